@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A vCPU's integer registers while it is outside guest mode, in the order in which instructions
+ * encode them (SDM 2A table 2-2), so that a decoder's register number is the index. The entry
+ * code in vmx/ relies on the layout. Owned by the vCPU's thread; no lock.
+ */
+#ifndef MMU_REGS_H
+#define MMU_REGS_H
+
+#include "kernel/base/types.h"
+
+enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPR_COUNT };
+
+struct guest_regs {
+	u64 gpr[GPR_COUNT]; /* gpr[RSP], rip and rflags are copies of the VMCS's */
+	u64 rip;
+	u64 rflags;
+	u64 cr2;
+};
+
+static_assert(offsetof(struct guest_regs, rip) == 128, "entry.S knows this layout");
+static_assert(offsetof(struct guest_regs, cr2) == 144, "entry.S knows this layout");
+
+#endif
