@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order of locks: a CPU or thread acquires strictly upwards. Debug builds keep the stack of
+ * levels held and panic, naming both locks, at any acquire that does not go up. docs/locking.md
+ * has one record for each.
+ */
+#ifndef SMP_LOCK_LEVEL_H
+#define SMP_LOCK_LEVEL_H
+
+enum lock_level {
+	LOCK_NONE = 0,
+	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
+	LOCK_VM = 10,	      /* vm->lock, mutex */
+	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
+	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
+	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
+	LOCK_SLOT_PHYS = 40,  /* mem: gmem slot_phys[] where more than one word changes */
+	LOCK_MMU = 50,	      /* mmu: linking and unlinking of sptes */
+	LOCK_RMAP = 60,	      /* mmu: rmap chains */
+	LOCK_GENERATION = 65, /* mem: generation lists */
+	LOCK_IRQCHIP = 70,    /* kernel/dev: PIC and IOAPIC, spin, irqs off */
+	LOCK_LAPIC = 71,      /* kernel/dev: one LAPIC, spin, irqs off */
+	LOCK_VMAP = 75,	      /* mem: Weir's own page tables */
+	LOCK_SLAB = 78,	      /* mem: one slab cache */
+	LOCK_ZONE = 80,	      /* mem: frame allocator */
+	LOCK_SRCU = 82,	      /* smp: grace periods */
+	LOCK_WAIT = 84,	      /* smp: wait queues, mutex and rwsem internals */
+	LOCK_IPI = 86,	      /* smp: call-function */
+	LOCK_TIMER = 88,      /* smp: a CPU's timer queue, irqs off */
+	LOCK_RUNQUEUE = 90,   /* smp: a CPU's run queue, irqs off */
+	LOCK_CONSOLE = 96,    /* kernel/: console multiplexer, irqs off */
+	LOCK_LOG = 100,	      /* base: log, irqs off */
+};
+
+#endif
