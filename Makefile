@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+#
+# Weir's build and its tests. `make run` boots a Linux guest, `make test` tests everything in
+# under twenty minutes on two cores; docs/testing.md says what each part is.
+#
+# Variables a person may set:
+#   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
+#   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
+#   test-unit:  TESTS="mem/frame"          test-boot: CASES="..." CPUS="..." LIST=1
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+DEBUG	?= 1
+BUILD	:= build
+PYTHON	:= /usr/bin/python3
+V	?= 0
+Q	:= $(if $(filter 0,$(V)),@)
+MAKEFLAGS += --no-builtin-rules
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+
+# --- Packages ------------------------------------------------------------------------------
+# deps-<purpose> installs what that purpose lacks; it costs one dpkg-query when nothing does.
+
+PURPOSES := build iso run test format coverage
+
+.PHONY: deps $(PURPOSES:%=deps-%)
+deps:
+	$(Q)sh tools/deps.sh $(PURPOSES) $(CC)
+$(PURPOSES:%=deps-%): deps-%:
+	$(Q)sh tools/deps.sh --quiet $* $(CC)
+
+# --- The hypervisor ------------------------------------------------------------------------
+
+CLANG	    := $(findstring clang,$(notdir $(CC)))
+FLOORS	    := boot kernel vmx mmu mem smp
+SOURCES	    := $(sort $(shell find $(FLOORS) -name '*.c' -o -name '*.S'))
+ASL	    := $(wildcard kernel/guest/*.asl)
+LINKER	    := boot/linker.ld
+WARNINGS    := -Wall -Wextra -Wshadow -Werror
+
+CPPFLAGS_WEIR := -I. -MMD -MP $(if $(filter 1,$(DEBUG)),-DWEIR_DEBUG=1)
+CFLAGS_WEIR := -std=gnu11 -ffreestanding -O2 -g -m64 -mcmodel=kernel -mno-red-zone \
+	-mgeneral-regs-only -fno-pic -fno-pie -fno-omit-frame-pointer -fno-strict-aliasing \
+	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-common \
+	-fcf-protection=none -fno-delete-null-pointer-checks $(WARNINGS)
+ASFLAGS_WEIR := -m64 -g -D__ASSEMBLY__=1 -fno-pic -fno-pie $(if $(CLANG),-fno-integrated-as) -Werror
+LDFLAGS_WEIR := -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack \
+	--build-id=none
+
+# A loop that sets or copies memory may not become a call to itself.
+STRING_FLAGS := $(if $(CLANG),-fno-builtin,-fno-builtin -fno-tree-loop-distribute-patterns)
+$(BUILD)/obj/kernel/base/string.c.o: CFLAGS_WEIR += $(STRING_FLAGS)
+
+GEN_C	 := $(BUILD)/gen/font.c $(ASL:kernel/guest/%.asl=$(BUILD)/gen/%_aml.c)
+OBJECTS	 := $(SOURCES:%=$(BUILD)/obj/%.o) $(GEN_C:%=%.o)
+
+.PHONY: all
+all: $(BUILD)/weir.elf $(BUILD)/weir.sym $(BUILD)/weir.lst
+
+# What is compiled with which flags: a change of compiler, flags or of the list of files rebuilds.
+FLAGS_TEXT := $(CC) $(CPPFLAGS_WEIR) $(CFLAGS_WEIR) $(ASFLAGS_WEIR) $(LDFLAGS_WEIR)
+define keep_text
+$(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
+endef
+$(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
+$(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
+
+$(BUILD)/obj/%.c.o: %.c $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	$(Q)$(CC) $(CPPFLAGS_WEIR) $(CFLAGS_WEIR) -c -o $@ $<
+$(BUILD)/obj/%.S.o: %.S $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	@echo '  AS    $<'
+	$(Q)$(CC) $(CPPFLAGS_WEIR) $(ASFLAGS_WEIR) -c -o $@ $<
+$(BUILD)/gen/%.c.o: $(BUILD)/gen/%.c $(BUILD)/flags.txt | deps-build
+	@echo '  CC    $<'
+	$(Q)$(CC) $(CPPFLAGS_WEIR) $(CFLAGS_WEIR) -c -o $@ $<
+$(BUILD)/gen/%.S.o: $(BUILD)/gen/%.S $(BUILD)/flags.txt | deps-build
+	$(Q)$(CC) $(CPPFLAGS_WEIR) $(ASFLAGS_WEIR) -c -o $@ $<
+
+$(BUILD)/gen/font.c: tools/font.py | deps-build
+	@mkdir -p $(@D)
+	@echo '  GEN   $@'
+	$(Q)$(PYTHON) tools/font.py /usr/share/grub/ascii.pf2 $@
+$(BUILD)/gen/%_aml.c: kernel/guest/%.asl tools/aml.py | deps-build
+	@mkdir -p $(@D)
+	@echo '  IASL  $<'
+	$(Q)$(PYTHON) tools/aml.py $< $@
+
+# The symbol table for backtraces is part of the image it describes, so the image is linked
+# again with the table made from the previous link until the table stops changing. The table is
+# last in .rodata, so text does not move and the second link is already right; tools/link.py
+# fails if it never settles.
+$(BUILD)/weir.elf: $(OBJECTS) $(LINKER) tools/link.py tools/symbols.py $(BUILD)/objects.txt
+	@echo '  LINK  $@'
+	$(Q)$(PYTHON) tools/link.py --cc '$(CC)' --asflags '$(ASFLAGS_WEIR)' \
+		--ldflags '$(LDFLAGS_WEIR) -T $(LINKER)' --gen $(BUILD)/gen --out $@ $(OBJECTS)
+$(BUILD)/weir.sym: $(BUILD)/weir.elf
+	$(Q)nm -n $< >$@
+$(BUILD)/weir.lst: $(BUILD)/weir.elf
+	$(Q)objdump -d --no-show-raw-insn $< >$@
+
+-include $(OBJECTS:.o=.d)
+
+# --- Tests that run on this machine --------------------------------------------------------
+# Every tests/unit/**/test_*.c and tests/fuzz/fuzz_*.c is an executable of its own; the comment
+# lines at its top say what it links (docs/testing.md). tools/hosted_mk.py turns them to rules.
+
+.PHONY: test-unit test-fuzz
+HOSTED = $(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' V='$(V)'
+test-unit: deps-test
+	$(Q)$(HOSTED) BUILD=$(BUILD)/hosted unit
+	$(Q)$(PYTHON) tools/run_hosted.py unit --build $(BUILD)/hosted --logs $(BUILD)/logs/unit \
+		$(TESTS)
+test-fuzz: deps-test
+	$(Q)$(HOSTED) BUILD=$(BUILD)/hosted fuzz
+	$(Q)$(PYTHON) tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
+		--logs $(BUILD)/logs/fuzz $(TESTS)
+
+# --- House-keeping -------------------------------------------------------------------------
+
+FORMATTED = $(shell find $(FLOORS) tests -name '*.[ch]')
+.PHONY: format check-format clean
+format: deps-format
+	clang-format -i $(FORMATTED)
+check-format: deps-format
+	clang-format --dry-run --Werror $(FORMATTED)
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,78 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# Install the Debian packages that a purpose needs and this machine lacks, by name and saying so.
+#   tools/deps.sh [--quiet] PURPOSE... [COMPILER]
+# PURPOSE is build, iso, run, test, format or coverage; COMPILER is gcc or clang. Without root or
+# a sudo that works, it says in one line what is missing and leaves with 1.
+set -eu
+
+quiet=0
+if [ "${1:-}" = --quiet ]; then
+	quiet=1
+	shift
+fi
+
+want=
+for purpose; do
+	case $purpose in
+	build) want="$want gcc libc6-dev binutils python3 acpica-tools grub-common" ;;
+	iso) want="$want python3 grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools" ;;
+	run) want="$want python3 bochs bochsbios vgabios qemu-system-x86 seabios ovmf"
+	     want="$want busybox-static ca-certificates" ;;
+	test) want="$want gcc libc6-dev python3 python3-pytest libcmocka-dev libzydis-dev" ;;
+	format) want="$want clang-format" ;;
+	coverage) want="$want gcovr" ;;
+	*clang*) want="$want clang" ;;
+	*gcc* | cc | *-cc) want="$want gcc" ;;
+	*)
+		echo "tools/deps.sh: unknown purpose '$purpose'" >&2
+		exit 2
+		;;
+	esac
+done
+want=$(printf '%s\n' $want | sort -u)
+
+if ! command -v dpkg-query >/dev/null; then
+	[ $quiet = 1 ] || echo "deps: no dpkg here; on Debian 12 these would be checked:" $want
+	exit 0
+fi
+
+missing=$(
+	{
+		dpkg-query -W -f '${db:Status-Status} ${Package}\n' $want 2>/dev/null |
+			sed -n 's/^installed //p'
+		printf '%s\n' $want
+	} | sort | uniq -u
+)
+if [ -z "$missing" ]; then
+	[ $quiet = 1 ] || echo "deps: nothing is missing"
+	exit 0
+fi
+missing=$(echo $missing)
+
+# Two makes, or two targets of one, may get here together.
+root=
+if [ "$(id -u)" != 0 ]; then
+	if command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+		root=sudo
+	elif command -v sudo >/dev/null && [ -t 0 ]; then
+		root=sudo
+	else
+		echo "deps: not root and no sudo: run as root: apt-get install $missing" >&2
+		exit 1
+	fi
+fi
+
+echo "deps: installing Debian packages: $missing"
+export DEBIAN_FRONTEND=noninteractive
+install() {
+	# The policy of a bare machine's apt may ask or recommend; a build does neither.
+	$root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+		-o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends $missing
+}
+if ! install; then
+	echo "deps: apt-get update, then once more"
+	$root apt-get -o DPkg::Lock::Timeout=300 update -qq
+	install
+fi
