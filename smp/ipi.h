@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Inter-processor interrupts. ipi_call runs a function in interrupt context on other CPUs and
+ * waits for all of them: interrupts must be on (else two callers deadlock), no spin lock held.
+ */
+#ifndef SMP_IPI_H
+#define SMP_IPI_H
+
+#include "smp/cpu.h"
+
+struct cpu_set {
+	u64 bits[(CPU_MAX + 63) / 64];
+};
+
+static inline void cpu_set_add(struct cpu_set *s, u32 cpu)
+{
+	s->bits[cpu / 64] |= BIT(cpu % 64);
+}
+
+static inline bool cpu_set_has(const struct cpu_set *s, u32 cpu)
+{
+	return s->bits[cpu / 64] & BIT(cpu % 64);
+}
+
+/* Runs fn(arg) on every CPU of the set; the caller's own is called directly. */
+void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg);
+void ipi_call_all(void (*fn)(void *), void *arg); /* the caller too */
+
+/* An interrupt that does nothing but make the CPU leave guest mode or wake. Any context. */
+void ipi_kick(u32 cpu);
+
+/* Stops all other CPUs by NMI for panic. Any context. */
+void ipi_stop_others(void);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Host interrupts: vectors, handlers, the host's LAPIC and IOAPICs.
+ * Handlers run in interrupt context. Registration: thread context, boot CPU.
+ */
+#ifndef SMP_IRQ_H
+#define SMP_IRQ_H
+
+#include "kernel/base/types.h"
+
+/* What the entry stubs push; exceptions and interrupts alike. Offsets are known to entry code. */
+struct interrupt_frame {
+	u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	u64 vector, error_code;
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+#define VECTOR_IRQ_BASE 0x30 /* device interrupts */
+#define VECTOR_TIMER	0xf0
+#define VECTOR_IPI_CALL 0xf1
+#define VECTOR_KICK	0xf2
+#define VECTOR_SPURIOUS 0xff
+
+typedef void (*irq_handler_t)(void *arg);
+
+/*
+ * Routes an ISA interrupt (through MADT overrides) to a vector on the boot CPU, unmasked.
+ * ERR_NOTSUP where no IOAPIC serves it, ERR_NOSPC.
+ */
+int irq_register_isa(u32 isa_irq, irq_handler_t fn, void *arg);
+
+/* C entry of all vectors, called by the stubs. */
+void interrupt_dispatch(struct interrupt_frame *f);
+
+/*
+ * A fault at an instruction whose address stands in the fixup table resumes at its partner:
+ * for RDMSR/WRMSR that may #GP. 0 or ERR_FAULT. Any context.
+ */
+int rdmsr_safe(u32 index, u64 *value);
+int wrmsr_safe(u32 index, u64 value);
+
+/* Host LAPIC of this CPU: xAPIC or x2APIC as the firmware left it. */
+void apic_init_cpu(void);
+void apic_eoi(void);
+u32 apic_id(void);
+
+#endif

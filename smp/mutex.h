@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sleeping locks: mutex and rw-semaphore (writers are not starved). Thread context only, no spin
+ * lock held, interrupts on. Levels are checked in debug builds as for spin locks.
+ */
+#ifndef SMP_MUTEX_H
+#define SMP_MUTEX_H
+
+#include "smp/wait.h"
+
+struct mutex {
+	struct wait_queue waiters;
+	struct thread *holder;
+	bool held;
+	enum lock_level level;
+	const char *name;
+};
+
+void mutex_init(struct mutex *m, const char *name, enum lock_level level);
+void mutex_lock(struct mutex *m);
+bool mutex_trylock(struct mutex *m);
+void mutex_unlock(struct mutex *m);
+bool mutex_held(const struct mutex *m); /* by the calling thread */
+
+struct rwsem {
+	struct wait_queue waiters;
+	s32 readers; /* -1: a writer */
+	u32 writers_waiting;
+	enum lock_level level;
+	const char *name;
+};
+
+void rwsem_init(struct rwsem *s, const char *name, enum lock_level level);
+void rwsem_read_lock(struct rwsem *s);
+void rwsem_read_unlock(struct rwsem *s);
+void rwsem_write_lock(struct rwsem *s);
+void rwsem_write_unlock(struct rwsem *s);
+
+#endif

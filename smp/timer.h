@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Time and timers. clock_ns is monotonic and the same on all CPUs. A timer fires once on the CPU
+ * that armed it, in interrupt context: its function sets a flag, wakes a thread, takes at most
+ * short spin locks, may arm timers, and leaves. There is no periodic tick.
+ */
+#ifndef SMP_TIMER_H
+#define SMP_TIMER_H
+
+#include "kernel/base/list.h"
+
+/*
+ * Measures the TSC (CPUID 15H where it is honest, else HPET, ACPI PM timer or PIT) and the LAPIC
+ * timer. Boot CPU, once, after ACPI.
+ */
+void clock_init(void);
+u64 clock_ns(void);	 /* nanoseconds since clock_init; any context */
+u64 clock_tsc_khz(void); /* TSC cycles a millisecond */
+u64 clock_tsc_to_ns(u64 cycles);
+u64 clock_ns_to_tsc(u64 ns);
+u64 clock_boot_wall_seconds(void); /* Unix time at clock_ns()==0, from the CMOS clock (UTC) */
+void clock_udelay(u32 microseconds); /* busy; for hardware that asks for it */
+
+struct timer {
+	struct list link;
+	u64 deadline_ns;
+	void (*fn)(struct timer *t);
+	u32 cpu;      /* where it is queued */
+	bool pending; /* timer queue lock */
+	bool running;
+};
+
+void timer_init(struct timer *t, void (*fn)(struct timer *t));
+/* Arms or re-arms; a deadline that has passed fires at once. Any context. */
+void timer_arm(struct timer *t, u64 deadline_ns);
+/* After it returns the function is not queued nor running. Not from the function itself. */
+void timer_cancel(struct timer *t);
+
+void timer_init_cpu(void); /* once per CPU at bring-up */
+
+#endif
