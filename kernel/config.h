@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Weir's command line and the VMs described by GRUB's module lines. Pure: parsing only.
+ * One VM is the modules that carry the same vm= word. Thread context at boot; hosted tests.
+ */
+#ifndef KERNEL_CONFIG_H
+#define KERNEL_CONFIG_H
+
+#include "kernel/base/boot_info.h"
+
+#define CONFIG_NAME_MAX	    32
+#define CONFIG_VMS_MAX	    16
+#define CONFIG_CMDLINE_MAX  1024
+#define CONFIG_MODULES_MAX  16 /* of one VM */
+#define CONFIG_MESSAGE_MAX  256
+
+enum config_module_kind { CONFIG_KERNEL, CONFIG_INITRD, CONFIG_MODULE };
+
+struct config_module {
+	enum config_module_kind kind;
+	u32 boot_index; /* into boot_info.modules */
+	hpa_t start;
+	u64 size;
+	char cmdline[CONFIG_CMDLINE_MAX]; /* what follows "--" */
+};
+
+struct vm_config {
+	char name[CONFIG_NAME_MAX];
+	u64 mem;   /* bytes, multiple of 4 KiB */
+	u32 vcpus; /* 1 until SMP guests are there */
+	enum { CONFIG_MMU_AUTO, CONFIG_MMU_EPT, CONFIG_MMU_SHADOW } mmu;
+	u32 module_count;
+	struct config_module modules[CONFIG_MODULES_MAX];
+	bool refused; /* message says why; the VM is not started */
+	char message[CONFIG_MESSAGE_MAX];
+};
+
+enum config_when_done { WHEN_DONE_HALT, WHEN_DONE_POWEROFF, WHEN_DONE_REBOOT };
+
+struct weir_config {
+	/* console=com1[,baud] | com2 | none | 0xPORT; default com1,115200 */
+	u16 console_port;
+	u32 console_baud;
+	u32 loglevel; /* enum log_level */
+	bool selftest;
+	char selftest_names[128]; /* "all" or a comma list */
+	u32 max_cpus;		  /* 0: all */
+	enum config_when_done when_done;
+	bool mitigations_off; /* mitigations=off */
+	u32 message_count;    /* one for each unknown or malformed word */
+	char messages[16][CONFIG_MESSAGE_MAX];
+	u32 vm_count;
+	struct vm_config vms[CONFIG_VMS_MAX];
+};
+
+/*
+ * Parses the command line, then the modules. Never fails: what is wrong becomes a message (for
+ * Weir's own words) or a refused VM; everything else stands. Each message is one line naming the
+ * module or word, what is wrong, and the remedy.
+ */
+void config_parse(const struct boot_info *boot, struct weir_config *out);
+
+#endif

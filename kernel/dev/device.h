@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Devices as the guest sees them: a table of operations each, and the VM's bus that finds the
+ * device for a port or a guest physical address. Ranges are registered before the first vCPU runs and do not
+ * change after, so look-ups take no lock. Read and write run in thread context on the vCPU's
+ * thread; each device guards itself.
+ */
+#ifndef KERNEL_DEV_DEVICE_H
+#define KERNEL_DEV_DEVICE_H
+
+#include "kernel/base/addr.h"
+
+struct vm;
+struct vcpu;
+struct device;
+
+enum device_space { SPACE_PIO, SPACE_MMIO };
+
+/* One of Weir's three tables of function pointers. */
+struct device_ops {
+	const char *name;
+	/* offset from the range's start; size 1, 2, 4 or 8; v is who asks (NULL: Weir itself). */
+	u64 (*read)(struct device *d, struct vcpu *v, u64 offset, u32 size);
+	void (*write)(struct device *d, struct vcpu *v, u64 offset, u32 size, u64 value);
+	void (*reset)(struct device *d);   /* power-on state; NULL: nothing to do */
+	void (*destroy)(struct device *d); /* timers cancelled, memory freed */
+};
+
+struct device {
+	const struct device_ops *ops;
+	struct vm *vm;
+};
+
+#define BUS_RANGES_MAX 48
+
+struct bus_range {
+	u64 start, end; /* end exclusive */
+	struct device *dev;
+	u64 offset_base; /* what the device sees as the offset of start */
+};
+
+struct bus {
+	u32 count[2];
+	struct bus_range range[2][BUS_RANGES_MAX]; /* by space, sorted by start */
+};
+
+/* ERR_EXIST on overlap, ERR_NOSPC, ERR_RANGE. Thread context, before the VM runs. */
+int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, struct device *dev,
+		 u64 offset_base);
+/* Nobody there: reads give all ones (size bytes), writes go nowhere; both return false. */
+bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	      u64 *value);
+bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	       u64 value);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The PC that a guest sees: makes all of a VM's devices and wires them, and what the rest of
+ * kernel/ asks of them. Interrupt lines and interrupt acceptance may be used in any context (short
+ * spin locks, LOCK_IRQCHIP and LOCK_LAPIC); everything else in thread context.
+ */
+#ifndef KERNEL_DEV_PLATFORM_H
+#define KERNEL_DEV_PLATFORM_H
+
+#include "kernel/dev/device.h"
+
+#define PLATFORM_LAPIC_BASE  0xfee00000ull
+#define PLATFORM_IOAPIC_BASE 0xfec00000ull
+#define PLATFORM_IOAPIC_PINS 24
+#define PLATFORM_PM_BASE     0x600	    /* PM1a event/control block (ACPI 6.4 4.8.3) */
+#define PLATFORM_PM_TIMER    0x608	    /* 3.579545 MHz, 32 bits */
+#define PLATFORM_PM_CONTROL  0x604	    /* SLP_EN with SLP_TYP 5: power-off */
+#define PLATFORM_SLP_TYP_S5  5
+#define PLATFORM_SCI_IRQ     9
+#define PLATFORM_RESET_PORT  0xcf9
+#define PLATFORM_DEBUG_EXIT  0xf4
+
+struct platform; /* owns all devices of a VM */
+
+/* Thread context. Registers everything on vm->bus. ERR_NOMEM. */
+int platform_create(struct vm *vm, struct platform **out);
+void platform_destroy(struct platform *p);
+void platform_reset(struct platform *p);
+
+/*
+ * Sets an interrupt line (GSI; ISA interrupts 0-15 go to PIC and IOAPIC alike, with IRQ 0 on IOAPIC pin
+ * 2). Any context.
+ */
+void platform_irq(struct platform *p, u32 gsi, bool level);
+
+/* Bytes typed by the person reach the guest's 16550. Returns how many it took. Thread context. */
+u32 platform_console_input(struct platform *p, const u8 *bytes, u32 count);
+
+/* Is a vector waiting that the vCPU would take now (LAPIC above PPR, or ExtINT from the PIC)? */
+bool platform_interrupt_pending(struct vcpu *v);
+/* Takes it: IRR to ISR, or the PIC's INTA cycle. Vector, or -1 where it is gone. */
+int platform_interrupt_ack(struct vcpu *v);
+bool platform_nmi_take(struct vcpu *v); /* an NMI is pending; taken */
+
+/* Local APIC by MSR: IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC 0x800-0x8ff. 0 or ERR_FAULT: #GP. */
+int platform_rdmsr(struct vcpu *v, u32 index, u64 *value);
+int platform_wrmsr(struct vcpu *v, u32 index, u64 value);
+bool platform_owns_msr(u32 index);
+u64 platform_apic_base(struct vcpu *v); /* where the xAPIC page is and whether it is on */
+/* MMIO inside the LAPIC page of this vCPU: true when done. */
+bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value);
+
+u64 platform_tpr(struct vcpu *v);		/* CR8 view: TPR bits 7:4 */
+void platform_set_tpr(struct vcpu *v, u64 cr8);
+/* Work that interrupt context left for the vCPU's thread (timers that fired). */
+void platform_vcpu_poll(struct vcpu *v);
+
+/* Each vCPU's local APIC: made by platform_vcpu_create before it runs. ERR_NOMEM. */
+int platform_vcpu_create(struct vcpu *v);
+void platform_vcpu_destroy(struct vcpu *v);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Virtual machines and their vCPUs: life cycle. A VM is made from a configuration (kernel/config.h),
+ * runs one thread for each vCPU, and ends by power-off, reset limit, crash or kill.
+ */
+#ifndef KERNEL_VM_H
+#define KERNEL_VM_H
+
+#include "kernel/base/list.h"
+#include "kernel/config.h"
+#include "kernel/dev/device.h"
+#include "mmu/mmu.h"
+#include "smp/mutex.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+
+#define VM_VCPUS_MAX 32
+
+enum vm_state { VM_CREATED, VM_RUNNING, VM_STOPPING, VM_ENDED };
+
+enum vm_end {
+	VM_END_NONE,
+	VM_END_POWEROFF,
+	VM_END_RESET,	   /* the guest asked to be reset */
+	VM_END_CRASH,	   /* triple fault, entry failure, unhandled instruction */
+	VM_END_DEBUG_EXIT, /* isa-debug-exit; code in end_code */
+	VM_END_KILLED,
+};
+
+struct platform;
+struct lapic;
+struct vmx_vcpu;
+
+enum vcpu_request {
+	VCPU_REQ_KICK = BIT(0),	 /* look at interrupts again */
+	VCPU_REQ_TIMER = BIT(1), /* a timer of the LAPIC fired */
+	VCPU_REQ_STOP = BIT(2),
+	VCPU_REQ_POLL = BIT(3),	 /* a device left work for platform_vcpu_poll */
+};
+
+struct vcpu {
+	struct vm *vm;
+	u32 id; /* also its APIC id */
+	struct thread *thread;
+	struct vmx_vcpu *vmx;
+	struct mmu_vcpu mmu;
+	struct lapic *lapic;
+	u64 requests; /* atomic bits */
+	/* own thread */
+	bool halted;
+	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
+	u32 kvmclock_version;
+};
+
+struct vm {
+	struct list link; /* VM list */
+	char name[CONFIG_NAME_MAX];
+	struct vm_config config;
+	struct mutex lock;
+	/* lock */
+	enum vm_state state;
+	enum vm_end end;
+	u32 end_code;
+	/* set at creation */
+	struct gmem *ram;
+	struct mmu_vm mmu;
+	struct bus bus;
+	struct platform *platform;
+	u32 vcpu_count;
+	struct vcpu *vcpus[VM_VCPUS_MAX];
+	struct thread *thread; /* runs vcpu 0 */
+	u64 start_ns;
+	u64 kvmclock_wall_msr;
+	struct vm_console *console;
+};
+
+/* Any context: sets request bits and makes the vCPU notice (kick or wake). */
+void vcpu_request(struct vcpu *v, u64 bits);
+
+/* Asks the VM to end, from any of its threads or a device. The first cause wins. Thread context. */
+void vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
+
+/* Output of the guest's console UART. Thread context. Never blocks for long. */
+void vm_console_write(struct vm *vm, const u8 *bytes, u32 count);
+
+/* Guest TSC now, as RDTSC in the guest would read it. */
+u64 vcpu_guest_tsc(struct vcpu *v);
+u64 vcpu_guest_tsc_to_ns(struct vcpu *v, u64 guest_tsc); /* on clock_ns's scale */
+
+#endif

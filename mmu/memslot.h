@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memslots: windows from gfns onto guest memory objects. Readers are in the VM's SRCU (or hold
+ * slots_lock); writers hold slots_lock, build a new array and publish it. Deleting takes two steps:
+ * publish the slot INVALID, wait a grace period, unmap and flush, then publish without it.
+ */
+#ifndef MMU_MEMSLOT_H
+#define MMU_MEMSLOT_H
+
+#include "kernel/base/addr.h"
+#include "mem/gmem.h"
+
+#define MEMSLOTS_MAX 512
+
+enum memslot_flags {
+	MEMSLOT_READONLY = BIT(0), /* guest writes go to device emulation (ROM) */
+	MEMSLOT_INVALID = BIT(1),  /* on its way out: a fault retries, outside the reader (R23, R24) */
+	MEMSLOT_PRIVATE = BIT(2),  /* Weir's own (APIC-access page), not the VM's RAM */
+};
+
+struct memslot {
+	gfn_t base;
+	u64 pages;
+	u64 first; /* index in the object of the page at base */
+	struct gmem *object;
+	u32 id; /* the caller's name for it */
+	u32 flags;
+};
+
+/* Immutable once published; sorted by base. */
+struct memslots {
+	u64 generation; /* odd while a change is on its way (R30) */
+	u32 count;
+	struct memslot slots[];
+};
+
+struct mmu_vm;
+
+/*
+ * Errors: ERR_EXIST (id or overlap), ERR_RANGE (wraps, zero size, beyond the object or MAXPHYADDR),
+ * ERR_NOSPC (MEMSLOTS_MAX), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
+ * Thread context; takes slots_lock; may sleep.
+ */
+int memslot_create(struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *object, u64 first,
+		   u32 flags);
+int memslot_delete(struct mmu_vm *vm, u32 id);
+int memslot_move(struct mmu_vm *vm, u32 id, gfn_t new_base);
+
+/* The slot that covers gfn, or NULL. Pure search; the caller is in the SRCU reader. */
+const struct memslot *memslot_find(const struct memslots *slots, gfn_t gfn);
+
+#endif

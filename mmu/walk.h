@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guest's own page tables, walked in software for all its paging modes (SDM 3A chapter 4),
+ * with permissions, reserved bits and A/D updates by compare-and-exchange on the live entry.
+ * Thread context: reads of guest memory may sleep.
+ */
+#ifndef MMU_WALK_H
+#define MMU_WALK_H
+
+#include "mmu/mmu.h"
+
+/* The control state that decides a walk. A snapshot of the vCPU's registers. */
+struct guest_paging {
+	u64 cr0, cr3, cr4, efer;
+	u64 rflags; /* AC, for SMAP */
+	u32 cpl;
+	u32 maxphyaddr; /* the guest's */
+	u64 pdpte[4];	/* PAE: as loaded at MOV CR3 (SDM 3A 4.4.1) */
+};
+
+#define PAGE_FAULT_P  BIT(0)
+#define PAGE_FAULT_WR BIT(1)
+#define PAGE_FAULT_US BIT(2)
+#define PAGE_FAULT_RSVD BIT(3)
+#define PAGE_FAULT_ID BIT(4)
+
+struct walk_result {
+	gpa_t gpa;
+	u32 error_code; /* of the #PF, when ERR_FAULT */
+	u64 page_size;
+};
+
+/* access: MMU_READ, MMU_WRITE or MMU_EXEC, plus WALK_* modifiers. */
+#define WALK_IMPLICIT_SUPERVISOR BIT(8) /* descriptor-table access: CPL does not count */
+#define WALK_NO_AD		 BIT(9) /* a peek (debug, disassembly): do not set A or D */
+
+/* 0; ERR_FAULT: #PF with error_code; ERR_NOSLOT: a table lies outside guest RAM. */
+int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+	       struct walk_result *out);
+
+/* Copies across pages; on ERR_FAULT *fault says where and with what code. Segment base included. */
+struct walk_fault {
+	gva_t gva;
+	u32 error_code;
+};
+int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *buf, u64 size,
+	     u32 access, struct walk_fault *fault);
+int gva_write(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, const void *buf, u64 size,
+	      struct walk_fault *fault);
+
+#endif

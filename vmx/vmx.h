@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VMX: bringing CPUs into VMX operation and running one vCPU. vmx_vcpu_run goes on by itself
+ * through every exit that this floor can finish; what needs a device, a local APIC or the VM's
+ * life is returned to the caller in struct vmx_exit, as a request to complete.
+ */
+#ifndef VMX_VMX_H
+#define VMX_VMX_H
+
+#include "mmu/mmu.h"
+#include "mmu/regs.h"
+#include "mmu/walk.h"
+#include "kernel/base/x86.h"
+#include "smp/thread.h"
+
+/*
+ * Looks at CPUID, IA32_FEATURE_CONTROL and the VMX capability MSRs of the boot CPU: a flat list of requirements,
+ * each with its sentence. 0, or ERR_NOTSUP after one plain line that says what is missing and
+ * where a person turns it on. Prints the optional features as one table.
+ */
+int vmx_probe(void);
+
+/* VMXON on every online CPU (ipi_call). A CPU that fails is named and hosts no vCPU. Thread context. */
+int vmx_start(void);
+bool vmx_cpu_ready(u32 cpu);
+void vmx_stop(void); /* VMXOFF everywhere, before reboot */
+
+enum vmx_exit_kind {
+	VMX_EXIT_NONE = 0,     /* woken, preempted or kicked: look at your requests and run again */
+	VMX_EXIT_IO,	       /* port access; one element */
+	VMX_EXIT_MMIO,	       /* gpa without a memslot; decode the instruction at rip */
+	VMX_EXIT_RDMSR,	       /* not one of this floor's: vmx_complete_rdmsr or vmx_inject_gp */
+	VMX_EXIT_WRMSR,	       /* likewise */
+	VMX_EXIT_HLT,	       /* rip is already past it */
+	VMX_EXIT_HYPERCALL,    /* VMCALL; complete by vmx_complete_hypercall */
+	VMX_EXIT_INTERRUPT_WINDOW,
+	VMX_EXIT_TPR,	       /* CR8 was written; vmx_cr8 tells */
+	VMX_EXIT_SHUTDOWN,     /* triple fault */
+	VMX_EXIT_NOMEM,	       /* a page could not be got: wait for memory, run again */
+	VMX_EXIT_ERROR,	       /* entry failed or an exit that must not be; already logged, VM ends */
+};
+
+struct vmx_exit {
+	enum vmx_exit_kind kind;
+	union {
+		struct {
+			u16 port;
+			u8 size; /* 1, 2, 4 */
+			bool in, string; /* string: INS/OUTS go through emulation like MMIO */
+			u32 value; /* OUT */
+		} io;
+		struct {
+			gpa_t gpa;
+			u32 access;
+		} mmio;
+		struct {
+			u32 index;
+			u64 value; /* WRMSR */
+		} msr;
+	};
+};
+
+/* Reads a CPUID leaf on behalf of the guest: policy in vmx/cpuid.c, paravirtual leaves in the
+ * kernel floor's hook below. */
+struct vmx_vcpu;
+
+struct vmx_config {
+	struct mmu_vm *mmu;
+	struct mmu_vcpu *mmu_vcpu;
+	u32 vcpu_id;	 /* guest's APIC id */
+	u32 vcpu_count;
+	u64 tsc_offset; /* added to the host's TSC */
+};
+
+/* Thread context, on the thread and CPU that will run it. ERR_NOMEM. */
+int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out);
+void vmx_vcpu_destroy(struct vmx_vcpu *v);
+
+/* Runs the guest until something is for the caller. Thread context, interrupts on. */
+void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *exit);
+/* Makes a vCPU that is in guest mode leave it soon, and one about to enter return first. Any context. */
+void vmx_vcpu_kick(struct vmx_vcpu *v);
+
+/* Hooks for the thread's switch, to be called by the owner's sched_in and sched_out. */
+void vmx_vcpu_sched_in(struct vmx_vcpu *v);
+void vmx_vcpu_sched_out(struct vmx_vcpu *v);
+
+/* The initial states that the loaders ask for. */
+enum vmx_start_mode {
+	VMX_START_RESET,     /* SDM 3A 9.1: real mode at f000:fff0 */
+	VMX_START_LONG,	     /* 64-bit, paging on, flat segments: cr3, rip, rsp, rsi given */
+	VMX_START_PROTECTED, /* 32-bit, paging off, flat segments: rip, eax, ebx given */
+};
+struct vmx_start {
+	enum vmx_start_mode mode;
+	u64 rip, rsp, rax, rbx, rsi, cr3;
+	u64 gdt_base; /* guest-physical GDT the loader wrote; */
+	u16 gdt_limit, cs, ds; /* selectors in it (ds for all data segments) */
+};
+void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
+
+/* Between runs, by the vCPU's thread. */
+struct guest_regs *vmx_regs(struct vmx_vcpu *v);
+void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
+struct vmx_segment {
+	u16 selector;
+	u32 limit, access; /* access rights in VMCS format (SDM 3C 25.4.1) */
+	u64 base;
+};
+enum vmx_segment_id { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR };
+void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out);
+u64 vmx_cr8(struct vmx_vcpu *v); /* the TPR's upper four bits as the guest set them */
+void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8);
+u64 vmx_guest_tsc(struct vmx_vcpu *v);
+
+/* Completing exits. Each moves rip past the instruction. */
+void vmx_complete_io_in(struct vmx_vcpu *v, u32 value);
+void vmx_complete_io_out(struct vmx_vcpu *v);
+void vmx_complete_rdmsr(struct vmx_vcpu *v, u64 value);
+void vmx_complete_wrmsr(struct vmx_vcpu *v);
+void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax);
+/* The emulator changed vmx_regs (rip, rflags included): take them, end STI/MOV SS shadow. */
+void vmx_complete_emulation(struct vmx_vcpu *v);
+
+/* Events. An exception wins over an interrupt at the next entry; combining follows SDM 3A 6.15. */
+#define EXCEPTION_UD 6
+#define EXCEPTION_GP 13
+#define EXCEPTION_PF 14
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code);
+void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code);
+static inline void vmx_inject_gp(struct vmx_vcpu *v)
+{
+	vmx_inject_exception(v, EXCEPTION_GP, true, 0);
+}
+/* May an external interrupt be injected at the next entry (IF, shadows, nothing queued)? */
+bool vmx_interrupt_allowed(struct vmx_vcpu *v);
+void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
+void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on);
+bool vmx_nmi_allowed(struct vmx_vcpu *v);
+void vmx_inject_nmi(struct vmx_vcpu *v);
+
+/* Paravirtual CPUID leaves (0x4000xxxx) belong to the kernel floor: registered once at start.
+ * The function fills regs and returns true, or false for a leaf it does not have. */
+void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs));
+
+/* Logs where the guest is: registers, segments, control registers, last exit. */
+void vmx_vcpu_dump(struct vmx_vcpu *v);
+
+/* Counters of exits by reason since creation; names are in vmx/exit_table. */
+#define VMX_EXIT_REASONS 75
+u64 vmx_exit_count(struct vmx_vcpu *v, u32 reason);
+const char *vmx_exit_name(u32 reason);
+
+#endif
