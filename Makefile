@@ -113,13 +113,14 @@ $(BUILD)/weir.lst: $(BUILD)/weir.elf
 # lines at its top say what it links (docs/testing.md). tools/hosted_mk.py turns them to rules.
 
 .PHONY: test-unit test-fuzz
-HOSTED = $(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' V='$(V)'
+HOSTED = +$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' \
+	V='$(V)' TESTS='$(TESTS)'
 test-unit: deps-test
-	$(Q)$(HOSTED) BUILD=$(BUILD)/hosted unit
+	$(HOSTED) BUILD=$(BUILD)/hosted unit
 	$(Q)$(PYTHON) tools/run_hosted.py unit --build $(BUILD)/hosted --logs $(BUILD)/logs/unit \
 		$(TESTS)
 test-fuzz: deps-test
-	$(Q)$(HOSTED) BUILD=$(BUILD)/hosted fuzz
+	$(HOSTED) BUILD=$(BUILD)/hosted fuzz
 	$(Q)$(PYTHON) tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
 

@@ -23,7 +23,7 @@ for purpose; do
 	test) want="$want gcc libc6-dev python3 python3-pytest libcmocka-dev libzydis-dev" ;;
 	format) want="$want clang-format" ;;
 	coverage) want="$want gcovr" ;;
-	*clang*) want="$want clang" ;;
+	*clang*) want="$want clang libclang-rt-14-dev" ;; # the second holds the sanitizers
 	*gcc* | cc | *-cc) want="$want gcc" ;;
 	*)
 		echo "tools/deps.sh: unknown purpose '$purpose'" >&2

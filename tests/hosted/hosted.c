@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* The fake machine: memory, log, panic, failures on order. See hosted.h. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include "kernel/base/log.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "tests/hosted/hosted.h"
+
+char *hosted_arena;
+u64 hosted_arena_size;
+
+struct hosted_machine hosted_machine;
+_Thread_local bool hosted_irq_on = true;
+_Thread_local u64 hosted_cr[5];
+
+#define ARENA_ALIGN MIB(2)
+
+void hosted_arena_init(u64 size)
+{
+	static void *mapped;
+	static u64 mapped_size;
+
+	if (mapped)
+		munmap(mapped, mapped_size);
+	mapped_size = size + ARENA_ALIGN;
+	mapped = mmap(NULL, mapped_size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (mapped == MAP_FAILED) {
+		perror("hosted_arena_init");
+		exit(2);
+	}
+	hosted_arena = (char *)align_up((uintptr_t)mapped, ARENA_ALIGN);
+	hosted_arena_size = size;
+}
+
+/* --- Log --- */
+
+#define LOG_LINE_MAX 481
+
+static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
+static char log_last[LOG_LINE_MAX]; /* log_mutex */
+static u32 log_counts[LOG_DEBUG + 1];
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+	va_list ap;
+
+	pthread_mutex_lock(&log_mutex);
+	va_start(ap, fmt);
+	vsnprintf(log_last, sizeof(log_last), fmt, ap);
+	va_end(ap);
+	log_counts[level]++;
+	if (getenv("WEIR_TEST_LOG"))
+		fprintf(stderr, "%s: %s\n", names[level], log_last);
+	pthread_mutex_unlock(&log_mutex);
+}
+
+void log_set_level(enum log_level level)
+{
+	(void)level;
+}
+
+const char *hosted_log_last(void)
+{
+	return log_last;
+}
+
+u32 hosted_log_count(int level)
+{
+	u32 n;
+
+	pthread_mutex_lock(&log_mutex);
+	n = log_counts[level];
+	pthread_mutex_unlock(&log_mutex);
+	return n;
+}
+
+void hosted_log_reset(void)
+{
+	pthread_mutex_lock(&log_mutex);
+	log_last[0] = '\0';
+	for (u32 i = 0; i < ARRAY_SIZE(log_counts); i++)
+		log_counts[i] = 0;
+	pthread_mutex_unlock(&log_mutex);
+}
+
+/* --- Panic --- */
+
+static _Thread_local jmp_buf *panic_catcher;
+static _Thread_local char panic_text[LOG_LINE_MAX];
+
+void __noreturn panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(panic_text, sizeof(panic_text), fmt, ap);
+	va_end(ap);
+	if (panic_catcher)
+		longjmp(*panic_catcher, 1);
+	fprintf(stderr, "panic: %s\n", panic_text);
+	abort();
+}
+
+bool hosted_catch_panic(void (*fn)(void *arg), void *arg)
+{
+	jmp_buf here;
+	jmp_buf *volatile outer = panic_catcher;
+
+	panic_text[0] = '\0';
+	if (setjmp(here) == 0) {
+		panic_catcher = &here;
+		fn(arg);
+		panic_catcher = outer;
+		return false;
+	}
+	panic_catcher = outer;
+	return true;
+}
+
+const char *hosted_panic_text(void)
+{
+	return panic_text;
+}
+
+/* --- Failing allocations --- */
+
+static s64 fail_countdown; /* atomic; 0: disarmed */
+static bool fail_happened;
+
+void hosted_fail_after(u32 n)
+{
+	__atomic_store_n(&fail_happened, false, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&fail_countdown, (s64)n, __ATOMIC_SEQ_CST);
+}
+
+bool hosted_fail_happened(void)
+{
+	return __atomic_load_n(&fail_happened, __ATOMIC_SEQ_CST);
+}
+
+bool hosted_should_fail(void)
+{
+	s64 left = __atomic_load_n(&fail_countdown, __ATOMIC_SEQ_CST);
+
+	while (left > 0) {
+		if (!__atomic_compare_exchange_n(&fail_countdown, &left, left - 1, false,
+						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+			continue;
+		if (left == 1)
+			__atomic_store_n(&fail_happened, true, __ATOMIC_SEQ_CST);
+		return left == 1;
+	}
+	return false;
+}

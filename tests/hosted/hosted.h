@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The fake machine under the hosted tests: physical memory as one block of this process, a log,
+ * panics that a test may expect, allocations that fail on order, and the machine's instructions
+ * (include/kernel/base/x86.h). Everything is per thread where the real thing is per CPU.
+ */
+#ifndef TESTS_HOSTED_HOSTED_H
+#define TESTS_HOSTED_HOSTED_H
+
+#include "kernel/base/addr.h"
+
+/*
+ * Physical memory from hpa 0 to size (bytes), all zero, aligned to 2 MiB; host pages are taken
+ * when touched. Calling it again throws the old memory away.
+ */
+void hosted_arena_init(u64 size);
+
+/*
+ * Runs fn(arg) and returns whether it panicked; the panic's text is then hosted_panic_text().
+ * The stack above is cut off as by longjmp: locks stay held, memory stays allocated.
+ * A panic that nobody expects prints its text and aborts.
+ */
+bool hosted_catch_panic(void (*fn)(void *arg), void *arg);
+const char *hosted_panic_text(void);
+
+/*
+ * Allocation number n from now on (1 is the next) fails, once; 0: none fails. The allocators in
+ * mem/ ask hosted_should_fail() at each allocation. hosted_fail_happened says whether it was
+ * reached: for (n = 1;; n++) { hosted_fail_after(n); scenario; if (!hosted_fail_happened()) break; }
+ */
+void hosted_fail_after(u32 n);
+bool hosted_fail_happened(void);
+bool hosted_should_fail(void);
+
+/* What this thread is as a CPU: ids are given out as threads ask, or set here. */
+void hosted_cpu_set(u32 id);
+
+/* The last line logged by any thread, and how many lines of each level there were. */
+const char *hosted_log_last(void);
+u32 hosted_log_count(int level);
+void hosted_log_reset(void);
+
+#endif

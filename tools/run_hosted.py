@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Run the hosted tests, some at a time, and sum up.
+
+    tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--full] [--total FILE] [NAME...]
+
+NAME chooses tests whose path contains it. Each test's output is kept in DIR/<path>.log; that of a
+failing one is shown. A fuzz test gets WEIR_FUZZ=full or WEIR_FUZZ=short in its environment and
+WEIR_SEED, from the date, unless the caller set one. --total adds "passed failed skipped" to FILE.
+"""
+import argparse
+import concurrent.futures
+import os
+import re
+import subprocess
+import sys
+import time
+
+DEADLINES = {"unit": 120, "fuzz-short": 180, "fuzz-full": 3600}
+SHOWN_LINES = 40
+
+
+def count(text, status):
+    """(passed, failed, skipped) from cmocka's report; a test that crashed is one that failed."""
+    passed = len(re.findall(r"^\[       OK \]", text, re.M))
+    failed = len(set(re.findall(r"^\[  FAILED  \] ([A-Za-z_]\w*)", text, re.M)))
+    skipped = len(re.findall(r"^\[  SKIPPED \] [A-Za-z_]\w*$", text, re.M))
+    reported = re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)
+    if not passed + failed + skipped and reported:  # a test without cmocka
+        passed, failed = (int(n) for n in reported[-1])
+    if status != 0 and not failed:
+        failed = 1
+    if status == 0 and not passed + failed + skipped:
+        passed = 1
+    return passed, failed, skipped
+
+
+def run(target, name, args, deadline):
+    log = os.path.join(args.logs, name + ".log")
+    os.makedirs(os.path.dirname(log), exist_ok=True)
+    environment = dict(os.environ, ASAN_OPTIONS="detect_stack_use_after_return=1",
+                       UBSAN_OPTIONS="print_stacktrace=1", TSAN_OPTIONS="halt_on_error=1")
+    environment["WEIR_FUZZ"] = "full" if args.full else "short"
+    environment.setdefault("WEIR_SEED", time.strftime("%Y%m%d"))
+    start = time.monotonic()
+    with open(log, "w") as file:
+        try:
+            status = subprocess.run([target], stdin=subprocess.DEVNULL, stdout=file,
+                                    stderr=subprocess.STDOUT, env=environment,
+                                    timeout=deadline).returncode
+        except subprocess.TimeoutExpired:
+            file.write(f"\nended: its deadline of {deadline} s passed\n")
+            status = -1
+    with open(log, errors="replace") as file:
+        text = file.read()
+    return name, log, status, text, time.monotonic() - start
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=("unit", "fuzz"))
+    for option in ("--build", "--logs"):
+        parser.add_argument(option, required=True)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--total")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    kind = args.kind if args.kind == "unit" else "fuzz-full" if args.full else "fuzz-short"
+
+    with open(os.path.join(args.build, args.kind + ".txt")) as file:
+        targets = file.read().split()
+    base = os.path.join(args.build, args.kind)
+    chosen = [(t, os.path.relpath(t, base)) for t in targets]
+    if args.names:
+        chosen = [(t, n) for t, n in chosen if any(wanted in n for wanted in args.names)]
+    if not chosen:
+        sys.exit(f"no {args.kind} test" + (f" matches {' '.join(args.names)}" if args.names else ""))
+
+    total = [0, 0, 0]
+    start = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        running = [pool.submit(run, t, n, args, DEADLINES[kind]) for t, n in chosen]
+        for future in concurrent.futures.as_completed(running):
+            name, log, status, text, seconds = future.result()
+            counts = count(text, status)
+            total = [a + b for a, b in zip(total, counts)]
+            word = "FAIL" if counts[1] else "PASS"
+            print(f"{word} {args.kind} {name} ({counts[0]} passed, {seconds:.1f} s)", flush=True)
+            if counts[1]:
+                print("\n".join("    " + l for l in text.splitlines()[-SHOWN_LINES:]))
+                print(f"    status {status}, whole output: {log}", flush=True)
+    print(f"{kind}: {len(chosen)} programs in {time.monotonic() - start:.0f} s")
+    print(f"{total[0]} passed, {total[1]} failed" + (f", {total[2]} skipped" if total[2] else ""))
+    if args.total:
+        with open(args.total, "a") as file:
+            file.write(f"{kind} {total[0]} {total[1]} {total[2]}\n")
+    sys.exit(1 if total[1] else 0)
+
+
+main()
