@@ -64,7 +64,7 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--total")
     parser.add_argument("names", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     kind = args.kind if args.kind == "unit" else "fuzz-full" if args.full else "fuzz-short"
 
     with open(os.path.join(args.build, args.kind + ".txt")) as file:

@@ -35,6 +35,16 @@ bool hosted_should_fail(void);
 /* What this thread is as a CPU: ids are given out as threads ask, or set here. */
 void hosted_cpu_set(u32 id);
 
+/* Locks this thread holds, and a fresh start for a thread that a caught panic left holding some. */
+u32 hosted_locks_held(void);
+void hosted_locks_forget(void);
+
+/* From now on clock_ns() answers this. */
+void hosted_clock_set(u64 ns);
+
+/* How often ipi_kick was called. */
+u32 hosted_ipi_kicks(void);
+
 /* The last line logged by any thread, and how many lines of each level there were. */
 const char *hosted_log_last(void);
 u32 hosted_log_count(int level);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* smp/ipi.h on the fake machine: the caller runs the function as each of the CPUs in turn. */
+#include "kernel/base/panic.h"
+#include "smp/ipi.h"
+#include "tests/hosted/hosted.h"
+
+static u32 kicks; /* atomic */
+
+void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg)
+{
+	u32 me = cpu_id();
+
+	for (u32 id = 0; id < cpu_count(); id++) {
+		if (!cpu_set_has(cpus, id))
+			continue;
+		hosted_cpu_set(id);
+		fn(arg);
+	}
+	hosted_cpu_set(me);
+}
+
+void ipi_call_all(void (*fn)(void *), void *arg)
+{
+	struct cpu_set all = {{0}};
+
+	for (u32 id = 0; id < cpu_count(); id++)
+		cpu_set_add(&all, id);
+	ipi_call(&all, fn, arg);
+}
+
+void ipi_kick(u32 cpu)
+{
+	BUG_ON(cpu >= cpu_count());
+	__atomic_fetch_add(&kicks, 1, __ATOMIC_SEQ_CST);
+}
+
+u32 hosted_ipi_kicks(void)
+{
+	return __atomic_load_n(&kicks, __ATOMIC_SEQ_CST);
+}
+
+void ipi_stop_others(void)
+{
+}
