@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The instruction decoder: finds out, from the bytes at a guest's RIP, how long the instruction
+ * is and, for those that touch memory or ports in simple ways, what it does to which operands.
+ * emulate.h executes the result.
+ *
+ * It knows the one-byte, 0F, 0F38 and 0F3A maps as Intel has them (SDM 2A-2D; the length rules are
+ * SDM 2A chapter 2, the maps SDM 2D appendix A). MPX and CET are treated as absent or
+ * harmless: where a CPU without them executes a reserved NOP, so does the table.
+ *
+ * Pure: any context, no locks. The bytes are a guest's and may be anything.
+ */
+#ifndef MMU_DECODE_H
+#define MMU_DECODE_H
+
+#include "kernel/base/types.h"
+#include "mmu/regs.h"
+
+#define INSN_MAX_LENGTH 15
+
+/* What the code segment's L and D bits select (SDM 3A 3.4.5). Real mode is DECODE_16. */
+enum decode_mode {
+	DECODE_16,
+	DECODE_32,
+	DECODE_64
+};
+
+/* ADD to CMP stand in the order in which opcodes number them; so do BT to BTC. */
+enum insn_kind {
+	INSN_OTHER, /* valid, its length is right, and nothing else is promised */
+	INSN_ADD,
+	INSN_OR,
+	INSN_ADC,
+	INSN_SBB,
+	INSN_AND,
+	INSN_SUB,
+	INSN_XOR,
+	INSN_CMP,
+	INSN_TEST,
+	INSN_NOT,
+	INSN_NEG,
+	INSN_INC,
+	INSN_DEC,
+	INSN_MOV,
+	INSN_MOVZX,
+	INSN_MOVSX, /* MOVSXD too */
+	INSN_MOVBE,
+	INSN_XCHG,
+	INSN_CMPXCHG,
+	INSN_CMPXCHG8B, /* CMPXCHG16B when op_size is 8 */
+	INSN_XADD,
+	INSN_BT,
+	INSN_BTS,
+	INSN_BTR,
+	INSN_BTC,
+	INSN_PUSH,
+	INSN_POP,
+	INSN_MOVS,
+	INSN_CMPS,
+	INSN_STOS,
+	INSN_LODS,
+	INSN_SCAS,
+	INSN_INS,
+	INSN_OUTS,
+	INSN_IN,
+	INSN_OUT,
+	INSN_KIND_COUNT
+};
+
+enum insn_operand_kind {
+	OPERAND_NONE,
+	OPERAND_REG,	  /* gpr[reg], its low op_size (or src_size) bytes */
+	OPERAND_REG_HIGH, /* AH, CH, DH or BH: bits 15:8 of gpr[reg] */
+	OPERAND_MEM,	  /* insn.mem */
+	OPERAND_IMM	  /* insn.imm */
+};
+
+/* In the order in which instructions and segment registers are numbered (SDM 2D table 3-1). */
+enum insn_segment {
+	SEGMENT_ES,
+	SEGMENT_CS,
+	SEGMENT_SS,
+	SEGMENT_DS,
+	SEGMENT_FS,
+	SEGMENT_GS
+};
+#define SEGMENT_COUNT 6
+
+enum insn_repeat {
+	REPEAT_NONE,
+	REPEAT_NE,
+	REPEAT_E
+}; /* F2, F3: the last one counts */
+
+/* In insn_memory.base and .index: not a number of a register in guest_regs. */
+#define INSN_REG_RIP  0x10
+#define INSN_REG_NONE 0xff
+
+struct insn_operand {
+	u8 kind; /* enum insn_operand_kind */
+	u8 reg;	 /* enum gpr */
+};
+
+/* address = segment base + ((base + index * scale + disp) cut to addr_size) */
+struct insn_memory {
+	bool present;
+	u8 segment; /* enum insn_segment: the override, or the default of the base register */
+	u8 base;    /* enum gpr, INSN_REG_RIP (the *next* instruction's) or INSN_REG_NONE */
+	u8 index;   /* enum gpr or INSN_REG_NONE */
+	u8 scale;   /* 1, 2, 4, 8; 0 without an index */
+	s64 disp;   /* sign-extended; a moffs is held whole */
+};
+
+/* String instructions have no operands here: their kind says all. mem.segment is the source's. */
+struct insn {
+	u8 length;    /* bytes, 1 to INSN_MAX_LENGTH */
+	u8 kind;      /* enum insn_kind */
+	u8 mode;      /* enum decode_mode */
+	u8 op_size;   /* bytes of the operands: 1, 2, 4, 8; not meaningful for INSN_OTHER */
+	u8 src_size;  /* bytes of src: differs from op_size for MOVZX and MOVSX only */
+	u8 addr_size; /* bytes: 2, 4, 8 */
+	u8 repeat;    /* enum insn_repeat */
+	bool lock;    /* has a LOCK prefix, which is then legal */
+	u8 imm_size;  /* bytes the immediate occupies; 0: none */
+	struct insn_operand dst, src;
+	struct insn_memory mem;
+	u64 imm; /* sign-extended from its size to 64 bits, but for ports and bit numbers */
+};
+
+/*
+ * Decode the instruction that begins at bytes[0]; n bytes are there to be read, and none beyond
+ * the instruction's end is looked at. On any error *out is not to be used. Returns
+ *   0           decoded
+ *   ERR_AGAIN   the n bytes end within the instruction: call again with more
+ *   ERR_INVAL   no such instruction, or a prefix or operand it must not have: #UD
+ *   ERR_RANGE   longer than 15 bytes: #GP(0) (SDM 2A 2.3.11)
+ *   ERR_NOTSUP  VEX, EVEX or XOP encoding, which this decoder does not know
+ */
+int decode_insn(struct insn *out, const u8 *bytes, size_t n, enum decode_mode mode) __must_check;
+
+#endif

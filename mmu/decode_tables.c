@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one-byte map and the 0F map with their groups (SDM 2D A.3 and A.4). The 0F38 and 0F3A maps
+ * are in decode_tables_sse.c.
+ */
+#include "mmu/decode.h"
+#include "mmu/decode_tables.h"
+
+enum opcode_group {
+	GROUP_NONE,
+	GROUP_1,
+	GROUP_1A,
+	GROUP_2,
+	GROUP_3,
+	GROUP_4,
+	GROUP_5,
+	GROUP_6,
+	GROUP_7,
+	GROUP_8,
+	GROUP_9,
+	GROUP_11,
+	GROUP_12_13,
+	GROUP_14,
+	GROUP_15,
+	GROUP_COUNT
+};
+
+#define ANY	    FORM_ANY(PFX_ANY)
+#define MEMORY	    FORM_MEM(PFX_ANY)
+#define NP_66	    (PFX_NP | PFX_66)
+#define ALL_ATTR(a) (ATTR_MODRM | (a))
+
+/* No ModRM and no operands that matter. */
+#define PLAIN(im, at)                                       \
+	{                                                   \
+		.valid = ANY, .imm = IMM_##im, .attr = (at) \
+	}
+/* ModRM, for its length only. */
+#define MODRM(im, at)                                               \
+	{                                                           \
+		.valid = ANY, .imm = IMM_##im, .attr = ALL_ATTR(at) \
+	}
+#define MODRM_MEMORY(at)                              \
+	{                                             \
+		.valid = MEMORY, .attr = ALL_ATTR(at) \
+	}
+#define MODRM_CHECK(c, at)                                             \
+	{                                                              \
+		.valid = ANY, .check = CHECK_##c, .attr = ALL_ATTR(at) \
+	}
+#define VECTOR(v, im)                                             \
+	{                                                         \
+		.valid = (v), .imm = IMM_##im, .attr = ATTR_MODRM \
+	}
+#define GROUP(g, im, at)                                                                \
+	{                                                                               \
+		.valid = ANY, .group = GROUP_##g, .imm = IMM_##im, .attr = ALL_ATTR(at) \
+	}
+#define OP(k, d, s, im, at)                                                                        \
+	{                                                                                          \
+		.kind = INSN_##k, .dst = FROM_##d, .src = FROM_##s, .imm = IMM_##im, .valid = ANY, \
+		.attr = (at)                                                                       \
+	}
+#define OP_E(k, d, s, im, at) OP(k, d, s, im, ALL_ATTR(at))
+
+/* The six forms in which ADD to CMP open the one-byte map. */
+#define ALU(base, k, lock)                                                                       \
+	[(base)] = OP_E(k, E, G, NONE, ATTR_BYTE | (lock)),                                      \
+	[(base) + 1] = OP_E(k, E, G, NONE, lock), [(base) + 2] = OP_E(k, G, E, NONE, ATTR_BYTE), \
+	[(base) + 3] = OP_E(k, G, E, NONE, 0), [(base) + 4] = OP(k, ACC, IMM, 8, ATTR_BYTE),     \
+	[(base) + 5] = OP(k, ACC, IMM, Z, 0)
+
+const struct opcode opcode_one_byte[256] = {
+	ALU(0x00, ADD, ATTR_LOCK),
+	[0x06 ... 0x07] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x08, OR, ATTR_LOCK),
+	[0x0e] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x10, ADC, ATTR_LOCK),
+	[0x16 ... 0x17] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x18, SBB, ATTR_LOCK),
+	[0x1e ... 0x1f] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x20, AND, ATTR_LOCK),
+	[0x27] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x28, SUB, ATTR_LOCK),
+	[0x2f] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x30, XOR, ATTR_LOCK),
+	[0x37] = PLAIN(NONE, ATTR_NO64),
+	ALU(0x38, CMP, 0),
+	[0x3f] = PLAIN(NONE, ATTR_NO64),
+	[0x40 ... 0x47] = OP(INC, Z, NONE, NONE, ATTR_NO64),
+	[0x48 ... 0x4f] = OP(DEC, Z, NONE, NONE, ATTR_NO64),
+	[0x50 ... 0x57] = OP(PUSH, NONE, Z, NONE, ATTR_D64),
+	[0x58 ... 0x5f] = OP(POP, Z, NONE, NONE, ATTR_D64),
+	[0x60 ... 0x61] = PLAIN(NONE, ATTR_NO64),
+	[0x62] = MODRM_MEMORY(ATTR_NO64),
+	[0x63] = OP_E(MOVSX, G, E, NONE, ATTR_SRC32 | ATTR_KIND64), /* ARPL elsewhere */
+	[0x68] = OP(PUSH, NONE, IMM, Z, ATTR_D64),
+	[0x69] = MODRM(Z, 0),
+	[0x6a] = OP(PUSH, NONE, IMM, 8, ATTR_D64),
+	[0x6b] = MODRM(8, 0),
+	[0x6c] = OP(INS, NONE, NONE, NONE, ATTR_BYTE),
+	[0x6d] = OP(INS, NONE, NONE, NONE, 0),
+	[0x6e] = OP(OUTS, NONE, NONE, NONE, ATTR_BYTE),
+	[0x6f] = OP(OUTS, NONE, NONE, NONE, 0),
+	[0x70 ... 0x7f] = PLAIN(8, 0),
+	[0x80] = GROUP(1, 8, ATTR_BYTE),
+	[0x81] = GROUP(1, Z, 0),
+	[0x82] = GROUP(1, 8, ATTR_BYTE | ATTR_NO64),
+	[0x83] = GROUP(1, 8, 0),
+	[0x84] = OP_E(TEST, E, G, NONE, ATTR_BYTE),
+	[0x85] = OP_E(TEST, E, G, NONE, 0),
+	[0x86] = OP_E(XCHG, E, G, NONE, ATTR_BYTE | ATTR_LOCK),
+	[0x87] = OP_E(XCHG, E, G, NONE, ATTR_LOCK),
+	[0x88] = OP_E(MOV, E, G, NONE, ATTR_BYTE),
+	[0x89] = OP_E(MOV, E, G, NONE, 0),
+	[0x8a] = OP_E(MOV, G, E, NONE, ATTR_BYTE),
+	[0x8b] = OP_E(MOV, G, E, NONE, 0),
+	[0x8c] = MODRM_CHECK(SREG, 0),
+	[0x8d] = MODRM_MEMORY(0),
+	[0x8e] = MODRM_CHECK(SREG_LOAD, 0),
+	[0x8f] = GROUP(1A, NONE, ATTR_D64),
+	[0x90] = PLAIN(NONE, 0),
+	[0x91 ... 0x97] = OP(XCHG, ACC, Z, NONE, 0),
+	[0x98 ... 0x99] = PLAIN(NONE, 0),
+	[0x9a] = PLAIN(FAR, ATTR_NO64),
+	[0x9b] = PLAIN(NONE, 0),
+	[0x9c ... 0x9d] = PLAIN(NONE, ATTR_D64),
+	[0x9e ... 0x9f] = PLAIN(NONE, 0),
+	[0xa0] = OP(MOV, ACC, MOFFS, MOFFS, ATTR_BYTE),
+	[0xa1] = OP(MOV, ACC, MOFFS, MOFFS, 0),
+	[0xa2] = OP(MOV, MOFFS, ACC, MOFFS, ATTR_BYTE),
+	[0xa3] = OP(MOV, MOFFS, ACC, MOFFS, 0),
+	[0xa4] = OP(MOVS, NONE, NONE, NONE, ATTR_BYTE),
+	[0xa5] = OP(MOVS, NONE, NONE, NONE, 0),
+	[0xa6] = OP(CMPS, NONE, NONE, NONE, ATTR_BYTE),
+	[0xa7] = OP(CMPS, NONE, NONE, NONE, 0),
+	[0xa8] = OP(TEST, ACC, IMM, 8, ATTR_BYTE),
+	[0xa9] = OP(TEST, ACC, IMM, Z, 0),
+	[0xaa] = OP(STOS, NONE, NONE, NONE, ATTR_BYTE),
+	[0xab] = OP(STOS, NONE, NONE, NONE, 0),
+	[0xac] = OP(LODS, NONE, NONE, NONE, ATTR_BYTE),
+	[0xad] = OP(LODS, NONE, NONE, NONE, 0),
+	[0xae] = OP(SCAS, NONE, NONE, NONE, ATTR_BYTE),
+	[0xaf] = OP(SCAS, NONE, NONE, NONE, 0),
+	[0xb0 ... 0xb7] = OP(MOV, Z, IMM, 8, ATTR_BYTE),
+	[0xb8 ... 0xbf] = OP(MOV, Z, IMM, V, 0),
+	[0xc0] = GROUP(2, 8U, ATTR_BYTE),
+	[0xc1] = GROUP(2, 8U, 0),
+	[0xc2] = PLAIN(16, 0),
+	[0xc3] = PLAIN(NONE, 0),
+	[0xc4 ... 0xc5] = MODRM_MEMORY(ATTR_NO64),
+	[0xc6] = GROUP(11, 8, ATTR_BYTE),
+	[0xc7] = GROUP(11, Z, 0),
+	[0xc8] = PLAIN(16_8, ATTR_D64),
+	[0xc9] = PLAIN(NONE, ATTR_D64),
+	[0xca] = PLAIN(16, 0),
+	[0xcb ... 0xcc] = PLAIN(NONE, 0),
+	[0xcd] = PLAIN(8U, 0),
+	[0xce] = PLAIN(NONE, ATTR_NO64),
+	[0xcf] = PLAIN(NONE, 0),
+	[0xd0] = GROUP(2, NONE, ATTR_BYTE),
+	[0xd1] = GROUP(2, NONE, 0),
+	[0xd2] = GROUP(2, NONE, ATTR_BYTE),
+	[0xd3] = GROUP(2, NONE, 0),
+	[0xd4 ... 0xd5] = PLAIN(8U, ATTR_NO64),
+	[0xd6] = PLAIN(NONE, ATTR_NO64), /* SALC: in no map, in every CPU */
+	[0xd7] = PLAIN(NONE, 0),
+	[0xd8 ... 0xdf] = MODRM_CHECK(X87, 0),
+	[0xe0 ... 0xe3] = PLAIN(8, 0),
+	[0xe4] = OP(IN, ACC, IMM, 8U, ATTR_BYTE),
+	[0xe5] = OP(IN, ACC, IMM, 8U, 0),
+	[0xe6] = OP(OUT, IMM, ACC, 8U, ATTR_BYTE),
+	[0xe7] = OP(OUT, IMM, ACC, 8U, 0),
+	[0xe8 ... 0xe9] = PLAIN(J, 0),
+	[0xea] = PLAIN(FAR, ATTR_NO64),
+	[0xeb] = PLAIN(8, 0),
+	[0xec] = OP(IN, ACC, DX, NONE, ATTR_BYTE),
+	[0xed] = OP(IN, ACC, DX, NONE, 0),
+	[0xee] = OP(OUT, DX, ACC, NONE, ATTR_BYTE),
+	[0xef] = OP(OUT, DX, ACC, NONE, 0),
+	[0xf1] = PLAIN(NONE, 0),
+	[0xf4 ... 0xf5] = PLAIN(NONE, 0),
+	[0xf6] = GROUP(3, NONE, ATTR_BYTE),
+	[0xf7] = GROUP(3, NONE, 0),
+	[0xf8 ... 0xfd] = PLAIN(NONE, 0),
+	[0xfe] = GROUP(4, NONE, ATTR_BYTE),
+	[0xff] = GROUP(5, NONE, 0),
+};
+
+/* Vector opcodes by the prefixes that make an instruction of them: all four, or fewer. */
+#define V_ALL	VECTOR(FORM_ANY(PFX_ANY), NONE)
+#define V_NP_66 VECTOR(FORM_ANY(NP_66), NONE)
+#define V_66	VECTOR(FORM_ANY(PFX_66), NONE)
+#define V_NP	VECTOR(FORM_ANY(PFX_NP), NONE)
+
+const struct opcode opcode_0f[256] = {
+	[0x00] = GROUP(6, NONE, 0),
+	[0x01] = GROUP(7, NONE, 0),
+	[0x02 ... 0x03] = MODRM(NONE, 0),
+	[0x05] = PLAIN(NONE, ATTR_ONLY64),
+	[0x06] = PLAIN(NONE, 0),
+	[0x07] = PLAIN(NONE, ATTR_ONLY64),
+	[0x08 ... 0x09] = PLAIN(NONE, 0),
+	[0x0b] = PLAIN(NONE, 0),
+	[0x0d] = MODRM(NONE, 0),
+	[0x10 ... 0x11] = V_ALL,
+	[0x12] = VECTOR(FORM_MEM(PFX_ANY) | FORM_REG(PFX_NP | PFX_F3 | PFX_F2), NONE),
+	[0x13] = VECTOR(FORM_MEM(NP_66), NONE),
+	[0x14 ... 0x15] = V_NP_66,
+	[0x16] = VECTOR(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(PFX_NP | PFX_F3), NONE),
+	[0x17] = VECTOR(FORM_MEM(NP_66), NONE),
+	[0x18 ... 0x1f] = MODRM(NONE, 0),
+	[0x20] = MODRM_CHECK(CR, ATTR_NO_MOD),
+	[0x21] = MODRM_CHECK(DR, ATTR_NO_MOD),
+	[0x22] = MODRM_CHECK(CR, ATTR_NO_MOD),
+	[0x23] = MODRM_CHECK(DR, ATTR_NO_MOD),
+	[0x28 ... 0x29] = V_NP_66,
+	[0x2a] = V_ALL,
+	[0x2b] = VECTOR(FORM_MEM(NP_66), NONE),
+	[0x2c ... 0x2d] = V_ALL,
+	[0x2e ... 0x2f] = V_NP_66,
+	[0x30 ... 0x35] = PLAIN(NONE, 0),
+	[0x37] = PLAIN(NONE, 0),
+	[0x40 ... 0x4f] = MODRM(NONE, 0),
+	[0x50] = VECTOR(FORM_REG(NP_66), NONE),
+	[0x51] = V_ALL,
+	[0x52 ... 0x53] = VECTOR(FORM_ANY(PFX_NP | PFX_F3), NONE),
+	[0x54 ... 0x57] = V_NP_66,
+	[0x58 ... 0x5a] = V_ALL,
+	[0x5b] = VECTOR(FORM_ANY(NP_66 | PFX_F3), NONE),
+	[0x5c ... 0x5f] = V_ALL,
+	[0x60 ... 0x6b] = V_NP_66,
+	[0x6c ... 0x6d] = V_66,
+	[0x6e] = V_NP_66,
+	[0x6f] = VECTOR(FORM_ANY(NP_66 | PFX_F3), NONE),
+	[0x70] = VECTOR(FORM_ANY(PFX_ANY), 8U),
+	[0x71 ... 0x72] = {.valid = FORM_REG(NP_66),
+			   .group = GROUP_12_13,
+			   .imm = IMM_8U,
+			   .attr = ATTR_MODRM},
+	[0x73] = {.valid = FORM_REG(NP_66), .group = GROUP_14, .imm = IMM_8U, .attr = ATTR_MODRM},
+	[0x74 ... 0x76] = V_NP_66,
+	[0x77] = {.valid = FORM_ANY(PFX_NP)},
+	[0x78 ... 0x79] = V_NP,
+	[0x7c ... 0x7d] = VECTOR(FORM_ANY(PFX_66 | PFX_F2), NONE),
+	[0x7e ... 0x7f] = VECTOR(FORM_ANY(NP_66 | PFX_F3), NONE),
+	[0x80 ... 0x8f] = PLAIN(J, 0),
+	[0x90 ... 0x9f] = MODRM(NONE, 0),
+	[0xa0 ... 0xa1] = PLAIN(NONE, ATTR_D64),
+	[0xa2] = PLAIN(NONE, 0),
+	[0xa3] = OP_E(BT, E, G, NONE, 0),
+	[0xa4] = MODRM(8U, 0),
+	[0xa5] = MODRM(NONE, 0),
+	[0xa8 ... 0xa9] = PLAIN(NONE, ATTR_D64),
+	[0xaa] = PLAIN(NONE, 0),
+	[0xab] = OP_E(BTS, E, G, NONE, ATTR_LOCK),
+	[0xac] = MODRM(8U, 0),
+	[0xad] = MODRM(NONE, 0),
+	[0xae] = GROUP(15, NONE, 0),
+	[0xaf] = MODRM(NONE, 0),
+	[0xb0] = OP_E(CMPXCHG, E, G, NONE, ATTR_BYTE | ATTR_LOCK),
+	[0xb1] = OP_E(CMPXCHG, E, G, NONE, ATTR_LOCK),
+	[0xb2] = MODRM_MEMORY(0),
+	[0xb3] = OP_E(BTR, E, G, NONE, ATTR_LOCK),
+	[0xb4 ... 0xb5] = MODRM_MEMORY(0),
+	[0xb6] = OP_E(MOVZX, G, E, NONE, ATTR_SRC8),
+	[0xb7] = OP_E(MOVZX, G, E, NONE, ATTR_SRC16),
+	[0xb8] = VECTOR(FORM_ANY(PFX_F3), NONE),
+	[0xb9] = MODRM(NONE, 0),
+	[0xba] = GROUP(8, 8U, 0),
+	[0xbb] = OP_E(BTC, E, G, NONE, ATTR_LOCK),
+	[0xbc ... 0xbd] = MODRM(NONE, 0),
+	[0xbe] = OP_E(MOVSX, G, E, NONE, ATTR_SRC8),
+	[0xbf] = OP_E(MOVSX, G, E, NONE, ATTR_SRC16),
+	[0xc0] = OP_E(XADD, E, G, NONE, ATTR_BYTE | ATTR_LOCK),
+	[0xc1] = OP_E(XADD, E, G, NONE, ATTR_LOCK),
+	[0xc2] = VECTOR(FORM_ANY(PFX_ANY), 8U),
+	[0xc3] = VECTOR(FORM_MEM(PFX_NP), NONE),
+	[0xc4] = VECTOR(FORM_ANY(NP_66), 8U),
+	[0xc5] = VECTOR(FORM_REG(NP_66), 8U),
+	[0xc6] = VECTOR(FORM_ANY(NP_66), 8U),
+	[0xc7] = GROUP(9, NONE, 0),
+	[0xc8 ... 0xcf] = PLAIN(NONE, 0),
+	[0xd0] = VECTOR(FORM_ANY(PFX_66 | PFX_F2), NONE),
+	[0xd1 ... 0xd5] = V_NP_66,
+	[0xd6] = VECTOR(FORM_MEM(PFX_66) | FORM_REG(PFX_66 | PFX_F3 | PFX_F2), NONE),
+	[0xd7] = VECTOR(FORM_REG(NP_66), NONE),
+	[0xd8 ... 0xe5] = V_NP_66,
+	[0xe6] = VECTOR(FORM_ANY(PFX_66 | PFX_F3 | PFX_F2), NONE),
+	[0xe7] = VECTOR(FORM_MEM(NP_66), NONE),
+	[0xe8 ... 0xef] = V_NP_66,
+	[0xf0] = VECTOR(FORM_MEM(PFX_F2), NONE),
+	[0xf1 ... 0xf6] = V_NP_66,
+	[0xf7] = VECTOR(FORM_REG(NP_66), NONE),
+	[0xf8 ... 0xfe] = V_NP_66,
+	[0xff] = MODRM(NONE, 0),
+};
+
+#define ENTRY(v, at)                       \
+	{                                  \
+		.valid = (v), .attr = (at) \
+	}
+#define ENTRY_IMM8(v)                       \
+	{                                   \
+		.valid = (v), .imm = IMM_8U \
+	}
+
+const struct opcode opcode_groups[][8] = {
+	[GROUP_1] = {OP(ADD, E, IMM, NONE, ATTR_LOCK), OP(OR, E, IMM, NONE, ATTR_LOCK),
+		     OP(ADC, E, IMM, NONE, ATTR_LOCK), OP(SBB, E, IMM, NONE, ATTR_LOCK),
+		     OP(AND, E, IMM, NONE, ATTR_LOCK), OP(SUB, E, IMM, NONE, ATTR_LOCK),
+		     OP(XOR, E, IMM, NONE, ATTR_LOCK), OP(CMP, E, IMM, NONE, 0)},
+	[GROUP_1A] = {OP(POP, E, NONE, NONE, 0)},
+	[GROUP_2] = {[0 ... 7] = ENTRY(ANY, 0)},
+	[GROUP_3] = {[2] = OP(NOT, E, NONE, NONE, ATTR_LOCK),
+		     [3] = OP(NEG, E, NONE, NONE, ATTR_LOCK),
+		     [0 ... 1] = OP(TEST, E, IMM, Z, 0),
+		     [4 ... 7] = ENTRY(ANY, 0)},
+	[GROUP_4] = {OP(INC, E, NONE, NONE, ATTR_LOCK), OP(DEC, E, NONE, NONE, ATTR_LOCK)},
+	[GROUP_5] = {OP(INC, E, NONE, NONE, ATTR_LOCK), OP(DEC, E, NONE, NONE, ATTR_LOCK),
+		     ENTRY(ANY, 0), ENTRY(MEMORY, 0), ENTRY(ANY, 0), ENTRY(MEMORY, 0),
+		     OP(PUSH, NONE, E, NONE, ATTR_D64)},
+	[GROUP_6] = {[0 ... 5] = ENTRY(ANY, 0)},
+	/* The register forms of 0F 01 but SMSW and LMSW go by group7_register. */
+	[GROUP_7] = {[0 ... 3] = {.valid = ANY, .check = CHECK_GROUP7_REG},
+		     [4] = ENTRY(ANY, 0),
+		     [5] = {.valid = FORM_MEM(PFX_F3) | FORM_REG(PFX_ANY),
+			    .check = CHECK_GROUP7_REG},
+		     [6] = ENTRY(ANY, 0),
+		     [7] = {.valid = ANY, .check = CHECK_GROUP7_REG}},
+	[GROUP_8] = {[4] = OP(BT, E, IMM, NONE, 0),
+		     [5] = OP(BTS, E, IMM, NONE, ATTR_LOCK),
+		     [6] = OP(BTR, E, IMM, NONE, ATTR_LOCK),
+		     [7] = OP(BTC, E, IMM, NONE, ATTR_LOCK)},
+	[GROUP_9] = {[1] = {.kind = INSN_CMPXCHG8B,
+			    .dst = FROM_E,
+			    .valid = MEMORY,
+			    .attr = ATTR_LOCK | ATTR_NO_66},
+		     [3 ... 5] = ENTRY(FORM_MEM(PFX_NP), 0),
+		     [6] = ENTRY(FORM_MEM(PFX_NP | PFX_66 | PFX_F3) | FORM_REG(PFX_ANY),
+				 ATTR_REP_ONLY64),
+		     [7] = ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_ANY), 0)},
+	[GROUP_11] = {OP(MOV, E, IMM, NONE, 0), [7] = ENTRY(FORM_REG(PFX_ANY), ATTR_RM0)},
+	[GROUP_12_13] = {[2] = ENTRY(FORM_REG(NP_66), 0),
+			 [4] = ENTRY(FORM_REG(NP_66), 0),
+			 [6] = ENTRY(FORM_REG(NP_66), 0)},
+	[GROUP_14] = {[2] = ENTRY(FORM_REG(NP_66), 0),
+		      [3] = ENTRY(FORM_REG(PFX_66), 0),
+		      [6] = ENTRY(FORM_REG(NP_66), 0),
+		      [7] = ENTRY(FORM_REG(PFX_66), 0)},
+	[GROUP_15] = {ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
+		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
+		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
+		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
+		      ENTRY(FORM_MEM(PFX_NP | PFX_F3) | FORM_REG(PFX_F3), 0),
+		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_NP | PFX_F3), 0),
+		      ENTRY(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(PFX_ANY), 0),
+		      ENTRY(FORM_MEM(NP_66) | FORM_REG(PFX_NP), 0)},
+};
+
+static_assert(ARRAY_SIZE(opcode_groups) == GROUP_COUNT, "a group has no entries");
+
+/* D9 /1, DB /4, DB /6 and DD /5 are the holes. */
+const u8 x87_memory[8] = {0xff, 0xfd, 0xff, 0xaf, 0xff, 0xdf, 0xff, 0xff};
+
+/*
+ * One byte for each ModRM.reg, /0 rightmost; aliases that the manual leaves out but that CPUs
+ * run (FCOM2, FXCH4, FSTP8, ...) count as existing.
+ */
+const u64 x87_register[8] = {
+	0xffffffffffffffff, /* D8 */
+	0xffff7f33ff01ffff, /* D9: FNOP, FCHS.., FLD1.. */
+	0x00000200ffffffff, /* DA: FCMOVcc, FUCOMPP */
+	0x00ffff1fffffffff, /* DB */
+	0xffffffffffffffff, /* DC */
+	0x0000ffffffffffff, /* DD */
+	0xffffffff02ffffff, /* DE: FCOMPP */
+	0x00ffff01ffffffff, /* DF: FNSTSW AX */
+};
+
+const u8 group7_register[64] = {
+	[0x00] = PFX_NP,			     /* ENCLV */
+	[0x01 ... 0x04] = PFX_NP,		     /* VMCALL, VMLAUNCH, VMRESUME, VMXOFF */
+	[0x05] = PFX_NP,			     /* PCONFIG */
+	[0x08 ... 0x09] = PFX_NP,		     /* MONITOR, MWAIT */
+	[0x0a ... 0x0b] = PFX_NP,		     /* CLAC, STAC */
+	[0x0c ... 0x0e] = PFX_66,		     /* TDCALL, SEAMRET, SEAMOPS */
+	[0x0f] = PFX_NP | PFX_66,		     /* ENCLS, SEAMCALL */
+	[0x10 ... 0x11] = PFX_NP,		     /* XGETBV, XSETBV */
+	[0x14 ... 0x17] = PFX_NP,		     /* VMFUNC, XEND, XTEST, ENCLU */
+	[0x28] = PFX_NP | PFX_F3 | PFX_F2,	     /* SERIALIZE, SETSSBSY, XSUSLDTRK */
+	[0x29] = PFX_F2,			     /* XRESLDTRK */
+	[0x2a] = PFX_F3,			     /* SAVEPREVSSP */
+	[0x2c ... 0x2d] = PFX_F3 | GROUP7_F3_ONLY64, /* UIRET, TESTUI */
+	[0x2e ... 0x2f] = PFX_NP | PFX_F3 | GROUP7_F3_ONLY64, /* RDPKRU, WRPKRU, CLUI, STUI */
+	[0x38] = PFX_ANY | GROUP7_ONLY64,		      /* SWAPGS */
+	[0x39] = PFX_ANY,				      /* RDTSCP */
+};
