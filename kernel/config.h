@@ -8,13 +8,17 @@
 
 #include "kernel/base/boot_info.h"
 
-#define CONFIG_NAME_MAX	    32
-#define CONFIG_VMS_MAX	    16
-#define CONFIG_CMDLINE_MAX  1024
-#define CONFIG_MODULES_MAX  16 /* of one VM */
-#define CONFIG_MESSAGE_MAX  256
+#define CONFIG_NAME_MAX	   32
+#define CONFIG_VMS_MAX	   16
+#define CONFIG_CMDLINE_MAX 1024
+#define CONFIG_MODULES_MAX 16 /* of one VM */
+#define CONFIG_MESSAGE_MAX 256
 
-enum config_module_kind { CONFIG_KERNEL, CONFIG_INITRD, CONFIG_MODULE };
+enum config_module_kind {
+	CONFIG_KERNEL,
+	CONFIG_INITRD,
+	CONFIG_MODULE
+};
 
 struct config_module {
 	enum config_module_kind kind;
@@ -28,14 +32,22 @@ struct vm_config {
 	char name[CONFIG_NAME_MAX];
 	u64 mem;   /* bytes, multiple of 4 KiB */
 	u32 vcpus; /* 1 until SMP guests are there */
-	enum { CONFIG_MMU_AUTO, CONFIG_MMU_EPT, CONFIG_MMU_SHADOW } mmu;
+	enum {
+		CONFIG_MMU_AUTO,
+		CONFIG_MMU_EPT,
+		CONFIG_MMU_SHADOW
+	} mmu;
 	u32 module_count;
 	struct config_module modules[CONFIG_MODULES_MAX];
 	bool refused; /* message says why; the VM is not started */
 	char message[CONFIG_MESSAGE_MAX];
 };
 
-enum config_when_done { WHEN_DONE_HALT, WHEN_DONE_POWEROFF, WHEN_DONE_REBOOT };
+enum config_when_done {
+	WHEN_DONE_HALT,
+	WHEN_DONE_POWEROFF,
+	WHEN_DONE_REBOOT
+};
 
 struct weir_config {
 	/* console=com1[,baud] | com2 | none | 0xPORT; default com1,115200 */
@@ -47,11 +59,17 @@ struct weir_config {
 	u32 max_cpus;		  /* 0: all */
 	enum config_when_done when_done;
 	bool mitigations_off; /* mitigations=off */
-	u32 message_count;    /* one for each unknown or malformed word */
+	u32 message_count;    /* of unknown or malformed words; may exceed what is kept */
 	char messages[16][CONFIG_MESSAGE_MAX];
 	u32 vm_count;
 	struct vm_config vms[CONFIG_VMS_MAX];
 };
+
+/*
+ * The value of console=: a name or port, and an optional baud rate. 0 or ERR_INVAL, when nothing
+ * is changed but perhaps the port. port 0: none. For boot/, which wants a console first of all.
+ */
+int config_parse_console(const char *at, const char *end, u16 *port, u32 *baud);
 
 /*
  * Parses the command line, then the modules. Never fails: what is wrong becomes a message (for

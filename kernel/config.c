@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/config.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+
+#define MEM_DEFAULT MIB(256)
+#define MEM_MIN	    MIB(1)
+#define MEM_MAX	    GIB(1024)
+#define BAUD_MAX    115200
+
+/* A word of a command line: [at, end). */
+struct word {
+	const char *at, *end;
+};
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static bool next_word(const char **cursor, struct word *w)
+{
+	const char *p = *cursor;
+
+	while (is_space(*p))
+		p++;
+	w->at = p;
+	while (*p && !is_space(*p))
+		p++;
+	w->end = p;
+	*cursor = p;
+	return w->end > w->at;
+}
+
+static bool word_is(const struct word *w, const char *text)
+{
+	size_t n = strlen(text);
+
+	return (size_t)(w->end - w->at) == n && memcmp(w->at, text, n) == 0;
+}
+
+/* "key=value": the value, or false. */
+static bool word_value(const struct word *w, const char *key, struct word *value)
+{
+	size_t n = strlen(key);
+
+	if ((size_t)(w->end - w->at) <= n || memcmp(w->at, key, n) || w->at[n] != '=')
+		return false;
+	value->at = w->at + n + 1;
+	value->end = w->end;
+	return true;
+}
+
+/* %.*s of a word, cut so that a hostile line cannot push the remedy out of the message. */
+#define WORD_SHOWN_MAX 40
+#define WORD_ARGS(w)   (int)min((w)->end - (w)->at, (ptrdiff_t)WORD_SHOWN_MAX), (w)->at
+
+static void __printf_like(2, 3) add_message(struct weir_config *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (c->message_count < ARRAY_SIZE(c->messages)) {
+		va_start(ap, fmt);
+		vsnprintf(c->messages[c->message_count], CONFIG_MESSAGE_MAX, fmt, ap);
+		va_end(ap);
+	}
+	c->message_count++;
+}
+
+/* The first fault of a VM is the one that is told; later ones often follow from it. */
+static void __printf_like(2, 3) refuse(struct vm_config *vm, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (vm->refused)
+		return;
+	vm->refused = true;
+	va_start(ap, fmt);
+	vsnprintf(vm->message, sizeof(vm->message), fmt, ap);
+	va_end(ap);
+}
+
+/* --- Weir's own command line --- */
+
+int config_parse_console(const char *at, const char *end, u16 *port, u32 *baud)
+{
+	const char *comma = memchr(at, ',', (size_t)(end - at));
+	struct word name = {at, comma ? comma : end};
+	u64 n;
+
+	if (word_is(&name, "none"))
+		n = 0;
+	else if (word_is(&name, "com1"))
+		n = 0x3f8;
+	else if (word_is(&name, "com2"))
+		n = 0x2f8;
+	else if (word_is(&name, "com3"))
+		n = 0x3e8;
+	else if (word_is(&name, "com4"))
+		n = 0x2e8;
+	else if (parse_u64(name.at, name.end, &n) || n == 0 || n > 0xfff8)
+		return ERR_INVAL;
+	*port = (u16)n;
+	if (comma) {
+		if (parse_u64(comma + 1, end, &n) || n == 0 || n > BAUD_MAX || BAUD_MAX % n)
+			return ERR_INVAL;
+		*baud = (u32)n;
+	}
+	return 0;
+}
+
+static bool parse_loglevel(const struct word *w, u32 *out)
+{
+	static const char *const names[] = {"error", "warn", "info", "debug"};
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		if (word_is(w, names[i])) {
+			*out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool parse_when_done(const struct word *w, enum config_when_done *out)
+{
+	static const char *const names[] = {"halt", "poweroff", "reboot"};
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		if (word_is(w, names[i])) {
+			*out = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void bad_value(struct weir_config *c, const struct word *w, const char *accepted)
+{
+	add_message(c, "command line: '%.*s' is ignored: accepted is %s", WORD_ARGS(w), accepted);
+}
+
+static void parse_own_word(struct weir_config *c, const struct word *w)
+{
+	struct word v;
+	u64 n;
+
+	if (word_value(w, "console", &v)) {
+		if (config_parse_console(v.at, v.end, &c->console_port, &c->console_baud))
+			bad_value(c, w,
+				  "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200");
+	} else if (word_value(w, "loglevel", &v)) {
+		if (!parse_loglevel(&v, &c->loglevel))
+			bad_value(c, w, "loglevel=error|warn|info|debug");
+	} else if (word_value(w, "when_done", &v)) {
+		if (!parse_when_done(&v, &c->when_done))
+			bad_value(c, w, "when_done=halt|poweroff|reboot");
+	} else if (word_value(w, "max_cpus", &v)) {
+		if (parse_u64(v.at, v.end, &n) || n == 0 || n > 0xffff)
+			bad_value(c, w, "max_cpus=N with N from 1");
+		else
+			c->max_cpus = (u32)n;
+	} else if (word_value(w, "mitigations", &v)) {
+		if (word_is(&v, "off") || word_is(&v, "on"))
+			c->mitigations_off = word_is(&v, "off");
+		else
+			bad_value(c, w, "mitigations=on|off");
+	} else if (word_value(w, "selftest", &v)) {
+		size_t len = (size_t)(v.end - v.at);
+
+		if (len == 0 || len >= sizeof(c->selftest_names)) {
+			bad_value(c, w, "selftest=all or a list of names with commas");
+			return;
+		}
+		c->selftest = true;
+		memcpy(c->selftest_names, v.at, len);
+		c->selftest_names[len] = 0;
+	} else {
+		add_message(c,
+			    "command line: unknown word '%.*s' is ignored: known are console= "
+			    "loglevel= when_done= max_cpus= mitigations= selftest=",
+			    WORD_ARGS(w));
+	}
+}
+
+/* --- module lines --- */
+
+/* One module line on its way into a VM. */
+struct line {
+	struct word name, mem, vcpus, mmu; /* .at NULL: not there */
+	bool kind_set;
+	enum config_module_kind kind;
+	const char *guest_cmdline;
+	char fault[CONFIG_MESSAGE_MAX]; /* empty: none */
+};
+
+static void __printf_like(2, 3) line_fault(struct line *l, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (l->fault[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(l->fault, sizeof(l->fault), fmt, ap);
+	va_end(ap);
+}
+
+static void line_key(struct line *l, struct word *slot, const struct word *w, struct word v)
+{
+	if (slot->at)
+		line_fault(l, "'%.*s' comes a second time: keep one", WORD_ARGS(w));
+	else if (v.at == v.end)
+		line_fault(l, "'%.*s' has no value: give it one", WORD_ARGS(w));
+	else
+		*slot = v;
+}
+
+static void line_kind(struct line *l, const struct word *w, enum config_module_kind kind)
+{
+	if (l->kind_set)
+		line_fault(l, "'%.*s' is a second kind: a module is one of kernel, initrd, module",
+			   WORD_ARGS(w));
+	l->kind_set = true;
+	l->kind = kind;
+}
+
+static void line_parse(struct line *l, const char *text)
+{
+	struct word w, v;
+
+	memset(l, 0, sizeof(*l));
+	l->guest_cmdline = "";
+	while (next_word(&text, &w)) {
+		if (word_is(&w, "--")) {
+			while (is_space(*text))
+				text++;
+			l->guest_cmdline = text;
+			return;
+		}
+		if (word_value(&w, "vm", &v))
+			line_key(l, &l->name, &w, v);
+		else if (word_value(&w, "mem", &v))
+			line_key(l, &l->mem, &w, v);
+		else if (word_value(&w, "vcpus", &v))
+			line_key(l, &l->vcpus, &w, v);
+		else if (word_value(&w, "mmu", &v))
+			line_key(l, &l->mmu, &w, v);
+		else if (word_is(&w, "kernel"))
+			line_kind(l, &w, CONFIG_KERNEL);
+		else if (word_is(&w, "initrd"))
+			line_kind(l, &w, CONFIG_INITRD);
+		else if (word_is(&w, "module"))
+			line_kind(l, &w, CONFIG_MODULE);
+		else
+			line_fault(l,
+				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
+				   "vcpus= mmu=; the guest's own words go after --",
+				   WORD_ARGS(&w));
+	}
+}
+
+static bool name_is_sound(const struct word *w)
+{
+	if ((size_t)(w->end - w->at) >= CONFIG_NAME_MAX)
+		return false;
+	for (const char *p = w->at; p < w->end; p++) {
+		bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			  (*p >= '0' && *p <= '9') || *p == '-' || *p == '_' || *p == '.';
+
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+static struct vm_config *find_vm(struct weir_config *c, const struct word *name)
+{
+	struct vm_config *vm;
+
+	for (u32 i = 0; i < c->vm_count; i++) {
+		if (word_is(name, c->vms[i].name))
+			return &c->vms[i];
+	}
+	if (c->vm_count == CONFIG_VMS_MAX)
+		return NULL;
+	vm = &c->vms[c->vm_count++];
+	memset(vm, 0, sizeof(*vm));
+	memcpy(vm->name, name->at, (size_t)(name->end - name->at));
+	vm->vcpus = 1;
+	return vm;
+}
+
+static void take_mem(struct vm_config *vm, const struct word *w)
+{
+	u64 bytes;
+
+	if (parse_size(w->at, w->end, &bytes))
+		refuse(vm, "mem=%.*s is not a size: write for example mem=256M", WORD_ARGS(w));
+	else if (bytes < MEM_MIN || bytes > MEM_MAX)
+		refuse(vm, "mem=%.*s is out of range: give 1M to 1024G", WORD_ARGS(w));
+	else if (!is_aligned(bytes, PAGE_SIZE))
+		refuse(vm, "mem=%.*s is not a multiple of 4K: round it", WORD_ARGS(w));
+	else
+		vm->mem = bytes;
+}
+
+static void take_kernel_words(struct vm_config *vm, const struct line *l)
+{
+	u64 n;
+
+	if (l->mem.at)
+		take_mem(vm, &l->mem);
+	if (l->vcpus.at) {
+		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0)
+			refuse(vm, "vcpus=%.*s is not a number from 1: write vcpus=1",
+			       WORD_ARGS(&l->vcpus));
+		else if (n > 1)
+			refuse(vm, "vcpus=%.*s: this version gives a VM one vCPU: write vcpus=1",
+			       WORD_ARGS(&l->vcpus));
+	}
+	if (!l->mmu.at || word_is(&l->mmu, "auto"))
+		vm->mmu = CONFIG_MMU_AUTO;
+	else if (word_is(&l->mmu, "ept"))
+		vm->mmu = CONFIG_MMU_EPT;
+	else if (word_is(&l->mmu, "shadow"))
+		refuse(vm, "mmu=shadow: this version has no shadow paging yet: write mmu=ept");
+	else
+		refuse(vm, "mmu=%.*s is unknown: accepted are auto, ept", WORD_ARGS(&l->mmu));
+}
+
+static u32 count_kind(const struct vm_config *vm, enum config_module_kind kind)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < vm->module_count; i++)
+		n += vm->modules[i].kind == kind;
+	return n;
+}
+
+static void take_module(struct vm_config *vm, const struct line *l, const struct boot_module *b,
+			u32 index)
+{
+	struct config_module *m;
+
+	if (vm->module_count == CONFIG_MODULES_MAX) {
+		refuse(vm, "module %u is one too many: a VM has at most %u", index + 1,
+		       CONFIG_MODULES_MAX);
+		return;
+	}
+	if (l->kind != CONFIG_KERNEL && (l->mem.at || l->vcpus.at || l->mmu.at))
+		refuse(vm,
+		       "module %u: mem=, vcpus= and mmu= belong on the kernel's line: move them",
+		       index + 1);
+	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
+		refuse(vm, "module %u is a second %s: keep one (others are of kind 'module')",
+		       index + 1, l->kind == CONFIG_KERNEL ? "kernel" : "initrd");
+	if (b->size == 0)
+		refuse(vm, "module %u is empty: check the file that GRUB loaded", index + 1);
+	m = &vm->modules[vm->module_count++];
+	m->kind = l->kind;
+	m->boot_index = index;
+	m->start = b->start;
+	m->size = b->size;
+	if (strlcpy(m->cmdline, l->guest_cmdline, sizeof(m->cmdline)) >= sizeof(m->cmdline))
+		refuse(vm, "module %u: the words after -- are longer than %u bytes: shorten them",
+		       index + 1, CONFIG_CMDLINE_MAX - 1);
+	if (l->kind == CONFIG_KERNEL)
+		take_kernel_words(vm, l);
+}
+
+static void parse_module(struct weir_config *c, const struct boot_module *b, u32 index)
+{
+	static struct line l; /* too large for a stack; boot is single-threaded */
+	struct vm_config *vm;
+
+	line_parse(&l, b->cmdline);
+	if (!l.name.at) {
+		if (l.fault[0])
+			add_message(c, "module %u is ignored: %s", index + 1, l.fault);
+		else
+			add_message(c,
+				    "module %u is ignored: it has no vm= word: say whose it is, "
+				    "as in 'vm=alpha kernel'",
+				    index + 1);
+		return;
+	}
+	if (!name_is_sound(&l.name)) {
+		add_message(c,
+			    "module %u is ignored: vm=%.*s is no name: use 1 to %u of a-z A-Z 0-9 "
+			    "- _ .",
+			    index + 1, WORD_ARGS(&l.name), CONFIG_NAME_MAX - 1);
+		return;
+	}
+	vm = find_vm(c, &l.name);
+	if (!vm) {
+		add_message(c, "module %u is ignored: vm=%.*s is one VM too many: at most %u",
+			    index + 1, WORD_ARGS(&l.name), CONFIG_VMS_MAX);
+		return;
+	}
+	if (b->cmdline_cut)
+		refuse(vm, "module %u: its line is longer than %u bytes: shorten it", index + 1,
+		       BOOT_MODULE_CMDLINE - 1);
+	if (l.fault[0])
+		refuse(vm, "module %u: %s", index + 1, l.fault);
+	if (!l.kind_set) {
+		refuse(vm, "module %u has no kind: add one of kernel, initrd, module", index + 1);
+		return;
+	}
+	take_module(vm, &l, b, index);
+}
+
+static void finish_vm(struct vm_config *vm)
+{
+	if (!count_kind(vm, CONFIG_KERNEL))
+		refuse(vm, "it has no kernel: add a module line 'vm=%s kernel mem=256M'", vm->name);
+	if (!vm->mem)
+		vm->mem = MEM_DEFAULT;
+}
+
+void config_parse(const struct boot_info *boot, struct weir_config *out)
+{
+	const char *cursor = boot->cmdline;
+	struct word w;
+
+	memset(out, 0, sizeof(*out));
+	out->console_port = 0x3f8;
+	out->console_baud = BAUD_MAX;
+	out->loglevel = LOG_INFO;
+	out->when_done = WHEN_DONE_HALT;
+	while (next_word(&cursor, &w))
+		parse_own_word(out, &w);
+	for (u32 i = 0; i < boot->module_count; i++)
+		parse_module(out, &boot->modules[i], i);
+	if (boot->modules_dropped)
+		add_message(out, "%u modules are ignored: Weir takes at most %u",
+			    boot->modules_dropped, BOOT_MODULES_MAX);
+	for (u32 i = 0; i < out->vm_count; i++)
+		finish_vm(&out->vms[i]);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/config.c */
+/*
+ * The command line and GRUB's module lines: every malformed line gets its own message, and what is
+ * sound beside it still stands.
+ */
+#include "kernel/base/log.h"
+#include "kernel/base/string.h"
+#include "kernel/config.h"
+
+#include <cmocka.h>
+#include <stdio.h>
+
+static struct boot_info boot;
+static struct weir_config config;
+
+static void reset(const char *cmdline)
+{
+	memset(&boot, 0, sizeof(boot));
+	strlcpy(boot.cmdline, cmdline, sizeof(boot.cmdline));
+}
+
+static void add(const char *line)
+{
+	struct boot_module *m = &boot.modules[boot.module_count++];
+
+	m->start = HPA(MIB(16) * boot.module_count);
+	m->size = KIB(64);
+	strlcpy(m->cmdline, line, sizeof(m->cmdline));
+}
+
+static void test_full_example(void **state)
+{
+	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off");
+	add("vm=alpha kernel mem=1G vcpus=1 mmu=ept -- console=ttyS0 quiet mem=64M");
+	add("vm=beta kernel");
+	add("vm=alpha initrd");
+	add("vm=beta module -- one  two");
+	config_parse(&boot, &config);
+
+	assert_int_equal(config.message_count, 0);
+	assert_int_equal(config.console_port, 0x2f8);
+	assert_int_equal(config.console_baud, 57600);
+	assert_int_equal(config.loglevel, LOG_DEBUG);
+	assert_int_equal(config.when_done, WHEN_DONE_POWEROFF);
+	assert_int_equal(config.max_cpus, 4);
+	assert_true(config.mitigations_off);
+	assert_int_equal(config.vm_count, 2);
+
+	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
+
+	assert_false(a->refused);
+	assert_string_equal(a->name, "alpha");
+	assert_int_equal(a->mem, GIB(1));
+	assert_int_equal(a->module_count, 2);
+	assert_int_equal(a->modules[0].kind, CONFIG_KERNEL);
+	assert_string_equal(a->modules[0].cmdline, "console=ttyS0 quiet mem=64M");
+	assert_int_equal(a->modules[1].kind, CONFIG_INITRD);
+	assert_int_equal(a->modules[1].start.v, MIB(48));
+	assert_false(b->refused);
+	assert_int_equal(b->mem, MIB(256));
+	assert_string_equal(b->modules[1].cmdline, "one  two");
+}
+
+static void test_defaults(void **state)
+{
+	reset("");
+	config_parse(&boot, &config);
+	assert_int_equal(config.message_count, 0);
+	assert_int_equal(config.vm_count, 0);
+	assert_int_equal(config.console_port, 0x3f8);
+	assert_int_equal(config.console_baud, 115200);
+	assert_int_equal(config.loglevel, LOG_INFO);
+	assert_int_equal(config.when_done, WHEN_DONE_HALT);
+	assert_false(config.selftest);
+}
+
+/* Words of Weir's own line: each is passed over with a message and the rest still counts. */
+static void test_malformed_own_words(void **state)
+{
+	static const struct {
+		const char *line, *message;
+	} cases[] = {
+		{"frobnicate", "command line: unknown word 'frobnicate' is ignored: known are "
+			       "console= loglevel= when_done= max_cpus= mitigations= selftest="},
+		{"console=com9", "command line: 'console=com9' is ignored: accepted is "
+				 "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=", "command line: 'console=' is ignored: accepted is "
+			     "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=com1,0", "command line: 'console=com1,0' is ignored: accepted is "
+				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=com1,7", "command line: 'console=com1,7' is ignored: accepted is "
+				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=0x10000", "command line: 'console=0x10000' is ignored: accepted is "
+				    "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"loglevel=loud", "command line: 'loglevel=loud' is ignored: accepted is "
+				  "loglevel=error|warn|info|debug"},
+		{"when_done=sleep", "command line: 'when_done=sleep' is ignored: accepted is "
+				    "when_done=halt|poweroff|reboot"},
+		{"max_cpus=0", "command line: 'max_cpus=0' is ignored: accepted is max_cpus=N "
+			       "with N from 1"},
+		{"max_cpus=99999999999999999999",
+		 "command line: 'max_cpus=99999999999999999999' "
+		 "is ignored: accepted is max_cpus=N with N from 1"},
+		{"mitigations=maybe", "command line: 'mitigations=maybe' is ignored: accepted is "
+				      "mitigations=on|off"},
+		{"selftest=", "command line: 'selftest=' is ignored: accepted is selftest=all or "
+			      "a list of names with commas"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		char line[256];
+
+		snprintf(line, sizeof(line), "%s when_done=reboot", cases[i].line);
+		reset(line);
+		config_parse(&boot, &config);
+		assert_int_equal(config.message_count, 1);
+		assert_string_equal(config.messages[0], cases[i].message);
+		assert_int_equal(config.when_done, WHEN_DONE_REBOOT);
+	}
+}
+
+/* Module lines that belong to no VM: a message, and the good VM beside them is untouched. */
+static void test_orphan_lines(void **state)
+{
+	static const struct {
+		const char *line, *message;
+	} cases[] = {
+		{"", "module 2 is ignored: it has no vm= word: say whose it is, as in 'vm=alpha "
+		     "kernel'"},
+		{"kernel mem=1G", "module 2 is ignored: it has no vm= word: say whose it is, as in "
+				  "'vm=alpha kernel'"},
+		{"vm= kernel", "module 2 is ignored: 'vm=' has no value: give it one"},
+		{"vm=a/b kernel", "module 2 is ignored: vm=a/b is no name: use 1 to 31 of a-z A-Z "
+				  "0-9 - _ ."},
+		{"vm=abcdefghijklmnopqrstuvwxyzabcdefghij kernel",
+		 "module 2 is ignored: vm=abcdefghijklmnopqrstuvwxyzabcdefghij is no name: use 1 "
+		 "to 31 of a-z A-Z 0-9 - _ ."},
+		{"-- vm=alpha kernel", "module 2 is ignored: it has no vm= word: say whose it is, "
+				       "as in 'vm=alpha kernel'"},
+		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
+			     "initrd module mem= vcpus= mmu=; the guest's own words go after --"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		reset("");
+		add("vm=good kernel");
+		add(cases[i].line);
+		config_parse(&boot, &config);
+		assert_int_equal(config.message_count, 1);
+		assert_string_equal(config.messages[0], cases[i].message);
+		assert_int_equal(config.vm_count, 1);
+		assert_false(config.vms[0].refused);
+	}
+}
+
+/* Lines that spoil their own VM and no other. */
+static void test_refused_vms(void **state)
+{
+	static const struct {
+		const char *first, *second, *message;
+	} cases[] = {
+		{"vm=bad initrd", NULL,
+		 "it has no kernel: add a module line 'vm=bad kernel mem=256M'"},
+		{"vm=bad", NULL, "module 2 has no kind: add one of kernel, initrd, module"},
+		{"vm=bad kernel initrd", NULL,
+		 "module 2: 'initrd' is a second kind: a module is "
+		 "one of kernel, initrd, module"},
+		{"vm=bad vm=worse kernel", NULL,
+		 "module 2: 'vm=worse' comes a second time: keep one"},
+		{"vm=bad kernel quiet", NULL,
+		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
+		 "mmu=; the guest's own words go after --"},
+		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
+		{"vm=bad kernel mem=lots", NULL,
+		 "mem=lots is not a size: write for example mem=256M"},
+		{"vm=bad kernel mem=-1", NULL, "mem=-1 is not a size: write for example mem=256M"},
+		{"vm=bad kernel mem=12Q", NULL,
+		 "mem=12Q is not a size: write for example mem=256M"},
+		{"vm=bad kernel mem=99999999999G", NULL,
+		 "mem=99999999999G is not a size: write for example mem=256M"},
+		{"vm=bad kernel mem=0", NULL, "mem=0 is out of range: give 1M to 1024G"},
+		{"vm=bad kernel mem=2048G", NULL, "mem=2048G is out of range: give 1M to 1024G"},
+		{"vm=bad kernel mem=0x100001", NULL,
+		 "mem=0x100001 is not a multiple of 4K: round it"},
+		{"vm=bad kernel mem=1G mem=2G", NULL,
+		 "module 2: 'mem=2G' comes a second time: keep one"},
+		{"vm=bad kernel vcpus=0", NULL, "vcpus=0 is not a number from 1: write vcpus=1"},
+		{"vm=bad kernel vcpus=x", NULL, "vcpus=x is not a number from 1: write vcpus=1"},
+		{"vm=bad kernel vcpus=4", NULL,
+		 "vcpus=4: this version gives a VM one vCPU: write vcpus=1"},
+		{"vm=bad kernel mmu=fast", NULL, "mmu=fast is unknown: accepted are auto, ept"},
+		{"vm=bad kernel mmu=shadow", NULL,
+		 "mmu=shadow: this version has no shadow paging yet: write mmu=ept"},
+		{"vm=bad kernel", "vm=bad kernel",
+		 "module 3 is a second kernel: keep one (others "
+		 "are of kind 'module')"},
+		{"vm=bad kernel", "vm=bad initrd mem=1G",
+		 "module 3: mem=, vcpus= and mmu= belong "
+		 "on the kernel's line: move them"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		reset("");
+		add("vm=good kernel -- ro");
+		add(cases[i].first);
+		if (cases[i].second)
+			add(cases[i].second);
+		config_parse(&boot, &config);
+		assert_int_equal(config.message_count, 0);
+		assert_int_equal(config.vm_count, 2);
+		assert_false(config.vms[0].refused);
+		assert_true(config.vms[1].refused);
+		assert_string_equal(config.vms[1].message, cases[i].message);
+	}
+}
+
+static void test_faults_of_size(void **state)
+{
+	reset("");
+	add("vm=a kernel");
+	add("vm=b kernel");
+	add("vm=c kernel");
+	boot.modules[0].size = 0;
+	boot.modules[1].cmdline_cut = true;
+	boot.modules_dropped = 3;
+	config_parse(&boot, &config);
+	assert_string_equal(config.vms[0].message,
+			    "module 1 is empty: check the file that GRUB loaded");
+	assert_string_equal(config.vms[1].message,
+			    "module 2: its line is longer than 1023 bytes: shorten it");
+	assert_false(config.vms[2].refused);
+	assert_string_equal(config.messages[0], "3 modules are ignored: Weir takes at most 64");
+}
+
+static void test_too_many(void **state)
+{
+	char line[64];
+
+	reset("");
+	for (u32 i = 0; i < CONFIG_VMS_MAX + 1; i++) {
+		snprintf(line, sizeof(line), "vm=v%u kernel", i);
+		add(line);
+	}
+	config_parse(&boot, &config);
+	assert_int_equal(config.vm_count, CONFIG_VMS_MAX);
+	assert_string_equal(config.messages[0],
+			    "module 17 is ignored: vm=v16 is one VM too many: at most 16");
+
+	reset("");
+	add("vm=many kernel");
+	for (u32 i = 0; i < CONFIG_MODULES_MAX; i++)
+		add("vm=many module");
+	add("vm=other kernel");
+	config_parse(&boot, &config);
+	assert_true(config.vms[0].refused);
+	assert_string_equal(config.vms[0].message,
+			    "module 17 is one too many: a VM has at most 16");
+	assert_false(config.vms[1].refused);
+}
+
+/* More unknown words than there is room for messages: counted, not written past the end. */
+static void test_message_flood(void **state)
+{
+	char line[BOOT_CMDLINE_MAX];
+	size_t n = 0;
+
+	for (u32 i = 0; i < 100; i++)
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "w%u ", i);
+	reset(line);
+	config_parse(&boot, &config);
+	assert_int_equal(config.message_count, 100);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_full_example),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_malformed_own_words),
+		cmocka_unit_test(test_orphan_lines),
+		cmocka_unit_test(test_refused_vms),
+		cmocka_unit_test(test_faults_of_size),
+		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_message_flood),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
