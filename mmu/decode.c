@@ -210,10 +210,8 @@ static bool registers_exist(const struct decoder *d, const struct insn *out)
 		if (d->mod != 3)
 			return true;
 		group7 = group7_register[form];
-		if (d->mode != DECODE_64 && (group7 & GROUP7_ONLY64))
-			return false;
-		if (d->mode != DECODE_64 && (group7 & GROUP7_F3_ONLY64) && out->repeat == REPEAT_E)
-			return false;
+		if (d->mode != DECODE_64)
+			group7 &= ~(group7 >> 4);
 		return group7 & mandatory_prefix(d, out);
 	}
 	return false;
@@ -253,7 +251,9 @@ static void decode_sizes(const struct decoder *d, struct insn *out)
 
 	if (attr & ATTR_BYTE)
 		out->op_size = 1;
-	else if (long_mode && ((d->rex & REX_W) || ((attr & ATTR_D64) && !d->size_66)))
+	else if (long_mode && (d->rex & REX_W))
+		out->op_size = attr & ATTR_MAX4 ? 4 : 8;
+	else if (long_mode && (attr & ATTR_D64) && !d->size_66)
 		out->op_size = 8;
 	else if (attr & ATTR_NO_66)
 		out->op_size = 4;
@@ -396,7 +396,7 @@ static int decode_imm(struct decoder *d, struct insn *out)
 		return err;
 	if (d->op.imm == IMM_MOFFS) {
 		out->mem.present = true;
-		out->mem.disp = (s64)value;
+		out->mem.disp = sign_extend(value, out->imm_size);
 		out->imm_size = 0;
 	} else {
 		out->imm = d->op.imm == IMM_8U ? value : (u64)sign_extend(value, out->imm_size);

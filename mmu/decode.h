@@ -108,7 +108,7 @@ struct insn_memory {
 	u8 base;    /* enum gpr, INSN_REG_RIP (the *next* instruction's) or INSN_REG_NONE */
 	u8 index;   /* enum gpr or INSN_REG_NONE */
 	u8 scale;   /* 1, 2, 4, 8; 0 without an index */
-	s64 disp;   /* sign-extended; a moffs is held whole */
+	s64 disp;   /* sign-extended */
 };
 
 /* String instructions have no operands here: their kind says all. mem.segment is the source's. */

@@ -6,25 +6,6 @@
 #include "mmu/decode.h"
 #include "mmu/decode_tables.h"
 
-enum opcode_group {
-	GROUP_NONE,
-	GROUP_1,
-	GROUP_1A,
-	GROUP_2,
-	GROUP_3,
-	GROUP_4,
-	GROUP_5,
-	GROUP_6,
-	GROUP_7,
-	GROUP_8,
-	GROUP_9,
-	GROUP_11,
-	GROUP_12_13,
-	GROUP_14,
-	GROUP_15,
-	GROUP_COUNT
-};
-
 #define ANY	    FORM_ANY(PFX_ANY)
 #define MEMORY	    FORM_MEM(PFX_ANY)
 #define NP_66	    (PFX_NP | PFX_66)
@@ -99,9 +80,9 @@ const struct opcode opcode_one_byte[256] = {
 	[0x6a] = OP(PUSH, NONE, IMM, 8, ATTR_D64),
 	[0x6b] = MODRM(8, 0),
 	[0x6c] = OP(INS, NONE, NONE, NONE, ATTR_BYTE),
-	[0x6d] = OP(INS, NONE, NONE, NONE, 0),
+	[0x6d] = OP(INS, NONE, NONE, NONE, ATTR_MAX4),
 	[0x6e] = OP(OUTS, NONE, NONE, NONE, ATTR_BYTE),
-	[0x6f] = OP(OUTS, NONE, NONE, NONE, 0),
+	[0x6f] = OP(OUTS, NONE, NONE, NONE, ATTR_MAX4),
 	[0x70 ... 0x7f] = PLAIN(8, 0),
 	[0x80] = GROUP(1, 8, ATTR_BYTE),
 	[0x81] = GROUP(1, Z, 0),
@@ -168,16 +149,16 @@ const struct opcode opcode_one_byte[256] = {
 	[0xd8 ... 0xdf] = MODRM_CHECK(X87, 0),
 	[0xe0 ... 0xe3] = PLAIN(8, 0),
 	[0xe4] = OP(IN, ACC, IMM, 8U, ATTR_BYTE),
-	[0xe5] = OP(IN, ACC, IMM, 8U, 0),
+	[0xe5] = OP(IN, ACC, IMM, 8U, ATTR_MAX4),
 	[0xe6] = OP(OUT, IMM, ACC, 8U, ATTR_BYTE),
-	[0xe7] = OP(OUT, IMM, ACC, 8U, 0),
+	[0xe7] = OP(OUT, IMM, ACC, 8U, ATTR_MAX4),
 	[0xe8 ... 0xe9] = PLAIN(J, 0),
 	[0xea] = PLAIN(FAR, ATTR_NO64),
 	[0xeb] = PLAIN(8, 0),
 	[0xec] = OP(IN, ACC, DX, NONE, ATTR_BYTE),
-	[0xed] = OP(IN, ACC, DX, NONE, 0),
+	[0xed] = OP(IN, ACC, DX, NONE, ATTR_MAX4),
 	[0xee] = OP(OUT, DX, ACC, NONE, ATTR_BYTE),
-	[0xef] = OP(OUT, DX, ACC, NONE, 0),
+	[0xef] = OP(OUT, DX, ACC, NONE, ATTR_MAX4),
 	[0xf1] = PLAIN(NONE, 0),
 	[0xf4 ... 0xf5] = PLAIN(NONE, 0),
 	[0xf6] = GROUP(3, NONE, ATTR_BYTE),
@@ -220,7 +201,7 @@ const struct opcode opcode_0f[256] = {
 	[0x2c ... 0x2d] = V_ALL,
 	[0x2e ... 0x2f] = V_NP_66,
 	[0x30 ... 0x35] = PLAIN(NONE, 0),
-	[0x37] = PLAIN(NONE, 0),
+	[0x37] = {.valid = FORM_ANY(PFX_NP)},
 	[0x40 ... 0x4f] = MODRM(NONE, 0),
 	[0x50] = VECTOR(FORM_REG(NP_66), NONE),
 	[0x51] = V_ALL,
@@ -337,9 +318,9 @@ const struct opcode opcode_groups[][8] = {
 			    .valid = MEMORY,
 			    .attr = ATTR_LOCK | ATTR_NO_66},
 		     [3 ... 5] = ENTRY(FORM_MEM(PFX_NP), 0),
-		     [6] = ENTRY(FORM_MEM(PFX_NP | PFX_66 | PFX_F3) | FORM_REG(PFX_ANY),
+		     [6] = ENTRY(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(NP_66 | PFX_F3),
 				 ATTR_REP_ONLY64),
-		     [7] = ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_ANY), 0)},
+		     [7] = ENTRY(FORM_MEM(PFX_NP) | FORM_REG(NP_66 | PFX_F3), 0)},
 	[GROUP_11] = {OP(MOV, E, IMM, NONE, 0), [7] = ENTRY(FORM_REG(PFX_ANY), ATTR_RM0)},
 	[GROUP_12_13] = {[2] = ENTRY(FORM_REG(NP_66), 0),
 			 [4] = ENTRY(FORM_REG(NP_66), 0),
@@ -356,6 +337,8 @@ const struct opcode opcode_groups[][8] = {
 		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_NP | PFX_F3), 0),
 		      ENTRY(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(PFX_ANY), 0),
 		      ENTRY(FORM_MEM(NP_66) | FORM_REG(PFX_NP), 0)},
+	[GROUP_HRESET] = {ENTRY(FORM_REG(PFX_F3), ATTR_RM0)},
+	[GROUP_WIDE_KEY] = {[0 ... 3] = ENTRY(FORM_MEM(PFX_F3), 0)},
 };
 
 static_assert(ARRAY_SIZE(opcode_groups) == GROUP_COUNT, "a group has no entries");
@@ -379,20 +362,21 @@ const u64 x87_register[8] = {
 };
 
 const u8 group7_register[64] = {
-	[0x00] = PFX_NP,			     /* ENCLV */
-	[0x01 ... 0x04] = PFX_NP,		     /* VMCALL, VMLAUNCH, VMRESUME, VMXOFF */
-	[0x05] = PFX_NP,			     /* PCONFIG */
-	[0x08 ... 0x09] = PFX_NP,		     /* MONITOR, MWAIT */
-	[0x0a ... 0x0b] = PFX_NP,		     /* CLAC, STAC */
-	[0x0c ... 0x0e] = PFX_66,		     /* TDCALL, SEAMRET, SEAMOPS */
-	[0x0f] = PFX_NP | PFX_66,		     /* ENCLS, SEAMCALL */
-	[0x10 ... 0x11] = PFX_NP,		     /* XGETBV, XSETBV */
-	[0x14 ... 0x17] = PFX_NP,		     /* VMFUNC, XEND, XTEST, ENCLU */
-	[0x28] = PFX_NP | PFX_F3 | PFX_F2,	     /* SERIALIZE, SETSSBSY, XSUSLDTRK */
-	[0x29] = PFX_F2,			     /* XRESLDTRK */
-	[0x2a] = PFX_F3,			     /* SAVEPREVSSP */
-	[0x2c ... 0x2d] = PFX_F3 | GROUP7_F3_ONLY64, /* UIRET, TESTUI */
-	[0x2e ... 0x2f] = PFX_NP | PFX_F3 | GROUP7_F3_ONLY64, /* RDPKRU, WRPKRU, CLUI, STUI */
-	[0x38] = PFX_ANY | GROUP7_ONLY64,		      /* SWAPGS */
-	[0x39] = PFX_ANY,				      /* RDTSCP */
+	[0x00] = PFX_NP,				  /* ENCLV */
+	[0x01 ... 0x04] = PFX_NP,			  /* VMCALL, VMLAUNCH, VMRESUME, VMXOFF */
+	[0x05] = PFX_NP,				  /* PCONFIG */
+	[0x08 ... 0x09] = PFX_NP,			  /* MONITOR, MWAIT */
+	[0x0a ... 0x0b] = PFX_NP,			  /* CLAC, STAC */
+	[0x0c] = PFX_66,				  /* TDCALL */
+	[0x0d ... 0x0e] = PFX_66 | GROUP7_ONLY64(PFX_66), /* SEAMRET, SEAMOPS */
+	[0x0f] = PFX_NP | PFX_66 | GROUP7_ONLY64(PFX_66), /* ENCLS, SEAMCALL */
+	[0x10 ... 0x11] = PFX_NP,			  /* XGETBV, XSETBV */
+	[0x14 ... 0x17] = PFX_NP,			  /* VMFUNC, XEND, XTEST, ENCLU */
+	[0x28] = PFX_NP | PFX_F3 | PFX_F2,		  /* SERIALIZE, SETSSBSY, XSUSLDTRK */
+	[0x29] = PFX_F2,				  /* XRESLDTRK */
+	[0x2a] = PFX_F3,				  /* SAVEPREVSSP */
+	[0x2c ... 0x2d] = PFX_F3 | GROUP7_ONLY64(PFX_F3), /* UIRET, TESTUI */
+	[0x2e ... 0x2f] = PFX_NP | PFX_F3 | GROUP7_ONLY64(PFX_F3), /* RDPKRU, WRPKRU, CLUI, STUI */
+	[0x38] = PFX_ANY | GROUP7_ONLY64(PFX_ANY),		   /* SWAPGS */
+	[0x39] = PFX_ANY,					   /* RDTSCP */
 };

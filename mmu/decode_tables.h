@@ -61,6 +61,7 @@ enum operand_source {
 #define ATTR_KIND64	BIT(12) /* outside 64-bit mode it is another instruction, of kind OTHER */
 #define ATTR_REP_ONLY64 BIT(13) /* the register form with F3 exists in 64-bit mode only */
 #define ATTR_NO_66	BIT(14) /* operand size 4, or 8 with REX.W: 66 has no say */
+#define ATTR_MAX4	BIT(15) /* with REX.W the operand size is 4 */
 
 /* Opcodes whose validity hangs on more than prefixes: which register numbers exist. */
 enum opcode_check {
@@ -73,6 +74,28 @@ enum opcode_check {
 	CHECK_GROUP7_REG, /* group7_register */
 };
 
+/* Named as in SDM 2D table A-6; WIDE_KEY is AESENCWIDE128KL and its like. */
+enum opcode_group {
+	GROUP_NONE,
+	GROUP_1,
+	GROUP_1A,
+	GROUP_2,
+	GROUP_3,
+	GROUP_4,
+	GROUP_5,
+	GROUP_6,
+	GROUP_7,
+	GROUP_8,
+	GROUP_9,
+	GROUP_11,
+	GROUP_12_13,
+	GROUP_14,
+	GROUP_15,
+	GROUP_WIDE_KEY,
+	GROUP_HRESET,
+	GROUP_COUNT
+};
+
 struct opcode {
 	u8 kind;  /* enum insn_kind */
 	u8 dst;	  /* enum operand_source */
@@ -80,7 +103,7 @@ struct opcode {
 	u8 imm;	  /* enum imm_type */
 	u8 valid; /* FORM_* */
 	u8 check; /* enum opcode_check */
-	u8 group; /* ModRM.reg selects from opcode_groups[group]; 0: no group */
+	u8 group; /* enum opcode_group: ModRM.reg selects from opcode_groups[group]; 0: no group */
 	u16 attr; /* ATTR_* */
 };
 
@@ -96,9 +119,11 @@ extern const struct opcode opcode_groups[][8];
 extern const u8 x87_memory[8];
 extern const u64 x87_register[8];
 
-/* 0F 01 with mod 3: PFX_* for each (ModRM & 0x3f); the high bits are GROUP7_*. */
-#define GROUP7_ONLY64	 0x10
-#define GROUP7_F3_ONLY64 0x20
+/*
+ * 0F 01 with mod 3: PFX_* for each (ModRM & 0x3f). GROUP7_ONLY64(p): with the prefixes p it exists
+ * in 64-bit mode only.
+ */
+#define GROUP7_ONLY64(p) ((p) << 4)
 extern const u8 group7_register[64];
 
 #endif

@@ -41,7 +41,7 @@ const struct opcode opcode_0f38[256] = {
 	[0x80 ... 0x82] = VECTOR(FORM_MEM(PFX_66)),
 	[0xc8 ... 0xcd] = V_NP,
 	[0xcf] = V_66,
-	[0xd8] = VECTOR(FORM_MEM(PFX_F3)),
+	[0xd8] = {.valid = FORM_MEM(PFX_F3), .group = GROUP_WIDE_KEY, .attr = ATTR_MODRM},
 	[0xdb] = V_66,
 	[0xdc] = VECTOR(FORM_ANY(PFX_66) | FORM_ANY(PFX_F3)),
 	[0xdd ... 0xdf] = VECTOR(FORM_ANY(PFX_66) | FORM_MEM(PFX_F3)),
@@ -65,5 +65,8 @@ const struct opcode opcode_0f3a[256] = {
 	[0xcc] = VECTOR_IMM8(FORM_ANY(PFX_NP)),
 	[0xce ... 0xcf] = I_66,
 	[0xdf] = I_66,
-	[0xf0] = {.valid = FORM_REG(PFX_F3), .imm = IMM_8U, .attr = ATTR_MODRM},
+	[0xf0] = {.valid = FORM_REG(PFX_F3),
+		  .group = GROUP_HRESET,
+		  .imm = IMM_8U,
+		  .attr = ATTR_MODRM},
 };

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compares mmu/decode with Zydis over generated instructions: fuzz_decode [count] [seed] [shown]
+ *
+ * Every case is decoded by both. They must agree on whether it is an instruction and, if so, on
+ * length, address size, prefixes that act, memory operand, immediate and, for the kinds that
+ * decode.h names, on kind, operands and operand size. Each accepted instruction is also decoded
+ * again cut short at every length, which must ask for more bytes.
+ *
+ * Left out, each with its reason beside the function that names it: instructions of other makers
+ * (is_foreign; that decode_insn() refuses them is checked), the source size of MOVSXD with 66
+ * (is_short_movsxd), base and displacement of one form that Zydis 4.0 gets wrong (is_false_r13),
+ * XCHG by opcode 90 (expected_kind).
+ */
+/* fuzz-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c */
+/* fuzz-libs: -lZydis */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <Zydis/Zydis.h>
+
+#include "kernel/base/error.h"
+#include "mmu/decode.h"
+
+#define DEFAULT_COUNT 5000000ull
+#define BYTES	      20 /* more than any instruction has */
+
+struct reference {
+	ZydisDecodedInstruction insn;
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+static ZydisDecoder decoders[3];
+static const char *const mode_names[3] = {"16", "32", "64"};
+
+/* ---- generation ---- */
+
+static u64 random_state;
+
+static u64 random_next(void)
+{
+	random_state += 0x9e3779b97f4a7c15ull;
+	u64 z = random_state;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+	return z ^ (z >> 31);
+}
+
+static unsigned int random_below(unsigned int n)
+{
+	return (unsigned int)(random_next() % n);
+}
+
+static size_t put_map(u8 *bytes, size_t at, unsigned int map)
+{
+	if (map > 0)
+		bytes[at++] = 0x0f;
+	if (map > 1)
+		bytes[at++] = map == 2 ? 0x38 : 0x3a;
+	return at;
+}
+
+/* The n-th of all combinations of mode, map, opcode, mandatory prefix and REX; the rest random. */
+static enum decode_mode generate_swept(u8 *bytes, u64 n)
+{
+	static const u8 prefixes[8][2] = {{0},	  {0x66}, {0xf3},	{0xf2},
+					  {0x48}, {0xf0}, {0x66, 0xf3}, {0x67, 0x66}};
+	const u8 *prefix = prefixes[n % 8];
+	size_t at = 0;
+
+	n /= 8;
+	for (size_t i = 0; i < 2 && prefix[i]; i++)
+		bytes[at++] = prefix[i];
+	at = put_map(bytes, at, n % 4);
+	n /= 4;
+	bytes[at] = (u8)n;
+	return (enum decode_mode)((n / 256) % 3);
+}
+
+static enum decode_mode generate_random(u8 *bytes)
+{
+	static const u8 prefixes[] = {0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0,
+				      0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
+	static const u8 maps[] = {0, 0, 0, 0, 1, 1, 1, 2, 3};
+	enum decode_mode mode = (enum decode_mode)random_below(3);
+	size_t at = 0;
+
+	if (!random_below(16))
+		return mode; /* noise */
+	while (at < 14 && random_below(5) < 2)
+		bytes[at++] = prefixes[random_below(sizeof(prefixes))];
+	if (!random_below(200))
+		while (at < 13)
+			bytes[at++] = prefixes[random_below(sizeof(prefixes))];
+	if (mode == DECODE_64 && at < 15 && random_below(2))
+		bytes[at++] = 0x40 | (u8)random_below(16);
+	if (mode == DECODE_64 && at < 15 && !random_below(40))
+		bytes[at++] = prefixes[random_below(sizeof(prefixes))];
+	if (at < 15)
+		put_map(bytes, at, maps[random_below(sizeof(maps))]);
+	return mode;
+}
+
+static enum decode_mode generate(u8 *bytes, u64 n)
+{
+	for (size_t i = 0; i < BYTES; i += 4) {
+		u32 word = (u32)random_next();
+
+		memcpy(bytes + i, &word, sizeof(word));
+	}
+	return n & 1 ? generate_random(bytes) : generate_swept(bytes, n >> 1);
+}
+
+/* ---- what is left out ---- */
+
+/*
+ * Instructions of other makers' CPUs: Zydis knows them, the SDM does not, and the CPUs that Weir
+ * runs on raise #UD. decode_insn() must refuse them, which is checked.
+ */
+static bool is_foreign(const ZydisDecodedInstruction *z)
+{
+	switch (z->meta.isa_set) {
+	case ZYDIS_ISA_SET_AMD:
+	case ZYDIS_ISA_SET_AMD3DNOW:
+	case ZYDIS_ISA_SET_AMD_INVLPGB:
+	case ZYDIS_ISA_SET_CLZERO:
+	case ZYDIS_ISA_SET_MCOMMIT:
+	case ZYDIS_ISA_SET_MONITORX:
+	case ZYDIS_ISA_SET_PADLOCK_ACE:
+	case ZYDIS_ISA_SET_PADLOCK_PHE:
+	case ZYDIS_ISA_SET_PADLOCK_PMM:
+	case ZYDIS_ISA_SET_PADLOCK_RNG:
+	case ZYDIS_ISA_SET_RDPRU:
+	case ZYDIS_ISA_SET_SNP:
+	case ZYDIS_ISA_SET_SSE4A:
+	case ZYDIS_ISA_SET_SVM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * MOVSXD with 66 reads a word (SDM 2B: "MOVSXD r16, r/m16"); Zydis has it read a dword, as AMD's
+ * CPUs do.
+ */
+static bool is_short_movsxd(const struct insn *i, const struct insn_operand *operand)
+{
+	return i->kind == INSN_MOVSX && i->op_size == 2 && i->src_size == 2 && operand == &i->src;
+}
+
+/*
+ * SIB base 101 with mod 0 means no base, also with REX.B (SDM 2A table 2-5); Zydis 4.0 takes it
+ * for R13 when the address size is 32. The CPU this was written on agrees with the SDM.
+ */
+static bool is_false_r13(const ZydisDecodedInstruction *z)
+{
+	return z->address_width == 32 && (z->attributes & ZYDIS_ATTRIB_HAS_SIB) &&
+	       z->raw.modrm.mod == 0 && z->raw.sib.base == 5 && z->raw.rex.B;
+}
+
+/* ---- comparison: each returns the name of what differs, or NULL ---- */
+
+struct mnemonic_kind {
+	ZydisMnemonic mnemonic;
+	enum insn_kind kind;
+};
+
+static const struct mnemonic_kind kinds[] = {
+	{ZYDIS_MNEMONIC_ADD, INSN_ADD},
+	{ZYDIS_MNEMONIC_OR, INSN_OR},
+	{ZYDIS_MNEMONIC_ADC, INSN_ADC},
+	{ZYDIS_MNEMONIC_SBB, INSN_SBB},
+	{ZYDIS_MNEMONIC_AND, INSN_AND},
+	{ZYDIS_MNEMONIC_SUB, INSN_SUB},
+	{ZYDIS_MNEMONIC_XOR, INSN_XOR},
+	{ZYDIS_MNEMONIC_CMP, INSN_CMP},
+	{ZYDIS_MNEMONIC_TEST, INSN_TEST},
+	{ZYDIS_MNEMONIC_NOT, INSN_NOT},
+	{ZYDIS_MNEMONIC_NEG, INSN_NEG},
+	{ZYDIS_MNEMONIC_INC, INSN_INC},
+	{ZYDIS_MNEMONIC_DEC, INSN_DEC},
+	{ZYDIS_MNEMONIC_MOV, INSN_MOV},
+	{ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},
+	{ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
+	{ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},
+	{ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
+	{ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
+	{ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG},
+	{ZYDIS_MNEMONIC_CMPXCHG8B, INSN_CMPXCHG8B},
+	{ZYDIS_MNEMONIC_CMPXCHG16B, INSN_CMPXCHG8B},
+	{ZYDIS_MNEMONIC_XADD, INSN_XADD},
+	{ZYDIS_MNEMONIC_BT, INSN_BT},
+	{ZYDIS_MNEMONIC_BTS, INSN_BTS},
+	{ZYDIS_MNEMONIC_BTR, INSN_BTR},
+	{ZYDIS_MNEMONIC_BTC, INSN_BTC},
+	{ZYDIS_MNEMONIC_PUSH, INSN_PUSH},
+	{ZYDIS_MNEMONIC_POP, INSN_POP},
+	{ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},
+	{ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
+	{ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},
+	{ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
+	{ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},
+	{ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
+	{ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},
+	{ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
+	{ZYDIS_MNEMONIC_STOSB, INSN_STOS},
+	{ZYDIS_MNEMONIC_STOSW, INSN_STOS},
+	{ZYDIS_MNEMONIC_STOSD, INSN_STOS},
+	{ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
+	{ZYDIS_MNEMONIC_LODSB, INSN_LODS},
+	{ZYDIS_MNEMONIC_LODSW, INSN_LODS},
+	{ZYDIS_MNEMONIC_LODSD, INSN_LODS},
+	{ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
+	{ZYDIS_MNEMONIC_SCASB, INSN_SCAS},
+	{ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
+	{ZYDIS_MNEMONIC_SCASD, INSN_SCAS},
+	{ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
+	{ZYDIS_MNEMONIC_INSB, INSN_INS},
+	{ZYDIS_MNEMONIC_INSW, INSN_INS},
+	{ZYDIS_MNEMONIC_INSD, INSN_INS},
+	{ZYDIS_MNEMONIC_OUTSB, INSN_OUTS},
+	{ZYDIS_MNEMONIC_OUTSW, INSN_OUTS},
+	{ZYDIS_MNEMONIC_OUTSD, INSN_OUTS},
+	{ZYDIS_MNEMONIC_IN, INSN_IN},
+	{ZYDIS_MNEMONIC_OUT, INSN_OUT},
+};
+
+/* Segment, control and debug registers have no place in struct insn_operand. */
+static bool is_special_reg(const ZydisDecodedOperand *op)
+{
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	switch (ZydisRegisterGetClass(op->reg.value)) {
+	case ZYDIS_REGCLASS_SEGMENT:
+	case ZYDIS_REGCLASS_CONTROL:
+	case ZYDIS_REGCLASS_DEBUG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool is_string_kind(enum insn_kind kind)
+{
+	return kind >= INSN_MOVS && kind <= INSN_OUTS;
+}
+
+static enum insn_kind expected_kind(const struct reference *r)
+{
+	const ZydisDecodedInstruction *z = &r->insn;
+	enum insn_kind kind = INSN_OTHER;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].mnemonic == z->mnemonic)
+			kind = kinds[i].kind;
+	/* MOVSD and CMPSD are names of SSE2 instructions too. */
+	if ((kind == INSN_MOVS || kind == INSN_CMPS) && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
+		return INSN_OTHER;
+	if ((kind == INSN_MOV || kind == INSN_PUSH || kind == INSN_POP) &&
+	    (is_special_reg(&r->op[0]) || is_special_reg(&r->op[1])))
+		return INSN_OTHER;
+	/* XCHG rAX, r8: not told apart from NOP, as it touches no memory. */
+	if (kind == INSN_XCHG && z->opcode == 0x90)
+		return INSN_OTHER;
+	return kind;
+}
+
+static u8 gpr_number(ZydisMachineMode mode, ZydisRegister reg)
+{
+	if (reg == ZYDIS_REGISTER_NONE)
+		return INSN_REG_NONE;
+	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP || reg == ZYDIS_REGISTER_IP)
+		return INSN_REG_RIP;
+	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
+		return (u8)(reg - ZYDIS_REGISTER_AH);
+	return (u8)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(mode, reg));
+}
+
+static const char *compare_memory(const struct insn_memory *m, const struct reference *r,
+				  const ZydisDecodedOperand *op)
+{
+	ZydisMachineMode mode = r->insn.machine_mode;
+	u8 base = gpr_number(mode, op->mem.base);
+	s64 disp = op->mem.disp.value;
+
+	/* LEA uses no segment. */
+	if (op->mem.type != ZYDIS_MEMOP_TYPE_AGEN &&
+	    m->segment != op->mem.segment - ZYDIS_REGISTER_ES)
+		return "segment";
+	if (is_false_r13(&r->insn)) {
+		base = INSN_REG_NONE;
+		disp = r->insn.raw.disp.value;
+	}
+	if (m->base != base)
+		return "base";
+	if (m->index != gpr_number(mode, op->mem.index))
+		return "index";
+	if (m->scale != op->mem.scale)
+		return "scale";
+	if (m->disp != disp)
+		return "displacement";
+	return NULL;
+}
+
+static const char *compare_operand(const struct insn *i, const struct insn_operand *mine, u8 size,
+				   const struct reference *r, const ZydisDecodedOperand *op)
+{
+	bool high;
+
+	if (mine->kind != OPERAND_IMM && !is_short_movsxd(i, mine) && op->size != size * 8)
+		return "operand size";
+	switch ((enum insn_operand_kind)mine->kind) {
+	case OPERAND_REG:
+	case OPERAND_REG_HIGH:
+		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+			return "register operand's type";
+		high = op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
+		if (high != (mine->kind == OPERAND_REG_HIGH))
+			return "high byte register";
+		if (gpr_number(r->insn.machine_mode, op->reg.value) != mine->reg)
+			return "register";
+		return NULL;
+	case OPERAND_MEM:
+		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !i->mem.present)
+			return "memory operand's type";
+		return compare_memory(&i->mem, r, op);
+	case OPERAND_IMM:
+		if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return "immediate operand's type";
+		return (op->imm.value.u ^ i->imm) << (64 - 8 * size) ? "immediate" : NULL;
+	case OPERAND_NONE:
+		break;
+	}
+	return "operand";
+}
+
+static const char *compare_string(const struct insn *i, const struct reference *r)
+{
+	bool has_source = i->kind != INSN_STOS && i->kind != INSN_SCAS && i->kind != INSN_INS;
+
+	for (size_t n = 0; n < r->insn.operand_count; n++) {
+		const ZydisDecodedOperand *op = &r->op[n];
+		u8 base = gpr_number(r->insn.machine_mode, op->mem.base);
+
+		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
+		if (op->size != i->op_size * 8)
+			return "string operand size";
+		if (base == RSI && !has_source)
+			return "string source";
+		if (base == RSI && i->mem.segment != op->mem.segment - ZYDIS_REGISTER_ES)
+			return "string segment";
+	}
+	return NULL;
+}
+
+static const char *compare_operands(const struct insn *i, const struct reference *r)
+{
+	const ZydisDecodedOperand *first = &r->op[0], *second = &r->op[1];
+	const char *what = NULL;
+
+	if (i->kind == INSN_OTHER)
+		return NULL;
+	if (is_string_kind((enum insn_kind)i->kind))
+		return compare_string(i, r);
+	if (i->kind == INSN_CMPXCHG8B)
+		return compare_operand(i, &i->dst, i->op_size * 2, r, first);
+	/* XCHG is symmetric, and the two disagree on which register comes first. */
+	if (i->kind == INSN_XCHG && first->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM) {
+		first = &r->op[1];
+		second = &r->op[0];
+	}
+	if (i->dst.kind != OPERAND_NONE) {
+		u8 size = i->op_size;
+
+		if (i->kind == INSN_OUT)
+			size = i->dst.kind == OPERAND_IMM ? 1 : 2;
+		what = compare_operand(i, &i->dst, size, r, first);
+	}
+	if (!what && i->src.kind != OPERAND_NONE) {
+		u8 size = i->src_size;
+
+		if (i->kind == INSN_IN)
+			size = i->src.kind == OPERAND_IMM ? 1 : 2;
+		what = compare_operand(i, &i->src, size, r,
+				       i->dst.kind == OPERAND_NONE ? first : second);
+	}
+	return what;
+}
+
+/* The memory operand and immediate of the instructions whose kind is not named. */
+static const char *compare_parts(const struct insn *i, const struct reference *r)
+{
+	const ZydisDecodedInstruction *z = &r->insn;
+	unsigned int imm_bits = z->raw.imm[0].size + z->raw.imm[1].size;
+
+	for (size_t n = 0; n < z->operand_count; n++) {
+		const char *what;
+
+		if (r->op[n].type != ZYDIS_OPERAND_TYPE_MEMORY ||
+		    r->op[n].encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
+			continue;
+		if (!i->mem.present)
+			return "memory operand";
+		what = compare_memory(&i->mem, r, &r->op[n]);
+		if (what)
+			return what;
+	}
+	if (i->imm_size * 8u != imm_bits)
+		return "immediate's size";
+	if (imm_bits && imm_bits == z->raw.imm[0].size &&
+	    (z->raw.imm[0].value.u ^ i->imm) << (64 - imm_bits))
+		return "immediate";
+	return NULL;
+}
+
+static const char *compare_repeat(const struct insn *i, const struct reference *r)
+{
+	ZydisInstructionAttributes a = r->insn.attributes;
+	enum insn_repeat expected = REPEAT_NONE;
+
+	if (!is_string_kind((enum insn_kind)i->kind))
+		return NULL;
+	if (a & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
+		expected = REPEAT_E;
+	else if (a & ZYDIS_ATTRIB_HAS_REPNE)
+		expected = REPEAT_NE;
+	return i->repeat != expected ? "repeat prefix" : NULL;
+}
+
+static const char *compare_accepted(const struct insn *i, const struct reference *r)
+{
+	const ZydisDecodedInstruction *z = &r->insn;
+	const char *what;
+
+	if (i->length != z->length)
+		return "length";
+	if (i->kind != expected_kind(r))
+		return "kind";
+	/* Without a memory operand it is moot, and Zydis has its own idea of SGX's. */
+	if ((i->mem.present || i->kind != INSN_OTHER) && i->addr_size * 8 != z->address_width)
+		return "address size";
+	if (i->lock != !!(z->attributes & ZYDIS_ATTRIB_HAS_LOCK))
+		return "lock";
+	what = compare_repeat(i, r);
+	if (!what)
+		what = compare_operands(i, r);
+	if (!what)
+		what = compare_parts(i, r);
+	return what;
+}
+
+static const char *compare_truncated(const u8 *bytes, enum decode_mode mode, size_t length)
+{
+	struct insn i;
+
+	for (size_t n = 0; n < length; n++) {
+		/* On the heap and of the exact size, so that a read beyond the end is seen. */
+		u8 *copy = malloc(n ? n : 1);
+		int err;
+
+		if (!copy)
+			abort();
+		memcpy(copy, bytes, n);
+		err = decode_insn(&i, copy, n, mode);
+		free(copy);
+		if (err != ERR_AGAIN)
+			return "error for truncated input";
+	}
+	return NULL;
+}
+
+static u64 accepted, kind_accepted;
+
+static const char *compare(const u8 *bytes, enum decode_mode mode, struct insn *i,
+			   struct reference *r)
+{
+	int err = decode_insn(i, bytes, BYTES, mode);
+	ZyanStatus status = ZydisDecoderDecodeFull(&decoders[mode], bytes, BYTES, &r->insn, r->op);
+	const char *what;
+
+	if (err == ERR_AGAIN)
+		return "more bytes asked for than an instruction has";
+	if (!ZYAN_SUCCESS(status)) {
+		if (!err)
+			return "accepted";
+		if (err == ERR_RANGE && status != ZYDIS_STATUS_INSTRUCTION_TOO_LONG)
+			return "error for a long instruction";
+		return NULL;
+	}
+	if (r->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_3DNOW || is_foreign(&r->insn))
+		return err ? NULL : "accepted, though foreign";
+	if (r->insn.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+		return err == ERR_NOTSUP ? NULL : "error for a vector encoding";
+	if (err)
+		return "refused";
+	accepted++;
+	kind_accepted += i->kind != INSN_OTHER;
+	what = compare_accepted(i, r);
+	if (!what)
+		what = compare_truncated(bytes, mode, i->length);
+	return what;
+}
+
+/* ---- the run ---- */
+
+static void print_mismatch(const char *what, const u8 *bytes, enum decode_mode mode, struct insn *i,
+			   struct reference *r)
+{
+	ZydisFormatter formatter;
+	char text[128] = "refused";
+	int err = decode_insn(i, bytes, BYTES, mode);
+
+	printf("mismatch: %s; %s-bit:", what, mode_names[mode]);
+	for (size_t n = 0; n < BYTES; n++)
+		printf(" %02x", bytes[n]);
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoders[mode], bytes, BYTES, &r->insn, r->op)))
+		ZydisFormatterFormatInstruction(&formatter, &r->insn, r->op,
+						r->insn.operand_count_visible, text, sizeof(text),
+						0, NULL);
+	printf("\n  Zydis: %s, length %u\n", text, r->insn.length);
+	printf("  Weir: error %d, length %u, kind %u, sizes %u %u %u, dst %u:%u, src %u:%u, imm "
+	       "%" PRIx64 " (%u)\n",
+	       err, i->length, i->kind, i->op_size, i->src_size, i->addr_size, i->dst.kind,
+	       i->dst.reg, i->src.kind, i->src.reg, i->imm, i->imm_size);
+	printf("  memory %d: segment %u base %u index %u scale %u disp %" PRId64 "\n",
+	       i->mem.present, i->mem.segment, i->mem.base, i->mem.index, i->mem.scale,
+	       i->mem.disp);
+}
+
+static void init_decoders(void)
+{
+	static const ZydisMachineMode modes[3] = {ZYDIS_MACHINE_MODE_LEGACY_16,
+						  ZYDIS_MACHINE_MODE_LEGACY_32,
+						  ZYDIS_MACHINE_MODE_LONG_64};
+	static const ZydisStackWidth widths[3] = {ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
+						  ZYDIS_STACK_WIDTH_64};
+
+	for (size_t m = 0; m < 3; m++) {
+		ZydisDecoderInit(&decoders[m], modes[m], widths[m]);
+		/* Hidden from guests: 0F 1A and 0F 1B are reserved NOPs, 3E is no NOTRACK. */
+		ZydisDecoderEnableMode(&decoders[m], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+		ZydisDecoderEnableMode(&decoders[m], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	u64 count = argc > 1 ? strtoull(argv[1], NULL, 0) : DEFAULT_COUNT;
+	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
+	u64 shown = argc > 3 ? strtoull(argv[3], NULL, 0) : 1;
+	u64 mismatches = 0;
+
+	init_decoders();
+	random_state = seed;
+	for (u64 n = 0; n < count && mismatches < shown; n++) {
+		struct reference r = {0};
+		u8 bytes[BYTES];
+		struct insn i;
+		enum decode_mode mode = generate(bytes, n);
+		const char *what = compare(bytes, mode, &i, &r);
+
+		if (!what)
+			continue;
+		mismatches++;
+		printf("case %" PRIu64 " of seed %" PRIu64 ": ", n, seed);
+		print_mismatch(what, bytes, mode, &i, &r);
+	}
+	printf("fuzz_decode: %" PRIu64 " compared (%" PRIu64 " instructions, %" PRIu64
+	       " of a named kind), seed %" PRIu64 ", %" PRIu64 " mismatches\n",
+	       count, accepted, kind_accepted, seed, mismatches);
+	return mismatches ? 1 : 0;
+}
