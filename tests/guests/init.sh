@@ -1,0 +1,49 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: MIT
+#
+# The first process of the Linux guest. Words on the kernel's command line:
+#   weir.touch=MIB    write that much memory before the banner
+#   weir.name=NAME    a word for the banner, to tell guests apart
+#   weir.poweroff     power off after the banner instead of starting a shell
+
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/root TERM=vt102 PS1='guest# '
+echo 3 >/proc/sys/kernel/printk # from here on the console is the person's
+
+name=guest
+touch=0
+poweroff=
+for word in $(cat /proc/cmdline); do
+	case $word in
+	weir.name=*) name=${word#*=} ;;
+	weir.touch=*) touch=${word#*=} ;;
+	weir.poweroff) poweroff=1 ;;
+	esac
+done
+
+field() { # NAME: a line of /proc/meminfo, in KiB
+	sed -n "s/^$1: *\([0-9]*\) kB/\1/p" /proc/meminfo
+}
+
+if [ "$touch" != 0 ]; then
+	mount -t tmpfs -o "size=${touch}m" tmpfs /tmp
+	dd if=/dev/zero of=/tmp/touched bs=1M count="$touch" 2>/dev/null
+	echo "weir-guest: $name: touched $(($(stat -c %s /tmp/touched) >> 20)) MiB"
+fi
+echo "weir-guest: $name: Linux $(uname -r), clock $(cat \
+	/sys/devices/system/clocksource/clocksource0/current_clocksource)"
+echo "weir-guest: $name: MemTotal $(field MemTotal) KiB, MemFree $(field MemFree) KiB," \
+	"$(grep -c ^processor /proc/cpuinfo) CPU"
+echo "weir-guest: $name: up $(cut -d' ' -f1 /proc/uptime) s"
+echo "weir-guest: shell ready"
+
+if [ -z "$poweroff" ]; then
+	cd /root || cd /
+	setsid cttyhack sh
+fi
+poweroff -f
+# Without ACPI there is nobody to switch off; a first process may not end.
+while :; do sleep 3600; done

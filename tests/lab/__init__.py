@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""What boot tests, benchmarks and `make run` share: images, guests, emulators and their consoles."""
+import os
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BUILD = os.path.join(ROOT, "build")
+CACHE = os.path.join(BUILD, "cache")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Bochs as Debian builds it: the machine with VT-x."""
+from lab.machine import Machine
+
+HOST_MEMORY_MAX = 2048  # MiB that Bochs itself takes; it pages the rest of the guest's to a file
+
+# The CPU models with VT-x, oldest first, and what they lack that Weir cares for.
+MODELS = {
+    "core2_penryn_t9600": "no EPT, no VPID, no unrestricted guest",
+    "corei5_lynnfield_750": "no EPT A/D, no unrestricted guest",
+    "corei5_arrandale_m520": "no EPT A/D",
+    "corei7_sandy_bridge_2600k": "no EPT A/D",
+    "corei7_ivy_bridge_3770k": "no EPT A/D",
+    "corei7_haswell_4770": "no PML",
+    "broadwell_ult": "no PML",
+    "corei7_skylake_x": "",
+    "corei7_icelake_u": "",
+    "tigerlake": "",
+}
+NO_VMX = "p4_prescott_celeron_336"
+SVM_ONLY = "ryzen"
+
+# One guest instruction is one tick of Bochs's clock, so that runs repeat (sync=none). rfb waits
+# for no viewer. 0x8900 and 0xe9 are Bochs's own ports for switching off and for debug output.
+# Without the sound lines it crashes on a machine where ALSA finds no card.
+CONFIG = """\
+plugin_ctrl: unmapped=1, serial=1, speaker=0
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+memory: guest={memory}, host={host_memory}
+romimage: file=/usr/share/bochs/BIOS-bochs-latest
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+cpu: model={cpu}, count={cpus}, ips={ips}, reset_on_triple_fault=0
+clock: sync={sync}
+ata0-master: type=cdrom, path={iso}, status=inserted
+boot: cdrom
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+com1: enabled=1, mode=term, dev={serial}
+port_e9_hack: enabled=1
+log: bochs.log
+panic: action=fatal
+error: action=ignore
+info: action=ignore
+"""
+
+
+class Bochs(Machine):
+    """memory in MiB. ips is how many instructions make a second of the machine's time."""
+
+    def __init__(self, folder, iso, cpu="tigerlake", cpus=1, memory=512, ips=50000000,
+                 realtime=False):
+        super().__init__(folder)
+        self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
+                           host_memory=min(memory, HOST_MEMORY_MAX),
+                           sync="slowdown" if realtime else "none")
+
+    def command(self, serial):
+        with open(self.path("bochsrc"), "w") as file:
+            file.write(CONFIG.format(serial=serial, **self.config))
+        # Debian's Bochs is its debugger: this file tells it to go on.
+        with open(self.path("debugger"), "w") as file:
+            file.write("c\n")
+        return ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")]

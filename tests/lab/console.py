@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""A machine's serial line: a thread reads it into a file and a buffer, and one can wait for text."""
+import os
+import re
+import select
+import threading
+import time
+
+
+class Ended(Exception):
+    """The machine went away, or the deadline passed, before what was waited for came."""
+
+
+class Console:
+    """fd is read until its end; every byte also goes to the file at path."""
+
+    def __init__(self, fd, path):
+        self.fd = fd
+        self.path = path
+        self.text = ""
+        self.closed = False
+        self.changed = threading.Condition()
+        self.listener = None
+        self._stop_read, self._stop_write = os.pipe()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self):
+        with open(self.path, "wb", buffering=0) as file:
+            while True:
+                ready, _, _ = select.select([self.fd, self._stop_read], [], [])
+                if self.fd not in ready:
+                    break
+                try:
+                    data = os.read(self.fd, 65536)
+                except OSError:  # a pty whose other end was closed
+                    data = b""
+                if not data:
+                    break
+                file.write(data)
+                if self.listener:
+                    self.listener(data)
+                with self.changed:
+                    self.text += data.decode("utf-8", "replace")
+                    self.changed.notify_all()
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+    def wait(self, pattern, deadline, alive=lambda: True, start=0):
+        """The match of a regular expression, from the offset start on.
+
+        deadline is a time of time.monotonic(). Ended when it passes or the machine is gone.
+        """
+        expression = re.compile(pattern, re.M)
+        with self.changed:
+            while True:
+                match = expression.search(self.text, start)
+                if match:
+                    return match
+                if self.closed:
+                    raise Ended(f"the machine ended before it said /{pattern}/")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise Ended(f"it did not say /{pattern}/ before its deadline")
+                # A process that died without closing the line is noticed here, not waited for.
+                if not self.changed.wait(min(left, 1)) and not alive():
+                    match = expression.search(self.text, start)
+                    if match:
+                        return match
+                    raise Ended(f"the emulator ended before the machine said /{pattern}/")
+
+    def send(self, data):
+        while data:
+            data = data[os.write(self.fd, data):]
+
+    def close(self):
+        """Reads what is still there, then stops the thread."""
+        os.write(self._stop_write, b"x")
+        self._thread.join()
+        for fd in (self._stop_read, self._stop_write):
+            os.close(fd)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Bootable images: a grub.cfg from Weir's command line and the guests' module lines, and the ISO."""
+import dataclasses
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+
+from lab import BUILD, CACHE
+
+KEPT_IMAGES = 12  # the oldest of build/cache/iso go when there are more
+
+
+@dataclasses.dataclass
+class Module:
+    """One module2 line: a file of this machine and what follows its name."""
+    path: str
+    words: str
+    name: str = ""  # its path inside the image; /guests/<file> without it
+
+    def target(self):
+        return self.name or "/guests/" + os.path.basename(self.path)
+
+
+def grub_config(cmdline, modules):
+    """Text mode and serial both, no menu; Weir looks for the framebuffer itself."""
+    lines = ["set timeout=0", "set default=0",
+             "serial --unit=0 --speed=115200",
+             "terminal_input console", "terminal_output console",
+             "insmod all_video", "set gfxpayload=keep",
+             'menuentry "Weir" {', f"\tmultiboot2 /boot/weir {cmdline}"]
+    lines += [f"\tmodule2 {m.target()} {m.words}" for m in modules]
+    return "\n".join(lines + ["\tboot", "}", ""])
+
+
+def stripped(kernel):
+    """GRUB would load symbols and debug information too, which costs seconds in an emulator."""
+    out = os.path.join(CACHE, os.path.basename(kernel) + ".stripped")
+    if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(kernel):
+        os.makedirs(CACHE, exist_ok=True)
+        fresh = f"{out}.{os.getpid()}"
+        subprocess.run(["objcopy", "--strip-all", kernel, fresh], check=True)
+        os.replace(fresh, out)
+    return out
+
+
+def _digest(config, kernel, modules, bios_only):
+    digest = hashlib.sha256(f"{bios_only}{config}".encode())
+    for path in [kernel] + [m.path for m in modules]:
+        with open(path, "rb") as file:
+            digest.update(hashlib.sha256(file.read()).digest())
+    return digest.hexdigest()[:24]
+
+
+def make_iso(out, cmdline, modules, kernel=None, bios_only=False):
+    """Writes a hybrid image, for CD and USB stick, BIOS and UEFI; bios_only is smaller."""
+    kernel = stripped(kernel or os.path.join(BUILD, "weir.elf"))
+    with tempfile.TemporaryDirectory(dir=BUILD) as tree:
+        os.makedirs(os.path.join(tree, "boot/grub"))
+        with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
+            file.write(grub_config(cmdline, modules))
+        shutil.copy(kernel, os.path.join(tree, "boot/weir"))
+        for module in modules:
+            target = tree + module.target()
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            if not os.path.exists(target):
+                shutil.copy(module.path, target)
+        command = ["grub-mkrescue", "-o", out, "--fonts=", "--locales=", "--themes="]
+        if bios_only:
+            command += ["-d", "/usr/lib/grub/i386-pc"]
+        done = subprocess.run(command + [tree], text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise RuntimeError(f"grub-mkrescue failed:\n{done.stdout}")
+
+
+def cached_iso(cmdline, modules, kernel=None, bios_only=False):
+    """The path of an image with these contents, made now if it is not there."""
+    folder = os.path.join(CACHE, "iso")
+    os.makedirs(folder, exist_ok=True)
+    kernel = kernel or os.path.join(BUILD, "weir.elf")
+    name = _digest(grub_config(cmdline, modules), kernel, modules, bios_only)
+    path = os.path.join(folder, name + ".iso")
+    if os.path.exists(path):
+        os.utime(path)
+        return path
+    fresh = f"{path}.{os.getpid()}"
+    make_iso(fresh, cmdline, modules, kernel, bios_only)
+    os.replace(fresh, path)
+    images = sorted((os.path.join(folder, n) for n in os.listdir(folder) if n.endswith(".iso")),
+                    key=os.path.getmtime)
+    for old in images[:-KEPT_IMAGES]:
+        os.unlink(old)
+    return path

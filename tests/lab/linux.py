@@ -1,0 +1,169 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The Linux guest: Debian's kernel as its package has it, and a small initramfs with a shell.
+
+    tests/lab/linux.py      fetches and builds both and prints where they are
+
+The kernel is the one Debian's linux-image-cloud-amd64 depends on: it is a third of the ordinary
+one's size and has what a guest of Weir's wants (PVH entry, KVM clock, serial console). It is
+downloaded and unpacked below build/cache, not installed.
+"""
+import gzip
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from lab import CACHE, ROOT  # noqa: E402
+
+META_PACKAGE = "linux-image-cloud-amd64"
+WANTED = ("CONFIG_PVH=y", "CONFIG_KVM_GUEST=y", "CONFIG_SERIAL_8250_CONSOLE=y",
+          "CONFIG_DEVTMPFS=y", "CONFIG_RD_GZIP=y", "CONFIG_BLK_DEV_INITRD=y")
+FOLDER = os.path.join(CACHE, "linux")
+INIT = os.path.join(ROOT, "tests/guests/init.sh")
+
+# What Weir's guests run with: nothing that only costs an emulator time.
+CMDLINE = ("console=ttyS0,115200 tsc=reliable nokaslr mitigations=off cryptomgr.notests "
+           "random.trust_cpu=on")
+
+
+def _run(*command, **options):
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **options).stdout
+
+
+def _resolve():
+    """The package that holds the newest kernel; apt's lists are fetched if there are none."""
+    for attempt in range(2):
+        try:
+            found = re.search(r"^\s*Depends: (linux-image-\S+)$",
+                              _run("apt-cache", "depends", META_PACKAGE), re.M)
+            if found:
+                return found.group(1)
+        except subprocess.CalledProcessError:
+            pass
+        if attempt == 0 and os.getuid() == 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=False)
+    raise RuntimeError(f"apt knows no package {META_PACKAGE}: run apt-get update as root")
+
+
+def _decompress(payload):
+    if payload[:6] == b"\xfd7zXZ\0":
+        # A decompressor object stops at the stream's end: the image's size follows it.
+        return lzma.LZMADecompressor().decompress(payload)
+    if payload[:2] == b"\x1f\x8b":
+        return gzip.decompress(payload[:-4])
+    for magic, tool in ((b"\x02\x21\x4c\x18", "lz4"), (b"\x28\xb5\x2f\xfd", "zstd")):
+        if payload.startswith(magic):
+            return subprocess.run([tool, "-dc"], check=True, input=payload[:-4],
+                                  stdout=subprocess.PIPE).stdout
+    raise RuntimeError(f"the kernel is compressed in a way not known here: {payload[:6].hex()}")
+
+
+def extract_vmlinux(bzimage):
+    """The uncompressed ELF image inside a bzImage (x86 boot protocol 2.08: payload_offset)."""
+    if bzimage[0x202:0x206] != b"HdrS":
+        raise RuntimeError("not a bzImage")
+    setup_sectors = bzimage[0x1f1] or 4
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    image = _decompress(bzimage[start:start + length])
+    if image[:4] != b"\x7fELF":
+        raise RuntimeError("the kernel's payload is not an ELF image")
+    return image
+
+
+def _write(path, data):
+    fresh = f"{path}.{os.getpid()}"
+    with open(fresh, "wb") as file:
+        file.write(data)
+    os.replace(fresh, path)
+
+
+def kernel():
+    """(vmlinuz, vmlinux) of the fetched kernel."""
+    vmlinuz, vmlinux = os.path.join(FOLDER, "vmlinuz"), os.path.join(FOLDER, "vmlinux")
+    if os.path.exists(vmlinuz) and os.path.exists(vmlinux):
+        return vmlinuz, vmlinux
+    work = f"{FOLDER}.{os.getpid()}"
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    package = _resolve()
+    print(f"fetching Debian's {package}", flush=True)
+    # apt warns that it does not drop root for a folder its own user cannot write: harmless.
+    _run("apt-get", "download", "-qq", package, cwd=work, stderr=subprocess.DEVNULL)
+    archive = next(name for name in os.listdir(work) if name.endswith(".deb"))
+    _run("dpkg-deb", "-x", os.path.join(work, archive), os.path.join(work, "tree"))
+    boot = os.path.join(work, "tree/boot")
+    names = {name.split("-")[0]: os.path.join(boot, name) for name in os.listdir(boot)}
+    with open(names["config"]) as file:
+        config = file.read().splitlines()
+    lacking = [line for line in WANTED if line not in config]
+    if lacking:
+        raise RuntimeError(f"{package} cannot be a guest: it lacks {' '.join(lacking)}")
+    os.makedirs(FOLDER, exist_ok=True)
+    with open(names["vmlinuz"], "rb") as file:
+        image = file.read()
+    _write(os.path.join(FOLDER, "version"), (package + "\n").encode())
+    _write(vmlinux, strip(extract_vmlinux(image), work))
+    _write(vmlinuz, image)
+    shutil.rmtree(work)
+    return vmlinuz, vmlinux
+
+
+def strip(image, work):
+    """Without symbols: they are a quarter of it, and GRUB would read them in an emulator."""
+    path = os.path.join(work, "vmlinux")
+    with open(path, "wb") as file:
+        file.write(image)
+    _run("objcopy", "--strip-all", path)
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _cpio(entries):
+    """An archive in cpio's "newc" format from (name, mode, contents, device major, minor)."""
+    out = bytearray()
+    for number, (name, mode, data, major, minor) in enumerate(entries, 1):
+        fields = (number, mode, 0, 0, 1, 0, len(data), 0, 0, major, minor, len(name) + 1, 0)
+        out += b"070701" + b"".join(b"%08X" % f for f in fields) + name.encode() + b"\0"
+        out += b"\0" * (-len(out) % 4) + data
+        out += b"\0" * (-len(out) % 4)
+    return bytes(out)
+
+
+def initramfs_bytes(busybox, init):
+    folder, program = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o755
+    entries = [(name, folder, b"", 0, 0)
+               for name in ("bin", "dev", "proc", "sys", "tmp", "etc", "root")]
+    entries += [("dev/console", stat.S_IFCHR | 0o600, b"", 5, 1),
+                ("bin/busybox", program, busybox, 0, 0),
+                ("bin/sh", stat.S_IFLNK | 0o777, b"busybox", 0, 0),
+                ("init", program, init, 0, 0),
+                ("TRAILER!!!", 0, b"", 0, 0)]
+    return gzip.compress(_cpio(entries), 9, mtime=0)
+
+
+def initramfs():
+    """The path of an initramfs with busybox and tests/guests/init.sh, built if they changed."""
+    with open("/bin/busybox", "rb") as file:
+        busybox = file.read()
+    with open(INIT, "rb") as file:
+        data = initramfs_bytes(busybox, file.read())
+    path = os.path.join(CACHE, "initrd")
+    os.makedirs(CACHE, exist_ok=True)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            if file.read() == data:
+                return path
+    _write(path, data)
+    return path
+
+
+if __name__ == "__main__":
+    for made in (*kernel(), initramfs()):
+        print(f"{made} ({os.path.getsize(made) >> 10} KiB)")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""An emulated machine: a process in a group of its own, its serial line, its folder of logs."""
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import termios
+import time
+import tty
+
+from lab.console import Console, Ended
+
+KILL_GRACE = 5
+
+
+class Machine:
+    """Base of Bochs and Qemu, which fill in command(); use it in a with statement."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        self.process = None
+        self.console = None
+        self.started = None
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def command(self, serial):
+        """The emulator's argument list; serial is the path of the terminal for its COM1."""
+        raise NotImplementedError
+
+    def start(self):
+        ours, theirs = pty.openpty()
+        tty.setraw(theirs, termios.TCSANOW)
+        self.console = Console(ours, self.path("console.txt"))
+        command = self.command(os.ttyname(theirs))
+        with open(self.path("command.txt"), "w") as file:
+            file.write(" ".join(command) + "\n")
+        self.started = time.monotonic()
+        with open(self.path("emulator.txt"), "wb") as output:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
+                                            stderr=subprocess.STDOUT, cwd=self.folder,
+                                            start_new_session=True)
+        # Kept open so that the line lives while the emulator has not opened it yet; the console
+        # thread is stopped by close(), not by the line's end.
+        self._theirs = theirs
+        return self
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def wait_line(self, pattern, deadline, start=0):
+        return self.console.wait(pattern, deadline, self.alive, start)
+
+    def wait_exit(self, deadline):
+        """The emulator's exit status."""
+        try:
+            return self.process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise Ended("the machine did not switch itself off before its deadline") from None
+
+    def stop(self):
+        if self.alive():
+            os.killpg(self.process.pid, signal.SIGTERM)
+            try:
+                self.process.wait(KILL_GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        if self.console:
+            self.console.close()
+            os.close(self.console.fd)
+            os.close(self._theirs)
+            self.console.fd = None
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.stop()
