@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the loaders of the three boot protocols share. An image is a module as GRUB put it into
+ * host memory: untrusted bytes with a size. Thread context, before the VM's first vCPU runs.
+ */
+#ifndef KERNEL_GUEST_LOAD_H
+#define KERNEL_GUEST_LOAD_H
+
+#include "kernel/config.h"
+#include "kernel/guest/layout.h"
+#include "mmu/mmu.h"
+#include "vmx/vmx.h"
+
+struct image {
+	const u8 *data;
+	u64 size;
+};
+
+/* One load: what goes in, where things stand, and the line that tells of a fault. */
+struct load {
+	const struct vm_config *config;
+	struct mmu_vm *mmu;
+	u32 vcpus;
+	struct image kernel;
+	const char *cmdline; /* the kernel's */
+	struct layout layout;
+	u64 rsdp; /* gpa of the ACPI root pointer */
+	struct vmx_start *start;
+	char *message;
+	size_t message_size;
+};
+
+/* Writes the message and returns err: return load_fail(l, ERR_INVAL, "..."). */
+int load_fail(struct load *l, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* A bounds-checked look into an image: false where [offset, offset+size) is not all inside. */
+bool image_has(const struct image *i, u64 offset, u64 size);
+bool image_copy(const struct image *i, u64 offset, void *out, u64 size);
+
+/* The bytes of a configured module. */
+struct image load_module_image(const struct config_module *m);
+/* The n-th module of a kind, or NULL. */
+const struct config_module *load_find_module(const struct load *l, enum config_module_kind kind,
+					     u32 n);
+
+/* Writes to guest memory; a failure becomes the message. */
+int load_write(struct load *l, u64 gpa, const void *data, u64 size);
+
+/* Puts the initrd as high as it goes below limit. *gpa and *size are 0 without one. */
+int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size);
+
+/* A flat GDT (code 0x10, data 0x18) at GUEST_GDT, of 64-bit or 32-bit code, and start's fields. */
+int load_gdt(struct load *l, bool long_mode);
+
+/* The ACPI tables, at GUEST_ACPI_BASE; sets l->rsdp. */
+int load_acpi(struct load *l);
+
+/* The protocols. Each says whether the image is one of its own, then loads it. */
+bool bzimage_probe(const struct image *i);
+int bzimage_load(struct load *l);
+bool pvh_probe(const struct image *i);
+int pvh_load(struct load *l);
+bool multiboot1_probe(const struct image *i);
+int multiboot1_load(struct load *l);
+
+/* ELF, 32 and 64 bit, little endian: loads every PT_LOAD segment at its physical address. */
+struct elf_summary {
+	bool is64;
+	u64 entry;
+	u64 load_start, load_end; /* of all segments, physical */
+};
+bool elf_probe(const struct image *i);
+int elf_load(struct load *l, struct elf_summary *out);
+/* The 32-bit PVH entry point from a Xen note, or false. */
+bool elf_pvh_entry(const struct image *i, u32 *entry);
+
+#endif

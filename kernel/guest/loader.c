@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/guest/loader.h"
+#include "kernel/guest/load.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+
+int load_fail(struct load *l, int err, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(l->message, l->message_size, fmt, ap);
+	va_end(ap);
+	return err;
+}
+
+bool image_has(const struct image *i, u64 offset, u64 size)
+{
+	return size <= i->size && offset <= i->size - size;
+}
+
+bool image_copy(const struct image *i, u64 offset, void *out, u64 size)
+{
+	if (!image_has(i, offset, size))
+		return false;
+	memcpy(out, i->data + offset, size);
+	return true;
+}
+
+struct image load_module_image(const struct config_module *m)
+{
+	return (struct image){phys_to_virt(m->start), m->size};
+}
+
+const struct config_module *load_find_module(const struct load *l, enum config_module_kind kind,
+					     u32 n)
+{
+	for (u32 i = 0; i < l->config->module_count; i++) {
+		if (l->config->modules[i].kind == kind && n-- == 0)
+			return &l->config->modules[i];
+	}
+	return NULL;
+}
+
+int load_write(struct load *l, u64 gpa, const void *data, u64 size)
+{
+	int err = gpa_write(l->mmu, GPA(gpa), data, size);
+
+	if (err == ERR_NOMEM)
+		return load_fail(l, err,
+				 "no memory for what is loaded at 0x%llx: end other VMs, or give "
+				 "the machine more",
+				 (unsigned long long)gpa);
+	if (err)
+		return load_fail(l, err,
+				 "0x%llx to 0x%llx is not guest RAM: raise mem=, or link the "
+				 "kernel elsewhere",
+				 (unsigned long long)gpa, (unsigned long long)(gpa + size));
+	return 0;
+}
+
+int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size)
+{
+	const struct config_module *m = load_find_module(l, CONFIG_INITRD, 0);
+	struct image i;
+
+	*gpa = 0;
+	*size = 0;
+	if (!m)
+		return 0;
+	i = load_module_image(m);
+	if (layout_alloc_high(&l->layout, i.size, PAGE_SIZE, limit, gpa))
+		return load_fail(l, ERR_NOMEM,
+				 "an initrd of %llu KiB does not fit beside the kernel: raise mem=",
+				 (unsigned long long)(i.size >> 10));
+	*size = i.size;
+	return load_write(l, *gpa, i.data, i.size);
+}
+
+int load_gdt(struct load *l, bool long_mode)
+{
+	/* SDM 3A 3.4.5: flat, present, accessed; L for 64-bit code, D for the rest. */
+	const u64 code = long_mode ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull;
+	const u64 gdt[] = {0, 0, code, 0x00cf93000000ffffull};
+
+	l->start->gdt_base = GUEST_GDT;
+	l->start->gdt_limit = sizeof(gdt) - 1;
+	l->start->cs = 0x10;
+	l->start->ds = 0x18;
+	return load_write(l, GUEST_GDT, gdt, sizeof(gdt));
+}
+
+static int load_kernel(struct load *l)
+{
+	if (bzimage_probe(&l->kernel))
+		return bzimage_load(l);
+	if (pvh_probe(&l->kernel))
+		return pvh_load(l);
+	if (multiboot1_probe(&l->kernel))
+		return multiboot1_load(l);
+	return load_fail(l, ERR_INVAL,
+			 "its kernel is %s: accepted are bzImage (Linux 64-bit boot protocol "
+			 "2.12), ELF with a PVH note, and multiboot 1",
+			 elf_probe(&l->kernel) ? "an ELF file without a PVH note"
+					       : "of no format that Weir knows");
+}
+
+int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)
+{
+	struct load l = {
+		.config = &vm->config,
+		.mmu = &vm->mmu,
+		.vcpus = vm->vcpu_count,
+		.start = start,
+		.message = message,
+		.message_size = size,
+	};
+	const struct config_module *kernel = load_find_module(&l, CONFIG_KERNEL, 0);
+	int err;
+
+	if (!kernel)
+		return load_fail(&l, ERR_NOENT, "it has no kernel");
+	l.kernel = load_module_image(kernel);
+	l.cmdline = kernel->cmdline;
+	layout_init(&l.layout, vm->config.mem);
+	err = load_acpi(&l);
+	if (err)
+		return err;
+	return load_kernel(&l);
+}
