@@ -16,7 +16,12 @@
 
 #define VM_VCPUS_MAX 32
 
-enum vm_state { VM_CREATED, VM_RUNNING, VM_STOPPING, VM_ENDED };
+enum vm_state {
+	VM_CREATED,
+	VM_RUNNING,
+	VM_STOPPING,
+	VM_ENDED
+};
 
 enum vm_end {
 	VM_END_NONE,
@@ -30,12 +35,13 @@ enum vm_end {
 struct platform;
 struct lapic;
 struct vmx_vcpu;
+struct vmx_start;
 
 enum vcpu_request {
 	VCPU_REQ_KICK = BIT(0),	 /* look at interrupts again */
 	VCPU_REQ_TIMER = BIT(1), /* a timer of the LAPIC fired */
 	VCPU_REQ_STOP = BIT(2),
-	VCPU_REQ_POLL = BIT(3),	 /* a device left work for platform_vcpu_poll */
+	VCPU_REQ_POLL = BIT(3), /* a device left work for platform_vcpu_poll */
 };
 
 struct vcpu {
@@ -46,6 +52,9 @@ struct vcpu {
 	struct mmu_vcpu mmu;
 	struct lapic *lapic;
 	u64 requests; /* atomic bits */
+	/* vm_wait's lock */
+	bool stopped;  /* the guest runs no more */
+	bool released; /* its thread may take the vCPU apart */
 	/* own thread */
 	bool halted;
 	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
@@ -53,32 +62,40 @@ struct vcpu {
 };
 
 struct vm {
-	struct list link; /* VM list */
+	struct list link; /* the manager's list; its thread only */
 	char name[CONFIG_NAME_MAX];
 	struct vm_config config;
-	struct mutex lock;
-	/* lock */
-	enum vm_state state;
+	/* atomic: set once, by vm_request_end */
 	enum vm_end end;
 	u32 end_code;
 	/* set at creation */
 	struct gmem *ram;
 	struct mmu_vm mmu;
+	bool mmu_made;
 	struct bus bus;
 	struct platform *platform;
 	u32 vcpu_count;
 	struct vcpu *vcpus[VM_VCPUS_MAX];
-	struct thread *thread; /* runs vcpu 0 */
+	struct vmx_start *start; /* how vCPU 0 begins */
 	u64 start_ns;
+	u64 tsc_offset; /* guest TSC = host TSC + this; the guest's starts at 0 */
 	u64 kvmclock_wall_msr;
+	bool memory_wait_told; /* the log line about waiting for memory is said once */
 	struct vm_console *console;
 };
 
 /* Any context: sets request bits and makes the vCPU notice (kick or wake). */
 void vcpu_request(struct vcpu *v, u64 bits);
 
-/* Asks the VM to end, from any of its threads or a device. The first cause wins. Thread context. */
+/* Asks the VM to end, from any of its threads or a device. The first cause wins. Any context. */
 void vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
+
+/*
+ * Starts every VM that is not refused, says which are, then runs them to their ends: a VM whose
+ * guest asks for a reset starts again from its modules; any other end frees all it had. Returns
+ * when none is left. Thread context, the boot thread.
+ */
+void vm_run_all(struct weir_config *config);
 
 /* Output of the guest's console UART. Thread context. Never blocks for long. */
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count);

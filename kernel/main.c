@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/main.h"
+#include "kernel/config.h"
+#include "kernel/console.h"
+#include "kernel/selftest.h"
+#include "kernel/smp_glue.h"
+#include "kernel/vcpu.h"
+#include "kernel/version.h"
+
+#include "kernel/base/log.h"
+#include "kernel/base/poweroff.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+
+static struct weir_config config;
+
+static void __noreturn finish(void)
+{
+	switch (config.when_done) {
+	case WHEN_DONE_POWEROFF:
+		log_info("powering off");
+		machine_poweroff();
+	case WHEN_DONE_REBOOT:
+		log_info("rebooting");
+		machine_reboot();
+	case WHEN_DONE_HALT:
+		break;
+	}
+	log_info("halted: nothing is left to run");
+	for (;;)
+		thread_block();
+}
+
+static void log_configuration(void)
+{
+	struct frame_stats stats;
+	u32 shown = min(config.message_count, (u32)ARRAY_SIZE(config.messages));
+
+	frame_get_stats(&stats);
+	log_info("Weir %s, %u CPUs, %llu MiB free, loaded by %s", WEIR_VERSION, cpu_count(),
+		 (unsigned long long)(stats.free >> (20 - PAGE_SHIFT)), boot_info.loader);
+	for (u32 i = 0; i < shown; i++)
+		log_error("%s", config.messages[i]);
+	if (config.message_count > shown)
+		log_error("command line: %u more faults like these", config.message_count - shown);
+}
+
+void __noreturn kernel_main(void)
+{
+	config_parse(&boot_info, &config);
+	log_set_level(config.loglevel);
+	smp_bring_up(config.max_cpus);
+	log_configuration();
+	console_init(&config);
+	if (config.selftest)
+		selftest_run(config.selftest_names);
+	if (vmx_probe() || vmx_start())
+		finish();
+	paravirt_init();
+	if (config.vm_count)
+		vm_run_all(&config);
+	else if (!config.selftest)
+		log_error("no VM is configured: add module2 lines with vm=NAME to GRUB's menu "
+			  "entry (docs/configuration.md)");
+	finish();
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a guest may know about being one: KVM's paravirtual CPUID leaves and clock, by which Linux
+ * needs no calibration, and Weir's own leaves beside them.
+ */
+#include "kernel/vcpu.h"
+#include "kernel/version.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "smp/timer.h"
+
+#define CPUID_KVM_SIGNATURE  0x40000000u
+#define CPUID_KVM_FEATURES   0x40000001u
+#define CPUID_WEIR_SIGNATURE 0x40000100u
+#define CPUID_WEIR_VERSION   0x40000101u
+
+#define KVM_FEATURE_CLOCKSOURCE	       BIT(0)
+#define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
+#define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
+#define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
+
+#define MSR_KVM_WALL_CLOCK_OLD	0x11
+#define MSR_KVM_SYSTEM_TIME_OLD 0x12
+#define MSR_KVM_WALL_CLOCK	0x4b564d00
+#define MSR_KVM_SYSTEM_TIME	0x4b564d01
+#define SYSTEM_TIME_ENABLE	BIT(0)
+
+#define KVM_ENOSYS ((u64)-1000)
+#define KVM_EPERM  ((u64)-1)
+
+/* The guest reads these: the layouts are KVM's ABI. */
+struct pvclock_time {
+	u32 version; /* odd while it is being changed */
+	u32 pad0;
+	u64 tsc_timestamp;
+	u64 system_time;
+	u32 tsc_to_system_mul;
+	s8 tsc_shift;
+	u8 flags;
+	u8 pad1[2];
+};
+static_assert(sizeof(struct pvclock_time) == 32, "the guest's layout");
+#define PVCLOCK_TSC_STABLE BIT(0)
+
+struct pvclock_wall {
+	u32 version;
+	u32 sec;
+	u32 nsec;
+};
+static_assert(sizeof(struct pvclock_wall) == 12, "the guest's layout");
+
+static void put_signature(struct cpuid_regs *r, const char text[12])
+{
+	memcpy(&r->ebx, text, 4);
+	memcpy(&r->ecx, text + 4, 4);
+	memcpy(&r->edx, text + 8, 4);
+}
+
+static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
+{
+	*r = (struct cpuid_regs){0};
+	switch (leaf) {
+	case CPUID_KVM_SIGNATURE:
+		r->eax = CPUID_KVM_FEATURES;
+		put_signature(r, "KVMKVMKVM\0\0");
+		return true;
+	case CPUID_KVM_FEATURES:
+		r->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
+			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE;
+		return true;
+	case CPUID_WEIR_SIGNATURE:
+		r->eax = CPUID_WEIR_VERSION;
+		put_signature(r, "WeirWeirWeir");
+		return true;
+	case CPUID_WEIR_VERSION:
+		r->eax = WEIR_VERSION_NUMBER;
+		return true;
+	default:
+		return false;
+	}
+}
+
+void paravirt_init(void)
+{
+	vmx_set_paravirt_cpuid(paravirt_cpuid);
+}
+
+/*
+ * ns = ((tsc << shift) * mul) >> 32, a negative shift being to the right. mul is the fraction
+ * 10^6 / khz normalised into [2^31, 2^32).
+ */
+static void pvclock_scale(u64 khz, u32 *mul, s8 *shift)
+{
+	u64 numerator = 1000000, denominator = khz;
+	s8 s = 0;
+
+	while (numerator >= denominator) {
+		denominator <<= 1;
+		s++;
+	}
+	while (numerator * 2 < denominator) {
+		numerator <<= 1;
+		s--;
+	}
+	*mul = (u32)((numerator << 32) / denominator);
+	*shift = s;
+}
+
+static int write_system_time(struct vcpu *v, u64 msr)
+{
+	struct pvclock_time t = {
+		.tsc_timestamp = vcpu_guest_tsc(v),
+		.system_time = clock_ns() - v->vm->start_ns,
+		.flags = PVCLOCK_TSC_STABLE,
+	};
+	gpa_t gpa = GPA(msr & ~SYSTEM_TIME_ENABLE);
+
+	if (!is_aligned(gpa.v, 4ull))
+		return ERR_FAULT;
+	pvclock_scale(clock_tsc_khz(), &t.tsc_to_system_mul, &t.tsc_shift);
+	t.version = v->kvmclock_version + 1;
+	if (gpa_write(&v->vm->mmu, gpa, &t, sizeof(t)))
+		return ERR_FAULT;
+	t.version++;
+	v->kvmclock_version = t.version;
+	return gpa_write(&v->vm->mmu, gpa, &t.version, sizeof(t.version)) ? ERR_FAULT : 0;
+}
+
+static int write_wall_clock(struct vcpu *v, u64 gpa)
+{
+	u64 second = 1000000000;
+	struct pvclock_wall w = {
+		.version = 2,
+		.sec = (u32)(clock_boot_wall_seconds() + v->vm->start_ns / second),
+		.nsec = (u32)(v->vm->start_ns % second),
+	};
+
+	if (!is_aligned(gpa, 4ull))
+		return ERR_FAULT;
+	return gpa_write(&v->vm->mmu, GPA(gpa), &w, sizeof(w)) ? ERR_FAULT : 0;
+}
+
+bool paravirt_owns_msr(u32 index)
+{
+	return index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_SYSTEM_TIME ||
+	       index == MSR_KVM_WALL_CLOCK_OLD || index == MSR_KVM_SYSTEM_TIME_OLD;
+}
+
+int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
+{
+	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_OLD)
+		*value = v->vm->kvmclock_wall_msr;
+	else
+		*value = v->kvmclock_msr;
+	return 0;
+}
+
+int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	int err = 0;
+
+	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_OLD) {
+		err = write_wall_clock(v, value);
+		if (!err)
+			v->vm->kvmclock_wall_msr = value;
+		return err;
+	}
+	if (value & SYSTEM_TIME_ENABLE)
+		err = write_system_time(v, value);
+	if (!err)
+		v->kvmclock_msr = value;
+	return err;
+}
+
+u64 paravirt_hypercall(struct vcpu *v)
+{
+	struct vmx_segment ss;
+
+	vmx_get_segment(v->vmx, SEG_SS, &ss);
+	if (((ss.access >> 5) & 3) != 0)
+		return KVM_EPERM;
+	return KVM_ENOSYS;
+}

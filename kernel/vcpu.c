@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/vcpu.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/dev/platform.h"
+#include "mem/frame.h"
+
+#define MEMORY_WAIT_NS 10000000ull
+
+void vcpu_request(struct vcpu *v, u64 bits)
+{
+	struct vmx_vcpu *vmx;
+
+	__atomic_or_fetch(&v->requests, bits, __ATOMIC_SEQ_CST);
+	vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
+	if (vmx)
+		vmx_vcpu_kick(vmx);
+	/* The thread itself too: an interrupt may come between its last look and its sleep. */
+	if (v->thread)
+		thread_wake(v->thread);
+}
+
+u64 vcpu_guest_tsc(struct vcpu *v)
+{
+	return rdtsc() + v->vm->tsc_offset;
+}
+
+u64 vcpu_guest_tsc_to_ns(struct vcpu *v, u64 guest_tsc)
+{
+	u64 now_ns = clock_ns(), now_tsc = vcpu_guest_tsc(v);
+
+	if (guest_tsc <= now_tsc)
+		return now_ns;
+	return now_ns + clock_tsc_to_ns(guest_tsc - now_tsc);
+}
+
+static bool must_stop(struct vcpu *v)
+{
+	return __atomic_load_n(&v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE;
+}
+
+/* What woke us is looked at afresh by the loop; only the device work is remembered in bits. */
+static void take_requests(struct vcpu *v)
+{
+	u64 bits = __atomic_exchange_n(&v->requests, 0, __ATOMIC_SEQ_CST);
+
+	if (bits & (VCPU_REQ_TIMER | VCPU_REQ_POLL))
+		platform_vcpu_poll(v);
+}
+
+static void inject_pending(struct vcpu *v)
+{
+	int vector;
+
+	if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v))
+		vmx_inject_nmi(v->vmx);
+	if (!platform_interrupt_pending(v)) {
+		vmx_request_interrupt_window(v->vmx, false);
+		return;
+	}
+	if (vmx_interrupt_allowed(v->vmx)) {
+		vector = platform_interrupt_ack(v);
+		if (vector >= 0)
+			vmx_inject_interrupt(v->vmx, (u8)vector);
+	}
+	vmx_request_interrupt_window(v->vmx, platform_interrupt_pending(v));
+}
+
+static bool may_wake_from_halt(struct vcpu *v)
+{
+	if (must_stop(v) || __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
+		return true;
+	return platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx);
+}
+
+/*
+ * A halted guest costs nothing: the thread sleeps until a request. A request that is no wake-up
+ * for the guest (a masked interrupt, a device's poll) is served and the sleep goes on.
+ */
+static void run_halted(struct vcpu *v)
+{
+	v->halted = true;
+	for (;;) {
+		take_requests(v);
+		if (must_stop(v))
+			break;
+		if (platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx))
+			break;
+		if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v)) {
+			vmx_inject_nmi(v->vmx);
+			break;
+		}
+		if (!may_wake_from_halt(v))
+			thread_block();
+	}
+	v->halted = false;
+}
+
+static void handle_io(struct vcpu *v, const struct vmx_exit *e)
+{
+	u64 value;
+
+	if (e->io.string) {
+		vcpu_emulate(v);
+	} else if (e->io.in) {
+		bus_read(&v->vm->bus, v, SPACE_PIO, e->io.port, e->io.size, &value);
+		vmx_complete_io_in(v->vmx, (u32)value);
+	} else {
+		bus_write(&v->vm->bus, v, SPACE_PIO, e->io.port, e->io.size, e->io.value);
+		vmx_complete_io_out(v->vmx);
+	}
+}
+
+static void handle_rdmsr(struct vcpu *v, u32 index)
+{
+	u64 value = 0;
+	int err = ERR_FAULT;
+
+	if (platform_owns_msr(index))
+		err = platform_rdmsr(v, index, &value);
+	else if (paravirt_owns_msr(index))
+		err = paravirt_rdmsr(v, index, &value);
+	else
+		log_debug("vm %s: RDMSR 0x%x is unknown: #GP", v->vm->name, index);
+	if (err)
+		vmx_inject_gp(v->vmx);
+	else
+		vmx_complete_rdmsr(v->vmx, value);
+}
+
+static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	int err = ERR_FAULT;
+
+	if (platform_owns_msr(index))
+		err = platform_wrmsr(v, index, value);
+	else if (paravirt_owns_msr(index))
+		err = paravirt_wrmsr(v, index, value);
+	else
+		log_debug("vm %s: WRMSR 0x%x is unknown: #GP", v->vm->name, index);
+	if (err)
+		vmx_inject_gp(v->vmx);
+	else
+		vmx_complete_wrmsr(v->vmx);
+}
+
+/* No frame was to be had. Others may give some back; the VM's contents are never dropped. */
+static void wait_for_memory(struct vcpu *v)
+{
+	struct frame_stats stats;
+
+	if (!v->vm->memory_wait_told) {
+		v->vm->memory_wait_told = true;
+		frame_get_stats(&stats);
+		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
+			 "with less mem= in all",
+			 v->vm->name, (unsigned long long)stats.free);
+	}
+	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
+}
+
+static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
+{
+	switch (e->kind) {
+	case VMX_EXIT_NONE:
+	case VMX_EXIT_INTERRUPT_WINDOW:
+		break;
+	case VMX_EXIT_IO:
+		handle_io(v, e);
+		break;
+	case VMX_EXIT_MMIO:
+		vcpu_emulate(v);
+		break;
+	case VMX_EXIT_RDMSR:
+		handle_rdmsr(v, e->msr.index);
+		break;
+	case VMX_EXIT_WRMSR:
+		handle_wrmsr(v, e->msr.index, e->msr.value);
+		break;
+	case VMX_EXIT_HLT:
+		run_halted(v);
+		break;
+	case VMX_EXIT_HYPERCALL:
+		vmx_complete_hypercall(v->vmx, paravirt_hypercall(v));
+		break;
+	case VMX_EXIT_TPR:
+		platform_set_tpr(v, vmx_cr8(v->vmx));
+		break;
+	case VMX_EXIT_NOMEM:
+		wait_for_memory(v);
+		break;
+	case VMX_EXIT_SHUTDOWN:
+	case VMX_EXIT_ERROR:
+		vm_request_end(v->vm, VM_END_CRASH, 0);
+		break;
+	}
+}
+
+static void run_loop(struct vcpu *v)
+{
+	struct vmx_exit e;
+
+	while (!must_stop(v)) {
+		if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
+			take_requests(v);
+		inject_pending(v);
+		vmx_set_cr8(v->vmx, platform_tpr(v));
+		vmx_vcpu_run(v->vmx, &e);
+		handle_exit(v, &e);
+	}
+}
+
+static void sched_in(struct thread *t)
+{
+	vmx_vcpu_sched_in(((struct vcpu *)t->sched_data)->vmx);
+}
+
+static void sched_out(struct thread *t)
+{
+	vmx_vcpu_sched_out(((struct vcpu *)t->sched_data)->vmx);
+}
+
+/* From here on the thread and the vCPU's machine state come and go together. */
+static void attach(struct vcpu *v)
+{
+	struct thread *t = thread_current();
+	bool on = irq_save();
+
+	t->sched_data = v;
+	t->sched_in = sched_in;
+	t->sched_out = sched_out;
+	vmx_vcpu_sched_in(v->vmx);
+	irq_restore(on);
+}
+
+static void detach(struct vcpu *v)
+{
+	struct thread *t = thread_current();
+	bool on = irq_save();
+
+	vmx_vcpu_sched_out(v->vmx);
+	t->sched_in = NULL;
+	t->sched_out = NULL;
+	irq_restore(on);
+}
+
+void vcpu_main(struct vcpu *v, const struct vmx_start *start)
+{
+	struct vmx_config config = {
+		.mmu = &v->vm->mmu,
+		.mmu_vcpu = &v->mmu,
+		.vcpu_id = v->id,
+		.vcpu_count = v->vm->vcpu_count,
+		.tsc_offset = v->vm->tsc_offset,
+	};
+	struct vmx_vcpu *vmx;
+	int err;
+
+	mmu_vcpu_init(&v->mmu, &v->vm->mmu);
+	err = vmx_vcpu_create(&config, &vmx);
+	if (err) {
+		log_error(
+			"vm %s: vCPU %u cannot be made: %s: give the VM less memory or end others",
+			v->vm->name, v->id, error_name(err));
+		vm_request_end(v->vm, VM_END_CRASH, 0);
+		mmu_vcpu_destroy(&v->mmu);
+		return;
+	}
+	__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
+	attach(v);
+	vmx_vcpu_set_start(v->vmx, start);
+	run_loop(v);
+	if (v->vm->end == VM_END_CRASH)
+		vmx_vcpu_dump(v->vmx);
+	detach(v);
+}

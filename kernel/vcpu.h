@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One vCPU's thread: the loop that injects, enters, and answers what the guest asked for.
+ * Everything here runs on the vCPU's own thread unless it says otherwise; no lock.
+ */
+#ifndef KERNEL_VCPU_H
+#define KERNEL_VCPU_H
+
+#include "kernel/vm.h"
+#include "vmx/vmx.h"
+
+/* The body of the vCPU's thread; start is vCPU 0's, NULL for one that waits for INIT-SIPI. */
+void vcpu_main(struct vcpu *v, const struct vmx_start *start);
+
+/*
+ * Runs the instruction at rip in software, because it touched what is no RAM (kernel/emulation.c).
+ * Ends with the instruction done, or an exception queued; an instruction that cannot be run ends
+ * the VM with its bytes and address in the log.
+ */
+void vcpu_emulate(struct vcpu *v);
+
+/*
+ * Tells the VM's manager that the guest runs no more, and waits until nothing but this thread
+ * knows the vCPU (devices, timers and console are gone). In kernel/vm.c.
+ */
+void vm_vcpu_stopped(struct vcpu *v);
+
+/* Paravirtual clock, CPUID leaves and hypercalls (kernel/paravirt.c). */
+void paravirt_init(void);
+bool paravirt_owns_msr(u32 index);
+int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #GP */
+int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);  /* 0, or ERR_FAULT: #GP */
+u64 paravirt_hypercall(struct vcpu *v);			   /* the guest's RAX */
+
+#endif

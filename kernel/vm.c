@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/vm.h"
+#include "kernel/console.h"
+#include "kernel/vcpu.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/string.h"
+#include "kernel/dev/platform.h"
+#include "kernel/guest/loader.h"
+#include "mem/frame.h"
+#include "mem/slab.h"
+
+/* The VM's memslots. */
+enum {
+	SLOT_LOW,
+	SLOT_MAIN,
+	SLOT_HIGH
+};
+
+#define LOADER_MESSAGE_MAX 200
+
+/* vCPUs stop and are released under its lock; the manager sleeps on it. */
+static struct wait_queue vm_wait;
+static struct list vms = LIST_INIT(vms); /* manager's thread only */
+
+static struct frame_stats frames_now(void)
+{
+	struct frame_stats s;
+
+	frame_get_stats(&s);
+	return s;
+}
+
+void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
+{
+	enum vm_end none = VM_END_NONE;
+
+	vm->end_code = code;
+	if (!__atomic_compare_exchange_n(&vm->end, &none, cause, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
+		return;
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (vm->vcpus[i])
+			vcpu_request(vm->vcpus[i], VCPU_REQ_STOP);
+	}
+}
+
+void vm_vcpu_stopped(struct vcpu *v)
+{
+	bool on = wait_lock(&vm_wait);
+
+	v->stopped = true;
+	wait_unlock(&vm_wait, on);
+	wait_wake_all(&vm_wait);
+	wait_event(&vm_wait, v->released);
+}
+
+/* --- making one --- */
+
+static int map_ram(struct vm *vm)
+{
+	u64 mem = vm->config.mem;
+	u64 low = min(mem, (u64)GUEST_LOWMEM_TOP);
+	u64 first_high = low >> PAGE_SHIFT;
+	int err;
+
+	err = memslot_create(&vm->mmu, SLOT_LOW, GFN(0), GUEST_LEGACY_HOLE >> PAGE_SHIFT, vm->ram,
+			     0, 0);
+	if (err)
+		return err;
+	err = memslot_create(&vm->mmu, SLOT_MAIN, GFN(GUEST_BIOS_AREA >> PAGE_SHIFT),
+			     (low - GUEST_BIOS_AREA) >> PAGE_SHIFT, vm->ram,
+			     GUEST_BIOS_AREA >> PAGE_SHIFT, 0);
+	if (err || mem == low)
+		return err;
+	return memslot_create(&vm->mmu, SLOT_HIGH, GFN(GUEST_HIGH_BASE >> PAGE_SHIFT),
+			      (mem - low) >> PAGE_SHIFT, vm->ram, first_high, 0);
+}
+
+static void destroy_vcpus(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		struct vcpu *v = vm->vcpus[i];
+
+		if (!v)
+			continue;
+		if (v->lapic)
+			platform_vcpu_destroy(v);
+		kfree(v);
+		vm->vcpus[i] = NULL;
+	}
+}
+
+static int create_vcpus(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->config.vcpus; i++) {
+		struct vcpu *v = kmalloc(sizeof(*v));
+		int err;
+
+		if (!v)
+			return ERR_NOMEM;
+		v->vm = vm;
+		v->id = i;
+		vm->vcpus[i] = v;
+		vm->vcpu_count = i + 1;
+		err = platform_vcpu_create(v);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* Everything but the threads. On error what was made stays, for destroy_parts. */
+static int create_parts(struct vm *vm, char *message, size_t size)
+{
+	int err;
+
+	err = gmem_create(vm->config.mem >> PAGE_SHIFT, &vm->ram);
+	if (!err)
+		err = mmu_vm_create(&vm->mmu,
+				    vm->config.mmu == CONFIG_MMU_EPT ? MMU_EPT : MMU_AUTO);
+	if (err)
+		return err;
+	vm->mmu_made = true;
+	err = map_ram(vm);
+	if (!err)
+		err = platform_create(vm, &vm->platform);
+	if (!err)
+		err = create_vcpus(vm);
+	if (!err) {
+		vm->start = kmalloc(sizeof(*vm->start));
+		err = vm->start ? loader_load(vm, vm->start, message, size) : ERR_NOMEM;
+	}
+	return err;
+}
+
+static void destroy_parts(struct vm *vm)
+{
+	destroy_vcpus(vm);
+	if (vm->platform)
+		platform_destroy(vm->platform);
+	if (vm->mmu_made)
+		mmu_vm_destroy(&vm->mmu);
+	if (vm->ram)
+		gmem_unref(vm->ram);
+	kfree(vm->start);
+	console_vm_remove(vm);
+	kfree(vm);
+}
+
+static void vcpu_thread(void *arg)
+{
+	struct vcpu *v = arg;
+
+	vcpu_main(v, v->vm->start);
+}
+
+/* Spreads vCPUs over the CPUs on which VMX is on. */
+static u32 pick_cpu(void)
+{
+	static u32 last;
+
+	for (u32 i = 0; i < cpu_count(); i++) {
+		last = (last + 1) % cpu_count();
+		if (vmx_cpu_ready(last))
+			return last;
+	}
+	return 0;
+}
+
+static int start_threads(struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		struct vcpu *v = vm->vcpus[i];
+		int err = thread_create(&v->thread, vm->name, vcpu_thread, v, pick_cpu());
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void start_vm(const struct vm_config *config)
+{
+	static char message[LOADER_MESSAGE_MAX];
+	struct vm *vm = kmalloc(sizeof(*vm));
+	int err = ERR_NOMEM;
+
+	message[0] = 0;
+	if (vm) {
+		strlcpy(vm->name, config->name, sizeof(vm->name));
+		vm->config = *config;
+		vm->start_ns = clock_ns();
+		vm->tsc_offset = -rdtsc();
+		err = console_vm_add(vm);
+		if (!err)
+			err = create_parts(vm, message, sizeof(message));
+		if (!err)
+			err = start_threads(vm);
+	}
+	if (!err) {
+		list_add_tail(&vm->link, &vms);
+		log_info("vm %s: started: %llu MiB, %u vCPU, %s", vm->name,
+			 (unsigned long long)(config->mem >> 20), vm->vcpu_count,
+			 vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
+		return;
+	}
+	if (message[0])
+		log_error("vm %s: not started: %s", config->name, message);
+	else
+		log_error("vm %s: not started: %s, %llu frames are free: give it less mem=, or "
+			  "the machine more memory",
+			  config->name, error_name(err), (unsigned long long)frames_now().free);
+	if (vm)
+		destroy_parts(vm);
+}
+
+/* --- the end of one --- */
+
+static const char *end_text(enum vm_end end)
+{
+	switch (end) {
+	case VM_END_POWEROFF:
+		return "powered off";
+	case VM_END_RESET:
+		return "reset";
+	case VM_END_CRASH:
+		return "crashed";
+	case VM_END_DEBUG_EXIT:
+		return "left by debug exit";
+	case VM_END_KILLED:
+		return "killed";
+	case VM_END_NONE:
+		break;
+	}
+	return "ended";
+}
+
+static void log_end(struct vm *vm)
+{
+	u64 ms = (clock_ns() - vm->start_ns) / 1000000;
+	u64 pages_per_mib = MIB(1) / PAGE_SIZE;
+
+	if (vm->end == VM_END_DEBUG_EXIT)
+		log_info("vm %s: debug exit code %u", vm->name, vm->end_code);
+	log_info("vm %s: memory: %llu MiB of %llu MiB touched, %llu faults, %llu to devices",
+		 vm->name,
+		 (unsigned long long)((vm->ram->touched_peak + pages_per_mib - 1) / pages_per_mib),
+		 (unsigned long long)(vm->config.mem >> 20),
+		 (unsigned long long)vm->mmu.stats.faults,
+		 (unsigned long long)vm->mmu.stats.faults_mmio);
+	log_info("vm %s: %s after %llu.%03llu s", vm->name, end_text(vm->end),
+		 (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+}
+
+static bool all_stopped(const struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (!vm->vcpus[i]->stopped)
+			return false;
+	}
+	return true;
+}
+
+static struct vm *find_stopped(void)
+{
+	struct vm *vm;
+
+	list_for_each_entry (vm, &vms, link) {
+		if (all_stopped(vm))
+			return vm;
+	}
+	return NULL;
+}
+
+/*
+ * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
+ * and interrupts may still reach exist; then the threads take the vCPUs apart, each on its CPU.
+ */
+static void reap(struct vm *vm)
+{
+	bool on;
+
+	list_del(&vm->link);
+	log_end(vm);
+	console_vm_remove(vm);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		platform_vcpu_destroy(vm->vcpus[i]);
+	platform_destroy(vm->platform);
+	vm->platform = NULL;
+	on = wait_lock(&vm_wait);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		vm->vcpus[i]->released = true;
+	wait_unlock(&vm_wait, on);
+	wait_wake_all(&vm_wait);
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		thread_join(vm->vcpus[i]->thread);
+		vm->vcpus[i]->lapic = NULL;
+	}
+	destroy_parts(vm);
+}
+
+static struct vm_config *config_of(struct weir_config *config, const char *name)
+{
+	for (u32 i = 0; i < config->vm_count; i++) {
+		if (strcmp(config->vms[i].name, name) == 0)
+			return &config->vms[i];
+	}
+	return NULL;
+}
+
+void vm_run_all(struct weir_config *config)
+{
+	u64 free_before = frames_now().free;
+	char name[CONFIG_NAME_MAX];
+	struct vm *vm;
+	bool again;
+
+	wait_queue_init(&vm_wait);
+	for (u32 i = 0; i < config->vm_count; i++) {
+		struct vm_config *c = &config->vms[i];
+
+		if (c->refused)
+			log_error("vm %s: not started: %s", c->name, c->message);
+		else
+			start_vm(c);
+	}
+	while (!list_empty(&vms)) {
+		vm = NULL;
+		wait_event(&vm_wait, (vm = find_stopped()) != NULL);
+		again = vm->end == VM_END_RESET;
+		strlcpy(name, vm->name, sizeof(name));
+		reap(vm);
+		if (again)
+			start_vm(config_of(config, name));
+	}
+	log_info("all VMs have ended: %llu frames free, %llu before the first",
+		 (unsigned long long)frames_now().free, (unsigned long long)free_before);
+}
