@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The log: one line a call, "[   1.234567] cpu0 info: text". Sinks: serial, VGA text, framebuffer
- * and a memory ring that a panic prints. Any context, interrupt and NMI-free; takes the log lock
- * (LOCK_LOG, the highest level), so it may be called under any other lock.
+ * (kernel/base/console.h) and a memory ring that a panic prints. Any context, NMI too; takes the
+ * console lock (LOCK_LOG, the highest level), so it may be called under any other lock.
  */
 #ifndef KERNEL_BASE_LOG_H
 #define KERNEL_BASE_LOG_H
 
 #include "kernel/base/types.h"
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_level {
+	LOG_ERROR,
+	LOG_WARN,
+	LOG_INFO,
+	LOG_DEBUG
+};
 
-/* fmt without a newline: log adds it. Lines are cut at 480 bytes. */
+/*
+ * fmt without a newline: log adds it. Lines are cut at 480 bytes. Control characters in the text
+ * (a guest's, GRUB's) are shown as '?', so that nobody forges a line or drives the terminal.
+ */
 void log_write(enum log_level level, const char *fmt, ...) __printf_like(2, 3);
 
 #define log_error(...) log_write(LOG_ERROR, __VA_ARGS__)
@@ -19,7 +27,25 @@ void log_write(enum log_level level, const char *fmt, ...) __printf_like(2, 3);
 #define log_info(...)  log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
-/* Lines above this level go to the ring only. Boot time and monitor. */
+/* Lines above this level go to the ring only. Boot time and monitor. LOG_INFO at first. */
 void log_set_level(enum log_level level);
+
+/*
+ * Where time stamps come from (nanoseconds) and CPU numbers, for floors above to say once theirs
+ * work: until then lines show 0.000000 and cpu0. Both must be callable from any context.
+ */
+void log_set_clock(u64 (*clock_ns)(void));
+void log_set_cpu_id(u32 (*cpu_id)(void));
+u32 log_cpu_id(void);
+
+/* Sends the lines that no sink has shown yet and the level lets through. When a sink is new. */
+void log_replay(void);
+
+/*
+ * For a panic: how far the ring has come, and its last lines before that point, straight to the
+ * sinks, if one of them was never shown. Any context.
+ */
+u64 log_mark(void);
+void log_show_last(u64 mark, u32 lines);
 
 #endif

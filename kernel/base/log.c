@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/console.h"
+#include "kernel/base/log_ring.h"
+
+/* console lock */
+static struct log_ring ring;
+static char replay_line[LOG_PREFIX_MAX + LOG_LINE_MAX];
+
+/* set at boot */
+static enum log_level shown_level = LOG_INFO;
+static u64 (*clock_source)(void);
+static u32 (*cpu_id_source)(void);
+
+void log_set_level(enum log_level level)
+{
+	WRITE_ONCE(shown_level, level);
+}
+
+void log_set_clock(u64 (*clock_ns)(void))
+{
+	WRITE_ONCE(clock_source, clock_ns);
+}
+
+void log_set_cpu_id(u32 (*cpu_id)(void))
+{
+	WRITE_ONCE(cpu_id_source, cpu_id);
+}
+
+u32 log_cpu_id(void)
+{
+	u32 (*source)(void) = READ_ONCE(cpu_id_source);
+
+	return source ? source() : 0;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
+	u64 (*clock)(void) = READ_ONCE(clock_source);
+	char line[LOG_PREFIX_MAX + LOG_LINE_MAX];
+	struct console_hold hold;
+	bool shown;
+	size_t len;
+	va_list ap;
+
+	va_start(ap, fmt);
+	len = log_format(line, level, clock ? clock() : 0, log_cpu_id(), fmt, ap);
+	va_end(ap);
+
+	hold = console_lock();
+	shown = level <= READ_ONCE(shown_level) && console_emit_line(line, len);
+	log_ring_add(&ring, level, shown, line, len);
+	if (shown)
+		console_flush();
+	console_unlock(hold);
+}
+
+void log_replay(void)
+{
+	struct console_hold hold = console_lock();
+	u64 at = 0, mark_at;
+	size_t len;
+
+	while (log_ring_next(&ring, &at, ring.head, replay_line, &len, &mark_at)) {
+		char *mark = log_ring_byte(&ring, mark_at);
+		u32 level = (u32)(*mark - LOG_MARK_HIDDEN);
+
+		if (level > (u32)shown_level || !console_emit_line(replay_line, len))
+			continue;
+		*mark = (char)(LOG_MARK_SHOWN + level);
+	}
+	console_flush();
+	console_unlock(hold);
+}
+
+u64 log_mark(void)
+{
+	return READ_ONCE(ring.head);
+}
+
+static bool any_hidden(u64 at, u64 end)
+{
+	u64 mark_at;
+	size_t len;
+
+	while (log_ring_next(&ring, &at, end, replay_line, &len, &mark_at)) {
+		if (*log_ring_byte(&ring, mark_at) < LOG_MARK_SHOWN)
+			return true;
+	}
+	return false;
+}
+
+void log_show_last(u64 mark, u32 lines)
+{
+	struct console_hold hold = console_lock();
+	u64 at = log_ring_last(&ring, mark, lines), mark_at;
+	size_t len;
+
+	if (any_hidden(at, mark)) {
+		while (log_ring_next(&ring, &at, mark, replay_line, &len, &mark_at))
+			console_emit_line(replay_line, len);
+	}
+	console_flush();
+	console_unlock(hold);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/error.h"
+#include "kernel/base/screen.h"
+#include "kernel/base/string.h"
+
+#define VGA_GREY_ON_BLACK 0x07
+#define GREY		  0xc0 /* of each colour, of 0xff */
+#define TAB_WIDTH	  8
+#define MIN_COLUMNS	  20
+#define MIN_ROWS	  4
+#define ESCAPE		  0x1b
+
+extern const u8 font_8x16[256][GLYPH_HEIGHT];
+
+static void screen_clear(struct screen *s)
+{
+	memset(s->cells, ' ', sizeof(s->cells));
+	s->column = s->row = 0;
+	s->escape = ESCAPE_NONE;
+	s->stale = true;
+}
+
+void screen_init_vga(struct screen *s, void *cells)
+{
+	s->columns = VGA_TEXT_COLUMNS;
+	s->rows = VGA_TEXT_ROWS;
+	s->scroll = 1;
+	s->vga = true;
+	s->pixels = cells;
+	screen_clear(s);
+}
+
+static u32 colour(u8 position, u8 size, u32 value)
+{
+	if (size == 0 || size > 8 || position + size > 32)
+		return 0;
+	return (value >> (8 - size)) << position;
+}
+
+int screen_init_framebuffer(struct screen *s, const struct boot_framebuffer *fb, void *pixels)
+{
+	u64 line = (u64)fb->width * (fb->bpp / 8);
+
+	if (fb->bpp != 16 && fb->bpp != 24 && fb->bpp != 32)
+		return ERR_NOTSUP;
+	if (fb->pitch < line || fb->width < MIN_COLUMNS * GLYPH_WIDTH ||
+	    fb->height < MIN_ROWS * GLYPH_HEIGHT)
+		return ERR_NOTSUP;
+	s->columns = min(fb->width / GLYPH_WIDTH, (u32)SCREEN_COLUMNS_MAX);
+	s->rows = min(fb->height / GLYPH_HEIGHT, (u32)SCREEN_ROWS_MAX);
+	s->scroll = s->rows / 8 + 1;
+	s->vga = false;
+	s->fb = *fb;
+	s->ink = colour(fb->red_pos, fb->red_size, GREY) |
+		 colour(fb->green_pos, fb->green_size, GREY) |
+		 colour(fb->blue_pos, fb->blue_size, GREY);
+	if (s->ink == 0)
+		s->ink = ~0u; /* channels that make no sense: white still shows */
+	s->paper = 0;
+	s->pixels = pixels;
+	screen_clear(s);
+	return 0;
+}
+
+void screen_attach(struct screen *s, void *pixels)
+{
+	s->pixels = pixels;
+	s->stale = true;
+}
+
+u64 screen_bytes(const struct screen *s)
+{
+	return s->vga ? VGA_TEXT_SIZE : (u64)s->fb.pitch * s->fb.height;
+}
+
+static void new_line(struct screen *s)
+{
+	u32 keep;
+
+	s->column = 0;
+	if (++s->row < s->rows)
+		return;
+	keep = s->rows - s->scroll;
+	memmove(s->cells[0], s->cells[s->scroll], keep * sizeof(s->cells[0]));
+	memset(s->cells[keep], ' ', s->scroll * sizeof(s->cells[0]));
+	s->row = keep;
+}
+
+/*
+ * Of a terminal's escape sequences only where they end is understood (ECMA-48 5.4): ESC, then '['
+ * and bytes up to one of '@' to '~'. They change nothing.
+ */
+static bool swallow_escape(struct screen *s, u8 c)
+{
+	switch (s->escape) {
+	case ESCAPE_NONE:
+		if (c != ESCAPE)
+			return false;
+		s->escape = ESCAPE_BEGUN;
+		return true;
+	case ESCAPE_BEGUN:
+		s->escape = c == '[' ? ESCAPE_SEQUENCE : ESCAPE_NONE;
+		return true;
+	default:
+		if (c >= '@' && c <= '~')
+			s->escape = ESCAPE_NONE;
+		return true;
+	}
+}
+
+static void put_glyph(struct screen *s, u8 c)
+{
+	if (s->column >= s->columns)
+		new_line(s);
+	s->cells[s->row][s->column++] = c;
+}
+
+void screen_write(struct screen *s, const u8 *bytes, size_t n)
+{
+	if (!s->columns)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		u8 c = bytes[i];
+
+		if (swallow_escape(s, c))
+			continue;
+		if (c == '\n')
+			new_line(s);
+		else if (c == '\r')
+			s->column = 0;
+		else if (c == '\b')
+			s->column -= s->column > 0;
+		else if (c == '\t')
+			s->column = min(align_up(s->column + 1, TAB_WIDTH), s->columns);
+		else if (c >= ' ')
+			put_glyph(s, c);
+	}
+}
+
+/* Pixels are written whole and in order: device memory combines them, and is never read. */
+static void draw_row(const struct screen *s, volatile u8 *to, u8 bits)
+{
+	for (u32 x = 0; x < GLYPH_WIDTH; x++, bits = (u8)(bits << 1)) {
+		u32 pixel = bits & 0x80 ? s->ink : s->paper;
+
+		switch (s->fb.bpp) {
+		case 32:
+			((volatile u32 *)to)[x] = pixel;
+			break;
+		case 16:
+			((volatile u16 *)to)[x] = (u16)pixel;
+			break;
+		default:
+			to[3 * x] = (u8)pixel;
+			to[3 * x + 1] = (u8)(pixel >> 8);
+			to[3 * x + 2] = (u8)(pixel >> 16);
+		}
+	}
+}
+
+static void draw_cell(struct screen *s, u32 row, u32 column, u8 c)
+{
+	if (s->vga) {
+		((volatile u16 *)s->pixels)[row * VGA_TEXT_COLUMNS + column] =
+			(u16)(VGA_GREY_ON_BLACK << 8 | c);
+		return;
+	}
+	for (u32 y = 0; y < GLYPH_HEIGHT; y++) {
+		u64 at = ((u64)row * GLYPH_HEIGHT + y) * s->fb.pitch +
+			 (u64)column * GLYPH_WIDTH * (s->fb.bpp / 8);
+
+		draw_row(s, (u8 *)s->pixels + at, font_8x16[c][y]);
+	}
+}
+
+void screen_flush(struct screen *s)
+{
+	if (!s->columns || !s->pixels)
+		return;
+	for (u32 row = 0; row < s->rows; row++) {
+		if (!s->stale && memcmp(s->cells[row], s->drawn[row], s->columns) == 0)
+			continue;
+		for (u32 column = 0; column < s->columns; column++) {
+			u8 c = s->cells[row][column];
+
+			if (!s->stale && c == s->drawn[row][column])
+				continue;
+			draw_cell(s, row, column, c);
+			s->drawn[row][column] = c;
+		}
+	}
+	s->stale = false;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A text screen kept in memory and drawn on what is there: VGA's cells or a framebuffer's pixels.
+ * Writing changes only the text in memory; screen_flush draws the cells that differ from what was
+ * drawn, so that device memory is never read and a scroll redraws little. Pure but for the device
+ * memory; the console lock guards the one that is in use.
+ */
+#ifndef KERNEL_BASE_SCREEN_H
+#define KERNEL_BASE_SCREEN_H
+
+#include "kernel/base/boot_info.h"
+
+#define SCREEN_COLUMNS_MAX 240
+#define SCREEN_ROWS_MAX	   100
+#define GLYPH_WIDTH	   8
+#define GLYPH_HEIGHT	   16
+#define VGA_TEXT_COLUMNS   80
+#define VGA_TEXT_ROWS	   25
+#define VGA_TEXT_SIZE	   (VGA_TEXT_COLUMNS * VGA_TEXT_ROWS * 2) /* bytes */
+
+struct screen {
+	u32 columns, rows; /* 0: there is no screen */
+	u32 column, row;
+	u32 scroll; /* lines that one scroll moves */
+	enum {
+		ESCAPE_NONE,
+		ESCAPE_BEGUN,
+		ESCAPE_SEQUENCE
+	} escape;
+	bool stale;   /* drawn[] says nothing: draw all */
+	void *pixels; /* NULL: not mapped now */
+	bool vga;
+	struct boot_framebuffer fb;
+	u32 ink, paper; /* pixel values */
+	u8 cells[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX];
+	u8 drawn[SCREEN_ROWS_MAX][SCREEN_COLUMNS_MAX];
+};
+
+/* pixels may be NULL, and attached later. */
+void screen_init_vga(struct screen *s, void *cells);
+/* ERR_NOTSUP: not 16, 24 or 32 bits a pixel, smaller than a few glyphs, or its pitch is too short. */
+int screen_init_framebuffer(struct screen *s, const struct boot_framebuffer *fb, void *pixels);
+
+void screen_attach(struct screen *s, void *pixels);
+void screen_write(struct screen *s, const u8 *bytes, size_t n);
+void screen_flush(struct screen *s);
+
+/* Bytes of device memory behind it. */
+u64 screen_bytes(const struct screen *s);
+
+#endif

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One 16550 (or 8250, 16450) UART: output by polling, input by polling or interrupt. A UART that is
+ * not there or stops answering costs time once, never a hang. The console lock guards output;
+ * input belongs to one reader. Any context.
+ */
+#ifndef KERNEL_BASE_SERIAL_H
+#define KERNEL_BASE_SERIAL_H
+
+#include "kernel/base/types.h"
+
+#define SERIAL_BAUD_BASE 115200 /* the highest rate; others divide it */
+
+/* 8 bits, no parity, one stop bit. 0, ERR_NOENT: nothing answers, ERR_INVAL: rate. */
+int serial_init(u16 port, u32 baud);
+
+void serial_write(const void *bytes, size_t n);
+
+bool serial_rx_ready(void);
+u8 serial_read(void); /* only when serial_rx_ready() */
+
+/* Received bytes raise ISA interrupt serial_irq() (or ERR_NOTSUP at an unusual port: poll). */
+int serial_irq(void);
+void serial_enable_rx_interrupt(void);
+
+#endif
