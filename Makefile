@@ -124,6 +124,52 @@ test-fuzz: deps-test
 	$(Q)$(PYTHON) tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
 
+# --- Boots in emulators --------------------------------------------------------------------
+
+.PHONY: iso run guest test-boot
+guest: deps-run
+	$(Q)$(PYTHON) tests/lab/linux.py >/dev/null
+
+iso: $(BUILD)/weir.iso
+$(BUILD)/weir.iso: $(BUILD)/weir.elf tools/make_iso.py tests/lab/image.py tests/lab/linux.py \
+		tests/guests/init.sh | deps-iso guest
+	@echo '  ISO   $@'
+	$(Q)$(PYTHON) tools/make_iso.py $@
+
+CPU	?= tigerlake
+SMP	?= 1
+MEM	?= 256
+GUEST	?= linux
+ACCEL	?= auto
+run: all guest deps-iso
+	$(Q)$(PYTHON) tools/run.py --cpu '$(CPU)' --smp '$(SMP)' --mem '$(MEM)' \
+		--guest '$(GUEST)' --accel '$(ACCEL)' $(if $(filter 1,$(HEADLESS)),--headless)
+
+PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
+BOOT_JOBS ?= 2
+ifeq ($(LIST),1)
+test-boot: deps-test
+	$(Q)$(PYTEST) --list-cases
+else
+test-boot: all guest deps-iso deps-test
+	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)'
+endif
+
+# --- Everything ----------------------------------------------------------------------------
+
+.PHONY: test test-full coverage bench
+test: all iso guest deps-test
+	$(Q)$(PYTHON) tools/run_tests.py --make '$(MAKE)' --cc '$(CC)' --build $(BUILD)
+test-full: all iso guest deps-test
+	$(Q)$(PYTHON) tools/run_tests.py --make '$(MAKE)' --cc '$(CC)' --build $(BUILD) --full
+
+coverage: deps-test deps-coverage
+	+$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC=gcc V='$(V)' NO_SANITIZER=1 \
+		BUILD=$(BUILD)/coverage EXTRA_CFLAGS='--coverage -O0' all
+	$(Q)$(PYTHON) tools/coverage.py $(BUILD)/coverage
+bench: all guest deps-iso
+	$(Q)$(PYTHON) tests/bench/run.py
+
 # --- House-keeping -------------------------------------------------------------------------
 
 FORMATTED = $(shell find $(FLOORS) tests -name '*.[ch]')

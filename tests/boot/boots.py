@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: MIT
+"""What a boot case is: a function with a Boot that holds the machine, and where it is to run.
+
+    @case(machines=["tigerlake", "qemu-uefi:4"], weir="selftest=all", deadline=60)
+    def selftest(boot):
+        '''One line that says what is shown.'''
+        boot.expect("...")
+
+A machine is a Bochs CPU model, qemu-bios or qemu-uefi, then perhaps :CPUS. `machines` are those of
+`make test`, `full` those that `make test-full` adds. Everything that is waited for has the one
+deadline, in seconds; WEIR_SLOW=N multiplies it for a machine slower than most.
+"""
+import dataclasses
+import os
+import time
+from typing import Callable
+
+from lab import BUILD, image, linux
+from lab.bochs import Bochs, MODELS
+from lab.console import Ended
+from lab.qemu import Qemu
+
+WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
+LOGS = os.path.join(BUILD, "logs/boot")
+SLOW = float(os.environ.get("WEIR_SLOW", "1"))
+QEMU = {"qemu-bios": "bios", "qemu-uefi": "uefi"}
+
+CASES = {}
+
+
+@dataclasses.dataclass
+class Case:
+    function: Callable
+    machines: list
+    full: list
+    weir: str
+    guests: Callable
+    deadline: float
+    memory: int
+
+    @property
+    def name(self):
+        return self.function.__name__.replace("_", "-")
+
+    @property
+    def about(self):
+        return self.function.__doc__.strip().splitlines()[0]
+
+
+def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512):
+    def register(function):
+        made = Case(function, list(machines), list(full), weir, guests, deadline, memory)
+        assert made.name not in CASES, made.name
+        CASES[made.name] = made
+        return function
+    return register
+
+
+def machines_of(chosen, full, models):
+    """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept."""
+    machines = chosen.machines + (chosen.full if full else [])
+    if not models:
+        return list(dict.fromkeys(machines))
+    counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in QEMU}
+    wanted = [m for m in machines if m.partition(":")[0] in models]
+    wanted += [f"{model}:{count}".rstrip(":") for model in models if model not in QEMU
+               for count in sorted(counts)]
+    return list(dict.fromkeys(wanted))
+
+
+# --- guests ---
+
+def linux_guest(name="alpha", mem="256M", words="", stock=False):
+    """Two module lines: Debian's kernel (its vmlinux by PVH, or the stock bzImage), initramfs."""
+    vmlinuz, vmlinux = linux.kernel()
+    return [image.Module(vmlinuz if stock else vmlinux,
+                         f"vm={name} kernel mem={mem} -- {linux.CMDLINE} quiet "
+                         f"weir.name={name} {words}".rstrip()),
+            image.Module(linux.initramfs(), f"vm={name} initrd")]
+
+
+# --- one boot ---
+
+class Boot:
+    """A case on a machine: what its function talks to."""
+
+    def __init__(self, chosen, machine):
+        self.case = chosen
+        self.machine_name = machine
+        self.folder = os.path.join(LOGS, f"{chosen.name}-{machine.replace(':', '-')}")
+        self.deadline = None
+        self.machine = None
+        self.seen = 0  # offset in the console up to which expect() has read
+        self.notes = []
+
+    def __enter__(self):
+        model, _, cpus = self.machine_name.partition(":")
+        cpus = int(cpus or 1)
+        cmdline = f"{WEIR} {self.case.weir}".rstrip()
+        iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
+        if model in QEMU:
+            self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
+                                memory=self.case.memory)
+        else:
+            self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus, memory=self.case.memory)
+        self.deadline = time.monotonic() + self.case.deadline * SLOW
+        self.machine.start()
+        return self
+
+    def __exit__(self, *_):
+        self.machine.stop()
+
+    def text(self):
+        return self.machine.console.text.replace("\r", "")
+
+    def expect(self, pattern):
+        """Waits for a line after the last one expected; the match."""
+        match = self.machine.wait_line(pattern, self.deadline, self.seen)
+        self.seen = match.end()
+        return match
+
+    def anywhere(self, pattern):
+        """Waits for a line wherever it stands; for lines of parties that do not wait for each
+        other."""
+        return self.machine.wait_line(pattern, self.deadline)
+
+    def type(self, line):
+        self.machine.console.send(line.encode() + b"\r")
+
+    def ends(self):
+        """Waits until the machine has switched itself off."""
+        try:
+            self.machine.wait_exit(self.deadline)
+        except Ended as error:
+            raise AssertionError(str(error)) from None
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def tail(self, lines=25):
+        return "\n".join(self.text().splitlines()[-lines:])
+
+
+def known_machine(machine):
+    return machine.partition(":")[0] in (*QEMU, *MODELS, "p4_prescott_celeron_336", "ryzen")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
+from boots import case, linux_guest
+from lab import image, linux, screen
+from lab.bochs import NO_VMX, SVM_ONLY
+
+THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
+OTHER_MODELS = ["corei5_arrandale_m520", "corei7_ivy_bridge_3770k", "broadwell_ult",
+                "corei7_skylake_x", "corei7_icelake_u"]
+NO_VMX_MESSAGE = r"VMX"
+
+
+@case(machines=["qemu-bios", "qemu-uefi"], full=[NO_VMX, SVM_ONLY], deadline=60)
+def no_vmx(boot):
+    """A CPU without VMX gets one sentence on serial line and screen, and Weir stops."""
+    sentence = boot.expect(NO_VMX_MESSAGE).group(0)
+    if boot.machine_name.startswith("qemu"):
+        screen.wait_text(boot.machine, sentence, boot.deadline)
+    assert "panic" not in boot.text()
+
+
+@case(machines=["tigerlake:1", "tigerlake:2", "tigerlake:4", "tigerlake:8", "qemu-bios:4"],
+      full=["corei7_haswell_4770:4", "corei7_sandy_bridge_2600k:4", "qemu-uefi:4"],
+      weir="selftest=all", deadline=120)
+def selftest(boot):
+    """Weir's tests of itself on the target: locks, IPIs, threads, timers, its own page tables."""
+    summary = boot.expect(r"(\d+) passed, (\d+) failed")
+    passed, failed = int(summary.group(1)), int(summary.group(2))
+    assert failed == 0, f"{failed} self-tests failed"
+    assert passed > 0, "no self-test ran"
+    boot.note(f"{passed} self-tests")
+    if boot.machine_name.startswith("qemu"):
+        boot.expect(NO_VMX_MESSAGE)
+    else:
+        boot.ends()
+
+
+def check_shell(boot):
+    boot.expect(r"weir-guest: shell ready")
+    boot.expect(r"guest# ")
+    boot.type("echo $((6 * 7)) is the answer")
+    boot.expect(r"^42 is the answer")
+    boot.type("poweroff -f")
+    boot.expect(r"vm alpha: powered off")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, guests=linux_guest, deadline=180)
+def linux_shell(boot):
+    """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
+    check_shell(boot)
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
+      guests=lambda: linux_guest(stock=True), deadline=240)
+def linux_bzimage(boot):
+    """The stock bzImage boots by the 64-bit boot protocol to a shell that answers."""
+    check_shell(boot)
+
+
+@case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2"],
+      guests=lambda: (linux_guest("alpha", words="weir.poweroff") +
+                      linux_guest("beta", mem="192M", words="weir.poweroff")), deadline=240)
+def two_linux(boot):
+    """Two Linux guests at once, each with its own memory, both to the shell and off."""
+    for name, most in (("alpha", 256), ("beta", 192)):
+        total = boot.anywhere(rf"weir-guest: {name}: MemTotal (\d+) KiB")
+        assert most - 64 < int(total.group(1)) >> 10 < most, f"{name} sees {total.group(0)}"
+    for name in ("alpha", "beta"):
+        boot.anywhere(rf"vm {name}: powered off")
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
+      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64"), deadline=180)
+def poweroff_returns_memory(boot):
+    """A guest that touched memory and powered off gave back every frame."""
+    boot.expect(r"touched 64 MiB")
+    boot.expect(r"vm alpha: powered off")
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], memory=512,
+      guests=lambda: linux_guest(mem="1G", words="weir.poweroff weir.touch=64"), deadline=180)
+def first_touch(boot):
+    """A guest with mem=1G on a machine with half of that costs only what it touches."""
+    boot.expect(r"touched 64 MiB")
+    memory = boot.expect(r"vm alpha: memory: (\d+) MiB of 1024 MiB touched")
+    touched = int(memory.group(1))
+    assert 64 < touched < 256, memory.group(0)
+    boot.note(f"{touched} MiB touched")
+    boot.ends()
+
+
+def malformed():
+    _, vmlinux = linux.kernel()
+    return (linux_guest("alpha", words="weir.poweroff") +
+            [image.Module(linux.initramfs(), "vm=beta initrd"),
+             image.Module(vmlinux, "vm=gamma kernel mem=banana"),
+             image.Module(linux.initramfs(), "vm=delta kernel mem=64M -- this is no kernel")])
+
+
+@case(machines=["tigerlake"], weir="consoel=com1", guests=malformed, deadline=180)
+def malformed_config(boot):
+    """Of four VMs the good one boots, and the three bad ones are named with their faults."""
+    boot.anywhere(r"consoel")
+    boot.anywhere(r"vm beta: not started: .*kernel")
+    boot.anywhere(r"vm gamma: not started: .*banana")
+    boot.anywhere(r"vm delta: not started: ")
+    boot.anywhere(r"weir-guest: alpha: MemTotal")
+    boot.anywhere(r"vm alpha: powered off")
+    boot.ends()

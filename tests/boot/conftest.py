@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""Choosing boot cases, and one line for each: PASS, FAIL or SKIP, where, and how long it took."""
+import os
+import sys
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.dirname(HERE), HERE]
+
+import boots  # noqa: E402
+import cases  # noqa: E402,F401
+
+TOTALS = {"PASS": 0, "FAIL": 0, "SKIP": 0}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--cases", default="", help="names of cases, all without it")
+    parser.addoption("--cpus", default="", help="Bochs models or qemu-bios, qemu-uefi")
+    parser.addoption("--full", action="store_true", help="the whole matrix")
+    parser.addoption("--list-cases", action="store_true")
+    parser.addoption("--total", default="", help="file to which the counts are added")
+
+
+def chosen(config):
+    """(case, machine) pairs; a name that no case has is an error, not an empty run."""
+    names, models = config.getoption("cases").split(), config.getoption("cpus").split()
+    for name in names:
+        if name not in boots.CASES:
+            raise pytest.UsageError(f"no boot case '{name}': make test-boot LIST=1 lists them")
+    for model in models:
+        if not boots.known_machine(model):
+            raise pytest.UsageError(f"'{model}' is none of: qemu-bios qemu-uefi "
+                                    + " ".join(boots.MODELS))
+    return [(case, machine) for case in boots.CASES.values() if not names or case.name in names
+            for machine in boots.machines_of(case, config.getoption("full"), models)]
+
+
+def pytest_generate_tests(metafunc):
+    if "boot_case" in metafunc.fixturenames:
+        pairs = chosen(metafunc.config)
+        metafunc.parametrize("boot_case,machine", pairs,
+                             ids=[f"{case.name}-{machine}" for case, machine in pairs])
+
+
+def pytest_cmdline_main(config):
+    if config.getoption("list_cases"):
+        for case in boots.CASES.values():
+            print(f"{case.name}: {case.about}")
+            print(f"    make test: {' '.join(case.machines)}")
+            if case.full:
+                print(f"    make test-full also: {' '.join(case.full)}")
+        return 0
+    return None
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        outcome.get_result().user_properties = item.user_properties
+
+
+def pytest_report_teststatus():
+    """Nothing of pytest's own: the lines below are the report."""
+    return "", "", ""
+
+
+def pytest_runtest_logreport(report):
+    if hasattr(report, "node") and os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    if report.when != "call" and report.passed:
+        return
+    word = "SKIP" if report.skipped else "PASS" if report.passed else "FAIL"
+    TOTALS[word] += 1
+    name = report.nodeid.rpartition("::")[2]
+    if name.startswith("test_boot["):
+        name = name[len("test_boot["):-1]
+    properties = dict(report.user_properties)
+    about = f"; {properties['notes']}" if properties.get("notes") else ""
+    if report.skipped:
+        about = "; " + report.longrepr[2].removeprefix("Skipped: ")
+    print(f"{word} boot {name} ({report.duration:.1f} s{about})", flush=True)
+    if word == "FAIL":
+        lines = properties.get("error") or str(report.longrepr)
+        print("    " + lines.replace("\n", "\n    "))
+        if properties.get("tail"):
+            print("    the end of its console:")
+            print("      | " + properties["tail"].replace("\n", "\n      | "))
+        print(f"    logs: {properties.get('folder', '-')}", flush=True)
+
+
+def pytest_sessionstart(session):
+    session.config.started = time.monotonic()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    passed, failed, skipped = TOTALS.values()
+    print(f"boot: {passed + failed + skipped} runs in "
+          f"{time.monotonic() - session.config.started:.0f} s")
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    total = session.config.getoption("total")
+    if total:
+        with open(total, "a") as file:
+            file.write(f"boot {passed} {failed} {skipped}\n")

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""Runs the boot cases that conftest.py chose, and the harness's own tests (test_lab.py) beside."""
+import pytest
+
+from boots import Boot
+from lab.console import Ended
+
+
+def test_boot(boot_case, machine, record_property):
+    boot = Boot(boot_case, machine)
+    record_property("folder", boot.folder)
+    try:
+        with boot:
+            try:
+                boot_case.function(boot)
+            finally:
+                record_property("tail", boot.tail())
+                record_property("notes", ", ".join(boot.notes))
+    except (Ended, AssertionError) as error:
+        # The console says more than a Python traceback would.
+        record_property("error", str(error).partition("\nassert")[0])
+        pytest.fail(str(error), pytrace=False)

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""The laboratory's own tests: consoles, images, the guest's files, the terminal relay."""
+import gzip
+import lzma
+import os
+import pty
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import boots
+from lab import ROOT, console, image, linux, machine
+
+FAKE_EMULATOR = """#!/usr/bin/python3
+import os, sys
+line = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+def say(text):
+    os.write(line, text.encode())
+mode = {mode!r}
+if mode != "mute":
+    say("weir-guest: shell ready\\r\\n")
+if mode == "echo":
+    while True:
+        typed = os.read(line, 100)
+        say("".join(chr(b) if b >= 32 else "<%d>" % b for b in typed))
+        if b"!" in typed:
+            break
+if mode in ("echo", "good"):
+    say("[ 1.0] cpu0 info: vm alpha: powered off after 1.000 s\\r\\n")
+"""
+
+
+@pytest.fixture
+def relay(tmp_path):
+    """Starts make run's program on a terminal with a fake emulator behind it."""
+    children = []
+
+    def start(mode, *options):
+        program = tmp_path / "emulator"
+        program.write_text(FAKE_EMULATOR.format(mode=mode))
+        program.chmod(0o755)
+        ours, theirs = pty.openpty()
+        child = subprocess.Popen([sys.executable, os.path.join(ROOT, "tools/run.py"),
+                                  "--emulator", str(program), *options],
+                                 stdin=theirs, stdout=theirs, stderr=theirs,
+                                 start_new_session=True)
+        os.close(theirs)
+        children.append(child)
+        return child, console.Console(ours, str(tmp_path / "terminal.txt"))
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+
+
+def soon():
+    return time.monotonic() + 20
+
+
+def test_relay_carries_both_ways_and_raw(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"ls\x03\r")  # Ctrl-C is the guest's, not ours
+    terminal.wait("ls<3><13>", soon())
+    terminal.send(b"\x1dx!")  # Ctrl-] and anything but q goes through
+    terminal.wait("<29>x!", soon())
+    terminal.wait("machine is off", soon())
+    assert child.wait(20) == 0
+
+
+def test_relay_leaves_at_its_key(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"\x1d")
+    terminal.send(b"q")
+    terminal.wait("the machine is stopped", soon())
+    assert child.wait(20) == 0
+
+
+@pytest.mark.parametrize("mode,status", [("good", 0), ("mute", 1), ("banner", 1)])
+def test_headless_status(relay, mode, status):
+    child, _ = relay(mode, "--headless")
+    assert child.wait(20) == status
+
+
+def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
+    ours, theirs = os.pipe()
+    line = console.Console(ours, str(tmp_path / "out"))
+    timer = threading.Timer(0.1, lambda: os.write(theirs, b"dy\nnext"))
+    os.write(theirs, b"rea")
+    timer.start()
+    assert line.wait("^ready$", soon()).group(0) == "ready"
+    before = time.monotonic()
+    with pytest.raises(console.Ended, match="deadline"):
+        line.wait("never", before + 0.3)
+    assert 0.2 < time.monotonic() - before < 5
+    os.close(theirs)
+    with pytest.raises(console.Ended, match="ended before"):
+        line.wait("never", soon())
+    line.close()
+    assert (tmp_path / "out").read_text() == "ready\nnext"
+
+
+class Sleeper(machine.Machine):
+    def command(self, serial):
+        return ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"]
+
+
+def test_stop_ends_the_emulator_and_its_children(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "KILL_GRACE", 0.2)
+    sleeper = Sleeper(str(tmp_path / "logs"))
+    with sleeper:
+        assert sleeper.alive()
+    assert not sleeper.alive()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(sleeper.process.pid, 0)
+
+
+def bzimage(payload):
+    """A setup header with just what the extraction reads (boot protocol 2.08)."""
+    head = bytearray(1024)
+    head[0x1f1] = 1
+    head[0x202:0x206] = b"HdrS"
+    struct.pack_into("<II", head, 0x248, 16, len(payload))
+    return bytes(head) + b"\x90" * 16 + payload + b"signature"
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress])
+def test_vmlinux_comes_out_of_a_bzimage(pack):
+    elf = b"\x7fELF" + bytes(range(256)) * 50
+    packed = pack(elf) + struct.pack("<I", len(elf))
+    assert linux.extract_vmlinux(bzimage(packed)) == elf
+
+
+def test_wrong_kernels_are_refused():
+    with pytest.raises(RuntimeError, match="not a bzImage"):
+        linux.extract_vmlinux(b"\x7fELF" + bytes(2048))
+    with pytest.raises(RuntimeError, match="not known"):
+        linux.extract_vmlinux(bzimage(b"????????"))
+    with pytest.raises(RuntimeError, match="not an ELF"):
+        linux.extract_vmlinux(bzimage(gzip.compress(b"text") + b"\4\0\0\0"))
+
+
+def test_initramfs_is_what_cpio_reads(tmp_path):
+    archive = gzip.decompress(linux.initramfs_bytes(b"#busybox", b"#!/bin/sh\n"))
+    listing = subprocess.run(["busybox", "cpio", "-tv"], input=archive, check=True,
+                             stdout=subprocess.PIPE).stdout.decode()
+    assert "dev/console" in listing and "bin/busybox" in listing
+    subprocess.run(["busybox", "cpio", "-id", "init", "bin/sh"], input=archive, check=True,
+                   cwd=tmp_path, stderr=subprocess.DEVNULL)
+    assert (tmp_path / "init").read_text() == "#!/bin/sh\n"
+    assert os.readlink(tmp_path / "bin/sh") == "busybox"
+
+
+def test_grub_config_has_every_module():
+    text = image.grub_config("loglevel=info", [image.Module("/x/vmlinuz", "vm=a kernel -- b c"),
+                                               image.Module("/x/initrd", "vm=a initrd")])
+    assert "multiboot2 /boot/weir loglevel=info\n" in text
+    assert "module2 /guests/vmlinuz vm=a kernel -- b c\n" in text
+    assert "module2 /guests/initrd vm=a initrd\n" in text
+
+
+def test_cpus_choose_models_and_keep_counts():
+    selftest = boots.CASES["selftest"]
+    assert boots.machines_of(selftest, False, ["broadwell_ult"]) == [
+        f"broadwell_ult:{n}" for n in (1, 2, 4, 8)]
+    assert boots.machines_of(selftest, False, ["qemu-bios"]) == ["qemu-bios:4"]
+    no_vmx = boots.CASES["no-vmx"]
+    assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""What a QEMU machine shows on its screen, as text.
+
+In VGA text mode the characters are read from the text buffer. On a framebuffer they are read off
+the picture, cell by cell, with the font that Weir draws with.
+"""
+import os
+import re
+import socket
+import sys
+import time
+
+from lab import ROOT
+from lab.console import Ended
+
+sys.path.insert(0, os.path.join(ROOT, "tools"))
+import font  # noqa: E402
+
+FONT_FILE = "/usr/share/grub/ascii.pf2"
+TEXT_BUFFER, TEXT_COLUMNS, TEXT_ROWS = 0xb8000, 80, 25
+LIT = 96  # of 255: a pixel brighter than this belongs to a character
+PROMPT = b"(qemu) "
+
+
+class Monitor:
+    """QEMU's human monitor on its socket."""
+
+    def __init__(self, machine):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(10)
+        path = machine.monitor()
+        self.socket.connect(os.path.relpath(os.path.join(machine.folder, path)))
+        self._answer()
+
+    def _answer(self):
+        data = b""
+        while not data.endswith(PROMPT):
+            more = self.socket.recv(65536)
+            if not more:
+                raise Ended("QEMU closed its monitor")
+            data += more
+        return data[:-len(PROMPT)].decode("latin-1")
+
+    def command(self, text):
+        self.socket.sendall(text.encode() + b"\n")
+        return self._answer()
+
+    def close(self):
+        self.socket.close()
+
+
+def text_mode(machine):
+    monitor = Monitor(machine)
+    dump = monitor.command(f"xp /{TEXT_COLUMNS * TEXT_ROWS}hx {TEXT_BUFFER:#x}")
+    monitor.close()
+    cells = [int(cell, 16) & 0xff for line in re.findall(r": (.*)", dump) for cell in line.split()]
+    text = "".join(chr(c) if 32 <= c < 127 else " " for c in cells)
+    return "\n".join(text[i:i + TEXT_COLUMNS].rstrip() for i in range(0, len(text), TEXT_COLUMNS))
+
+
+def _picture(path):
+    """(width, height, RGB bytes) of a binary PPM file."""
+    with open(path, "rb") as file:
+        data = file.read()
+    header = re.match(rb"P6\s+(\d+)\s+(\d+)\s+255\s", data)
+    return int(header.group(1)), int(header.group(2)), data[header.end():]
+
+
+def framebuffer(machine):
+    path = machine.path("screen.ppm")
+    monitor = Monitor(machine)
+    monitor.command(f"screendump {path}")
+    monitor.close()
+    width, height, pixels = _picture(path)
+    glyphs = {tuple(rows): chr(code) for code, rows in enumerate(font.read(FONT_FILE))
+              if 32 < code < 127}
+    # Green alone tells lit from dark; a row of it is then an integer for each cell.
+    lit = bytes(1 if value > LIT else 0 for value in pixels[1::3])
+    lines = []
+    for top in range(0, height - font.ROWS + 1, font.ROWS):
+        line = ""
+        for left in range(0, width - font.COLUMNS + 1, font.COLUMNS):
+            rows = []
+            for y in range(top, top + font.ROWS):
+                bits = lit[y * width + left:y * width + left + font.COLUMNS]
+                rows.append(int("".join(map(str, bits)), 2))
+            line += glyphs.get(tuple(rows), " " if not any(rows) else "?")
+        lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def text(machine):
+    return framebuffer(machine) if machine.firmware == "uefi" else text_mode(machine)
+
+
+def wait_text(machine, wanted, deadline):
+    """Waits until the screen shows the text, line breaks aside."""
+    while True:
+        shown = text(machine)
+        if wanted in shown or wanted in shown.replace("\n", ""):
+            return shown
+        if time.monotonic() > deadline or not machine.alive():
+            raise Ended(f"the screen does not show '{wanted}' but:\n{shown.strip()}")
+        time.sleep(0.2)

@@ -1,0 +1,17 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Write the image that a person burns: Weir with one Linux guest and its shell.
+
+    tools/make_iso.py OUT.iso
+"""
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests")]
+import run  # noqa: E402
+from lab import image  # noqa: E402
+
+MEM = 256  # MiB for the guest
+
+image.make_iso(sys.argv[1], run.WEIR, run.guest_modules("linux", MEM, headless=False))

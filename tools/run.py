@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Boot a Linux guest under Weir on this terminal.
+
+    tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|bzimage|DIR] [--accel auto]
+                 [--headless]
+
+The guest's console is the terminal, both ways; Ctrl-] then q leaves. With --headless nothing is
+typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
+with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
+with the terminal's name as its argument.
+"""
+import argparse
+import os
+import re
+import select
+import sys
+import termios
+import time
+import tty
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests"))
+from lab import BUILD, image, linux  # noqa: E402
+from lab.bochs import Bochs, MODELS  # noqa: E402
+from lab.console import Ended  # noqa: E402
+from lab.machine import Machine  # noqa: E402
+from lab.qemu import Qemu  # noqa: E402
+
+WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
+BANNER = r"weir-guest: shell ready"
+POWERED_OFF = r"vm alpha: powered off"
+ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
+HEADLESS_DEADLINE = 900
+
+
+def kvm_offers_vmx():
+    """None if /dev/kvm gives guests VMX, else what it lacks."""
+    if not os.path.exists("/dev/kvm"):
+        return "there is no /dev/kvm"
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm may not be opened"
+    try:
+        with open("/sys/module/kvm_intel/parameters/nested") as file:
+            nested = file.read().strip()
+    except OSError:
+        return "KVM here is not Intel's"
+    return None if nested in ("Y", "1") else "kvm_intel has nested=0"
+
+
+def choose_accel(wanted):
+    lacking = kvm_offers_vmx()
+    if wanted == "kvm" and lacking:
+        sys.exit(f"ACCEL=kvm: {lacking}; ACCEL=bochs emulates a CPU with VMX")
+    if wanted == "auto":
+        wanted = "bochs" if lacking else "kvm"
+        print(f"run: {wanted}" + (f" ({lacking})" if lacking else ""))
+    return wanted
+
+
+def guest_modules(guest, mem, headless):
+    """The module lines of GUEST=: linux (PVH, quickest), bzimage, or a folder with vmlinuz, initrd."""
+    words = f"{linux.CMDLINE} quiet" + (" weir.poweroff" if headless else "")
+    if guest in ("linux", "bzimage"):
+        vmlinuz, vmlinux = linux.kernel()
+        kernel, initrd = vmlinux if guest == "linux" else vmlinuz, linux.initramfs()
+    else:
+        kernel, initrd = os.path.join(guest, "vmlinuz"), os.path.join(guest, "initrd")
+        for path in (kernel, initrd):
+            if not os.path.exists(path):
+                sys.exit(f"GUEST={guest}: there is no {path}; it is linux, bzimage, or a folder "
+                         "with vmlinuz and initrd")
+    return [image.Module(kernel, f"vm=alpha kernel mem={mem}M -- {words}"),
+            image.Module(initrd, "vm=alpha initrd")]
+
+
+class Other(Machine):
+    """For the test of the relay: any program that talks on the terminal it is given."""
+
+    def __init__(self, folder, program):
+        super().__init__(folder)
+        self.program = program
+
+    def command(self, serial):
+        return [self.program, serial]
+
+
+def make_machine(args):
+    folder = os.path.join(BUILD, "logs/run")
+    if args.emulator:
+        return Other(folder, args.emulator)
+    accel = choose_accel(args.accel)
+    if accel == "bochs" and args.cpu not in MODELS:
+        sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))
+    iso = image.cached_iso(WEIR, guest_modules(args.guest, args.mem, args.headless))
+    memory = args.mem + 256
+    if accel == "kvm":
+        return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm")
+    return Bochs(folder, iso, cpu=args.cpu, cpus=args.smp, memory=memory)
+
+
+class Terminal:
+    """Standard input without line editing, echo and signals, put back as it was at the end."""
+
+    def __enter__(self):
+        self.saved = termios.tcgetattr(0) if os.isatty(0) else None
+        if self.saved:
+            tty.setraw(0)
+        return self
+
+    def __exit__(self, *_):
+        if self.saved:
+            termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
+
+
+def relay(machine):
+    """What is typed goes to the machine until it ends or the person leaves."""
+    escaped, watched = False, [0]
+    while machine.alive():
+        ready, _, _ = select.select(watched, [], [], 0.2)
+        if not ready:
+            continue
+        data = os.read(0, 1024)
+        if not data:  # the input ended: go on showing
+            watched = []
+            continue
+        out = bytearray()
+        for byte in data:
+            if escaped and byte == LEAVE:
+                return "left"
+            if escaped:
+                out.append(ESCAPE)
+                escaped = False
+            if byte == ESCAPE:
+                escaped = True
+            else:
+                out.append(byte)
+        if out:
+            machine.console.send(bytes(out))
+    return "ended"
+
+
+def show(data):
+    while data:
+        data = data[os.write(1, data):]
+
+
+def interactive(machine):
+    with Terminal():
+        machine.console.listener = show
+        how = relay(machine)
+    print("\nrun: left; the machine is stopped" if how == "left" else "\nrun: the machine is off")
+    return 0
+
+
+def headless(machine, start):
+    """0 only if the banner came, then the guest's clean end, then the machine's."""
+    deadline = start + HEADLESS_DEADLINE
+    machine.console.listener = show
+    try:
+        banner = machine.wait_line(BANNER, deadline)
+        seconds = time.monotonic() - start
+        machine.wait_line(POWERED_OFF, deadline, banner.end())
+        machine.wait_exit(deadline)
+    except Ended as error:
+        print(f"\nrun: failed: {error}; logs: {machine.folder}")
+        return 1
+    print(f"\nrun: shell after {seconds:.0f} s, guest powered off, machine off after "
+          f"{time.monotonic() - start:.0f} s")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cpu", default="tigerlake")
+    parser.add_argument("--smp", type=int, default=1)
+    parser.add_argument("--mem", type=lambda text: int(re.sub(r"[Mm]$", "", text)), default=256)
+    parser.add_argument("--guest", default="linux")
+    parser.add_argument("--accel", choices=("auto", "kvm", "bochs"), default="auto")
+    parser.add_argument("--headless", action="store_true")
+    parser.add_argument("--emulator")
+    args = parser.parse_args()
+    machine = make_machine(args)
+    start = time.monotonic()
+    if not args.headless:
+        print("run: Ctrl-] then q leaves\n", flush=True)
+    with machine:
+        sys.exit(headless(machine, start) if args.headless else interactive(machine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Run every layer of tests and end with one line that counts them all.
+
+    tools/run_tests.py --make MAKE --cc CC --build DIR [--full]
+
+A layer that cannot even be built is one that failed; the others are run all the same.
+"""
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ("--make", "--cc", "--build"):
+        parser.add_argument(option, required=True)
+    parser.add_argument("--full", action="store_true")
+    args = parser.parse_args()
+    build, python = args.build, sys.executable
+    hosted = f"{build}/hosted"
+    totals = os.path.join(build, "logs/totals.txt")
+    os.makedirs(os.path.dirname(totals), exist_ok=True)
+    open(totals, "w").close()
+    make = [args.make, "--no-print-directory"]
+    results = []
+
+    def command(*words):
+        sys.stdout.flush()
+        return subprocess.run(words).returncode
+
+    def layer(name, *words):
+        """A program that adds its counts to the file of totals."""
+        print(f"== {name}", flush=True)
+        before = os.path.getsize(totals)
+        status = command(*words, "--total", totals)
+        with open(totals) as file:
+            file.seek(before)
+            counted = re.findall(r"^\S+ (\d+) (\d+) (\d+)$", file.read(), re.M)
+        counts = [sum(int(row[i]) for row in counted) for i in range(3)]
+        if status and not counts[1]:
+            counts[1] = 1
+        results.append((name, counts))
+
+    def builds(name, *variants):
+        print(f"== {name}", flush=True)
+        failed = 0
+        for words in variants:
+            print(" ".join(words), flush=True)
+            failed += command(*make, "-j2", "V=0", *words) != 0
+        results.append((name, [len(variants) - failed, failed, 0]))
+
+    start = time.monotonic()
+    variants = [[f"CC={args.cc}", "DEBUG=0", f"BUILD={build}/release", "all"]]
+    if args.full:
+        variants += [["CC=clang", f"BUILD={build}/clang", "all"],
+                     ["CC=clang", "DEBUG=0", f"BUILD={build}/clang-release", "all"]]
+    builds("build", *variants)
+    runner = [python, "tools/run_hosted.py"]
+    compiled = command(*make, "-j2", "-k", "-f", "tests/hosted/hosted.mk", f"CC={args.cc}", "V=0",
+                       f"BUILD={hosted}", "all")
+    if compiled:
+        results.append(("hosted tests that do not compile", [0, 1, 0]))
+    layer("unit", *runner, "unit", "--build", hosted, "--logs", f"{build}/logs/unit")
+    layer("fuzz", *runner, "fuzz", "--build", hosted, "--logs", f"{build}/logs/fuzz",
+          *(["--full"] if args.full else []))
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    layer("boot", python, "-m", "pytest", "-p", "no:terminal", "tests/boot", "-n", "2",
+          "--dist", "load", *(["--full"] if args.full else []))
+
+    print(f"== all, in {time.monotonic() - start:.0f} s")
+    for name, counts in results:
+        print(f"{name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped")
+    passed, failed, skipped = (sum(counts[i] for _, counts in results) for i in range(3))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    sys.exit(1 if failed else 0)
+
+
+main()
