@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* Registers, addresses, segments, and the end of an instruction. */
+#include "mmu/emulate_internal.h"
+
+/* struct emulate_segment.access: SDM 3C table 25-2, type bits as in SDM 3A 3.4.5.1. */
+#define ACCESS_WRITABLE	   BIT(1) /* data */
+#define ACCESS_READABLE	   BIT(1) /* code */
+#define ACCESS_EXPAND_DOWN BIT(2) /* data */
+#define ACCESS_CODE	   BIT(3)
+#define ACCESS_UNUSABLE	   BIT(16)
+
+u64 emulate_get_reg(const struct emulate *e, struct insn_operand operand, unsigned int size)
+{
+	u64 value = e->next.gpr[operand.reg];
+
+	return (operand.kind == OPERAND_REG_HIGH ? value >> 8 : value) & size_mask(size);
+}
+
+/* 8- and 16-bit writes leave the rest of a register, 32-bit ones clear its upper half. */
+void emulate_set_reg(struct emulate *e, struct insn_operand operand, unsigned int size, u64 value)
+{
+	unsigned int shift = operand.kind == OPERAND_REG_HIGH ? 8 : 0;
+	u64 *reg = &e->next.gpr[operand.reg];
+	u64 mask = size_mask(size) << shift;
+
+	if (size >= 4)
+		*reg = value & mask;
+	else
+		*reg = (*reg & ~mask) | (value << shift & mask);
+}
+
+static u64 next_rip(const struct emulate *e)
+{
+	u64 rip = e->regs->rip + e->insn->length;
+
+	if (e->insn->mode == DECODE_64)
+		return rip;
+	return rip & size_mask(e->insn->mode == DECODE_32 ? 4 : 2);
+}
+
+u64 emulate_offset(const struct emulate *e)
+{
+	const struct insn_memory *mem = &e->insn->mem;
+	u64 offset = (u64)mem->disp;
+
+	if (mem->base == INSN_REG_RIP)
+		offset += next_rip(e);
+	else if (mem->base != INSN_REG_NONE)
+		offset += e->next.gpr[mem->base];
+	if (mem->index != INSN_REG_NONE)
+		offset += e->next.gpr[mem->index] * mem->scale;
+	return offset & size_mask(e->insn->addr_size);
+}
+
+/* Only FS and GS have a base, no segment has a limit (SDM 1 3.4.2.1, 3A 5.3.1). */
+static bool translate_64(struct emulate *e, enum insn_segment segment, u64 offset,
+			 unsigned int size)
+{
+	unsigned int unused_bits = 64 - e->cpu->linear_bits;
+	u64 last;
+
+	e->gva = offset;
+	if (segment == SEGMENT_FS || segment == SEGMENT_GS)
+		e->gva += e->cpu->segment[segment].base;
+	last = e->gva + size - 1;
+	return (s64)(e->gva << unused_bits) >> unused_bits == (s64)e->gva &&
+	       (s64)(last << unused_bits) >> unused_bits == (s64)last;
+}
+
+static bool type_allows(const struct emulate_segment *s, bool write)
+{
+	if (s->access & ACCESS_UNUSABLE)
+		return false;
+	if (s->access & ACCESS_CODE)
+		return !write && (s->access & ACCESS_READABLE);
+	return !write || (s->access & ACCESS_WRITABLE);
+}
+
+/* SDM 3A 5.3 and 5.5 */
+static bool translate_legacy(struct emulate *e, enum insn_segment segment, u64 offset,
+			     unsigned int size, bool write)
+{
+	const struct emulate_segment *s = &e->cpu->segment[segment];
+	u64 last = offset + size - 1;
+
+	e->gva = (u32)(s->base + offset);
+	if (e->cpu->protected_mode && !type_allows(s, write))
+		return false;
+	if ((s->access & (ACCESS_CODE | ACCESS_EXPAND_DOWN)) == ACCESS_EXPAND_DOWN)
+		return offset > s->limit && last <= (s->access & ACCESS_BIG ? 0xffffffff : 0xffff);
+	return last <= s->limit;
+}
+
+enum emulate_step emulate_access(struct emulate *e, enum insn_segment segment, u64 offset,
+				 unsigned int size, enum emulate_step step)
+{
+	bool write = step != EMULATE_READ || e->for_write;
+	bool allowed;
+
+	e->size = (u8)size;
+	if (e->insn->mode == DECODE_64)
+		allowed = translate_64(e, segment, offset, size);
+	else
+		allowed = translate_legacy(e, segment, offset, size, write);
+	if (allowed)
+		return step;
+	e->vector = segment == SEGMENT_SS ? EMULATE_VECTOR_SS : EMULATE_VECTOR_GP;
+	return EMULATE_FAULT;
+}
+
+enum emulate_step emulate_commit(struct emulate *e, bool leave)
+{
+	if (leave) {
+		e->next.rip = next_rip(e);
+		e->next.rflags &= ~RFLAGS_RF;
+	}
+	for (unsigned int i = 0; i < GPR_COUNT; i++)
+		e->regs->gpr[i] = e->next.gpr[i];
+	e->regs->rip = e->next.rip;
+	e->regs->rflags = e->next.rflags;
+	return EMULATE_DONE;
+}

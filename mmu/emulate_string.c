@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* One iteration of a string instruction (SDM 1 7.3.9, 2B REP). */
+#include "mmu/emulate_internal.h"
+
+enum phase {
+	PHASE_BEGIN,
+	PHASE_HAVE_SOURCE, /* e->value holds what RSI points at */
+	PHASE_HAVE_SECOND, /* e->value holds what RDI points at, or the port gave */
+	PHASE_ADVANCE
+};
+
+static const struct insn_operand reg_rax = {OPERAND_REG, RAX}, reg_rcx = {OPERAND_REG, RCX},
+				 reg_rsi = {OPERAND_REG, RSI}, reg_rdi = {OPERAND_REG, RDI};
+
+static bool uses_rsi(unsigned int kind)
+{
+	return kind == INSN_MOVS || kind == INSN_CMPS || kind == INSN_LODS || kind == INSN_OUTS;
+}
+
+static bool uses_rdi(unsigned int kind)
+{
+	return kind != INSN_LODS && kind != INSN_OUTS;
+}
+
+static bool compares(unsigned int kind)
+{
+	return kind == INSN_CMPS || kind == INSN_SCAS;
+}
+
+static void advance_pointer(struct emulate *e, struct insn_operand reg)
+{
+	const struct insn *insn = e->insn;
+	u64 step = e->next.rflags & RFLAGS_DF ? -(u64)insn->op_size : insn->op_size;
+
+	emulate_set_reg(e, reg, insn->addr_size, e->next.gpr[reg.reg] + step);
+}
+
+/* Is this the last iteration? REP alone ends with the count, REPE and REPNE by ZF as well. */
+static bool count_down(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	bool equal = e->next.rflags & RFLAGS_ZF;
+	u64 count;
+
+	if (insn->repeat == REPEAT_NONE)
+		return true;
+	count = emulate_get_reg(e, reg_rcx, insn->addr_size) - 1;
+	emulate_set_reg(e, reg_rcx, insn->addr_size, count);
+	if (!count)
+		return true;
+	return compares(insn->kind) && equal != (insn->repeat == REPEAT_E);
+}
+
+static enum emulate_step advance(struct emulate *e)
+{
+	if (uses_rsi(e->insn->kind))
+		advance_pointer(e, reg_rsi);
+	if (uses_rdi(e->insn->kind))
+		advance_pointer(e, reg_rdi);
+	return emulate_commit(e, count_down(e));
+}
+
+static enum emulate_step access_rdi(struct emulate *e, enum emulate_step step)
+{
+	u64 offset = emulate_get_reg(e, reg_rdi, e->insn->addr_size);
+
+	return emulate_access(e, SEGMENT_ES, offset, e->insn->op_size, step);
+}
+
+/* The source, if there is one, is in e->first. */
+static enum emulate_step second_access(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	unsigned int size = insn->op_size;
+
+	e->port = (u16)e->next.gpr[RDX];
+	e->size = (u8)size;
+	e->value = e->first;
+	e->phase = PHASE_ADVANCE;
+	switch (insn->kind) {
+	case INSN_CMPS:
+	case INSN_SCAS:
+		e->phase = PHASE_HAVE_SECOND;
+		return access_rdi(e, EMULATE_READ);
+	case INSN_INS:
+		e->phase = PHASE_HAVE_SECOND;
+		return access_rdi(e, EMULATE_IN);
+	case INSN_LODS:
+		emulate_set_reg(e, reg_rax, size, e->first);
+		return advance(e);
+	case INSN_OUTS:
+		return EMULATE_OUT;
+	case INSN_STOS:
+		e->value = emulate_get_reg(e, reg_rax, size);
+		return access_rdi(e, EMULATE_WRITE);
+	default: /* INSN_MOVS */
+		return access_rdi(e, EMULATE_WRITE);
+	}
+}
+
+static enum emulate_step use_second(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	unsigned int size = insn->op_size;
+	u64 left = insn->kind == INSN_CMPS ? e->first : emulate_get_reg(e, reg_rax, size);
+
+	if (compares(insn->kind)) {
+		alu_binary(INSN_CMP, left, e->value, size, &e->next.rflags);
+		return advance(e);
+	}
+	e->value &= size_mask(size); /* INS */
+	e->phase = PHASE_ADVANCE;
+	return EMULATE_WRITE;
+}
+
+enum emulate_step emulate_next_string(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+
+	switch ((enum phase)e->phase) {
+	case PHASE_BEGIN:
+		if (insn->repeat != REPEAT_NONE && !emulate_get_reg(e, reg_rcx, insn->addr_size))
+			return emulate_commit(e, true);
+		if (!uses_rsi(insn->kind))
+			return second_access(e);
+		e->phase = PHASE_HAVE_SOURCE;
+		return emulate_access(e, (enum insn_segment)insn->mem.segment,
+				      emulate_get_reg(e, reg_rsi, insn->addr_size), insn->op_size,
+				      EMULATE_READ);
+	case PHASE_HAVE_SOURCE:
+		e->first = e->value & size_mask(insn->op_size);
+		return second_access(e);
+	case PHASE_HAVE_SECOND:
+		return use_second(e);
+	case PHASE_ADVANCE:
+		break;
+	}
+	return advance(e);
+}
