@@ -15,13 +15,30 @@ struct interrupt_frame {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
+/* Exceptions that Weir names (SDM 3A table 6-1). */
+#define VECTOR_NMI	  2
+#define VECTOR_DF	  8
+#define VECTOR_GP	  13
+#define VECTOR_PF	  14
+#define VECTOR_MC	  18
+#define VECTOR_EXCEPTIONS 32 /* those below are exceptions */
+
+#define VECTOR_PIC	0x20 /* 16 of them: the masked 8259 pair's spurious interrupts */
 #define VECTOR_IRQ_BASE 0x30 /* device interrupts */
 #define VECTOR_TIMER	0xf0
 #define VECTOR_IPI_CALL 0xf1
 #define VECTOR_KICK	0xf2
+#define VECTOR_ERROR	0xf3 /* LAPIC error */
 #define VECTOR_SPURIOUS 0xff
 
 typedef void (*irq_handler_t)(void *arg);
+
+/* A vector of smp/'s own. Boot CPU, interrupts off, once for each vector. */
+void irq_set_handler(u8 vector, irq_handler_t fn, void *arg);
+u64 irq_count(u8 vector); /* how often it arrived, on all CPUs; approximate while they run */
+
+/* Masks the 8259 pair, finds the IOAPICs of the MADT and masks their pins. Boot CPU, once. */
+void irq_init(void);
 
 /*
  * Routes an ISA interrupt (through MADT overrides) to a vector on the boot CPU, unmasked.
@@ -39,7 +56,7 @@ void interrupt_dispatch(struct interrupt_frame *f);
 int rdmsr_safe(u32 index, u64 *value);
 int wrmsr_safe(u32 index, u64 value);
 
-/* Host LAPIC of this CPU: xAPIC or x2APIC as the firmware left it. */
+/* Host LAPIC of this CPU: xAPIC or x2APIC as the firmware left it on the boot CPU. */
 void apic_init_cpu(void);
 void apic_eoi(void);
 u32 apic_id(void);

@@ -16,9 +16,13 @@ struct spinlock {
 	enum lock_level level;
 	const char *name;
 	u32 holder; /* cpu id + 1 while held; for debug builds and panics */
+	u8 usage;   /* LOCK_USAGE_*; for debug builds */
 };
 
-#define SPINLOCK_INIT(n, l) {.name = (n), .level = (l)}
+#define SPINLOCK_INIT(n, l)               \
+	{                                 \
+		.name = (n), .level = (l) \
+	}
 
 void spin_init(struct spinlock *l, const char *name, enum lock_level level);
 void spin_lock(struct spinlock *l);

@@ -31,7 +31,7 @@ void srcu_read_unlock(struct srcu *s, u32 index);
 /* Thread context, may sleep; not inside a reader of s; not under vm->lock. */
 void srcu_synchronize(struct srcu *s);
 
-#define rcu_dereference(p)	__atomic_load_n(&(p), __ATOMIC_CONSUME)
+#define rcu_dereference(p)	 __atomic_load_n(&(p), __ATOMIC_CONSUME)
 #define rcu_assign_pointer(p, v) __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
 
 #endif

@@ -18,7 +18,7 @@ u64 clock_ns(void);	 /* nanoseconds since clock_init; any context */
 u64 clock_tsc_khz(void); /* TSC cycles a millisecond */
 u64 clock_tsc_to_ns(u64 cycles);
 u64 clock_ns_to_tsc(u64 ns);
-u64 clock_boot_wall_seconds(void); /* Unix time at clock_ns()==0, from the CMOS clock (UTC) */
+u64 clock_boot_wall_seconds(void);   /* Unix time at clock_ns()==0, from the CMOS clock (UTC) */
 void clock_udelay(u32 microseconds); /* busy; for hardware that asks for it */
 
 struct timer {

@@ -24,6 +24,9 @@ struct waiter {
 void wait_queue_init(struct wait_queue *q);
 void wait_wake_one(struct wait_queue *q);
 void wait_wake_all(struct wait_queue *q);
+/* The same for a caller that holds the queue by wait_lock. */
+void wait_wake_one_locked(struct wait_queue *q);
+void wait_wake_all_locked(struct wait_queue *q);
 
 /* The pieces of wait_event; not for use elsewhere. wait_sleep drops and retakes q->lock. */
 bool wait_lock(struct wait_queue *q);
@@ -31,26 +34,26 @@ void wait_unlock(struct wait_queue *q, bool irqs_on);
 void wait_sleep(struct wait_queue *q, bool *irqs_on);
 bool wait_sleep_until(struct wait_queue *q, bool *irqs_on, u64 deadline_ns); /* false: time out */
 
-#define wait_event(q, cond)                                                                        \
-	do {                                                                                       \
-		bool wait_irqs_ = wait_lock(q);                                                    \
-		while (!(cond))                                                                    \
-			wait_sleep((q), &wait_irqs_);                                              \
-		wait_unlock((q), wait_irqs_);                                                      \
+#define wait_event(q, cond)                           \
+	do {                                          \
+		bool wait_irqs_ = wait_lock(q);       \
+		while (!(cond))                       \
+			wait_sleep((q), &wait_irqs_); \
+		wait_unlock((q), wait_irqs_);         \
 	} while (0)
 
 /* True when the condition held, false when the deadline (clock_ns) passed first. */
-#define wait_event_until(q, cond, deadline_ns)                                                     \
-	({                                                                                         \
-		bool wait_irqs_ = wait_lock(q), wait_ok_ = true;                                   \
-		while (!(cond)) {                                                                  \
-			if (!wait_sleep_until((q), &wait_irqs_, (deadline_ns))) {                  \
-				wait_ok_ = (cond);                                                 \
-				break;                                                             \
-			}                                                                          \
-		}                                                                                  \
-		wait_unlock((q), wait_irqs_);                                                      \
-		wait_ok_;                                                                          \
+#define wait_event_until(q, cond, deadline_ns)                                    \
+	({                                                                        \
+		bool wait_irqs_ = wait_lock(q), wait_ok_ = true;                  \
+		while (!(cond)) {                                                 \
+			if (!wait_sleep_until((q), &wait_irqs_, (deadline_ns))) { \
+				wait_ok_ = (cond);                                \
+				break;                                            \
+			}                                                         \
+		}                                                                 \
+		wait_unlock((q), wait_irqs_);                                     \
+		wait_ok_;                                                         \
 	})
 
 #endif
