@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <stdarg.h>
 #include <assert.h>
-#include <limits.h>
 
 typedef uint8_t u8;
 typedef uint16_t u16;
