@@ -45,11 +45,16 @@ info: action=ignore
 
 
 class Bochs(Machine):
-    """memory in MiB. ips is how many instructions make a second of the machine's time."""
+    """memory in MiB. ips is how many instructions make a second of the machine's time.
+
+    debugger is what Debian's Bochs, which is the debugger, reads one line at a time whenever the
+    machine stands still; "c" lets it go on.
+    """
 
     def __init__(self, folder, iso, cpu="tigerlake", cpus=1, memory=512, ips=50000000,
-                 realtime=False):
+                 realtime=False, debugger="c\n"):
         super().__init__(folder)
+        self.debugger = debugger
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
                            host_memory=min(memory, HOST_MEMORY_MAX),
                            sync="slowdown" if realtime else "none")
@@ -57,7 +62,6 @@ class Bochs(Machine):
     def command(self, serial):
         with open(self.path("bochsrc"), "w") as file:
             file.write(CONFIG.format(serial=serial, **self.config))
-        # Debian's Bochs is its debugger: this file tells it to go on.
         with open(self.path("debugger"), "w") as file:
-            file.write("c\n")
+            file.write(self.debugger)
         return ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")]
