@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Compares mmu/decode with Zydis over generated instructions: fuzz_decode [count] [seed] [shown]
+ * Without arguments: 5 million, or 200000 when WEIR_FUZZ is "short"; the seed is WEIR_SEED.
  *
  * Every case is decoded by both. They must agree on whether it is an instruction and, if so, on
  * length, address size, prefixes that act, memory operand, immediate and, for the kinds that
@@ -10,7 +11,9 @@
  * Left out, each with its reason beside the function that names it: instructions of other makers
  * (is_foreign; that decode_insn() refuses them is checked), the source size of MOVSXD with 66
  * (is_short_movsxd), base and displacement of one form that Zydis 4.0 gets wrong (is_false_r13),
- * XCHG by opcode 90 (expected_kind).
+ * XCHG by opcode 90 (expected_kind), the segment of LEA and the address size of instructions that
+ * address nothing. MPX and CET are switched off in Zydis (init_decoders). Of refused input only
+ * the refusal is compared, not its reason; tests/unit/mmu/test_decode.c has the reasons.
  */
 /* fuzz-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c */
 /* fuzz-libs: -lZydis */
@@ -24,8 +27,9 @@
 #include "kernel/base/error.h"
 #include "mmu/decode.h"
 
-#define DEFAULT_COUNT 5000000ull
-#define BYTES	      20 /* more than any instruction has */
+#define FULL_COUNT  5000000ull
+#define SHORT_COUNT 200000ull
+#define BYTES	    20 /* more than any instruction has */
 
 struct reference {
 	ZydisDecodedInstruction insn;
@@ -549,10 +553,24 @@ static void init_decoders(void)
 	}
 }
 
+static u64 default_count(void)
+{
+	const char *extent = getenv("WEIR_FUZZ");
+
+	return extent && !strcmp(extent, "short") ? SHORT_COUNT : FULL_COUNT;
+}
+
+static u64 default_seed(void)
+{
+	const char *seed = getenv("WEIR_SEED");
+
+	return seed ? strtoull(seed, NULL, 0) : 1;
+}
+
 int main(int argc, char **argv)
 {
-	u64 count = argc > 1 ? strtoull(argv[1], NULL, 0) : DEFAULT_COUNT;
-	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1;
+	u64 count = argc > 1 ? strtoull(argv[1], NULL, 0) : default_count();
+	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : default_seed();
 	u64 shown = argc > 3 ? strtoull(argv[3], NULL, 0) : 1;
 	u64 mismatches = 0;
 
