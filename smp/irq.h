@@ -6,14 +6,7 @@
 #ifndef SMP_IRQ_H
 #define SMP_IRQ_H
 
-#include "kernel/base/types.h"
-
-/* What the entry stubs push; exceptions and interrupts alike. Offsets are known to entry code. */
-struct interrupt_frame {
-	u64 r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
-	u64 vector, error_code;
-	u64 rip, cs, rflags, rsp, ss;
-};
+#include "kernel/base/interrupt_frame.h"
 
 /* Exceptions that Weir names (SDM 3A table 6-1). */
 #define VECTOR_NMI	  2

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/error.h"
+#include "kernel/base/harden.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+
+#define CPUID_EXTENDED		  0x80000000
+#define CPUID_EXTENDED_FEATURES	  0x80000001
+#define EXTENDED_EDX_NX		  BIT(20)
+#define CPUID_STRUCTURED_FEATURES 7
+#define FEATURES_EBX_SMEP	  BIT(7)
+#define FEATURES_EBX_SMAP	  BIT(20)
+#define FEATURES_ECX_UMIP	  BIT(2)
+#define VENDOR_EBX_INTEL	  0x756e6547 /* "Genu" */
+#define MISC_ENABLE_XD_DISABLE	  BIT(34)
+
+static bool cpuid_has_nx(void)
+{
+	return cpuid(CPUID_EXTENDED, 0).eax >= CPUID_EXTENDED_FEATURES &&
+	       (cpuid(CPUID_EXTENDED_FEATURES, 0).edx & EXTENDED_EDX_NX);
+}
+
+int harden_enable_nx(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64))
+{
+	u64 misc;
+
+	if (!cpuid_has_nx() && cpuid(0, 0).ebx == VENDOR_EBX_INTEL &&
+	    rdmsr_safe(MSR_IA32_MISC_ENABLE, &misc) == 0 && (misc & MISC_ENABLE_XD_DISABLE))
+		/* Whether it helped is read from CPUID again. */
+		(void)wrmsr_safe(MSR_IA32_MISC_ENABLE, misc & ~MISC_ENABLE_XD_DISABLE);
+	if (!cpuid_has_nx())
+		return ERR_NOTSUP;
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+	return 0;
+}
+
+void cpu_harden(void)
+{
+	u64 cr4 = read_cr4();
+
+	write_cr0(read_cr0() | CR0_WP);
+	if (cpuid(0, 0).eax >= CPUID_STRUCTURED_FEATURES) {
+		struct cpuid_regs r = cpuid(CPUID_STRUCTURED_FEATURES, 0);
+
+		if (r.ebx & FEATURES_EBX_SMEP)
+			cr4 |= CR4_SMEP;
+		if (r.ebx & FEATURES_EBX_SMAP)
+			cr4 |= CR4_SMAP;
+		if (r.ecx & FEATURES_ECX_UMIP)
+			cr4 |= CR4_UMIP;
+	}
+	write_cr4(cr4);
+}

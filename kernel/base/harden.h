@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Control-register bits by which a CPU helps against mistakes. On each CPU at its bring-up. */
+#ifndef KERNEL_BASE_HARDEN_H
+#define KERNEL_BASE_HARDEN_H
+
+#include "kernel/base/types.h"
+
+/*
+ * No-execute pages (IA32_EFER.NXE) where the CPU has them; before page tables with NX are loaded.
+ * An Intel CPU whose firmware hid them is told not to (IA32_MISC_ENABLE bit 34, SDM 4 table 2-2);
+ * the two functions are those of smp/, for that MSR may be missing. 0, ERR_NOTSUP: there are none.
+ */
+int harden_enable_nx(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64));
+
+/* Write protection for supervisor writes too, and SMEP, SMAP and UMIP where there (SDM 3A 2.5). */
+void cpu_harden(void);
+
+#endif

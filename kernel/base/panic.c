@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/backtrace.h"
+#include "kernel/base/console.h"
+#include "kernel/base/interrupt_frame.h"
+#include "kernel/base/log.h"
+#include "kernel/base/machine.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/symbols.h"
+#include "kernel/base/x86.h"
+
+#define RING_LINES 40
+#define TEXT_MAX   400
+#define READ_TIME  20000000000ull /* TSC cycles before a reboot: some seconds */
+
+static const struct panic_hooks no_hooks;
+static const struct panic_hooks *registered = &no_hooks;
+static bool reboot_after;
+static u32 panicking; /* atomic: CPU + 1 of the first */
+static char text[TEXT_MAX];
+
+void panic_set_hooks(const struct panic_hooks *hooks)
+{
+	registered = hooks;
+}
+
+void panic_set_reboot(bool reboot)
+{
+	reboot_after = reboot;
+}
+
+static void show_registers(const struct interrupt_frame *f)
+{
+	char at[128];
+
+	symbol_print(at, sizeof(at), f->rip);
+	log_error("vector %lu error %#lx at %s", (unsigned long)f->vector,
+		  (unsigned long)f->error_code, at);
+	log_error("rip %04lx:%016lx rsp %04lx:%016lx rflags %08lx", (unsigned long)f->cs,
+		  (unsigned long)f->rip, (unsigned long)f->ss, (unsigned long)f->rsp,
+		  (unsigned long)f->rflags);
+	log_error("rax %016lx rbx %016lx rcx %016lx rdx %016lx", (unsigned long)f->rax,
+		  (unsigned long)f->rbx, (unsigned long)f->rcx, (unsigned long)f->rdx);
+	log_error("rsi %016lx rdi %016lx rbp %016lx r8  %016lx", (unsigned long)f->rsi,
+		  (unsigned long)f->rdi, (unsigned long)f->rbp, (unsigned long)f->r8);
+	log_error("r9  %016lx r10 %016lx r11 %016lx r12 %016lx", (unsigned long)f->r9,
+		  (unsigned long)f->r10, (unsigned long)f->r11, (unsigned long)f->r12);
+	log_error("r13 %016lx r14 %016lx r15 %016lx", (unsigned long)f->r13, (unsigned long)f->r14,
+		  (unsigned long)f->r15);
+}
+
+static void __noreturn finish(void)
+{
+	u64 start = rdtsc();
+
+	if (reboot_after) {
+		log_error("rebooting");
+		while (rdtsc() - start < READ_TIME)
+			cpu_relax();
+		machine_reboot();
+	}
+	log_error("halted");
+	halt_forever();
+}
+
+/*
+ * The first CPU here speaks. A second one that comes by itself, before the first could stop it,
+ * waits in silence; the first one coming back has failed while it spoke.
+ */
+static void enter(const char *fmt, va_list ap)
+{
+	u32 nobody = 0, me = log_cpu_id() + 1;
+
+	irq_disable();
+	console_break_locks();
+	if (!__atomic_compare_exchange_n(&panicking, &nobody, me, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE)) {
+		if (nobody == me) {
+			static bool said;
+
+			if (!said) {
+				said = true;
+				log_error("panic inside the panic: %s", fmt);
+			}
+		}
+		halt_forever();
+	}
+	vsnprintf(text, sizeof(text), fmt, ap);
+}
+
+static void __noreturn speak(const struct interrupt_frame *f, u64 rip, u64 rbp)
+{
+	u64 mark = log_mark();
+
+	log_error("PANIC on cpu%u: %s", log_cpu_id(), text);
+	if (registered->stop_others)
+		registered->stop_others();
+	if (f)
+		show_registers(f);
+	log_error("cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx", (unsigned long)read_cr0(),
+		  (unsigned long)read_cr2(), (unsigned long)read_cr3(), (unsigned long)read_cr4());
+	backtrace_log(f ? f->rip : rip, f ? f->rbp : rbp);
+	log_show_last(mark, RING_LINES);
+	log_error("the other CPUs are %s", registered->stop_others ? "stopped" : "not started");
+	finish();
+}
+
+void __noreturn panic_frame(const struct interrupt_frame *f, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	enter(fmt, ap);
+	va_end(ap);
+	speak(f, 0, 0);
+}
+
+void __noreturn panic(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	enter(fmt, ap);
+	va_end(ap);
+	speak(registered->fault ? registered->fault() : NULL, (u64)__builtin_return_address(0),
+	      *(const u64 *)__builtin_frame_address(0));
+}
