@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+#include "boot/multiboot2.h"
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/string.h"
+
+/* Boot information format, multiboot2 specification 3.6. */
+enum tag_type {
+	TAG_END = 0,
+	TAG_CMDLINE = 1,
+	TAG_LOADER = 2,
+	TAG_MODULE = 3,
+	TAG_MMAP = 6,
+	TAG_FRAMEBUFFER = 8,
+	TAG_EFI32_TABLE = 11,
+	TAG_EFI64_TABLE = 12,
+	TAG_ACPI_OLD = 14,
+	TAG_ACPI_NEW = 15,
+	TAG_EFI_MMAP = 17,
+	TAG_EFI_NOT_TERMINATED = 18,
+	TAG_EFI32_HANDLE = 19,
+	TAG_EFI64_HANDLE = 20,
+};
+
+#define TAG_ALIGN	   8
+#define MODULE_TEXT_OFFSET 16
+#define RSDP_OLD_SIZE	   20
+#define FRAMEBUFFER_DIRECT 1
+#define WARNINGS_MAX	   16 /* a list that is all wrong must not push the rest out of the log */
+
+struct info_header {
+	u32 total_size, reserved;
+};
+static_assert(sizeof(struct info_header) == 8, "specification 3.6.1");
+
+struct tag_header {
+	u32 type, size;
+};
+static_assert(sizeof(struct tag_header) == 8, "specification 3.6.2");
+
+struct tag_module {
+	struct tag_header header;
+	u32 start, end;
+};
+static_assert(sizeof(struct tag_module) == MODULE_TEXT_OFFSET, "specification 3.6.6");
+
+struct tag_mmap {
+	struct tag_header header;
+	u32 entry_size, entry_version;
+};
+static_assert(sizeof(struct tag_mmap) == 16, "specification 3.6.8");
+
+struct mmap_entry {
+	u64 base, length;
+	u32 type, reserved;
+};
+static_assert(sizeof(struct mmap_entry) == 24, "specification 3.6.8");
+
+struct tag_framebuffer {
+	struct tag_header header;
+	u64 addr;
+	u32 pitch, width, height;
+	u8 bpp, type;
+	u16 reserved;
+	u8 red_pos, red_size, green_pos, green_size, blue_pos, blue_size;
+} __packed;
+static_assert(sizeof(struct tag_framebuffer) == 38, "specification 3.6.12, direct colour");
+
+/* One walk over the tags. */
+struct parser {
+	struct boot_info *out;
+	u32 warnings;
+	bool seen_cmdline, seen_loader, seen_mmap, rsdp_is_new;
+};
+
+#define warn(p, ...)                                                       \
+	do {                                                               \
+		if ((p)->warnings++ < WARNINGS_MAX)                        \
+			log_warn("GRUB's boot information: " __VA_ARGS__); \
+	} while (0)
+
+/* Text that ends with its tag where it has no end of its own. True: it was longer than size. */
+static bool copy_text(char *dst, size_t size, const u8 *text, u32 len)
+{
+	size_t n = strnlen((const char *)text, len);
+	bool cut = n >= size;
+
+	if (cut)
+		n = size - 1;
+	memcpy(dst, text, n);
+	dst[n] = '\0';
+	return cut;
+}
+
+static void parse_cmdline(struct parser *p, const u8 *tag, u32 size)
+{
+	if (p->seen_cmdline) {
+		warn(p, "a second command line is ignored");
+		return;
+	}
+	p->seen_cmdline = true;
+	if (copy_text(p->out->cmdline, sizeof(p->out->cmdline), tag + sizeof(struct tag_header),
+		      size - sizeof(struct tag_header)))
+		warn(p, "the command line is cut at %d bytes: shorten it", BOOT_CMDLINE_MAX - 1);
+}
+
+static void parse_loader(struct parser *p, const u8 *tag, u32 size)
+{
+	if (!p->seen_loader)
+		copy_text(p->out->loader, sizeof(p->out->loader), tag + sizeof(struct tag_header),
+			  size - sizeof(struct tag_header));
+	p->seen_loader = true;
+}
+
+static void parse_module(struct parser *p, const u8 *tag, u32 size)
+{
+	struct boot_info *b = p->out;
+	struct boot_module *m;
+	struct tag_module t;
+
+	if (b->module_count == BOOT_MODULES_MAX) {
+		b->modules_dropped++;
+		return;
+	}
+	memcpy(&t, tag, sizeof(t));
+	if (t.end < t.start) {
+		warn(p, "module %u ends at %#x before it starts at %#x: it is left out",
+		     b->module_count + 1, t.end, t.start);
+		return;
+	}
+	m = &b->modules[b->module_count++];
+	m->start = HPA(t.start);
+	m->size = t.end - t.start;
+	m->cmdline_cut = copy_text(m->cmdline, sizeof(m->cmdline), tag + MODULE_TEXT_OFFSET,
+				   size - MODULE_TEXT_OFFSET);
+	if (m->cmdline_cut)
+		warn(p, "module %u's line is cut at %d bytes: shorten it", b->module_count,
+		     BOOT_MODULE_CMDLINE - 1);
+}
+
+static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
+{
+	struct boot_info *b = p->out;
+	struct mmap_entry e;
+	struct tag_mmap t;
+
+	memcpy(&t, tag, sizeof(t));
+	if (t.entry_size < sizeof(e) || t.entry_size % TAG_ALIGN) {
+		warn(p, "the memory map's entries are %u bytes long: it is ignored", t.entry_size);
+		return;
+	}
+	if (p->seen_mmap)
+		warn(p, "a second memory map is added to the first");
+	p->seen_mmap = true;
+	if ((size - sizeof(t)) % t.entry_size)
+		warn(p, "the memory map ends inside an entry: that one is ignored");
+	for (u64 at = sizeof(t); at + t.entry_size <= size; at += t.entry_size) {
+		if (b->mmap_count == BOOT_MMAP_MAX) {
+			warn(p, "only the memory map's first %d entries are used", BOOT_MMAP_MAX);
+			return;
+		}
+		memcpy(&e, tag + at, sizeof(e));
+		b->mmap[b->mmap_count++] = (struct boot_mmap_entry){e.base, e.length, e.type};
+	}
+}
+
+static void parse_framebuffer(struct parser *p, const u8 *tag)
+{
+	struct boot_framebuffer *fb = &p->out->fb;
+	struct tag_framebuffer t;
+
+	memcpy(&t, tag, sizeof(t));
+	if (t.type != FRAMEBUFFER_DIRECT)
+		return;
+	if (t.addr == 0 || t.addr + (u64)t.pitch * t.height < t.addr) {
+		warn(p, "the framebuffer at %#llx wraps around: it is not used",
+		     (unsigned long long)t.addr);
+		return;
+	}
+	*fb = (struct boot_framebuffer){
+		.present = true,
+		.addr = HPA(t.addr),
+		.pitch = t.pitch,
+		.width = t.width,
+		.height = t.height,
+		.bpp = t.bpp,
+		.red_pos = t.red_pos,
+		.red_size = t.red_size,
+		.green_pos = t.green_pos,
+		.green_size = t.green_size,
+		.blue_pos = t.blue_pos,
+		.blue_size = t.blue_size,
+	};
+}
+
+/* The signature and checksums are ACPI's to judge. */
+static void parse_rsdp(struct parser *p, const u8 *tag, u32 size, bool is_new)
+{
+	struct boot_info *b = p->out;
+	u32 len = size - (u32)sizeof(struct tag_header);
+
+	if (p->rsdp_is_new)
+		return;
+	memset(b->rsdp, 0, sizeof(b->rsdp));
+	memcpy(b->rsdp, tag + sizeof(struct tag_header), min(len, (u32)sizeof(b->rsdp)));
+	b->rsdp_present = true;
+	p->rsdp_is_new = is_new;
+}
+
+/* The least a tag of each type must hold; what is not listed is not looked into. */
+static u32 least_size(u32 type)
+{
+	switch (type) {
+	case TAG_MODULE:
+		return sizeof(struct tag_module);
+	case TAG_MMAP:
+		return sizeof(struct tag_mmap);
+	case TAG_ACPI_OLD:
+		return sizeof(struct tag_header) + RSDP_OLD_SIZE;
+	case TAG_ACPI_NEW:
+		return sizeof(struct tag_header) + sizeof(((struct boot_info *)0)->rsdp);
+	default:
+		return sizeof(struct tag_header);
+	}
+}
+
+static void parse_tag(struct parser *p, u32 type, const u8 *tag, u32 size)
+{
+	switch (type) {
+	case TAG_CMDLINE:
+		parse_cmdline(p, tag, size);
+		break;
+	case TAG_LOADER:
+		parse_loader(p, tag, size);
+		break;
+	case TAG_MODULE:
+		parse_module(p, tag, size);
+		break;
+	case TAG_MMAP:
+		parse_mmap(p, tag, size);
+		break;
+	case TAG_FRAMEBUFFER:
+		/* EGA text has a shorter tag, and is no framebuffer to draw on. */
+		if (size >= sizeof(struct tag_framebuffer))
+			parse_framebuffer(p, tag);
+		break;
+	case TAG_ACPI_OLD:
+	case TAG_ACPI_NEW:
+		parse_rsdp(p, tag, size, type == TAG_ACPI_NEW);
+		break;
+	case TAG_EFI32_TABLE:
+	case TAG_EFI64_TABLE:
+	case TAG_EFI_MMAP:
+	case TAG_EFI_NOT_TERMINATED:
+	case TAG_EFI32_HANDLE:
+	case TAG_EFI64_HANDLE:
+		p->out->efi = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static void check_whole(struct parser *p, bool ended)
+{
+	struct boot_info *b = p->out;
+
+	if (!ended)
+		warn(p, "it has no end tag; what came before counts");
+	if (b->modules_dropped)
+		warn(p, "%u modules over %d are left out: load fewer", b->modules_dropped,
+		     BOOT_MODULES_MAX);
+	if (p->warnings > WARNINGS_MAX)
+		log_warn("GRUB's boot information: %u further complaints",
+			 p->warnings - WARNINGS_MAX);
+}
+
+int multiboot2_parse(const void *info, u64 limit, struct boot_info *out)
+{
+	struct parser p = {.out = out};
+	struct info_header header;
+	struct tag_header tag;
+	u64 at = sizeof(header), end;
+	bool ended = false;
+
+	memset(out, 0, sizeof(*out));
+	if (limit < sizeof(header))
+		return ERR_CORRUPT;
+	memcpy(&header, info, sizeof(header));
+	if (header.total_size < sizeof(header) || header.total_size > limit ||
+	    header.total_size > MULTIBOOT2_SIZE_MAX)
+		return ERR_CORRUPT;
+	end = header.total_size;
+
+	/* at stays 8-aligned and moves on by 8 at least, so this ends. */
+	while (at + sizeof(tag) <= end) {
+		const u8 *bytes = (const u8 *)info + at;
+
+		memcpy(&tag, bytes, sizeof(tag));
+		if (tag.size < sizeof(tag) || tag.size > end - at) {
+			warn(&p, "tag %u claims %u bytes where %llu are left: the rest is ignored",
+			     tag.type, tag.size, (unsigned long long)(end - at));
+			break;
+		}
+		ended = tag.type == TAG_END;
+		if (ended)
+			break;
+		if (tag.size < least_size(tag.type))
+			warn(&p, "tag %u is too short (%u bytes) and is ignored", tag.type,
+			     tag.size);
+		else
+			parse_tag(&p, tag.type, bytes, tag.size);
+		at += align_up((u64)tag.size, TAG_ALIGN);
+	}
+	check_whole(&p, ended);
+	return 0;
+}
