@@ -159,9 +159,9 @@ endif
 
 .PHONY: test test-full coverage bench
 test: all iso guest deps-test
-	$(Q)$(PYTHON) tools/run_tests.py --make '$(MAKE)' --cc '$(CC)' --build $(BUILD)
+	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD)
 test-full: all iso guest deps-test
-	$(Q)$(PYTHON) tools/run_tests.py --make '$(MAKE)' --cc '$(CC)' --build $(BUILD) --full
+	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage
 	+$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC=gcc V='$(V)' NO_SANITIZER=1 \

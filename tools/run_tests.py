@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run every layer of tests and end with one line that counts them all.
 
-    tools/run_tests.py --make MAKE --cc CC --build DIR [--full]
+    tools/run_tests.py --cc CC --build DIR [--full]
 
 A layer that cannot even be built is one that failed; the others are run all the same.
 """
@@ -16,7 +16,7 @@ import time
 
 def main():
     parser = argparse.ArgumentParser()
-    for option in ("--make", "--cc", "--build"):
+    for option in ("--cc", "--build"):
         parser.add_argument(option, required=True)
     parser.add_argument("--full", action="store_true")
     args = parser.parse_args()
@@ -25,7 +25,9 @@ def main():
     totals = os.path.join(build, "logs/totals.txt")
     os.makedirs(os.path.dirname(totals), exist_ok=True)
     open(totals, "w").close()
-    make = [args.make, "--no-print-directory"]
+    make = ["make", "--no-print-directory"]
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # the jobs of the make above are not ours
+        os.environ.pop(name, None)
     results = []
 
     def command(*words):
