@@ -88,7 +88,7 @@ class Other(Machine):
 def make_machine(args):
     folder = os.path.join(BUILD, "logs/run")
     if args.emulator:
-        return Other(folder, args.emulator)
+        return Other(args.emulator + ".logs", args.emulator)
     accel = choose_accel(args.accel)
     if accel == "bochs" and args.cpu not in MODELS:
         sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))

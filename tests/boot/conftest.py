@@ -20,6 +20,8 @@ def pytest_addoption(parser):
     parser.addoption("--cpus", default="", help="Bochs models or qemu-bios, qemu-uefi")
     parser.addoption("--full", action="store_true", help="the whole matrix")
     parser.addoption("--list-cases", action="store_true")
+    # The explanation of a failed assert asks for this option of the terminal's, which is off.
+    parser.addoption("--explain", dest="verbose", type=int, default=0)
     parser.addoption("--total", default="", help="file to which the counts are added")
 
 
