@@ -8,7 +8,7 @@
 #include "kernel/version.h"
 
 #include "kernel/base/log.h"
-#include "kernel/base/poweroff.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
 

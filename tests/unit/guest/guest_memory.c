@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "guest_memory.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "kernel/guest/memory.h"
+#include "tests/hosted/hosted.h"
+
+u8 test_ram[TEST_RAM];
+char test_message[256];
+static u64 ram_size;
+static u64 arena_used;
+
+/* Stands in for mmu/: the same holes as the slots that kernel/vm.c makes. */
+int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
+{
+	u64 end = gpa.v + size;
+
+	(void)vm;
+	if (end < gpa.v || end > ram_size)
+		return ERR_NOSLOT;
+	if (gpa.v < GUEST_BIOS_AREA && end > GUEST_LEGACY_HOLE)
+		return ERR_NOSLOT;
+	memcpy(test_ram + gpa.v, buf, size);
+	return 0;
+}
+
+struct load test_load(struct vm_config *config, const void *kernel, u64 size, const char *cmdline,
+		      struct vmx_start *start)
+{
+	struct load l = {
+		.config = config,
+		.vcpus = 1,
+		.kernel = {kernel, size},
+		.cmdline = cmdline,
+		.start = start,
+		.message = test_message,
+		.message_size = sizeof(test_message),
+	};
+
+	if (!config->name[0])
+		strcpy(config->name, "alpha");
+	ram_size = config->mem;
+	assert(ram_size <= TEST_RAM);
+	memset(test_ram, 0, TEST_RAM);
+	memset(start, 0, sizeof(*start));
+	test_message[0] = 0;
+	layout_init(&l.layout, config->mem);
+	return l;
+}
+
+void test_add_module(struct vm_config *config, enum config_module_kind kind, u64 size, u8 fill,
+		     const char *cmdline)
+{
+	struct config_module *m = &config->modules[config->module_count++];
+
+	if (!hosted_arena)
+		hosted_arena_init(MIB(64));
+	if (arena_used + size > MIB(64))
+		arena_used = 0;
+	m->kind = kind;
+	m->start = HPA(arena_used);
+	m->size = size;
+	strlcpy(m->cmdline, cmdline, sizeof(m->cmdline));
+	memset(phys_to_virt(m->start), fill, size);
+	arena_used += align_up(size, 4096ull);
+}

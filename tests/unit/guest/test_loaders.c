@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c
+ *	kernel/guest/elf.c kernel/guest/layout.c kernel/guest/loader.c
+ *	kernel/guest/acpi_tables.c tests/unit/guest/guest_memory.c
+ */
+/*
+ * The boot protocols on images made here: what a sound one leaves in guest memory, what each damage
+ * is answered with, and that random damage never does more than be refused.
+ */
+#include "guest_memory.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "kernel/guest/memory.h"
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Two bytes of AML stand for the DSDT: its contents are iasl's affair. */
+const u8 dsdt_aml[] = {'D', 'S', 'D', 'T'};
+const u32 dsdt_aml_size = sizeof(dsdt_aml);
+
+static u8 image[KIB(64)];
+static struct vm_config config;
+static struct vmx_start start;
+
+static void put16(u64 at, u16 v)
+{
+	memcpy(image + at, &v, sizeof(v));
+}
+
+static void put32(u64 at, u32 v)
+{
+	memcpy(image + at, &v, sizeof(v));
+}
+
+static void put64(u64 at, u64 v)
+{
+	memcpy(image + at, &v, sizeof(v));
+}
+
+static u32 ram32(u64 at)
+{
+	u32 v;
+
+	memcpy(&v, test_ram + at, sizeof(v));
+	return v;
+}
+
+static u64 ram64(u64 at)
+{
+	u64 v;
+
+	memcpy(&v, test_ram + at, sizeof(v));
+	return v;
+}
+
+static void fresh(u64 mem)
+{
+	memset(image, 0, sizeof(image));
+	memset(&config, 0, sizeof(config));
+	config.mem = mem;
+}
+
+/* --- bzImage --- */
+
+#define BZ_OFFSET (3 * 512)
+
+static void make_bzimage(void)
+{
+	fresh(MIB(64));
+	image[0x1f1] = 2;
+	put16(0x1fe, 0xaa55);
+	put16(0x200, 0x66eb); /* jump over the header: it ends at 0x268 */
+	put32(0x202, 0x53726448);
+	put16(0x206, 0x020f);
+	image[0x211] = 1;
+	put32(0x22c, 0x7fffffff);
+	put32(0x230, MIB(2));
+	image[0x234] = 1;
+	put16(0x236, 3);
+	put32(0x238, 2047);
+	put64(0x258, MIB(16));
+	put32(0x260, MIB(8));
+	memset(image + BZ_OFFSET, 0xc5, sizeof(image) - BZ_OFFSET);
+}
+
+static int load_bzimage(const char *cmdline)
+{
+	struct load l = test_load(&config, image, sizeof(image), cmdline, &start);
+
+	assert_true(bzimage_probe(&l.kernel));
+	l.rsdp = 0xe0000;
+	return bzimage_load(&l);
+}
+
+static void test_bzimage(void **state)
+{
+	u64 zero, cmdline, pdpt, pd;
+
+	make_bzimage();
+	test_add_module(&config, CONFIG_INITRD, 10000, 0x77, "");
+	assert_int_equal(load_bzimage("console=ttyS0 quiet"), 0);
+	assert_int_equal(start.mode, VMX_START_LONG);
+	assert_int_equal(start.rip, MIB(16) + 0x200);
+	assert_int_equal(test_ram[MIB(16)], 0xc5);
+
+	zero = start.rsi;
+	assert_memory_equal(test_ram + zero + 0x206, image + 0x206, 8);
+	assert_int_equal(test_ram[zero + 0x210], 0xff);
+	cmdline = ram32(zero + 0x228);
+	assert_string_equal((char *)test_ram + cmdline, "console=ttyS0 quiet");
+	assert_int_equal(ram32(zero + 0x21c), 10000);
+	assert_int_equal(test_ram[ram32(zero + 0x218)], 0x77);
+	assert_int_equal(ram32(zero + 0x218), MIB(64) - 12288);
+	assert_int_equal(ram64(zero + 0x70), 0xe0000);
+	assert_int_equal(test_ram[zero + 0x1e8], 6);
+	assert_int_equal(ram64(zero + 0x2d0), 0);
+	assert_int_equal(ram64(zero + 0x2d8), GUEST_LOW_USABLE_TOP);
+
+	/* Identity: the entry that maps the kernel maps it to itself. */
+	pdpt = ram64(start.cr3) & ~0xfffull;
+	pd = ram64(pdpt) & ~0xfffull;
+	assert_int_equal(ram64(pd + 8 * (MIB(16) >> 21)) & ~0xfffull, MIB(16));
+	pd = ram64(pdpt + 24) & ~0xfffull;
+	assert_int_equal(ram64(pd + 8 * 511) & ~0xfffull, GIB(4) - MIB(2));
+	assert_int_equal(start.gdt_base, GUEST_GDT);
+	assert_int_equal(ram64(GUEST_GDT + start.cs), 0x00af9b000000ffffull);
+}
+
+/* Nothing that the loader placed overlaps: each is where it was told and intact after all. */
+static void test_bzimage_relocates(void **state)
+{
+	make_bzimage();
+	config.mem = MIB(20);
+	assert_int_equal(load_bzimage(""), 0);
+	assert_int_equal(start.rip, MIB(2) + 0x200);
+
+	make_bzimage();
+	config.mem = MIB(20);
+	image[0x234] = 0;
+	assert_int_equal(load_bzimage(""), ERR_NOMEM);
+	assert_string_equal(test_message, "its bzImage needs 9 MiB from 0x1000000: raise mem=");
+}
+
+static void test_bzimage_refusals(void **state)
+{
+	char line[3000];
+
+	make_bzimage();
+	put16(0x206, 0x020b);
+	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
+	assert_string_equal(test_message, "its bzImage speaks boot protocol 2.11: 2.12 or later "
+					  "is accepted (Linux 3.8)");
+	make_bzimage();
+	image[0x211] = 0;
+	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
+	assert_string_equal(test_message, "its kernel is a zImage that loads low: build a bzImage");
+	make_bzimage();
+	put16(0x236, 2);
+	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
+	assert_string_equal(test_message,
+			    "its bzImage has no 64-bit entry point: take a 64-bit kernel");
+	make_bzimage();
+	memset(line, 'x', sizeof(line));
+	line[2048] = 0;
+	assert_int_equal(load_bzimage(line), ERR_RANGE);
+	make_bzimage();
+	image[0x1f1] = 200;
+	assert_int_equal(load_bzimage(""), ERR_INVAL);
+	assert_string_equal(test_message,
+			    "its bzImage ends before the kernel begins: the file is cut");
+	make_bzimage();
+	test_add_module(&config, CONFIG_INITRD, MIB(50), 1, "");
+	assert_int_equal(load_bzimage(""), ERR_NOMEM);
+	assert_non_null(strstr(test_message, "raise mem="));
+}
+
+/* --- ELF and PVH --- */
+
+#define NOTE_AT 0x400
+#define CODE_AT 0x1000
+
+static void make_pvh(void)
+{
+	fresh(MIB(64));
+	memcpy(image, "\177ELF\2\1\1", 7);
+	put64(24, 0xffffffff81000000ull);
+	put64(32, 64);
+	put16(54, 56);
+	put16(56, 2);
+	put32(64, 1); /* PT_LOAD */
+	put64(64 + 8, CODE_AT);
+	put64(64 + 24, MIB(16));
+	put64(64 + 32, 0x2000);
+	put64(64 + 40, 0x5000);
+	put32(120, 4); /* PT_NOTE */
+	put64(120 + 8, NOTE_AT);
+	put64(120 + 32, 0x40);
+	put32(NOTE_AT, 4);
+	put32(NOTE_AT + 4, 4);
+	put32(NOTE_AT + 8, 6); /* another note first */
+	memcpy(image + NOTE_AT + 12, "Xen", 4);
+	put32(NOTE_AT + 20, 4);
+	put32(NOTE_AT + 24, 4);
+	put32(NOTE_AT + 28, 18);
+	memcpy(image + NOTE_AT + 32, "Xen", 4);
+	put32(NOTE_AT + 36, MIB(16) + 0x10);
+	memset(image + CODE_AT, 0x90, 0x2000);
+}
+
+static int load_pvh(u64 size)
+{
+	struct load l = test_load(&config, image, size, "quiet", &start);
+
+	l.rsdp = 0xe0000;
+	return pvh_probe(&l.kernel) ? pvh_load(&l) : ERR_NOENT;
+}
+
+static void test_pvh(void **state)
+{
+	u64 info, modules;
+
+	make_pvh();
+	test_add_module(&config, CONFIG_INITRD, 5000, 0x55, "");
+	assert_int_equal(load_pvh(sizeof(image)), 0);
+	assert_int_equal(start.mode, VMX_START_PROTECTED);
+	assert_int_equal(start.rip, MIB(16) + 0x10);
+	assert_int_equal(test_ram[MIB(16)], 0x90);
+	assert_int_equal(test_ram[MIB(16) + 0x2000], 0);
+	info = start.rbx;
+	assert_int_equal(ram32(info), 0x336ec578);
+	assert_int_equal(ram32(info + 4), 1);
+	assert_int_equal(ram32(info + 12), 1);
+	modules = ram64(info + 16);
+	assert_int_equal(test_ram[ram64(modules)], 0x55);
+	assert_int_equal(ram64(modules + 8), 5000);
+	assert_string_equal((char *)test_ram + ram64(info + 24), "quiet");
+	assert_int_equal(ram64(info + 32), 0xe0000);
+	assert_int_equal(ram32(info + 48), 6);
+	assert_int_equal(ram64(ram64(info + 40) + 8), GUEST_LOW_USABLE_TOP);
+	assert_int_equal(ram64(GUEST_GDT + start.cs), 0x00cf9b000000ffffull);
+}
+
+static void test_elf_refusals(void **state)
+{
+	make_pvh();
+	put64(64 + 32, sizeof(image)); /* more than the file has */
+	put64(64 + 40, sizeof(image));
+	assert_int_equal(load_pvh(sizeof(image)), ERR_INVAL);
+	assert_non_null(strstr(test_message, "is not inside the file"));
+	make_pvh();
+	put64(64 + 40, 0x1000); /* memsz below filesz */
+	assert_int_equal(load_pvh(sizeof(image)), ERR_INVAL);
+	make_pvh();
+	put64(64 + 24, MIB(64) - 0x1000);
+	assert_int_equal(load_pvh(sizeof(image)), ERR_RANGE);
+	assert_non_null(strstr(test_message, "raise mem="));
+	make_pvh();
+	put64(64 + 24, 0x9e000);
+	assert_int_equal(load_pvh(sizeof(image)), ERR_EXIST);
+	make_pvh();
+	put64(64 + 24, ~0ull - 0xfff);
+	assert_int_equal(load_pvh(sizeof(image)), ERR_RANGE);
+	make_pvh();
+	put32(NOTE_AT + 36, MIB(20));
+	assert_int_equal(load_pvh(sizeof(image)), ERR_INVAL);
+	assert_non_null(strstr(test_message, "is outside what the file loads"));
+	make_pvh();
+	put32(NOTE_AT + 24, 3); /* a descriptor that is too short */
+	assert_int_equal(load_pvh(sizeof(image)), ERR_NOENT);
+	make_pvh();
+	put16(56, 200);
+	assert_int_equal(load_pvh(sizeof(image)), ERR_INVAL);
+}
+
+/* --- multiboot 1 --- */
+
+#define MB_AT 0x40
+
+static void make_multiboot(void)
+{
+	const u32 flags = BIT(16) | 3;
+
+	fresh(MIB(64));
+	put32(MB_AT, 0x1badb002);
+	put32(MB_AT + 4, flags);
+	put32(MB_AT + 8, -(0x1badb002 + flags));
+	put32(MB_AT + 12, MIB(1) + MB_AT);
+	put32(MB_AT + 16, MIB(1));
+	put32(MB_AT + 20, MIB(1) + 0x8000);
+	put32(MB_AT + 24, MIB(1) + 0x20000);
+	put32(MB_AT + 28, MIB(1) + 0x100);
+	memset(image + 0x100, 0xf4, 0x7f00);
+}
+
+static int load_multiboot(u64 size)
+{
+	struct load l = test_load(&config, image, size, "arg1 arg2", &start);
+
+	return multiboot1_probe(&l.kernel) ? multiboot1_load(&l) : ERR_NOENT;
+}
+
+static void test_multiboot(void **state)
+{
+	u64 info, mods, mmap;
+
+	make_multiboot();
+	test_add_module(&config, CONFIG_MODULE, 4097, 0x11, "first words");
+	test_add_module(&config, CONFIG_MODULE, 10, 0x22, "");
+	assert_int_equal(load_multiboot(sizeof(image)), 0);
+	assert_int_equal(start.rip, MIB(1) + 0x100);
+	assert_int_equal(start.rax, 0x2badb002);
+	assert_int_equal(test_ram[MIB(1) + 0x7fff], 0xf4);
+	assert_int_equal(test_ram[MIB(1) + 0x8000], 0);
+	info = start.rbx;
+	assert_true(info >= PAGE_SIZE);
+	assert_int_equal(ram32(info) & (BIT(0) | BIT(2) | BIT(3) | BIT(6)),
+			 BIT(0) | BIT(2) | BIT(3) | BIT(6));
+	assert_int_equal(ram32(info + 8), (MIB(64) - MIB(1)) >> 10);
+	assert_string_equal((char *)test_ram + ram32(info + 16), "alpha arg1 arg2");
+	assert_int_equal(ram32(info + 20), 2);
+	mods = ram32(info + 24);
+	assert_int_equal(test_ram[ram32(mods)], 0x11);
+	assert_int_equal(ram32(mods + 4) - ram32(mods), 4097);
+	assert_true(ram32(mods) >= MIB(1) + 0x20000);
+	assert_string_equal((char *)test_ram + ram32(mods + 8), "module0 first words");
+	assert_int_equal(test_ram[ram32(mods + 16)], 0x22);
+	assert_string_equal((char *)test_ram + ram32(mods + 16 + 8), "module1");
+	mmap = ram32(info + 48);
+	assert_int_equal(ram32(info + 44), 6 * 24);
+	assert_int_equal(ram32(mmap), 20);
+	assert_int_equal(ram64(mmap + 12), GUEST_LOW_USABLE_TOP);
+}
+
+static void test_multiboot_refusals(void **state)
+{
+	make_multiboot();
+	put32(MB_AT + 8, 1);
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_NOENT);
+	make_multiboot();
+	put32(MB_AT + 4, BIT(16) | BIT(5));
+	put32(MB_AT + 8, -(0x1badb002 + (u32)(BIT(16) | BIT(5))));
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_NOTSUP);
+	assert_string_equal(test_message, "its multiboot header demands flags 0x20: known are 0x7");
+	make_multiboot();
+	put32(MB_AT + 16, MIB(1) + MB_AT + 4); /* loads from behind the header */
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_INVAL);
+	make_multiboot();
+	put32(MB_AT + 16, 0x1000); /* further before the header than the file begins */
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_INVAL);
+	make_multiboot();
+	put32(MB_AT + 20, MIB(2)); /* ends beyond the file */
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_INVAL);
+	make_multiboot();
+	put32(MB_AT + 28, MIB(2)); /* entry outside */
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_INVAL);
+	make_multiboot();
+	put32(MB_AT + 24, GIB(2)); /* more bss than RAM */
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_RANGE);
+	make_multiboot();
+	test_add_module(&config, CONFIG_MODULE, MIB(63), 1, "");
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_NOMEM);
+	assert_non_null(strstr(test_message, "raise mem="));
+}
+
+/* --- damage, and tables --- */
+
+static void damage_and_load(void (*make)(void), unsigned *seed)
+{
+	u64 size = sizeof(image);
+
+	make();
+	for (u32 i = 0, n = 1 + rand_r(seed) % 6; i < n; i++) {
+		u32 at = rand_r(seed) % 0x480;
+
+		if (rand_r(seed) & 1)
+			put32(at & ~3u,
+			      rand_r(seed) & 1 ? ~0u << (rand_r(seed) % 32) : (u32)rand_r(seed));
+		else
+			image[at] ^= 1 << (rand_r(seed) % 8);
+	}
+	if (rand_r(seed) % 8 == 0)
+		size = rand_r(seed) % sizeof(image);
+
+	/* A copy of the exact size, so that the sanitizer sees a read past the end. */
+	u8 *copy = malloc(size ? size : 1);
+	struct load l;
+
+	memcpy(copy, image, size);
+	l = test_load(&config, copy, size, "quiet", &start);
+	if (bzimage_probe(&l.kernel))
+		(void)bzimage_load(&l);
+	else if (pvh_probe(&l.kernel))
+		(void)pvh_load(&l);
+	else if (multiboot1_probe(&l.kernel))
+		(void)multiboot1_load(&l);
+	free(copy);
+}
+
+static void make_small_bzimage(void)
+{
+	make_bzimage();
+	config.mem = MIB(32);
+}
+
+static void make_small_pvh(void)
+{
+	make_pvh();
+	config.mem = MIB(18);
+}
+
+static void test_random_damage(void **state)
+{
+	unsigned seed = 42;
+
+	for (u32 i = 0; i < 250; i++) {
+		damage_and_load(make_small_bzimage, &seed);
+		damage_and_load(make_small_pvh, &seed);
+		damage_and_load(make_multiboot, &seed);
+	}
+}
+
+static u8 sum(u64 at, u64 size)
+{
+	u8 s = 0;
+
+	while (size--)
+		s += test_ram[at++];
+	return s;
+}
+
+static void test_acpi(void **state)
+{
+	struct load l;
+	u64 xsdt, fadt, madt;
+
+	fresh(MIB(4));
+	l = test_load(&config, image, sizeof(image), "", &start);
+	assert_int_equal(load_acpi(&l), 0);
+	assert_memory_equal(test_ram + l.rsdp, "RSD PTR ", 8);
+	assert_true(is_aligned(l.rsdp, 16ull));
+	assert_int_equal(sum(l.rsdp, 20), 0);
+	assert_int_equal(sum(l.rsdp, 36), 0);
+	xsdt = ram64(l.rsdp + 24);
+	assert_memory_equal(test_ram + xsdt, "XSDT", 4);
+	assert_int_equal(ram32(xsdt + 4), 36 + 16);
+	fadt = ram64(xsdt + 36);
+	madt = ram64(xsdt + 44);
+	assert_memory_equal(test_ram + fadt, "FACP", 4);
+	assert_memory_equal(test_ram + madt, "APIC", 4);
+	assert_int_equal(sum(xsdt, ram32(xsdt + 4)), 0);
+	assert_int_equal(sum(fadt, ram32(fadt + 4)), 0);
+	assert_int_equal(sum(madt, ram32(madt + 4)), 0);
+	assert_memory_equal(test_ram + ram32(fadt + 36), "FACS", 4);
+	assert_true(is_aligned(ram32(fadt + 36), 64u));
+	assert_memory_equal(test_ram + ram64(fadt + 140), "DSDT", 4);
+	assert_int_equal(ram32(madt + 4), 44 + 8 + 12 + 10 + 10 + 6);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_bzimage),
+		cmocka_unit_test(test_bzimage_relocates),
+		cmocka_unit_test(test_bzimage_refusals),
+		cmocka_unit_test(test_pvh),
+		cmocka_unit_test(test_elf_refusals),
+		cmocka_unit_test(test_multiboot),
+		cmocka_unit_test(test_multiboot_refusals),
+		cmocka_unit_test(test_random_damage),
+		cmocka_unit_test(test_acpi),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
