@@ -21,23 +21,27 @@ def main():
         failed |= subprocess.run([sys.executable, "tools/run_hosted.py", kind, "--build", build,
                                   "--logs", f"{build}/logs/{kind}"]).returncode
     report = os.path.join(build, "coverage.json")
-    filters = [word for floor in FLOORS for word in ("--filter", f"^{floor}/")]
+    filters = [word for floor in FLOORS for word in ("--filter", f"{floor}/")]
     subprocess.run(["gcovr", "--root", ".", *filters, "--json-summary", report,
-                    "--html-details", os.path.join(build, "coverage.html"),
-                    "--merge-mode-functions=merge-use-line-0", build], check=True)
+                    "--html-details", os.path.join(build, "coverage.html"), build], check=True)
     with open(report) as file:
         files = json.load(file)["files"]
-    folders = {}
+    folders, linked = {}, {}
     for entry in files:
-        folder = folders.setdefault(os.path.dirname(entry["filename"]), [0, 0])
+        name = entry["filename"]
+        folder = folders.setdefault(os.path.dirname(name), [0, 0])
         folder[0] += entry["line_covered"]
         folder[1] += entry["line_total"]
-    in_tree = {os.path.relpath(folder, ".") for floor in FLOORS
-               for folder, _, names in os.walk(floor) if any(n.endswith(".c") for n in names)}
-    for folder in sorted(in_tree | set(folders)):
+        linked[os.path.dirname(name)] = linked.get(os.path.dirname(name), 0) + name.endswith(".c")
+    sources = {}
+    for floor in FLOORS:
+        for folder, _, names in os.walk(floor):
+            sources[folder] = sum(name.endswith(".c") for name in names)
+    for folder in sorted(name for name, count in sources.items() if count):
         covered, lines = folders.get(folder, (0, 0))
-        print(f"{folder + '/':16} " + (f"{covered:6} of {lines:6} lines, {100 * covered / lines:5.1f} %"
-                                       if lines else "not linked by a hosted test"))
+        text = f"{covered:6} of {lines:6} lines, {100 * covered / lines:5.1f} %" if lines else ""
+        print(f"{folder + '/':16} {text:30} in {linked.get(folder, 0):3} of {sources[folder]:3} "
+              "files linked by a hosted test")
     covered, lines = (sum(f[i] for f in folders.values()) for i in (0, 1))
     print(f"{'in all':16} {covered:6} of {lines:6} lines, {100 * covered / max(lines, 1):5.1f} %")
     sys.exit(1 if failed else 0)

@@ -68,7 +68,9 @@ class Rules:
 
     def variant(self, wish):
         sanitizer = "none" if self.no_sanitizer else wish["sanitizer"][0]
-        flags = " ".join([SANITIZERS[sanitizer]] + wish["cflags"])
+        # A build without sanitizers is one for coverage, whose caller says how to optimise.
+        own = [] if self.no_sanitizer else [SANITIZERS[sanitizer]]
+        flags = " ".join(own + wish["cflags"])
         name = sanitizer.replace(",", "-")
         if wish["cflags"]:
             name += "-" + hashlib.sha1(flags.encode()).hexdigest()[:8]
@@ -131,7 +133,8 @@ def main():
         targets = [rules.executable(source, kind) for source in sources]
         lists.append(f"{kind.upper()}_TESTS := {' '.join(targets)}")
         write_if_changed(f"{args.build}/{kind}.txt", "".join(t + "\n" for t in targets))
-    write_if_changed(f"{args.build}/flags.txt", args.flags + repr(SANITIZERS) + "\n")
+    write_if_changed(f"{args.build}/flags.txt",
+                     f"{args.flags} {SANITIZERS} {RENAMED} {args.no_sanitizer}\n")
     write_if_changed(f"{args.build}/rules.mk", "\n".join(lists + rules.lines) + "\n")
 
 

@@ -61,6 +61,7 @@ def main():
         variants += [["CC=clang", f"BUILD={build}/clang", "all"],
                      ["CC=clang", "DEBUG=0", f"BUILD={build}/clang-release", "all"]]
     builds("build", *variants)
+    layer("tree", python, "tools/check_tree.py")
     runner = [python, "tools/run_hosted.py"]
     compiled = command(*make, "-j2", "-k", "-f", "tests/hosted/hosted.mk", f"CC={args.cc}", "V=0",
                        f"BUILD={hosted}", "all")

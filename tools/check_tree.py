@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Rules of the source tree that no compiler checks. One line for each breach, then the counts.
+
+    tools/check_tree.py [--total FILE]
+
+includes   a folder includes headers of its own floor and of lower ones only
+licence    the first lines of each source name the licence
+guards     every header is guarded by a macro made of its path
+todo       no TODO, FIXME or XXX: what is missing is a row of docs/roadmap.md
+length     no file over 600 lines
+"""
+import argparse
+import os
+import re
+import sys
+
+FLOORS = {"boot": 5, "kernel": 4, "vmx": 3, "mmu": 2, "mem": 1, "smp": 0, "kernel/base": -1}
+SOURCES = (".c", ".h", ".S", ".py", ".sh", ".asl", ".mk")
+LONGEST = 600
+
+
+def floor_of(path):
+    folder = os.path.dirname(path)
+    while folder not in FLOORS:
+        if not folder:
+            return None
+        folder = os.path.dirname(folder)
+    return FLOORS[folder]
+
+
+def tracked():
+    for top in ("boot", "kernel", "vmx", "mmu", "mem", "smp", "tests", "tools"):
+        for folder, folders, names in os.walk(top):
+            folders[:] = [f for f in folders if f != "__pycache__"]
+            yield from (os.path.join(folder, n) for n in names if n.endswith(SOURCES))
+
+
+def check_includes(path, lines):
+    own = floor_of(path)
+    if own is None:
+        return
+    for number, line in enumerate(lines, 1):
+        found = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+        if found:
+            other = floor_of(found.group(1))
+            if other is None:
+                yield f"{path}:{number}: includes {found.group(1)}, which is not named from the root"
+            elif other > own:
+                yield f"{path}:{number}: includes {found.group(1)} of a higher floor"
+
+
+def check_licence(path, lines):
+    if not any("SPDX-License-Identifier: MIT" in line for line in lines[:2]):
+        yield f"{path}:1: its first line does not name the licence (SPDX-License-Identifier: MIT)"
+
+
+def check_guards(path, lines):
+    if path.endswith(".h") and floor_of(path) is not None:
+        wanted = re.sub(r"\W", "_", path).upper()
+        if f"#ifndef {wanted}" not in lines or f"#define {wanted}" not in lines:
+            yield f"{path}:1: its guard is not {wanted}"
+
+
+def check_todo(path, lines):
+    for number, line in enumerate(lines, 1):
+        if floor_of(path) is not None and re.search(r"\b(TODO|FIXME|XXX)\b", line):
+            yield f"{path}:{number}: a note for later belongs in docs/roadmap.md"
+
+
+def check_length(path, lines):
+    if len(lines) > LONGEST:
+        yield f"{path}: {len(lines)} lines: a file over {LONGEST} has a second subject in it"
+
+
+CHECKS = (check_includes, check_licence, check_guards, check_todo, check_length)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--total")
+    args = parser.parse_args()
+    failed = dict.fromkeys(CHECKS, 0)
+    for path in sorted(tracked()):
+        with open(path) as file:
+            lines = file.read().splitlines()
+        for check in CHECKS:
+            for breach in check(path, lines):
+                print(breach)
+                failed[check] = 1
+    bad = sum(failed.values())
+    print(f"{len(CHECKS) - bad} passed, {bad} failed")
+    if args.total:
+        with open(args.total, "a") as file:
+            file.write(f"tree {len(CHECKS) - bad} {bad} 0\n")
+    sys.exit(1 if bad else 0)
+
+
+main()
