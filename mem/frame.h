@@ -2,7 +2,8 @@
 /*
  * The frame allocator: a buddy over all free RAM, orders 0 (4 KiB) to 18 (1 GiB), with a small
  * per-CPU cache of order-0 frames. Debug builds fill frames with FRAME_JUNK_FREE when freed and
- * FRAME_JUNK_ALLOC when handed out (unless zeroed), and catch double frees.
+ * FRAME_JUNK_ALLOC when handed out (unless zeroed), notice when the first of the two was written
+ * over, and catch double frees.
  * Exit and thread context (not interrupt). Takes LOCK_ZONE. Never sleeps.
  */
 #ifndef MEM_FRAME_H
@@ -18,22 +19,45 @@ enum frame_flags {
 	FRAME_ZERO = 1, /* contents zeroed */
 };
 
+/* Of each frame the first 64 bytes are filled, or all with WEIR_DEBUG >= 2. */
+#define FRAME_JUNK_FREE	 0xf5
+#define FRAME_JUNK_ALLOC 0xa6
+
 /* One for each 4 KiB of RAM. */
 struct frame {
-	struct list link; /* free lists, caches, or the owner's use */
-	u32 refs;	  /* atomic; users of an allocated frame */
+	struct list link; /* free lists; the owner's use while allocated */
+	u32 refs;	  /* atomic; users of an allocated frame; 1 when handed out */
 	u16 pins;	  /* atomic; > 0: never reclaimed */
-	u8 order;
-	u8 state;
+	u8 order;	  /* of the block it is the first frame of */
+	u8 state;	  /* the allocator's */
+	u16 section;	  /* index of the GiB it is in */
+	/* slab.c's, while it owns the frame; 0 when handed out */
+	u16 slab_class; /* class + 1 */
+	u16 slab_free;	/* first free object */
+	u16 slab_used;	/* objects handed out */
 };
 
 static_assert(sizeof(struct frame) <= 32, "the frame array costs at most 1/128 of RAM");
 
-/* Once, boot CPU, direct map up: builds the frame array inside free RAM. ERR_NOMEM. */
+/*
+ * Once, boot CPU: builds the array of frames inside free RAM. boot/'s page tables show only the
+ * first FRAME_EARLY_END bytes: what lies above is taken by frame_init_high. ERR_NOMEM.
+ */
+#define FRAME_EARLY_END GIB(4)
 int frame_init(const struct memmap *map);
 
-/* 2^order contiguous frames, aligned to their size. ERR_NOMEM. */
+/*
+ * Once, boot CPU, when the direct map shows all RAM (vmap_init calls it). A GiB whose array of
+ * frames finds no room is left out and logged.
+ */
+void frame_init_high(void);
+
+/* All RAM, in use or not, as given to frame_init. Any context. */
+const struct mem_range *frame_ram(u32 *count);
+
+/* 2^order contiguous frames, aligned to their size. ERR_NOMEM; ERR_INVAL: order too large. */
 int frame_alloc(u32 order, u32 flags, pfn_t *out);
+/* The order it was allocated with. Panics when the block is not allocated or is pinned. */
 void frame_free(pfn_t pfn, u32 order);
 
 /* order-0 convenience: a direct-map pointer, or NULL. */
@@ -41,14 +65,19 @@ void *frame_alloc_page(u32 flags);
 void frame_free_page(void *page);
 
 struct frame *frame_of(pfn_t pfn); /* NULL where there is no RAM of ours */
+pfn_t frame_pfn(const struct frame *f);
 
 struct frame_stats {
 	u64 total; /* frames managed */
-	u64 free;  /* including per-CPU caches */
+	u64 free;  /* including per-CPU caches; exact while nobody allocates or frees */
 };
 void frame_get_stats(struct frame_stats *out);
 
-/* Gives a range (page-aligned, was reserved at init) to the allocator. Boot CPU, thread context. */
+/*
+ * Gives a range (page-aligned, was reserved at init) to the allocator. Boot CPU, thread context.
+ * Frames of it that are not RAM are passed over with a warning; a frame that is not reserved is
+ * a double free, and panics.
+ */
 void frame_release_range(u64 start, u64 end);
 
 #endif

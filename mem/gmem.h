@@ -21,17 +21,17 @@ enum gmem_state {
 };
 #define GMEM_STATE_BITS 3
 #define GMEM_STATE_MASK (BIT(GMEM_STATE_BITS) - 1)
-#define GMEM_DIRTY	BIT(3)	/* was writable since it was last clean */
+#define GMEM_DIRTY	BIT(3) /* was writable since it was last clean */
 #define GMEM_PFN_SHIFT	12
 
 struct gmem {
 	u64 pages;
 	u64 *slot_phys;
-	u64 resident;		 /* atomic: pages in GOT_PAGE or SHARED */
-	u64 touched_peak;	 /* atomic: the most that resident has been */
-	struct spinlock lock;	 /* slot_phys_lock */
-	struct wait_queue busy;	 /* waiters on BUSY entries */
-	u32 refs;		 /* atomic: memslots and the VM */
+	u64 resident;		/* atomic: pages in GOT_PAGE or SHARED */
+	u64 touched_peak;	/* atomic: the most that resident has been */
+	struct spinlock lock;	/* slot_phys_lock */
+	struct wait_queue busy; /* waiters on BUSY entries */
+	u32 refs;		/* atomic: memslots and the VM */
 };
 
 /* Thread context. ERR_NOMEM, ERR_RANGE (0 pages or more than 2^36). */

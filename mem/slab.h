@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Object allocator over frames: size classes up to 2 KiB, larger requests straight from the
- * buddy. Objects come zeroed. Exit and thread context; LOCK_SLAB; never sleeps.
+ * buddy. Objects come zeroed. A page goes back to the buddy with its last object. Debug builds
+ * notice a write past an object's end, a write after kfree and a second kfree.
+ * Exit and thread context; LOCK_SLAB; never sleeps.
  */
 #ifndef MEM_SLAB_H
 #define MEM_SLAB_H
@@ -10,8 +12,11 @@
 
 void slab_init(void); /* once, after frame_init */
 
-/* Zeroed, aligned to at least 16 (64 for sizes of 64 and more). NULL: no memory. */
+/* Zeroed, aligned to at least 16 (64 for sizes of 64 and more). NULL: no memory, or size 0. */
 void *kmalloc(size_t size);
 void kfree(void *p); /* NULL is fine */
+
+#define SLAB_JUNK_FREE 0x5b /* debug: contents of a free object */
+#define SLAB_REDZONE   0xbd /* debug: between an object's end and its trailer */
 
 #endif

@@ -8,7 +8,11 @@
 
 #include "kernel/base/addr.h"
 
-enum vmap_cache { VMAP_WB, VMAP_WC, VMAP_UC };
+enum vmap_cache {
+	VMAP_WB,
+	VMAP_WC,
+	VMAP_UC
+};
 
 /* Builds the final tables (image by section, direct map NX up to top) and loads CR3. Boot CPU. */
 int vmap_init(u64 top_of_ram);

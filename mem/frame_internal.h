@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What frame.c (buddy and caches) and frame_array.c (the struct frames and where they are) know
+ * of each other. Not for anyone else.
+ */
+#ifndef MEM_FRAME_INTERNAL_H
+#define MEM_FRAME_INTERNAL_H
+
+#include "mem/frame.h"
+
+/*
+ * Only a block's first frame says what the block is; the others are FRAME_BODY, so a block
+ * changes hands by one store whatever its size, and a free of its middle is noticed.
+ */
+enum frame_state {
+	FRAME_NONE,	/* not RAM */
+	FRAME_RESERVED, /* RAM that was never given to the allocator */
+	FRAME_BODY,	/* not the first of its block */
+	FRAME_FREE,	/* on a free list */
+	FRAME_CACHED,	/* in a CPU's cache */
+	FRAME_USED,
+	FRAME_STATE_MASK = 0x7f,
+	FRAME_JUNKED = 0x80, /* holds FRAME_JUNK_FREE: flag beside the state of any frame */
+};
+
+/* A block is never larger than a section, so its buddy is in the same array. */
+#define SECTION_ORDER  FRAME_ORDER_MAX
+#define SECTION_FRAMES (1ull << SECTION_ORDER)
+
+/*
+ * A state is changed by whoever owns the frame just then, and read by anyone: by frame_of(), and
+ * by a free next to it that looks for its buddy.
+ */
+static inline u8 frame_state(const struct frame *f)
+{
+	return __atomic_load_n(&f->state, __ATOMIC_RELAXED) & FRAME_STATE_MASK;
+}
+
+static inline void frame_set_state(struct frame *f, u8 state)
+{
+	u8 junked = __atomic_load_n(&f->state, __ATOMIC_RELAXED) & FRAME_JUNKED;
+
+	__atomic_store_n(&f->state, state | junked, __ATOMIC_RELAXED);
+}
+
+static inline bool frame_is_junked(const struct frame *f)
+{
+	return __atomic_load_n(&f->state, __ATOMIC_RELAXED) & FRAME_JUNKED;
+}
+
+static inline void frame_set_junked(struct frame *f, bool junked)
+{
+	u8 state = frame_state(f);
+
+	__atomic_store_n(&f->state, junked ? state | FRAME_JUNKED : state, __ATOMIC_RELAXED);
+}
+
+/* The struct of any pfn of a section that has an array, RAM or hole; NULL outside. */
+struct frame *frame_slot(u64 pfn);
+
+/* Empties the allocator. Boot CPU. */
+void frame_pool_reset(void);
+
+/* Gives [start, end), frames that are FRAME_BODY, to the free lists. Takes LOCK_ZONE. */
+void frame_pool_add(u64 start_pfn, u64 end_pfn);
+
+#endif

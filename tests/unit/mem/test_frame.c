@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: mem/frame.c mem/frame_array.c mem/memmap.c */
+/* The frame allocator against an oracle, and each thing it is meant to catch. */
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "mem/frame.h"
+#include "tests/hosted/hosted.h"
+
+static struct memmap map;
+
+static void map_of(const struct mem_range *free, u32 count)
+{
+	memset(&map, 0, sizeof(map));
+	map.count = count;
+	memcpy(map.ranges, free, count * sizeof(*free));
+	map.highest_ram = free[count - 1].end;
+}
+
+static void start(u64 arena)
+{
+	struct mem_range r = {MIB(1), arena};
+
+	hosted_fail_after(0);
+	hosted_cpu_set(0);
+	hosted_arena_init(arena);
+	map_of(&r, 1);
+	assert_int_equal(frame_init(&map), 0);
+}
+
+static u64 free_now(void)
+{
+	struct frame_stats s;
+
+	frame_get_stats(&s);
+	return s.free;
+}
+
+/* --- Random operations against an oracle --------------------------------------------------- */
+
+#define ARENA	  MIB(64)
+#define PAGES	  (ARENA / PAGE_SIZE)
+#define BLOCKS	  600
+#define OPERATION 60000
+
+static u8 taken[PAGES];
+
+static void mark(pfn_t pfn, u32 order, u8 from, u8 to)
+{
+	for (u64 i = 0; i < 1ull << order; i++) {
+		assert_in_range(pfn.v + i, MIB(1) >> PAGE_SHIFT, PAGES - 1);
+		assert_int_equal(taken[pfn.v + i], from);
+		taken[pfn.v + i] = to;
+	}
+}
+
+/* The largest order has at most so many blocks: fails when freed memory does not merge. */
+static u32 largest_order(void)
+{
+	pfn_t pfn;
+
+	for (u32 order = FRAME_ORDER_MAX + 1; order-- > 0;) {
+		if (frame_alloc(order, 0, &pfn) == 0) {
+			frame_free(pfn, order);
+			return order;
+		}
+	}
+	return ~0u;
+}
+
+static void random_operations(void **state)
+{
+	struct {
+		pfn_t pfn;
+		u32 order;
+	} blocks[BLOCKS];
+	u64 initial, used = 0, largest;
+	u32 count = 0;
+
+	start(ARENA);
+	memset(taken, 0, sizeof(taken));
+	initial = free_now();
+	largest = largest_order();
+	srandom(1);
+	for (u32 i = 0; i < OPERATION; i++) {
+		hosted_cpu_set((u32)random() % 4);
+		if (count < BLOCKS && random() % 2) {
+			u32 order = random() % 4 ? 0 : (u32)random() % 10;
+			u32 flags = random() % 2 ? FRAME_ZERO : 0;
+			pfn_t pfn;
+			u8 *p;
+
+			if (frame_alloc(order, flags, &pfn))
+				continue;
+			assert_true(is_aligned(pfn.v, 1ull << order));
+			mark(pfn, order, 0, 1);
+			p = pfn_to_virt(pfn);
+			assert_int_equal(p[0], flags ? 0 : FRAME_JUNK_ALLOC);
+			assert_int_equal(p[(PAGE_SIZE << order) - PAGE_SIZE + 63],
+					 flags ? 0 : FRAME_JUNK_ALLOC);
+			if (flags)
+				assert_int_equal(p[(PAGE_SIZE << order) - 1], 0);
+			memset(p, 0xee, 4096);
+			p[(PAGE_SIZE << order) - 1] = 0xee;
+			blocks[count].pfn = pfn;
+			blocks[count++].order = order;
+			used += 1ull << order;
+		} else if (count) {
+			u32 which = (u32)random() % count;
+
+			mark(blocks[which].pfn, blocks[which].order, 1, 0);
+			used -= 1ull << blocks[which].order;
+			frame_free(blocks[which].pfn, blocks[which].order);
+			blocks[which] = blocks[--count];
+		}
+		assert_int_equal(free_now(), initial - used);
+	}
+	while (count--)
+		frame_free(blocks[count].pfn, blocks[count].order);
+	assert_int_equal(free_now(), initial);
+	assert_int_equal(largest_order(), largest);
+}
+
+/* Everything can be had as single frames, each once; then there is nothing; then all is back. */
+static void exhaustion(void **state)
+{
+	static pfn_t all[PAGES];
+	u64 initial, n = 0;
+	u32 largest;
+	pfn_t pfn;
+
+	start(ARENA);
+	memset(taken, 0, sizeof(taken));
+	initial = free_now();
+	largest = largest_order();
+	for (u32 order = 0; order <= FRAME_ORDER_MAX; order += 3) {
+		n = 0;
+		while (frame_alloc(order, 0, &pfn) == 0) {
+			hosted_cpu_set((u32)n % 3);
+			mark(pfn, order, 0, 1);
+			all[n++] = pfn;
+		}
+		assert_int_equal(frame_alloc(order, 0, &pfn), ERR_NOMEM);
+		if (order == 0) {
+			assert_int_equal(n, initial);
+			assert_int_equal(free_now(), 0);
+			assert_null(frame_alloc_page(0));
+		}
+		while (n--) {
+			hosted_cpu_set((u32)n % 5);
+			mark(all[n], order, 1, 0);
+			frame_free(all[n], order);
+		}
+		assert_int_equal(free_now(), initial);
+	}
+	assert_int_equal(largest_order(), largest);
+	assert_int_equal(frame_alloc(FRAME_ORDER_MAX + 1, 0, &pfn), ERR_INVAL);
+}
+
+/* A frame that another CPU keeps at hand is found when nothing else is left. */
+static void caches_are_emptied_under_pressure(void **state)
+{
+	static pfn_t all[PAGES];
+	u64 n = 0;
+	pfn_t pfn;
+
+	start(MIB(8));
+	hosted_cpu_set(1);
+	while (frame_alloc(0, 0, &pfn) == 0)
+		all[n++] = pfn;
+	frame_free(all[--n], 0);
+	hosted_cpu_set(2);
+	assert_int_equal(free_now(), 1);
+	assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	assert_int_equal(pfn.v, all[n].v);
+	assert_int_equal(frame_alloc(0, 0, &pfn), ERR_NOMEM);
+	frame_free(all[n], 0);
+	/* Freed through several CPUs' caches, they merge when a large block is wanted. */
+	while (n--) {
+		hosted_cpu_set((u32)n % 8);
+		frame_free(all[n], 0);
+	}
+	assert_int_equal(frame_alloc(10, 0, &pfn), 0);
+	frame_free(pfn, 10);
+}
+
+/* --- What it catches ----------------------------------------------------------------------- */
+
+struct block {
+	pfn_t pfn;
+	u32 order;
+};
+
+static void do_free(void *arg)
+{
+	struct block *b = arg;
+
+	frame_free(b->pfn, b->order);
+}
+
+static void expect_panic(struct block b, const char *text)
+{
+	assert_true(hosted_catch_panic(do_free, &b));
+	if (!strstr(hosted_panic_text(), text))
+		fail_msg("panic said: %s", hosted_panic_text());
+	hosted_locks_forget();
+}
+
+static void double_free(void **state)
+{
+	for (u32 order = 0; order < 4; order++) {
+		struct block b = {.order = order};
+
+		start(MIB(8));
+		assert_int_equal(frame_alloc(order, 0, &b.pfn), 0);
+		frame_free(b.pfn, order);
+		expect_panic(b, "freed twice");
+		/* From another CPU, too: it is not in that one's cache. */
+		hosted_cpu_set(1);
+		expect_panic(b, "freed twice");
+	}
+}
+
+static void wrong_frees(void **state)
+{
+	struct block b = {.order = 3};
+
+	start(MIB(8));
+	assert_int_equal(frame_alloc(3, 0, &b.pfn), 0);
+	expect_panic((struct block){PFN(b.pfn.v + 1), 0}, "not allocated");
+	expect_panic((struct block){b.pfn, 2}, "not allocated");
+	expect_panic((struct block){b.pfn, 4}, "not allocated");
+	expect_panic((struct block){b.pfn, FRAME_ORDER_MAX + 1}, "not allocated");
+	expect_panic((struct block){PFN(3), 0}, "not allocated");
+	expect_panic((struct block){PFN(MIB(8) >> PAGE_SHIFT), 0}, "not allocated");
+	expect_panic((struct block){PFN(~0ull), 0}, "not allocated");
+	/* The array of frames itself is not to be freed. */
+	expect_panic((struct block){PFN(MIB(1) >> PAGE_SHIFT), 0}, "not allocated");
+	frame_of(b.pfn)->pins = 1;
+	expect_panic(b, "pins");
+	frame_of(b.pfn)->pins = 0;
+	frame_of(b.pfn)->refs = 2;
+	expect_panic(b, "references");
+	frame_of(b.pfn)->refs = 1;
+	frame_free(b.pfn, 3);
+}
+
+static void do_alloc_all(void *arg)
+{
+	pfn_t pfn;
+
+	while (frame_alloc(0, 0, &pfn) == 0)
+		;
+}
+
+static void write_after_free(void **state)
+{
+	for (u32 order = 0; order < 3; order++) {
+		for (u32 offset = 0; offset < 64; offset += 63) {
+			u32 last = (1u << order) - 1;
+			pfn_t pfn;
+			u8 *p;
+
+			start(MIB(8));
+			assert_int_equal(frame_alloc(order, 0, &pfn), 0);
+			frame_free(pfn, order);
+			p = pfn_to_virt(PFN(pfn.v + last));
+			assert_int_equal(p[offset], FRAME_JUNK_FREE);
+			p[offset] ^= 1;
+			assert_true(hosted_catch_panic(do_alloc_all, NULL));
+			assert_non_null(strstr(hosted_panic_text(), "after it was freed"));
+			hosted_locks_forget();
+		}
+	}
+	assert_int_not_equal(FRAME_JUNK_FREE, FRAME_JUNK_ALLOC);
+}
+
+/* --- Where frames come from ---------------------------------------------------------------- */
+
+static void over_4_gib(void **state)
+{
+	struct mem_range ranges[] = {{MIB(1), MIB(16)},
+				     {GIB(4) - MIB(1), GIB(4) + MIB(9)},
+				     {GIB(7) + MIB(5), GIB(7) + MIB(6)}};
+	u64 low, above = 0, n = 0;
+	pfn_t pfn;
+
+	hosted_cpu_set(0);
+	hosted_arena_init(GIB(8));
+	map_of(ranges, ARRAY_SIZE(ranges));
+	assert_int_equal(frame_init(&map), 0);
+	low = free_now();
+	/* Nothing above is handed out, or even touched, before the direct map shows it. */
+	while (frame_alloc(0, 0, &pfn) == 0) {
+		assert_true(pfn_to_hpa(pfn).v < GIB(4));
+		frame_of(pfn)->pins = 7;
+		n++;
+	}
+	assert_int_equal(n, low);
+	frame_init_high();
+	for (n = 0; frame_alloc(0, 0, &pfn) == 0; n++) {
+		assert_true(pfn_to_hpa(pfn).v >= GIB(4));
+		above += pfn_to_hpa(pfn).v >= GIB(7);
+		assert_int_equal(frame_pfn(frame_of(pfn)).v, pfn.v);
+	}
+	/* 10 MiB less what the arrays of two sections take: 9 MiB and 1 MiB of frames. */
+	assert_in_range(n, 10 * 256 - 19 - 2, 10 * 256 - 10);
+	assert_in_range(above, 200, 256);
+	assert_null(frame_of(PFN(GIB(5) >> PAGE_SHIFT)));
+	assert_null(frame_of(PFN(GIB(7) >> PAGE_SHIFT)));
+	assert_non_null(frame_of(PFN((GIB(7) + MIB(5)) >> PAGE_SHIFT)));
+	assert_null(frame_of(PFN((GIB(7) + MIB(6)) >> PAGE_SHIFT)));
+	assert_null(frame_of(PFN(GIB(9) >> PAGE_SHIFT)));
+	assert_null(frame_of(PFN(~0ull)));
+	assert_null(frame_of(PFN(0)));
+}
+
+static void one_gib_block(void **state)
+{
+	struct mem_range ranges[] = {{MIB(1), MIB(64)}, {GIB(1), GIB(2)}, {GIB(2), GIB(3) - 4096}};
+	pfn_t pfn, other;
+
+	hosted_cpu_set(0);
+	hosted_arena_init(GIB(3));
+	/* The arrays, 18 MiB of them, find room below. */
+	map_of(ranges, ARRAY_SIZE(ranges));
+	assert_int_equal(frame_init(&map), 0);
+	assert_int_equal(frame_alloc(18, 0, &pfn), 0);
+	assert_int_equal(pfn_to_hpa(pfn).v, GIB(1));
+	assert_int_equal(frame_alloc(18, 0, &other), ERR_NOMEM);
+	assert_int_equal(frame_alloc(17, 0, &other), 0);
+	frame_free(other, 17);
+	frame_free(pfn, 18);
+	assert_int_equal(frame_alloc(18, 0, &pfn), 0);
+}
+
+static void do_release(void *arg)
+{
+	struct mem_range *r = arg;
+
+	frame_release_range(r->start, r->end);
+}
+
+static void release(void **state)
+{
+	static const struct boot_mmap_entry entries[] = {
+		{0, KIB(640), BOOT_MEM_AVAILABLE},
+		{MIB(1), MIB(15), BOOT_MEM_AVAILABLE},
+	};
+	struct mem_range module = {MIB(3), MIB(5)}, tail = {MIB(15), MIB(17)};
+	u64 before;
+
+	hosted_cpu_set(0);
+	hosted_arena_init(MIB(32));
+	assert_int_equal(memmap_build(&map, entries, 2, &module, 1), 0);
+	assert_int_equal(frame_init(&map), 0);
+	before = free_now();
+	assert_non_null(frame_of(PFN(MIB(4) >> PAGE_SHIFT)));
+	frame_release_range(module.start, module.end);
+	assert_int_equal(free_now(), before + 512);
+	assert_true(hosted_catch_panic(do_release, &module));
+	assert_non_null(strstr(hosted_panic_text(), "released twice"));
+	/* What was free all along is no less a double free. */
+	module = (struct mem_range){MIB(8), MIB(8) + PAGE_SIZE};
+	assert_true(hosted_catch_panic(do_release, &module));
+	hosted_locks_forget();
+	/* The first MiB is not taken, nor is what is no RAM. */
+	before = free_now();
+	hosted_log_reset();
+	frame_release_range(0, MIB(1));
+	assert_int_equal(hosted_log_count(1), 1);
+	assert_int_equal(free_now(), before);
+	assert_true(hosted_catch_panic(do_release, &tail));
+	frame_release_range(MIB(16), MIB(17));
+	assert_int_equal(free_now(), before);
+}
+
+/* Init fails cleanly when there is nowhere to put the array. */
+static void no_memory_for_the_array(void **state)
+{
+	struct mem_range small[] = {{MIB(1), MIB(1) + PAGE_SIZE}, {MIB(2), MIB(2) + PAGE_SIZE}};
+	struct mem_range high = {GIB(4), GIB(5)};
+	pfn_t pfn;
+
+	hosted_cpu_set(0);
+	hosted_arena_init(GIB(5));
+	map_of(small, 2);
+	assert_int_equal(frame_init(&map), ERR_NOMEM);
+	map_of(&high, 1);
+	assert_int_equal(frame_init(&map), ERR_NOMEM);
+	memset(&map, 0, sizeof(map));
+	assert_int_equal(frame_init(&map), ERR_NOMEM);
+	assert_int_equal(frame_alloc(0, 0, &pfn), ERR_NOMEM);
+}
+
+static void fails_on_order(void **state)
+{
+	pfn_t pfn;
+	void *page;
+
+	start(MIB(8));
+	hosted_fail_after(2);
+	assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	assert_null(frame_alloc_page(0));
+	assert_true(hosted_fail_happened());
+	page = frame_alloc_page(FRAME_ZERO);
+	assert_non_null(page);
+	frame_free_page(page);
+	frame_free(pfn, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(random_operations),
+		cmocka_unit_test(exhaustion),
+		cmocka_unit_test(caches_are_emptied_under_pressure),
+		cmocka_unit_test(double_free),
+		cmocka_unit_test(wrong_frees),
+		cmocka_unit_test(write_after_free),
+		cmocka_unit_test(over_4_gib),
+		cmocka_unit_test(one_gib_block),
+		cmocka_unit_test(release),
+		cmocka_unit_test(no_memory_for_the_array),
+		cmocka_unit_test(fails_on_order),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
