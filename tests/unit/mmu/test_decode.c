@@ -86,6 +86,7 @@ static const struct refusal refusals[] = {
 	{M32, ERR_NOTSUP, "VEX where LDS would be", BYTES("\xc5\xf8\x77")},
 	{M64, ERR_NOTSUP, "EVEX", BYTES("\x62\xf1\x7c\x48\x28\x00")},
 	{M32, ERR_NOTSUP, "EVEX where BOUND would be", BYTES("\x62\xf1\x7c\x48\x28\x00")},
+	{M64, ERR_NOTSUP, "XOP, first map", BYTES("\x8f\xe8\x78\xa2\xc0\x00")},
 	{M64, ERR_NOTSUP, "XOP", BYTES("\x8f\xe9\x78\x01\xc8")},
 	{M64, ERR_RANGE, "fifteen prefixes",
 	 BYTES("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90")},
