@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* The host's LAPIC: registers by memory or MSR, end of interrupt, interrupt command. */
+#include "kernel/base/acpi.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "smp/apic.h"
+#include "smp/apic_regs.h"
+#include "smp/cpu_private.h"
+#include "smp/irq.h"
+
+#define ICR_WAIT_READS 1000000
+
+static volatile u32 *registers; /* NULL in x2APIC mode */
+static bool x2apic;
+static bool ready;
+
+bool apic_ready(void)
+{
+	return __atomic_load_n(&ready, __ATOMIC_ACQUIRE);
+}
+
+bool apic_is_x2apic(void)
+{
+	return x2apic;
+}
+
+u32 apic_read(u32 reg)
+{
+	return x2apic ? (u32)rdmsr(MSR_X2APIC_BASE + reg / 16) : registers[reg / 4];
+}
+
+void apic_write(u32 reg, u32 value)
+{
+	if (x2apic)
+		wrmsr(MSR_X2APIC_BASE + reg / 16, value);
+	else
+		registers[reg / 4] = value;
+}
+
+u32 apic_id(void)
+{
+	if (!ready)
+		return cpuid(1, 0).ebx >> 24;
+	return x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
+}
+
+void apic_eoi(void)
+{
+	apic_write(APIC_EOI, 0);
+}
+
+/* The boot CPU finds out how the firmware left its LAPIC; the others follow it. */
+static void choose_mode(void)
+{
+	u64 base = rdmsr(MSR_IA32_APIC_BASE);
+	u64 address = base & 0xffffffffff000ull;
+
+	x2apic = base & APIC_BASE_X2APIC;
+	if (x2apic)
+		return;
+	if (acpi_info.lapic_address && acpi_info.lapic_address != address)
+		log_debug("LAPIC is at %#lx, the MADT says %#lx", address, acpi_info.lapic_address);
+	registers = (volatile u32 *)(void *)smp_hooks_get()->map_device(HPA(address), PAGE_SIZE);
+	if (!registers)
+		panic("no memory to map the LAPIC");
+}
+
+static void match_mode(void)
+{
+	u64 base = rdmsr(MSR_IA32_APIC_BASE);
+
+	/* From xAPIC mode to x2APIC is one step only when EN is set already (SDM 3A 10.12.5). */
+	if (!(base & APIC_BASE_ENABLE))
+		wrmsr(MSR_IA32_APIC_BASE, base |= APIC_BASE_ENABLE);
+	if (x2apic && !(base & APIC_BASE_X2APIC))
+		wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
+}
+
+/* NMI lines stay as the MADT describes them; everything else is masked until it is wanted. */
+static void set_local_lines(u32 uid)
+{
+	static const u32 lint[2] = {APIC_LVT_LINT0, APIC_LVT_LINT1};
+	u32 last = (apic_read(APIC_VERSION) >> 16) & 0xff;
+
+	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
+	apic_write(APIC_LVT_LINT0, LVT_MASKED);
+	apic_write(APIC_LVT_LINT1, LVT_MASKED);
+	apic_write(APIC_LVT_ERROR, VECTOR_ERROR);
+	if (last >= 4)
+		apic_write(APIC_LVT_PERFORMANCE, LVT_MASKED);
+	if (last >= 5)
+		apic_write(APIC_LVT_THERMAL, LVT_MASKED);
+	if (last >= 6)
+		apic_write(APIC_LVT_CMCI, LVT_MASKED);
+	for (u32 i = 0; i < acpi_info.nmi_count; i++) {
+		const struct acpi_nmi *n = &acpi_info.nmis[i];
+
+		if (n->uid == uid || n->uid == ACPI_UID_ALL)
+			apic_write(lint[n->lint], LVT_NMI | (n->active_low ? LVT_ACTIVE_LOW : 0));
+	}
+}
+
+static u32 acpi_uid(u32 id)
+{
+	for (u32 i = 0; i < acpi_info.cpu_count; i++) {
+		if (acpi_info.cpus[i].apic_id == id)
+			return acpi_info.cpus[i].uid;
+	}
+	return ACPI_UID_ALL;
+}
+
+static void apic_error(void *arg)
+{
+	(void)arg;
+	apic_write(APIC_ESR, 0);
+	log_warn("LAPIC error on CPU %u: status %#x", cpu_id(), apic_read(APIC_ESR));
+}
+
+void apic_init_cpu(void)
+{
+	bool boot = !ready;
+
+	if (boot)
+		choose_mode();
+	match_mode();
+	__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
+	this_cpu()->apic_id = apic_id();
+	if (boot)
+		irq_set_handler(VECTOR_ERROR, apic_error, NULL);
+
+	apic_write(APIC_TPR, 0);
+	set_local_lines(acpi_uid(apic_id()));
+	apic_write(APIC_ESR, 0);
+	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+	/* Whatever the firmware left in service: at most one bit for each of 256 vectors. */
+	for (u32 i = 0; i < 256; i++)
+		apic_eoi();
+	if (boot)
+		log_info("LAPIC: %s, id %u", x2apic ? "x2APIC" : "xAPIC", apic_id());
+}
+
+/* xAPIC takes one command at a time; bounded, for a LAPIC that never says idle is broken anyway. */
+static void wait_icr_idle(void)
+{
+	for (u32 i = 0; i < ICR_WAIT_READS && (apic_read(APIC_ICR_LOW) & ICR_PENDING); i++)
+		cpu_relax();
+}
+
+static void send(u32 destination, u32 command)
+{
+	bool on;
+
+	if (x2apic) {
+		/* No fence comes with this MSR: what the other CPU shall see must be out first. */
+		__asm__ volatile("mfence; lfence" ::: "memory");
+		wrmsr(MSR_X2APIC_BASE + APIC_ICR_LOW / 16, (u64)destination << 32 | command);
+		return;
+	}
+	/* Two registers are one command: an interrupt that sends its own may not come between. */
+	on = irq_save();
+	wait_icr_idle();
+	apic_write(APIC_ICR_HIGH, destination << 24);
+	apic_write(APIC_ICR_LOW, command);
+	irq_restore(on);
+}
+
+void apic_send_ipi(u32 id, u8 vector)
+{
+	send(id, ICR_FIXED | ICR_ASSERT | vector);
+}
+
+void apic_send_nmi(u32 id)
+{
+	send(id, ICR_NMI | ICR_ASSERT);
+}
+
+void apic_send_init(u32 id)
+{
+	send(id, ICR_INIT | ICR_ASSERT);
+}
+
+void apic_send_startup(u32 id, u8 page)
+{
+	send(id, ICR_STARTUP | ICR_ASSERT | page);
+}

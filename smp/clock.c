@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* The clock is the TSC, once its rate is known. */
+#include "kernel/base/log.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "smp/clock.h"
+#include "smp/timer.h"
+
+#define NS_PER_SECOND 1000000000ull
+#define MEASURE_MS    10
+#define ROUNDS	      3
+#define BRACKETS      8 /* looks at both counters, of which the closest counts */
+#define SPIN_READS    50000000ull
+#define HONEST_PER    200 /* CPUID may be off by one part in this many */
+#define KHZ	      1000
+
+static u64 tsc_start;
+static u64 tsc_hz;
+static u64 wall_start;
+static struct clock_scale to_ns, to_tsc;
+
+struct clock_scale clock_scale_make(u64 from_hz, u64 to_hz)
+{
+	return (struct clock_scale){
+		(u64)((((unsigned __int128)to_hz << 32) + from_hz / 2) / from_hz)};
+}
+
+/* What CPUID claims, 0 when it says nothing (SDM 2A CPUID leaves 15H and 16H). */
+static u64 cpuid_tsc_hz(void)
+{
+	u32 highest = cpuid(0, 0).eax;
+	struct cpuid_regs r;
+
+	if (highest >= 0x15) {
+		r = cpuid(0x15, 0);
+		if (r.eax && r.ebx && r.ecx)
+			return (u64)r.ecx * r.ebx / r.eax;
+	}
+	return highest >= 0x16 ? (u64)(cpuid(0x16, 0).eax & 0xffff) * 1000000 : 0;
+}
+
+/* Both counters at one moment, as close together as a few tries make it. */
+static void read_both(const struct clock_reference *ref, u64 *tsc, u64 *ticks)
+{
+	u64 best = ~0ull;
+
+	for (u32 i = 0; i < BRACKETS; i++) {
+		u64 before = rdtsc(), now = ref->read(), after = rdtsc();
+
+		if (after - before < best) {
+			best = after - before;
+			*tsc = before + best / 2;
+			*ticks = now;
+		}
+	}
+}
+
+/* TSC cycles a second by ref; 0 when it stands still. */
+static u64 measure_once(const struct clock_reference *ref)
+{
+	u64 wanted = ref->hz * MEASURE_MS / 1000, tsc0, tsc1, ticks0, ticks1, gone = 0;
+
+	read_both(ref, &tsc0, &ticks0);
+	for (u64 reads = 0; reads < SPIN_READS && gone < wanted; reads++)
+		gone = (ref->read() - ticks0) & ref->mask;
+	read_both(ref, &tsc1, &ticks1);
+	gone = (ticks1 - ticks0) & ref->mask;
+	if (gone < wanted)
+		return 0;
+	return (u64)((unsigned __int128)(tsc1 - tsc0) * ref->hz / gone);
+}
+
+static u64 median(u64 v[ROUNDS])
+{
+	u64 low = min(v[0], v[1]), high = max(v[0], v[1]);
+
+	return max(low, min(high, v[2]));
+}
+
+static u64 measure(const char **how)
+{
+	const struct clock_reference *ref = clock_reference_find();
+	u64 rates[ROUNDS], cycles;
+
+	if (ref) {
+		*how = ref->name;
+		for (u32 i = 0; i < ROUNDS; i++)
+			rates[i] = measure_once(ref);
+		if (median(rates))
+			return median(rates);
+	}
+	*how = "PIT";
+	for (u32 i = 0; i < ROUNDS; i++)
+		rates[i] = clock_pit_measure(MEASURE_MS, &cycles) ? cycles * 1000 / MEASURE_MS : 0;
+	return median(rates);
+}
+
+void clock_init(void)
+{
+	u64 claimed = cpuid_tsc_hz(), measured;
+	const char *how;
+
+	measured = measure(&how);
+	tsc_hz = measured;
+	/* A measurement can be disturbed, and CPUID can be made up: near enough, CPUID is better. */
+	if (claimed && measured && claimed + measured / HONEST_PER > measured &&
+	    measured + measured / HONEST_PER > claimed) {
+		tsc_hz = claimed;
+		how = "CPUID";
+	} else if (!measured) {
+		tsc_hz = claimed;
+		how = "CPUID alone, nothing else counts";
+	}
+	if (tsc_hz < KHZ)
+		panic("no clock: CPUID names no TSC rate, and HPET, ACPI timer and PIT stand "
+		      "still");
+	to_ns = clock_scale_make(tsc_hz, NS_PER_SECOND);
+	to_tsc = clock_scale_make(NS_PER_SECOND, tsc_hz);
+	tsc_start = rdtsc();
+	wall_start = cmos_read_time();
+	log_info("clock: TSC at %lu kHz by %s", tsc_hz / KHZ, how);
+}
+
+u64 clock_ns(void)
+{
+	return clock_scale_apply(to_ns, rdtsc() - tsc_start);
+}
+
+u64 clock_tsc_khz(void)
+{
+	return tsc_hz / KHZ;
+}
+
+u64 clock_tsc_to_ns(u64 cycles)
+{
+	return clock_scale_apply(to_ns, cycles);
+}
+
+u64 clock_ns_to_tsc(u64 ns)
+{
+	return clock_scale_apply(to_tsc, ns);
+}
+
+u64 clock_boot_wall_seconds(void)
+{
+	return wall_start;
+}
+
+void clock_udelay(u32 microseconds)
+{
+	u64 start = rdtsc(), cycles = clock_ns_to_tsc((u64)microseconds * 1000);
+
+	while (rdtsc() - start < cycles)
+		cpu_relax();
+}
