@@ -30,9 +30,8 @@ static inline s64 size_sign_extend(u64 value, unsigned int size)
 }
 
 /*
- * emulate_alu.c: operands need no masking, results are cut to size, *rflags is updated. Flags that
- * the manual leaves undefined come out as Intel's CPUs leave them: AF clear after logic, all but
- * CF unchanged by BT and its like.
+ * emulate_alu.c: operands need no masking, results are cut to size, *rflags is updated. Of the flags
+ * that the manual leaves undefined, AF is clear after logic, and BT and its like change CF only.
  */
 u64 alu_binary(enum insn_kind kind, u64 a, u64 b, unsigned int size, u64 *rflags);
 u64 alu_unary(enum insn_kind kind, u64 a, unsigned int size, u64 *rflags);
