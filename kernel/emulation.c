@@ -227,8 +227,17 @@ static int write_step(struct emulation *em)
 	return err;
 }
 
+/* INS: its destination must be writable before the port is read, which may have effects. */
 static int port_in(struct emulation *em)
 {
+	struct piece pieces[PIECES_MAX];
+	u32 count;
+	int err = 0;
+
+	if (em->insn.kind == INSN_INS)
+		err = translate(em, true, pieces, &count);
+	if (err)
+		return err;
 	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);
 	return 0;
 }
