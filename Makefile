@@ -124,6 +124,30 @@ test-fuzz: deps-test
 	$(Q)$(PYTHON) tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
 
+# --- Small guests --------------------------------------------------------------------------
+# Each tests/guests/NAME.c but guest.c, which they share, is a multiboot 1 kernel of 32 bits.
+
+GUEST_SHARED := tests/guests/guest.c tests/guests/start.S
+GUESTS := $(patsubst tests/guests/%.c,$(BUILD)/guests/%.elf,\
+	$(filter-out tests/guests/guest.c,$(wildcard tests/guests/*.c)))
+CFLAGS_GUEST := -m32 -std=gnu11 -ffreestanding -O2 -g -fno-pic -fno-pie -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -mgeneral-regs-only -fcf-protection=none $(WARNINGS)
+
+.PHONY: guests
+guests: $(GUESTS)
+$(BUILD)/guests/%.c.o: tests/guests/%.c $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	$(Q)$(CC) -I. -MMD -MP $(CFLAGS_GUEST) -c -o $@ $<
+$(BUILD)/guests/%.S.o: tests/guests/%.S $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	$(Q)$(CC) -I. -MMD -MP -m32 $(if $(CLANG),-fno-integrated-as) -c -o $@ $<
+$(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o tests/guests/guest.ld \
+		$(GUEST_SHARED:tests/guests/%=$(BUILD)/guests/%.o)
+	$(Q)ld -m elf_i386 -nostdlib -static -z noexecstack --no-warn-rwx-segments -T tests/guests/guest.ld \
+		-o $@ $(filter %.o,$^)
+-include $(wildcard $(BUILD)/guests/*.d)
+
 # --- Boots in emulators --------------------------------------------------------------------
 
 .PHONY: iso run guest test-boot
@@ -151,16 +175,16 @@ ifeq ($(LIST),1)
 test-boot: deps-test
 	$(Q)$(PYTEST) --list-cases
 else
-test-boot: all guest deps-iso deps-test
+test-boot: all guests guest deps-iso deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)'
 endif
 
 # --- Everything ----------------------------------------------------------------------------
 
 .PHONY: test test-full coverage bench
-test: all iso guest deps-test
+test: all iso guests guest deps-test
 	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD)
-test-full: all iso guest deps-test
+test-full: all iso guests guest deps-test
 	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage

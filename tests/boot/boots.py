@@ -79,6 +79,12 @@ def linux_guest(name="alpha", mem="256M", words="", stock=False):
             image.Module(linux.initramfs(), f"vm={name} initrd")]
 
 
+def small_guest(name, words="", mem="32M"):
+    """The module line of one of tests/guests: its VM has its name."""
+    path = os.path.join(BUILD, "guests", name + ".elf")
+    return [image.Module(path, f"vm={name} kernel mem={mem} -- {words}".rstrip())]
+
+
 # --- one boot ---
 
 class Boot:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
-from boots import case, linux_guest
+from boots import case, linux_guest, small_guest
 from lab import image, linux, screen
 from lab.bochs import NO_VMX, SVM_ONLY
 
@@ -33,6 +33,19 @@ def selftest(boot):
         boot.expect(NO_VMX_MESSAGE)
     else:
         boot.ends()
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
+      guests=lambda: small_guest("smoke", "one two"))
+def smoke(boot):
+    """A small guest looks once at each thing that Weir shows a guest."""
+    summary = boot.expect(r"guest: (\d+) passed, (\d+) failed")
+    assert summary.group(2) == "0", "\n".join(
+        line for line in boot.text().splitlines() if "FAIL" in line)
+    assert int(summary.group(1)) > 0
+    boot.note(f"{summary.group(1)} checks")
+    boot.expect(r"vm smoke: left by debug exit")
+    boot.ends()
 
 
 def check_shell(boot):
