@@ -148,27 +148,6 @@ $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o tests/guests/guest.ld \
 		-o $@ $(filter %.o,$^)
 -include $(wildcard $(BUILD)/guests/*.d)
 
-# --- Small guests --------------------------------------------------------------------------
-# Each tests/guests/<name>.c is a multiboot 1 guest of 32-bit code over guest.c and start.S.
-
-GUESTS := $(patsubst tests/guests/%.c,$(BUILD)/guests/%.elf,\
-	$(filter-out tests/guests/guest.c,$(wildcard tests/guests/*.c)))
-CFLAGS_GUEST := -m32 -std=gnu11 -ffreestanding -O2 -g -fno-pic -fno-pie -mgeneral-regs-only \
-	-fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables -MMD -MP \
-	$(WARNINGS) $(if $(CLANG),-fno-integrated-as)
-.PHONY: guests
-guests: $(GUESTS)
-$(BUILD)/guests/%.o: tests/guests/% $(BUILD)/flags.txt | deps-build
-	@mkdir -p $(@D)
-	@echo '  CC    $<'
-	$(Q)$(CC) $(CFLAGS_GUEST) -c -o $@ $<
-$(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o $(BUILD)/guests/guest.c.o $(BUILD)/guests/start.S.o \
-		tests/guests/guest.ld
-	@echo '  LINK  $@'
-	$(Q)ld -m elf_i386 -static -nostdlib -z noexecstack --no-warn-rwx-segments --build-id=none \
-		-T tests/guests/guest.ld -o $@ $(filter %.o,$^)
--include $(wildcard $(BUILD)/guests/*.d)
-
 # --- Boots in emulators --------------------------------------------------------------------
 
 .PHONY: iso run guest test-boot
