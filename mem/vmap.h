@@ -14,20 +14,50 @@ enum vmap_cache {
 	VMAP_UC
 };
 
-/* Builds the final tables (image by section, direct map NX up to top) and loads CR3. Boot CPU. */
+/*
+ * Builds the final tables and loads them on this CPU. Boot CPU, once, after slab_init:
+ *   image      by section: text RX, rodata R, data and bss RW
+ *   direct map the first MiB and all RAM below top_of_ram (bytes); RW, but R where it shows
+ *              Weir's text and rodata
+ *   vmap area  empty
+ * Nothing below the kernel half. Then frames above FRAME_EARLY_END are taken. ERR_NOMEM.
+ */
 int vmap_init(u64 top_of_ram);
 u64 vmap_cr3(void); /* for CPUs that come up later */
 
-/* Device memory, RW NX; hpa and size need not be aligned. NULL: no memory or address space. */
+/*
+ * This CPU's EFER.NXE, PAT and CR3, as vmap_init has them on the boot CPU. On a CPU coming up,
+ * interrupts off. Code that loads vmap_cr3() itself must have set EFER.NXE before.
+ */
+void vmap_init_cpu(void);
+
+/*
+ * Shows the first 640 KiB at their own addresses, executable, for CPUs that come up; meanwhile the
+ * direct map shows them read-only, so they are filled before. Interrupts on when off again (a
+ * shootdown). 0, ERR_NOMEM.
+ */
+#define VMAP_LOW_SIZE KIB(640)
+int vmap_identity_low(bool on);
+
+/*
+ * Device memory, RW NX; hpa and size (bytes, not 0) need not be aligned. NULL: no memory or
+ * address space, or not an address of this CPU's, or Weir's own code.
+ */
 void *vmap_device(hpa_t hpa, u64 size, enum vmap_cache cache);
 void vunmap_device(void *p, u64 size);
 
 /* Stack of pages*4 KiB with an unmapped page below and above. Lowest byte, or NULL. */
 u8 *vmap_stack_alloc(u32 pages);
+/*
+ * Where other CPUs cannot be reached (interrupts off), it stays mapped until the next call of this
+ * header's that can reach them.
+ */
 void vmap_stack_free(u8 *stack, u32 pages);
 
-/* Reserved by firmware or modules yet needed as plain memory: maps read-only through the direct
- * map range if it is RAM below top, else by vmap_device. Pointer or NULL. */
+/*
+ * Memory of the firmware's (ACPI tables), read-only in spirit: through the direct map where that
+ * shows it, else by a lasting read-only mapping of its own. Pointer or NULL.
+ */
 const void *vmap_firmware(hpa_t hpa, u64 size);
 
 /*
@@ -37,7 +67,7 @@ const void *vmap_firmware(hpa_t hpa, u64 size);
 struct vmap_audit {
 	u64 leaves;
 	u64 wx_leaves;
-	u64 wx_aliases;
+	u64 wx_aliases; /* in 4 KiB frames */
 	u64 user_leaves;
 	u64 low_leaves; /* mappings left below the kernel half */
 };

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/* The final tables: what stands where, loading them, TLB shootdown. */
+#include "mem/frame.h"
+#include "mem/vmap_internal.h"
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "smp/ipi.h"
+
+struct vmap vmap = {.lock = SPINLOCK_INIT("vmap", LOCK_VMAP)};
+
+/*
+ * Eight memory types chosen by the bits PAT, PCD, PWT of an entry (SDM 3A 11.12). As after reset,
+ * but the second (PWT alone) is WC in place of WT, which nobody uses: so no entry needs the PAT
+ * bit, which stands elsewhere in large pages.
+ */
+#define PAT_WB	    6ull
+#define PAT_WC	    1ull
+#define PAT_UCMINUS 7ull
+#define PAT_UC	    0ull
+#define PAT_HALF    (PAT_WB | PAT_WC << 8 | PAT_UCMINUS << 16 | PAT_UC << 24)
+#define PAT_VALUE   (PAT_HALF | PAT_HALF << 32)
+
+#define CPUID_EXTENDED	    0x80000000u
+#define CPUID_FEATURES	    0x80000001u
+#define CPUID_ADDRESS_SIZES 0x80000008u
+#define CPUID_EDX_PAGE1GB   BIT(26)
+
+static u64 read_phys_end(void)
+{
+	u32 bits = 36;
+
+	if (cpuid(CPUID_EXTENDED, 0).eax >= CPUID_ADDRESS_SIZES)
+		bits = cpuid(CPUID_ADDRESS_SIZES, 0).eax & 0xff;
+	return BIT(min(bits, 52u));
+}
+
+static u32 largest_leaf(void)
+{
+	if (cpuid(CPUID_EXTENDED, 0).eax < CPUID_FEATURES)
+		return 2;
+	return cpuid(CPUID_FEATURES, 0).edx & CPUID_EDX_PAGE1GB ? 3 : 2;
+}
+
+static int map_image(void)
+{
+	struct vmap_section s[VMAP_SECTIONS];
+
+	vmap_image_sections(s);
+	for (u32 i = 0; i < VMAP_SECTIONS; i++) {
+		int err = pagetable_map(&vmap.pt, s[i].va, s[i].hpa, s[i].size, s[i].flags);
+
+		if (err)
+			return err;
+	}
+	vmap.read_only = (struct mem_range){s[0].hpa.v, s[1].hpa.v + s[1].size};
+	return 0;
+}
+
+/* RW, but for Weir's text and rodata: those are cut out and mapped R. */
+static int map_direct_range(u64 start, u64 end)
+{
+	const struct mem_range *ro = &vmap.read_only;
+
+	while (start < end) {
+		u64 next = end, flags = PTE_NX | PTE_WRITE;
+		int err;
+
+		if (start < ro->start) {
+			next = min(end, ro->start);
+		} else if (start < ro->end) {
+			next = min(end, ro->end);
+			flags = PTE_NX;
+		}
+		err = pagetable_map(&vmap.pt, DIRECT_MAP_BASE + start, HPA(start), next - start,
+				    flags);
+		if (err)
+			return err;
+		start = next;
+	}
+	return 0;
+}
+
+/*
+ * RAM only: what lies between may be devices, whose memory type is not ours to contradict. The
+ * first MiB is shown whole, by 4 KiB pages since its fixed MTRRs differ (SDM 3A 11.11.9) and
+ * vmap_identity_low wants to protect a part of it.
+ */
+static int map_direct(u64 top)
+{
+	u32 count;
+	const struct mem_range *ram = frame_ram(&count);
+
+	for (u64 a = 0; a < MEMMAP_LOW_END; a += PAGE_SIZE) {
+		int err = map_direct_range(a, a + PAGE_SIZE);
+
+		if (err)
+			return err;
+	}
+	for (u32 i = 0; i < count; i++) {
+		u64 end = min(ram[i].end, align_down(top, PAGE_SIZE));
+		int err = map_direct_range(max(ram[i].start, MEMMAP_LOW_END), end);
+
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int vmap_init(u64 top_of_ram)
+{
+	int err;
+
+	vmap.phys_end = read_phys_end();
+	vmap_area_init();
+	err = pagetable_init(&vmap.pt, largest_leaf());
+	if (!err)
+		err = map_image();
+	if (!err)
+		err = map_direct(min(top_of_ram, vmap.phys_end));
+	if (err)
+		return err;
+	vmap_init_cpu();
+	frame_init_high();
+	return 0;
+}
+
+u64 vmap_cr3(void)
+{
+	return vmap.pt.root.v;
+}
+
+/*
+ * A change of the PAT asks for empty caches and TLBs (SDM 3A 11.12.4). Only the entry for WT
+ * changes, which no mapping had until now; loading CR3 empties the TLB.
+ */
+void vmap_init_cpu(void)
+{
+	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
+	wrmsr(MSR_IA32_PAT, PAT_VALUE);
+	write_cr3(vmap.pt.root.v);
+}
+
+/* --- Shootdown ----------------------------------------------------------------------------- */
+
+/* From so many pages on, reloading CR3 is cheaper (no mapping is global). */
+#define FLUSH_PAGES_MAX 32
+
+static void flush_here(void *arg)
+{
+	const struct mem_range *r = arg;
+
+	if (r->end - r->start > FLUSH_PAGES_MAX * PAGE_SIZE) {
+		write_cr3(read_cr3());
+		return;
+	}
+	/* Each also forgets what is cached of the tables above (SDM 3A 4.10.4.1). */
+	for (u64 va = r->start; va < r->end; va += PAGE_SIZE)
+		invlpg((const void *)va);
+}
+
+bool vmap_can_flush(void)
+{
+	return cpu_count() == 1 || irq_enabled();
+}
+
+void vmap_flush(u64 va, u64 size)
+{
+	struct mem_range r = {va, va + size};
+
+	BUG_ON(!vmap_can_flush());
+	if (cpu_count() == 1)
+		flush_here(&r);
+	else
+		ipi_call_all(flush_here, &r);
+}
+
+void vmap_free_frames(struct list *frames)
+{
+	while (!list_empty(frames)) {
+		struct frame *f = list_first(frames, struct frame, link);
+
+		list_del(&f->link);
+		frame_free(frame_pfn(f), 0);
+	}
+}
+
+/* --- The low part, for CPUs that come up --------------------------------------------------- */
+
+static void identity_unmap(void)
+{
+	struct list tables = LIST_INIT(tables);
+	bool irqs = spin_lock_irqsave(&vmap.lock);
+
+	pagetable_unmap(&vmap.pt, 0, VMAP_LOW_SIZE, &tables, NULL);
+	spin_unlock_irqrestore(&vmap.lock, irqs);
+	vmap_flush(0, VMAP_LOW_SIZE);
+	vmap_free_frames(&tables);
+}
+
+static void low_set_writable(bool writable)
+{
+	bool irqs = spin_lock_irqsave(&vmap.lock);
+	int err = pagetable_set_writable(&vmap.pt, DIRECT_MAP_BASE, VMAP_LOW_SIZE, writable);
+
+	spin_unlock_irqrestore(&vmap.lock, irqs);
+	BUG_ON(err);
+	vmap_flush(DIRECT_MAP_BASE, VMAP_LOW_SIZE);
+}
+
+/* At no moment is a page writable by one mapping and executable by the other. */
+int vmap_identity_low(bool on)
+{
+	int err = 0;
+
+	if (on) {
+		bool irqs;
+
+		low_set_writable(false);
+		irqs = spin_lock_irqsave(&vmap.lock);
+		/* By 4 KiB pages at an address no large page fits. */
+		err = pagetable_map(&vmap.pt, 0, HPA(0), VMAP_LOW_SIZE, 0);
+		spin_unlock_irqrestore(&vmap.lock, irqs);
+		if (!err)
+			return 0;
+	}
+	identity_unmap();
+	low_set_writable(true);
+	return err;
+}
