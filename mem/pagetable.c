@@ -152,19 +152,6 @@ void pagetable_unmap(struct pagetable *pt, u64 va, u64 size, struct list *tables
 	}
 }
 
-int pagetable_set_writable(struct pagetable *pt, u64 va, u64 size, bool writable)
-{
-	for (u64 end = va + size; va < end; va += PAGE_SIZE) {
-		u32 level;
-		u64 *e = entry_find(pt, va, &level);
-
-		if (level != 1 || !(*e & PTE_PRESENT))
-			return ERR_NOENT;
-		WRITE_ONCE(*e, writable ? *e | PTE_WRITE : *e & ~PTE_WRITE);
-	}
-	return 0;
-}
-
 struct walk {
 	void (*fn)(const struct pt_leaf *leaf, void *arg);
 	void *arg;

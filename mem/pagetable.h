@@ -51,9 +51,6 @@ int pagetable_map(struct pagetable *pt, u64 va, hpa_t hpa, u64 size, u64 flags);
 void pagetable_unmap(struct pagetable *pt, u64 va, u64 size, struct list *tables,
 		     struct list *frames);
 
-/* Sets or clears PTE_WRITE on the 4 KiB pages of a range. ERR_NOENT: not all are such pages. */
-int pagetable_set_writable(struct pagetable *pt, u64 va, u64 size, bool writable);
-
 /* The leaf entry that maps va and its level, or 0. */
 u64 pagetable_lookup(const struct pagetable *pt, u64 va, u32 *level);
 

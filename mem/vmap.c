@@ -84,8 +84,7 @@ static int map_direct_range(u64 start, u64 end)
 
 /*
  * RAM only: what lies between may be devices, whose memory type is not ours to contradict. The
- * first MiB is shown whole, by 4 KiB pages since its fixed MTRRs differ (SDM 3A 11.11.9) and
- * vmap_identity_low wants to protect a part of it.
+ * first MiB is shown whole, by 4 KiB pages since its fixed MTRRs differ (SDM 3A 11.11.9).
  */
 static int map_direct(u64 top)
 {
@@ -184,48 +183,4 @@ void vmap_free_frames(struct list *frames)
 		list_del(&f->link);
 		frame_free(frame_pfn(f), 0);
 	}
-}
-
-/* --- The low part, for CPUs that come up --------------------------------------------------- */
-
-static void identity_unmap(void)
-{
-	struct list tables = LIST_INIT(tables);
-	bool irqs = spin_lock_irqsave(&vmap.lock);
-
-	pagetable_unmap(&vmap.pt, 0, VMAP_LOW_SIZE, &tables, NULL);
-	spin_unlock_irqrestore(&vmap.lock, irqs);
-	vmap_flush(0, VMAP_LOW_SIZE);
-	vmap_free_frames(&tables);
-}
-
-static void low_set_writable(bool writable)
-{
-	bool irqs = spin_lock_irqsave(&vmap.lock);
-	int err = pagetable_set_writable(&vmap.pt, DIRECT_MAP_BASE, VMAP_LOW_SIZE, writable);
-
-	spin_unlock_irqrestore(&vmap.lock, irqs);
-	BUG_ON(err);
-	vmap_flush(DIRECT_MAP_BASE, VMAP_LOW_SIZE);
-}
-
-/* At no moment is a page writable by one mapping and executable by the other. */
-int vmap_identity_low(bool on)
-{
-	int err = 0;
-
-	if (on) {
-		bool irqs;
-
-		low_set_writable(false);
-		irqs = spin_lock_irqsave(&vmap.lock);
-		/* By 4 KiB pages at an address no large page fits. */
-		err = pagetable_map(&vmap.pt, 0, HPA(0), VMAP_LOW_SIZE, 0);
-		spin_unlock_irqrestore(&vmap.lock, irqs);
-		if (!err)
-			return 0;
-	}
-	identity_unmap();
-	low_set_writable(true);
-	return err;
 }

@@ -32,14 +32,6 @@ u64 vmap_cr3(void); /* for CPUs that come up later */
 void vmap_init_cpu(void);
 
 /*
- * Shows the first 640 KiB at their own addresses, executable, for CPUs that come up; meanwhile the
- * direct map shows them read-only, so they are filled before. Interrupts on when off again (a
- * shootdown). 0, ERR_NOMEM.
- */
-#define VMAP_LOW_SIZE KIB(640)
-int vmap_identity_low(bool on);
-
-/*
  * Device memory, RW NX; hpa and size (bytes, not 0) need not be aligned. NULL: no memory or
  * address space, or not an address of this CPU's, or Weir's own code.
  */
