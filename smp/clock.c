@@ -19,10 +19,22 @@ static u64 tsc_hz;
 static u64 wall_start;
 static struct clock_scale to_ns, to_tsc;
 
+/* a * b / c with all bits in between; the caller knows that the quotient fits. */
+static u64 multiply_divide(u64 a, u64 b, u64 c)
+{
+	u64 high;
+
+	__asm__("mulq %3\n\t"
+		"divq %4"
+		: "=&a"(a), "=&d"(high)
+		: "0"(a), "r"(b), "r"(c)
+		: "cc");
+	return a;
+}
+
 struct clock_scale clock_scale_make(u64 from_hz, u64 to_hz)
 {
-	return (struct clock_scale){
-		(u64)((((unsigned __int128)to_hz << 32) + from_hz / 2) / from_hz)};
+	return (struct clock_scale){multiply_divide(to_hz, BIT(32), from_hz)};
 }
 
 /* What CPUID claims, 0 when it says nothing (SDM 2A CPUID leaves 15H and 16H). */
@@ -67,7 +79,7 @@ static u64 measure_once(const struct clock_reference *ref)
 	gone = (ticks1 - ticks0) & ref->mask;
 	if (gone < wanted)
 		return 0;
-	return (u64)((unsigned __int128)(tsc1 - tsc0) * ref->hz / gone);
+	return multiply_divide(tsc1 - tsc0, ref->hz, gone);
 }
 
 static u64 median(u64 v[ROUNDS])
