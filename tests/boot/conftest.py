@@ -25,16 +25,20 @@ def pytest_addoption(parser):
     parser.addoption("--total", default="", help="file to which the counts are added")
 
 
-def chosen(config):
-    """(case, machine) pairs; a name that no case has is an error, not an empty run."""
-    names, models = config.getoption("cases").split(), config.getoption("cpus").split()
-    for name in names:
+def unknown(config):
+    """What CASES= or CPUS= names that is not there: an error, not an empty run."""
+    for name in config.getoption("cases").split():
         if name not in boots.CASES:
-            raise pytest.UsageError(f"no boot case '{name}': make test-boot LIST=1 lists them")
-    for model in models:
+            return f"CASES: no boot case '{name}'; make test-boot LIST=1 lists them"
+    for model in config.getoption("cpus").split():
         if not boots.known_machine(model):
-            raise pytest.UsageError(f"'{model}' is none of: qemu-bios qemu-uefi "
-                                    + " ".join(boots.MODELS))
+            return f"CPUS: '{model}' is none of: {' '.join(boots.QEMU)} {' '.join(boots.MODELS)}"
+    return None
+
+
+def chosen(config):
+    """(case, machine) pairs."""
+    names, models = config.getoption("cases").split(), config.getoption("cpus").split()
     return [(case, machine) for case in boots.CASES.values() if not names or case.name in names
             for machine in boots.machines_of(case, config.getoption("full"), models)]
 
@@ -54,6 +58,10 @@ def pytest_cmdline_main(config):
             if case.full:
                 print(f"    make test-full also: {' '.join(case.full)}")
         return 0
+    wrong = unknown(config)
+    if wrong:
+        print(wrong)
+        return 2
     return None
 
 
@@ -91,6 +99,13 @@ def pytest_runtest_logreport(report):
             print("    the end of its console:")
             print("      | " + properties["tail"].replace("\n", "\n      | "))
         print(f"    logs: {properties.get('folder', '-')}", flush=True)
+
+
+def pytest_collectreport(report):
+    """A file of the harness that cannot be read is a failure, not fewer tests."""
+    if report.failed and not os.environ.get("PYTEST_XDIST_WORKER"):
+        TOTALS["FAIL"] += 1
+        print(f"FAIL boot {report.nodeid}\n{report.longrepr}", flush=True)
 
 
 def pytest_sessionstart(session):

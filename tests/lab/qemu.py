@@ -37,7 +37,7 @@ class Qemu(Machine):
         # A socket's path may have at most 107 bytes, and the working folder is ours.
         return "monitor" if len(self.path("monitor")) > 100 else self.path("monitor")
 
-    def __exit__(self, *_):
-        super().__exit__()
+    def stop(self):
+        super().stop()
         if os.path.exists(self.path("vars.fd")):
             os.unlink(self.path("vars.fd"))
