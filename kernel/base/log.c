@@ -91,11 +91,13 @@ static bool any_hidden(u64 at, u64 end)
 
 void log_show_last(u64 mark, u32 lines)
 {
+	static const char heading[] = "--- the log before that, some of it not shown yet:";
 	struct console_hold hold = console_lock();
 	u64 at = log_ring_last(&ring, mark, lines), mark_at;
 	size_t len;
 
 	if (any_hidden(at, mark)) {
+		console_emit_line(heading, sizeof(heading) - 1);
 		while (log_ring_next(&ring, &at, mark, replay_line, &len, &mark_at))
 			console_emit_line(replay_line, len);
 	}

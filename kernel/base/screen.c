@@ -137,24 +137,30 @@ void screen_write(struct screen *s, const u8 *bytes, size_t n)
 	}
 }
 
-/* Pixels are written whole and in order: device memory combines them, and is never read. */
-static void draw_row(const struct screen *s, volatile u8 *to, u8 bits)
+/* Eight bytes of device memory at any address; volatile, so that each is one store. */
+struct pixel_word {
+	u64 v;
+} __packed;
+
+/*
+ * One line of a glyph: 8 pixels are 16, 24 or 32 bytes, so whole words. Device memory combines
+ * such writes, and is never read.
+ */
+static void draw_row(const struct screen *s, u8 *to, u8 bits)
 {
+	u32 pixel_size = s->fb.bpp / 8;
+	u8 line[GLYPH_WIDTH * 4 + 4];
+	u64 word;
+
 	for (u32 x = 0; x < GLYPH_WIDTH; x++, bits = (u8)(bits << 1)) {
 		u32 pixel = bits & 0x80 ? s->ink : s->paper;
 
-		switch (s->fb.bpp) {
-		case 32:
-			((volatile u32 *)to)[x] = pixel;
-			break;
-		case 16:
-			((volatile u16 *)to)[x] = (u16)pixel;
-			break;
-		default:
-			to[3 * x] = (u8)pixel;
-			to[3 * x + 1] = (u8)(pixel >> 8);
-			to[3 * x + 2] = (u8)(pixel >> 16);
-		}
+		/* The bytes too many are the next pixel's, or beyond the last word. */
+		__builtin_memcpy(line + x * pixel_size, &pixel, sizeof(pixel));
+	}
+	for (u32 i = 0; i < pixel_size; i++) {
+		__builtin_memcpy(&word, line + i * sizeof(word), sizeof(word));
+		((volatile struct pixel_word *)to)[i].v = word;
 	}
 }
 
