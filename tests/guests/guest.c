@@ -7,6 +7,7 @@
 volatile u32 interrupt_count[256];
 void (*volatile interrupt_hook)(struct frame *f);
 volatile u32 exception_resume, exception_vector, exception_error;
+volatile bool exception_keep_eip;
 
 static u32 passed, failed;
 
@@ -82,7 +83,7 @@ u32 exceptions(void)
 void interrupt(struct frame *f)
 {
 	interrupt_count[f->vector]++;
-	if (f->vector < 32 && f->vector != 2) {
+	if (f->vector < 32 && f->vector != 2 && !exception_keep_eip) {
 		exception_vector = f->vector;
 		exception_error = f->error;
 		if (!exception_resume) {

@@ -18,6 +18,17 @@ static inline void outb(u16 port, u8 v)
 {
 	__asm__ volatile("outb %0, %1" ::"a"(v), "Nd"(port));
 }
+static inline void outw(u16 port, u16 v)
+{
+	__asm__ volatile("outw %0, %1" ::"a"(v), "Nd"(port));
+}
+static inline u16 inw(u16 port)
+{
+	u16 v;
+
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
 static inline void outl(u16 port, u32 v)
 {
 	__asm__ volatile("outl %0, %1" ::"a"(v), "Nd"(port));
@@ -80,14 +91,16 @@ void interrupts_init(void);
 extern volatile u32 exception_resume;
 
 /* Runs code that may fault; the label's address is where an exception goes on. */
-#define TRY(code)                                                                                  \
-	({                                                                                         \
-		u32 try_before_ = exceptions();                                                    \
-		__asm__ volatile("movl $1f, %0\n\t" code "\n1:\n\tmovl $0, %0"                    \
-				 : "+m"(exception_resume)::"eax", "ecx", "edx", "memory");         \
-		exceptions() != try_before_;                                                       \
+#define TRY(code)                                                                          \
+	({                                                                                 \
+		u32 try_before_ = exceptions();                                            \
+		__asm__ volatile("movl $1f, %0\n\t" code "\n1:\n\tmovl $0, %0"             \
+				 : "+m"(exception_resume)::"eax", "ecx", "edx", "memory"); \
+		exceptions() != try_before_;                                               \
 	})
 u32 exceptions(void);
 extern volatile u32 exception_vector, exception_error;
+/* Traps, as those of a debugger: go on where they came. */
+extern volatile bool exception_keep_eip;
 
 #endif

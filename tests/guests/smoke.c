@@ -5,7 +5,7 @@
  */
 #include "guest.h"
 
-#define LAPIC 0xfee00000u
+#define LAPIC  0xfee00000u
 #define IOAPIC 0xfec00000u
 
 struct multiboot_info {
@@ -79,8 +79,7 @@ static void check_msrs(void)
 	check("UD2 is #UD", TRY("ud2") && exception_vector == 6);
 	check("XSETBV of nonsense is an exception",
 	      TRY("xor %%ecx, %%ecx; xor %%eax, %%eax; xor %%edx, %%edx; xsetbv"));
-	check("VMCALL answers ENOSYS",
-	      ({
+	check("VMCALL answers ENOSYS", ({
 		      int ax = 0x7777;
 
 		      __asm__ volatile("vmcall" : "+a"(ax)::"memory");
@@ -128,7 +127,7 @@ static u16 fw_cfg_read16(u16 key)
 {
 	u16 v;
 
-	__asm__ volatile("outw %0, %1" ::"a"(key), "d"((u16)0x510));
+	outw(0x510, key);
 	v = inb(0x511);
 	v |= (u16)inb(0x511) << 8;
 	return v;
@@ -136,7 +135,7 @@ static u16 fw_cfg_read16(u16 key)
 
 static void check_fw_cfg(void)
 {
-	__asm__ volatile("outw %0, %1" ::"a"((u16)0), "d"((u16)0x510));
+	outw(0x510, 0);
 	bool q = inb(0x511) == 'Q', e = inb(0x511) == 'E';
 
 	check("fw_cfg signature", q && e && inb(0x511) == 'M' && inb(0x511) == 'U');
