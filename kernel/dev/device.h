@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Devices as the guest sees them: a table of operations each, and the VM's bus that finds the
- * device for a port or a guest physical address. Ranges are registered before the first vCPU runs and do not
- * change after, so look-ups take no lock. Read and write run in thread context on the vCPU's
+ * device for a port or a guest physical address. Ranges are registered before the first vCPU runs
+ * and do not change after, so look-ups take no lock. Read and write run in thread context on the vCPU's
  * thread; each device guards itself.
  */
 #ifndef KERNEL_DEV_DEVICE_H
@@ -14,11 +14,15 @@ struct vm;
 struct vcpu;
 struct device;
 
-enum device_space { SPACE_PIO, SPACE_MMIO };
+enum device_space {
+	SPACE_PIO,
+	SPACE_MMIO
+};
 
 /* One of Weir's three tables of function pointers. */
 struct device_ops {
 	const char *name;
+	u32 width; /* widest access it decodes, bytes; the bus cuts wider ones. 0: any */
 	/* offset from the range's start; size 1, 2, 4 or 8; v is who asks (NULL: Weir itself). */
 	u64 (*read)(struct device *d, struct vcpu *v, u64 offset, u32 size);
 	void (*write)(struct device *d, struct vcpu *v, u64 offset, u32 size, u64 value);
@@ -47,7 +51,11 @@ struct bus {
 /* ERR_EXIST on overlap, ERR_NOSPC, ERR_RANGE. Thread context, before the VM runs. */
 int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, struct device *dev,
 		 u64 offset_base);
-/* Nobody there: reads give all ones (size bytes), writes go nowhere; both return false. */
+/*
+ * An access that no single device decodes whole is cut, as an ISA bridge does: each piece goes to
+ * whom it belongs. Nobody there at all: reads give all ones (size bytes), writes go nowhere; both
+ * return false.
+ */
 bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
 	      u64 *value);
 bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,

@@ -12,9 +12,9 @@
 #define PLATFORM_LAPIC_BASE  0xfee00000ull
 #define PLATFORM_IOAPIC_BASE 0xfec00000ull
 #define PLATFORM_IOAPIC_PINS 24
-#define PLATFORM_PM_BASE     0x600	    /* PM1a event/control block (ACPI 6.4 4.8.3) */
-#define PLATFORM_PM_TIMER    0x608	    /* 3.579545 MHz, 32 bits */
-#define PLATFORM_PM_CONTROL  0x604	    /* SLP_EN with SLP_TYP 5: power-off */
+#define PLATFORM_PM_BASE     0x600 /* PM1a event/control block (ACPI 6.4 4.8.3) */
+#define PLATFORM_PM_TIMER    0x608 /* 3.579545 MHz, 32 bits */
+#define PLATFORM_PM_CONTROL  0x604 /* SLP_EN with SLP_TYP 5: power-off */
 #define PLATFORM_SLP_TYP_S5  5
 #define PLATFORM_SCI_IRQ     9
 #define PLATFORM_RESET_PORT  0xcf9
@@ -28,13 +28,19 @@ void platform_destroy(struct platform *p);
 void platform_reset(struct platform *p);
 
 /*
- * Sets an interrupt line (GSI; ISA interrupts 0-15 go to PIC and IOAPIC alike, with IRQ 0 on IOAPIC pin
- * 2). Any context.
+ * Sets an interrupt line (GSI; ISA interrupts 0-15 go to PIC and IOAPIC alike, with IRQ 0 on
+ * IOAPIC pin 2). Any context.
  */
 void platform_irq(struct platform *p, u32 gsi, bool level);
 
 /* Bytes typed by the person reach the guest's 16550. Returns how many it took. Thread context. */
 u32 platform_console_input(struct platform *p, const u8 *bytes, u32 count);
+
+/*
+ * Writes out what the guest has printed and the UART still gathers: before a VM that crashed
+ * loses its console. Thread context.
+ */
+void platform_console_flush(struct platform *p);
 
 /* Is a vector waiting that the vCPU would take now (LAPIC above PPR, or ExtINT from the PIC)? */
 bool platform_interrupt_pending(struct vcpu *v);
@@ -50,7 +56,7 @@ u64 platform_apic_base(struct vcpu *v); /* where the xAPIC page is and whether i
 /* MMIO inside the LAPIC page of this vCPU: true when done. */
 bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value);
 
-u64 platform_tpr(struct vcpu *v);		/* CR8 view: TPR bits 7:4 */
+u64 platform_tpr(struct vcpu *v); /* CR8 view: TPR bits 7:4 */
 void platform_set_tpr(struct vcpu *v, u64 cr8);
 /* Work that interrupt context left for the vCPU's thread (timers that fired). */
 void platform_vcpu_poll(struct vcpu *v);

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Three files: lapic.c has the registers
+ * as the guest reaches them, lapic_deliver.c takes, ranks and sends interrupts, lapic_timer.c is
+ * the timer.
+ *
+ * Registers are written by the vCPU's own thread only. Others read a few of them for matching
+ * destinations, and set IRR, TMR, ESR and the pending bits atomically, from any context and with
+ * no lock. lapic->lock (LOCK_LAPIC) guards the timer.
+ */
+#ifndef KERNEL_DEV_LAPIC_H
+#define KERNEL_DEV_LAPIC_H
+
+#include "kernel/dev/device.h"
+#include "smp/spinlock.h"
+#include "smp/timer.h"
+
+struct vm;
+
+/* Delivery modes (SDM 3A 11.5.1, 11.6.1). */
+enum lapic_mode {
+	LAPIC_FIXED = 0,
+	LAPIC_LOWEST = 1,
+	LAPIC_SMI = 2,
+	LAPIC_NMI = 4,
+	LAPIC_INIT = 5,
+	LAPIC_STARTUP = 6,
+	LAPIC_EXTINT = 7,
+};
+
+enum lapic_shorthand {
+	LAPIC_DEST_FIELD = 0,
+	LAPIC_DEST_SELF = 1,
+	LAPIC_DEST_ALL = 2,
+	LAPIC_DEST_OTHERS = 3,
+};
+
+/* What travels between APICs. */
+struct lapic_message {
+	u8 mode; /* enum lapic_mode, or a reserved value that nobody takes */
+	u8 vector;
+	u8 shorthand;
+	bool logical;
+	bool wide; /* dest has 32 bits: the sender is in x2APIC mode */
+	bool level;
+	u32 dest;
+};
+
+enum lapic_lvt {
+	LVT_TIMER,
+	LVT_THERMAL,
+	LVT_PERF,
+	LVT_LINT0,
+	LVT_LINT1,
+	LVT_ERROR,
+	LVT_COUNT
+};
+
+#define LVT_VECTOR     0xffu
+#define LVT_MODE_SHIFT 8
+#define LVT_MASKED     (1u << 16)
+
+#define SVR_ENABLED   (1u << 8)
+#define SVR_FOCUS     (1u << 9)
+#define SVR_QUIET_EOI (1u << 12) /* no EOI broadcast */
+
+#define ESR_SEND_ILLEGAL     (1u << 5)
+#define ESR_RECEIVE_ILLEGAL  (1u << 6)
+#define ESR_ILLEGAL_REGISTER (1u << 7)
+
+#define LAPIC_VECTOR_WORDS 8 /* 256 bits */
+
+enum lapic_timer_mode {
+	LAPIC_TIMER_ONE_SHOT = 0,
+	LAPIC_TIMER_PERIODIC = 1,
+	LAPIC_TIMER_DEADLINE = 2,
+};
+
+struct lapic {
+	struct vcpu *v;
+	u64 base_reserved; /* bits of IA32_APIC_BASE that must be 0 */
+	/* own thread writes; others may read */
+	u64 apic_base;
+	u32 id, ldr, dfr, svr, tpr;
+	u32 lvt[LVT_COUNT];
+	/* own thread */
+	u32 icr_low, icr_high, esr;
+	u32 isr[LAPIC_VECTOR_WORDS];
+	/* atomic */
+	u32 irr[LAPIC_VECTOR_WORDS], tmr[LAPIC_VECTOR_WORDS];
+	u32 esr_pending;
+	bool nmi_pending;
+	bool init_pending; /* INIT arrived; */
+	u32 sipi_vector;   /* and then this start-up vector, or LAPIC_NO_SIPI */
+	bool lint0;	   /* the line, under the platform's lock */
+	/* lock */
+	struct spinlock lock;
+	struct timer timer;
+	u32 divide_register, initial_count;
+	u64 target_ns; /* when the count is 0 next */
+	u64 period_ns;
+	u64 tsc_deadline; /* 0: disarmed */
+	bool counting;
+};
+
+#define LAPIC_NO_SIPI (~0u)
+
+/* Thread context. ERR_NOMEM. Destroying waits for the timer. */
+int lapic_create(struct vcpu *v, struct lapic **out);
+void lapic_destroy(struct lapic *l);
+
+/* What a firmware leaves behind: vCPU 0 enabled with LINT0 as a virtual wire. Not while it runs. */
+void lapic_power_on(struct lapic *l);
+
+/* The rest: see platform.h, which hands them through. */
+bool lapic_owns_msr(u32 index);
+int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
+int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
+bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value);
+u64 lapic_cr8(const struct lapic *l);
+void lapic_set_cr8(struct lapic *l, u64 cr8);
+
+/* --- lapic_deliver.c --- */
+
+bool lapic_enabled(const struct lapic *l); /* IA32_APIC_BASE.EN */
+bool lapic_is_x2apic(const struct lapic *l);
+
+/* Sends to all whom m names; sender NULL: not a CPU. True where one took it. Any context. */
+bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *sender);
+bool lapic_matches(const struct lapic *l, const struct lapic_message *m);
+void lapic_kick_all(struct vm *vm);
+
+/* The line to LINT0. Under the platform's lock. */
+void lapic_set_lint0(struct lapic *l, bool level);
+bool lapic_takes_lint0_extint(const struct lapic *l);
+
+/* Highest vector above the processor's priority, or -1; ack moves it into service. Own thread. */
+int lapic_pending_vector(const struct lapic *l);
+int lapic_ack(struct lapic *l);
+void lapic_eoi(struct lapic *l);
+bool lapic_nmi_take(struct lapic *l);
+u32 lapic_ppr(const struct lapic *l);
+u32 lapic_apr(const struct lapic *l);
+
+/* An interrupt of a local source, as its LVT entry says. Any context. */
+void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);
+void lapic_error(struct lapic *l, u32 esr_bit);
+
+/* --- lapic_timer.c: all take the lock themselves; own thread --- */
+
+void lapic_timer_init(struct lapic *l);
+void lapic_timer_reset(struct lapic *l);
+void lapic_timer_cancel(struct lapic *l);
+/* LVT timer, mask or enable change: old entries end before, new begin after. */
+void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
+void lapic_timer_set_initial(struct lapic *l, u32 count);
+void lapic_timer_set_divide(struct lapic *l, u32 value);
+u32 lapic_timer_current(struct lapic *l);
+u64 lapic_timer_deadline(struct lapic *l);
+void lapic_timer_set_deadline(struct lapic *l, u64 tsc);
+
+#endif

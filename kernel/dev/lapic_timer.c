@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The local APIC's timer (SDM 3A 11.5.4). Its clock runs at 1 GHz, so a count is a nanosecond
+ * times the divider. The host's timer is armed only while an interrupt could come of it; what
+ * happened meanwhile is worked out when somebody looks.
+ */
+#include "kernel/dev/lapic.h"
+
+#include "kernel/dev/chipset.h"
+
+#define LVT_TIMER_MODE_SHIFT 17
+
+/* A deadline further off is looked at again by then: no sum of times can wrap. */
+#define DEADLINE_STEP_TSC (1ull << 50)
+
+static u32 timer_mode(u32 lvt)
+{
+	return (lvt >> LVT_TIMER_MODE_SHIFT) & 3;
+}
+
+/* Bits 0, 1 and 3 encode 2, 4, ... 128, 1. */
+static u32 divider(const struct lapic *l)
+{
+	u32 code = (l->divide_register & 3) | ((l->divide_register & 8) >> 1);
+
+	return 1u << ((code + 1) & 7);
+}
+
+static u64 period(const struct lapic *l)
+{
+	return max((u64)l->initial_count * divider(l), DEVICE_PERIOD_MIN_NS);
+}
+
+static bool audible(const struct lapic *l)
+{
+	return lapic_enabled(l) && !(l->lvt[LVT_TIMER] & LVT_MASKED);
+}
+
+static void stop(struct lapic *l)
+{
+	l->counting = false;
+	l->tsc_deadline = 0;
+}
+
+/* Has the moment come? For a deadline the guest's TSC is the judge, not our clock. */
+static bool is_due(struct lapic *l, u64 now)
+{
+	if (!l->counting)
+		return false;
+	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
+		return vcpu_guest_tsc(l->v) >= l->tsc_deadline;
+	return now >= l->target_ns;
+}
+
+/* Does what the timer did until now. Several periods gone by are one interrupt. */
+static void catch_up(struct lapic *l, u64 now)
+{
+	if (!is_due(l, now))
+		return;
+	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
+		l->target_ns += ((now - l->target_ns) / l->period_ns + 1) * l->period_ns;
+	else
+		stop(l);
+	if (audible(l))
+		lapic_local_interrupt(l, LVT_TIMER);
+}
+
+static u64 deadline_target(struct lapic *l)
+{
+	u64 tsc = vcpu_guest_tsc(l->v);
+	u64 left = l->tsc_deadline > tsc ? l->tsc_deadline - tsc : 0;
+
+	return vcpu_guest_tsc_to_ns(l->v, tsc + min(left, DEADLINE_STEP_TSC));
+}
+
+/* Arms the host's timer where it is wanted. One that is armed in vain finds nothing due. */
+static void arm(struct lapic *l)
+{
+	if (!l->counting || !audible(l))
+		return;
+	timer_arm(&l->timer, l->target_ns);
+}
+
+/* Interrupt context. */
+static void fired(struct timer *t)
+{
+	struct lapic *l = container_of(t, struct lapic, timer);
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 now = clock_ns();
+
+	catch_up(l, now);
+	if (l->counting && timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
+		l->target_ns = max(deadline_target(l), now + DEVICE_PERIOD_MIN_NS);
+	arm(l);
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+void lapic_timer_init(struct lapic *l)
+{
+	spin_init(&l->lock, "lapic", LOCK_LAPIC);
+	timer_init(&l->timer, fired);
+}
+
+void lapic_timer_reset(struct lapic *l)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+
+	stop(l);
+	l->initial_count = 0;
+	l->divide_register = 0;
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+void lapic_timer_cancel(struct lapic *l)
+{
+	timer_cancel(&l->timer);
+}
+
+/* Going to or from TSC-deadline mode disarms; between the other two the count goes on. */
+void lapic_timer_set_lvt(struct lapic *l, u32 lvt)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u32 old_mode = timer_mode(l->lvt[LVT_TIMER]), mode = timer_mode(lvt);
+
+	catch_up(l, clock_ns());
+	if (mode != old_mode && (mode >= LAPIC_TIMER_DEADLINE || old_mode >= LAPIC_TIMER_DEADLINE))
+		stop(l);
+	WRITE_ONCE(l->lvt[LVT_TIMER], lvt);
+	arm(l);
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+void lapic_timer_set_initial(struct lapic *l, u32 count)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u32 mode = timer_mode(l->lvt[LVT_TIMER]);
+	u64 now = clock_ns();
+
+	if (mode < LAPIC_TIMER_DEADLINE) {
+		catch_up(l, now);
+		l->initial_count = count;
+		l->counting = count != 0;
+		l->period_ns = period(l);
+		l->target_ns = now + (mode == LAPIC_TIMER_PERIODIC ? l->period_ns
+								   : (u64)count * divider(l));
+		arm(l);
+	}
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+static u32 current_count(struct lapic *l, u64 now)
+{
+	u64 left;
+
+	if (!l->counting || timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
+		return 0;
+	left = (l->target_ns - now + divider(l) - 1) / divider(l);
+	return (u32)min(left, (u64)l->initial_count);
+}
+
+void lapic_timer_set_divide(struct lapic *l, u32 value)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 now = clock_ns();
+	u32 count;
+
+	catch_up(l, now);
+	count = current_count(l, now);
+	l->divide_register = value;
+	l->period_ns = period(l);
+	if (timer_mode(l->lvt[LVT_TIMER]) < LAPIC_TIMER_DEADLINE)
+		l->target_ns = now + (u64)count * divider(l);
+	arm(l);
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+u32 lapic_timer_current(struct lapic *l)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 now = clock_ns();
+	u32 count;
+
+	catch_up(l, now);
+	count = current_count(l, now);
+	spin_unlock_irqrestore(&l->lock, on);
+	return count;
+}
+
+u64 lapic_timer_deadline(struct lapic *l)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 deadline;
+
+	catch_up(l, clock_ns());
+	deadline = l->tsc_deadline;
+	spin_unlock_irqrestore(&l->lock, on);
+	return deadline;
+}
+
+/* A deadline that has passed fires at once; in another mode the MSR is not there to be written. */
+void lapic_timer_set_deadline(struct lapic *l, u64 tsc)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 now = clock_ns();
+
+	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE) {
+		catch_up(l, now);
+		l->tsc_deadline = tsc;
+		l->counting = tsc != 0;
+		l->target_ns = deadline_target(l);
+		catch_up(l, now);
+		arm(l);
+	}
+	spin_unlock_irqrestore(&l->lock, on);
+}
