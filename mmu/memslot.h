@@ -14,8 +14,9 @@
 
 enum memslot_flags {
 	MEMSLOT_READONLY = BIT(0), /* guest writes go to device emulation (ROM) */
-	MEMSLOT_INVALID = BIT(1),  /* on its way out: a fault retries, outside the reader (R23, R24) */
-	MEMSLOT_PRIVATE = BIT(2),  /* Weir's own (APIC-access page), not the VM's RAM */
+	MEMSLOT_INVALID = BIT(
+		1), /* on its way out: a fault retries, outside the reader (R23, R24) */
+	MEMSLOT_PRIVATE = BIT(2), /* Weir's own (APIC-access page), not the VM's RAM */
 };
 
 struct memslot {
@@ -38,8 +39,10 @@ struct mmu_vm;
 
 /*
  * Errors: ERR_EXIST (id or overlap), ERR_RANGE (wraps, zero size, beyond the object or MAXPHYADDR),
- * ERR_NOSPC (MEMSLOTS_MAX), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
- * Thread context; takes slots_lock; may sleep.
+ * ERR_NOSPC (MEMSLOTS_MAX), ERR_INVAL (flags), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
+ * A slot holds a reference on its object. Deleting and moving unmap what the slot had mapped and
+ * wait for two grace periods.
+ * Thread context; takes slots_lock; may sleep; not inside a reader of the VM's SRCU.
  */
 int memslot_create(struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *object, u64 first,
 		   u32 flags);
@@ -48,5 +51,20 @@ int memslot_move(struct mmu_vm *vm, u32 id, gfn_t new_base);
 
 /* The slot that covers gfn, or NULL. Pure search; the caller is in the SRCU reader. */
 const struct memslot *memslot_find(const struct memslots *slots, gfn_t gfn);
+
+/* The same, looking first at slot number *last, which it leaves at the one it found. */
+const struct memslot *memslot_find_cached(const struct memslots *slots, gfn_t gfn, u32 *last);
+
+/* The array, for a reader of the VM's SRCU or a holder of slots_lock: asserted (R27). */
+const struct memslots *memslots_get(struct mmu_vm *vm);
+
+/*
+ * For who met an INVALID slot in an array of this generation: sleeps until another array is
+ * published. Thread context, outside the reader (R24); may be under LOCK_DEVICE.
+ */
+void memslots_wait_change(struct mmu_vm *vm, u64 generation);
+
+/* Deletes all, for the VM's end. Thread context; takes slots_lock. Nobody faults any more. */
+void memslots_destroy(struct mmu_vm *vm);
 
 #endif

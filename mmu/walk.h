@@ -16,29 +16,39 @@ struct guest_paging {
 	u32 cpl;
 	u32 maxphyaddr; /* the guest's */
 	u64 pdpte[4];	/* PAE: as loaded at MOV CR3 (SDM 3A 4.4.1) */
+	bool no_1g;	/* its CPUID shows no 1 GiB pages: PS in a PDPTE is reserved */
 };
 
-#define PAGE_FAULT_P  BIT(0)
-#define PAGE_FAULT_WR BIT(1)
-#define PAGE_FAULT_US BIT(2)
+#define PAGE_FAULT_P	BIT(0)
+#define PAGE_FAULT_WR	BIT(1)
+#define PAGE_FAULT_US	BIT(2)
 #define PAGE_FAULT_RSVD BIT(3)
-#define PAGE_FAULT_ID BIT(4)
+#define PAGE_FAULT_ID	BIT(4)
 
 struct walk_result {
 	gpa_t gpa;
 	u32 error_code; /* of the #PF, when ERR_FAULT */
-	u64 page_size;
+	u64 page_size;	/* bytes; with paging off PAGE_SIZE */
 };
 
 /* access: MMU_READ, MMU_WRITE or MMU_EXEC, plus WALK_* modifiers. */
 #define WALK_IMPLICIT_SUPERVISOR BIT(8) /* descriptor-table access: CPL does not count */
 #define WALK_NO_AD		 BIT(9) /* a peek (debug, disassembly): do not set A or D */
 
-/* 0; ERR_FAULT: #PF with error_code; ERR_NOSLOT: a table lies outside guest RAM. */
+/*
+ * One byte's address. Outside long mode bits 63:32 of gva do not count. 0; ERR_FAULT: #PF with
+ * error_code; ERR_NOSLOT: a table lies outside guest RAM; ERR_RANGE: not canonical (the
+ * instruction gets #GP or #SS); ERR_NOMEM; ERR_AGAIN: the entries change so fast that A and D
+ * cannot be set: run the instruction again.
+ */
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out);
 
-/* Copies across pages; on ERR_FAULT *fault says where and with what code. Segment base included. */
+/*
+ * Copies across pages; on ERR_FAULT *fault says where and with what code. gva is linear: segment
+ * base included. Errors as guest_walk, and ERR_NOSLOT where the bytes themselves have no slot.
+ * gva_write writes nothing if any page faults, and sets no D bit.
+ */
 struct walk_fault {
 	gva_t gva;
 	u32 error_code;

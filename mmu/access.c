@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guest memory by guest physical address. For each page: find the slot in an SRCU reader, pin the
+ * page, copy, unpin. Pins rather than mem_sem, because device emulation copies under LOCK_DEVICE,
+ * which comes after it, and because reclaim then waits for one page and not for every copy.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "mmu/mmu_private.h"
+
+enum operation {
+	OP_READ,
+	OP_WRITE,
+	OP_ZERO,
+	OP_CMPXCHG
+};
+
+/* What is done to the bytes of one page. */
+struct piece {
+	enum operation op;
+	u8 *to;		/* OP_READ */
+	const u8 *from; /* OP_WRITE */
+	u64 size;
+	u64 *old; /* OP_CMPXCHG: in and out */
+	u64 new_value;
+};
+
+/*
+ * A guest's vCPU may be at the same bytes. Words are single accesses, as page-table entries and
+ * descriptor rings ask for; what else is copied has no order, as with a device's DMA.
+ */
+static bool is_word(const void *p, u64 size)
+{
+	return (size == 2 || size == 4 || size == 8) && is_aligned((u64)p, size);
+}
+
+static u64 load_word(const void *p, u64 size)
+{
+	switch (size) {
+	case 2:
+		return __atomic_load_n((const u16 *)p, __ATOMIC_ACQUIRE);
+	case 4:
+		return __atomic_load_n((const u32 *)p, __ATOMIC_ACQUIRE);
+	default:
+		return __atomic_load_n((const u64 *)p, __ATOMIC_ACQUIRE);
+	}
+}
+
+static void store_word(void *p, u64 size, u64 value)
+{
+	switch (size) {
+	case 2:
+		__atomic_store_n((u16 *)p, (u16)value, __ATOMIC_RELEASE);
+		break;
+	case 4:
+		__atomic_store_n((u32 *)p, (u32)value, __ATOMIC_RELEASE);
+		break;
+	default:
+		__atomic_store_n((u64 *)p, value, __ATOMIC_RELEASE);
+	}
+}
+
+static void copy_out(u8 *to, const u8 *guest, u64 size)
+{
+	if (is_word(guest, size)) {
+		u64 value = load_word(guest, size);
+
+		memcpy(to, &value, size);
+	} else {
+		memcpy(to, guest, size);
+	}
+}
+
+static void copy_in(u8 *guest, const u8 *from, u64 size)
+{
+	if (is_word(guest, size)) {
+		u64 value = 0;
+
+		memcpy(&value, from, size);
+		store_word(guest, size, value);
+	} else {
+		memcpy(guest, from, size);
+	}
+}
+
+#define CMPXCHG(type, p, old, new_value)                                                         \
+	({                                                                                       \
+		type seen_ = (type) * (old);                                                     \
+		bool done_ = __atomic_compare_exchange_n((type *)(p), &seen_, (type)(new_value), \
+							 false, __ATOMIC_SEQ_CST,                \
+							 __ATOMIC_SEQ_CST);                      \
+		*(old) = seen_;                                                                  \
+		done_ ? 0 : ERR_AGAIN;                                                           \
+	})
+
+static int compare_exchange(u8 *guest, const struct piece *p)
+{
+	switch (p->size) {
+	case 1:
+		return CMPXCHG(u8, guest, p->old, p->new_value);
+	case 2:
+		return CMPXCHG(u16, guest, p->old, p->new_value);
+	case 4:
+		return CMPXCHG(u32, guest, p->old, p->new_value);
+	default:
+		return CMPXCHG(u64, guest, p->old, p->new_value);
+	}
+}
+
+static int apply(u8 *guest, const struct piece *p)
+{
+	switch (p->op) {
+	case OP_READ:
+		copy_out(p->to, guest, p->size);
+		return 0;
+	case OP_WRITE:
+		copy_in(guest, p->from, p->size);
+		return 0;
+	case OP_ZERO:
+		memset(guest, 0, p->size);
+		return 0;
+	default:
+		return compare_exchange(guest, p);
+	}
+}
+
+static int on_page(const struct memslot *s, gpa_t gpa, const struct piece *p)
+{
+	u64 index = s->first + (gpa_to_gfn(gpa).v - s->base.v);
+	bool write = p->op != OP_READ;
+	pfn_t pfn;
+	int err;
+
+	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
+		return 0;
+	err = gmem_pin(s->object, index, write, &pfn);
+	if (err)
+		return err;
+	err = apply((u8 *)pfn_to_virt(pfn) + (gpa.v & (PAGE_SIZE - 1)), p);
+	gmem_unpin(s->object, index, pfn, write && err == 0);
+	return err;
+}
+
+/* One try, in a reader. *invalid: the slot is on its way out, in an array of this generation. */
+static int try_piece(struct mmu_vm *vm, gpa_t gpa, const struct piece *p, bool *invalid,
+		     u64 *generation)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslots *slots = memslots_get(vm);
+	const struct memslot *s = memslot_find(slots, gpa_to_gfn(gpa));
+	int err;
+
+	*generation = slots->generation;
+	*invalid = s && (s->flags & MEMSLOT_INVALID);
+	if (!s)
+		err = ERR_NOSLOT;
+	else if (*invalid)
+		err = ERR_AGAIN;
+	else if (p->op != OP_READ && (s->flags & MEMSLOT_READONLY))
+		err = ERR_NOSLOT;
+	else
+		err = on_page(s, gpa, p);
+	srcu_read_unlock(&vm->srcu, reader);
+	return err;
+}
+
+/* All within one page. */
+static int do_piece(struct mmu_vm *vm, gpa_t gpa, const struct piece *p)
+{
+	u64 generation;
+	bool invalid;
+	int err;
+
+	for (;;) {
+		err = try_piece(vm, gpa, p, &invalid, &generation);
+		if (!invalid)
+			return err;
+		memslots_wait_change(vm, generation);
+	}
+}
+
+static int do_range(struct mmu_vm *vm, gpa_t gpa, struct piece p, u64 size)
+{
+	if (size && gpa.v + (size - 1) < gpa.v)
+		return ERR_RANGE;
+	while (size) {
+		int err;
+
+		p.size = min(size, PAGE_SIZE - (gpa.v & (PAGE_SIZE - 1)));
+		err = do_piece(vm, gpa, &p);
+		if (err)
+			return err;
+		if (p.to)
+			p.to += p.size;
+		if (p.from)
+			p.from += p.size;
+		gpa.v += p.size;
+		size -= p.size;
+	}
+	return 0;
+}
+
+int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+{
+	return do_range(vm, gpa, (struct piece){.op = OP_READ, .to = buf}, size);
+}
+
+int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
+{
+	return do_range(vm, gpa, (struct piece){.op = OP_WRITE, .from = buf}, size);
+}
+
+int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size)
+{
+	return do_range(vm, gpa, (struct piece){.op = OP_ZERO}, size);
+}
+
+int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+{
+	struct piece p = {.op = OP_CMPXCHG, .size = size, .old = old, .new_value = new_value};
+
+	if (size != 1 && size != 2 && size != 4 && size != 8)
+		return ERR_INVAL;
+	if (!is_aligned(gpa.v, (u64)size))
+		return ERR_ALIGN;
+	return do_piece(vm, gpa, &p);
+}

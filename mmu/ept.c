@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The EPT format. An entry (SDM 3C 28.3.2, tables 28-1 to 28-7):
+ *
+ *	 0  read     1  write     2  execute      any of them set: present
+ *	 5:3 memory type of a page; write-back, like the RAM it is
+ *	 6  ignore PAT: clear, so that the guest's PAT has its say as it would on bare metal
+ *	 7  page, in an entry that could lead to a table
+ *	 8  accessed, 9  dirty: the CPU's, where the EPT pointer turns them on
+ *	 51:12 address
+ */
+#include "mmu/ept.h"
+#include "mmu/mmu.h"
+
+#define EPT_ACCESS     (BIT(0) | BIT(1) | BIT(2))
+#define EPT_TYPE_SHIFT 3
+#define EPT_TYPE_WB    6ull
+#define EPT_PAGE       BIT(7)
+#define EPT_ADDRESS    (BIT(52) - BIT(12))
+
+#define EPTP_WALK_LENGTH_SHIFT 3 /* levels less one */
+#define EPTP_ACCESSED_DIRTY    BIT(6)
+
+static_assert(MMU_READ == BIT(0) && MMU_WRITE == BIT(1) && MMU_EXEC == BIT(2),
+	      "access is written as the entry has it");
+
+static bool ept_present(u64 e)
+{
+	return e & EPT_ACCESS;
+}
+
+static bool ept_never(u64 e)
+{
+	(void)e;
+	return false;
+}
+
+static bool ept_large(u64 e)
+{
+	return e & EPT_PAGE;
+}
+
+static bool ept_always(u64 e)
+{
+	(void)e;
+	return true;
+}
+
+static hpa_t ept_address(u64 e)
+{
+	return HPA(e & EPT_ADDRESS);
+}
+
+static u32 ept_access(u64 e)
+{
+	return e & EPT_ACCESS;
+}
+
+/* What a page may be used for is said at its leaf alone. */
+static u64 ept_make_table(hpa_t table)
+{
+	return table.v | EPT_ACCESS;
+}
+
+static u64 ept_make_leaf(hpa_t page, u32 access)
+{
+	return page.v | (access & EPT_ACCESS) | (EPT_TYPE_WB << EPT_TYPE_SHIFT);
+}
+
+static u64 ept_make_large(hpa_t page, u32 access)
+{
+	return ept_make_leaf(page, access) | EPT_PAGE;
+}
+
+static u64 ept_widen(u64 e, u32 access)
+{
+	return e | (access & EPT_ACCESS);
+}
+
+#define EPT_LEVEL(s, is_leaf, leaf_maker)                                                   \
+	{                                                                                   \
+		.shift = (s), .bits = 9, .present = ept_present, .leaf = (is_leaf),         \
+		.address = ept_address, .access = ept_access, .make_table = ept_make_table, \
+		.make_leaf = (leaf_maker), .widen = ept_widen                               \
+	}
+
+const struct page_table_format ept_format = {
+	.name = "EPT",
+	.levels = 4,
+	.level =
+		{
+			EPT_LEVEL(39, ept_never, NULL),
+			EPT_LEVEL(30, ept_large, ept_make_large),
+			EPT_LEVEL(21, ept_large, ept_make_large),
+			EPT_LEVEL(12, ept_always, ept_make_leaf),
+		},
+};
+
+u64 ept_pointer(hpa_t root, bool accessed_dirty)
+{
+	return root.v | EPT_TYPE_WB | ((u64)(ept_format.levels - 1) << EPTP_WALK_LENGTH_SHIFT) |
+	       (accessed_dirty ? EPTP_ACCESSED_DIRTY : 0);
+}

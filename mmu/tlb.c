@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which CPUs may hold translations of a root, and making them forget.
+ *
+ * A flush raises the root's flush_generation. A CPU that is not in the guest does nothing at once:
+ * it notices at its next mmu_enter that it lags behind, and executes INVEPT then (R15: a CPU that
+ * runs the root for the first time, or again after long, lags too). A CPU that is in the guest is
+ * kicked, and the flush waits until it has left: nothing that was taken out of the tables is used
+ * once mmu_flush returns, and that is before mmu_lock is released (R13).
+ *
+ *	mmu_enter                        mmu_flush (entries are cleared already)
+ *	in_guest = true                  flush_generation += 1
+ *	-- full barrier --               -- full barrier --
+ *	read flush_generation            read in_guest
+ *
+ * Either the one sees the new generation or the other sees the guest running. A kick that arrives
+ * between mmu_enter and VM entry stays pending, since interrupts are off, and becomes a VM exit
+ * before the guest's first instruction (SDM 3C 26.7.5 by way of external-interrupt exiting).
+ */
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mmu/invept.h"
+#include "mmu/mmu_private.h"
+
+static void flush_here(struct mmu_vm *vm)
+{
+	enum invept_type type = mmu_hw.invept_single ? INVEPT_SINGLE : INVEPT_ALL;
+
+	/* Only a malformed EPT pointer or type makes it fail. */
+	BUG_ON(!invept(type, mmu_eptp(vm)));
+	mmu_count(&vm->stats.invepts, 1);
+}
+
+void mmu_enter(struct mmu_vm *vm)
+{
+	u32 cpu = cpu_id();
+	u64 *word = &vm->cpus.bits[cpu / 64];
+	u64 generation;
+
+	ASSERT(!irq_enabled());
+	ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_RELAXED));
+	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & BIT(cpu % 64)))
+		__atomic_fetch_or(word, BIT(cpu % 64), __ATOMIC_SEQ_CST);
+	/* An exchange, for its barrier. */
+	(void)__atomic_exchange_n(&vm->in_guest[cpu], true, __ATOMIC_SEQ_CST);
+	generation = __atomic_load_n(&vm->flush_generation, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_RELAXED) == generation)
+		return;
+	flush_here(vm);
+	__atomic_store_n(&vm->flushed_generation[cpu], generation, __ATOMIC_RELEASE);
+}
+
+void mmu_exit(struct mmu_vm *vm)
+{
+	__atomic_store_n(&vm->in_guest[cpu_id()], false, __ATOMIC_RELEASE);
+}
+
+/* In the guest, with what it cached before this generation. */
+static bool may_use_old(struct mmu_vm *vm, u32 cpu, u64 generation)
+{
+	return __atomic_load_n(&vm->in_guest[cpu], __ATOMIC_SEQ_CST) &&
+	       __atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_ACQUIRE) < generation;
+}
+
+void mmu_flush(struct mmu_vm *vm)
+{
+	u64 generation = __atomic_add_fetch(&vm->flush_generation, 1, __ATOMIC_SEQ_CST);
+	struct cpu_set kicked = {{0}};
+
+	ASSERT(spin_held(&vm->mmu_lock));
+	mmu_count(&vm->stats.flushes, 1);
+	for (u32 w = 0; w < ARRAY_SIZE(kicked.bits); w++)
+		kicked.bits[w] = __atomic_load_n(&vm->cpus.bits[w], __ATOMIC_SEQ_CST);
+	/* All are told first, then waited for. */
+	for (u32 cpu = 0; cpu < cpu_count(); cpu++) {
+		if (!cpu_set_has(&kicked, cpu) || !may_use_old(vm, cpu, generation))
+			continue;
+		mmu_count(&vm->stats.kicks, 1);
+		ipi_kick(cpu);
+	}
+	for (u32 cpu = 0; cpu < cpu_count(); cpu++) {
+		while (cpu_set_has(&kicked, cpu) && may_use_old(vm, cpu, generation))
+			cpu_relax();
+	}
+}
