@@ -31,6 +31,8 @@ def grub_config(cmdline, modules):
              "insmod all_video", "set gfxpayload=keep",
              'menuentry "Weir" {', f"\tmultiboot2 /boot/weir {cmdline}"]
     lines += [f"\tmodule2 {m.target()} {m.words}" for m in modules]
+    # Weir asks for a framebuffer, and GRUB dies in Bochs's VGA BIOS setting one: text there.
+    lines.append("\tif [ $grub_platform = pc ]; then set gfxpayload=text; fi")
     return "\n".join(lines + ["\tboot", "}", ""])
 
 
