@@ -7,7 +7,6 @@
 #include "kernel/base/harden.h"
 #include "kernel/base/log.h"
 #include "kernel/base/panic.h"
-
 #include "kernel/base/x86.h"
 #include "kernel/main.h"
 #include "kernel/version.h"
@@ -70,7 +69,7 @@ static void show_boot_info(void)
 		 (unsigned long long)b->image_end.v);
 	log_debug("command line: %s", b->cmdline);
 	for (u32 i = 0; i < b->mmap_count; i++)
-		log_debug("memory map: %#018llx + %#llx %s", (unsigned long long)b->mmap[i].base,
+		log_debug("memory map: 0x%012llx + %#llx %s", (unsigned long long)b->mmap[i].base,
 			  (unsigned long long)b->mmap[i].length, memory_type(b->mmap[i].type));
 	for (u32 i = 0; i < b->module_count; i++)
 		log_debug("module %u: %#llx + %#llx '%s'", i + 1,

@@ -80,7 +80,7 @@ static void log_call(u32 depth, u64 rip, bool is_return)
 
 	/* A return address may be the next function's first byte, after a call that never returns. */
 	symbol_print(name, sizeof(name), is_return ? rip - 1 : rip);
-	log_error("  #%-2u %#018lx %s", depth, (unsigned long)rip, name);
+	log_error("  #%-2u 0x%016lx %s", depth, (unsigned long)rip, name);
 }
 
 void backtrace_log(u64 rip, u64 rbp)
