@@ -149,7 +149,9 @@ static u32 count_ignored(const struct boot_mmap_entry *entries, u32 count)
 	u32 ignored = 0;
 
 	for (u32 i = 0; i < count; i++) {
-		if (!entry_bytes(&entries[i], &r) || r.start >= MEMMAP_PHYS_END)
+		bool sound = entry_bytes(&entries[i], &r);
+
+		if (!sound || (entries[i].type == BOOT_MEM_AVAILABLE && r.start >= MEMMAP_PHYS_END))
 			ignored++;
 	}
 	return ignored;
