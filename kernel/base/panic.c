@@ -59,7 +59,8 @@ static void __noreturn finish(void)
 			cpu_relax();
 		machine_reboot();
 	}
-	log_error("halted");
+	/* Once more, for a screen may have room for the end alone. */
+	log_error("halted: %s", text);
 	halt_forever();
 }
 
@@ -95,12 +96,12 @@ static void __noreturn speak(const struct interrupt_frame *f, u64 rip, u64 rbp)
 	log_error("PANIC on cpu%u: %s", log_cpu_id(), text);
 	if (registered->stop_others)
 		registered->stop_others();
+	log_show_last(mark, RING_LINES);
 	if (f)
 		show_registers(f);
 	log_error("cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx", (unsigned long)read_cr0(),
 		  (unsigned long)read_cr2(), (unsigned long)read_cr3(), (unsigned long)read_cr4());
 	backtrace_log(f ? f->rip : rip, f ? f->rbp : rbp);
-	log_show_last(mark, RING_LINES);
 	log_error("the other CPUs are %s", registered->stop_others ? "stopped" : "not started");
 	finish();
 }
