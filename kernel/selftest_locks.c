@@ -7,9 +7,9 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define SPIN_ROUNDS  3000
+#define SPIN_ROUNDS  1500
 #define MUTEX_ROUNDS 200
-#define RWSEM_ROUNDS 200
+#define RWSEM_ROUNDS 80
 #define NS_PER_MS    1000000ull
 
 struct contended {

@@ -15,7 +15,7 @@
 #define PATIENCE_NS  (20000 * NS_PER_MS)
 #define LATE_MAX_NS  (2000 * NS_PER_MS) /* an emulator's CPU may itself be kept waiting */
 #define CLOCK_ROUNDS 2000
-#define CALL_ROUNDS  100
+#define CALL_ROUNDS  40
 #define KICK_ROUNDS  100
 #define RACE_ROUNDS  200
 

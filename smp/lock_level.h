@@ -26,6 +26,7 @@ enum lock_level {
 	LOCK_SRCU = 82,	      /* smp: grace periods */
 	LOCK_WAIT = 84,	      /* smp: wait queues, mutex and rwsem internals */
 	LOCK_IPI = 86,	      /* smp: call-function */
+	LOCK_TIMER_MOVE = 87, /* smp: timers that change CPUs, irqs off */
 	LOCK_TIMER = 88,      /* smp: a CPU's timer queue, irqs off */
 	LOCK_RUNQUEUE = 90,   /* smp: a CPU's run queue, irqs off */
 	LOCK_CONSOLE = 96,    /* kernel/: console multiplexer, irqs off */

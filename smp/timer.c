@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Timers: each CPU fires its own queue from its LAPIC's alarm. t->cpu says under which queue's
- * lock the timer's state is; it changes only under the lock of the queue it leaves.
+ * lock the timer's state is; it changes only under that lock and the one for moving.
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -13,6 +13,7 @@
 #define RETRY_NS 20000ull
 
 static struct timer_queue queues[CPU_MAX];
+static struct spinlock move_lock = SPINLOCK_INIT("timer move", LOCK_TIMER_MOVE);
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t))
 {
@@ -34,25 +35,36 @@ static struct timer_queue *lock_queue_of(struct timer *t)
 	}
 }
 
+/* Interrupts off. Where t belongs to another CPU's queue: makes it this one's, not queued. */
+static void move_here(struct timer *t)
+{
+	struct timer_queue *q;
+
+	/* One at a time, or two CPUs can take it from each other for ever. */
+	spin_lock(&move_lock);
+	q = lock_queue_of(t);
+	timer_queue_remove(t);
+	WRITE_ONCE(t->cpu, cpu_id());
+	spin_unlock(&q->lock);
+	spin_lock(&queues[cpu_id()].lock);
+	spin_unlock(&move_lock);
+}
+
 void timer_arm(struct timer *t, u64 deadline_ns)
 {
 	bool on = irq_save();
-	u32 me = cpu_id();
+	struct timer_queue *q = &queues[cpu_id()];
 
-	for (;;) {
-		struct timer_queue *q = lock_queue_of(t);
-
-		timer_queue_remove(t);
-		if (q == &queues[me]) {
-			t->deadline_ns = deadline_ns;
-			if (timer_queue_insert(q, t))
-				apic_timer_set(deadline_ns);
-			spin_unlock(&q->lock);
-			break;
-		}
-		WRITE_ONCE(t->cpu, me);
+	spin_lock(&q->lock);
+	if (t->cpu != cpu_id()) {
 		spin_unlock(&q->lock);
+		move_here(t);
 	}
+	timer_queue_remove(t);
+	t->deadline_ns = deadline_ns;
+	if (timer_queue_insert(q, t))
+		apic_timer_set(deadline_ns);
+	spin_unlock(&q->lock);
 	irq_restore(on);
 }
 
