@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The EPT format. An entry (SDM 3C 28.3.2, tables 28-1 to 28-7):
+ * The EPT format. An entry (SDM 3C 29.3.2, tables 29-1 to 29-7):
  *
  *	 0  read     1  write     2  execute      any of them set: present
  *	 5:3 memory type of a page; write-back, like the RAM it is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Extended page tables: 4 levels over 48 bits of guest-physical address (SDM 3C 28.3.2). Pure: any
+ * Extended page tables: 4 levels over 48 bits of guest-physical address (SDM 3C 29.3.2). Pure: any
  * context.
  */
 #ifndef MMU_EPT_H

@@ -121,11 +121,10 @@ void mmu_unmap_slot(struct mmu_vm *vm, gfn_t base, u64 pages, struct list *table
 	mmu_invalidate_end(vm);
 }
 
-void mmu_free_tables(struct mmu_vm *vm, struct list *tables)
+void mmu_free_tables(struct list *tables)
 {
 	struct frame *f, *next;
 
-	(void)vm;
 	list_for_each_entry_safe (f, next, tables, link) {
 		list_del(&f->link);
 		frame_free(frame_pfn(f), 0);

@@ -200,7 +200,7 @@ static void replace_two_step(struct mmu_vm *vm, struct memslots *invalid, struct
 	mmu_unmap_slot(vm, s->base, s->pages, &tables);
 	publish(vm, final, next_even(invalid));
 	srcu_synchronize(&vm->srcu);
-	mmu_free_tables(vm, &tables);
+	mmu_free_tables(&tables);
 	kfree(invalid);
 	kfree(old);
 }
@@ -296,7 +296,7 @@ void memslots_destroy(struct mmu_vm *vm)
 	for (u32 i = 0; i < slots->count; i++)
 		mmu_unmap_slot(vm, slots->slots[i].base, slots->slots[i].pages, &tables);
 	/* No reader is left to wait for, and no memory is needed: the array is emptied in place. */
-	mmu_free_tables(vm, &tables);
+	mmu_free_tables(&tables);
 	while (slots->count)
 		gmem_unref(slots->slots[--slots->count].object);
 	mutex_unlock(&vm->slots_lock);

@@ -2,6 +2,7 @@
 /* The life of a VM's second-level translation and of its vCPUs' caches. */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/string.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
 #include "mmu/ept.h"
@@ -33,7 +34,10 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {
 	if (kind == MMU_SHADOW || !ept_usable())
 		return ERR_NOTSUP;
-	*vm = (struct mmu_vm){.kind = MMU_EPT, .format = &ept_format, .flush_generation = 1};
+	memset(vm, 0, sizeof(*vm));
+	vm->kind = MMU_EPT;
+	vm->format = &ept_format;
+	vm->flush_generation = 1; /* ahead of every CPU: each flushes at its first entry (R16) */
 	vm->root = frame_alloc_page(FRAME_ZERO);
 	vm->slots = kmalloc(sizeof(*vm->slots));
 	if (!vm->root || !vm->slots) {

@@ -36,7 +36,7 @@ u64 mmu_invalidate_seq(const struct mmu_vm *vm);
  * into `tables`, for mmu_free_tables once a grace period has passed. Thread context.
  */
 void mmu_unmap_slot(struct mmu_vm *vm, gfn_t base, u64 pages, struct list *tables);
-void mmu_free_tables(struct mmu_vm *vm, struct list *tables);
+void mmu_free_tables(struct list *tables);
 
 /* --- tlb.c --- */
 

@@ -14,8 +14,8 @@
  *	read flush_generation            read in_guest
  *
  * Either the one sees the new generation or the other sees the guest running. A kick that arrives
- * between mmu_enter and VM entry stays pending, since interrupts are off, and becomes a VM exit
- * before the guest's first instruction (SDM 3C 26.7.5 by way of external-interrupt exiting).
+ * between mmu_enter and VM entry stays pending, since interrupts are off, and makes the guest exit
+ * as soon as it has been entered (SDM 3C 26.2, external-interrupt exiting).
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"

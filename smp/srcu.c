@@ -12,11 +12,12 @@
  * and sees the new one.
  */
 #include "kernel/base/panic.h"
+#include "kernel/base/string.h"
 #include "smp/srcu.h"
 
 void srcu_init(struct srcu *s)
 {
-	*s = (struct srcu){.index = 0};
+	memset(s, 0, sizeof(*s));
 	mutex_init(&s->mutex, "srcu", LOCK_SRCU);
 	wait_queue_init(&s->drain);
 }

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/* What tests/hosted/include/mmu/invept.h declares. */
+#include "mmu/invept.h"
+#include "smp/cpu.h"
+
+bool (*hosted_invept_hook)(enum invept_type type, u64 eptp);
+static u32 invepts[CPU_MAX]; /* atomic */
+
+bool invept(enum invept_type type, u64 eptp)
+{
+	__atomic_fetch_add(&invepts[cpu_id()], 1, __ATOMIC_SEQ_CST);
+	return hosted_invept_hook ? hosted_invept_hook(type, eptp) : true;
+}
+
+bool invvpid(enum invvpid_type type, u16 vpid)
+{
+	(void)type;
+	(void)vpid;
+	return true;
+}
+
+u32 hosted_invepts(u32 cpu)
+{
+	return __atomic_load_n(&invepts[cpu], __ATOMIC_SEQ_CST);
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
+ *   mmu/page_table.c mmu/tlb.c smp/srcu.c mem/frame.c mem/frame_array.c mem/slab.c mem/gmem.c
+ *   tests/unit/mmu/fixture.c
+ */
+/* The walker over page tables, with the EPT format, and flushing. */
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "kernel/base/error.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mmu/ept.h"
+#include "mmu/invept.h"
+#include "mmu/mmu_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+
+#define RWX (MMU_READ | MMU_WRITE | MMU_EXEC)
+#define RX  (MMU_READ | MMU_EXEC)
+
+static int setup(void **state)
+{
+	fixture_start(MIB(32));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fixture_end();
+	return 0;
+}
+
+/* --- page_table.c by itself --- */
+
+static u32 tables_linked;
+
+static int map(u64 gpa, u32 level, u64 hpa, u32 access, enum page_table_change *change)
+{
+	struct page_table_cache cache = {vcpu.cache, &vcpu.cache_count};
+	u32 tables = 0;
+	int err;
+
+	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
+	err = page_table_map(&ept_format, vm.root, gpa, level, HPA(hpa), access, &cache, change,
+			     &tables);
+	tables_linked += tables;
+	return err;
+}
+
+/* What was mapped by hand goes by hand. */
+static void clear_all(void)
+{
+	struct list out = LIST_INIT(out);
+	u64 addr = 0;
+
+	page_table_clear(&ept_format, vm.root, &addr, BIT(48), ~0u);
+	assert_int_equal(page_table_prune(&ept_format, vm.root, 0, BIT(48), &out), tables_linked);
+	tables_linked = 0;
+	mmu_free_tables(&out);
+}
+
+static void maps_what_it_is_told(void **state)
+{
+	/* The corners of each level's index, and some in between. */
+	static const u64 gpas[] = {
+		0x0,	       0x1000,	      0x1ff000,	      0x200000,	      0x3fffffff000,
+		0x40000000000, 0x7fffffff000, 0x123456789000, 0xfffffffff000, 0x800000000000,
+	};
+	enum page_table_change change;
+	u64 leaves, tables;
+
+	for (u32 i = 0; i < ARRAY_SIZE(gpas); i++) {
+		u32 access = i & 1 ? RWX : RX;
+
+		assert_int_equal(map(gpas[i], 3, 0x5000 + i * 0x1000, access, &change), 0);
+		assert_int_equal(change, PAGE_TABLE_MAPPED);
+		for (u32 j = 0; j <= i; j++) {
+			u64 e = ept_walk(&vm, GPA(gpas[j] | 0x123));
+
+			assert_int_equal(EPT_PFN(e), 5 + j);
+			assert_int_equal(e & EPT_RWX, j & 1 ? EPT_RWX : EPT_R | EPT_X);
+		}
+	}
+	ept_census(&vm, &leaves, &tables);
+	assert_int_equal(leaves, ARRAY_SIZE(gpas));
+	assert_int_equal(tables, 1 + tables_linked);
+	clear_all();
+	ept_census(&vm, &leaves, &tables);
+	assert_int_equal(leaves, 0);
+	assert_int_equal(tables, 1);
+}
+
+static void large_pages(void **state)
+{
+	enum page_table_change change;
+	u64 addr;
+	u32 level;
+
+	assert_int_equal(map(MIB(4), 2, MIB(6), RWX, &change), 0);
+	assert_int_equal(map(GIB(2), 1, GIB(3), RX, &change), 0);
+	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(MIB(4) + 0x5123))), MIB(6) >> 12);
+	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(GIB(2) + MIB(700)))), GIB(3) >> 12);
+	assert_int_equal(ept_walk(&vm, GPA(MIB(6))), 0);
+	/* A small page cannot go below a large one, nor a large one over small ones. */
+	assert_int_equal(map(MIB(4) + 0x3000, 3, 0x7000, RWX, &change), ERR_EXIST);
+	assert_int_equal(map(MIB(8), 3, 0x7000, RWX, &change), 0);
+	assert_int_equal(map(MIB(8), 2, MIB(2), RWX, &change), ERR_EXIST);
+	page_table_find(&ept_format, vm.root, MIB(5), &level);
+	assert_int_equal(level, 2);
+	/* Its middle takes it away as a whole. */
+	addr = MIB(5);
+	assert_int_equal(page_table_clear(&ept_format, vm.root, &addr, MIB(5) + 0x1000, 1), 512);
+	assert_int_equal(addr, MIB(6));
+	assert_int_equal(ept_walk(&vm, GPA(MIB(4))), 0);
+	clear_all();
+}
+
+/* R18: the CPU's A and D bits survive a change of access; and what the change is called. */
+static void widening(void **state)
+{
+	enum page_table_change change;
+	u32 level;
+	u64 *entry;
+
+	assert_int_equal(map(0x3000, 3, 0x9000, RX, &change), 0);
+	entry = page_table_find(&ept_format, vm.root, 0x3000, &level);
+	assert_int_equal(level, 3);
+	*entry |= BIT(8) | BIT(9);
+	assert_int_equal(map(0x3000, 3, 0x9000, MMU_READ, &change), 0);
+	assert_int_equal(change, PAGE_TABLE_SAME);
+	assert_int_equal(map(0x3000, 3, 0x9000, RWX, &change), 0);
+	assert_int_equal(change, PAGE_TABLE_WIDENED);
+	assert_int_equal(*entry, 0x9000 | EPT_RWX | 6 << 3 | BIT(8) | BIT(9));
+	assert_int_equal(map(0x3000, 3, 0x9000, RX, &change), 0); /* never narrows */
+	assert_int_equal(change, PAGE_TABLE_SAME);
+	assert_int_equal(map(0x3000, 3, 0xa000, RX, &change), 0);
+	assert_int_equal(change, PAGE_TABLE_REPLACED);
+	assert_int_equal(*entry, 0xa000 | EPT_R | EPT_X | 6 << 3);
+	clear_all();
+}
+
+static void an_empty_cache_is_no_harm(void **state)
+{
+	struct page_table_cache cache = {vcpu.cache, &vcpu.cache_count};
+	enum page_table_change change;
+	u32 tables = 0, kept;
+
+	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
+	assert_int_equal(vcpu.cache_count, MMU_CACHE_MAX);
+	kept = vcpu.cache_count = 2; /* one too few */
+	for (u32 i = kept; i < MMU_CACHE_MAX; i++)
+		frame_free_page(vcpu.cache[i]);
+	assert_int_equal(page_table_map(&ept_format, vm.root, 0x1000, 3, HPA(0x5000), RWX, &cache,
+					&change, &tables),
+			 ERR_TOO_HARD);
+	assert_int_equal(tables, 2);
+	assert_int_equal(ept_walk(&vm, GPA(0x1000)), 0);
+	tables_linked = tables;
+	assert_int_equal(map(0x1000, 3, 0x5000, RWX, &change), 0);
+	assert_int_equal(tables_linked, 3);
+	clear_all();
+}
+
+/* Random maps and unmaps in a few tables, against an array. */
+static void random_maps(void **state)
+{
+	enum {
+		PAGES = 3 * 512
+	};
+	static u64 want[PAGES];
+	enum page_table_change change;
+	u64 leaves, tables;
+
+	srand(2);
+	for (u32 i = 0; i < 4000; i++) {
+		u64 page = rand() % PAGES, n = 1 + rand() % 300, expected = 0, got = 0, addr, end;
+		struct list out = LIST_INIT(out);
+
+		if (rand() % 4) {
+			u64 pfn = 0x100 + rand() % 64;
+
+			assert_int_equal(map((page + 512) << 12, 3, pfn << 12, RWX, &change), 0);
+			assert_int_equal(change, !want[page]	     ? PAGE_TABLE_MAPPED
+						 : want[page] == pfn ? PAGE_TABLE_SAME
+								     : PAGE_TABLE_REPLACED);
+			want[page] = pfn;
+			continue;
+		}
+		n = min(n, PAGES - page);
+		for (u64 p = page; p < page + n; p++) {
+			expected += want[p] != 0;
+			want[p] = 0;
+		}
+		addr = (page + 512) << 12;
+		end = addr + (n << 12);
+		while (addr < end)
+			got += page_table_clear(&ept_format, vm.root, &addr, end, 1 + rand() % 50);
+		assert_int_equal(got, expected);
+		tables_linked -= page_table_prune(&ept_format, vm.root, (page + 512) << 12, end,
+						  &out);
+		mmu_free_tables(&out);
+		ept_census(&vm, &leaves, &tables);
+		assert_int_equal(tables, 1 + tables_linked);
+		for (u64 p = 0; p < PAGES; p++) {
+			assert_int_equal(EPT_PFN(ept_walk(&vm, GPA((p + 512) << 12))), want[p]);
+			leaves -= want[p] != 0;
+		}
+		assert_int_equal(leaves, 0);
+	}
+	clear_all();
+}
+
+/* --- the EPT pointer --- */
+
+static void pointer(void **state)
+{
+	struct mmu_hw hw = mmu_hw;
+
+	assert_int_equal(mmu_eptp(&vm), virt_to_phys(vm.root).v | 0x5e);
+	hw.ept_ad = false;
+	mmu_init(&hw);
+	assert_int_equal(mmu_eptp(&vm), virt_to_phys(vm.root).v | 0x1e);
+}
+
+static void kinds(void **state)
+{
+	struct mmu_hw hw = mmu_hw, none = hw;
+	struct mmu_vm other;
+
+	assert_int_equal(mmu_vm_create(&other, MMU_SHADOW), ERR_NOTSUP);
+	none.invept_single = none.invept_all = false;
+	mmu_init(&none);
+	assert_int_equal(mmu_vm_create(&other, MMU_EPT), ERR_NOTSUP);
+	none = hw;
+	none.ept = false;
+	mmu_init(&none);
+	assert_int_equal(mmu_vm_create(&other, MMU_AUTO), ERR_NOTSUP);
+	mmu_init(&hw);
+	assert_int_equal(mmu_vm_create(&other, MMU_EPT), 0);
+	mmu_vm_destroy(&other);
+}
+
+/* --- flushes --- */
+
+static void enter(void)
+{
+	irq_disable();
+	mmu_enter(&vm);
+}
+
+static void leave(void)
+{
+	mmu_exit(&vm);
+	irq_enable();
+}
+
+static enum invept_type type_seen;
+
+static bool note_type(enum invept_type type, u64 eptp)
+{
+	assert_int_equal(eptp, mmu_eptp(&vm));
+	type_seen = type;
+	return true;
+}
+
+static void flushes_once_for_each_cpu(void **state)
+{
+	struct mmu_hw hw = mmu_hw;
+	u32 before[3];
+
+	for (u32 cpu = 0; cpu < 3; cpu++) {
+		hosted_cpu_set(cpu);
+		before[cpu] = hosted_invepts(cpu);
+		/* R15, R16: the first entry on a CPU flushes, whatever it may hold of old. */
+		enter();
+		leave();
+		enter();
+		leave();
+		assert_int_equal(hosted_invepts(cpu), before[cpu] + 1);
+	}
+	hosted_cpu_set(0);
+	hosted_invept_hook = note_type;
+	mmu_invalidate_begin(&vm);
+	assert_int_equal(mmu_unmap(&vm, GFN(0), 100), 0);
+	mmu_invalidate_end(&vm);
+	assert_int_equal(vm.stats.flushes, 0); /* nothing was there */
+	spin_lock(&vm.mmu_lock);
+	mmu_flush(&vm);
+	mmu_flush(&vm);
+	spin_unlock(&vm.mmu_lock);
+	for (u32 cpu = 0; cpu < 3; cpu++) {
+		hosted_cpu_set(cpu);
+		enter();
+		leave();
+		enter();
+		leave();
+		assert_int_equal(hosted_invepts(cpu), before[cpu] + 2);
+	}
+	hosted_cpu_set(0);
+	assert_int_equal(type_seen, INVEPT_SINGLE);
+	assert_int_equal(vm.stats.flushes, 2);
+	assert_int_equal(vm.stats.invepts, 6);
+	assert_int_equal(vm.stats.kicks, 0);
+	hw.invept_single = false;
+	mmu_init(&hw);
+	spin_lock(&vm.mmu_lock);
+	mmu_flush(&vm);
+	spin_unlock(&vm.mmu_lock);
+	enter();
+	leave();
+	assert_int_equal(type_seen, INVEPT_ALL);
+	hosted_invept_hook = NULL;
+}
+
+static u32 guest_phase; /* atomic: 1 in the guest, 2 has left */
+
+/* A CPU in the guest that leaves some time after it is kicked. */
+static void *guest(void *arg)
+{
+	u32 kicks = hosted_ipi_kicks();
+
+	hosted_cpu_set(5);
+	enter();
+	__atomic_store_n(&guest_phase, 1, __ATOMIC_SEQ_CST);
+	while (hosted_ipi_kicks() == kicks)
+		usleep(100);
+	usleep(50000);
+	__atomic_store_n(&guest_phase, 2, __ATOMIC_SEQ_CST);
+	leave();
+	return NULL;
+}
+
+/* R13: nobody uses the old translation any more when unmap returns. */
+static void unmap_waits_for_the_guest_to_leave(void **state)
+{
+	struct gmem *g = object_new(4);
+	pthread_t thread;
+	u32 invepts;
+
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), 4, g, 0, 0), 0);
+	for (u32 i = 0; i < 4; i++)
+		assert_int_equal(touch(&vcpu, GPA(i << 12), MMU_READ), 0);
+	guest_phase = 0;
+	pthread_create(&thread, NULL, guest, NULL);
+	while (__atomic_load_n(&guest_phase, __ATOMIC_SEQ_CST) == 0)
+		usleep(100);
+	mmu_invalidate_begin(&vm);
+	assert_int_equal(mmu_unmap(&vm, GFN(1), 2), 2);
+	assert_int_equal(__atomic_load_n(&guest_phase, __ATOMIC_SEQ_CST), 2);
+	mmu_invalidate_end(&vm);
+	pthread_join(thread, NULL);
+	assert_int_equal(vm.stats.kicks, 1);
+	assert_int_equal(vm.stats.flushes, 1);
+	assert_int_equal(vm.stats.pages_unmapped, 2);
+	invepts = hosted_invepts(5);
+	hosted_cpu_set(5);
+	enter();
+	leave();
+	hosted_cpu_set(0);
+	assert_int_equal(hosted_invepts(5), invepts + 1);
+	assert_int_not_equal(ept_walk(&vm, GPA(0)), 0);
+	assert_int_equal(ept_walk(&vm, GPA(0x1000)), 0);
+	assert_int_equal(ept_walk(&vm, GPA(0x2000)), 0);
+	assert_int_not_equal(ept_walk(&vm, GPA(0x3000)), 0);
+	gmem_unref(g);
+}
+
+static void end_without_begin(void *arg)
+{
+	mmu_invalidate_end(&vm);
+}
+
+static void unmap_without_begin(void *arg)
+{
+	mmu_unmap(&vm, GFN(0), 1);
+}
+
+static void counts_are_checked(void **state)
+{
+	assert_true(hosted_catch_panic(end_without_begin, NULL)); /* R10 */
+	hosted_locks_forget();
+	spin_init(&vm.mmu_lock, "mmu", LOCK_MMU);
+	irq_enable();
+	assert_true(hosted_catch_panic(unmap_without_begin, NULL));
+	hosted_locks_forget();
+	spin_init(&vm.mmu_lock, "mmu", LOCK_MMU);
+	irq_enable();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(maps_what_it_is_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(widening, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_empty_cache_is_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(random_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(pointer, setup, teardown),
+		cmocka_unit_test_setup_teardown(kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(flushes_once_for_each_cpu, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmap_waits_for_the_guest_to_leave, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(counts_are_checked, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
