@@ -20,7 +20,7 @@ from lab.bochs import Bochs, MODELS
 from lab.console import Ended
 from lab.qemu import Qemu
 
-WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
+WEIR = "console=com1,115200 loglevel=info"
 LOGS = os.path.join(BUILD, "logs/boot")
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 QEMU = {"qemu-bios": "bios", "qemu-uefi": "uefi"}
@@ -37,6 +37,7 @@ class Case:
     guests: Callable
     deadline: float
     memory: int
+    when_done: str
 
     @property
     def name(self):
@@ -47,9 +48,11 @@ class Case:
         return self.function.__doc__.strip().splitlines()[0]
 
 
-def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512):
+def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
+         when_done="poweroff"):
     def register(function):
-        made = Case(function, list(machines), list(full), weir, guests, deadline, memory)
+        made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
+                    when_done)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -102,7 +105,7 @@ class Boot:
     def __enter__(self):
         model, _, cpus = self.machine_name.partition(":")
         cpus = int(cpus or 1)
-        cmdline = f"{WEIR} {self.case.weir}".rstrip()
+        cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
         if model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,

@@ -94,10 +94,10 @@ def text(machine):
 
 
 def wait_text(machine, wanted, deadline):
-    """Waits until the screen shows the text, line breaks aside."""
+    """Waits until the screen shows the text, blanks and line breaks aside."""
     while True:
         shown = text(machine)
-        if wanted in shown or wanted in shown.replace("\n", ""):
+        if "".join(wanted.split()) in "".join(shown.split()):
             return shown
         if time.monotonic() > deadline or not machine.alive():
             raise Ended(f"the screen does not show '{wanted}' but:\n{shown.strip()}")
