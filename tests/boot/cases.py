@@ -35,16 +35,49 @@ def selftest(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
-      guests=lambda: small_guest("smoke", "one two"))
-def smoke(boot):
-    """A small guest looks once at each thing that Weir shows a guest."""
+def check_small_guest(boot, name):
+    """It says how many of its checks failed: none, and there were some."""
     summary = boot.expect(r"guest: (\d+) passed, (\d+) failed")
     assert summary.group(2) == "0", "\n".join(
         line for line in boot.text().splitlines() if "FAIL" in line)
     assert int(summary.group(1)) > 0
     boot.note(f"{summary.group(1)} checks")
-    boot.expect(r"vm smoke: left by debug exit")
+    boot.anywhere(rf"vm {name}: debug exit code 0\b")
+    boot.anywhere(rf"vm {name}: left by debug exit")
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
+      guests=lambda: small_guest("smoke", "one two"))
+def smoke(boot):
+    """A small guest looks once at each thing that Weir shows a guest."""
+    check_small_guest(boot, "smoke")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
+      guests=lambda: small_guest("events"))
+def events(boot):
+    """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
+    check_small_guest(boot, "events")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS[:2], full=THREE_GENERATIONS[2:] + OTHER_MODELS, deadline=180,
+      guests=lambda: small_guest("hostile"))
+def hostile(boot):
+    """A guest of random accesses gets an answer to each, and Weir goes on."""
+    check_small_guest(boot, "hostile")
+    assert "panic" not in boot.text().lower()
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=90,
+      guests=lambda: small_guest("triple") + small_guest("smoke", "one two"))
+def triple(boot):
+    """A triple fault ends its VM with a line that says where, and no other VM."""
+    boot.anywhere(r"vm triple: .*triple fault.*0x[0-9a-f]+")
+    boot.anywhere(r"vm triple: crashed")
+    check_small_guest(boot, "smoke")
     boot.ends()
 
 
