@@ -74,14 +74,14 @@ static void *carve(u64 size, u64 limit)
 	return NULL;
 }
 
-static void mark(const struct mem_range *ranges, u32 count, u64 first, u64 end, u8 state)
+static void mark_ram(u64 first, u64 end)
 {
-	for (u32 i = 0; i < count; i++) {
-		u64 from = max(ranges[i].start >> PAGE_SHIFT, first);
-		u64 to = min(ranges[i].end >> PAGE_SHIFT, end);
+	for (u32 i = 0; i < memory.ram_count; i++) {
+		u64 from = max(memory.ram[i].start >> PAGE_SHIFT, first);
+		u64 to = min(memory.ram[i].end >> PAGE_SHIFT, end);
 
 		for (u64 pfn = from; pfn < to; pfn++)
-			frame_slot(pfn)->state = state;
+			frame_slot(pfn)->state = FRAME_RESERVED;
 	}
 }
 
@@ -108,7 +108,6 @@ static bool section_bounds(u64 index, u64 *first, u64 *end)
 static int section_init(u64 index, u64 limit)
 {
 	struct section *s = &sections[index];
-	struct mem_range low = {0, MEMMAP_LOW_END};
 	u64 first, end;
 
 	if (!section_bounds(index, &first, &end))
@@ -122,8 +121,7 @@ static int section_init(u64 index, u64 limit)
 		s->frames[i].section = index;
 		s->frames[i].state = FRAME_NONE;
 	}
-	mark(memory.ram, memory.ram_count, first, end, FRAME_RESERVED);
-	mark(&low, 1, first, end, FRAME_NONE);
+	mark_ram(first, end);
 	return 0;
 }
 

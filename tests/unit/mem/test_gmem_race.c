@@ -4,6 +4,7 @@
 /* Threads at the same pages, frames and objects at once; ThreadSanitizer watches. */
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,9 +105,11 @@ static void r34_one_wins(void **state)
 /* --- Claims against touches, pins and each other ------------------------------------------- */
 
 #define HOT_PAGES 4
-#define ROUNDS	  4000
+#define ROUNDS	  2000 /* at least, of each pinner */
+#define CLAIMS	  200  /* at least, in all: else the race was none */
 
-static u64 claims; /* atomic */
+static u64 claims;  /* atomic */
+static u32 pinners; /* atomic: still at it */
 
 /* What a reclaimer does: takes pages away, whose contents nobody needs. */
 static void claim_one(u64 index)
@@ -121,43 +124,47 @@ static void claim_one(u64 index)
 	__atomic_fetch_add(&claims, 1, __ATOMIC_RELAXED);
 }
 
-static void *claim_and_pin(void *arg)
+static const char *pin_one(u64 index, u32 me, u32 value)
 {
-	u32 me = *(u32 *)arg;
+	const char *fault = NULL;
+	pfn_t pfn, again;
+	u32 *word;
+
+	if (gmem_pin(g, index, true, &pfn))
+		return "pin failed";
+	/* While it is pinned the frame is the page's and keeps what is written. */
+	word = (u32 *)pfn_to_virt(pfn) + me;
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+	if (gmem_get_page(g, index, false, &again) || again.v != pfn.v)
+		fault = "a pinned page moved";
+	else if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
+		fault = "a pinned page lost what was written";
+	gmem_unpin(g, index, pfn, true);
+	return fault;
+}
+
+static void *claim_or_pin(void *arg)
+{
+	u32 me = *(u32 *)arg, i = 0;
 
 	hosted_cpu_set(me);
 	pthread_barrier_wait(&barrier);
-	for (u32 i = 0; i < ROUNDS; i++) {
-		u64 index = (i * 7 + me) % HOT_PAGES;
-		pfn_t pfn, again;
-		u32 *word;
+	if (me % 2) {
+		while (__atomic_load_n(&pinners, __ATOMIC_RELAXED))
+			claim_one(i++ % HOT_PAGES);
+		return NULL;
+	}
+	while (i < ROUNDS || __atomic_load_n(&claims, __ATOMIC_RELAXED) < CLAIMS) {
+		const char *fault = pin_one((i * 7 + me) % HOT_PAGES, me, i + 1);
 
-		if (me % 2) {
-			claim_one(index);
-			continue;
+		if (fault) {
+			fprintf(stderr, "%s\n", fault);
+			abort();
 		}
-		if (gmem_pin(g, index, true, &pfn))
-			return "pin failed";
-		/* While it is pinned the frame is the page's and keeps what is written. */
-		word = (u32 *)pfn_to_virt(pfn) + me;
-		__atomic_store_n(word, i + 1, __ATOMIC_RELAXED);
-		if (gmem_get_page(g, index, false, &again) || again.v != pfn.v)
-			return "a pinned page moved";
-		if (__atomic_load_n(word, __ATOMIC_RELAXED) != i + 1)
-			return "a pinned page lost what was written";
-		gmem_unpin(g, index, pfn, true);
+		if (i++ % 16 == 0)
+			sched_yield();
 	}
-	return NULL;
-}
-
-static void *check_claims(void *arg)
-{
-	const char *fault = claim_and_pin(arg);
-
-	if (fault) {
-		fprintf(stderr, "%s\n", fault);
-		abort();
-	}
+	__atomic_fetch_sub(&pinners, 1, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -166,8 +173,8 @@ static void claims_and_pins(void **state)
 	u64 before = start(MIB(64));
 
 	assert_int_equal(gmem_create(HOT_PAGES, &g), 0);
-	run(check_claims);
-	assert_true(claims > 0);
+	pinners = THREADS / 2;
+	run(claim_or_pin);
 	assert_int_equal(g->pins, 0);
 	assert_in_range(g->resident, 0, HOT_PAGES);
 	gmem_unref(g);

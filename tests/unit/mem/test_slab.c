@@ -115,6 +115,35 @@ static void random_operations(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* A page that was full and has a hole again is used again before another is taken. */
+static void holes_are_filled(void **state)
+{
+	u64 before, now;
+	void *first;
+	u32 n = 1;
+
+	start(MIB(8));
+	before = free_now();
+	first = kmalloc(100);
+	now = free_now();
+	assert_int_equal(before - now, 1);
+	while (free_now() == now) {
+		assert_non_null(kmalloc(100));
+		n++;
+	}
+	assert_in_range(n, 10, 41);
+	now = free_now();
+	while (--n > 1)
+		assert_non_null(kmalloc(100));
+	assert_int_equal(free_now(), now);
+	kfree(first);
+	for (n = 0; n < 10; n++)
+		assert_non_null(kmalloc(500));
+	now = free_now();
+	assert_ptr_equal(kmalloc(100), first);
+	assert_int_equal(free_now(), now);
+}
+
 static void exhaustion(void **state)
 {
 	void **chain = NULL;
@@ -269,9 +298,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_size),	     cmocka_unit_test(sizes_that_cannot_be),
 		cmocka_unit_test(random_operations), cmocka_unit_test(exhaustion),
-		cmocka_unit_test(double_free),	     cmocka_unit_test(double_free_later),
-		cmocka_unit_test(write_past_end),    cmocka_unit_test(write_after_free),
-		cmocka_unit_test(wild_pointers),     cmocka_unit_test(fails_on_order),
+		cmocka_unit_test(holes_are_filled),  cmocka_unit_test(double_free),
+		cmocka_unit_test(double_free_later), cmocka_unit_test(write_past_end),
+		cmocka_unit_test(write_after_free),  cmocka_unit_test(wild_pointers),
+		cmocka_unit_test(fails_on_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
