@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
+ *	kernel/dev/lapic.c kernel/dev/lapic_deliver.c kernel/dev/lapic_timer.c kernel/dev/ioapic.c
+ *	kernel/dev/pic.c kernel/dev/pit.c kernel/dev/pit_channel.c kernel/dev/rtc.c
+ *	kernel/dev/rtc_date.c kernel/dev/uart.c kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c
+ *	kernel/dev/reset.c kernel/dev/fw_cfg.c
+ */
+/* The local APIC's timer: modes, divider, masking, and how often the host is bothered. */
+#include <cmocka.h>
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "tests/unit/dev/machine.h"
+
+#define VECTOR	 0xec
+#define PERIODIC (1u << 17)
+#define DEADLINE (1u << 18)
+#define MASKED	 (1u << 16)
+
+static void start(struct machine *m, u32 lvt, u32 divide, u32 count)
+{
+	apic_write(m, 0, APIC_TIMER, lvt | VECTOR);
+	apic_write(m, 0, APIC_DIVIDE, divide);
+	apic_write(m, 0, APIC_INITIAL, count);
+}
+
+/* Takes and ends the timer's interrupt if there is one. */
+static bool interrupted(struct machine *m)
+{
+	int vector = platform_interrupt_ack(m->v);
+
+	if (vector < 0)
+		return false;
+	assert_int_equal(vector, VECTOR);
+	apic_write(m, 0, APIC_EOI, 0);
+	return true;
+}
+
+static void one_shot(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start(&m, 0, DIVIDE_BY_1, 100000);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 100000);
+	machine_run(40000);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 60000);
+	assert_false(interrupted(&m));
+	hosted_vm_requests(m.v);
+	assert_int_equal(machine_run(60000), 1);
+	assert_true(hosted_vm_requests(m.v));
+	assert_true(interrupted(&m));
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 0);
+	assert_int_equal(apic_read(&m, 0, APIC_INITIAL), 100000);
+	assert_int_equal(machine_run(NS_PER_SECOND), 0);
+	assert_false(interrupted(&m));
+	/* A count of 0 stops it. */
+	start(&m, 0, DIVIDE_BY_1, 100000);
+	apic_write(&m, 0, APIC_INITIAL, 0);
+	machine_run(NS_PER_SECOND);
+	assert_false(interrupted(&m));
+	machine_destroy(&m);
+}
+
+static void dividers(void **state)
+{
+	static const u32 codes[] = {0xb, 0, 1, 2, 3, 8, 9, 0xa};
+	struct machine m;
+
+	machine_create(&m, 1);
+	for (u32 i = 0; i < ARRAY_SIZE(codes); i++) {
+		start(&m, 0, codes[i] | 0xfffffff4, 1000000);
+		assert_int_equal(apic_read(&m, 0, APIC_DIVIDE), codes[i]);
+		machine_run(1000u << i);
+		assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 999000);
+		machine_run((999000ull << i) - 1);
+		assert_false(interrupted(&m));
+		machine_run(1);
+		assert_true(interrupted(&m));
+	}
+	/* In mid-count the rest runs at the new pace. */
+	start(&m, 0, DIVIDE_BY_1, 1000000);
+	machine_run(400000);
+	apic_write(&m, 0, APIC_DIVIDE, 0);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 600000);
+	machine_run(1199999);
+	assert_false(interrupted(&m));
+	machine_run(1);
+	assert_true(interrupted(&m));
+	machine_destroy(&m);
+}
+
+static void periodic(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	for (u32 i = 0; i < 5; i++) {
+		assert_int_equal(machine_run(999999), 0);
+		assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 1);
+		assert_int_equal(machine_run(1), 1);
+		assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 1000000);
+		assert_true(interrupted(&m));
+	}
+	/* Late by many periods: one interrupt, and the phase is kept. */
+	hosted_clock_set(clock_ns() + 10300000);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 700000);
+	assert_true(interrupted(&m));
+	assert_false(interrupted(&m));
+	/* It fires once in vain for the old deadline, and goes on. */
+	machine_run(700000);
+	assert_true(interrupted(&m));
+	machine_destroy(&m);
+}
+
+/* One-shot to periodic and back while it counts; a count at 0 stays there. */
+static void mode_change(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	machine_run(1600000);
+	assert_true(interrupted(&m));
+	apic_write(&m, 0, APIC_TIMER, VECTOR);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 400000);
+	machine_run(400000);
+	assert_true(interrupted(&m));
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 0);
+	apic_write(&m, 0, APIC_TIMER, PERIODIC | VECTOR);
+	machine_run(5000000);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 0);
+	assert_false(interrupted(&m));
+	/* Running one-shot made periodic goes on with the next count. */
+	start(&m, 0, DIVIDE_BY_1, 1000000);
+	machine_run(500000);
+	apic_write(&m, 0, APIC_TIMER, PERIODIC | VECTOR);
+	machine_run(500000);
+	assert_true(interrupted(&m));
+	machine_run(1000000);
+	assert_true(interrupted(&m));
+	machine_destroy(&m);
+}
+
+/* Masked it counts and is silent, and the host's timer is left alone. */
+static void masked(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start(&m, PERIODIC | MASKED, DIVIDE_BY_1, 1000000);
+	assert_int_equal(machine_run(10300000), 0);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 700000);
+	apic_write(&m, 0, APIC_TIMER, PERIODIC | VECTOR);
+	assert_false(interrupted(&m));
+	machine_run(700000);
+	assert_true(interrupted(&m));
+	/* A one-shot that ended while masked is lost. */
+	start(&m, MASKED, DIVIDE_BY_1, 1000);
+	machine_run(5000000);
+	apic_write(&m, 0, APIC_TIMER, VECTOR);
+	machine_run(5000000);
+	assert_false(interrupted(&m));
+	/* Disabling the APIC by software masks and the next enable does not unmask. */
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	apic_write(&m, 0, APIC_SVR, 0xff);
+	machine_run(5000000);
+	apic_write(&m, 0, APIC_SVR, 0x1ff);
+	machine_run(5000000);
+	assert_false(interrupted(&m));
+	machine_destroy(&m);
+}
+
+static void deadline(void **state)
+{
+	struct machine m;
+	u64 value;
+
+	machine_create(&m, 1);
+	/* Not in this mode: the write goes nowhere. */
+	assert_int_equal(platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, clock_ns() + 1000), 0);
+	platform_rdmsr(m.v, MSR_IA32_TSC_DEADLINE, &value);
+	assert_int_equal(value, 0);
+	start(&m, DEADLINE, DIVIDE_BY_1, 1000);
+	assert_int_equal(apic_read(&m, 0, APIC_INITIAL), 0);
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, clock_ns() + 1000000);
+	platform_rdmsr(m.v, MSR_IA32_TSC_DEADLINE, &value);
+	assert_int_equal(value, clock_ns() + 1000000);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 0);
+	machine_run(999999);
+	assert_false(interrupted(&m));
+	machine_run(1);
+	assert_true(interrupted(&m));
+	platform_rdmsr(m.v, MSR_IA32_TSC_DEADLINE, &value);
+	assert_int_equal(value, 0);
+	/* In the past: at once. */
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, 1);
+	assert_true(interrupted(&m));
+	/* 0 disarms, and so does leaving the mode. */
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, clock_ns() + 1000000);
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, 0);
+	machine_run(2000000);
+	assert_false(interrupted(&m));
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, clock_ns() + 1000000);
+	apic_write(&m, 0, APIC_TIMER, VECTOR);
+	apic_write(&m, 0, APIC_TIMER, DEADLINE | VECTOR);
+	platform_rdmsr(m.v, MSR_IA32_TSC_DEADLINE, &value);
+	assert_int_equal(value, 0);
+	machine_run(2000000);
+	assert_false(interrupted(&m));
+	/* The end of time neither fires nor keeps the host busy. */
+	platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, ~0ull);
+	assert_int_equal(machine_run(1000 * NS_PER_SECOND), 0);
+	assert_false(interrupted(&m));
+	machine_destroy(&m);
+}
+
+/* However short the period, the host's timer fires at most every 20 us. */
+static void no_storm(void **state)
+{
+	struct machine m;
+	u32 fired;
+
+	machine_create(&m, 1);
+	start(&m, PERIODIC, DIVIDE_BY_1, 1);
+	fired = machine_run(NS_PER_SECOND / 100);
+	assert_in_range(fired, 400, 501);
+	assert_true(interrupted(&m));
+	assert_in_range(apic_read(&m, 0, APIC_CURRENT), 0, 1);
+	machine_destroy(&m);
+}
+
+/* An illegal vector is an error; an armed timer of a VM that goes is gone. */
+static void odd_ends(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	apic_write(&m, 0, APIC_TIMER, 5);
+	apic_write(&m, 0, APIC_INITIAL, 1000);
+	machine_run(1000000);
+	assert_int_equal(platform_interrupt_ack(m.v), -1);
+	apic_write(&m, 0, APIC_ESR, 0);
+	assert_int_equal(apic_read(&m, 0, APIC_ESR), 0x40);
+	start(&m, 3u << 17, DIVIDE_BY_1, 1000); /* the reserved mode */
+	machine_run(1000000);
+	assert_false(interrupted(&m));
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	platform_wrmsr(m.v, MSR_IA32_APIC_BASE, PLATFORM_LAPIC_BASE);
+	machine_run(10000000);
+	platform_wrmsr(m.v, MSR_IA32_APIC_BASE, PLATFORM_LAPIC_BASE | APIC_BASE_ENABLE);
+	apic_enable(&m, 0);
+	assert_false(interrupted(&m));
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	platform_reset(m.p);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 0);
+	machine_run(10000000);
+	assert_false(interrupted(&m));
+	start(&m, PERIODIC, DIVIDE_BY_1, 1000000);
+	machine_destroy(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_shot), cmocka_unit_test(dividers),
+		cmocka_unit_test(periodic), cmocka_unit_test(mode_change),
+		cmocka_unit_test(masked),   cmocka_unit_test(deadline),
+		cmocka_unit_test(no_storm), cmocka_unit_test(odd_ends),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
