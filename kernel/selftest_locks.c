@@ -7,8 +7,8 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define SPIN_ROUNDS  1500
-#define MUTEX_ROUNDS 200
+#define SPIN_ROUNDS  600
+#define MUTEX_ROUNDS 100
 #define RWSEM_ROUNDS 80
 #define NS_PER_MS    1000000ull
 

@@ -11,7 +11,7 @@
 
 #define NS_PER_MS    1000000ull
 #define PING_ROUNDS  1000
-#define STORM_ROUNDS 20
+#define STORM_ROUNDS 12
 #define STORM_SPARE  64 /* frames that caches and page tables may keep */
 #define PATIENCE_NS  (20000 * NS_PER_MS)
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Self-tests of clocks, timers and interrupts between CPUs and from devices. */
+#include "kernel/base/acpi.h"
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/string.h"
@@ -15,7 +16,7 @@
 #define PATIENCE_NS  (20000 * NS_PER_MS)
 #define LATE_MAX_NS  (2000 * NS_PER_MS) /* an emulator's CPU may itself be kept waiting */
 #define CLOCK_ROUNDS 2000
-#define CALL_ROUNDS  40
+#define CALL_ROUNDS  10
 #define KICK_ROUNDS  100
 #define RACE_ROUNDS  200
 
@@ -188,6 +189,17 @@ static void test_ipi_call(struct selftest *t)
 	selftest_note(t, "%u calls", workers * 2 * CALL_ROUNDS);
 }
 
+static void call_everyone(struct selftest *t)
+{
+	u32 one = 1;
+
+	memset(&calls, 0, sizeof(calls));
+	calls.test = t;
+	ipi_call_all(called, &one);
+	for (u32 id = 0; id < cpu_count(); id++)
+		EXPECT(t, calls.count[id] == 1);
+}
+
 static void test_kick(struct selftest *t)
 {
 	u64 before = irq_count(VECTOR_KICK), end = clock_ns() + PATIENCE_NS;
@@ -238,6 +250,27 @@ static void test_isa(struct selftest *t)
 	EXPECT(t, __atomic_load_n(&pit_fired, __ATOMIC_SEQ_CST) == before + 1);
 }
 
+#define NOBODYS_APIC_ID 0xe7
+
+/* A CPU that the MADT lists and that never answers is left out, and nothing else changes. */
+static void test_dead_cpu(struct selftest *t)
+{
+	struct acpi_cpu *dead = &acpi_info.cpus[acpi_info.cpu_count];
+	u32 before = cpu_count();
+
+	/* Not where max_cpus= left some out on purpose, for those would come up now. */
+	if (acpi_info.cpu_count != before || before == CPU_MAX) {
+		selftest_note(t, "not run: not all CPUs are up");
+		return;
+	}
+	*dead = (struct acpi_cpu){.apic_id = NOBODYS_APIC_ID, .enabled = true};
+	acpi_info.cpu_count++;
+	cpu_start_others(0);
+	acpi_info.cpu_count--;
+	EXPECT(t, cpu_count() == before);
+	call_everyone(t);
+}
+
 #define MSR_HYPERVISOR_RESERVED 0x40000000 /* SDM 4 2.1: no CPU will implement it */
 #define MSR_VM_HSAVE_PA		0xc0010117
 #define NOT_CANONICAL		0x0001000000000000ull
@@ -268,6 +301,7 @@ const struct selftest_case selftest_time[] = {
 	{"ipi-call", test_ipi_call, false},
 	{"kick", test_kick, false},
 	{"isa-interrupt", test_isa, false},
+	{"dead-cpu", test_dead_cpu, false},
 	{"msr", test_msr, false},
 	{NULL, NULL, false},
 };

@@ -130,7 +130,11 @@ static const char *start_one(u32 id, const struct acpi_cpu *a, struct place *p, 
 
 static bool wanted(const struct acpi_cpu *a)
 {
-	return a->enabled && a->apic_id != this_cpu()->apic_id;
+	for (u32 id = 0; id < cpu_count(); id++) {
+		if (cpu_get(id)->apic_id == a->apic_id)
+			return false;
+	}
+	return a->enabled;
 }
 
 static void start_all(u32 limit)

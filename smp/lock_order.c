@@ -60,6 +60,7 @@ static const struct lock_held *held_irq_lock(const struct lock_stack *s)
 
 bool lock_order_spin_ok(const struct spinlock *l, struct lock_breach *b)
 {
+	u8 usage = __atomic_load_n(&l->usage, __ATOMIC_RELAXED);
 	struct cpu *cpu = this_cpu();
 	bool irqs_on = irq_enabled();
 
@@ -69,13 +70,13 @@ bool lock_order_spin_ok(const struct spinlock *l, struct lock_breach *b)
 		return false;
 
 	b->why = "was taken with interrupts on, and now by an interrupt";
-	if (cpu->interrupt_nest && (l->usage & LOCK_USAGE_IRQS_ON))
+	if (cpu->interrupt_nest && (usage & LOCK_USAGE_IRQS_ON))
 		return false;
 	b->why = "is an interrupt's lock, taken with interrupts on";
-	if (irqs_on && (l->usage & LOCK_USAGE_IN_INTERRUPT))
+	if (irqs_on && (usage & LOCK_USAGE_IN_INTERRUPT))
 		return false;
 	b->why = "may wait for a CPU whose interrupt handler waits for the other";
-	if (l->usage & LOCK_USAGE_IRQS_ON)
+	if (usage & LOCK_USAGE_IRQS_ON)
 		b->held = held_irq_lock(&cpu->spin_locks);
 	return !b->held;
 }
@@ -113,7 +114,7 @@ void lock_order_spin_taken(struct spinlock *l)
 	else if (irq_enabled())
 		usage |= LOCK_USAGE_IRQS_ON;
 	if (usage != l->usage)
-		WRITE_ONCE(l->usage, usage);
+		__atomic_store_n(&l->usage, usage, __ATOMIC_RELAXED);
 	lock_stack_push(&cpu->spin_locks, &(struct lock_held){l, l->name, l->level, usage});
 }
 

@@ -16,7 +16,7 @@ struct spinlock {
 	enum lock_level level;
 	const char *name;
 	u32 holder; /* cpu id + 1 while held; for debug builds and panics */
-	u8 usage;   /* LOCK_USAGE_*; for debug builds */
+	u8 usage;   /* atomic; LOCK_USAGE_*; for debug builds */
 };
 
 #define SPINLOCK_INIT(n, l)               \

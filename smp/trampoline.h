@@ -9,7 +9,7 @@
 
 #define TRAMPOLINE_CR0_PE   0x00000011 /* PE, ET; leaves CD and NW clear: caches on */
 #define TRAMPOLINE_CR0	    0x80010033 /* PG, WP, NE, ET, MP, PE */
-#define TRAMPOLINE_CR4	    0x000000a0 /* PAE, PGE */
+#define TRAMPOLINE_CR4	    0x00000020 /* PAE */
 #define TRAMPOLINE_MSR_EFER 0xc0000080
 #define TRAMPOLINE_EFER	    0x00000900 /* LME, NXE */
 
