@@ -26,6 +26,7 @@ enum tag_type {
 #define MODULE_TEXT_OFFSET 16
 #define RSDP_OLD_SIZE	   20
 #define FRAMEBUFFER_DIRECT 1
+#define FRAMEBUFFER_MAX	   MIB(512) /* 8192x8192, 64 bits a pixel */
 #define WARNINGS_MAX	   16 /* a list that is all wrong must not push the rest out of the log */
 
 struct info_header {
@@ -168,13 +169,15 @@ static void parse_framebuffer(struct parser *p, const u8 *tag)
 {
 	struct boot_framebuffer *fb = &p->out->fb;
 	struct tag_framebuffer t;
+	u64 bytes;
 
 	memcpy(&t, tag, sizeof(t));
 	if (t.type != FRAMEBUFFER_DIRECT)
 		return;
-	if (t.addr == 0 || t.addr + (u64)t.pitch * t.height < t.addr) {
-		warn(p, "the framebuffer at %#llx wraps around: it is not used",
-		     (unsigned long long)t.addr);
+	bytes = (u64)t.pitch * t.height;
+	if (t.addr == 0 || bytes > FRAMEBUFFER_MAX || t.addr + bytes < t.addr) {
+		warn(p, "a framebuffer of %#llx bytes at %#llx makes no sense: it is not used",
+		     (unsigned long long)bytes, (unsigned long long)t.addr);
 		return;
 	}
 	*fb = (struct boot_framebuffer){

@@ -55,7 +55,7 @@ int screen_init_framebuffer(struct screen *s, const struct boot_framebuffer *fb,
 		 colour(fb->green_pos, fb->green_size, GREY) |
 		 colour(fb->blue_pos, fb->blue_size, GREY);
 	if (s->ink == 0)
-		s->ink = ~0u; /* channels that make no sense: white still shows */
+		s->ink = ~0u >> (32 - fb->bpp); /* channels that make no sense: white still shows */
 	s->paper = 0;
 	s->pixels = pixels;
 	screen_clear(s);
