@@ -365,6 +365,8 @@ static void release(void **state)
 	module = (struct mem_range){MIB(8), MIB(8) + PAGE_SIZE};
 	assert_true(hosted_catch_panic(do_release, &module));
 	hosted_locks_forget();
+	module = (struct mem_range){MIB(9), MIB(8)};
+	assert_true(hosted_catch_panic(do_release, &module));
 	/* The first MiB is not taken, nor is what is no RAM. */
 	before = free_now();
 	hosted_log_reset();

@@ -311,6 +311,32 @@ static void audit_finds_user_pages(void **state)
 	assert_int_equal(a.user_leaves, 1);
 }
 
+/* Likewise a writable one; here the level above says no. */
+static void audit_combines_the_levels(void **state)
+{
+	const u64 va = VMAP_BASE + GIB(64);
+	struct vmap_audit a;
+	u64 *table;
+
+	start();
+	plant(va, IMAGE_HPA, PAGE_SIZE, PTE_WRITE | PTE_NX);
+	vmap_audit(&a);
+	assert_int_equal(a.wx_aliases, 1);
+	table = phys_to_virt(vmap.pt.root);
+	table = phys_to_virt(HPA(table[va >> 39 & 511] & PTE_ADDR_MASK));
+	table[va >> 30 & 511] &= ~PTE_WRITE;
+	vmap_audit(&a);
+	assert_int_equal(a.wx_aliases, 0);
+	/* And NX anywhere on the way is enough. */
+	start();
+	plant(va, MIB(32), PAGE_SIZE, PTE_WRITE);
+	table = phys_to_virt(vmap.pt.root);
+	table = phys_to_virt(HPA(table[va >> 39 & 511] & PTE_ADDR_MASK));
+	table[va >> 30 & 511] |= PTE_NX;
+	vmap_audit(&a);
+	assert_int_equal(a.wx_leaves + a.wx_aliases, 0);
+}
+
 /* --- Stacks -------------------------------------------------------------------------------- */
 
 static void stacks_have_guards(void **state)
@@ -448,6 +474,7 @@ static void do_stack_free(void *arg)
 static void unmapping_what_is_not_mapped(void **state)
 {
 	struct unmap u = {.pages = 4};
+	bool on;
 
 	start();
 	u.p = vmap_stack_alloc(4);
@@ -460,6 +487,14 @@ static void unmapping_what_is_not_mapped(void **state)
 	vmap_stack_free(u.p, 4);
 	assert_true(hosted_catch_panic(do_stack_free, &u));
 	assert_non_null(strstr(hosted_panic_text(), "twice"));
+	/* Also while it waits for the other CPUs to be told. */
+	hosted_cpu_set(1);
+	hosted_cpu_set(0);
+	u.p = vmap_stack_alloc(4);
+	on = irq_save();
+	vmap_stack_free(u.p, 4);
+	assert_true(hosted_catch_panic(do_stack_free, &u));
+	irq_restore(on);
 }
 
 /* --- Devices and firmware ------------------------------------------------------------------ */
@@ -600,6 +635,7 @@ int main(void)
 		cmocka_unit_test(audit_is_clean),
 		cmocka_unit_test(audit_finds_breaches),
 		cmocka_unit_test(audit_finds_user_pages),
+		cmocka_unit_test(audit_combines_the_levels),
 		cmocka_unit_test(stacks_have_guards),
 		cmocka_unit_test(every_allocation_fails_once),
 		cmocka_unit_test(flush_comes_before_reuse),
