@@ -205,6 +205,8 @@ static int extint_ack(struct platform *p)
 	int vector = -1;
 
 	if (p->pic.output) {
+		/* Edges of the timer until now are part of this interrupt. */
+		pit_sync(&p->pit);
 		vector = pic_ack(&p->pic);
 		pit_rearm(&p->pit);
 	}
