@@ -48,7 +48,7 @@ static void every_size(void **state)
 		u8 *p = kmalloc(size);
 
 		assert_non_null(p);
-		assert_true(is_aligned((u64)(p - (u8 *)0), size >= 64 ? 64 : 16));
+		assert_true(is_aligned((uintptr_t)p, size >= 64 ? 64 : 16));
 		assert_true(all_are(p, 0, size));
 		memset(p, 0xff, size);
 		kfree(p);
