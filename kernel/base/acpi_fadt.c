@@ -105,6 +105,7 @@ int acpi_parse_hpet(const struct acpi_table *t, struct acpi_info *out)
 #define AML_BYTE_PREFIX 0x0a
 #define AML_WORD_PREFIX 0x0b
 #define AML_PACKAGE	0x12
+#define SLP_TYP_MAX	7 /* three bits of the PM1 control register */
 #define AML_ROOT_CHAR	'\\'
 
 /* One small integer constant at *at; its low byte is what a SLP_TYP can hold. */
@@ -137,6 +138,7 @@ static bool aml_integer(const u8 *aml, u64 size, u64 *at, u8 *value)
 static bool aml_s5_package(const u8 *aml, u64 size, u64 at, u8 *type_a, u8 *type_b)
 {
 	u64 length_bytes;
+	u8 a, b;
 
 	if (size - at < 3 || aml[at] != AML_PACKAGE)
 		return false;
@@ -145,11 +147,13 @@ static bool aml_s5_package(const u8 *aml, u64 size, u64 at, u8 *type_a, u8 *type
 	if (at >= size || aml[at] < 1)
 		return false;
 	at++;
-	if (!aml_integer(aml, size, &at, type_a) || *type_a > 7)
+	if (!aml_integer(aml, size, &at, &a) || a > SLP_TYP_MAX)
 		return false;
 	/* A package of one element holds the value for both registers. */
-	if (!aml_integer(aml, size, &at, type_b) || *type_b > 7)
-		*type_b = *type_a;
+	if (!aml_integer(aml, size, &at, &b) || b > SLP_TYP_MAX)
+		b = a;
+	*type_a = a;
+	*type_b = b;
 	return true;
 }
 
