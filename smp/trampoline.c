@@ -98,9 +98,10 @@ void trampoline_wipe(void)
 }
 #endif
 
+/* An empty range overlaps nothing, wherever it is. */
 static bool overlaps(u64 a, u64 a_end, u64 b, u64 b_end)
 {
-	return a < b_end && b < a_end;
+	return a < b_end && b < a_end && b < b_end;
 }
 
 /* An entry's end, cut off at the top of the address space where base + length wraps. */

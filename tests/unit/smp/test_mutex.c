@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Weir's own mutex, rw-semaphore and wait queue on host threads, watched by the thread sanitizer.
+ * Only the thread underneath is made up: its sleep is a semaphore, which remembers a wake as
+ * thread.c does.
+ */
+/* unit-sources: smp/mutex.c smp/wait.c smp/spinlock.c smp/lock_order.c */
+/* unit-sanitizer: thread */
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <string.h>
+#include <time.h>
+#include "kernel/base/x86.h"
+#include "smp/mutex.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+#include "tests/hosted/hosted.h"
+
+#define WORKERS 4
+#define ROUNDS	4000
+
+struct host_thread {
+	struct thread thread;
+	sem_t wake;
+};
+
+static _Thread_local struct host_thread *me;
+
+struct thread *thread_current(void)
+{
+	return &me->thread;
+}
+
+void thread_wake(struct thread *t)
+{
+	sem_post(&container_of(t, struct host_thread, thread)->wake);
+}
+
+void thread_block(void)
+{
+	assert_true(irq_enabled());
+	assert_int_equal(this_cpu()->spin_locks.count, 0);
+	while (sem_wait(&me->wake))
+		;
+}
+
+bool thread_block_until(u64 deadline_ns)
+{
+	while (clock_ns() < deadline_ns) {
+		if (sem_trywait(&me->wake) == 0)
+			return true;
+		sched_yield();
+	}
+	return false;
+}
+
+static void become(struct host_thread *t, u32 cpu)
+{
+	me = t;
+	hosted_cpu_set(cpu);
+	this_cpu()->current = &t->thread;
+	irq_enable();
+}
+
+static struct host_thread threads[WORKERS + 1];
+static struct mutex mutex;
+static struct rwsem sem;
+static u64 guarded; /* plain on purpose */
+static u32 readers_most;
+
+static void run_workers(void *(*fn)(void *))
+{
+	pthread_t handles[WORKERS];
+
+	for (u64 i = 0; i < WORKERS; i++)
+		pthread_create(&handles[i], NULL, fn, (void *)i);
+	for (u32 i = 0; i < WORKERS; i++)
+		pthread_join(handles[i], NULL);
+}
+
+static void *mutex_worker(void *arg)
+{
+	become(&threads[(u64)arg], (u32)(u64)arg);
+	for (u32 i = 0; i < ROUNDS; i++) {
+		if (i % 4 == 0 && !mutex_trylock(&mutex))
+			continue;
+		else if (i % 4)
+			mutex_lock(&mutex);
+		guarded++;
+		assert_true(mutex_held(&mutex));
+		mutex_unlock(&mutex);
+	}
+	return NULL;
+}
+
+static void test_mutex(void **state)
+{
+	guarded = 0;
+	mutex_init(&mutex, "mutex", LOCK_VM);
+	run_workers(mutex_worker);
+	assert_in_range(guarded, WORKERS * ROUNDS * 3 / 4, WORKERS * ROUNDS);
+	assert_false(mutex.held);
+	assert_true(list_empty(&mutex.waiters.waiters));
+}
+
+static void *rwsem_worker(void *arg)
+{
+	static u32 readers; /* atomic */
+
+	become(&threads[(u64)arg], (u32)(u64)arg);
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u32 now, most;
+
+		if (i % 8 == (u64)arg) {
+			rwsem_write_lock(&sem);
+			assert_int_equal(__atomic_load_n(&readers, __ATOMIC_RELAXED), 0);
+			guarded++;
+			rwsem_write_unlock(&sem);
+			continue;
+		}
+		rwsem_read_lock(&sem);
+		now = __atomic_add_fetch(&readers, 1, __ATOMIC_RELAXED);
+		assert_true(guarded <= WORKERS * ROUNDS);
+		sched_yield();
+		most = __atomic_load_n(&readers_most, __ATOMIC_RELAXED);
+		if (now > most)
+			__atomic_store_n(&readers_most, now, __ATOMIC_RELAXED);
+		__atomic_sub_fetch(&readers, 1, __ATOMIC_RELAXED);
+		rwsem_read_unlock(&sem);
+	}
+	return NULL;
+}
+
+static void test_rwsem(void **state)
+{
+	guarded = 0;
+	rwsem_init(&sem, "sem", LOCK_MEM_SEM);
+	run_workers(rwsem_worker);
+	assert_int_equal(guarded, WORKERS * ROUNDS / 8);
+	assert_int_equal(sem.readers, 0);
+	assert_int_equal(sem.writers_waiting, 0);
+	assert_true(readers_most > 1);
+}
+
+static struct wait_queue queue;
+static u64 turn; /* queue.lock */
+
+static void *turn_worker(void *arg)
+{
+	become(&threads[(u64)arg], (u32)(u64)arg);
+	for (u32 i = 0; i < ROUNDS / 4; i++) {
+		bool on;
+
+		wait_event(&queue, turn % WORKERS == (u64)arg);
+		on = wait_lock(&queue);
+		turn++;
+		wait_wake_all_locked(&queue);
+		wait_unlock(&queue, on);
+	}
+	return NULL;
+}
+
+static void test_turns(void **state)
+{
+	turn = 0;
+	wait_queue_init(&queue);
+	run_workers(turn_worker);
+	assert_int_equal(turn, WORKERS * ROUNDS / 4);
+	assert_true(list_empty(&queue.waiters));
+}
+
+/* A wake for something else ends thread_block, and must not end the wait. */
+static void test_stray_wake(void **state)
+{
+	u64 start = clock_ns();
+
+	wait_queue_init(&queue);
+	thread_wake(thread_current());
+	thread_wake(thread_current());
+	assert_false(wait_event_until(&queue, false, start + 2000000));
+	assert_true(clock_ns() >= start + 2000000);
+	assert_true(list_empty(&queue.waiters));
+	assert_true(wait_event_until(&queue, true, 0));
+	assert_false(wait_event_until(&queue, false, 0));
+}
+
+static void lock_mutex(void *arg)
+{
+	mutex_lock(arg);
+}
+
+static void unlock_mutex(void *arg)
+{
+	mutex_unlock(arg);
+}
+
+static void test_misuse(void **state)
+{
+	struct mutex first, second;
+
+	mutex_init(&first, "first", LOCK_SLOTS);
+	mutex_init(&second, "second", LOCK_VM);
+	mutex_lock(&first);
+	assert_true(hosted_catch_panic(lock_mutex, &second));
+	assert_non_null(strstr(hosted_panic_text(), "first"));
+	assert_non_null(strstr(hosted_panic_text(), "second"));
+	mutex_unlock(&first);
+	assert_true(hosted_catch_panic(unlock_mutex, &first));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mutex),  cmocka_unit_test(test_rwsem),
+		cmocka_unit_test(test_turns),  cmocka_unit_test(test_stray_wake),
+		cmocka_unit_test(test_misuse),
+	};
+
+	for (u32 i = 0; i <= WORKERS; i++)
+		sem_init(&threads[i].wake, 0, 0);
+	become(&threads[WORKERS], WORKERS);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

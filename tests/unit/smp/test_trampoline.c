@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/* The choice of the page that CPUs begin in, on memory maps as firmware writes them. */
+/* unit-sources: smp/trampoline.c */
+#include <cmocka.h>
+#include "smp/trampoline.h"
+
+#define RAM  BOOT_MEM_AVAILABLE
+#define HOLE BOOT_MEM_RESERVED
+
+#define CHOOSE(...)                                                               \
+	trampoline_choose((const struct boot_mmap_entry[]){__VA_ARGS__},          \
+			  sizeof((const struct boot_mmap_entry[]){__VA_ARGS__}) / \
+				  sizeof(struct boot_mmap_entry),                 \
+			  keep, keep_count)
+
+static struct trampoline_keep keep[4];
+static u32 keep_count;
+
+static int setup(void **state)
+{
+	(void)state;
+	keep_count = 0;
+	return 0;
+}
+
+static void test_plain(void **state)
+{
+	assert_int_equal(CHOOSE({0, 0x9fc00, RAM}, {0x9fc00, 0x400, HOLE}), 0x1000);
+}
+
+static void test_not_page_zero(void **state)
+{
+	assert_int_equal(CHOOSE({0, 0x1000, RAM}), TRAMPOLINE_NONE);
+	assert_int_equal(CHOOSE({0, 0x1fff, RAM}), TRAMPOLINE_NONE);
+	assert_int_equal(CHOOSE({0, 0x2000, RAM}), 0x1000);
+}
+
+static void test_whole_page(void **state)
+{
+	assert_int_equal(CHOOSE({0x8800, 0x1700, RAM}), TRAMPOLINE_NONE);
+	assert_int_equal(CHOOSE({0x8800, 0x1800, RAM}), 0x9000);
+}
+
+static void test_below_640k(void **state)
+{
+	assert_int_equal(CHOOSE({0x9f000, 0x10000, RAM}), 0x9f000);
+	assert_int_equal(CHOOSE({0xa0000, 0x60000, RAM}), TRAMPOLINE_NONE);
+	assert_int_equal(CHOOSE({0x100000, 0x10000000, RAM}), TRAMPOLINE_NONE);
+}
+
+/* Where entries overlap, anything but available wins, however small it is. */
+static void test_overlap(void **state)
+{
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x1fff, 1, HOLE}), 0x2000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0, 0x8f001, BOOT_MEM_ACPI_NVS}), 0x90000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0, ~0ull, HOLE}), TRAMPOLINE_NONE);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x1800, 0, HOLE}), 0x1000);
+}
+
+static void test_wrapping(void **state)
+{
+	assert_int_equal(CHOOSE({0x5000, ~0ull, RAM}), 0x5000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x3000, ~0ull, HOLE}), 0x1000);
+	assert_int_equal(CHOOSE({~0ull, 5, RAM}), TRAMPOLINE_NONE);
+}
+
+static void test_keep(void **state)
+{
+	keep[0] = (struct trampoline_keep){0x1000, 0x4001};
+	keep[1] = (struct trampoline_keep){0x6000, 0x6000};
+	keep_count = 2;
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}), 0x5000);
+}
+
+static void test_empty(void **state)
+{
+	assert_int_equal(trampoline_choose(NULL, 0, NULL, 0), TRAMPOLINE_NONE);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_plain),      TEST(test_not_page_zero), TEST(test_whole_page),
+		TEST(test_below_640k), TEST(test_overlap),	 TEST(test_wrapping),
+		TEST(test_keep),       TEST(test_empty),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
