@@ -14,30 +14,37 @@
 #include "smp/thread.h"
 
 /*
- * Looks at CPUID, IA32_FEATURE_CONTROL and the VMX capability MSRs of the boot CPU: a flat list of requirements,
- * each with its sentence. 0, or ERR_NOTSUP after one plain line that says what is missing and
- * where a person turns it on. Prints the optional features as one table.
+ * Looks at CPUID, IA32_FEATURE_CONTROL and the VMX capability MSRs of the boot CPU: a flat list of
+ * requirements, each with its sentence. 0, or ERR_NOTSUP after one plain line that says what is
+ * missing and where a person turns it on. Prints the optional features as one table, and tells the
+ * MMU what it needs to know (mmu_init).
  */
 int vmx_probe(void);
 
-/* VMXON on every online CPU (ipi_call). A CPU that fails is named and hosts no vCPU. Thread context. */
+/*
+ * VMXON on every online CPU. One that fails is named and hosts no vCPU. Thread context. ERR_NOTSUP:
+ * all failed.
+ */
 int vmx_start(void);
 bool vmx_cpu_ready(u32 cpu);
 void vmx_stop(void); /* VMXOFF everywhere, before reboot */
 
+/* Protection against what CPUs do speculatively: on unless told otherwise before vmx_start. */
+void vmx_set_mitigations(bool on);
+
 enum vmx_exit_kind {
-	VMX_EXIT_NONE = 0,     /* woken, preempted or kicked: look at your requests and run again */
-	VMX_EXIT_IO,	       /* port access; one element */
-	VMX_EXIT_MMIO,	       /* gpa without a memslot; decode the instruction at rip */
-	VMX_EXIT_RDMSR,	       /* not one of this floor's: vmx_complete_rdmsr or vmx_inject_gp */
-	VMX_EXIT_WRMSR,	       /* likewise */
-	VMX_EXIT_HLT,	       /* rip is already past it */
-	VMX_EXIT_HYPERCALL,    /* VMCALL; complete by vmx_complete_hypercall */
+	VMX_EXIT_NONE = 0,  /* woken, preempted or kicked: look at your requests and run again */
+	VMX_EXIT_IO,	    /* port access; one element */
+	VMX_EXIT_MMIO,	    /* gpa without a memslot; decode the instruction at rip */
+	VMX_EXIT_RDMSR,	    /* not one of this floor's: vmx_complete_rdmsr or vmx_inject_gp */
+	VMX_EXIT_WRMSR,	    /* likewise */
+	VMX_EXIT_HLT,	    /* rip is already past it */
+	VMX_EXIT_HYPERCALL, /* VMCALL; complete by vmx_complete_hypercall */
 	VMX_EXIT_INTERRUPT_WINDOW,
-	VMX_EXIT_TPR,	       /* CR8 was written; vmx_cr8 tells */
-	VMX_EXIT_SHUTDOWN,     /* triple fault */
-	VMX_EXIT_NOMEM,	       /* a page could not be got: wait for memory, run again */
-	VMX_EXIT_ERROR,	       /* entry failed or an exit that must not be; already logged, VM ends */
+	VMX_EXIT_TPR,	   /* CR8 was written; vmx_cr8 tells */
+	VMX_EXIT_SHUTDOWN, /* triple fault */
+	VMX_EXIT_NOMEM,	   /* a page could not be got: wait for memory, run again */
+	VMX_EXIT_ERROR,	   /* entry failed or an exit that must not be; already logged, VM ends */
 };
 
 struct vmx_exit {
@@ -45,9 +52,9 @@ struct vmx_exit {
 	union {
 		struct {
 			u16 port;
-			u8 size; /* 1, 2, 4 */
+			u8 size;	 /* 1, 2, 4 */
 			bool in, string; /* string: INS/OUTS go through emulation like MMIO */
-			u32 value; /* OUT */
+			u32 value;	 /* OUT */
 		} io;
 		struct {
 			gpa_t gpa;
@@ -60,14 +67,12 @@ struct vmx_exit {
 	};
 };
 
-/* Reads a CPUID leaf on behalf of the guest: policy in vmx/cpuid.c, paravirtual leaves in the
- * kernel floor's hook below. */
 struct vmx_vcpu;
 
 struct vmx_config {
 	struct mmu_vm *mmu;
 	struct mmu_vcpu *mmu_vcpu;
-	u32 vcpu_id;	 /* guest's APIC id */
+	u32 vcpu_id; /* guest's APIC id */
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
 };
@@ -78,10 +83,14 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v);
 
 /* Runs the guest until something is for the caller. Thread context, interrupts on. */
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *exit);
-/* Makes a vCPU that is in guest mode leave it soon, and one about to enter return first. Any context. */
+/* Makes a vCPU in guest mode leave it soon, and one about to enter return first. Any context. */
 void vmx_vcpu_kick(struct vmx_vcpu *v);
 
-/* Hooks for the thread's switch, to be called by the owner's sched_in and sched_out. */
+/*
+ * Hooks for the thread's switch, to be called by the owner's sched_in and sched_out; and once each
+ * at the beginning and end of the thread's life as a vCPU. Interrupts off. Between them everything
+ * below may be called; outside, only create, destroy and kick.
+ */
 void vmx_vcpu_sched_in(struct vmx_vcpu *v);
 void vmx_vcpu_sched_out(struct vmx_vcpu *v);
 
@@ -94,7 +103,7 @@ enum vmx_start_mode {
 struct vmx_start {
 	enum vmx_start_mode mode;
 	u64 rip, rsp, rax, rbx, rsi, cr3;
-	u64 gdt_base; /* guest-physical GDT the loader wrote; */
+	u64 gdt_base;	       /* guest-physical GDT the loader wrote; */
 	u16 gdt_limit, cs, ds; /* selectors in it (ds for all data segments) */
 };
 void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
@@ -107,7 +116,16 @@ struct vmx_segment {
 	u32 limit, access; /* access rights in VMCS format (SDM 3C 25.4.1) */
 	u64 base;
 };
-enum vmx_segment_id { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR };
+enum vmx_segment_id {
+	SEG_ES,
+	SEG_CS,
+	SEG_SS,
+	SEG_DS,
+	SEG_FS,
+	SEG_GS,
+	SEG_LDTR,
+	SEG_TR
+};
 void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out);
 u64 vmx_cr8(struct vmx_vcpu *v); /* the TPR's upper four bits as the guest set them */
 void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8);
@@ -138,6 +156,8 @@ void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on);
 bool vmx_nmi_allowed(struct vmx_vcpu *v);
 void vmx_inject_nmi(struct vmx_vcpu *v);
+/* While on, VMX_EXIT_INTERRUPT_WINDOW also comes when an NMI may be injected. */
+void vmx_request_nmi_window(struct vmx_vcpu *v, bool on);
 
 /* Paravirtual CPUID leaves (0x4000xxxx) belong to the kernel floor: registered once at start.
  * The function fills regs and returns true, or false for a leaf it does not have. */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/string.h"
+#include "kernel/base/x86.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+
+struct vmx_capability vmx_boot_capability;
+struct vmx_controls vmx_boot_controls;
+
+void capability_read(struct vmx_capability *c)
+{
+	*c = (struct vmx_capability){0};
+	c->basic = rdmsr(MSR_IA32_VMX_BASIC);
+	c->misc = rdmsr(MSR_IA32_VMX_MISC);
+	c->cr0_fixed0 = rdmsr(MSR_IA32_VMX_CR0_FIXED0);
+	c->cr0_fixed1 = rdmsr(MSR_IA32_VMX_CR0_FIXED1);
+	c->cr4_fixed0 = rdmsr(MSR_IA32_VMX_CR4_FIXED0);
+	c->cr4_fixed1 = rdmsr(MSR_IA32_VMX_CR4_FIXED1);
+	/* The MSRs below exist only where the bits before them say so. */
+	if (!(c->basic & VMX_BASIC_TRUE))
+		return;
+	c->pin = rdmsr(MSR_IA32_VMX_TRUE_PINBASED);
+	c->proc = rdmsr(MSR_IA32_VMX_TRUE_PROCBASED);
+	c->exit = rdmsr(MSR_IA32_VMX_TRUE_EXIT);
+	c->entry = rdmsr(MSR_IA32_VMX_TRUE_ENTRY);
+	if (!capability_allows(c->proc, PROC_SECONDARY))
+		return;
+	c->proc2 = rdmsr(MSR_IA32_VMX_PROCBASED2);
+	if (capability_allows(c->proc2, PROC2_EPT) || capability_allows(c->proc2, PROC2_VPID))
+		c->ept_vpid = rdmsr(MSR_IA32_VMX_EPT_VPID_CAP);
+}
+
+bool capability_equal(const struct vmx_capability *a, const struct vmx_capability *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+bool capability_has_vpid(const struct vmx_capability *c)
+{
+	return capability_allows(c->proc2, PROC2_VPID) && (c->ept_vpid & VPID_CAP_INVVPID) &&
+	       (c->ept_vpid & (VPID_CAP_SINGLE | VPID_CAP_ALL));
+}
+
+int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)
+{
+	u32 must = (u32)capability, may = (u32)(capability >> 32);
+
+	*missing = required & ~may;
+	if (*missing)
+		return ERR_NOTSUP;
+	*out = required | (optional & may) | must;
+	return 0;
+}
+
+static int choose(const char *word, u64 capability, u32 required, u32 optional, u32 *out)
+{
+	u32 missing;
+	int err = control_adjust(capability, required, optional, out, &missing);
+
+	if (err)
+		log_error("this CPU's VMX lacks %s controls %#x: Weir cannot run guests on it",
+			  word, missing);
+	return err;
+}
+
+int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
+{
+	u32 vpid = capability_has_vpid(c) ? PROC2_VPID : 0;
+	int err;
+
+	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS, 0,
+		     &out->pin);
+	/* The windows open at run time; asking here makes sure that they can. */
+	if (!err)
+		err = choose("processor-based", c->proc,
+			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |
+				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
+				     PROC_CR8_LOAD | PROC_CR8_STORE | PROC_MOV_DR | PROC_IO |
+				     PROC_MSR_BITMAPS | PROC_SECONDARY,
+			     0, &out->proc);
+	if (!err)
+		err = choose("secondary processor-based", c->proc2, PROC2_EPT | PROC2_UNRESTRICTED,
+			     vpid | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID | PROC2_ENCLS,
+			     &out->proc2);
+	if (!err)
+		err = choose("VM-exit", c->exit,
+			     EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
+				     EXIT_SAVE_EFER | EXIT_LOAD_EFER,
+			     0, &out->exit);
+	if (!err)
+		err = choose("VM-entry", c->entry,
+			     ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_IA32E, 0,
+			     &out->entry);
+	if (err)
+		return err;
+	out->proc &= ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+	out->entry &= ~(u32)ENTRY_IA32E;
+	return 0;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* The guest's control registers: their view, and the exits of MOV CR, LMSW and CLTS. */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define ACCESS_REGISTER(q) ((u32)((q)&0xf))
+#define ACCESS_KIND(q)	   ((u32)((q) >> 4) & 3)
+#define ACCESS_GPR(q)	   ((u32)((q) >> 8) & 0xf)
+#define ACCESS_LMSW(q)	   ((u64)((q) >> 16) & 0xffff)
+#define CR8_MAX		   0xfull
+#define LMSW_BITS	   (CR0_PE | CR0_MP | CR0_EM | CR0_TS)
+#define PDPT_MASK	   0xffffffe0ull
+
+enum cr_access {
+	CR_MOV_TO,
+	CR_MOV_FROM,
+	CR_CLTS,
+	CR_LMSW,
+};
+
+/* Host-owned bits are read from the shadow, the guest's own from the register. */
+static u64 guest_view(enum vmcs_field reg, enum vmcs_field shadow, enum vmcs_field mask)
+{
+	u64 owned = vmcs_read(mask);
+
+	return (vmcs_read(reg) & ~owned) | (vmcs_read(shadow) & owned);
+}
+
+void cr_get(struct vmx_vcpu *v, struct cr_state *out)
+{
+	out->cr0 = guest_view(GUEST_CR0, CTRL_CR0_SHADOW, CTRL_CR0_MASK);
+	out->cr3 = vmcs_read(GUEST_CR3);
+	out->cr4 = guest_view(GUEST_CR4, CTRL_CR4_SHADOW, CTRL_CR4_MASK);
+	out->efer = v->msr.efer;
+	out->cs_long = vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG;
+}
+
+/* What VMX operation fixes, but PE and PG, which an unrestricted guest chooses itself. */
+static u64 real_cr0(u64 cr0)
+{
+	const struct vmx_capability *c = &vmx_boot_capability;
+
+	/* Caches stay on: what a guest sees of CD and NW is the shadow. */
+	cr0 &= ~(CR0_CD | CR0_NW);
+	return (cr0 | (c->cr0_fixed0 & ~(CR0_PE | CR0_PG))) & c->cr0_fixed1;
+}
+
+static u64 real_cr4(u64 cr4)
+{
+	const struct vmx_capability *c = &vmx_boot_capability;
+
+	return (cr4 | c->cr4_fixed0) & c->cr4_fixed1;
+}
+
+static void set_long_mode(struct vmx_vcpu *v, u64 efer)
+{
+	u32 entry = v->entry_controls & ~(u32)ENTRY_IA32E;
+	u64 tr = vmcs_read(GUEST_TR_ACCESS);
+
+	if (efer & EFER_LMA) {
+		entry |= (u32)ENTRY_IA32E;
+		/* IA-32e mode knows only this kind of TSS; the guest loads one before it needs it. */
+		vmcs_write(GUEST_TR_ACCESS, (tr & ~(u64)ACCESS_TYPE_MASK) | ACCESS_TYPE_TSS_BUSY);
+	}
+	vmcs_set_entry_controls(v, entry);
+	v->msr.efer = efer;
+	vmcs_write(GUEST_EFER, efer);
+}
+
+void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
+{
+	vmcs_write(GUEST_CR0, real_cr0(s->cr0));
+	vmcs_write(CTRL_CR0_SHADOW, s->cr0);
+	vmcs_write(GUEST_CR4, real_cr4(s->cr4));
+	vmcs_write(CTRL_CR4_SHADOW, s->cr4);
+	v->msr.cr0_pg = s->cr0 & CR0_PG;
+	if ((s->efer ^ v->msr.efer) & EFER_LMA)
+		set_long_mode(v, s->efer);
+}
+
+/* Thread context. 0, ERR_FAULT: a reserved bit is set, ERR_NOMEM. */
+static int load_pdptes(struct vmx_vcpu *v, u64 cr3)
+{
+	u64 pdpte[4];
+	int err = gpa_read(v->config.mmu, GPA(cr3 & PDPT_MASK), pdpte, sizeof(pdpte));
+
+	if (err == ERR_NOMEM)
+		return err;
+	if (err || !cr_pdptes_valid(pdpte, guest_features.maxphyaddr))
+		return ERR_FAULT;
+	vmcs_write(GUEST_PDPTE0, pdpte[0]);
+	vmcs_write(GUEST_PDPTE1, pdpte[1]);
+	vmcs_write(GUEST_PDPTE2, pdpte[2]);
+	vmcs_write(GUEST_PDPTE3, pdpte[3]);
+	return 0;
+}
+
+/* Makes the change and ends the instruction, or queues the fault. */
+static enum exit_verdict change(struct vmx_vcpu *v, struct vmx_exit *e, int err,
+				const struct cr_state *from, const struct cr_state *to)
+{
+	if (!err && cr_loads_pdptes(from, to))
+		err = load_pdptes(v, to->cr3);
+	if (err == ERR_NOMEM)
+		return exit_kind(e, VMX_EXIT_NOMEM);
+	if (err)
+		return exit_gp(v, e);
+	cr_set(v, to);
+	if (cr_flushes(from, to))
+		vcpu_flush_tlb(v);
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}
+
+static enum exit_verdict write_cr0_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
+{
+	struct cr_state from, to;
+
+	cr_get(v, &from);
+	return change(v, e, cr0_write(&from, value, &to), &from, &to);
+}
+
+static enum exit_verdict write_cr4_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
+{
+	struct cr_state from, to;
+
+	cr_get(v, &from);
+	return change(v, e, cr4_write(&from, guest_features.cr4, value, &to), &from, &to);
+}
+
+static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
+{
+	if (value > CR8_MAX)
+		return exit_gp(v, e);
+	v->cr8 = (u8)value;
+	vcpu_skip(v);
+	return exit_kind(e, VMX_EXIT_TPR);
+}
+
+/* By the chosen controls nothing else exits. */
+static enum exit_verdict odd_access(struct vmx_exit *e, u64 qualification)
+{
+	log_error("%s: control-register exit %#llx must not happen", vcpu_name(),
+		  (unsigned long long)qualification);
+	return exit_kind(e, VMX_EXIT_ERROR);
+}
+
+static enum exit_verdict mov_to(struct vmx_vcpu *v, struct vmx_exit *e, u64 qualification)
+{
+	u64 value = v->regs.gpr[ACCESS_GPR(qualification)];
+
+	if (!vcpu_in_64bit(v))
+		value = (u32)value;
+	switch (ACCESS_REGISTER(qualification)) {
+	case 0:
+		return write_cr0_value(v, e, value);
+	case 4:
+		return write_cr4_value(v, e, value);
+	case 8:
+		return write_cr8_value(v, e, value);
+	default:
+		return odd_access(e, qualification);
+	}
+}
+
+/* LMSW sets PE but never clears it (SDM 2A, LMSW). */
+static enum exit_verdict lmsw(struct vmx_vcpu *v, struct vmx_exit *e, u64 qualification)
+{
+	u64 source = ACCESS_LMSW(qualification) & LMSW_BITS;
+	struct cr_state s;
+
+	cr_get(v, &s);
+	return write_cr0_value(v, e, (s.cr0 & ~(LMSW_BITS & ~CR0_PE)) | source);
+}
+
+static enum exit_verdict clts(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	struct cr_state s;
+
+	cr_get(v, &s);
+	return write_cr0_value(v, e, s.cr0 & ~CR0_TS);
+}
+
+enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
+
+	/* PDPTEs are read from guest memory, which may have to be got first. */
+	exit_to_thread(v);
+	switch ((enum cr_access)ACCESS_KIND(q)) {
+	case CR_MOV_TO:
+		return mov_to(v, e, q);
+	case CR_CLTS:
+		return clts(v, e);
+	case CR_LMSW:
+		return lmsw(v, e, q);
+	case CR_MOV_FROM:
+		break;
+	}
+	if (ACCESS_REGISTER(q) != 8)
+		return odd_access(e, q);
+	v->regs.gpr[ACCESS_GPR(q)] = v->cr8;
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Debug registers. DR7 is switched by the VMCS; DR0 to DR3 and DR6 come into the CPU only for a
+ * guest that uses them: MOV DR exits until the first one, then goes on by itself until another
+ * vCPU needs the CPU. Weir uses none, and every VM exit switches breakpoints off in DR7.
+ */
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define DR6_FIXED	0xffff0ff0ull
+#define DR6_BREAKPOINTS 0xfull
+#define DR6_CAUSES	(DR6_BREAKPOINTS | BIT(13) | BIT(14)) /* and BD, BS */
+#define DR7_ENABLES	0xffull
+#define DR7_GD		BIT(13)
+
+#define READ_DR(n)                                                   \
+	({                                                           \
+		u64 dr_;                                             \
+		__asm__ volatile("movq %%dr" #n ", %0" : "=r"(dr_)); \
+		dr_;                                                 \
+	})
+#define WRITE_DR(n, value) __asm__ volatile("movq %0, %%dr" #n ::"r"((u64)(value)))
+
+static void load(struct vmx_vcpu *v)
+{
+	WRITE_DR(0, v->dr[0]);
+	WRITE_DR(1, v->dr[1]);
+	WRITE_DR(2, v->dr[2]);
+	WRITE_DR(3, v->dr[3]);
+	WRITE_DR(6, v->dr6);
+	v->dr_loaded = true;
+	vmcs_set_proc_controls(v, v->proc_controls & ~(u32)PROC_MOV_DR);
+}
+
+void debug_regs_save(struct vmx_vcpu *v)
+{
+	if (!v->dr_loaded)
+		return;
+	v->dr[0] = READ_DR(0);
+	v->dr[1] = READ_DR(1);
+	v->dr[2] = READ_DR(2);
+	v->dr[3] = READ_DR(3);
+	v->dr6 = READ_DR(6);
+	v->dr_loaded = false;
+}
+
+/* VMCS current. A guest with breakpoints set needs them at once. */
+void debug_regs_load(struct vmx_vcpu *v)
+{
+	if (vmcs_read(GUEST_DR7) & DR7_ENABLES)
+		load(v);
+	else
+		vmcs_set_proc_controls(v, v->proc_controls | (u32)PROC_MOV_DR);
+}
+
+/* The instruction runs again, now without an exit: the CPU checks what there is to check. */
+enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)e;
+	load(v);
+	return EXIT_RESUME;
+}
+
+/* What the CPU leaves to be done when #DB exits instead of being delivered (SDM 3C 28.1). */
+void debug_regs_raise(struct vmx_vcpu *v, u64 qualification)
+{
+	u64 dr6 = v->dr_loaded ? READ_DR(6) : v->dr6;
+
+	dr6 = (dr6 & ~DR6_BREAKPOINTS) | (qualification & DR6_CAUSES) | DR6_FIXED;
+	v->dr6 = dr6;
+	if (v->dr_loaded)
+		WRITE_DR(6, dr6);
+	vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+}

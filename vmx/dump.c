@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* What there is to say about a vCPU when something went wrong. Thread context or interrupts off. */
+#include "kernel/base/log.h"
+#include "kernel/base/panic.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define FIELD_ROW(name, encoding) {#name, encoding},
+static const struct {
+	const char *name;
+	u32 field;
+} fields[] = {VMCS_FIELDS(FIELD_ROW)};
+
+/* SDM 3C 31.4, table 31-1. */
+static const char *const instruction_errors[] = {
+	[1] = "VMCALL executed in VMX root operation",
+	[2] = "VMCLEAR with invalid physical address",
+	[3] = "VMCLEAR with VMXON pointer",
+	[4] = "VMLAUNCH with non-clear VMCS",
+	[5] = "VMRESUME with non-launched VMCS",
+	[6] = "VMRESUME after VMXOFF",
+	[7] = "VM entry with invalid control fields",
+	[8] = "VM entry with invalid host-state fields",
+	[9] = "VMPTRLD with invalid physical address",
+	[10] = "VMPTRLD with VMXON pointer",
+	[11] = "VMPTRLD with incorrect VMCS revision identifier",
+	[12] = "VMREAD or VMWRITE of an unsupported VMCS component",
+	[13] = "VMWRITE to a read-only VMCS component",
+	[15] = "VMXON executed in VMX root operation",
+	[16] = "VM entry with invalid executive-VMCS pointer",
+	[17] = "VM entry with non-launched executive VMCS",
+	[18] = "VM entry with executive-VMCS pointer not VMXON pointer",
+	[19] = "VMCALL with non-clear VMCS",
+	[20] = "VMCALL with invalid VM-exit control fields",
+	[22] = "VMCALL with incorrect MSEG revision identifier",
+	[23] = "VMXOFF under dual-monitor treatment",
+	[24] = "VMCALL with invalid SMM-monitor features",
+	[25] = "VM entry with invalid VM-execution control fields in executive VMCS",
+	[26] = "VM entry with events blocked by MOV SS",
+	[28] = "invalid operand to INVEPT or INVVPID",
+};
+
+static const char *error_words(u64 error)
+{
+	if (error < ARRAY_SIZE(instruction_errors) && instruction_errors[error])
+		return instruction_errors[error];
+	return "unknown error";
+}
+
+/* entry.S comes here when a field access fails. */
+void vmcs_access_panic(void);
+void vmcs_access_panic(void)
+{
+	u64 error = 0;
+
+	vmcs_try_read(EXIT_INSTRUCTION_ERROR, &error);
+	panic("VMREAD or VMWRITE failed: error %lu, %s", error, error_words(error));
+}
+
+void vmcs_dump(struct vmx_vcpu *v)
+{
+	u64 value;
+
+	(void)v;
+	for (u32 i = 0; i < ARRAY_SIZE(fields); i++) {
+		if (vmcs_try_read((enum vmcs_field)fields[i].field, &value))
+			log_info("VMCS %04x %-26s %#llx", fields[i].field, fields[i].name,
+				 (unsigned long long)value);
+	}
+}
+
+/* refused: before the guest's state was loaded (SDM 3C 27.1, 27.2); else by the guest's state. */
+void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
+{
+	u64 error;
+
+	if (refused) {
+		error = vmcs_read(EXIT_INSTRUCTION_ERROR);
+		log_error("%s: VM entry refused: error %llu, %s", vcpu_name(),
+			  (unsigned long long)error, error_words(error));
+	} else {
+		log_error("%s: VM entry failed: %s, qualification %llu", vcpu_name(),
+			  vmx_exit_name(v->reason & 0xffff),
+			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION));
+	}
+	vmcs_dump(v);
+}
+
+static void dump_segment(struct vmx_vcpu *v, const char *name, enum vmx_segment_id id)
+{
+	struct vmx_segment s;
+
+	vmx_get_segment(v, id, &s);
+	log_info("  %-4s %04x base %#llx limit %#x access %#x", name, s.selector,
+		 (unsigned long long)s.base, s.limit, s.access);
+}
+
+static void dump_table(const char *name, enum vmcs_field base, enum vmcs_field limit)
+{
+	log_info("  %-4s base %#llx limit %#llx", name, (unsigned long long)vmcs_read(base),
+		 (unsigned long long)vmcs_read(limit));
+}
+
+void vmx_vcpu_dump(struct vmx_vcpu *v)
+{
+	static const char *const names[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+						     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
+						     "r12", "r13", "r14", "r15"};
+	const u64 *r = v->regs.gpr;
+	struct cr_state cr;
+
+	cr_get(v, &cr);
+	log_info("%s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(), v->reason & 0xffff,
+		 vmx_exit_name(v->reason & 0xffff), (unsigned long long)v->regs.rip,
+		 (unsigned long long)v->regs.rflags);
+	for (u32 i = 0; i < GPR_COUNT; i += 4)
+		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
+			 (unsigned long long)r[i], names[i + 1], (unsigned long long)r[i + 1],
+			 names[i + 2], (unsigned long long)r[i + 2], names[i + 3],
+			 (unsigned long long)r[i + 3]);
+	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#x efer %#llx xcr0 %#llx",
+		 (unsigned long long)cr.cr0, (unsigned long long)v->regs.cr2,
+		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4, v->cr8,
+		 (unsigned long long)cr.efer, (unsigned long long)v->xcr0);
+	dump_segment(v, "cs", SEG_CS);
+	dump_segment(v, "ss", SEG_SS);
+	dump_segment(v, "ds", SEG_DS);
+	dump_segment(v, "es", SEG_ES);
+	dump_segment(v, "fs", SEG_FS);
+	dump_segment(v, "gs", SEG_GS);
+	dump_segment(v, "tr", SEG_TR);
+	dump_segment(v, "ldtr", SEG_LDTR);
+	dump_table("gdtr", GUEST_GDTR_BASE, GUEST_GDTR_LIMIT);
+	dump_table("idtr", GUEST_IDTR_BASE, GUEST_IDTR_LIMIT);
+}

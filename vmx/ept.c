@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/* Exits of the second-level translation (SDM 3C 29.3.3). */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define VIOLATION_READ		BIT(0)
+#define VIOLATION_WRITE		BIT(1)
+#define VIOLATION_FETCH		BIT(2)
+#define VIOLATION_UNBLOCKED_NMI BIT(12)
+
+static u32 access_of(u64 qualification)
+{
+	u32 access = 0;
+
+	if (qualification & VIOLATION_READ)
+		access |= MMU_READ;
+	if (qualification & VIOLATION_WRITE)
+		access |= MMU_WRITE;
+	if (qualification & VIOLATION_FETCH)
+		access |= MMU_EXEC;
+	return access;
+}
+
+/*
+ * No memory there. While an event is being delivered it is the guest's IDT, GDT, TSS or stack that
+ * lies in a device: no instruction is there to be run in its place.
+ */
+static enum exit_verdict to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access)
+{
+	if (v->event.valid) {
+		exit_to_thread(v);
+		log_error("%s: the guest takes vector %u through gpa %#llx, where there is no RAM",
+			  vcpu_name(), v->event.vector, (unsigned long long)gpa.v);
+		return exit_kind(e, VMX_EXIT_ERROR);
+	}
+	e->mmio.gpa = gpa;
+	e->mmio.access = access;
+	return exit_kind(e, VMX_EXIT_MMIO);
+}
+
+enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
+	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
+	u32 access = access_of(q);
+	int err;
+
+	/* IRET unblocked NMIs and then faulted: it will run again. */
+	if ((q & VIOLATION_UNBLOCKED_NMI) && !v->event.valid)
+		vmcs_write(GUEST_INTERRUPTIBILITY,
+			   vmcs_read(GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
+	err = mmu_fault(v->config.mmu_vcpu, gpa, access);
+	v->topup = true;
+	if (err == ERR_TOO_HARD) {
+		exit_to_thread(v);
+		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);
+	}
+	switch (err) {
+	case 0:
+	case ERR_AGAIN:
+		return EXIT_RESUME;
+	case ERR_NOSLOT:
+		return to_device(v, e, gpa, access);
+	case ERR_NOMEM:
+		return exit_kind(e, VMX_EXIT_NOMEM);
+	default:
+		exit_to_thread(v);
+		log_error("%s: EPT violation at gpa %#llx: %s", vcpu_name(),
+			  (unsigned long long)gpa.v, error_name(err));
+		return exit_kind(e, VMX_EXIT_ERROR);
+	}
+}
+
+/* An entry that Weir wrote makes no sense to the CPU. */
+enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	exit_to_thread(v);
+	log_error("%s: EPT misconfiguration at gpa %#llx: an error of Weir's, the VM ends",
+		  vcpu_name(), (unsigned long long)vmcs_read(EXIT_GUEST_PHYSICAL));
+	return exit_kind(e, VMX_EXIT_ERROR);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/* Exit handlers of a few lines each. */
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "smp/timer.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+#include "vmx/xcr0.h"
+
+#define IO_SIZE(q) ((u8)(((q)&7) + 1))
+#define IO_IN	   BIT(3)
+#define IO_STRING  BIT(4)
+#define IO_PORT(q) ((u16)((q) >> 16))
+
+static bool (*paravirt_cpuid)(u32 leaf, struct cpuid_regs *regs);
+
+void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
+{
+	paravirt_cpuid = fn;
+}
+
+/* The interrupt waits in the LAPIC: it is taken as soon as interrupts are on. */
+enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)e;
+	exit_to_thread(v);
+	return EXIT_RESUME;
+}
+
+enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	exit_to_thread(v);
+	log_warn("%s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
+		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)v->regs.rip,
+		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)v->regs.cr2,
+		 (unsigned long long)vmcs_read(GUEST_CR3));
+	return exit_kind(e, VMX_EXIT_SHUTDOWN);
+}
+
+/* Opened for the floor above, or for an interrupt that this floor kept. */
+enum exit_verdict handle_window(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	if (v->interrupt_window_asked && !v->deferred.valid)
+		return exit_kind(e, VMX_EXIT_INTERRUPT_WINDOW);
+	return EXIT_RESUME;
+}
+
+enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	if (v->nmi_window_asked && !v->nmi_pending)
+		return exit_kind(e, VMX_EXIT_INTERRUPT_WINDOW);
+	return EXIT_RESUME;
+}
+
+/* IA-32e mode has none (SDM 3A 8.7); a 32-bit guest that uses one is not served. */
+enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	exit_to_thread(v);
+	log_error("%s: the guest switches tasks by hardware at rip %#llx (to selector %#llx), "
+		  "which Weir does not do",
+		  vcpu_name(), (unsigned long long)v->regs.rip,
+		  (unsigned long long)(vmcs_read(EXIT_QUALIFICATION) & 0xffff));
+	return exit_kind(e, VMX_EXIT_ERROR);
+}
+
+static void guest_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *r)
+{
+	struct cpuid_view view = {
+		.rdtscp = guest_features.rdtscp,
+		.invpcid = guest_features.invpcid,
+		.xcr0_offered = guest_features.xcr0,
+		.tsc_khz = clock_tsc_khz(),
+		.apic_id = v->config.vcpu_id,
+		.vcpu_count = v->config.vcpu_count,
+		.cr4 = vmcs_read(GUEST_CR4),
+		.xcr0 = v->xcr0,
+		.misc_enable = v->msr.misc_enable,
+	};
+
+	if (leaf >= CPUID_PARAVIRT_FIRST && leaf <= CPUID_PARAVIRT_LAST) {
+		if (!paravirt_cpuid || !paravirt_cpuid(leaf, r))
+			*r = (struct cpuid_regs){0};
+		return;
+	}
+	cpuid_policy(&view, leaf, subleaf, r);
+}
+
+enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	struct cpuid_regs r;
+
+	(void)e;
+	guest_cpuid(v, (u32)v->regs.gpr[RAX], (u32)v->regs.gpr[RCX], &r);
+	v->regs.gpr[RAX] = r.eax;
+	v->regs.gpr[RBX] = r.ebx;
+	v->regs.gpr[RCX] = r.ecx;
+	v->regs.gpr[RDX] = r.edx;
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}
+
+enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	vcpu_skip(v);
+	return exit_kind(e, VMX_EXIT_HLT);
+}
+
+/* INVD and WBINVD: guest memory is coherent with everything that a guest can reach. */
+enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)e;
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}
+
+enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)v;
+	return exit_kind(e, VMX_EXIT_HYPERCALL);
+}
+
+enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
+	u64 rax = v->regs.gpr[RAX];
+
+	v->io_size = IO_SIZE(q);
+	e->io.port = IO_PORT(q);
+	e->io.size = v->io_size;
+	e->io.in = q & IO_IN;
+	e->io.string = q & IO_STRING;
+	e->io.value = v->io_size == 1 ? (u8)rax : v->io_size == 2 ? (u16)rax : (u32)rax;
+	return exit_kind(e, VMX_EXIT_IO);
+}
+
+/* SDM 2D, XSETBV. The CPU has looked at CPL and CR4.OSXSAVE. */
+enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 value = (u32)v->regs.gpr[RAX] | v->regs.gpr[RDX] << 32;
+
+	if (!guest_features.xcr0)
+		return exit_undefined(v, e);
+	if ((u32)v->regs.gpr[RCX] != 0 || !xcr0_valid(value, guest_features.xcr0) || vcpu_cpl(v))
+		return exit_gp(v, e);
+	v->xcr0 = value;
+	xsetbv(0, value);
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}

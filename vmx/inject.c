@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events into the guest: what was being delivered when an exit came, what the floor above asks
+ * for, and in which order they go. One event goes in at an entry; windows are opened for the rest.
+ */
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define RFLAGS_TF BIT(8)
+#define RFLAGS_RF BIT(16)
+
+/* Most exits come from no delivery: one VMREAD says so. */
+void event_collect(struct vmx_vcpu *v)
+{
+	u32 info = (u32)vmcs_read(EXIT_VECTORING_INFO);
+
+	v->event.valid = false;
+	if (likely(!(info & EVENT_INFO_VALID)))
+		return;
+	v->event = event_from_info(info, (u32)vmcs_read(EXIT_VECTORING_ERROR),
+				   (u32)vmcs_read(EXIT_INSTRUCTION_LENGTH));
+	/* An NMI that comes again may not find itself blocking. */
+	if (v->event.type == EVENT_NMI)
+		vmcs_write(GUEST_INTERRUPTIBILITY,
+			   vmcs_read(GUEST_INTERRUPTIBILITY) & ~BLOCKED_BY_NMI);
+}
+
+/* An exception goes first; the interrupt that it overtakes waits for its window. */
+static void put_aside(struct vmx_vcpu *v)
+{
+	if (v->event.type == EVENT_NMI)
+		v->nmi_pending = true;
+	else
+		v->deferred = v->event;
+	v->event.valid = false;
+}
+
+void event_queue(struct vmx_vcpu *v, const struct event *e)
+{
+	static const struct event double_fault = {
+		.valid = true,
+		.has_error = true,
+		.vector = EXCEPTION_DF,
+		.type = EVENT_EXCEPTION,
+	};
+
+	if (v->event.valid && (v->event.type == EVENT_INTERRUPT || v->event.type == EVENT_NMI))
+		put_aside(v);
+	if (!v->event.valid) {
+		v->event = *e;
+		return;
+	}
+	switch (event_combine(&v->event, e)) {
+	case EVENT_SECOND:
+		v->event = *e;
+		break;
+	case EVENT_DOUBLE_FAULT:
+		v->event = double_fault;
+		break;
+	case EVENT_SHUTDOWN:
+		v->event.valid = false;
+		v->shutdown = true;
+		break;
+	}
+}
+
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
+{
+	struct event e = {
+		.valid = true,
+		.has_error = has_error,
+		.vector = vector,
+		.type = EVENT_EXCEPTION,
+		.error_code = error_code,
+	};
+
+	if (event_sets_rf(&e))
+		v->regs.rflags |= RFLAGS_RF;
+	event_queue(v, &e);
+}
+
+void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code)
+{
+	v->regs.cr2 = gva.v;
+	vmx_inject_exception(v, EXCEPTION_PF, true, error_code);
+}
+
+static bool blocked(u64 by)
+{
+	return vmcs_read(GUEST_INTERRUPTIBILITY) & by;
+}
+
+static bool interrupt_may_go(struct vmx_vcpu *v)
+{
+	return !v->event.valid && (v->regs.rflags & RFLAGS_IF) &&
+	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+}
+
+static bool nmi_may_go(struct vmx_vcpu *v)
+{
+	return !v->event.valid && !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI);
+}
+
+bool vmx_interrupt_allowed(struct vmx_vcpu *v)
+{
+	return !v->deferred.valid && interrupt_may_go(v);
+}
+
+void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
+{
+	struct event e = {.valid = true, .vector = vector, .type = EVENT_INTERRUPT};
+
+	if (interrupt_may_go(v))
+		v->event = e;
+	else
+		v->deferred = e;
+}
+
+void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on)
+{
+	v->interrupt_window_asked = on;
+}
+
+bool vmx_nmi_allowed(struct vmx_vcpu *v)
+{
+	return !v->nmi_pending && nmi_may_go(v);
+}
+
+void vmx_inject_nmi(struct vmx_vcpu *v)
+{
+	v->nmi_pending = true;
+}
+
+void vmx_request_nmi_window(struct vmx_vcpu *v, bool on)
+{
+	v->nmi_window_asked = on;
+}
+
+static void choose_event(struct vmx_vcpu *v)
+{
+	if (v->nmi_pending && nmi_may_go(v)) {
+		v->nmi_pending = false;
+		v->event = (struct event){
+			.valid = true,
+			.vector = VECTOR_OF_NMI,
+			.type = EVENT_NMI,
+		};
+	}
+	if (v->deferred.valid && interrupt_may_go(v)) {
+		v->event = v->deferred;
+		v->deferred.valid = false;
+	}
+}
+
+static void set_windows(struct vmx_vcpu *v)
+{
+	u32 proc = v->proc_controls & ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+
+	if (v->interrupt_window_asked || v->deferred.valid)
+		proc |= (u32)PROC_INTERRUPT_WINDOW;
+	if (v->nmi_window_asked || v->nmi_pending)
+		proc |= (u32)PROC_NMI_WINDOW;
+	vmcs_set_proc_controls(v, proc);
+}
+
+/*
+ * With a shadow or a single step the VM entry wants the pending debug exceptions to agree with
+ * RFLAGS.TF (SDM 3C 27.3.1.5).
+ */
+static void agree_with_single_step(void)
+{
+	if (blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS) &&
+	    !(vmcs_read(GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+		vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
+void event_prepare(struct vmx_vcpu *v)
+{
+	const struct event *e = &v->event;
+
+	if (unlikely(v->nmi_pending || v->deferred.valid))
+		choose_event(v);
+	set_windows(v);
+	if (unlikely(v->regs.rflags & RFLAGS_TF))
+		agree_with_single_step();
+	if (!e->valid)
+		return;
+	/* The exit that follows clears the field's valid bit. */
+	vmcs_write(ENTRY_INTERRUPTION_INFO, event_to_info(e, vmcs_read(GUEST_CR0) & CR0_PE));
+	if (e->has_error)
+		vmcs_write(ENTRY_EXCEPTION_ERROR, e->error_code);
+	if (e->type >= EVENT_SOFT_INTERRUPT)
+		vmcs_write(ENTRY_INSTRUCTION_LENGTH, e->length);
+}

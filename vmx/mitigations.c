@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What keeps a guest from reading Weir or another guest through what a CPU does speculatively.
+ * Each step is taken only where the CPU says that it has the cure and needs it.
+ */
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "smp/irq.h"
+#include "vmx/cpuid.h"
+#include "vmx/vcpu.h"
+
+#define ARCH_CAP_RDCL_NO    BIT(0)
+#define ARCH_CAP_SKIP_L1DFL BIT(3)
+#define ARCH_CAP_MDS_NO	    BIT(5)
+#define ARCH_CAP_FBSDP_NO   BIT(14)
+#define ARCH_CAP_RFDS_CLEAR BIT(28)
+#define FLUSH_CMD_L1D	    BIT(0)
+
+static bool wanted = true; /* boot option */
+static struct {
+	bool stuff_rsb;	    /* return addresses of the guest's are not used by Weir's returns */
+	bool clear_buffers; /* VERW before entry: MDS, MMIO stale data, RFDS */
+	bool ibpb;	    /* branch predictions of another vCPU's are dropped */
+	bool flush_l1d;	    /* L1TF */
+	bool spec_ctrl;	    /* the guest's own setting is switched; not a matter of choice */
+} use;
+
+void vmx_set_mitigations(bool on)
+{
+	wanted = on;
+}
+
+void mitigations_init(void)
+{
+	u32 edx = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;
+	u64 arch = 0;
+
+	if ((edx & CPUID_7_EDX_ARCH_CAP) && rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &arch))
+		arch = 0;
+	use.spec_ctrl = edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD);
+	use.stuff_rsb = wanted;
+	use.clear_buffers = wanted && (edx & CPUID_7_EDX_MD_CLEAR) &&
+			    (!(arch & ARCH_CAP_MDS_NO) || !(arch & ARCH_CAP_FBSDP_NO) ||
+			     (arch & ARCH_CAP_RFDS_CLEAR));
+	use.ibpb = wanted && (edx & CPUID_7_EDX_IBRS);
+	use.flush_l1d = wanted && (edx & CPUID_7_EDX_L1D_FLUSH) &&
+			!(arch & (ARCH_CAP_RDCL_NO | ARCH_CAP_SKIP_L1DFL));
+	log_info("VMX: mitigations %s: RSB stuffing %s, buffer clearing %s, IBPB %s, L1D flush %s",
+		 wanted ? "on" : "off", use.stuff_rsb ? "yes" : "no",
+		 use.clear_buffers ? "yes" : "no", use.ibpb ? "yes" : "no",
+		 use.flush_l1d ? "yes" : "no");
+}
+
+void mitigations_switch(void)
+{
+	if (use.ibpb)
+		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+}
+
+void mitigations_enter(struct vmx_vcpu *v, struct entry_options *o)
+{
+	o->flags = 0;
+	if (use.stuff_rsb)
+		o->flags |= (u32)ENTRY_STUFF_RSB;
+	if (use.clear_buffers)
+		o->flags |= (u32)ENTRY_CLEAR_BUFFERS;
+	if (use.spec_ctrl && v->msr.spec_ctrl) {
+		/* Weir itself runs with what is safest of what it needs: nothing set by a guest. */
+		o->guest_spec_ctrl = v->msr.spec_ctrl;
+		o->host_spec_ctrl = 0;
+		o->flags |= (u32)ENTRY_SPEC_CTRL;
+	}
+	/* A short exit brings little into the cache that is not the guest's own. */
+	if (use.flush_l1d && v->dirty_l1d)
+		wrmsr(MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D);
+	v->dirty_l1d = false;
+}

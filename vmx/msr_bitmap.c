@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/base/msr.h"
+#include "kernel/base/string.h"
+#include "vmx/msr_bitmap.h"
+
+/* Four bitmaps of 1 KiB: read low, read high, write low, write high. */
+#define MSR_LOW_LAST   0x1fffu
+#define MSR_HIGH_FIRST 0xc0000000u
+#define HIGH_PART      1024u
+#define WRITE_PART     2048u
+#define MSRS_IN_PART   8192u
+
+enum passed {
+	PASS_READ = 1,
+	PASS_WRITE = 2,
+	PASS_BOTH = 3,
+};
+
+static const struct {
+	u32 index;
+	enum passed passed;
+} passed[] = {
+	/* with "use TSC offsetting" the CPU adds the offset here too */
+	{MSR_IA32_TSC, PASS_READ},
+	/* guest state in the VMCS */
+	{MSR_IA32_SYSENTER_CS, PASS_BOTH},
+	{MSR_IA32_SYSENTER_ESP, PASS_BOTH},
+	{MSR_IA32_SYSENTER_EIP, PASS_BOTH},
+	{MSR_IA32_PAT, PASS_BOTH},
+	{MSR_EFER, PASS_READ},
+	{MSR_FS_BASE, PASS_BOTH},
+	{MSR_GS_BASE, PASS_BOTH},
+	/* switched with the vCPU (switch.c); Weir uses none of them */
+	{MSR_STAR, PASS_BOTH},
+	{MSR_LSTAR, PASS_BOTH},
+	{MSR_CSTAR, PASS_BOTH},
+	{MSR_SFMASK, PASS_BOTH},
+	{MSR_KERNEL_GS_BASE, PASS_BOTH},
+	{MSR_TSC_AUX, PASS_BOTH},
+};
+
+/* false: the bitmap does not cover it, and it always exits. */
+static bool locate(u32 index, bool write, u32 *byte, u8 *bit)
+{
+	u32 base = write ? WRITE_PART : 0;
+
+	if (index >= MSR_HIGH_FIRST && index < MSR_HIGH_FIRST + MSRS_IN_PART) {
+		base += HIGH_PART;
+		index -= MSR_HIGH_FIRST;
+	} else if (index > MSR_LOW_LAST) {
+		return false;
+	}
+	*byte = base + index / 8;
+	*bit = (u8)(1u << index % 8);
+	return true;
+}
+
+bool msr_bitmap_exits(const u8 bitmap[MSR_BITMAP_SIZE], u32 index, bool write)
+{
+	u32 byte;
+	u8 bit;
+
+	return !locate(index, write, &byte, &bit) || (bitmap[byte] & bit);
+}
+
+static void pass(u8 *bitmap, u32 index, bool write)
+{
+	u32 byte;
+	u8 bit;
+
+	if (locate(index, write, &byte, &bit))
+		bitmap[byte] &= (u8)~bit;
+}
+
+void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux)
+{
+	memset(bitmap, 0xff, MSR_BITMAP_SIZE);
+	for (u32 i = 0; i < ARRAY_SIZE(passed); i++) {
+		if (passed[i].index == MSR_TSC_AUX && !has_tsc_aux)
+			continue;
+		if (passed[i].passed & PASS_READ)
+			pass(bitmap, passed[i].index, false);
+		if (passed[i].passed & PASS_WRITE)
+			pass(bitmap, passed[i].index, true);
+	}
+}

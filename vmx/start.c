@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/* The states in which a guest begins: as the CPU comes out of reset, or as a loader promises. */
+#include "kernel/base/msr.h"
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define RFLAGS_FIXED  BIT(1)
+#define DR7_INITIAL   0x400
+#define PAT_INITIAL   0x0007040600070406ull
+#define RESET_CS      0xf000
+#define RESET_CS_BASE 0xffff0000ull
+#define RESET_RIP     0xfff0
+#define RESET_CR0     (CR0_CD | CR0_NW | CR0_ET)
+#define REAL_LIMIT    0xffffu
+#define FLAT_LIMIT    0xffffffffu
+#define TSS_LIMIT     0x67u
+#define FAMILY_MODEL  1 /* CPUID leaf: reset leaves its EAX in EDX */
+
+static void set_segment(enum vmx_segment_id id, u16 selector, u64 base, u32 limit, u32 access)
+{
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_SELECTOR, id), selector);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_BASE, id), base);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_LIMIT, id), limit);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_ACCESS, id), access);
+}
+
+static void set_data_segments(u16 selector, u32 limit, u32 access)
+{
+	static const enum vmx_segment_id data[] = {SEG_ES, SEG_SS, SEG_DS, SEG_FS, SEG_GS};
+
+	for (u32 i = 0; i < ARRAY_SIZE(data); i++)
+		set_segment(data[i], selector, 0, limit, access);
+}
+
+static void set_tables(u64 gdt_base, u32 gdt_limit, u32 idt_limit)
+{
+	vmcs_write(GUEST_GDTR_BASE, gdt_base);
+	vmcs_write(GUEST_GDTR_LIMIT, gdt_limit);
+	vmcs_write(GUEST_IDTR_BASE, 0);
+	vmcs_write(GUEST_IDTR_LIMIT, idt_limit);
+}
+
+/* What is the same in every mode. */
+static void set_common(void)
+{
+	vmcs_write(GUEST_DR7, DR7_INITIAL);
+	vmcs_write(GUEST_DEBUGCTL, 0);
+	vmcs_write(GUEST_PAT, PAT_INITIAL);
+	vmcs_write(GUEST_EFER, 0);
+	vmcs_write(GUEST_SYSENTER_CS, 0);
+	vmcs_write(GUEST_SYSENTER_ESP, 0);
+	vmcs_write(GUEST_SYSENTER_EIP, 0);
+	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
+	vmcs_write(GUEST_ACTIVITY, 0);
+	vmcs_write(GUEST_PENDING_DEBUG, 0);
+	vmcs_write(GUEST_SMBASE, 0);
+}
+
+static void set_regs(struct vmx_vcpu *v, const struct vmx_start *s)
+{
+	v->regs = (struct guest_regs){.rip = s->rip, .rflags = RFLAGS_FIXED};
+	v->regs.gpr[RSP] = s->rsp;
+	v->regs.gpr[RAX] = s->rax;
+	v->regs.gpr[RBX] = s->rbx;
+	v->regs.gpr[RSI] = s->rsi;
+	v->vmcs_rip = v->regs.rip;
+	v->vmcs_rsp = v->regs.gpr[RSP];
+	v->vmcs_rflags = v->regs.rflags;
+	vmcs_write(GUEST_RIP, v->vmcs_rip);
+	vmcs_write(GUEST_RSP, v->vmcs_rsp);
+	vmcs_write(GUEST_RFLAGS, v->vmcs_rflags);
+}
+
+static void start_reset(struct vmx_vcpu *v, struct cr_state *cr)
+{
+	struct vmx_start s = {.rip = RESET_RIP};
+
+	cr->cr0 = RESET_CR0;
+	set_regs(v, &s);
+	v->regs.gpr[RDX] = cpuid(FAMILY_MODEL, 0).eax;
+	set_segment(SEG_CS, RESET_CS, RESET_CS_BASE, REAL_LIMIT, ACCESS_REAL_CODE);
+	set_data_segments(0, REAL_LIMIT, ACCESS_REAL_DATA);
+	set_segment(SEG_LDTR, 0, 0, REAL_LIMIT, ACCESS_LDT);
+	set_segment(SEG_TR, 0, 0, REAL_LIMIT, ACCESS_TSS_BUSY);
+	set_tables(0, REAL_LIMIT, REAL_LIMIT);
+}
+
+static void start_flat(struct vmx_vcpu *v, const struct vmx_start *s, u32 code_access)
+{
+	set_regs(v, s);
+	set_segment(SEG_CS, s->cs, 0, FLAT_LIMIT, code_access);
+	set_data_segments(s->ds, FLAT_LIMIT, ACCESS_FLAT_DATA);
+	set_segment(SEG_LDTR, 0, 0, 0, (u32)ACCESS_UNUSABLE);
+	set_segment(SEG_TR, 0, 0, TSS_LIMIT, ACCESS_TSS_BUSY);
+	set_tables(s->gdt_base, s->gdt_limit, 0);
+}
+
+void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
+{
+	struct cr_state cr = {0};
+
+	set_common();
+	switch (s->mode) {
+	case VMX_START_RESET:
+		start_reset(v, &cr);
+		break;
+	case VMX_START_LONG:
+		start_flat(v, s, ACCESS_FLAT_CODE64);
+		cr.cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
+		cr.cr3 = s->cr3;
+		cr.cr4 = CR4_PAE;
+		cr.efer = EFER_LME | EFER_LMA;
+		break;
+	case VMX_START_PROTECTED:
+		start_flat(v, s, ACCESS_FLAT_CODE32);
+		cr.cr0 = CR0_PE | CR0_ET;
+		break;
+	}
+	vmcs_write(GUEST_CR3, cr.cr3);
+	cr_set(v, &cr);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which vCPU's state a CPU holds. A vCPU whose thread sleeps keeps the CPU's registers until
+ * another vCPU wants them: a thread of Weir's own in between costs nothing.
+ */
+#include "kernel/base/msr.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+static const u32 switched_index[SWITCHED_COUNT] = {
+	[SWITCHED_STAR] = MSR_STAR,
+	[SWITCHED_LSTAR] = MSR_LSTAR,
+	[SWITCHED_CSTAR] = MSR_CSTAR,
+	[SWITCHED_SFMASK] = MSR_SFMASK,
+	[SWITCHED_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
+	[SWITCHED_TSC_AUX] = MSR_TSC_AUX,
+};
+
+static u32 switched_count(void)
+{
+	return guest_features.rdtscp ? SWITCHED_COUNT : SWITCHED_TSC_AUX;
+}
+
+static void save(struct vmx_vcpu *v)
+{
+	for (u32 i = 0; i < switched_count(); i++)
+		v->switched[i] = rdmsr(switched_index[i]);
+	debug_regs_save(v);
+	fpu_save(v);
+}
+
+static void load(struct vmx_vcpu *v)
+{
+	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
+	for (u32 i = 0; i < switched_count(); i++)
+		wrmsr(switched_index[i], v->switched[i]);
+	debug_regs_load(v);
+	fpu_load(v);
+}
+
+void vcpu_own_cpu(struct vmx_vcpu *v)
+{
+	struct vmx_cpu *cpu = &vmx_cpus[cpu_id()];
+
+	ASSERT(!irq_enabled() && v->cpu == cpu_id());
+	if (cpu->owner == v)
+		return;
+	if (cpu->owner)
+		save(cpu->owner);
+	load(v);
+	cpu->owner = v;
+	mitigations_switch();
+}
+
+/* Its VMCS goes back to memory. */
+void vcpu_disown_cpu(struct vmx_vcpu *v)
+{
+	struct vmx_cpu *cpu = &vmx_cpus[cpu_id()];
+
+	if (cpu->owner == v) {
+		save(v);
+		cpu->owner = NULL;
+	}
+	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
+	v->launched = false;
+}
+
+void vcpu_flush_tlb(struct vmx_vcpu *v)
+{
+	bool single = vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE;
+
+	/* Without a VPID every entry flushes. */
+	if (v->vpid)
+		BUG_ON(invvpid(single ? INVVPID_SINGLE : INVVPID_ALL, v->vpid));
+}
+
+void vmx_vcpu_sched_in(struct vmx_vcpu *v)
+{
+	vcpu_own_cpu(v);
+	v->dirty_l1d = true;
+}
+
+void vmx_vcpu_sched_out(struct vmx_vcpu *v)
+{
+	/* The state stays where it is: vcpu_own_cpu of the next vCPU saves it. */
+	ASSERT(!irq_enabled() && vmx_cpus[cpu_id()].owner == v);
+	(void)v;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* A vCPU's making and end, and what the floor above reads of it between runs. */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mem/slab.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+#include "vmx/vpid.h"
+
+#define RFLAGS_TF   BIT(8)
+#define DR6_INITIAL 0xffff0ff0ull
+
+static void init_state(struct vmx_vcpu *v)
+{
+	const struct guest_features *f = &guest_features;
+
+	v->msr.efer_offered = f->efer;
+	v->msr.spec_ctrl_bits = f->spec_ctrl_bits;
+	v->msr.has_spec_ctrl = f->spec_ctrl;
+	v->msr.has_ibpb = f->ibpb;
+	v->msr.has_arch_capabilities = f->arch_capabilities;
+	v->msr.arch_capabilities = f->arch_capabilities_value;
+	v->msr.microcode = f->microcode;
+	v->msr.maxphyaddr = f->maxphyaddr;
+	v->msr.tsc_offset = v->config.tsc_offset;
+	msr_state_reset(&v->msr);
+	v->dr6 = DR6_INITIAL;
+	v->topup = true;
+	fpu_init_area(v);
+}
+
+/* Interrupts off: another vCPU of this CPU may not come between. */
+static void init_vmcs(struct vmx_vcpu *v)
+{
+	struct vmx_vcpu *owner = vmx_cpus[v->cpu].owner;
+
+	*(u32 *)v->vmcs = VMX_BASIC_REVISION(vmx_boot_capability.basic);
+	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
+	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
+	vmcs_setup(v);
+	/* The VPID may have been another's: nothing of its translations is to be found. */
+	vcpu_flush_tlb(v);
+	if (owner)
+		BUG_ON(vmptrld(virt_to_phys(owner->vmcs)));
+}
+
+int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
+{
+	struct vmx_vcpu *v;
+	bool on;
+
+	if (!vmx_cpu_ready(cpu_id()))
+		return ERR_NOTSUP;
+	v = kmalloc(sizeof(*v));
+	if (!v)
+		return ERR_NOMEM;
+	v->vmcs = frame_alloc_page(FRAME_ZERO);
+	v->xsave = frame_alloc_page(FRAME_ZERO);
+	if (!v->vmcs || !v->xsave) {
+		if (v->vmcs)
+			frame_free_page(v->vmcs);
+		if (v->xsave)
+			frame_free_page(v->xsave);
+		kfree(v);
+		return ERR_NOMEM;
+	}
+	v->config = *config;
+	v->cpu = cpu_id();
+	if (capability_has_vpid(&vmx_boot_capability))
+		v->vpid = vpid_alloc();
+	init_state(v);
+	on = irq_save();
+	init_vmcs(v);
+	irq_restore(on);
+	*out = v;
+	return 0;
+}
+
+void vmx_vcpu_destroy(struct vmx_vcpu *v)
+{
+	bool on = irq_save();
+
+	ASSERT(v->cpu == cpu_id());
+	vcpu_disown_cpu(v);
+	irq_restore(on);
+	vpid_free(v->vpid);
+	frame_free_page(v->vmcs);
+	frame_free_page(v->xsave);
+	kfree(v);
+}
+
+struct guest_regs *vmx_regs(struct vmx_vcpu *v)
+{
+	return &v->regs;
+}
+
+void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
+{
+	(void)v;
+	out->selector = (u16)vmcs_read(VMCS_SEGMENT(GUEST_ES_SELECTOR, id));
+	out->limit = (u32)vmcs_read(VMCS_SEGMENT(GUEST_ES_LIMIT, id));
+	out->access = (u32)vmcs_read(VMCS_SEGMENT(GUEST_ES_ACCESS, id));
+	out->base = vmcs_read(VMCS_SEGMENT(GUEST_ES_BASE, id));
+}
+
+u32 vcpu_cpl(struct vmx_vcpu *v)
+{
+	(void)v;
+	return ACCESS_DPL((u32)vmcs_read(GUEST_SS_ACCESS));
+}
+
+bool vcpu_in_64bit(struct vmx_vcpu *v)
+{
+	return (v->msr.efer & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG);
+}
+
+void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
+{
+	struct cr_state s;
+
+	cr_get(v, &s);
+	*out = (struct guest_paging){
+		.cr0 = s.cr0,
+		.cr3 = s.cr3,
+		.cr4 = s.cr4,
+		.efer = s.efer,
+		.rflags = v->regs.rflags,
+		.cpl = vcpu_cpl(v),
+		.maxphyaddr = guest_features.maxphyaddr,
+	};
+	if (!cr_pae_paging(&s))
+		return;
+	out->pdpte[0] = vmcs_read(GUEST_PDPTE0);
+	out->pdpte[1] = vmcs_read(GUEST_PDPTE1);
+	out->pdpte[2] = vmcs_read(GUEST_PDPTE2);
+	out->pdpte[3] = vmcs_read(GUEST_PDPTE3);
+}
+
+u64 vmx_cr8(struct vmx_vcpu *v)
+{
+	return v->cr8;
+}
+
+void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8)
+{
+	v->cr8 = cr8 & 0xf;
+}
+
+u64 vmx_guest_tsc(struct vmx_vcpu *v)
+{
+	return rdtsc() + v->msr.tsc_offset;
+}
+
+const char *vcpu_name(void)
+{
+	return thread_current()->name;
+}
+
+/* The instruction is over: STI's and MOV SS's shadow ends, and a single step traps after it. */
+void vcpu_end_shadow(struct vmx_vcpu *v)
+{
+	u64 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+	if (blocking & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS))
+		vmcs_write(GUEST_INTERRUPTIBILITY,
+			   blocking & ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
+	if (unlikely(v->regs.rflags & RFLAGS_TF) && !(vmcs_read(GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+		vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
+}
+
+void vcpu_skip(struct vmx_vcpu *v)
+{
+	u64 rip = v->regs.rip + vmcs_read(EXIT_INSTRUCTION_LENGTH);
+
+	/* Outside 64-bit code RIP has 32 bits; the VM entry would refuse more. */
+	if (unlikely(rip >> 32) && !vcpu_in_64bit(v))
+		rip = (u32)rip;
+	v->regs.rip = rip;
+	vcpu_end_shadow(v);
+}
+
+void vmx_complete_io_in(struct vmx_vcpu *v, u32 value)
+{
+	u64 rax = v->regs.gpr[RAX];
+
+	switch (v->io_size) {
+	case 1:
+		rax = (rax & ~0xffull) | (value & 0xff);
+		break;
+	case 2:
+		rax = (rax & ~0xffffull) | (value & 0xffff);
+		break;
+	default:
+		rax = value;
+		break;
+	}
+	v->regs.gpr[RAX] = rax;
+	vcpu_skip(v);
+}
+
+void vmx_complete_io_out(struct vmx_vcpu *v)
+{
+	vcpu_skip(v);
+}
+
+void vmx_complete_rdmsr(struct vmx_vcpu *v, u64 value)
+{
+	v->regs.gpr[RAX] = (u32)value;
+	v->regs.gpr[RDX] = value >> 32;
+	vcpu_skip(v);
+}
+
+void vmx_complete_wrmsr(struct vmx_vcpu *v)
+{
+	vcpu_skip(v);
+}
+
+void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax)
+{
+	v->regs.gpr[RAX] = rax;
+	vcpu_skip(v);
+}
+
+void vmx_complete_emulation(struct vmx_vcpu *v)
+{
+	vcpu_end_shadow(v);
+}
+
+u64 vmx_exit_count(struct vmx_vcpu *v, u32 reason)
+{
+	return reason < VMX_EXIT_REASONS ? v->exits[reason] : 0;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* A new VMCS's controls and host state (SDM 3C 25.5-25.8). */
+#include "kernel/base/msr.h"
+#include "smp/cpu.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#define NO_VMCS (~0ull)
+
+/*
+ * #DB and #AC: a guest can arrange for either to be raised while it is delivered, for ever, and
+ * the CPU would take no interrupt meanwhile. #MC is the machine's, not the guest's.
+ */
+#define EXCEPTIONS (BIT(EXCEPTION_DB) | BIT(EXCEPTION_AC) | BIT(EXCEPTION_MC))
+
+/* CR0 and CR4 bits that a guest flips without an exit. */
+#define CR0_GUESTS_OWN (CR0_TS | CR0_MP | CR0_EM | CR0_AM | CR0_WP)
+#define CR4_GUESTS_OWN                                                                            \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | \
+	 CR4_FSGSBASE | CR4_UMIP)
+
+void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value)
+{
+	if (v->proc_controls == value)
+		return;
+	v->proc_controls = value;
+	vmcs_write(CTRL_PROC, value);
+}
+
+void vmcs_set_entry_controls(struct vmx_vcpu *v, u32 value)
+{
+	if (v->entry_controls == value)
+		return;
+	v->entry_controls = value;
+	vmcs_write(ENTRY_CONTROLS, value);
+}
+
+static void setup_controls(struct vmx_vcpu *v)
+{
+	const struct vmx_controls *c = &vmx_boot_controls;
+	u32 proc2 = c->proc2;
+
+	if (!v->vpid)
+		proc2 &= ~(u32)PROC2_VPID;
+	v->proc_controls = c->proc;
+	v->entry_controls = c->entry;
+	vmcs_write(CTRL_PIN, c->pin);
+	vmcs_write(CTRL_PROC, c->proc);
+	vmcs_write(CTRL_PROC_SECONDARY, proc2);
+	vmcs_write(EXIT_CONTROLS, c->exit);
+	vmcs_write(ENTRY_CONTROLS, c->entry);
+	if (proc2 & PROC2_VPID)
+		vmcs_write(CTRL_VPID, v->vpid);
+	if (proc2 & PROC2_ENCLS)
+		vmcs_write(CTRL_ENCLS_EXITING, ~0ull);
+
+	vmcs_write(CTRL_EXCEPTION_BITMAP, EXCEPTIONS);
+	vmcs_write(CTRL_PAGE_FAULT_MASK, 0);
+	vmcs_write(CTRL_PAGE_FAULT_MATCH, 0);
+	vmcs_write(CTRL_CR3_TARGET_COUNT, 0);
+	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap()).v);
+	vmcs_write(CTRL_EPT_POINTER, mmu_eptp(v->config.mmu));
+	vmcs_write(CTRL_TSC_OFFSET, v->config.tsc_offset);
+	vmcs_write(EXIT_MSR_STORE_COUNT, 0);
+	vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
+	vmcs_write(ENTRY_MSR_LOAD_COUNT, 0);
+	vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
+	vmcs_write(GUEST_LINK_POINTER, NO_VMCS);
+}
+
+static void setup_cr_masks(void)
+{
+	const struct vmx_capability *c = &vmx_boot_capability;
+	u64 own0 = CR0_GUESTS_OWN & ~c->cr0_fixed0 & c->cr0_fixed1;
+	u64 own4 = CR4_GUESTS_OWN & guest_features.cr4 & ~c->cr4_fixed0 & c->cr4_fixed1;
+
+	vmcs_write(CTRL_CR0_MASK, ~own0);
+	vmcs_write(CTRL_CR4_MASK, ~own4);
+}
+
+/* The vCPU never leaves this CPU, so the CPU's tables can be written here once. */
+static void setup_host(void)
+{
+	vmcs_write(HOST_CR0, read_cr0());
+	vmcs_write(HOST_CR3, read_cr3());
+	vmcs_write(HOST_CR4, read_cr4());
+	vmcs_write(HOST_EFER, rdmsr(MSR_EFER));
+	vmcs_write(HOST_PAT, rdmsr(MSR_IA32_PAT));
+	vmcs_write(HOST_CS_SELECTOR, SELECTOR_CS);
+	vmcs_write(HOST_SS_SELECTOR, SELECTOR_DS);
+	vmcs_write(HOST_DS_SELECTOR, SELECTOR_DS);
+	vmcs_write(HOST_ES_SELECTOR, SELECTOR_DS);
+	vmcs_write(HOST_FS_SELECTOR, 0);
+	vmcs_write(HOST_GS_SELECTOR, 0);
+	vmcs_write(HOST_TR_SELECTOR, SELECTOR_TSS);
+	vmcs_write(HOST_FS_BASE, 0);
+	vmcs_write(HOST_GS_BASE, (u64)this_cpu());
+	vmcs_write(HOST_TR_BASE, cpu_tss_base());
+	vmcs_write(HOST_GDTR_BASE, cpu_gdt_base());
+	vmcs_write(HOST_IDTR_BASE, cpu_idt_base());
+	vmcs_write(HOST_SYSENTER_CS, 0);
+	vmcs_write(HOST_SYSENTER_ESP, 0);
+	vmcs_write(HOST_SYSENTER_EIP, 0);
+	vmcs_write(HOST_RIP, (u64)vmx_exit_point);
+}
+
+void vmcs_setup(struct vmx_vcpu *v)
+{
+	setup_controls(v);
+	setup_cr_masks();
+	setup_host();
+}
