@@ -6,8 +6,12 @@
 #include "kernel/base/serial.h"
 #include "kernel/base/x86.h"
 
-#define CHUNK	    64	     /* bytes written with interrupts off */
-#define BREAK_SPINS 50000000 /* a panic's patience: some tenths of a second */
+#define CHUNK 64 /* bytes written with interrupts off */
+
+/* A panic's patience: some tenths of a second. */
+#ifndef CONSOLE_BREAK_SPINS
+#define CONSOLE_BREAK_SPINS 50000000
+#endif
 
 static u32 lock_owner; /* CPU + 1; 0: free */
 static bool locks_broken;
@@ -32,7 +36,7 @@ struct console_hold console_lock(void)
 						__ATOMIC_RELAXED))
 			return hold;
 		cpu_relax();
-		if (READ_ONCE(locks_broken) && ++spins > BREAK_SPINS) {
+		if (READ_ONCE(locks_broken) && ++spins > CONSOLE_BREAK_SPINS) {
 			__atomic_store_n(&lock_owner, me, __ATOMIC_SEQ_CST);
 			return hold;
 		}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/base/console.c kernel/base/screen.c kernel/base/serial.c
+ * unit-cflags: -DCONSOLE_BREAK_SPINS=2000
+ */
+/* The console's lock, and what goes to the sinks under it. A "CPU" here is a thread. */
+#include "kernel/base/console.h"
+#include "kernel/base/error.h"
+#include "kernel/base/screen.h"
+#include "kernel/base/string.h"
+#include "kernel/base/x86.h"
+
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#define PORT	0x3f8
+#define WRITERS 4
+#define WRITES	200
+#define LENGTH	50
+
+const u8 font_8x16[256][16];
+static _Thread_local u32 cpu;
+static u8 uart_reg[8];
+static char sent[WRITERS * WRITES * LENGTH + 4096];
+static u32 sent_count;
+static int received = -1;
+
+u32 log_cpu_id(void);
+u32 log_cpu_id(void)
+{
+	return cpu;
+}
+
+static u32 uart_in(u16 port, u32 size)
+{
+	(void)size;
+	if (port == PORT + 5)
+		return received < 0 ? 0x60 : 0x61;
+	if (port == PORT)
+		return (u32)received;
+	return uart_reg[port - PORT];
+}
+
+static void uart_out(u16 port, u32 size, u32 value)
+{
+	(void)size;
+	if (port == PORT && !(uart_reg[3] & 0x80))
+		sent[sent_count++] = (char)value;
+	else
+		uart_reg[port - PORT] = (u8)value;
+}
+
+static void test_sinks(void **state)
+{
+	static u16 cells[80 * 25];
+
+	(void)state;
+	hosted_machine.in = uart_in;
+	hosted_machine.out = uart_out;
+	assert_false(console_emit_line("nobody", 6));
+	assert_int_equal(console_getc_poll(), -1);
+	assert_int_equal(console_add_serial(PORT, 115200), 0);
+	sent_count = 0;
+	assert_true(console_emit_line("line", 4));
+	assert_memory_equal(sent, "line\r\n", 6);
+	assert_int_equal(sent_count, 6);
+
+	console_add_vga(cells);
+	sent_count = 0;
+	console_write("raw\r\nbytes", 10);
+	assert_int_equal(sent_count, 10);
+	assert_memory_equal(sent, "raw\r\nbytes", 10);
+	assert_int_equal(cells[0], 0x0700 | 'r');
+	assert_int_equal(cells[80], 0x0700 | 'b');
+
+	/* While the screen is not mapped, nothing of it is touched, and nothing of it is lost. */
+	console_detach_screen();
+	console_write("X", 1);
+	assert_int_equal(cells[85], 0x0700 | ' ');
+	console_attach_screen(cells);
+	assert_int_equal(cells[85], 0x0700 | 'X');
+
+	received = 'k';
+	assert_int_equal(console_getc_poll(), 'k');
+	received = -1;
+	assert_int_equal(console_getc_poll(), -1);
+}
+
+/* A fault inside the console may print: it passes, and leaves the lock to who holds it. */
+static void test_nested(void **state)
+{
+	struct console_hold outer = console_lock(), inner;
+
+	(void)state;
+	assert_true(outer.irqs_on);
+	assert_false(outer.nested);
+	assert_false(irq_enabled());
+	inner = console_lock();
+	assert_true(inner.nested);
+	assert_false(inner.irqs_on);
+	console_unlock(inner);
+	assert_false(irq_enabled());
+	assert_true(console_lock().nested);
+	console_unlock(outer);
+	assert_true(irq_enabled());
+	outer = console_lock();
+	assert_false(outer.nested);
+	console_unlock(outer);
+}
+
+static void *writer(void *arg)
+{
+	char text[LENGTH];
+
+	cpu = (u32)(uintptr_t)arg;
+	memset(text, 'a' + (int)cpu, sizeof(text));
+	for (u32 i = 0; i < WRITES; i++)
+		console_write(text, sizeof(text));
+	return NULL;
+}
+
+/* What one CPU writes in one piece stays in one piece. */
+static void test_writers(void **state)
+{
+	pthread_t threads[WRITERS];
+	u32 of[WRITERS] = {0};
+
+	(void)state;
+	sent_count = 0;
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, writer, (void *)(i + 1)), 0);
+	for (u32 i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(sent_count, WRITERS * WRITES * LENGTH);
+	for (u32 i = 0; i < sent_count; i += LENGTH) {
+		of[sent[i] - 'b']++;
+		for (u32 j = 1; j < LENGTH; j++)
+			assert_int_equal(sent[i + j], sent[i]);
+	}
+	for (u32 i = 0; i < WRITERS; i++)
+		assert_int_equal(of[i], WRITES);
+}
+
+static void *stopped_holder(void *arg)
+{
+	cpu = 7;
+	*(struct console_hold *)arg = console_lock();
+	return NULL;
+}
+
+/* A panic speaks although the CPU that holds the lock was stopped and never gives it back. */
+static void test_broken_lock(void **state)
+{
+	struct console_hold hold;
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, stopped_holder, &hold), 0);
+	pthread_join(thread, NULL);
+	console_break_locks();
+	sent_count = 0;
+	console_write("panic", 5);
+	assert_memory_equal(sent, "panic", 5);
+	assert_true(irq_enabled());
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sinks),
+		cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_writers),
+		cmocka_unit_test(test_broken_lock),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
