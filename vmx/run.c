@@ -60,6 +60,7 @@ static bool enter(struct vmx_vcpu *v)
 	if (v->launched)
 		options.flags |= (u32)ENTRY_RESUME;
 	refused = vmx_enter(&v->regs, &v->host_rsp, &options);
+	mmu_exit(v->config.mmu);
 	set_in_guest(v, false);
 	if (unlikely(refused)) {
 		vcpu_log_entry_failure(v, true);
