@@ -15,14 +15,18 @@
 #define VGA_TEXT_ADDR 0xb8000
 #define EARLY_MAP_END GIB(4)
 #define CONSOLE_WORD  "console="
+#define DEBUG_WORD    "loglevel=debug"
 
 /* What the screen is drawn on; size 0: there is none. */
 static hpa_t screen_addr;
 static u64 screen_size;
 static bool screen_is_vga;
 
-/* The last console= of the command line; whether it is well formed is said by config_parse. */
-static void console_word(u16 *port, u32 *baud)
+/*
+ * The command line's last console=, and whether what follows here is to be shown as well. Which
+ * words are malformed is for config_parse to say.
+ */
+static void early_words(u16 *port, u32 *baud)
 {
 	const char *at = boot_info.cmdline;
 
@@ -33,6 +37,9 @@ static void console_word(u16 *port, u32 *baud)
 			end++;
 		if (strncmp(at, CONSOLE_WORD, strlen(CONSOLE_WORD)) == 0)
 			(void)config_parse_console(at + strlen(CONSOLE_WORD), end, port, baud);
+		else if ((size_t)(end - at) == strlen(DEBUG_WORD) &&
+			 strncmp(at, DEBUG_WORD, strlen(DEBUG_WORD)) == 0)
+			log_set_level(LOG_DEBUG);
 		at = *end ? end + 1 : end;
 	}
 }
@@ -69,7 +76,7 @@ void boot_console_init(void)
 	u32 baud = SERIAL_BAUD_BASE;
 	int err;
 
-	console_word(&port, &baud);
+	early_words(&port, &baud);
 	err = port ? console_add_serial(port, baud) : 0;
 	if (err)
 		log_warn("no serial console: UART at port %#x: %s; console= names another", port,
