@@ -57,7 +57,6 @@ static bool deliver(struct ioapic *io, u32 pin)
 
 	if (m.mode == LAPIC_EXTINT)
 		return false; /* by ioapic_extint_to, for as long as INTR is high */
-	m.level = is_level(io->rte[pin]);
 	return lapic_send(io->p->vm, &m, NULL);
 }
 

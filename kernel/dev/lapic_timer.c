@@ -61,8 +61,7 @@ static void catch_up(struct lapic *l, u64 now)
 		l->target_ns += ((now - l->target_ns) / l->period_ns + 1) * l->period_ns;
 	else
 		stop(l);
-	if (audible(l))
-		lapic_local_interrupt(l, LVT_TIMER);
+	lapic_local_interrupt(l, LVT_TIMER);
 }
 
 static u64 deadline_target(struct lapic *l)

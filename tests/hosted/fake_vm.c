@@ -86,5 +86,7 @@ u64 vcpu_guest_tsc(struct vcpu *v)
 u64 vcpu_guest_tsc_to_ns(struct vcpu *v, u64 guest_tsc)
 {
 	(void)v;
+	/* The real one multiplies: what is too far off would wrap. */
+	BUG_ON(guest_tsc > clock_ns() && guest_tsc - clock_ns() > BIT(52));
 	return max(guest_tsc, clock_ns());
 }

@@ -103,6 +103,10 @@ static void level(void **state)
 	apic_write(&m, 0, APIC_EOI, 0);
 	assert_int_equal(ioapic_get(&m, RTE), 0x45 | RTE_LEVEL_BIT);
 	assert_false(platform_interrupt_pending(m.v));
+	/* The same vector as an edge is no level any more. */
+	apic_write(&m, 0, APIC_ICR, (1u << 18) | 0x45);
+	assert_false(apic_bit(&m, 0, APIC_TMR, 0x45));
+	assert_int_equal(take(&m, 0), 0x45);
 	machine_destroy(&m);
 }
 
@@ -300,6 +304,24 @@ static void lint0_modes(void **state)
 	machine_destroy(&m);
 }
 
+/* A machine goes while every timer it has is armed; machine_destroy looks that none is left. */
+static void destroyed_with_timers(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	pic_setup(&m, 0);
+	out8(&m, 0x70, 11); /* RTC: each update */
+	out8(&m, 0x71, 0x12);
+	out16(&m, 0x602, 1); /* PM timer */
+	out8(&m, 0x3f8, 'x');
+	apic_write(&m, 0, APIC_TIMER, 0x20050);
+	apic_write(&m, 0, APIC_INITIAL, 1000000);
+	assert_true(m.p->pit.timer.pending && m.p->rtc.timer.pending && m.p->pm.timer.pending);
+	assert_true(m.p->uart.flush_timer.pending && m.v->lapic->timer.pending);
+	machine_destroy(&m);
+}
+
 /* Lines and timers work on while the local APICs are already gone. */
 static void order_of_destruction(void **state)
 {
@@ -343,6 +365,7 @@ int main(void)
 		cmocka_unit_test(extint),
 		cmocka_unit_test(extint_through_ioapic),
 		cmocka_unit_test(lint0_modes),
+		cmocka_unit_test(destroyed_with_timers),
 		cmocka_unit_test(order_of_destruction),
 	};
 

@@ -38,6 +38,8 @@ static const struct scenario scenarios[] = {
 	{"slave asks again only after the master's EOI", "+c a3c +9 i0 e i1 a39"},
 	{"special fully nested: slave's higher input comes through",
 	 "w20=11 w21=30 w21=4 w21=11 w21=0 +c a3c +9 i1 a39 +d i0"},
+	{"special fully nested is the master's alone",
+	 "w20=11 w21=30 w21=4 w21=11 w21=0 wa0=11 wa1=38 wa1=2 wa1=11 wa1=0 +a a3a -a +a i0"},
 	{"specific EOI", "+3 a33 +1 a31 w20=63 " READ_ISR "r20=2"},
 	{"EOI ends the highest", "+3 a33 +1 a31 e " READ_ISR "r20=8"},
 	{"rotate on EOI: the one served becomes last", "+3 a33 w20=a0 -3 +3 +4 +1 a34 e a31 e a33"},

@@ -118,12 +118,19 @@ static void resets(void **state)
 		u32 size, value;
 		enum vm_end end;
 	} cases[] = {
-		{0xcf9, 1, 0x06, VM_END_RESET},	      {0xcf9, 1, 0x0e, VM_END_RESET},
-		{0xcf9, 1, 0x02, VM_END_NONE},	      {0xcf8, 4, 0x80000600, VM_END_NONE},
-		{0xcf8, 2, 0x0600, VM_END_NONE},      {0x64, 1, 0xfe, VM_END_RESET},
-		{0x64, 1, 0xff, VM_END_NONE},	      {0x64, 1, 0xf0, VM_END_RESET},
-		{0x92, 1, 0x01, VM_END_RESET},	      {0x92, 1, 0x02, VM_END_NONE},
-		{0xf4, 1, 0x00, VM_END_DEBUG_EXIT},   {0xf4, 4, 0x12345678, VM_END_DEBUG_EXIT},
+		{0xcf9, 1, 0x06, VM_END_RESET},
+		{0xcf9, 1, 0x0e, VM_END_RESET},
+		{0xcf9, 1, 0x02, VM_END_NONE},
+		{0xcf9, 2, 0x0606, VM_END_NONE},
+		{0xcf8, 4, 0x80000600, VM_END_NONE},
+		{0xcf8, 2, 0x0600, VM_END_NONE},
+		{0x64, 1, 0xfe, VM_END_RESET},
+		{0x64, 1, 0xff, VM_END_NONE},
+		{0x64, 1, 0xf0, VM_END_RESET},
+		{0x92, 1, 0x01, VM_END_RESET},
+		{0x92, 1, 0x02, VM_END_NONE},
+		{0xf4, 1, 0x00, VM_END_DEBUG_EXIT},
+		{0xf4, 4, 0x12345678, VM_END_DEBUG_EXIT},
 		{0xf4, 2, 0xabcd, VM_END_DEBUG_EXIT},
 	};
 	struct machine m;
