@@ -301,6 +301,14 @@ static void test_panic_overflow(struct selftest *t)
 		thread_join(a);
 }
 
+static void test_panic_overflow_main(struct selftest *t)
+{
+	u64 sum;
+
+	(void)t;
+	overflow_thread(&sum);
+}
+
 const struct selftest_case selftest_threads[] = {
 	{"wait", test_wait, false},
 	{"wait-deadline", test_wait_deadline, false},
@@ -311,5 +319,6 @@ const struct selftest_case selftest_threads[] = {
 	{"sched-hooks", test_sched_hooks, false},
 	{"guard-pages", test_guard_pages, false},
 	{"panic-overflow", test_panic_overflow, true},
+	{"panic-overflow-main", test_panic_overflow_main, true},
 	{NULL, NULL, false},
 };

@@ -95,7 +95,7 @@ static void name_stack_overflow(const struct interrupt_frame *f, u64 addr)
 
 	if (owner)
 		panic("stack overflow of %s at rip %#lx", owner, f->rip);
-	if (thread_guard_page_hit(addr))
+	if (thread_guard_page_hit(addr, f->rsp))
 		panic("stack overflow of thread %s at rip %#lx", thread_current()->name, f->rip);
 }
 

@@ -40,13 +40,16 @@ struct thread *thread_current(void)
 	return this_cpu()->current;
 }
 
-bool thread_guard_page_hit(u64 addr)
+bool thread_guard_page_hit(u64 addr, u64 rsp)
 {
 	const struct thread *t = this_cpu()->current;
 	u64 low;
 
-	if (!t || !t->stack)
+	if (!t)
 		return false;
+	/* Where main's stack ends only boot/ knows, but what is mapped around RSP is the stack. */
+	if (!t->stack)
+		return addr + PAGE_SIZE > rsp && addr < rsp + PAGE_SIZE;
 	low = (u64)t->stack;
 	return addr < low && addr >= low - PAGE_SIZE;
 }

@@ -88,9 +88,10 @@ u32 thread_count(u32 cpu);
 void thread_preempt_from_interrupt(void);
 
 /* smp/ only. */
-void thread_preempt(void);		    /* a resched is due, preemption and interrupts are on */
-void thread_kicked(void);		    /* the kick arrived: look at the queue */
-bool thread_guard_page_hit(u64 addr);	    /* below the current thread's stack? */
+void thread_preempt(void); /* a resched is due, preemption and interrupts are on */
+void thread_kicked(void);  /* the kick arrived: look at the queue */
+/* Did an access to addr, with this stack pointer, run off the current thread's stack? */
+bool thread_guard_page_hit(u64 addr, u64 rsp);
 int thread_prepare_idle(u32 cpu, u64 *top); /* stack a CPU comes up on, its idle thread's */
 void __noreturn thread_idle(void);	    /* the idle thread's loop */
 
