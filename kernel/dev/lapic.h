@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Three files: lapic.c has the registers
- * as the guest reaches them, lapic_deliver.c takes, ranks and sends interrupts, lapic_timer.c is
- * the timer.
+ * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Four files: lapic.c is its life and
+ * the MSRs, lapic_registers.c the registers, lapic_deliver.c takes, ranks and sends interrupts,
+ * lapic_timer.c is the timer.
  *
  * Registers are written by the vCPU's own thread only. Others read a few of them for matching
  * destinations, and set IRR, TMR, ESR and the pending bits atomically, from any context and with
@@ -116,9 +116,14 @@ void lapic_power_on(struct lapic *l);
 bool lapic_owns_msr(u32 index);
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
-bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value);
 u64 lapic_cr8(const struct lapic *l);
 void lapic_set_cr8(struct lapic *l, u64 cr8);
+
+/* --- lapic_registers.c: own thread --- */
+
+bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value);
+int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value); /* 0, or ERR_FAULT: #GP */
+int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value);
 
 /* --- lapic_deliver.c --- */
 
@@ -129,6 +134,9 @@ bool lapic_is_x2apic(const struct lapic *l);
 bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *sender);
 bool lapic_matches(const struct lapic *l, const struct lapic_message *m);
 void lapic_kick_all(struct vm *vm);
+
+/* This APIC may take now what it did not before. Takes the platform's lock. */
+void lapic_retry_ioapic(struct lapic *l);
 
 /* The line to LINT0. Under the platform's lock. */
 void lapic_set_lint0(struct lapic *l, bool level);

@@ -287,6 +287,15 @@ void lapic_kick_all(struct vm *vm)
 	}
 }
 
+void lapic_retry_ioapic(struct lapic *l)
+{
+	struct platform *p = l->v->vm->platform;
+	bool on = spin_lock_irqsave(&p->lock);
+
+	ioapic_retry(&p->ioapic);
+	spin_unlock_irqrestore(&p->lock, on);
+}
+
 /* --- local sources --- */
 
 void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source)

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/* The local APIC's registers as the guest reaches them, by MMIO and by MSR (SDM 3A 11.4, 11.12). */
+#include "kernel/dev/lapic.h"
+
+#include "kernel/base/error.h"
+#include "kernel/dev/chipset.h"
+
+/* Register numbers: xAPIC has them 16 bytes apart, x2APIC one MSR apart from 0x800. */
+enum lapic_register {
+	REG_ID = 0x02,
+	REG_VERSION = 0x03,
+	REG_TPR = 0x08,
+	REG_APR = 0x09,
+	REG_PPR = 0x0a,
+	REG_EOI = 0x0b,
+	REG_RRD = 0x0c,
+	REG_LDR = 0x0d,
+	REG_DFR = 0x0e,
+	REG_SVR = 0x0f,
+	REG_ISR = 0x10,
+	REG_TMR = 0x18,
+	REG_IRR = 0x20,
+	REG_ESR = 0x28,
+	REG_ICR_LOW = 0x30,
+	REG_ICR_HIGH = 0x31,
+	REG_LVT_TIMER = 0x32,
+	REG_LVT_THERMAL = 0x33,
+	REG_LVT_PERF = 0x34,
+	REG_LVT_LINT0 = 0x35,
+	REG_LVT_LINT1 = 0x36,
+	REG_LVT_ERROR = 0x37,
+	REG_INITIAL_COUNT = 0x38,
+	REG_CURRENT_COUNT = 0x39,
+	REG_DIVIDE = 0x3e,
+	REG_SELF_IPI = 0x3f,
+};
+
+/* 0x14: integrated; LVT entries less one; EOI broadcasts can be suppressed. */
+#define VERSION (0x14u | ((LVT_COUNT - 1) << 16) | (1u << 24))
+
+#define REGISTER_SHIFT 4
+
+#define LDR_WRITABLE  0xff000000u
+#define DFR_READ_ONES 0x0fffffffu
+#define SVR_WRITABLE  (0xffu | SVR_ENABLED | SVR_FOCUS | SVR_QUIET_EOI)
+#define DIVIDE_MASK   0xbu
+
+#define ICR_VECTOR	    0xffu
+#define ICR_MODE_SHIFT	    8
+#define ICR_LOGICAL	    (1u << 11)
+#define ICR_BUSY	    (1u << 12)
+#define ICR_ASSERT	    (1u << 14)
+#define ICR_LEVEL	    (1u << 15)
+#define ICR_SHORTHAND_SHIFT 18
+#define ICR_WRITABLE	    0xccfffu
+#define ICR_HIGH_WRITABLE   0xff000000u
+
+#define LVT_STATUS     (1u << 12)
+#define LVT_REMOTE_IRR (1u << 14)
+#define LVT_READ_ONLY  (LVT_STATUS | LVT_REMOTE_IRR)
+
+static const u32 lvt_writable[LVT_COUNT] = {
+	[LVT_TIMER] = 0x700ff, [LVT_THERMAL] = 0x107ff, [LVT_PERF] = 0x107ff,
+	[LVT_LINT0] = 0x1a7ff, [LVT_LINT1] = 0x1a7ff,	[LVT_ERROR] = 0x100ff,
+};
+
+/* --- registers that do something --- */
+
+static void write_svr(struct lapic *l, u32 value)
+{
+	WRITE_ONCE(l->svr, value & SVR_WRITABLE);
+	if (value & SVR_ENABLED) {
+		lapic_retry_ioapic(l);
+		return;
+	}
+	for (u32 i = 0; i < LVT_COUNT; i++) {
+		if (i == LVT_TIMER)
+			lapic_timer_set_lvt(l, l->lvt[i] | LVT_MASKED);
+		else
+			WRITE_ONCE(l->lvt[i], l->lvt[i] | LVT_MASKED);
+	}
+}
+
+/* While software has the APIC disabled no entry can be unmasked. */
+static void write_lvt(struct lapic *l, enum lapic_lvt i, u32 value)
+{
+	value &= lvt_writable[i];
+	if (!(l->svr & SVR_ENABLED))
+		value |= LVT_MASKED;
+	if (i == LVT_TIMER)
+		lapic_timer_set_lvt(l, value);
+	else
+		WRITE_ONCE(l->lvt[i], value);
+}
+
+/* A write shows what was gathered since the one before. */
+static void write_esr(struct lapic *l)
+{
+	l->esr = __atomic_exchange_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
+}
+
+static void send_ipi(struct lapic *l, u32 low, u32 dest, bool wide)
+{
+	struct lapic_message m = {
+		.mode = (low >> ICR_MODE_SHIFT) & 7,
+		.vector = (u8)(low & ICR_VECTOR),
+		.shorthand = (low >> ICR_SHORTHAND_SHIFT) & 3,
+		.logical = low & ICR_LOGICAL,
+		.wide = wide,
+		.dest = dest,
+	};
+	bool to_self = m.shorthand == LAPIC_DEST_SELF || m.shorthand == LAPIC_DEST_ALL;
+
+	if (m.mode == LAPIC_EXTINT)
+		return;
+	/* INIT level de-assert: nothing since the Pentium 4. */
+	if (m.mode == LAPIC_INIT && (low & ICR_LEVEL) && !(low & ICR_ASSERT))
+		return;
+	if ((m.mode == LAPIC_INIT || m.mode == LAPIC_STARTUP) && to_self)
+		return;
+	if ((m.mode == LAPIC_FIXED || m.mode == LAPIC_LOWEST) && m.vector < 16) {
+		lapic_error(l, ESR_SEND_ILLEGAL);
+		return;
+	}
+	lapic_send(l->v->vm, &m, l);
+}
+
+static void write_icr(struct lapic *l, u32 low, u32 high)
+{
+	bool wide = lapic_is_x2apic(l);
+
+	l->icr_low = low & ICR_WRITABLE;
+	l->icr_high = high;
+	send_ipi(l, l->icr_low, wide ? high : high >> 24, wide);
+}
+
+/* --- one register --- */
+
+static bool lvt_of(u32 reg, enum lapic_lvt *i)
+{
+	if (reg < REG_LVT_TIMER || reg > REG_LVT_ERROR)
+		return false;
+	*i = (enum lapic_lvt)(reg - REG_LVT_TIMER);
+	return true;
+}
+
+/* Registers that both modes have and that read. False: there is none. */
+static bool read_register(struct lapic *l, u32 reg, u32 *value)
+{
+	enum lapic_lvt i;
+
+	if (reg >= REG_ISR && reg < REG_ESR) {
+		u32 *words = reg < REG_TMR ? l->isr : reg < REG_IRR ? l->tmr : l->irr;
+
+		*value = __atomic_load_n(&words[reg & 7], __ATOMIC_SEQ_CST);
+	} else if (lvt_of(reg, &i)) {
+		*value = l->lvt[i];
+	} else if (reg == REG_ID) {
+		*value = l->id;
+	} else if (reg == REG_VERSION) {
+		*value = VERSION;
+	} else if (reg == REG_TPR) {
+		*value = l->tpr;
+	} else if (reg == REG_PPR) {
+		*value = lapic_ppr(l);
+	} else if (reg == REG_LDR) {
+		*value = l->ldr;
+	} else if (reg == REG_SVR) {
+		*value = l->svr;
+	} else if (reg == REG_ESR) {
+		*value = l->esr;
+	} else if (reg == REG_ICR_LOW) {
+		*value = l->icr_low;
+	} else if (reg == REG_INITIAL_COUNT) {
+		*value = l->initial_count;
+	} else if (reg == REG_CURRENT_COUNT) {
+		*value = lapic_timer_current(l);
+	} else if (reg == REG_DIVIDE) {
+		*value = l->divide_register;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Registers that both modes have and that are written alike. False: there is none. */
+static bool write_register(struct lapic *l, u32 reg, u32 value)
+{
+	enum lapic_lvt i;
+
+	if (lvt_of(reg, &i)) {
+		write_lvt(l, i, value);
+		return true;
+	}
+	switch (reg) {
+	case REG_TPR:
+		WRITE_ONCE(l->tpr, value & 0xff);
+		return true;
+	case REG_EOI:
+		lapic_eoi(l);
+		return true;
+	case REG_SVR:
+		write_svr(l, value);
+		return true;
+	case REG_ESR:
+		write_esr(l);
+		return true;
+	case REG_INITIAL_COUNT:
+		lapic_timer_set_initial(l, value);
+		return true;
+	case REG_DIVIDE:
+		lapic_timer_set_divide(l, value & DIVIDE_MASK);
+		return true;
+	}
+	return false;
+}
+
+/* --- xAPIC --- */
+
+static u32 xapic_read(struct lapic *l, u32 reg)
+{
+	u32 value = 0;
+
+	switch (reg) {
+	case REG_APR:
+		return lapic_apr(l);
+	case REG_RRD:
+	case REG_EOI:
+		return 0;
+	case REG_DFR:
+		return l->dfr;
+	case REG_ICR_HIGH:
+		return l->icr_high;
+	}
+	if (!read_register(l, reg, &value))
+		lapic_error(l, ESR_ILLEGAL_REGISTER);
+	return value;
+}
+
+static bool is_read_only(u32 reg)
+{
+	return reg == REG_VERSION || (reg >= REG_APR && reg <= REG_PPR) || reg == REG_RRD ||
+	       (reg >= REG_ISR && reg < REG_ESR) || reg == REG_CURRENT_COUNT;
+}
+
+static void xapic_write(struct lapic *l, u32 reg, u32 value)
+{
+	switch (reg) {
+	case REG_ID:
+		WRITE_ONCE(l->id, value & LDR_WRITABLE);
+		lapic_retry_ioapic(l);
+		return;
+	case REG_LDR:
+		WRITE_ONCE(l->ldr, value & LDR_WRITABLE);
+		lapic_retry_ioapic(l);
+		return;
+	case REG_DFR:
+		WRITE_ONCE(l->dfr, value | DFR_READ_ONES);
+		lapic_retry_ioapic(l);
+		return;
+	case REG_ICR_LOW:
+		write_icr(l, value, l->icr_high);
+		return;
+	case REG_ICR_HIGH:
+		l->icr_high = value & ICR_HIGH_WRITABLE;
+		return;
+	}
+	if (!write_register(l, reg, value) && !is_read_only(reg))
+		lapic_error(l, ESR_ILLEGAL_REGISTER);
+}
+
+/*
+ * Registers are 32 bits wide at multiples of 16 (SDM 3A 11.4.1). A narrower read inside the four
+ * bytes gets its part; every other access is undefined there and does nothing here.
+ */
+bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value)
+{
+	u64 offset = gpa.v - (l->apic_base & PAGE_MASK);
+	u32 reg = (u32)offset >> REGISTER_SHIFT, at = offset & 0xf;
+
+	if (!lapic_enabled(l) || lapic_is_x2apic(l) || offset >= PAGE_SIZE)
+		return false;
+	if (write) {
+		if (at == 0 && size == 4)
+			xapic_write(l, reg, (u32)*value);
+		return true;
+	}
+	*value = 0;
+	if (at + size <= 4)
+		*value = (xapic_read(l, reg) >> (at * 8)) & (BIT(size * 8) - 1);
+	return true;
+}
+
+/* --- x2APIC --- */
+
+/* What a register takes; 0: it is not written, or there is none. */
+static u32 x2apic_writable(u32 reg)
+{
+	enum lapic_lvt i;
+
+	if (lvt_of(reg, &i))
+		return lvt_writable[i] | LVT_READ_ONLY;
+	switch (reg) {
+	case REG_TPR:
+	case REG_SELF_IPI:
+		return 0xff;
+	case REG_SVR:
+		return SVR_WRITABLE;
+	case REG_INITIAL_COUNT:
+		return ~0u;
+	case REG_DIVIDE:
+		return DIVIDE_MASK;
+	}
+	return 0;
+}
+
+int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value)
+{
+	u32 low;
+
+	if (!lapic_is_x2apic(l) || !read_register(l, reg, &low))
+		return ERR_FAULT;
+	*value = low;
+	if (reg == REG_ICR_LOW)
+		*value |= (u64)l->icr_high << 32;
+	return 0;
+}
+
+int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value)
+{
+	if (!lapic_is_x2apic(l))
+		return ERR_FAULT;
+	if (reg == REG_ICR_LOW) {
+		if ((u32)value & ~(ICR_WRITABLE | ICR_BUSY))
+			return ERR_FAULT;
+		write_icr(l, (u32)value, (u32)(value >> 32));
+		return 0;
+	}
+	/* EOI and ESR take a zero and nothing else. */
+	if (value & ~(u64)x2apic_writable(reg))
+		return ERR_FAULT;
+	if (reg == REG_SELF_IPI) {
+		send_ipi(l, (LAPIC_DEST_SELF << ICR_SHORTHAND_SHIFT) | (u32)value, 0, true);
+		return 0;
+	}
+	return write_register(l, reg, (u32)value) ? 0 : ERR_FAULT;
+}
