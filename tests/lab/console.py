@@ -47,17 +47,22 @@ class Console:
             self.closed = True
             self.changed.notify_all()
 
-    def wait(self, pattern, deadline, alive=lambda: True, start=0):
+    def wait(self, pattern, deadline, alive=lambda: True, start=0, fatal=None):
         """The match of a regular expression, from the offset start on.
 
-        deadline is a time of time.monotonic(). Ended when it passes or the machine is gone.
+        deadline is a time of time.monotonic(). Ended when it passes, when the machine is gone, or
+        when anything on the console matches fatal: then there is nothing more to wait for.
         """
         expression = re.compile(pattern, re.M)
+        end = re.compile(fatal, re.M) if fatal else None
         with self.changed:
             while True:
                 match = expression.search(self.text, start)
                 if match:
                     return match
+                dead = end.search(self.text) if end else None
+                if dead:
+                    raise Ended(f"{dead.group(0).strip()}, before it said /{pattern}/")
                 if self.closed:
                     raise Ended(f"the machine ended before it said /{pattern}/")
                 left = deadline - time.monotonic()

@@ -12,6 +12,7 @@ import tty
 from lab.console import Console, Ended
 
 KILL_GRACE = 5
+PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"  # the last line of Weir's panic
 
 
 class Machine:
@@ -53,7 +54,7 @@ class Machine:
         return self.process is not None and self.process.poll() is None
 
     def wait_line(self, pattern, deadline, start=0):
-        return self.console.wait(pattern, deadline, self.alive, start)
+        return self.console.wait(pattern, deadline, self.alive, start, PANIC)
 
     def wait_exit(self, deadline):
         """The emulator's exit status."""
