@@ -2,8 +2,8 @@
 /*
  * Devices as the guest sees them: a table of operations each, and the VM's bus that finds the
  * device for a port or a guest physical address. Ranges are registered before the first vCPU runs
- * and do not change after, so look-ups take no lock. Read and write run in thread context on the vCPU's
- * thread; each device guards itself.
+ * and do not change after, so look-ups take no lock. Read and write run in thread context on the
+ * vCPU's thread; each device guards itself.
  */
 #ifndef KERNEL_DEV_DEVICE_H
 #define KERNEL_DEV_DEVICE_H

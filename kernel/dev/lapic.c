@@ -85,6 +85,7 @@ int lapic_create(struct vcpu *v, struct lapic **out)
 
 void lapic_destroy(struct lapic *l)
 {
+	lapic_timer_reset(l); /* or it might arm itself once more while it is cancelled */
 	lapic_timer_cancel(l);
 	kfree(l);
 }

@@ -121,6 +121,8 @@ int platform_create(struct vm *vm, struct platform **out)
 void platform_destroy(struct platform *p)
 {
 	uart_flush(&p->uart);
+	/* A timer that is running elsewhere finds nothing to arm itself again for. */
+	reset_devices(p);
 	destroy_devices(p);
 	kfree(p);
 }

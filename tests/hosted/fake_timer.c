@@ -30,15 +30,6 @@ void timer_arm(struct timer *t, u64 deadline_ns)
 	list_insert(&t->link, other->link.prev, &other->link);
 }
 
-/* Waits on the target, so holding a lock that the function takes would deadlock there. */
-void timer_cancel(struct timer *t)
-{
-	BUG_ON(t->running);
-	BUG_ON(hosted_locks_held());
-	list_del(&t->link);
-	t->pending = false;
-}
-
 u64 hosted_timers_next(void)
 {
 	return list_empty(&queue) ? ~0ull : list_first(&queue, struct timer, link)->deadline_ns;
@@ -57,6 +48,18 @@ static void fire(struct timer *t)
 	BUG_ON(hosted_locks_held());
 	this_cpu()->interrupt_nest--;
 	irq_restore(on);
+}
+
+/*
+ * Waits on the target, so holding a lock that the function takes would deadlock there. What was
+ * armed fires now, as if another CPU had just taken it: one that arms itself again stays behind.
+ */
+void timer_cancel(struct timer *t)
+{
+	BUG_ON(t->running);
+	BUG_ON(hosted_locks_held());
+	if (t->pending)
+		fire(t);
 }
 
 u32 hosted_timers_run(u64 until_ns)
