@@ -88,7 +88,7 @@ static void run_halted(struct vcpu *v)
 			break;
 		if (platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx))
 			break;
-		if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v)) {
+		if (!vmx_nmi_blocked(v->vmx) && vmx_nmi_allowed(v->vmx) && platform_nmi_take(v)) {
 			vmx_inject_nmi(v->vmx);
 			break;
 		}

@@ -47,10 +47,11 @@ enum exit_verdict handle_window(struct vmx_vcpu *v, struct vmx_exit *e)
 	return EXIT_RESUME;
 }
 
+/* The NMI that waited goes in at the next entry. */
 enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	if (v->nmi_window_asked && !v->nmi_pending)
-		return exit_kind(e, VMX_EXIT_INTERRUPT_WINDOW);
+	(void)v;
+	(void)e;
 	return EXIT_RESUME;
 }
 
@@ -104,6 +105,8 @@ enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	vcpu_skip(v);
+	if (unlikely(event_wakes(v)))
+		return EXIT_RESUME;
 	return exit_kind(e, VMX_EXIT_HLT);
 }
 

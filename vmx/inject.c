@@ -126,7 +126,7 @@ void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on)
 
 bool vmx_nmi_allowed(struct vmx_vcpu *v)
 {
-	return !v->nmi_pending && nmi_may_go(v);
+	return !v->nmi_pending;
 }
 
 void vmx_inject_nmi(struct vmx_vcpu *v)
@@ -134,9 +134,15 @@ void vmx_inject_nmi(struct vmx_vcpu *v)
 	v->nmi_pending = true;
 }
 
-void vmx_request_nmi_window(struct vmx_vcpu *v, bool on)
+bool vmx_nmi_blocked(struct vmx_vcpu *v)
 {
-	v->nmi_window_asked = on;
+	(void)v;
+	return blocked(BLOCKED_BY_NMI);
+}
+
+bool event_wakes(struct vmx_vcpu *v)
+{
+	return (v->nmi_pending && nmi_may_go(v)) || (v->deferred.valid && interrupt_may_go(v));
 }
 
 static void choose_event(struct vmx_vcpu *v)
@@ -161,7 +167,7 @@ static void set_windows(struct vmx_vcpu *v)
 
 	if (v->interrupt_window_asked || v->deferred.valid)
 		proc |= (u32)PROC_INTERRUPT_WINDOW;
-	if (v->nmi_window_asked || v->nmi_pending)
+	if (v->nmi_pending)
 		proc |= (u32)PROC_NMI_WINDOW;
 	vmcs_set_proc_controls(v, proc);
 }

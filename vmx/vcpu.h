@@ -48,7 +48,7 @@ struct vmx_vcpu {
 	struct event event;    /* goes in first */
 	struct event deferred; /* an interrupt that an exception overtook */
 	bool nmi_pending;
-	bool nmi_window_asked, interrupt_window_asked;
+	bool interrupt_window_asked;
 	bool shutdown;
 	/* the exit at hand */
 	u32 reason;
@@ -106,6 +106,7 @@ void debug_regs_raise(struct vmx_vcpu *v, u64 qualification);
 void event_collect(struct vmx_vcpu *v); /* after an exit: what was being delivered */
 void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void event_queue(struct vmx_vcpu *v, const struct event *e);
+bool event_wakes(struct vmx_vcpu *v); /* something that waits here ends a HLT */
 
 /* vcpu.c: past the instruction of this exit, its shadow and single-step trap included */
 void vcpu_skip(struct vmx_vcpu *v);

@@ -154,10 +154,13 @@ static inline void vmx_inject_gp(struct vmx_vcpu *v)
 bool vmx_interrupt_allowed(struct vmx_vcpu *v);
 void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on);
+/*
+ * An NMI may be handed over: none waits here yet. One that the guest blocks (it is in the handler of
+ * another) waits for its IRET; a guest that halts there is not woken by it.
+ */
 bool vmx_nmi_allowed(struct vmx_vcpu *v);
 void vmx_inject_nmi(struct vmx_vcpu *v);
-/* While on, VMX_EXIT_INTERRUPT_WINDOW also comes when an NMI may be injected. */
-void vmx_request_nmi_window(struct vmx_vcpu *v, bool on);
+bool vmx_nmi_blocked(struct vmx_vcpu *v);
 
 /* Paravirtual CPUID leaves (0x4000xxxx) belong to the kernel floor: registered once at start.
  * The function fills regs and returns true, or false for a leaf it does not have. */
