@@ -2,6 +2,9 @@
 """Bochs as Debian builds it: the machine with VT-x."""
 from lab.machine import Machine
 
+# Besides at its start Bochs's debugger stands still after a triple fault, a guest's too.
+GO_ON = "c\n" * 100
+
 HOST_MEMORY_MAX = 2048  # MiB that Bochs itself takes; it pages the rest of the guest's to a file
 
 # The CPU models with VT-x, oldest first, and what they lack that Weir cares for.
@@ -52,7 +55,7 @@ class Bochs(Machine):
     """
 
     def __init__(self, folder, iso, cpu="tigerlake", cpus=1, memory=512, ips=50000000,
-                 realtime=False, debugger="c\n"):
+                 realtime=False, debugger=GO_ON):
         super().__init__(folder)
         self.debugger = debugger
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
