@@ -146,6 +146,21 @@ static void test_cpuid_lies(void **state)
 	clock_init();
 	near(TSC_MHZ * 1000);
 	by("ACPI timer");
+	leaf15[1] = 120;
+	clock_init();
+	near(TSC_MHZ * 1000);
+	by("ACPI timer");
+}
+
+/* The 24-bit ACPI timer starts anew in the middle of the measurement. */
+static void test_timer_wraps(void **state)
+{
+	for (u64 early_us = 500; early_us < 40000; early_us += 700) {
+		time_ns = (1ull << 24) * 1000000000 / PM_HZ * 2 - early_us * 1000;
+		clock_init();
+		near(TSC_MHZ * 1000);
+		by("ACPI timer");
+	}
 }
 
 static void test_leaf_16(void **state)
@@ -284,10 +299,11 @@ static void test_days(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_measured),  TEST(test_cpuid_honest), TEST(test_cpuid_lies),
-		TEST(test_leaf_16),   TEST(test_timer_stands), TEST(test_cpuid_alone),
-		TEST(test_no_clock),  TEST(test_no_acpi),      TEST(test_scale),
-		TEST(test_monotonic), TEST(test_cmos),	       TEST(test_days),
+		TEST(test_measured),	TEST(test_cpuid_honest), TEST(test_cpuid_lies),
+		TEST(test_timer_wraps), TEST(test_leaf_16),	 TEST(test_timer_stands),
+		TEST(test_cpuid_alone), TEST(test_no_clock),	 TEST(test_no_acpi),
+		TEST(test_scale),	TEST(test_monotonic),	 TEST(test_cmos),
+		TEST(test_days),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
