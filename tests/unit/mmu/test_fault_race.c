@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
+ *   mmu/page_table.c mmu/tlb.c smp/srcu.c mem/frame.c mem/frame_array.c mem/slab.c mem/gmem.c
+ *   tests/unit/mmu/fixture.c
+ */
+/* unit-libs: -Wl,--wrap=gmem_lookup */
+/*
+ * What others do in the moment between a fault's look at the page and its linking. Threads hit
+ * that moment too seldom, so the linker puts this test there: gmem_lookup goes through it.
+ */
+#include <cmocka.h>
+#include "kernel/base/error.h"
+#include "mem/frame.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+
+static struct gmem *ram;
+static void (*meanwhile)(void); /* done once, after the next lookup that finds a page */
+
+int __real_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
+
+int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
+{
+	int err = __real_gmem_lookup(g, index, write, out);
+	void (*what)(void) = meanwhile;
+
+	if (!err && what) {
+		meanwhile = NULL;
+		what();
+	}
+	return err;
+}
+
+static int setup(void **state)
+{
+	pfn_t pfn;
+
+	fixture_start(MIB(16));
+	ram = object_new(4);
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), 4, ram, 0, 0), 0);
+	assert_int_equal(gmem_get_page(ram, 0, true, &pfn), 0);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	assert_null(meanwhile); /* it was reached */
+	gmem_unref(ram);
+	fixture_end();
+	return 0;
+}
+
+/* The page's contents move to another frame, and the old one is free. */
+static void take_page(void)
+{
+	u64 entry;
+	pfn_t pfn;
+
+	mmu_invalidate_begin(&vm);
+	mmu_unmap(&vm, GFN(0), 1);
+	assert_int_equal(gmem_claim(ram, 0, &entry), 0);
+	assert_int_equal(frame_alloc(0, FRAME_ZERO, &pfn), 0);
+	frame_free(gmem_entry_pfn(entry), 0);
+	gmem_settle(ram, 0, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
+	mmu_invalidate_end(&vm);
+}
+
+/* R08: the sequence is read before the page is looked up. */
+static void a_page_that_was_taken_is_not_linked(void **state)
+{
+	meanwhile = take_page;
+	assert_int_equal(mmu_fault(&vcpu, GPA(0), MMU_WRITE), ERR_AGAIN);
+	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
+	assert_int_equal(mmu_fault(&vcpu, GPA(0), MMU_WRITE), 0);
+	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(0))), gmem_entry_pfn(gmem_entry(ram, 0)).v);
+}
+
+static void the_slow_half_leaves_it_to_the_guest(void **state)
+{
+	meanwhile = take_page;
+	/* The first lookup that finds the page is the one within mmu_fault. */
+	assert_int_equal(mmu_fault_slow(&vcpu, GPA(0), MMU_WRITE), 0);
+	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
+	assert_int_equal(touch(&vcpu, GPA(0), MMU_WRITE), 0);
+	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(0))), gmem_entry_pfn(gmem_entry(ram, 0)).v);
+}
+
+/* One that only began holds it off too. */
+static void begin(void)
+{
+	mmu_invalidate_begin(&vm);
+}
+
+static void an_invalidation_that_began_holds_it_off(void **state)
+{
+	meanwhile = begin;
+	assert_int_equal(mmu_fault(&vcpu, GPA(0), MMU_WRITE), ERR_AGAIN);
+	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
+	mmu_invalidate_end(&vm);
+	assert_int_equal(mmu_fault(&vcpu, GPA(0), MMU_WRITE), 0);
+}
+
+/* R34: another vCPU links the same page first. */
+static struct mmu_vcpu second;
+
+static void other_vcpu_faults(void)
+{
+	assert_int_equal(mmu_fault(&second, GPA(0), MMU_READ), 0);
+}
+
+static void two_vcpus_one_page(void **state)
+{
+	u64 leaves, tables;
+	u32 cached;
+
+	mmu_vcpu_init(&second, &vm);
+	assert_int_equal(mmu_vcpu_topup(&second), 0);
+	cached = vcpu.cache_count;
+	meanwhile = other_vcpu_faults;
+	assert_int_equal(mmu_fault(&vcpu, GPA(0), MMU_WRITE), 0);
+	assert_int_equal(vcpu.cache_count, cached); /* no table was wasted */
+	assert_int_equal(vm.stats.pages_mapped, 1);
+	ept_census(&vm, &leaves, &tables);
+	assert_int_equal(leaves, 1);
+	assert_int_equal(tables, vm.stats.table_pages);
+	mmu_vcpu_destroy(&second);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_page_that_was_taken_is_not_linked, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(the_slow_half_leaves_it_to_the_guest, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(an_invalidation_that_began_holds_it_off, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(two_vcpus_one_page, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
