@@ -46,15 +46,15 @@ struct feature_row {
 };
 
 /*
- * Hidden on purpose, beside what is merely not in the table: VMX, SMX, MONITOR, EIST, TM, debug
- * store, performance monitoring, MPX, SGX, HLE and RTM, PT, PKU, LA57, WAITPKG, AMX, CET, ENQCMD,
- * hardware feedback, XSAVES.
+ * Hidden on purpose, beside what is merely not in the table: VMX, SMX, MONITOR, EIST, TM, SDBG,
+ * debug store, performance monitoring, MPX, SGX, HLE and RTM, PT, PKU, LA57, WAITPKG, AMX, CET,
+ * ENQCMD, hardware feedback, XSAVES.
  */
 static const struct feature_row rows[] = {
-	/* SSE3 PCLMULQDQ SSSE3 SDBG CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
+	/* SSE3 PCLMULQDQ SSSE3 CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
 	{1, 0, ECX, ALWAYS,
-	 BIT(0) | BIT(1) | BIT(9) | BIT(11) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) |
-		 BIT(23) | BIT(25) | BIT(30)},
+	 BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) |
+		 BIT(25) | BIT(30)},
 	{1, 0, ECX, NEEDS_XSAVE, BIT(26)},
 	{1, 0, ECX, NEEDS_AVX, BIT(12) | BIT(28) | BIT(29)}, /* FMA AVX F16C */
 	/* x2APIC and TSC deadline are the virtual LAPIC's; bit 31 says that there is a hypervisor. */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* Controls chosen by capability MSRs, what a CPU must have and what a person is told, VPIDs. */
+/* unit-sources: vmx/capability.c vmx/requirements.c vmx/vpid.c */
+#include <setjmp.h>
+#include <cmocka.h>
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/string.h"
+#include "kernel/base/x86.h"
+#include "smp/irq.h"
+#include "tests/hosted/hosted.h"
+#include "vmx/controls.h"
+#include "vmx/requirements.h"
+#include "vmx/vpid.h"
+
+#define MAY(bits) ((u64)(bits) << 32)
+
+static u32 cpuid_1_ecx;
+static struct vmx_findings cpu;
+
+static struct cpuid_regs host_cpuid(u32 leaf, u32 subleaf)
+{
+	return (struct cpuid_regs){.ecx = cpuid_1_ecx, .edx = cpu.has_pat ? BIT(16) : 0};
+}
+
+static u64 host_rdmsr(u32 index)
+{
+	const struct vmx_capability *c = &cpu.capability;
+
+	switch (index) {
+	case MSR_IA32_FEATURE_CONTROL:
+		return cpu.feature_control;
+	case MSR_IA32_VMX_BASIC:
+		return c->basic;
+	case MSR_IA32_VMX_TRUE_PINBASED:
+		return c->pin;
+	case MSR_IA32_VMX_TRUE_PROCBASED:
+		return c->proc;
+	case MSR_IA32_VMX_TRUE_EXIT:
+		return c->exit;
+	case MSR_IA32_VMX_TRUE_ENTRY:
+		return c->entry;
+	case MSR_IA32_VMX_PROCBASED2:
+		return c->proc2;
+	case MSR_IA32_VMX_EPT_VPID_CAP:
+		return c->ept_vpid;
+	default:
+		return 0;
+	}
+}
+
+int rdmsr_safe(u32 index, u64 *value)
+{
+	*value = host_rdmsr(index);
+	return 0;
+}
+
+/* A CPU that can do everything, with the bits that real ones insist on. */
+static int setup(void **state)
+{
+	cpu = (struct vmx_findings){
+		.has_vmx = true,
+		.has_pat = true,
+		.feature_control = FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUT_SMX,
+		.capability =
+			{
+				.basic = 4 | 4096ull << 32 | 6ull << 50 | VMX_BASIC_TRUE,
+				.pin = MAY(0xffffffff) | 0x16,
+				.proc = MAY(0xffffffff) | 0x04006172,
+				.proc2 = MAY(0xffffffff),
+				.exit = MAY(0xffffffff) | 0x36dfb,
+				.entry = MAY(0xffffffff) | 0x11fb,
+				.ept_vpid = ~0ull,
+			},
+	};
+	cpuid_1_ecx = BIT(5);
+	hosted_machine.cpuid = host_cpuid;
+	hosted_machine.rdmsr = host_rdmsr;
+	hosted_log_reset();
+	return 0;
+}
+
+static const char *sentence(void)
+{
+	struct vmx_findings f;
+
+	requirements_look(&f);
+	return requirements_unmet(&f);
+}
+
+static void adjusting(void **state)
+{
+	u32 out, missing;
+
+	assert_int_equal(control_adjust(MAY(0xff) | 0x11, 0x02, 0x04, &out, &missing), 0);
+	assert_int_equal(out, 0x17);
+	assert_int_equal(missing, 0);
+	/* An optional bit that the CPU lacks is left out. */
+	assert_int_equal(control_adjust(MAY(0x13) | 0x11, 0x02, 0x04, &out, &missing), 0);
+	assert_int_equal(out, 0x13);
+	/* A required one fails, and is named. */
+	assert_int_equal(control_adjust(MAY(0x11) | 0x11, 0x06, 0, &out, &missing), ERR_NOTSUP);
+	assert_int_equal(missing, 0x06);
+}
+
+static void choosing(void **state)
+{
+	struct vmx_controls c;
+
+	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
+	/* The windows are closed and no guest begins in IA-32e mode. */
+	assert_int_equal(c.proc & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), 0);
+	assert_int_equal(c.entry & ENTRY_IA32E, 0);
+	assert_true(c.proc & PROC_SECONDARY);
+	assert_true(c.proc2 & PROC2_VPID);
+	/* What nobody asked for is off: no INVLPG, CR3 or RDTSC exits, no PML, no XSAVES. */
+	assert_int_equal(c.proc & (PROC_INVLPG | PROC_CR3_LOAD | PROC_CR3_STORE | PROC_RDTSC), 0);
+	assert_int_equal(c.proc2 & (PROC2_PML | PROC2_XSAVES | PROC2_VMFUNC | PROC2_VE), 0);
+	assert_int_equal(c.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS);
+	/* A VPID that cannot be flushed is of no use. */
+	cpu.capability.ept_vpid &= ~VPID_CAP_INVVPID;
+	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
+	assert_int_equal(c.proc2 & PROC2_VPID, 0);
+	cpu.capability.ept_vpid = ~(VPID_CAP_SINGLE | VPID_CAP_ALL);
+	assert_false(capability_has_vpid(&cpu.capability));
+	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+}
+
+static void a_missing_control_is_one_line(void **state)
+{
+	struct vmx_controls c;
+
+	cpu.capability.proc &= ~MAY(PROC_MONITOR);
+	assert_int_equal(capability_choose(&cpu.capability, &c), ERR_NOTSUP);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
+	assert_non_null(strstr(hosted_log_last(), "0x20000000"));
+}
+
+static void a_good_cpu_is_not_refused(void **state)
+{
+	assert_null(sentence());
+	cpu.feature_control = 0; /* unlocked: Weir locks it */
+	assert_null(sentence());
+}
+
+static void no_vmx_says_where_to_turn_it_on(void **state)
+{
+	cpuid_1_ecx = 0;
+	assert_non_null(strstr(sentence(), "VMX"));
+	assert_non_null(strstr(sentence(), "VT-x"));
+	assert_non_null(strstr(sentence(), "firmware setup"));
+}
+
+static void locked_off_says_where_to_turn_it_on(void **state)
+{
+	static const u64 off[] = {FEATURE_CONTROL_LOCKED,
+				  FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_IN_SMX};
+
+	for (u32 i = 0; i < ARRAY_SIZE(off); i++) {
+		cpu.feature_control = off[i];
+		assert_non_null(strstr(sentence(), "locked"));
+		assert_non_null(strstr(sentence(), "turn on Intel VT-x"));
+	}
+}
+
+/* Each thing taken away by itself gets its own sentence. */
+static void each_requirement_has_its_sentence(void **state)
+{
+	struct vmx_capability *c = &cpu.capability, all;
+	struct {
+		u64 *word;
+		u64 without;
+		const char *says;
+	} cases[] = {
+		{&c->basic, VMX_BASIC_TRUE, "TRUE"},
+		{&c->basic, 2ull << 50, "write-back"},
+		{&c->basic, 4096ull << 32, "size"},
+		{&c->proc, MAY(PROC_SECONDARY), "secondary"},
+		{&c->proc, MAY(PROC_MSR_BITMAPS), "MSR bitmaps"},
+		{&c->pin, MAY(PIN_VIRTUAL_NMIS), "virtual NMIs"},
+		{&c->exit, MAY(EXIT_HOST_64BIT), "64-bit"},
+		{&c->exit, MAY(EXIT_LOAD_EFER), "EFER"},
+		{&c->entry, MAY(ENTRY_LOAD_EFER), "EFER"},
+		{&c->exit, MAY(EXIT_SAVE_PAT), "PAT"},
+		{&c->entry, MAY(ENTRY_LOAD_PAT), "PAT"},
+		{&c->proc2, MAY(PROC2_EPT), "lacks EPT"},
+		{&c->ept_vpid, EPT_CAP_WALK_4, "4 levels"},
+		{&c->ept_vpid, EPT_CAP_WB, "write-back"},
+		{&c->ept_vpid, EPT_CAP_INVEPT, "INVEPT"},
+		{&c->ept_vpid, EPT_CAP_INVEPT_SINGLE | EPT_CAP_INVEPT_ALL, "INVEPT"},
+		{&c->proc2, MAY(PROC2_UNRESTRICTED), "unrestricted guest"},
+	};
+
+	all = *c;
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		*c = all;
+		*cases[i].word &= ~cases[i].without;
+		if (!sentence() || !strstr(sentence(), cases[i].says))
+			fail_msg("%s: %s", cases[i].says, sentence() ? sentence() : "accepted");
+	}
+	*c = all;
+	cpu.has_pat = false;
+	assert_non_null(strstr(sentence(), "PAT"));
+}
+
+static void vpids_are_unique_and_end(void **state)
+{
+	static bool seen[VPID_MAX];
+
+	for (u32 i = 1; i < VPID_MAX; i++) {
+		u16 vpid = vpid_alloc();
+
+		assert_int_not_equal(vpid, 0);
+		assert_true(vpid < VPID_MAX);
+		assert_false(seen[vpid]);
+		seen[vpid] = true;
+	}
+	assert_int_equal(vpid_alloc(), 0);
+	vpid_free(0); /* nothing: 0 is Weir's */
+	assert_int_equal(vpid_alloc(), 0);
+	vpid_free(777);
+	assert_int_equal(vpid_alloc(), 777);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(adjusting, setup),
+		cmocka_unit_test_setup(choosing, setup),
+		cmocka_unit_test_setup(a_missing_control_is_one_line, setup),
+		cmocka_unit_test_setup(a_good_cpu_is_not_refused, setup),
+		cmocka_unit_test_setup(no_vmx_says_where_to_turn_it_on, setup),
+		cmocka_unit_test_setup(locked_off_says_where_to_turn_it_on, setup),
+		cmocka_unit_test_setup(each_requirement_has_its_sentence, setup),
+		cmocka_unit_test_setup(vpids_are_unique_and_end, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
