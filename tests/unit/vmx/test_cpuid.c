@@ -12,6 +12,8 @@
 #define EVERYTHING ((struct cpuid_regs){~0u, ~0u, ~0u, ~0u})
 
 static u64 host_xcr0;
+static bool
+	host_odd_layout; /* a component that does not end on 64 bytes, an aligned one after it */
 static u32 host_last;
 static u32 host_extended_last;
 
@@ -28,6 +30,10 @@ static struct cpuid_regs component(u32 i)
 
 	if (i >= 64 || !(host_xcr0 & BIT(i)))
 		return (struct cpuid_regs){0};
+	if (host_odd_layout && i == 5)
+		return (struct cpuid_regs){8, 1088, 0, 0};
+	if (host_odd_layout && i == 6)
+		return (struct cpuid_regs){512, 1152, 2, 0};
 	return (struct cpuid_regs){c[i].size, c[i].offset, c[i].flags, 0};
 }
 
@@ -210,6 +216,9 @@ static void xsave_sizes_fit_the_components(void **state)
 	assert_int_equal(ask(&v, 0xd, 0).ebx, 2688);
 	/* Compacted there is no gap. */
 	assert_int_equal(ask(&v, 0xd, 1).ebx, 576 + 256 + 64 + 512 + 1024);
+	host_odd_layout = true;
+	assert_int_equal(ask(&v, 0xd, 1).ebx, 576 + 256 + 64 + 512 + 1024);
+	host_odd_layout = false;
 	/* XSAVEOPT, XSAVEC, XGETBV; no XSAVES. */
 	assert_int_equal(ask(&v, 0xd, 1).eax, 7);
 	assert_int_equal(ask(&v, 0xd, 1).ecx, 0);
