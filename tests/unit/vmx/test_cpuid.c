@@ -217,7 +217,8 @@ static void xsave_sizes_fit_the_components(void **state)
 	/* Compacted there is no gap. */
 	assert_int_equal(ask(&v, 0xd, 1).ebx, 576 + 256 + 64 + 512 + 1024);
 	host_odd_layout = true;
-	assert_int_equal(ask(&v, 0xd, 1).ebx, 576 + 256 + 64 + 512 + 1024);
+	v.xcr0 &= ~BIT(7);
+	assert_int_equal(ask(&v, 0xd, 1).ebx, 576 + 256 + 64 + 512);
 	host_odd_layout = false;
 	/* XSAVEOPT, XSAVEC, XGETBV; no XSAVES. */
 	assert_int_equal(ask(&v, 0xd, 1).eax, 7);
