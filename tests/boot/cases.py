@@ -55,7 +55,7 @@ def smoke(boot):
 
 
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
-      guests=lambda: small_guest("events"))
+      guests=lambda: small_guest("events", mem="64M"))
 def events(boot):
     """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
     check_small_guest(boot, "events")
