@@ -265,14 +265,19 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 			"vm %s: vCPU %u cannot be made: %s: give the VM less memory or end others",
 			v->vm->name, v->id, error_name(err));
 		vm_request_end(v->vm, VM_END_CRASH, 0);
-		mmu_vcpu_destroy(&v->mmu);
-		return;
+	} else {
+		__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
+		attach(v);
+		vmx_vcpu_set_start(v->vmx, start);
+		run_loop(v);
+		if (v->vm->end == VM_END_CRASH)
+			vmx_vcpu_dump(v->vmx);
 	}
-	__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
-	attach(v);
-	vmx_vcpu_set_start(v->vmx, start);
-	run_loop(v);
-	if (v->vm->end == VM_END_CRASH)
-		vmx_vcpu_dump(v->vmx);
-	detach(v);
+	vm_vcpu_stopped(v);
+	if (!err) {
+		detach(v);
+		v->vmx = NULL;
+		vmx_vcpu_destroy(vmx);
+	}
+	mmu_vcpu_destroy(&v->mmu);
 }

@@ -285,6 +285,7 @@ static void reap(struct vm *vm)
 
 	list_del(&vm->link);
 	log_end(vm);
+	platform_console_flush(vm->platform);
 	console_vm_remove(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		platform_vcpu_destroy(vm->vcpus[i]);
