@@ -30,9 +30,9 @@ PURPOSES := build iso run test format coverage
 
 .PHONY: deps $(PURPOSES:%=deps-%)
 deps:
-	$(Q)sh tools/deps.sh $(PURPOSES) $(CC)
+	$(Q)sh tests/tools/deps.sh $(PURPOSES) $(CC)
 $(PURPOSES:%=deps-%): deps-%:
-	$(Q)sh tools/deps.sh --quiet $* $(CC)
+	$(Q)sh tests/tools/deps.sh --quiet $* $(CC)
 
 # --- The hypervisor ------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ CLANG	    := $(findstring clang,$(notdir $(CC)))
 FLOORS	    := boot kernel vmx mmu mem smp
 SOURCES	    := $(sort $(shell find $(FLOORS) -name '*.c' -o -name '*.S'))
 ASL	    := $(wildcard kernel/guest/*.asl)
-LINKER	    := boot/linker.ld
+LINKER	    := linker.ld
 WARNINGS    := -Wall -Wextra -Wshadow -Werror
 
 CPPFLAGS_WEIR := -I. -MMD -MP $(if $(filter 1,$(DEBUG)),-DWEIR_DEBUG=1)
@@ -84,22 +84,22 @@ $(BUILD)/gen/%.c.o: $(BUILD)/gen/%.c $(BUILD)/flags.txt | deps-build
 $(BUILD)/gen/%.S.o: $(BUILD)/gen/%.S $(BUILD)/flags.txt | deps-build
 	$(Q)$(CC) $(CPPFLAGS_WEIR) $(ASFLAGS_WEIR) -c -o $@ $<
 
-$(BUILD)/gen/font.c: tools/font.py | deps-build
+$(BUILD)/gen/font.c: tests/tools/font.py | deps-build
 	@mkdir -p $(@D)
 	@echo '  GEN   $@'
-	$(Q)$(PYTHON) tools/font.py /usr/share/grub/ascii.pf2 $@
-$(BUILD)/gen/%_aml.c: kernel/guest/%.asl tools/aml.py | deps-build
+	$(Q)$(PYTHON) tests/tools/font.py /usr/share/grub/ascii.pf2 $@
+$(BUILD)/gen/%_aml.c: kernel/guest/%.asl tests/tools/aml.py | deps-build
 	@mkdir -p $(@D)
 	@echo '  IASL  $<'
-	$(Q)$(PYTHON) tools/aml.py $< $@
+	$(Q)$(PYTHON) tests/tools/aml.py $< $@
 
 # The symbol table for backtraces is part of the image it describes, so the image is linked
 # again with the table made from the previous link until the table stops changing. The table is
-# last in .rodata, so text does not move and the second link is already right; tools/link.py
+# last in .rodata, so text does not move and the second link is already right; tests/tools/link.py
 # fails if it never settles.
-$(BUILD)/weir.elf: $(OBJECTS) $(LINKER) tools/link.py tools/symbols.py $(BUILD)/objects.txt
+$(BUILD)/weir.elf: $(OBJECTS) $(LINKER) tests/tools/link.py tests/tools/symbols.py $(BUILD)/objects.txt
 	@echo '  LINK  $@'
-	$(Q)$(PYTHON) tools/link.py --cc '$(CC)' --asflags '$(ASFLAGS_WEIR)' \
+	$(Q)$(PYTHON) tests/tools/link.py --cc '$(CC)' --asflags '$(ASFLAGS_WEIR)' \
 		--ldflags '$(LDFLAGS_WEIR) -T $(LINKER)' --gen $(BUILD)/gen --out $@ $(OBJECTS)
 $(BUILD)/weir.sym: $(BUILD)/weir.elf
 	$(Q)nm -n $< >$@
@@ -110,18 +110,18 @@ $(BUILD)/weir.lst: $(BUILD)/weir.elf
 
 # --- Tests that run on this machine --------------------------------------------------------
 # Every tests/unit/**/test_*.c and tests/fuzz/fuzz_*.c is an executable of its own; the comment
-# lines at its top say what it links (docs/testing.md). tools/hosted_mk.py turns them to rules.
+# lines at its top say what it links (docs/testing.md). tests/tools/hosted_mk.py turns them to rules.
 
 .PHONY: test-unit test-fuzz
 HOSTED = +$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' \
 	V='$(V)' TESTS='$(TESTS)'
 test-unit: deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted unit
-	$(Q)$(PYTHON) tools/run_hosted.py unit --build $(BUILD)/hosted --logs $(BUILD)/logs/unit \
+	$(Q)$(PYTHON) tests/tools/run_hosted.py unit --build $(BUILD)/hosted --logs $(BUILD)/logs/unit \
 		$(TESTS)
 test-fuzz: deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted fuzz
-	$(Q)$(PYTHON) tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
+	$(Q)$(PYTHON) tests/tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
 
 # --- Small guests --------------------------------------------------------------------------
@@ -155,10 +155,10 @@ guest: deps-run
 	$(Q)$(PYTHON) tests/lab/linux.py >/dev/null
 
 iso: $(BUILD)/weir.iso
-$(BUILD)/weir.iso: $(BUILD)/weir.elf tools/make_iso.py tests/lab/image.py tests/lab/linux.py \
+$(BUILD)/weir.iso: $(BUILD)/weir.elf tests/tools/make_iso.py tests/lab/image.py tests/lab/linux.py \
 		tests/guests/init.sh | deps-iso guest
 	@echo '  ISO   $@'
-	$(Q)$(PYTHON) tools/make_iso.py $@
+	$(Q)$(PYTHON) tests/tools/make_iso.py $@
 
 CPU	?= tigerlake
 SMP	?= 1
@@ -166,7 +166,7 @@ MEM	?= 256
 GUEST	?= linux
 ACCEL	?= auto
 run: all guest deps-iso
-	$(Q)$(PYTHON) tools/run.py --cpu '$(CPU)' --smp '$(SMP)' --mem '$(MEM)' \
+	$(Q)$(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' --mem '$(MEM)' \
 		--guest '$(GUEST)' --accel '$(ACCEL)' $(if $(filter 1,$(HEADLESS)),--headless)
 
 PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
@@ -183,14 +183,14 @@ endif
 
 .PHONY: test test-full coverage bench
 test: all iso guests guest deps-test
-	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD)
+	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
 test-full: all iso guests guest deps-test
-	$(Q)$(PYTHON) tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
+	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage
 	+$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC=gcc V='$(V)' NO_SANITIZER=1 \
 		BUILD=$(BUILD)/coverage EXTRA_CFLAGS='--coverage -O0' all
-	$(Q)$(PYTHON) tools/coverage.py $(BUILD)/coverage
+	$(Q)$(PYTHON) tests/tools/coverage.py $(BUILD)/coverage
 bench: all guest deps-iso
 	$(Q)$(PYTHON) tests/bench/run.py
 

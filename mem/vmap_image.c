@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Weir's image as boot/linker.ld laid it out. */
+/* Weir's image as linker.ld laid it out. */
 #include "mem/vmap_internal.h"
 
 extern char image_text_start[], image_text_end[], image_rodata_start[], image_rodata_end[];

@@ -13,7 +13,7 @@
 #define PTE_LARGE     BIT(7)
 #define PTE_ADDRESS   0x000ffffffffff000ull
 
-/* --- The image's table of symbols (tools/symbols.py) --- */
+/* --- The image's table of symbols (tests/tools/symbols.py) --- */
 
 extern const u32 symbol_count;
 extern const struct symbol symbol_table[];

@@ -5,7 +5,7 @@
 
 #include "kernel/base/types.h"
 
-/* Ascending by offset; both made by tools/symbols.py. */
+/* Ascending by offset; both made by tests/tools/symbols.py. */
 struct symbol {
 	u32 offset; /* address less IMAGE_BASE */
 	u32 name;   /* where the name starts among the names */

@@ -44,7 +44,7 @@ def relay(tmp_path):
         program.write_text(FAKE_EMULATOR.format(mode=mode))
         program.chmod(0o755)
         ours, theirs = pty.openpty()
-        child = subprocess.Popen([sys.executable, os.path.join(ROOT, "tools/run.py"),
+        child = subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/tools/run.py"),
                                   "--emulator", str(program), *options],
                                  stdin=theirs, stdout=theirs, stderr=theirs,
                                  start_new_session=True)

@@ -16,10 +16,10 @@ CFLAGS_HOSTED := -std=gnu11 -g -fno-omit-frame-pointer -fno-strict-aliasing -Wal
 	-Wshadow -Werror -DWEIR_HOSTED=1 -DWEIR_DEBUG=1 -Itests/hosted/include -I. -MMD -MP \
 	-pthread $(EXTRA_CFLAGS)
 
-GENERATED := $(shell $(PYTHON) tools/hosted_mk.py --build $(BUILD) \
+GENERATED := $(shell $(PYTHON) tests/tools/hosted_mk.py --build $(BUILD) \
 	--flags '$(CC) $(CFLAGS_HOSTED)' $(if $(NO_SANITIZER),--no-sanitizer) || echo failed)
 ifneq ($(GENERATED),)
-$(error tools/hosted_mk.py: $(GENERATED))
+$(error tests/tools/hosted_mk.py: $(GENERATED))
 endif
 include $(BUILD)/rules.mk
 

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Write the image that a person burns: Weir with one Linux guest and its shell.
 
-    tools/make_iso.py OUT.iso
+    tests/tools/make_iso.py OUT.iso
 """
 import os
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "tests")]
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import run  # noqa: E402
 from lab import image  # noqa: E402
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Rules of the source tree that no compiler checks. One line for each breach, then the counts.
 
-    tools/check_tree.py [--total FILE]
+    tests/tools/check_tree.py [--total FILE]
 
 includes   a folder includes headers of its own floor and of lower ones only
 licence    the first lines of each source name the licence
@@ -30,7 +30,7 @@ def floor_of(path):
 
 
 def tracked():
-    for top in ("boot", "kernel", "vmx", "mmu", "mem", "smp", "tests", "tools"):
+    for top in ("boot", "kernel", "vmx", "mmu", "mem", "smp", "tests"):
         for folder, folders, names in os.walk(top):
             folders[:] = [f for f in folders if f != "__pycache__"]
             yield from (os.path.join(folder, n) for n in names if n.endswith(SOURCES))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run the hosted tests, some at a time, and sum up.
 
-    tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--full] [--total FILE] [NAME...]
+    tests/tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--full] [--total FILE] [NAME...]
 
 NAME chooses tests whose path contains it. Each test's output is kept in DIR/<path>.log; that of a
 failing one is shown. A fuzz test gets WEIR_FUZZ=full or WEIR_FUZZ=short in its environment and

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run every layer of tests and end with one line that counts them all.
 
-    tools/run_tests.py --cc CC --build DIR [--full]
+    tests/tools/run_tests.py --cc CC --build DIR [--full]
 
 A layer that cannot even be built is one that failed; the others are run all the same.
 """
@@ -61,8 +61,8 @@ def main():
         variants += [["CC=clang", f"BUILD={build}/clang", "all"],
                      ["CC=clang", "DEBUG=0", f"BUILD={build}/clang-release", "all"]]
     builds("build", *variants)
-    layer("tree", python, "tools/check_tree.py")
-    runner = [python, "tools/run_hosted.py"]
+    layer("tree", python, "tests/tools/check_tree.py")
+    runner = [python, "tests/tools/run_hosted.py"]
     compiled = command(*make, "-j2", "-k", "-f", "tests/hosted/hosted.mk", f"CC={args.cc}", "V=0",
                        f"BUILD={hosted}", "all")
     if compiled:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Run the hosted tests of a --coverage build and print lines covered for each folder and in all.
 
-    tools/coverage.py BUILD
+    tests/tools/coverage.py BUILD
 
 Only what hosted tests link counts; a folder that none links stands with "not linked".
 """
@@ -18,7 +18,7 @@ def main():
     build = sys.argv[1]
     failed = 0
     for kind in ("unit", "fuzz"):
-        failed |= subprocess.run([sys.executable, "tools/run_hosted.py", kind, "--build", build,
+        failed |= subprocess.run([sys.executable, "tests/tools/run_hosted.py", kind, "--build", build,
                                   "--logs", f"{build}/logs/{kind}"]).returncode
     report = os.path.join(build, "coverage.json")
     filters = [word for floor in FLOORS for word in ("--filter", f"{floor}/")]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Link an image that holds its own symbol table: link, list, link again until the list stands.
 
-    tools/link.py --cc CC --asflags FLAGS --ldflags FLAGS --gen DIR --out IMAGE OBJECT...
+    tests/tools/link.py --cc CC --asflags FLAGS --ldflags FLAGS --gen DIR --out IMAGE OBJECT...
 """
 import argparse
 import os

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Write the make rules for the hosted tests.
 
-    tools/hosted_mk.py --build DIR --flags 'CC FLAGS' [--no-sanitizer]
+    tests/tools/hosted_mk.py --build DIR --flags 'CC FLAGS' [--no-sanitizer]
 
 Every tests/unit/**/test_*.c and tests/fuzz/**/fuzz_*.c becomes one executable. Comments at its top
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:

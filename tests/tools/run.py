@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Boot a Linux guest under Weir on this terminal.
 
-    tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|bzimage|DIR] [--accel auto]
+    tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|bzimage|DIR] [--accel auto]
                  [--headless]
 
 The guest's console is the terminal, both ways; Ctrl-] then q leaves. With --headless nothing is
@@ -20,7 +20,7 @@ import time
 import tty
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(os.path.dirname(HERE), "tests"))
+sys.path.insert(0, os.path.dirname(HERE))
 from lab import BUILD, image, linux  # noqa: E402
 from lab.bochs import Bochs, MODELS  # noqa: E402
 from lab.console import Ended  # noqa: E402

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # Install the Debian packages that a purpose needs and this machine lacks, by name and saying so.
-#   tools/deps.sh [--quiet] PURPOSE... [COMPILER]
+#   tests/tools/deps.sh [--quiet] PURPOSE... [COMPILER]
 # PURPOSE is build, iso, run, test, format or coverage; COMPILER is gcc or clang. Without root or
 # a sudo that works, it says in one line what is missing and leaves with 1.
 set -eu
@@ -26,7 +26,7 @@ for purpose; do
 	*clang*) want="$want clang libclang-rt-14-dev" ;; # the second holds the sanitizers
 	*gcc* | cc | *-cc) want="$want gcc" ;;
 	*)
-		echo "tools/deps.sh: unknown purpose '$purpose'" >&2
+		echo "tests/tools/deps.sh: unknown purpose '$purpose'" >&2
 		exit 2
 		;;
 	esac
