@@ -75,7 +75,7 @@ def hostile(boot):
       guests=lambda: small_guest("triple") + small_guest("smoke", "one two"))
 def triple(boot):
     """A triple fault ends its VM with a line that says where, and no other VM."""
-    boot.anywhere(r"vm triple: .*triple fault.*0x[0-9a-f]+")
+    boot.anywhere(r"triple: triple fault at .*0x[0-9a-f]+")
     boot.anywhere(r"vm triple: crashed")
     check_small_guest(boot, "smoke")
     boot.ends()
