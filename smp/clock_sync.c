@@ -8,11 +8,11 @@
 #include "kernel/base/x86.h"
 #include "smp/clock.h"
 #include "smp/cpu.h"
-#include "smp/irq.h"
 #include "smp/timer.h"
 
-#define ROUNDS	    16
-#define PATIENCE_NS 1000000000ull
+#define ROUNDS		       16
+#define CPUID_7_EBX_TSC_ADJUST BIT(1)
+#define PATIENCE_NS	       1000000000ull
 
 /* Odd: the new CPU asks; even: the boot CPU has answered with its TSC. Atomic. */
 static struct {
@@ -67,17 +67,21 @@ static bool measure_lead(s64 *least, s64 *most)
 	return true;
 }
 
+static bool has_tsc_adjust(void)
+{
+	return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_TSC_ADJUST);
+}
+
 void clock_sync_new_cpu(void)
 {
-	s64 least, most;
-	u64 adjust;
+	s64 least, most, lead;
 
 	if (!measure_lead(&least, &most) || (least <= 0 && most >= 0))
 		return;
-	log_warn("CPU %u: its TSC is %ld cycles apart; it is set right", cpu_id(),
-		 (least + most) / 2);
-	if (rdmsr_safe(MSR_IA32_TSC_ADJUST, &adjust) == 0)
-		wrmsr_safe(MSR_IA32_TSC_ADJUST, adjust - (u64)((least + most) / 2));
+	lead = least + (most - least) / 2;
+	log_warn("CPU %u: its TSC is %ld cycles apart; it is set right", cpu_id(), lead);
+	if (has_tsc_adjust())
+		wrmsr(MSR_IA32_TSC_ADJUST, rdmsr(MSR_IA32_TSC_ADJUST) - (u64)lead);
 	else
-		wrmsr_safe(MSR_IA32_TSC, rdtsc() - (u64)((least + most) / 2));
+		wrmsr(MSR_IA32_TSC, rdtsc() - (u64)lead);
 }
