@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Boot a Linux guest under Weir on this terminal.
 
-    tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|bzimage|DIR] [--accel auto]
+    tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|vmlinux|DIR] [--accel auto]
                  [--headless]
 
 The guest's console is the terminal, both ways; Ctrl-] then q leaves. With --headless nothing is
@@ -59,16 +59,17 @@ def choose_accel(wanted):
 
 
 def guest_modules(guest, mem, headless):
-    """The module lines of GUEST=: linux (PVH, quickest), bzimage, or a folder with vmlinuz, initrd."""
+    """The module lines of GUEST=: linux (Debian's bzImage as packaged), vmlinux (the same kernel
+    unpacked, by its PVH note: quicker in an emulator), or a folder with vmlinuz and initrd."""
     words = f"{linux.CMDLINE} quiet" + (" weir.poweroff" if headless else "")
-    if guest in ("linux", "bzimage"):
+    if guest in ("linux", "vmlinux"):
         vmlinuz, vmlinux = linux.kernel()
-        kernel, initrd = vmlinux if guest == "linux" else vmlinuz, linux.initramfs()
+        kernel, initrd = vmlinux if guest == "vmlinux" else vmlinuz, linux.initramfs()
     else:
         kernel, initrd = os.path.join(guest, "vmlinuz"), os.path.join(guest, "initrd")
         for path in (kernel, initrd):
             if not os.path.exists(path):
-                sys.exit(f"GUEST={guest}: there is no {path}; it is linux, bzimage, or a folder "
+                sys.exit(f"GUEST={guest}: there is no {path}; it is linux, vmlinux, or a folder "
                          "with vmlinuz and initrd")
     return [image.Module(kernel, f"vm=alpha kernel mem={mem}M -- {words}"),
             image.Module(initrd, "vm=alpha initrd")]
