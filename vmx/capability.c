@@ -71,8 +71,8 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 	u32 vpid = capability_has_vpid(c) ? PROC2_VPID : 0;
 	int err;
 
-	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS, 0,
-		     &out->pin);
+	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS,
+		     PIN_PREEMPTION_TIMER, &out->pin);
 	/* The windows open at run time; asking here makes sure that they can. */
 	if (!err)
 		err = choose("processor-based", c->proc,

@@ -146,7 +146,7 @@ static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e,
 /* By the chosen controls nothing else exits. */
 static enum exit_verdict odd_access(struct vmx_exit *e, u64 qualification)
 {
-	log_error("%s: control-register exit %#llx must not happen", vcpu_name(),
+	log_error("vm %s: control-register exit %#llx must not happen", vcpu_name(),
 		  (unsigned long long)qualification);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }

@@ -76,10 +76,10 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 
 	if (refused) {
 		error = vmcs_read(EXIT_INSTRUCTION_ERROR);
-		log_error("%s: VM entry refused: error %llu, %s", vcpu_name(),
+		log_error("vm %s: VM entry refused: error %llu, %s", vcpu_name(),
 			  (unsigned long long)error, error_words(error));
 	} else {
-		log_error("%s: VM entry failed: %s, qualification %llu", vcpu_name(),
+		log_error("vm %s: VM entry failed: %s, qualification %llu", vcpu_name(),
 			  vmx_exit_name(v->reason & 0xffff),
 			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION));
 	}
@@ -110,9 +110,9 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	struct cr_state cr;
 
 	cr_get(v, &cr);
-	log_info("%s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(), v->reason & 0xffff,
-		 vmx_exit_name(v->reason & 0xffff), (unsigned long long)v->regs.rip,
-		 (unsigned long long)v->regs.rflags);
+	log_info("vm %s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(),
+		 v->reason & 0xffff, vmx_exit_name(v->reason & 0xffff),
+		 (unsigned long long)v->regs.rip, (unsigned long long)v->regs.rflags);
 	for (u32 i = 0; i < GPR_COUNT; i += 4)
 		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
 			 (unsigned long long)r[i], names[i + 1], (unsigned long long)r[i + 1],

@@ -32,8 +32,9 @@ static enum exit_verdict to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t
 {
 	if (v->event.valid) {
 		exit_to_thread(v);
-		log_error("%s: the guest takes vector %u through gpa %#llx, where there is no RAM",
-			  vcpu_name(), v->event.vector, (unsigned long long)gpa.v);
+		log_error(
+			"vm %s: the guest takes vector %u through gpa %#llx, where there is no RAM",
+			vcpu_name(), v->event.vector, (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 	e->mmio.gpa = gpa;
@@ -68,7 +69,7 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 		return exit_kind(e, VMX_EXIT_NOMEM);
 	default:
 		exit_to_thread(v);
-		log_error("%s: EPT violation at gpa %#llx: %s", vcpu_name(),
+		log_error("vm %s: EPT violation at gpa %#llx: %s", vcpu_name(),
 			  (unsigned long long)gpa.v, error_name(err));
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
@@ -78,7 +79,7 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	exit_to_thread(v);
-	log_error("%s: EPT misconfiguration at gpa %#llx: an error of Weir's, the VM ends",
+	log_error("vm %s: EPT misconfiguration at gpa %#llx: an error of Weir's, the VM ends",
 		  vcpu_name(), (unsigned long long)vmcs_read(EXIT_GUEST_PHYSICAL));
 	return exit_kind(e, VMX_EXIT_ERROR);
 }

@@ -12,7 +12,7 @@
 static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	exit_to_thread(v);
-	log_error("%s: VM exit %u (%s) must not happen: qualification %#llx, rip %#llx",
+	log_error("vm %s: VM exit %u (%s) must not happen: qualification %#llx, rip %#llx",
 		  vcpu_name(), v->reason, vmx_exit_name(v->reason),
 		  (unsigned long long)vmcs_read(EXIT_QUALIFICATION),
 		  (unsigned long long)v->regs.rip);
@@ -77,7 +77,7 @@ static const struct exit_row table[VMX_EXIT_REASONS] = {
 	[49] = {"EPT misconfiguration", handle_ept_misconfiguration},
 	[50] = {"INVEPT", exit_undefined},
 	[51] = {"RDTSCP", unexpected},
-	[52] = {"preemption timer", unexpected},
+	[52] = {"preemption timer", handle_external},
 	[53] = {"INVVPID", exit_undefined},
 	[54] = {"WBINVD", handle_nop},
 	[55] = {"XSETBV", handle_xsetbv},

@@ -21,7 +21,10 @@ void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
 	paravirt_cpuid = fn;
 }
 
-/* The interrupt waits in the LAPIC: it is taken as soon as interrupts are on. */
+/*
+ * The interrupt waits in the LAPIC: it is taken as soon as interrupts are on. The preemption timer
+ * is there for interrupts that an emulator kept back, see vmcs_setup.c.
+ */
 enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
@@ -32,7 +35,7 @@ enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	exit_to_thread(v);
-	log_warn("%s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
+	log_warn("vm %s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
 		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)v->regs.rip,
 		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)v->regs.cr2,
 		 (unsigned long long)vmcs_read(GUEST_CR3));
@@ -59,7 +62,7 @@ enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	exit_to_thread(v);
-	log_error("%s: the guest switches tasks by hardware at rip %#llx (to selector %#llx), "
+	log_error("vm %s: the guest switches tasks by hardware at rip %#llx (to selector %#llx), "
 		  "which Weir does not do",
 		  vcpu_name(), (unsigned long long)v->regs.rip,
 		  (unsigned long long)(vmcs_read(EXIT_QUALIFICATION) & 0xffff));

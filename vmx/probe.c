@@ -85,7 +85,7 @@ static void tell_mmu(const struct vmx_capability *c)
 	mmu_init(&hw);
 }
 
-int vmx_probe(void)
+static int probe(void)
 {
 	struct vmx_findings f;
 	const char *sentence;
@@ -107,4 +107,16 @@ int vmx_probe(void)
 	features_init();
 	tell_mmu(&f.capability);
 	return 0;
+}
+
+/* The answer does not change: a self-test may have asked before. */
+int vmx_probe(void)
+{
+	static bool probed;
+	static int result;
+
+	if (!probed)
+		result = probe();
+	probed = true;
+	return result;
 }

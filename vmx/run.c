@@ -12,6 +12,7 @@
 
 #define REASON_ENTRY_FAILED BIT(31)
 #define REASON_MASK	    0xffffu
+#define MASKED_EXITS_MAX    64
 
 /*
  * The flag comes before the look at in_guest here, and in_guest before the look at the flag in
@@ -89,6 +90,18 @@ static bool enter_is_allowed(struct vmx_vcpu *v)
 	return false;
 }
 
+/*
+ * In Bochs (see setup_longest_stay) a guest that exits often with IF clear would keep interrupts
+ * from the host for ever, the timer starting afresh each time: look now and then.
+ */
+static void let_interrupts_in(struct vmx_vcpu *v)
+{
+	if (likely(v->regs.rflags & RFLAGS_IF) || ++v->masked_exits < MASKED_EXITS_MAX)
+		return;
+	v->masked_exits = 0;
+	exit_to_thread(v);
+}
+
 /* Thread context: what must be there before the next entry. false: not now. */
 static bool fill_cache(struct vmx_vcpu *v)
 {
@@ -117,6 +130,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 				break;
 			}
 		}
+		let_interrupts_in(v);
 		irq_disable();
 		if (unlikely(READ_ONCE(this_cpu()->need_resched))) {
 			irq_enable();

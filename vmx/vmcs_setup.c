@@ -2,13 +2,16 @@
 /* A new VMCS's controls and host state (SDM 3C 25.5-25.8). */
 #include "kernel/base/msr.h"
 #include "smp/cpu.h"
+#include "smp/timer.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
 
-#define NO_VMCS (~0ull)
+#define NO_VMCS		    (~0ull)
+#define MISC_TIMER_SHIFT(m) ((u32)(m)&0x1f)
+#define LONGEST_IN_GUEST_MS 10
 
 /*
  * #DB and #AC: a guest can arrange for either to be raised while it is delivered, for ever, and
@@ -71,6 +74,20 @@ static void setup_controls(struct vmx_vcpu *v)
 	vmcs_write(GUEST_LINK_POINTER, NO_VMCS);
 }
 
+/*
+ * A host interrupt makes the guest leave whatever the guest's IF is. Bochs 2.7 holds it back while
+ * a guest that was entered with IF clear keeps it so; there this timer is the way out. Elsewhere it
+ * costs an exit now and then. The CPU counts from the field's value anew at each entry.
+ */
+static void setup_longest_stay(void)
+{
+	u64 ticks = clock_tsc_khz() * LONGEST_IN_GUEST_MS;
+
+	if (vmx_boot_controls.pin & PIN_PREEMPTION_TIMER)
+		vmcs_write(GUEST_PREEMPTION_TIMER,
+			   (u32)(ticks >> MISC_TIMER_SHIFT(vmx_boot_capability.misc)));
+}
+
 static void setup_cr_masks(void)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
@@ -110,6 +127,7 @@ static void setup_host(void)
 void vmcs_setup(struct vmx_vcpu *v)
 {
 	setup_controls(v);
+	setup_longest_stay();
 	setup_cr_masks();
 	setup_host();
 }

@@ -14,6 +14,8 @@
 
 struct vmx_cpu vmx_cpus[CPU_MAX];
 
+static bool started;
+
 bool vmx_cpu_ready(u32 cpu)
 {
 	return cpu < CPU_MAX && __atomic_load_n(&vmx_cpus[cpu].ready, __ATOMIC_ACQUIRE);
@@ -98,6 +100,8 @@ int vmx_start(void)
 {
 	u32 ready = 0, count = cpu_count();
 
+	if (started)
+		return 0;
 	msr_bitmap_init();
 	mitigations_init();
 	for (u32 i = 0; i < count; i++) {
@@ -113,6 +117,7 @@ int vmx_start(void)
 	}
 	if (!ready)
 		return ERR_NOTSUP;
+	started = true;
 	log_info("VMX: on, %u of %u CPUs", ready, count);
 	return 0;
 }
@@ -135,4 +140,5 @@ static void stop_cpu(void *arg)
 void vmx_stop(void)
 {
 	ipi_call_all(stop_cpu, NULL);
+	started = false;
 }

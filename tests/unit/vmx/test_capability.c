@@ -117,7 +117,8 @@ static void choosing(void **state)
 	/* What nobody asked for is off: no INVLPG, CR3 or RDTSC exits, no PML, no XSAVES. */
 	assert_int_equal(c.proc & (PROC_INVLPG | PROC_CR3_LOAD | PROC_CR3_STORE | PROC_RDTSC), 0);
 	assert_int_equal(c.proc2 & (PROC2_PML | PROC2_XSAVES | PROC2_VMFUNC | PROC2_VE), 0);
-	assert_int_equal(c.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS);
+	assert_int_equal(c.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS |
+					PIN_PREEMPTION_TIMER);
 	/* A VPID that cannot be flushed is of no use. */
 	cpu.capability.ept_vpid &= ~VPID_CAP_INVVPID;
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
