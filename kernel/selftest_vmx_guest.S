@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The guest of the VMX self-tests: one page that ends at 4 GiB, so that the reset vector is in it.
+ * Real mode, CS base 0xffff0000. Each entry below is a small program that says in registers what
+ * it saw and halts.
+ */
+	.section .rodata, "a"
+	.code16
+	.balign	4096
+	.globl	vmx_guest_page
+vmx_guest_page:
+
+	.globl	vmx_guest_start
+vmx_guest_start:			/* where the reset vector goes: CPUID, a port, a device */
+	movl	%edx, %ebp		/* family and model, as reset leaves them */
+	xorl	%eax, %eax
+	cpuid
+	hlt
+	movw	$0x1234, %dx
+	movl	$0xcafe5678, %eax
+	outl	%eax, %dx
+	movl	$0xffffffff, %eax
+	inb	%dx, %al
+	hlt
+	movl	0x8000, %esi		/* no memory there */
+	hlt
+	vmcall
+	hlt
+
+	.globl	vmx_guest_write
+vmx_guest_write:			/* leaves a mark (EDI) where another vCPU might find it */
+	movl	%cr4, %eax
+	orl	$0x200, %eax		/* OSFXSR */
+	movl	%eax, %cr4
+	movl	%edi, %eax
+	movd	%eax, %xmm0
+	movl	%eax, %dr0
+	movl	$0xc0000102, %ecx	/* IA32_KERNEL_GS_BASE */
+	xorl	%edx, %edx
+	wrmsr
+	fninit
+	fld1
+	hlt
+
+	.globl	vmx_guest_read
+vmx_guest_read:				/* and looks for the mark */
+	movl	%cr4, %eax
+	orl	$0x200, %eax
+	movl	%eax, %cr4
+	movl	$0xc0000102, %ecx
+	rdmsr
+	movl	%eax, %ebp
+	movd	%xmm0, %ebx
+	movl	%dr0, %esi
+	fnstsw	%ax
+	hlt
+
+	.globl	vmx_guest_loop
+vmx_guest_loop:
+	incl	%ebx
+	jmp	vmx_guest_loop
+
+	.globl	vmx_guest_triple
+vmx_guest_triple:			/* no IDT at all */
+	lidtl	%cs:(no_idt - vmx_guest_page + 0xf000)
+	ud2
+	.balign	2
+no_idt:
+	.word	0
+	.long	0
+
+	.org	vmx_guest_page + 0xff0
+	jmp	vmx_guest_start
+	.org	vmx_guest_page + 0x1000
+
+	.section .note.GNU-stack, "", @progbits
