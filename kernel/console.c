@@ -13,7 +13,7 @@
 #include "smp/irq.h"
 
 #define TEXT_MAX    240
-#define INPUT_MAX   256 /* typed and not yet read by the guest */
+#define INPUT_RING  1024 /* typed and not yet taken by the thread; a power of two */
 #define INPUT_BATCH 64
 #define POLL_NS	    10000000ull
 #define COM1_PORT   0x3f8
@@ -36,7 +36,6 @@ static u32 console_count;			   /* consoles_lock; read without */
 
 static struct wait_queue input_wait;
 static bool input_by_interrupt;
-static bool input_came; /* input_wait's lock */
 
 /* --- output --- */
 
@@ -105,24 +104,47 @@ void console_vm_remove(struct vm *vm)
 
 /* --- input --- */
 
-/* Interrupt context: the bytes stay in the UART until the thread takes them. */
+/*
+ * A UART holds 16 bytes, which is a millisecond and a half at full speed: the interrupt empties it
+ * into this ring, and the thread may take its time.
+ */
+static u8 ring[INPUT_RING];
+static u32 ring_head; /* the thread's: next to take */
+static u32 ring_tail; /* interrupt's, or the thread's where it polls: next to fill */
+
+static bool ring_empty(void)
+{
+	return ring_head == __atomic_load_n(&ring_tail, __ATOMIC_ACQUIRE);
+}
+
+/* What finds no room is lost, as on a UART; leaving it there would end the interrupts. */
+static void collect(void)
+{
+	u32 tail = ring_tail;
+	int c;
+
+	while ((c = console_getc_poll()) >= 0) {
+		if (tail - __atomic_load_n(&ring_head, __ATOMIC_ACQUIRE) < INPUT_RING)
+			ring[tail++ % INPUT_RING] = (u8)c;
+	}
+	__atomic_store_n(&ring_tail, tail, __ATOMIC_RELEASE);
+}
+
 static void input_interrupt(void *arg)
 {
-	bool on = wait_lock(&input_wait);
-
 	(void)arg;
-	input_came = true;
-	wait_unlock(&input_wait, on);
+	collect();
 	wait_wake_all(&input_wait);
 }
 
-static u32 collect(u8 *bytes, u32 max)
+static u32 take(u8 *bytes, u32 max)
 {
 	u32 n = 0;
-	int c;
 
-	while (n < max && (c = console_getc_poll()) >= 0)
-		bytes[n++] = (u8)c;
+	while (n < max && !ring_empty()) {
+		bytes[n++] = ring[ring_head % INPUT_RING];
+		__atomic_store_n(&ring_head, ring_head + 1, __ATOMIC_RELEASE);
+	}
 	return n;
 }
 
@@ -142,33 +164,29 @@ static u32 deliver(const u8 *bytes, u32 count)
 	return taken;
 }
 
+/* backlog: the guest had no room; nothing tells when it has. */
 static void wait_for_input(bool backlog)
 {
 	u64 deadline = clock_ns() + POLL_NS;
 
-	if (input_by_interrupt && !backlog)
-		wait_event(&input_wait, input_came);
-	else
-		wait_event_until(&input_wait, input_came, deadline);
-	bool on = wait_lock(&input_wait);
-
-	input_came = false;
-	wait_unlock(&input_wait, on);
+	if (backlog)
+		thread_sleep_until(deadline);
+	else if (input_by_interrupt)
+		wait_event(&input_wait, !ring_empty());
+	else if (!wait_event_until(&input_wait, !ring_empty(), deadline))
+		collect();
 }
 
 static void input_thread(void *arg)
 {
-	static u8 pending[INPUT_MAX];
+	static u8 pending[INPUT_BATCH];
 	u32 count = 0, taken;
 
 	(void)arg;
 	for (;;) {
 		wait_for_input(count > 0);
 		do {
-			u32 room = min((u32)INPUT_BATCH, (u32)INPUT_MAX - count);
-			u32 n = collect(pending + count, room);
-
-			count += n;
+			count += take(pending + count, INPUT_BATCH - count);
 			taken = count ? deliver(pending, count) : 0;
 			memmove(pending, pending + taken, count - taken);
 			count -= taken;
