@@ -74,6 +74,7 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 {
 	u64 error;
 
+	exit_to_thread(v);
 	if (refused) {
 		error = vmcs_read(EXIT_INSTRUCTION_ERROR);
 		log_error("vm %s: VM entry refused: error %llu, %s", vcpu_name(),

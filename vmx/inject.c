@@ -93,15 +93,23 @@ static bool blocked(u64 by)
 	return vmcs_read(GUEST_INTERRUPTIBILITY) & by;
 }
 
+/* A trap after the instruction just done comes before interrupts (SDM 3A table 6-2). */
+static bool single_step_due(const struct vmx_vcpu *v)
+{
+	return unlikely(v->regs.rflags & RFLAGS_TF) &&
+	       (vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_BS);
+}
+
 static bool interrupt_may_go(struct vmx_vcpu *v)
 {
-	return !v->event.valid && (v->regs.rflags & RFLAGS_IF) &&
+	return !v->event.valid && (v->regs.rflags & RFLAGS_IF) && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
 }
 
 static bool nmi_may_go(struct vmx_vcpu *v)
 {
-	return !v->event.valid && !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI);
+	return !v->event.valid && !single_step_due(v) &&
+	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI);
 }
 
 bool vmx_interrupt_allowed(struct vmx_vcpu *v)

@@ -23,6 +23,7 @@ static struct {
 	bool ibpb;	    /* branch predictions of another vCPU's are dropped */
 	bool flush_l1d;	    /* L1TF */
 	bool spec_ctrl;	    /* the guest's own setting is switched; not a matter of choice */
+	u64 host_spec_ctrl; /* IBRS: the guest's branches do not steer Weir's */
 } use;
 
 void vmx_set_mitigations(bool on)
@@ -38,6 +39,7 @@ void mitigations_init(void)
 	if ((edx & CPUID_7_EDX_ARCH_CAP) && rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &arch))
 		arch = 0;
 	use.spec_ctrl = edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD);
+	use.host_spec_ctrl = wanted && (edx & CPUID_7_EDX_IBRS) ? SPEC_CTRL_IBRS : 0;
 	use.stuff_rsb = wanted;
 	use.clear_buffers = wanted && (edx & CPUID_7_EDX_MD_CLEAR) &&
 			    (!(arch & ARCH_CAP_MDS_NO) || !(arch & ARCH_CAP_FBSDP_NO) ||
@@ -45,10 +47,17 @@ void mitigations_init(void)
 	use.ibpb = wanted && (edx & CPUID_7_EDX_IBRS);
 	use.flush_l1d = wanted && (edx & CPUID_7_EDX_L1D_FLUSH) &&
 			!(arch & (ARCH_CAP_RDCL_NO | ARCH_CAP_SKIP_L1DFL));
-	log_info("VMX: mitigations %s: RSB stuffing %s, buffer clearing %s, IBPB %s, L1D flush %s",
+	log_info("VMX: mitigations %s: RSB stuffing %s, IBRS %s, IBPB %s, buffer clearing %s, "
+		 "L1D flush %s",
 		 wanted ? "on" : "off", use.stuff_rsb ? "yes" : "no",
-		 use.clear_buffers ? "yes" : "no", use.ibpb ? "yes" : "no",
-		 use.flush_l1d ? "yes" : "no");
+		 use.host_spec_ctrl ? "yes" : "no", use.ibpb ? "yes" : "no",
+		 use.clear_buffers ? "yes" : "no", use.flush_l1d ? "yes" : "no");
+}
+
+void mitigations_init_cpu(void)
+{
+	if (use.spec_ctrl)
+		wrmsr(MSR_IA32_SPEC_CTRL, use.host_spec_ctrl);
 }
 
 void mitigations_switch(void)
@@ -64,10 +73,10 @@ void mitigations_enter(struct vmx_vcpu *v, struct entry_options *o)
 		o->flags |= (u32)ENTRY_STUFF_RSB;
 	if (use.clear_buffers)
 		o->flags |= (u32)ENTRY_CLEAR_BUFFERS;
-	if (use.spec_ctrl && v->msr.spec_ctrl) {
-		/* Weir itself runs with what is safest of what it needs: nothing set by a guest. */
+	/* Older CPUs want the bit written anew after each exit, and so it is: a guest's is 0. */
+	if (use.spec_ctrl && v->msr.spec_ctrl != use.host_spec_ctrl) {
 		o->guest_spec_ctrl = v->msr.spec_ctrl;
-		o->host_spec_ctrl = 0;
+		o->host_spec_ctrl = use.host_spec_ctrl;
 		o->flags |= (u32)ENTRY_SPEC_CTRL;
 	}
 	/* A short exit brings little into the cache that is not the guest's own. */

@@ -54,8 +54,8 @@ struct vmx_vcpu {
 	u32 reason;
 	u8 io_size;
 	u32 masked_exits; /* with the guest's IF clear, since interrupts were on */
-	bool topup;	/* the MMU's cache was used */
-	bool dirty_l1d; /* Weir did more than a short exit since the last entry */
+	bool topup;	  /* the MMU's cache was used */
+	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
 	/* atomic; any CPU */
 	bool kicked;
@@ -122,7 +122,8 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *new_state); /* no checks,
 
 /* mitigations.c; interrupts off */
 void mitigations_init(void);
-void mitigations_switch(void); /* another vCPU comes to this CPU */
+void mitigations_init_cpu(void); /* each CPU */
+void mitigations_switch(void);	 /* another vCPU comes to this CPU */
 void mitigations_enter(struct vmx_vcpu *v, struct entry_options *o);
 
 /* dump.c */

@@ -68,6 +68,7 @@ static int start_this_cpu(struct vmx_cpu *cpu)
 		write_cr4(read_cr4() & ~CR4_VMXE);
 		return ERR_IO;
 	}
+	mitigations_init_cpu();
 	__atomic_store_n(&cpu->ready, true, __ATOMIC_RELEASE);
 	return 0;
 }
