@@ -62,7 +62,7 @@ void timer_arm(struct timer *t, u64 deadline_ns)
 	}
 	timer_queue_remove(t);
 	t->deadline_ns = deadline_ns;
-	if (timer_queue_insert(q, t))
+	if (!t->cancels && timer_queue_insert(q, t))
 		apic_timer_set(deadline_ns);
 	spin_unlock(&q->lock);
 	irq_restore(on);
@@ -73,12 +73,19 @@ void timer_cancel(struct timer *t)
 	bool on = irq_save();
 	struct timer_queue *q = lock_queue_of(t);
 
+	/* Its alarm may come for nothing; that is cheaper than setting it anew here. */
 	timer_queue_remove(t);
+	t->cancels++;
 	spin_unlock(&q->lock);
 	irq_restore(on);
-	/* Its alarm may come for nothing; that is cheaper than setting it anew here. */
 	while (__atomic_load_n(&t->running, __ATOMIC_ACQUIRE))
 		cpu_relax();
+	on = irq_save();
+	/* Armed in vain meanwhile, it may have moved. */
+	q = lock_queue_of(t);
+	t->cancels--;
+	spin_unlock(&q->lock);
+	irq_restore(on);
 }
 
 /*

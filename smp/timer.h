@@ -27,13 +27,18 @@ struct timer {
 	void (*fn)(struct timer *t);
 	u32 cpu;      /* where it is queued */
 	bool pending; /* timer queue lock */
-	bool running;
+	u32 cancels;  /* timer queue lock: who waits for its function to end; none arms it then */
+	bool running; /* atomic */
 };
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t));
 /* Arms or re-arms; a deadline that has passed fires at once. Any context. */
 void timer_arm(struct timer *t, u64 deadline_ns);
-/* After it returns the function is not queued nor running. Not from the function itself. */
+/*
+ * After it returns the function is not queued nor running, even if it arms itself again: while
+ * someone waits for its end, timer_arm does nothing. Not from the function itself, nor under a
+ * lock that it takes.
+ */
 void timer_cancel(struct timer *t);
 
 void timer_init_cpu(void); /* once per CPU at bring-up */

@@ -2,6 +2,7 @@
 /* Timers against a clock set by hand: order, early and late alarms, moves between CPUs. */
 /* unit-sources: smp/timer.c smp/timer_queue.c */
 #include <cmocka.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/base/x86.h"
@@ -210,6 +211,53 @@ static void test_still_running(void **state)
 	assert_int_equal(probes[0].fired, 1);
 }
 
+/* --- A timer that arms itself again while another CPU cancels it --- */
+
+static struct timer stubborn;
+static bool entered; /* atomic */
+static u32 stubborn_fired;
+
+static void arm_until_cancelled(struct timer *t)
+{
+	if (stubborn_fired++)
+		return;
+	__atomic_store_n(&entered, true, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&t->cancels, __ATOMIC_SEQ_CST))
+		cpu_relax();
+	timer_arm(t, 1);
+}
+
+static void *fire_on_cpu_0(void *arg)
+{
+	hosted_cpu_set(0);
+	hosted_irq_on = false;
+	handler(NULL);
+	return arg;
+}
+
+static void test_cancel_of_one_that_rearms(void **state)
+{
+	pthread_t other;
+
+	entered = false;
+	stubborn_fired = 0;
+	timer_init(&stubborn, arm_until_cancelled);
+	timer_arm(&stubborn, 500);
+	assert_int_equal(pthread_create(&other, NULL, fire_on_cpu_0, NULL), 0);
+	while (!__atomic_load_n(&entered, __ATOMIC_SEQ_CST))
+		cpu_relax();
+	hosted_cpu_set(1);
+	timer_cancel(&stubborn);
+	assert_false(stubborn.pending || stubborn.running);
+	pthread_join(other, NULL);
+	assert_false(stubborn.pending);
+	assert_int_equal(stubborn_fired, 1);
+	hosted_cpu_set(0);
+	timer_arm(&stubborn, 5000); /* it can be armed again */
+	assert_true(stubborn.pending);
+	timer_cancel(&stubborn);
+}
+
 /* Random arming, cancelling and passing of time, checked against a plain array. */
 static void test_random(void **state)
 {
@@ -257,11 +305,17 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_fires_in_order),	TEST(test_alarm_too_early),
-		TEST(test_past_deadline),	TEST(test_never),
-		TEST(test_rearm_moves),		TEST(test_cancel),
-		TEST(test_rearm_from_function), TEST(test_other_cpu),
-		TEST(test_still_running),	TEST(test_random),
+		TEST(test_fires_in_order),
+		TEST(test_alarm_too_early),
+		TEST(test_past_deadline),
+		TEST(test_never),
+		TEST(test_rearm_moves),
+		TEST(test_cancel),
+		TEST(test_rearm_from_function),
+		TEST(test_other_cpu),
+		TEST(test_still_running),
+		TEST(test_cancel_of_one_that_rearms),
+		TEST(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
