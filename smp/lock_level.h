@@ -18,7 +18,7 @@ enum lock_level {
 	LOCK_MMU = 50,	      /* mmu: linking and unlinking of sptes */
 	LOCK_RMAP = 60,	      /* mmu: rmap chains */
 	LOCK_GENERATION = 65, /* mem: generation lists */
-	LOCK_IRQCHIP = 70,    /* kernel/dev: PIC and IOAPIC, spin, irqs off */
+	LOCK_IRQCHIP = 70,    /* kernel/dev: a VM's whole chipset, spin, irqs off */
 	LOCK_LAPIC = 71,      /* kernel/dev: one LAPIC, spin, irqs off */
 	LOCK_VMAP = 75,	      /* mem: Weir's own page tables */
 	LOCK_SLAB = 78,	      /* mem: one slab cache */
