@@ -54,7 +54,6 @@ static void set_common(void)
 	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(GUEST_ACTIVITY, 0);
 	vmcs_write(GUEST_PENDING_DEBUG, 0);
-	vmcs_write(GUEST_SMBASE, 0);
 }
 
 static void set_regs(struct vmx_vcpu *v, const struct vmx_start *s)
