@@ -91,12 +91,16 @@ static bool enter_is_allowed(struct vmx_vcpu *v)
 }
 
 /*
- * In Bochs (see setup_longest_stay) a guest that exits often with IF clear would keep interrupts
- * from the host for ever, the timer starting afresh each time: look now and then.
+ * Two kinds of guest could keep interrupts from the host for ever: look now and then. An event that
+ * raises the next exit while it is delivered (a #AC handler with a misaligned stack, a breakpoint
+ * on #DB's stack) never comes to where the CPU would take one. And in Bochs (see
+ * setup_longest_stay) so does one that exits often with IF clear, the timer starting afresh.
  */
 static void let_interrupts_in(struct vmx_vcpu *v)
 {
-	if (likely(v->regs.rflags & RFLAGS_IF) || ++v->masked_exits < MASKED_EXITS_MAX)
+	bool may_starve = v->event.valid || !(v->regs.rflags & RFLAGS_IF);
+
+	if (likely(!may_starve) || ++v->masked_exits < MASKED_EXITS_MAX)
 		return;
 	v->masked_exits = 0;
 	exit_to_thread(v);

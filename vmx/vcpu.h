@@ -53,7 +53,7 @@ struct vmx_vcpu {
 	/* the exit at hand */
 	u32 reason;
 	u8 io_size;
-	u32 masked_exits; /* with the guest's IF clear, since interrupts were on */
+	u32 masked_exits; /* that may starve the host, since interrupts were on */
 	bool topup;	  /* the MMU's cache was used */
 	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
