@@ -13,7 +13,7 @@ import time
 from lab import ROOT
 from lab.console import Ended
 
-sys.path.insert(0, os.path.join(ROOT, "tools"))
+sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
 import font  # noqa: E402
 
 FONT_FILE = "/usr/share/grub/ascii.pf2"
