@@ -138,6 +138,8 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 
 static void destroy_parts(struct vm *vm)
 {
+	/* First: what is typed goes to the devices of a VM that has a console. */
+	console_vm_remove(vm);
 	destroy_vcpus(vm);
 	if (vm->platform)
 		platform_destroy(vm->platform);
@@ -146,7 +148,6 @@ static void destroy_parts(struct vm *vm)
 	if (vm->ram)
 		gmem_unref(vm->ram);
 	kfree(vm->start);
-	console_vm_remove(vm);
 	kfree(vm);
 }
 
