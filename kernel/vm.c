@@ -37,10 +37,11 @@ void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 {
 	enum vm_end none = VM_END_NONE;
 
-	vm->end_code = code;
 	if (!__atomic_compare_exchange_n(&vm->end, &none, cause, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return;
+	/* Read when every vCPU has stopped, the one that called this among them. */
+	vm->end_code = code;
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		if (vm->vcpus[i])
 			vcpu_request(vm->vcpus[i], VCPU_REQ_STOP);
