@@ -69,6 +69,58 @@ no_idt:
 	.word	0
 	.long	0
 
+/*
+ * From here on 32-bit code, at its address below 4 GiB. Both walk into paging by tables that the
+ * test made, look at what is mapped at 2 MiB, and out again.
+ */
+	.set	PAE_CR3, 0x1000
+	.set	LONG_CR3, 0x4000
+	.code32
+	.globl	vmx_guest_pae
+vmx_guest_pae:
+	movl	$PAE_CR3, %eax
+	movl	%eax, %cr3
+	movl	%cr4, %eax
+	orl	$0x20, %eax		/* PAE */
+	movl	%eax, %cr4
+	movl	%cr0, %eax
+	orl	$0x80000000, %eax
+	movl	%eax, %cr0		/* loads the PDPTEs */
+	movl	0x200000, %ebx
+	hlt
+	movl	%cr0, %eax
+	xorl	$0x40000000, %eax	/* CD: loads them again */
+	movl	%eax, %cr0
+	movl	0x200000, %esi
+	movl	$PAE_CR3, %eax
+	movl	%eax, %cr3		/* the CPU does this by itself */
+	movl	0x200000, %edi
+	hlt
+
+	.globl	vmx_guest_long
+vmx_guest_long:
+	movl	$LONG_CR3, %eax
+	movl	%eax, %cr3
+	movl	%cr4, %eax
+	orl	$0x20, %eax
+	movl	%eax, %cr4
+	movl	$0xc0000080, %ecx	/* EFER: LME */
+	rdmsr
+	orl	$0x100, %eax
+	wrmsr
+	movl	%cr0, %eax
+	orl	$0x80000000, %eax
+	movl	%eax, %cr0		/* and this is compatibility mode */
+	movl	0x200000, %ebx
+	rdmsr
+	hlt
+	movl	%cr0, %eax
+	andl	$0x7fffffff, %eax
+	movl	%eax, %cr0
+	rdmsr
+	hlt
+	.code16
+
 	.org	vmx_guest_page + 0xff0
 	jmp	vmx_guest_start
 	.org	vmx_guest_page + 0x1000
