@@ -155,8 +155,8 @@ bool vmx_interrupt_allowed(struct vmx_vcpu *v);
 void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on);
 /*
- * An NMI may be handed over: none waits here yet. One that the guest blocks (it is in the handler of
- * another) waits for its IRET; a guest that halts there is not woken by it.
+ * An NMI may be handed over: none waits here yet. One that the guest blocks (it is in the handler
+ * of another) waits for its IRET; a guest that halts there is not woken by it.
  */
 bool vmx_nmi_allowed(struct vmx_vcpu *v);
 void vmx_inject_nmi(struct vmx_vcpu *v);
