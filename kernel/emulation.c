@@ -13,12 +13,12 @@
 #include "kernel/dev/platform.h"
 #include "mmu/emulate.h"
 
-#define RFLAGS_VM     BIT(17)
-#define SEGMENT_AR_L  BIT(13)
-#define SEGMENT_AR_DB BIT(14)
-#define LINEAR_BITS   48
-#define PIECES_MAX    2
-#define EXCEPTION_SS  12
+#define RFLAGS_VM      BIT(17)
+#define RFLAGS_IOPL(f) ((u32)((f) >> 12) & 3)
+#define SEGMENT_AR_L   BIT(13)
+#define SEGMENT_AR_DB  BIT(14)
+#define LINEAR_BITS    48
+#define PIECES_MAX     2
 
 /* What one emulation looks at; the paging state is a snapshot. */
 struct emulation {
@@ -87,25 +87,36 @@ static void take_snapshot(struct emulation *em)
 		em->linear_rip &= 0xffffffffull;
 }
 
-/* The next page's bytes are fetched only when the instruction goes on there. False: over. */
-static bool fetch(struct emulation *em)
+/*
+ * Reading or translating a linear address failed. Of these the guest knows nothing: no memory was
+ * to be had, or its tables change too fast. The instruction runs again.
+ */
+static int access_failed(struct emulation *em, int err, u64 gva, u32 code, const char *why)
+{
+	if (err == ERR_FAULT)
+		inject_page_fault(em, gva, code);
+	else if (err == ERR_RANGE)
+		vmx_inject_gp(em->v->vmx);
+	else if (err != ERR_NOMEM && err != ERR_AGAIN)
+		end_vm(em, why, gva);
+	return err;
+}
+
+/* The next page's bytes are fetched only when the instruction goes on there. Not 0: over. */
+static int fetch(struct emulation *em)
 {
 	u64 left_in_page = PAGE_SIZE - (em->linear_rip & (PAGE_SIZE - 1));
 	u32 want = (u32)min(left_in_page, (u64)INSN_MAX_LENGTH);
-	struct walk_fault fault;
+	struct walk_fault fault = {0};
 	int err;
 
 	for (;;) {
 		err = gva_read(&em->v->vm->mmu, &em->paging, GVA(em->linear_rip + em->fetched),
 			       em->bytes + em->fetched, want - em->fetched, MMU_EXEC, &fault);
-		if (err == ERR_FAULT)
-			inject_page_fault(em, fault.gva.v, fault.error_code);
-		else if (err == ERR_NOMEM)
-			return false; /* run again: the guest comes back here by itself */
-		else if (err)
-			end_vm(em, "is fetched from what is no RAM", em->linear_rip);
 		if (err)
-			return false;
+			return access_failed(em, err,
+					     err == ERR_FAULT ? fault.gva.v : em->linear_rip,
+					     fault.error_code, "is fetched from what is no RAM");
 		em->fetched = want;
 		err = decode_insn(&em->insn, em->bytes, em->fetched, mode_of(em));
 		if (err != ERR_AGAIN || want == INSN_MAX_LENGTH)
@@ -118,7 +129,23 @@ static bool fetch(struct emulation *em)
 		vmx_inject_gp(em->v->vmx);
 	else if (err)
 		end_vm(em, "touches a device and is not one that Weir runs in software", 0);
-	return err == 0;
+	return err;
+}
+
+/*
+ * The bytes are read after the exit, and another vCPU may have changed them since: the CPU has
+ * checked the right to one port of one size, or to none. False: the instruction runs again, and
+ * the CPU checks it.
+ */
+static bool may_use_port(const struct emulation *em, u32 port_size)
+{
+	u64 rflags = em->paging.rflags;
+
+	if (em->insn.kind < INSN_INS || em->insn.kind > INSN_OUT)
+		return true;
+	if (!(rflags & RFLAGS_VM) && em->paging.cpl <= RFLAGS_IOPL(rflags))
+		return true;
+	return em->insn.kind <= INSN_OUTS && em->insn.op_size == port_size;
 }
 
 /* The guest physical pieces of the step's access, all translated before any is touched. */
@@ -126,7 +153,7 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 {
 	u64 gva = em->e.gva;
 	u32 left = em->e.size;
-	struct walk_result w;
+	struct walk_result w = {0};
 	int err;
 
 	*count = 0;
@@ -135,12 +162,9 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 
 		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva),
 				 write ? MMU_WRITE : MMU_READ, &w);
-		if (err == ERR_FAULT)
-			inject_page_fault(em, gva, w.error_code);
-		else if (err && err != ERR_NOMEM)
-			end_vm(em, "goes through a page table that is not in RAM", gva);
 		if (err)
-			return err;
+			return access_failed(em, err, gva, w.error_code,
+					     "goes through a page table that is not in RAM");
 		pieces[(*count)++] = (struct piece){w.gpa, n};
 		gva += n;
 		left -= n;
@@ -248,14 +272,15 @@ static int port_out(struct emulation *em)
 	return 0;
 }
 
-void vcpu_emulate(struct vcpu *v)
+int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	struct emulation em = {.v = v};
-	int err = 0;
+	int err;
 
 	take_snapshot(&em);
-	if (!fetch(&em))
-		return;
+	err = fetch(&em);
+	if (err || !may_use_port(&em, port_size))
+		return err == ERR_NOMEM ? err : 0;
 	emulate_start(&em.e, &em.insn, vmx_regs(v->vmx), &em.cpu);
 	/* An error leaves the registers as they were: a fault is queued, or the guest retries. */
 	while (!err) {
@@ -274,14 +299,15 @@ void vcpu_emulate(struct vcpu *v)
 			break;
 		case EMULATE_DONE:
 			vmx_complete_emulation(v->vmx);
-			return;
+			return 0;
 		case EMULATE_FAULT:
 			vmx_inject_exception(v->vmx, em.e.vector, true, 0);
-			return;
+			return 0;
 		case EMULATE_UNHANDLED:
 			end_vm(&em, "touches a device and is not one that Weir runs in software",
 			       0);
-			return;
+			return 0;
 		}
 	}
+	return err == ERR_NOMEM ? err : 0;
 }

@@ -98,12 +98,33 @@ static void run_halted(struct vcpu *v)
 	v->halted = false;
 }
 
+/* No frame was to be had. Others may give some back; the VM's contents are never dropped. */
+static void wait_for_memory(struct vcpu *v)
+{
+	struct frame_stats stats;
+
+	if (!v->vm->memory_wait_told) {
+		v->vm->memory_wait_told = true;
+		frame_get_stats(&stats);
+		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
+			 "with less mem= in all",
+			 v->vm->name, (unsigned long long)stats.free);
+	}
+	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
+}
+
+static void emulate(struct vcpu *v, u32 port_size)
+{
+	if (vcpu_emulate(v, port_size) == ERR_NOMEM)
+		wait_for_memory(v);
+}
+
 static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 {
 	u64 value;
 
 	if (e->io.string) {
-		vcpu_emulate(v);
+		emulate(v, e->io.size);
 	} else if (e->io.in) {
 		bus_read(&v->vm->bus, v, SPACE_PIO, e->io.port, e->io.size, &value);
 		vmx_complete_io_in(v->vmx, (u32)value);
@@ -146,21 +167,6 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 		vmx_complete_wrmsr(v->vmx);
 }
 
-/* No frame was to be had. Others may give some back; the VM's contents are never dropped. */
-static void wait_for_memory(struct vcpu *v)
-{
-	struct frame_stats stats;
-
-	if (!v->vm->memory_wait_told) {
-		v->vm->memory_wait_told = true;
-		frame_get_stats(&stats);
-		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
-			 "with less mem= in all",
-			 v->vm->name, (unsigned long long)stats.free);
-	}
-	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
-}
-
 static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 {
 	switch (e->kind) {
@@ -171,7 +177,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		handle_io(v, e);
 		break;
 	case VMX_EXIT_MMIO:
-		vcpu_emulate(v);
+		emulate(v, 0);
 		break;
 	case VMX_EXIT_RDMSR:
 		handle_rdmsr(v, e->msr.index);
