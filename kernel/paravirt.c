@@ -107,24 +107,36 @@ static void pvclock_scale(u64 khz, u32 *mul, s8 *shift)
 	*shift = s;
 }
 
+/* 0; ERR_FAULT: no RAM is there, the guest's error; ERR_NOMEM. */
+static int write_shared(struct vcpu *v, gpa_t gpa, const void *bytes, u64 size)
+{
+	int err = gpa_write(&v->vm->mmu, gpa, bytes, size);
+
+	return err && err != ERR_NOMEM ? ERR_FAULT : err;
+}
+
 static int write_system_time(struct vcpu *v, u64 msr)
 {
-	struct pvclock_time t = {
-		.tsc_timestamp = vcpu_guest_tsc(v),
-		.system_time = clock_ns() - v->vm->start_ns,
-		.flags = PVCLOCK_TSC_STABLE,
-	};
+	struct pvclock_time t = {.flags = PVCLOCK_TSC_STABLE};
 	gpa_t gpa = GPA(msr & ~SYSTEM_TIME_ENABLE);
+	bool on;
+	int err;
 
 	if (!is_aligned(gpa.v, 4ull))
 		return ERR_FAULT;
+	/* Both of one moment, or the guest's time is off by a thread's slice. */
+	on = irq_save();
+	t.tsc_timestamp = vcpu_guest_tsc(v);
+	t.system_time = clock_ns() - v->vm->start_ns;
+	irq_restore(on);
 	pvclock_scale(clock_tsc_khz(), &t.tsc_to_system_mul, &t.tsc_shift);
 	t.version = v->kvmclock_version + 1;
-	if (gpa_write(&v->vm->mmu, gpa, &t, sizeof(t)))
-		return ERR_FAULT;
+	err = write_shared(v, gpa, &t, sizeof(t));
+	if (err)
+		return err;
 	t.version++;
 	v->kvmclock_version = t.version;
-	return gpa_write(&v->vm->mmu, gpa, &t.version, sizeof(t.version)) ? ERR_FAULT : 0;
+	return write_shared(v, gpa, &t.version, sizeof(t.version));
 }
 
 static int write_wall_clock(struct vcpu *v, u64 gpa)
@@ -138,7 +150,7 @@ static int write_wall_clock(struct vcpu *v, u64 gpa)
 
 	if (!is_aligned(gpa, 4ull))
 		return ERR_FAULT;
-	return gpa_write(&v->vm->mmu, GPA(gpa), &w, sizeof(w)) ? ERR_FAULT : 0;
+	return write_shared(v, GPA(gpa), &w, sizeof(w));
 }
 
 bool paravirt_owns_msr(u32 index)

@@ -24,13 +24,19 @@ void vcpu_request(struct vcpu *v, u64 bits)
 
 u64 vcpu_guest_tsc(struct vcpu *v)
 {
-	return rdtsc() + v->vm->tsc_offset;
+	struct vmx_vcpu *vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
+
+	/* The guest may have written its TSC since. */
+	return vmx ? vmx_guest_tsc(vmx) : rdtsc() + v->vm->tsc_offset;
 }
 
 u64 vcpu_guest_tsc_to_ns(struct vcpu *v, u64 guest_tsc)
 {
+	/* Both of one moment: a switch of threads between them would make the answer too early. */
+	bool on = irq_save();
 	u64 now_ns = clock_ns(), now_tsc = vcpu_guest_tsc(v);
 
+	irq_restore(on);
 	if (guest_tsc <= now_tsc)
 		return now_ns;
 	return now_ns + clock_tsc_to_ns(guest_tsc - now_tsc);
@@ -161,7 +167,9 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 		err = paravirt_wrmsr(v, index, value);
 	else
 		log_debug("vm %s: WRMSR 0x%x is unknown: #GP", v->vm->name, index);
-	if (err)
+	if (err == ERR_NOMEM)
+		wait_for_memory(v); /* the guest does it again */
+	else if (err)
 		vmx_inject_gp(v->vmx);
 	else
 		vmx_complete_wrmsr(v->vmx);

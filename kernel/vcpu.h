@@ -30,7 +30,8 @@ void vm_vcpu_stopped(struct vcpu *v);
 void paravirt_init(void);
 bool paravirt_owns_msr(u32 index);
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #GP */
-int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);  /* 0, or ERR_FAULT: #GP */
-u64 paravirt_hypercall(struct vcpu *v);			   /* the guest's RAX */
+/* 0; ERR_FAULT: #GP; ERR_NOMEM: run the guest again when there is memory. */
+int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
+u64 paravirt_hypercall(struct vcpu *v); /* the guest's RAX */
 
 #endif
