@@ -54,6 +54,7 @@ void __noreturn kernel_main(void)
 	console_init(&config);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
+	vmx_set_mitigations(!config.mitigations_off);
 	if (vmx_probe() || vmx_start())
 		finish();
 	paravirt_init();
