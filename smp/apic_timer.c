@@ -15,6 +15,7 @@
 #define CALIBRATE_NS		 (10 * NS_PER_MS)
 #define PROBE_DELAY_NS		 (NS_PER_MS / 10)
 #define PROBE_PATIENCE_NS	 (20 * NS_PER_MS)
+#define HORIZON_NS		 (3600 * 1000 * NS_PER_MS)
 
 static bool deadline_mode;
 static u64 ticks_per_ms; /* of the counting timer, divided by 16 */
@@ -118,6 +119,8 @@ void apic_timer_set(u64 deadline_ns)
 {
 	u64 now = clock_ns(), left = deadline_ns > now ? deadline_ns - now : 0;
 
+	/* A TSC value that wraps would be one that has passed: an alarm without end. */
+	left = min(left, HORIZON_NS);
 	if (deadline_mode)
 		write_deadline(rdtsc() + clock_ns_to_tsc(left));
 	else

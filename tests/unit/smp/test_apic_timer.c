@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/* The host's alarm, by TSC deadline and by counting: never late, and never early without end. */
+/* unit-sources: smp/apic_timer.c */
+#include <cmocka.h>
+#include <string.h>
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "smp/apic.h"
+#include "smp/apic_regs.h"
+#include "smp/irq.h"
+#include "smp/timer.h"
+#include "tests/hosted/hosted.h"
+
+#define TSC_LEAD	    1000000000000ull /* the TSC began to count before the clock */
+#define LEAF_1_ECX_DEADLINE BIT(24)
+#define COUNT_KHZ	    100
+#define LOOK_NS		    1000
+
+static u64 now, deadline;
+static u32 lvt_timer, initial;
+static bool has_deadline;
+
+static u64 fake_tsc(void)
+{
+	return now + TSC_LEAD;
+}
+
+/* Time passes with each look at the clock, so that who waits for it gets on. */
+u64 clock_ns(void)
+{
+	return now += LOOK_NS;
+}
+
+u64 clock_ns_to_tsc(u64 ns)
+{
+	return ns;
+}
+
+u32 apic_read(u32 reg)
+{
+	if (reg == APIC_TIMER_CURRENT)
+		return initial - (u32)(now * COUNT_KHZ / 1000000);
+	if (reg == APIC_IRR + VECTOR_TIMER / 32 * 16 && deadline && fake_tsc() >= deadline)
+		return BIT(VECTOR_TIMER % 32);
+	return 0;
+}
+
+void apic_write(u32 reg, u32 value)
+{
+	if (reg == APIC_LVT_TIMER)
+		lvt_timer = value;
+	if (reg == APIC_TIMER_INITIAL)
+		initial = value;
+}
+
+static void fake_wrmsr(u32 index, u64 value)
+{
+	assert_int_equal(index, MSR_IA32_TSC_DEADLINE);
+	deadline = value;
+}
+
+static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
+{
+	return (struct cpuid_regs){.ecx = leaf == 1 && has_deadline ? LEAF_1_ECX_DEADLINE : 0};
+}
+
+static int setup(bool by_deadline)
+{
+	hosted_machine = (struct hosted_machine){
+		.wrmsr = fake_wrmsr, .tsc = fake_tsc, .cpuid = fake_cpuid};
+	has_deadline = by_deadline;
+	now = 0;
+	deadline = 0;
+	initial = 0;
+	hosted_cpu_set(0);
+	apic_timer_init_cpu();
+	return apic_timer_is_deadline() == by_deadline ? 0 : -1;
+}
+
+static int setup_deadline(void **state)
+{
+	return setup(true);
+}
+
+static int setup_count(void **state)
+{
+	return setup(false);
+}
+
+static void test_deadline(void **state)
+{
+	assert_int_equal(lvt_timer, LVT_TSC_DEADLINE | VECTOR_TIMER);
+	apic_timer_set(now + 5000);
+	assert_in_range(deadline, fake_tsc() + 5000 - LOOK_NS, fake_tsc() + 5000);
+	apic_timer_set(now - 1);
+	assert_in_range(deadline, 1, fake_tsc());
+	apic_timer_stop();
+	assert_int_equal(deadline, 0);
+}
+
+/* TSC and time left add up to more than 64 bits: the alarm is early, but not at once. */
+static void test_deadline_far(void **state)
+{
+	apic_timer_set(~0ull);
+	assert_true(deadline > fake_tsc() + 1000000000);
+	apic_timer_set(~0ull - 1000000000);
+	assert_true(deadline > fake_tsc() + 1000000000);
+}
+
+static void test_count(void **state)
+{
+	u64 count;
+
+	assert_int_equal(lvt_timer, VECTOR_TIMER);
+	apic_timer_set(now + 50000000);
+	count = initial;
+	assert_in_range(count, 45 * COUNT_KHZ, 50 * COUNT_KHZ + 50);
+	apic_timer_set(now);
+	assert_int_equal(initial, 1);
+	apic_timer_set(~0ull);
+	assert_true(initial > 1000 * COUNT_KHZ);
+	apic_timer_stop();
+	assert_int_equal(initial, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_deadline, setup_deadline),
+		cmocka_unit_test_setup(test_deadline_far, setup_deadline),
+		cmocka_unit_test_setup(test_count, setup_count),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
