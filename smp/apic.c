@@ -131,9 +131,10 @@ void apic_init_cpu(void)
 		irq_set_handler(VECTOR_ERROR, apic_error, NULL);
 
 	apic_write(APIC_TPR, 0);
+	/* First: while it is off by software no LVT entry can be unmasked (SDM 3A 10.4.7.2). */
+	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	set_local_lines(acpi_uid(apic_id()));
 	apic_write(APIC_ESR, 0);
-	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	/* Whatever the firmware left in service: at most one bit for each of 256 vectors. */
 	for (u32 i = 0; i < 256; i++)
 		apic_eoi();
