@@ -123,7 +123,8 @@ static const char *start_one(u32 id, const struct acpi_cpu *a, struct place *p, 
 	trampoline_set(stack_top, p);
 	fault = start(p, a->apic_id);
 	*place_spoilt = fault && p->state == PLACE_CLAIMED;
-	if (*place_spoilt)
+	/* One that is merely late must not come when its stack is another's, or the page is gone. */
+	if (fault)
 		apic_send_init(a->apic_id);
 	return fault;
 }
