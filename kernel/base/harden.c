@@ -7,6 +7,8 @@
 #define CPUID_EXTENDED		  0x80000000
 #define CPUID_EXTENDED_FEATURES	  0x80000001
 #define EXTENDED_EDX_NX		  BIT(20)
+#define CPUID_BASIC_FEATURES	  1
+#define FEATURES_EDX_MCE	  BIT(7)
 #define CPUID_STRUCTURED_FEATURES 7
 #define FEATURES_EBX_SMEP	  BIT(7)
 #define FEATURES_EBX_SMAP	  BIT(20)
@@ -39,6 +41,9 @@ void cpu_harden(void)
 	u64 cr4 = read_cr4();
 
 	write_cr0(read_cr0() | CR0_WP);
+	/* Without it a machine check resets the computer, and nobody learns why. */
+	if (cpuid(CPUID_BASIC_FEATURES, 0).edx & FEATURES_EDX_MCE)
+		cr4 |= CR4_MCE;
 	if (cpuid(0, 0).eax >= CPUID_STRUCTURED_FEATURES) {
 		struct cpuid_regs r = cpuid(CPUID_STRUCTURED_FEATURES, 0);
 

@@ -12,7 +12,10 @@
  */
 int harden_enable_nx(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64));
 
-/* Write protection for supervisor writes too, and SMEP, SMAP and UMIP where there (SDM 3A 2.5). */
+/*
+ * Write protection for supervisor writes too; machine checks, SMEP, SMAP and UMIP where there
+ * (SDM 3A 2.5).
+ */
 void cpu_harden(void);
 
 #endif
