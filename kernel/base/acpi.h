@@ -13,8 +13,8 @@
 #define ACPI_CPUS_MAX	    256
 #define ACPI_IOAPICS_MAX    16
 #define ACPI_OVERRIDES_MAX  16
-#define ACPI_NMIS_MAX	    16
-#define ACPI_TABLES_MAX	    128 /* entries of the RSDT or XSDT that are looked at */
+#define ACPI_NMIS_MAX	    ACPI_CPUS_MAX /* firmware likes to list one for each */
+#define ACPI_TABLES_MAX	    128		  /* entries of the RSDT or XSDT that are looked at */
 #define ACPI_TABLE_SIZE_MAX MIB(16)
 
 struct acpi_cpu {
@@ -71,6 +71,10 @@ struct acpi_info {
 	struct acpi_override overrides[ACPI_OVERRIDES_MAX];
 	u32 nmi_count;
 	struct acpi_nmi nmis[ACPI_NMIS_MAX];
+	/* Of which there are more in the table than here. */
+	struct {
+		bool cpus, ioapics, overrides, nmis;
+	} madt_full;
 
 	bool hpet_present;
 	u64 hpet_address;

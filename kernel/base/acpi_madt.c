@@ -43,13 +43,14 @@ static u32 least_size(u8 type)
 	return 2;
 }
 
-/* Counts what does not fit, says so once. */
-static bool room(u32 count, u32 limit, const char *what)
+/* *full: it was said already. A table of megabytes may hold a million that do not fit. */
+static bool room(u32 count, u32 limit, bool *full, const char *what)
 {
 	if (count < limit)
 		return true;
-	if (count == limit)
+	if (!*full)
 		log_warn("ACPI: MADT lists more than %u %s; the rest is left out", limit, what);
+	*full = true;
 	return false;
 }
 
@@ -62,7 +63,7 @@ static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, bool enabled, b
 			return;
 		}
 	}
-	if (room(out->cpu_count, ACPI_CPUS_MAX, "CPUs"))
+	if (room(out->cpu_count, ACPI_CPUS_MAX, &out->madt_full.cpus, "CPUs"))
 		out->cpus[out->cpu_count++] = (struct acpi_cpu){apic_id, uid, enabled, x2apic};
 }
 
@@ -79,7 +80,7 @@ static bool flags_level(u16 flags)
 
 static void add_nmi(struct acpi_info *out, u32 uid, u16 flags, u8 lint)
 {
-	if (lint > 1 || !room(out->nmi_count, ACPI_NMIS_MAX, "NMI lines"))
+	if (lint > 1 || !room(out->nmi_count, ACPI_NMIS_MAX, &out->madt_full.nmis, "NMI lines"))
 		return;
 	out->nmis[out->nmi_count++] = (struct acpi_nmi){uid, lint, flags_active_low(flags),
 							flags_level(flags)};
@@ -91,7 +92,8 @@ static void add_override(const struct acpi_table *t, u32 at, struct acpi_info *o
 
 	if (acpi_read8(t, at + 2) != 0)
 		return; /* a bus other than ISA */
-	if (!room(out->override_count, ACPI_OVERRIDES_MAX, "interrupt overrides"))
+	if (!room(out->override_count, ACPI_OVERRIDES_MAX, &out->madt_full.overrides,
+		  "interrupt overrides"))
 		return;
 	out->overrides[out->override_count++] = (struct acpi_override){
 		.isa_irq = acpi_read8(t, at + 3),
@@ -103,7 +105,7 @@ static void add_override(const struct acpi_table *t, u32 at, struct acpi_info *o
 
 static void add_ioapic(const struct acpi_table *t, u32 at, struct acpi_info *out)
 {
-	if (!room(out->ioapic_count, ACPI_IOAPICS_MAX, "IOAPICs"))
+	if (!room(out->ioapic_count, ACPI_IOAPICS_MAX, &out->madt_full.ioapics, "IOAPICs"))
 		return;
 	out->ioapics[out->ioapic_count++] = (struct acpi_ioapic){
 		.id = acpi_read8(t, at + 2),
