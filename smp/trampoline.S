@@ -37,7 +37,14 @@ trampoline_code32:
 	movl	%eax, %cr4
 	movl	AT(trampoline_cr3)(%ebx), %eax
 	movl	%eax, %cr3
-	movl	$TRAMPOLINE_MSR_EFER, %ecx
+	/* As the boot CPU did for itself, or the next WRMSR faults. */
+	cmpl	$0, AT(trampoline_show_nx)(%ebx)
+	je	1f
+	movl	$TRAMPOLINE_MSR_MISC_ENABLE, %ecx
+	rdmsr
+	andl	$~TRAMPOLINE_XD_DISABLE_HIGH, %edx
+	wrmsr
+1:	movl	$TRAMPOLINE_MSR_EFER, %ecx
 	xorl	%edx, %edx
 	movl	$TRAMPOLINE_EFER, %eax
 	wrmsr
@@ -92,6 +99,9 @@ trampoline_entry:
 	.quad	0
 trampoline_final_cr3:
 	.quad	0
+	.globl	trampoline_show_nx
+trampoline_show_nx:
+	.long	0
 	.globl	trampoline_end
 trampoline_end:
 

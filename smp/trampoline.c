@@ -4,6 +4,7 @@
  * upper half is Weir's own, the lower shows that one page, read-only and executable.
  */
 #include "kernel/base/error.h"
+#include "kernel/base/harden.h"
 #include "kernel/base/log.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/string.h"
@@ -19,7 +20,7 @@
 extern u8 trampoline_start[], trampoline_end[], trampoline_code32[], trampoline_code64[];
 extern u8 trampoline_gdt[], trampoline_gdt_base[], trampoline_jump32[], trampoline_jump64[];
 extern u8 trampoline_cr3[], trampoline_stack[], trampoline_argument[], trampoline_entry[];
-extern u8 trampoline_final_cr3[];
+extern u8 trampoline_final_cr3[], trampoline_show_nx[];
 void ap_entry(void);
 
 static u64 pml4[ENTRIES] __aligned(4096);
@@ -76,6 +77,7 @@ int trampoline_prepare(u64 cr3)
 	put(trampoline_cr3, virt_to_phys(pml4).v, 8);
 	put(trampoline_final_cr3, cr3, 8);
 	put(trampoline_entry, (u64)ap_entry, 8);
+	put(trampoline_show_nx, harden_nx_was_hidden(), 4);
 	log_debug("CPUs start at %#lx", page);
 	return 0;
 }

@@ -13,6 +13,10 @@
 #define TRAMPOLINE_MSR_EFER 0xc0000080
 #define TRAMPOLINE_EFER	    0x00000900 /* LME, NXE */
 
+/* The firmware may have hidden no-execute pages: bit 34 of this MSR, in EDX (SDM 4 table 2-2). */
+#define TRAMPOLINE_MSR_MISC_ENABLE 0x1a0
+#define TRAMPOLINE_XD_DISABLE_HIGH 0x4
+
 #ifndef __ASSEMBLY__
 #include "kernel/base/boot_info.h"
 

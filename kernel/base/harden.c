@@ -16,6 +16,8 @@
 #define VENDOR_EBX_INTEL	  0x756e6547 /* "Genu" */
 #define MISC_ENABLE_XD_DISABLE	  BIT(34)
 
+static bool nx_was_hidden;
+
 static bool cpuid_has_nx(void)
 {
 	return cpuid(CPUID_EXTENDED, 0).eax >= CPUID_EXTENDED_FEATURES &&
@@ -27,13 +29,20 @@ int harden_enable_nx(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64))
 	u64 misc;
 
 	if (!cpuid_has_nx() && cpuid(0, 0).ebx == VENDOR_EBX_INTEL &&
-	    rdmsr_safe(MSR_IA32_MISC_ENABLE, &misc) == 0 && (misc & MISC_ENABLE_XD_DISABLE))
+	    rdmsr_safe(MSR_IA32_MISC_ENABLE, &misc) == 0 && (misc & MISC_ENABLE_XD_DISABLE)) {
 		/* Whether it helped is read from CPUID again. */
 		(void)wrmsr_safe(MSR_IA32_MISC_ENABLE, misc & ~MISC_ENABLE_XD_DISABLE);
+		nx_was_hidden = true;
+	}
 	if (!cpuid_has_nx())
 		return ERR_NOTSUP;
 	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_NXE);
 	return 0;
+}
+
+bool harden_nx_was_hidden(void)
+{
+	return nx_was_hidden;
 }
 
 void cpu_harden(void)

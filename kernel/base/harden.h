@@ -11,6 +11,8 @@
  * the two functions are those of smp/, for that MSR may be missing. 0, ERR_NOTSUP: there are none.
  */
 int harden_enable_nx(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64));
+/* It had to: the other CPUs' firmware hid them too, and EFER.NXE faults until they are told. */
+bool harden_nx_was_hidden(void);
 
 /*
  * Write protection for supervisor writes too; machine checks, SMEP, SMAP and UMIP where there

@@ -112,6 +112,7 @@ static void test_nx(void **state)
 	assert_int_equal(harden_enable_nx(safe_rdmsr, safe_wrmsr), 0);
 	assert_int_equal(efer, EFER_NXE);
 	assert_int_equal(misc_enable, 0);
+	assert_false(harden_nx_was_hidden());
 }
 
 /* The firmware hid it: switched on again where that works. */
@@ -120,6 +121,7 @@ static void test_nx_hidden(void **state)
 	misc_enable = XD_DISABLE | 1;
 	assert_int_equal(harden_enable_nx(safe_rdmsr, safe_wrmsr), 0);
 	assert_int_equal(misc_enable, 1);
+	assert_true(harden_nx_was_hidden());
 	assert_int_equal(efer, EFER_NXE);
 	setup(state);
 	misc_enable = XD_DISABLE;
