@@ -51,6 +51,15 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 	vm_request_end(em->v->vm, VM_END_CRASH, 0);
 }
 
+/* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
+static void unhandled(struct emulation *em)
+{
+	if (em->paging.cpl)
+		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
+	else
+		end_vm(em, "touches a device and is not one that Weir runs in software", 0);
+}
+
 static void inject_page_fault(struct emulation *em, u64 gva, u32 code)
 {
 	vmx_inject_page_fault(em->v->vmx, GVA(gva), code);
@@ -128,7 +137,7 @@ static int fetch(struct emulation *em)
 	else if (err == ERR_RANGE)
 		vmx_inject_gp(em->v->vmx);
 	else if (err)
-		end_vm(em, "touches a device and is not one that Weir runs in software", 0);
+		unhandled(em);
 	return err;
 }
 
@@ -304,8 +313,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 			vmx_inject_exception(v->vmx, em.e.vector, true, 0);
 			return 0;
 		case EMULATE_UNHANDLED:
-			end_vm(&em, "touches a device and is not one that Weir runs in software",
-			       0);
+			unhandled(&em);
 			return 0;
 		}
 	}
