@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/emulation.c mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c
+ *	mmu/emulate.c mmu/emulate_alu.c mmu/emulate_operand.c mmu/emulate_stack.c
+ *	mmu/emulate_string.c
+ */
+/*
+ * One guest instruction in software, with fakes of guest memory, of its page tables and of the
+ * devices around it: what is read and written where, which exception goes in, and what an
+ * instruction that another vCPU rewrote may do.
+ *
+ * The guest is 64-bit. Linear pages 0 to 3 are RAM, page 8 and 9 a device that has bytes of its
+ * own; page 15 is not mapped, page 14 read-only. Linear addresses are guest physical ones.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/dev/platform.h"
+#include "kernel/vcpu.h"
+#include "mmu/walk.h"
+#include "tests/hosted/hosted.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define PAGES	   16
+#define CODE	   0x100ull
+#define DATA	   0x1000ull
+#define DEVICE	   0x8000ull
+#define DEVICE_END 0xa000ull
+#define READ_ONLY  0xe000ull
+#define UNMAPPED   0xf000ull
+#define NO_TABLE   0x10000ull
+#define RFLAGS_TF  BIT(8)
+#define IOPL_3	   0x3000ull
+#define CALLS_MAX  16
+
+static u8 memory[PAGES * PAGE_SIZE]; /* the device's too */
+static struct guest_regs regs;
+static u32 cpl;
+static struct {
+	u64 addr, value;
+	u32 size;
+	bool write, port;
+} calls[CALLS_MAX];
+static u32 call_count;
+static struct {
+	u32 count, vector, error;
+	u64 cr2;
+} injected;
+static u32 completed, ended;
+static int walk_error, write_error;
+static bool memory_changes; /* before a compare-and-exchange */
+
+/* --- the fakes --- */
+
+static u64 low_bytes(u64 value, u32 size)
+{
+	return size < 8 ? value & (BIT(8 * size) - 1) : value;
+}
+
+static bool is_device(u64 gpa)
+{
+	return gpa >= DEVICE && gpa < DEVICE_END;
+}
+
+static int translate_page(u64 gva, u32 access, u32 *code)
+{
+	*code = access & MMU_WRITE ? PAGE_FAULT_WR : 0;
+	if (walk_error)
+		return walk_error;
+	if (gva >= NO_TABLE)
+		return ERR_NOSLOT;
+	if (gva >= UNMAPPED)
+		return ERR_FAULT;
+	if (gva >= READ_ONLY && (access & MMU_WRITE)) {
+		*code |= PAGE_FAULT_P;
+		return ERR_FAULT;
+	}
+	return 0;
+}
+
+int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+	       struct walk_result *out)
+{
+	out->gpa = GPA(gva.v);
+	return translate_page(gva.v, access, &out->error_code);
+}
+
+int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *buf, u64 size,
+	     u32 access, struct walk_fault *fault)
+{
+	for (u64 i = 0; i < size; i++) {
+		int err = translate_page(gva.v + i, access, &fault->error_code);
+
+		fault->gva = GVA(gva.v + i);
+		if (err)
+			return err;
+		if (is_device(gva.v + i))
+			return ERR_NOSLOT;
+		((u8 *)buf)[i] = memory[gva.v + i];
+	}
+	return 0;
+}
+
+int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+{
+	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	memcpy(buf, memory + gpa.v, size);
+	return 0;
+}
+
+int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
+{
+	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (write_error)
+		return write_error;
+	memcpy(memory + gpa.v, buf, size);
+	return 0;
+}
+
+int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+{
+	assert_int_equal(gpa.v % size, 0);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (memory_changes)
+		memory[gpa.v] ^= 0x80;
+	if (memcmp(memory + gpa.v, old, size))
+		return ERR_AGAIN;
+	memcpy(memory + gpa.v, &new_value, size);
+	return 0;
+}
+
+static void note(u64 addr, u32 size, bool write, bool port, u64 value)
+{
+	assert_true(call_count < CALLS_MAX);
+	assert_true(size == 1 || size == 2 || size == 4 || size == 8);
+	calls[call_count].addr = addr;
+	calls[call_count].size = size;
+	calls[call_count].write = write;
+	calls[call_count].port = port;
+	calls[call_count++].value = value;
+}
+
+bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	      u64 *value)
+{
+	note(addr, size, false, space == SPACE_PIO, 0);
+	*value = 0;
+	if (space == SPACE_PIO)
+		*value = low_bytes(0x8877665544332211ull, size);
+	else
+		memcpy(value, memory + addr, size);
+	return true;
+}
+
+bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	       u64 value)
+{
+	note(addr, size, true, space == SPACE_PIO, low_bytes(value, size));
+	return true;
+}
+
+bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value)
+{
+	return false;
+}
+
+struct guest_regs *vmx_regs(struct vmx_vcpu *v)
+{
+	return &regs;
+}
+
+void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
+{
+	*out = (struct guest_paging){
+		.cr0 = CR0_PE | CR0_PG,
+		.cr4 = CR4_PAE,
+		.efer = EFER_LMA | EFER_LME,
+		.rflags = regs.rflags,
+		.cpl = cpl,
+		.maxphyaddr = 40,
+	};
+}
+
+void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
+{
+	u32 access = (id == SEG_CS ? 0xa09bu : 0xc093u) | cpl << 5;
+
+	*out = (struct vmx_segment){.limit = 0xffffffff, .access = access};
+}
+
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
+{
+	injected.count++;
+	injected.vector = vector;
+	injected.error = error_code;
+	assert_int_equal(has_error, vector != EXCEPTION_UD);
+}
+
+void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code)
+{
+	injected.cr2 = gva.v;
+	vmx_inject_exception(v, EXCEPTION_PF, true, error_code);
+}
+
+void vmx_complete_emulation(struct vmx_vcpu *v)
+{
+	completed++;
+}
+
+void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
+{
+	assert_int_equal(cause, VM_END_CRASH);
+	ended++;
+}
+
+/* --- the tests --- */
+
+static struct vm machine;
+static struct vcpu cpu;
+
+static int start(void **state)
+{
+	for (u32 i = 0; i < sizeof(memory); i++)
+		memory[i] = (u8)(i * 7 + (i >> 8));
+	machine = (struct vm){.name = "test"};
+	cpu = (struct vcpu){.vm = &machine};
+	regs = (struct guest_regs){.rip = CODE, .rflags = 2};
+	cpl = 0;
+	call_count = completed = ended = 0;
+	memset(&injected, 0, sizeof(injected));
+	walk_error = write_error = 0;
+	memory_changes = false;
+	return 0;
+}
+
+#define RUN(port_size, ...) run(port_size, (const u8[]){__VA_ARGS__}, sizeof((u8[]){__VA_ARGS__}))
+
+static int run(u32 port_size, const u8 *code, size_t length)
+{
+	memcpy(memory + regs.rip, code, length);
+	return vcpu_emulate(&cpu, port_size);
+}
+
+static u64 load(u64 at, u32 size)
+{
+	u64 value = 0;
+
+	memcpy(&value, memory + at, size);
+	return value;
+}
+
+static void check_done(u64 rip)
+{
+	assert_int_equal(completed, 1);
+	assert_int_equal(injected.count + ended, 0);
+	assert_int_equal(regs.rip, rip);
+}
+
+static void check_nothing_happened(void)
+{
+	assert_int_equal(completed + injected.count + ended + call_count, 0);
+	assert_int_equal(regs.rip, CODE);
+}
+
+static void check_fault(u32 vector, u32 error, u64 cr2)
+{
+	assert_int_equal(injected.count, 1);
+	assert_int_equal(injected.vector, vector);
+	assert_int_equal(injected.error, error);
+	assert_int_equal(injected.cr2, cr2);
+	assert_int_equal(completed + ended + call_count, 0);
+	assert_int_equal(regs.rip, CODE);
+}
+
+static void device_read_and_write(void **state)
+{
+	regs.gpr[RBX] = DEVICE + 0x40;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0); /* mov (%rbx), %eax */
+	check_done(CODE + 2);
+	assert_int_equal(regs.gpr[RAX], load(DEVICE + 0x40, 4));
+	assert_int_equal(call_count, 1);
+	assert_int_equal(calls[0].size, 4);
+
+	start(NULL);
+	regs.gpr[RBX] = DEVICE + 0x40;
+	regs.gpr[RAX] = 0x1122334455667788;
+	assert_int_equal(RUN(0, 0x48, 0x89, 0x03), 0); /* mov %rax, (%rbx) */
+	check_done(CODE + 3);
+	assert_int_equal(call_count, 1);
+	assert_true(calls[0].write);
+	assert_int_equal(calls[0].value, 0x1122334455667788);
+}
+
+static void read_split_between_device_and_ram(void **state)
+{
+	regs.gpr[RBX] = DEVICE - 3;
+	assert_int_equal(RUN(0, 0x48, 0x8b, 0x03), 0); /* mov (%rbx), %rax */
+	check_done(CODE + 3);
+	assert_int_equal(regs.gpr[RAX], load(DEVICE - 3, 8));
+	/* Five bytes are no access that a device knows. */
+	assert_int_equal(call_count, 5);
+	assert_int_equal(calls[4].addr, DEVICE + 4);
+}
+
+static void write_split_between_device_and_ram(void **state)
+{
+	u64 at = DEVICE_END - 2, beyond;
+
+	beyond = load(DEVICE_END + 2, 8);
+	regs.gpr[RBX] = at;
+	regs.gpr[RAX] = 0xaabbccdd;
+	assert_int_equal(RUN(0, 0x89, 0x03), 0); /* mov %eax, (%rbx) */
+	check_done(CODE + 2);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(calls[0].addr, at);
+	assert_int_equal(calls[0].size, 2);
+	assert_int_equal(calls[0].value, 0xccdd);
+	assert_int_equal(load(DEVICE_END, 2), 0xaabb);
+	assert_int_equal(load(DEVICE_END + 2, 8), beyond);
+}
+
+/* The second page's fault comes before the first page's device is touched. */
+static void page_fault_in_the_second_page(void **state)
+{
+	cpl = 3;
+	regs.gpr[RBX] = UNMAPPED - 2;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
+	check_fault(EXCEPTION_PF, 0, UNMAPPED);
+
+	start(NULL);
+	regs.gpr[RBX] = READ_ONLY - 1;
+	regs.gpr[RAX] = ~0ull;
+	u64 before = load(READ_ONLY - 1, 8);
+
+	assert_int_equal(RUN(0, 0x89, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, READ_ONLY);
+	assert_int_equal(load(READ_ONLY - 1, 8), before);
+}
+
+/* add %eax, (%rbx) reads first, yet the fault is a write's. */
+static void modifying_faults_as_a_write(void **state)
+{
+	regs.gpr[RBX] = READ_ONLY;
+	assert_int_equal(RUN(0, 0x01, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, READ_ONLY);
+}
+
+static void fetch_across_pages(void **state)
+{
+	/* The instruction ends with the last mapped page: what is behind it is not looked at. */
+	regs.rip = UNMAPPED - 2;
+	regs.gpr[RBX] = DEVICE;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
+	check_done(UNMAPPED);
+
+	start(NULL);
+	regs.rip = UNMAPPED - 2;
+	assert_int_equal(RUN(0, 0x48, 0x8b), 0); /* goes on beyond */
+	assert_int_equal(injected.vector, EXCEPTION_PF);
+	assert_int_equal(injected.cr2, UNMAPPED);
+	assert_int_equal(call_count, 0);
+
+	start(NULL);
+	regs.rip = DEVICE;
+	assert_int_equal(RUN(0, 0x90), 0);
+	assert_int_equal(ended, 1);
+}
+
+static void non_canonical_fetch_is_gp(void **state)
+{
+	walk_error = ERR_RANGE;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
+	check_fault(EXCEPTION_GP, 0, 0);
+}
+
+static void tables_that_change_are_walked_again_later(void **state)
+{
+	walk_error = ERR_AGAIN;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
+	check_nothing_happened();
+	walk_error = ERR_NOMEM;
+	assert_int_equal(RUN(0, 0x8b, 0x03), ERR_NOMEM);
+	check_nothing_happened();
+}
+
+static void no_memory_leaves_the_registers(void **state)
+{
+	write_error = ERR_NOMEM;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(0, 0xa4), ERR_NOMEM); /* movsb */
+	assert_int_equal(completed + injected.count + ended, 0);
+	assert_int_equal(regs.gpr[RSI], DEVICE);
+	assert_int_equal(regs.rip, CODE);
+}
+
+static void table_in_a_device_ends_the_vm(void **state)
+{
+	regs.gpr[RBX] = NO_TABLE;
+	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
+	assert_int_equal(ended, 1);
+	assert_int_equal(completed + injected.count, 0);
+}
+
+static void unknown_instruction_ends_the_vm(void **state)
+{
+	regs.gpr[RBX] = DEVICE;
+	assert_int_equal(RUN(0, 0x0f, 0x28, 0x03), 0); /* movaps (%rbx), %xmm0 */
+	assert_int_equal(ended, 1);
+
+	start(NULL);
+	assert_int_equal(RUN(0, 0xc5, 0xf8, 0x28, 0x03), 0); /* its VEX form */
+	assert_int_equal(ended, 1);
+	assert_int_equal(completed + injected.count + call_count, 0);
+
+	/* A user's program that reaches a device ends itself, not the VM. */
+	start(NULL);
+	cpl = 3;
+	regs.gpr[RBX] = DEVICE;
+	assert_int_equal(RUN(0, 0x0f, 0x28, 0x03), 0);
+	check_fault(EXCEPTION_UD, 0, 0);
+	start(NULL);
+	cpl = 3;
+	assert_int_equal(RUN(0, 0xc5, 0xf8, 0x28, 0x03), 0);
+	check_fault(EXCEPTION_UD, 0, 0);
+}
+
+static void illegal_and_overlong(void **state)
+{
+	assert_int_equal(RUN(0, 0xf0, 0x8b, 0x03), 0); /* lock mov */
+	check_fault(EXCEPTION_UD, 0, 0);
+
+	start(NULL);
+	memset(memory + CODE, 0x66, 16);
+	assert_int_equal(vcpu_emulate(&cpu, 0), 0);
+	check_fault(EXCEPTION_GP, 0, 0);
+}
+
+static void locked_exchange_in_ram(void **state)
+{
+	u64 old = load(DATA, 4);
+
+	regs.gpr[RBX] = DATA;
+	regs.gpr[RAX] = (u32)old;
+	regs.gpr[RCX] = 0xfeedf00d;
+	assert_int_equal(RUN(0, 0xf0, 0x0f, 0xb1, 0x0b), 0); /* lock cmpxchg %ecx, (%rbx) */
+	check_done(CODE + 4);
+	assert_int_equal(load(DATA, 4), 0xfeedf00d);
+
+	/* Another vCPU was faster: nothing is lost, and the guest runs it again. */
+	start(NULL);
+	memory_changes = true;
+	regs.gpr[RBX] = DATA;
+	regs.gpr[RAX] = 5;
+	assert_int_equal(RUN(0, 0xf0, 0x01, 0x03), 0); /* lock add %eax, (%rbx) */
+	check_nothing_happened();
+	assert_int_equal(load(DATA, 4), old ^ 0x80);
+}
+
+static void string_output(void **state)
+{
+	regs.gpr[RSI] = DATA;
+	regs.gpr[RDX] = 0x3f8;
+	regs.gpr[RCX] = 2;
+	regs.rflags |= RFLAGS_TF;
+	assert_int_equal(RUN(1, 0xf3, 0x6e), 0); /* rep outsb */
+	check_done(CODE);			 /* one iteration, one trap */
+	assert_int_equal(regs.gpr[RCX], 1);
+	assert_int_equal(vcpu_emulate(&cpu, 1), 0);
+	assert_int_equal(completed, 2);
+	assert_int_equal(regs.rip, CODE + 2);
+	assert_int_equal(call_count, 2);
+	assert_int_equal(calls[1].addr, 0x3f8);
+	assert_int_equal(calls[1].value, memory[DATA + 1]);
+}
+
+/* The port must not be read, which may have effects, when what was read has no place to go. */
+static void string_input_looks_at_its_destination_first(void **state)
+{
+	regs.gpr[RDI] = READ_ONLY;
+	regs.gpr[RDX] = 0x60;
+	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, READ_ONLY);
+
+	start(NULL);
+	regs.gpr[RDI] = DATA;
+	regs.gpr[RDX] = 0x60;
+	assert_int_equal(RUN(2, 0x66, 0x6d), 0); /* insw */
+	check_done(CODE + 2);
+	assert_int_equal(load(DATA, 2), 0x2211);
+	assert_int_equal(regs.gpr[RDI], DATA + 2);
+}
+
+static void check_port(u32 port_size, u32 iopl_bits, const u8 *code, size_t length, bool allowed)
+{
+	start(NULL);
+	cpl = 3;
+	regs.rflags |= iopl_bits;
+	regs.gpr[RSI] = regs.gpr[RDI] = DATA;
+	regs.gpr[RDX] = 0xcf9;
+	assert_int_equal(run(port_size, code, length), 0);
+	if (!allowed)
+		check_nothing_happened();
+	else
+		assert_int_equal(completed, 1);
+	assert_int_equal(call_count, allowed);
+}
+
+/*
+ * User code whose access to a device's page exits, and whose second thread puts a port instruction
+ * in its place before it is fetched.
+ */
+static void rewritten_code_reaches_no_port(void **state)
+{
+	static const u8 out_imm[] = {0xe6, 0x70}, in_dx[] = {0xec}, outsb[] = {0x6e};
+	static const u8 outsl[] = {0x6f}, insb[] = {0x6c};
+
+	check_port(0, 0, out_imm, sizeof(out_imm), false);
+	check_port(0, 0, in_dx, sizeof(in_dx), false);
+	check_port(0, 0, outsb, sizeof(outsb), false);
+	/* The CPU has allowed one byte at the port in DX, and no more. */
+	check_port(1, 0, outsl, sizeof(outsl), false);
+	check_port(1, 0, out_imm, sizeof(out_imm), false);
+	check_port(1, 0, in_dx, sizeof(in_dx), false);
+	check_port(1, 0, outsb, sizeof(outsb), true);
+	check_port(1, 0, insb, sizeof(insb), true);
+	/* With IOPL 3 every port is the user's; not so in virtual-8086 mode. */
+	check_port(0, IOPL_3, out_imm, sizeof(out_imm), true);
+	check_port(0, IOPL_3 | (u32)BIT(17), out_imm, sizeof(out_imm), false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(device_read_and_write, start),
+		cmocka_unit_test_setup(read_split_between_device_and_ram, start),
+		cmocka_unit_test_setup(write_split_between_device_and_ram, start),
+		cmocka_unit_test_setup(page_fault_in_the_second_page, start),
+		cmocka_unit_test_setup(modifying_faults_as_a_write, start),
+		cmocka_unit_test_setup(fetch_across_pages, start),
+		cmocka_unit_test_setup(non_canonical_fetch_is_gp, start),
+		cmocka_unit_test_setup(tables_that_change_are_walked_again_later, start),
+		cmocka_unit_test_setup(no_memory_leaves_the_registers, start),
+		cmocka_unit_test_setup(table_in_a_device_ends_the_vm, start),
+		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
+		cmocka_unit_test_setup(illegal_and_overlong, start),
+		cmocka_unit_test_setup(locked_exchange_in_ram, start),
+		cmocka_unit_test_setup(string_output, start),
+		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),
+		cmocka_unit_test_setup(rewritten_code_reaches_no_port, start),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
