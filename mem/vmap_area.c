@@ -227,6 +227,9 @@ static bool direct_map_shows(hpa_t hpa, u64 size)
 {
 	u64 va = DIRECT_MAP_BASE + hpa.v, end = va + size;
 
+	/* Further up stands something else. */
+	if (hpa.v + size > VMAP_BASE - DIRECT_MAP_BASE)
+		return false;
 	while (va < end) {
 		u32 level;
 

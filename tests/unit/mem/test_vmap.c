@@ -42,6 +42,8 @@ void vmap_image_sections(struct vmap_section out[VMAP_SECTIONS])
 
 static bool gib_pages;
 
+static u32 phys_bits = 39;
+
 static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 {
 	switch (leaf) {
@@ -50,7 +52,7 @@ static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 	case 0x80000001:
 		return (struct cpuid_regs){.edx = gib_pages ? BIT(26) : 0};
 	case 0x80000008:
-		return (struct cpuid_regs){.eax = 39};
+		return (struct cpuid_regs){.eax = phys_bits};
 	}
 	return (struct cpuid_regs){0, 0, 0, 0};
 }
@@ -556,6 +558,21 @@ static void firmware(void **state)
 	assert_null(vmap_firmware(HPA(~0ull - 4), 8));
 }
 
+/* An address that, added to the direct map's, is one of the vmap area: no table is there. */
+static void firmware_beyond_the_direct_map(void **state)
+{
+	hpa_t far = HPA(VMAP_BASE - DIRECT_MAP_BASE + PAGE_SIZE);
+	const u8 *p;
+
+	phys_bits = 52;
+	start();
+	phys_bits = 39;
+	assert_ptr_equal(vmap_stack_alloc(1), (u8 *)VMAP_BASE + PAGE_SIZE);
+	p = vmap_firmware(far, 36);
+	assert_non_null(p);
+	assert_int_equal(translate((u64)p), far.v);
+}
+
 /* --- Many areas ---------------------------------------------------------------------------- */
 
 #define AREAS 150
@@ -643,6 +660,7 @@ int main(void)
 		cmocka_unit_test(unmapping_what_is_not_mapped),
 		cmocka_unit_test(devices),
 		cmocka_unit_test(firmware),
+		cmocka_unit_test(firmware_beyond_the_direct_map),
 		cmocka_unit_test(areas_never_touch),
 		cmocka_unit_test(mapping_twice),
 	};
