@@ -105,6 +105,10 @@ static void build_memmap(void)
 	if (memmap.ignored)
 		log_warn("memory map: %u malformed entries of the firmware's are passed over",
 			 memmap.ignored);
+	if (memmap_clip(&memmap, vmap_phys_end()))
+		log_warn("memory map: memory from %#llx on is not used: this processor has no "
+			 "such addresses",
+			 (unsigned long long)vmap_phys_end());
 	if (memmap.count == 0)
 		refuse("Weir cannot start: GRUB's memory map shows no usable memory; look for a "
 		       "'cutmem' or 'badram' in its configuration, or update the firmware.");

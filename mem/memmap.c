@@ -183,3 +183,17 @@ int memmap_build(struct memmap *out, const struct boot_mmap_entry *entries, u32 
 	out->ignored = count_ignored(entries, count);
 	return ram.overflowed || free.overflowed ? ERR_NOSPC : 0;
 }
+
+bool memmap_clip(struct memmap *m, u64 end)
+{
+	struct range_set ram = {.ranges = m->ram, .count = m->ram_count};
+	struct range_set free = {.ranges = m->ranges, .count = m->count};
+	bool clipped = m->highest_ram > end;
+
+	set_subtract(&ram, (struct mem_range){end, ~0ull});
+	set_subtract(&free, (struct mem_range){end, ~0ull});
+	m->ram_count = ram.count;
+	m->count = free.count;
+	m->highest_ram = ram.count ? ram.ranges[ram.count - 1].end : 0;
+	return clipped;
+}

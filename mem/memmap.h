@@ -39,4 +39,10 @@ struct memmap {
 int memmap_build(struct memmap *out, const struct boot_mmap_entry *entries, u32 count,
 		 const struct mem_range *reserved, u32 reserved_count);
 
+/*
+ * Takes out all from end on: where the CPU has no addresses there is no memory, whatever the map
+ * says. true: something was.
+ */
+bool memmap_clip(struct memmap *m, u64 end);
+
 #endif

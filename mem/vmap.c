@@ -27,7 +27,7 @@ struct vmap vmap = {.lock = SPINLOCK_INIT("vmap", LOCK_VMAP)};
 #define CPUID_ADDRESS_SIZES 0x80000008u
 #define CPUID_EDX_PAGE1GB   BIT(26)
 
-static u64 read_phys_end(void)
+u64 vmap_phys_end(void)
 {
 	u32 bits = 36;
 
@@ -111,7 +111,7 @@ int vmap_init(u64 top_of_ram)
 {
 	int err;
 
-	vmap.phys_end = read_phys_end();
+	vmap.phys_end = vmap_phys_end();
 	vmap_area_init();
 	err = pagetable_init(&vmap.pt, largest_leaf());
 	if (!err)

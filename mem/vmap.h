@@ -23,7 +23,8 @@ enum vmap_cache {
  * Nothing below the kernel half. Then frames above FRAME_EARLY_END are taken. ERR_NOMEM.
  */
 int vmap_init(u64 top_of_ram);
-u64 vmap_cr3(void); /* for CPUs that come up later */
+u64 vmap_phys_end(void); /* the first physical address this CPU cannot have. Any context */
+u64 vmap_cr3(void);	 /* for CPUs that come up later */
 
 /*
  * This CPU's EFER.NXE, PAT and CR3, as vmap_init has them on the boot CPU. On a CPU coming up,

@@ -423,6 +423,28 @@ static void free_is_ram_when_ram_overflows(void **state)
 	}
 }
 
+static void clipped_where_the_cpu_ends(void **state)
+{
+	const struct boot_mmap_entry entries[] = {
+		{MIB(1), MIB(7), AVAIL},
+		{GIB(63), GIB(2), AVAIL},
+		{GIB(512), GIB(1), AVAIL},
+	};
+
+	assert_int_equal(memmap_build(&map, entries, 3, NULL, 0), 0);
+	assert_false(memmap_clip(&map, GIB(513)));
+	assert_int_equal(map.count, 3);
+	assert_true(memmap_clip(&map, GIB(64)));
+	assert_int_equal(map.count, 2);
+	assert_int_equal(map.ranges[1].start, GIB(63));
+	assert_int_equal(map.ranges[1].end, GIB(64));
+	assert_int_equal(map.ram_count, 2);
+	assert_int_equal(map.ram[1].end, GIB(64));
+	assert_int_equal(map.highest_ram, GIB(64));
+	assert_true(memmap_clip(&map, 0));
+	assert_int_equal(map.count + map.ram_count + map.highest_ram, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -431,6 +453,7 @@ int main(void)
 		cmocka_unit_test(random_maps_match_the_oracle),
 		cmocka_unit_test(too_many_ranges),
 		cmocka_unit_test(free_is_ram_when_ram_overflows),
+		cmocka_unit_test(clipped_where_the_cpu_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
