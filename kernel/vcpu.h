@@ -16,8 +16,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start);
  * Runs the instruction at rip in software, because it touched what is no RAM (kernel/emulation.c).
  * Ends with the instruction done, or an exception queued; an instruction that cannot be run is
  * #UD for a user's program, and for the guest's kernel ends the VM with bytes and address in the
- * log. port_size: of the port access that made the guest
- * exit, 0 for memory. ERR_NOMEM: nothing is queued, run the guest again when there is memory.
+ * log. port_size: of the port access that made the guest exit, 0 for memory. ERR_NOMEM: nothing is
+ * queued, run the guest again when there is memory.
  */
 int vcpu_emulate(struct vcpu *v, u32 port_size);
 
