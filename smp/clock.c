@@ -37,18 +37,24 @@ struct clock_scale clock_scale_make(u64 from_hz, u64 to_hz)
 	return (struct clock_scale){multiply_divide(to_hz, BIT(32), from_hz)};
 }
 
-/* What CPUID claims, 0 when it says nothing (SDM 2A CPUID leaves 15H and 16H). */
+/* What CPUID claims by the crystal, 0 when it says nothing (SDM 2A CPUID leaf 15H). */
 static u64 cpuid_tsc_hz(void)
 {
-	u32 highest = cpuid(0, 0).eax;
 	struct cpuid_regs r;
 
-	if (highest >= 0x15) {
-		r = cpuid(0x15, 0);
-		if (r.eax && r.ebx && r.ecx)
-			return (u64)r.ecx * r.ebx / r.eax;
-	}
-	return highest >= 0x16 ? (u64)(cpuid(0x16, 0).eax & 0xffff) * 1000000 : 0;
+	if (cpuid(0, 0).eax < 0x15)
+		return 0;
+	r = cpuid(0x15, 0);
+	return r.eax && r.ebx && r.ecx ? (u64)r.ecx * r.ebx / r.eax : 0;
+}
+
+/*
+ * What the CPU is sold as, in whole MHz (leaf 16H): a 2904 MHz TSC is one of "2900", minutes wrong
+ * in a day. Only where nothing can be measured.
+ */
+static u64 cpuid_nominal_hz(void)
+{
+	return cpuid(0, 0).eax >= 0x16 ? (u64)(cpuid(0x16, 0).eax & 0xffff) * 1000000 : 0;
 }
 
 /* Both counters at one moment, as close together as a few tries make it. */
@@ -120,7 +126,7 @@ void clock_init(void)
 		tsc_hz = claimed;
 		how = "CPUID";
 	} else if (!measured) {
-		tsc_hz = claimed;
+		tsc_hz = claimed ? claimed : cpuid_nominal_hz();
 		how = "CPUID alone, nothing else counts";
 	}
 	if (tsc_hz < KHZ)
