@@ -150,7 +150,8 @@ bool vmx_nmi_blocked(struct vmx_vcpu *v)
 
 bool event_wakes(struct vmx_vcpu *v)
 {
-	return (v->nmi_pending && nmi_may_go(v)) || (v->deferred.valid && interrupt_may_go(v));
+	return single_step_due(v) || (v->nmi_pending && nmi_may_go(v)) ||
+	       (v->deferred.valid && interrupt_may_go(v));
 }
 
 static void choose_event(struct vmx_vcpu *v)
