@@ -15,6 +15,7 @@
 #include "vmx/vpid.h"
 
 #define RFLAGS_TF   BIT(8)
+#define RFLAGS_RF   BIT(16)
 #define DR6_INITIAL 0xffff0ff0ull
 
 static void init_state(struct vmx_vcpu *v)
@@ -183,6 +184,8 @@ void vcpu_skip(struct vmx_vcpu *v)
 	if (unlikely(rip >> 32) && !vcpu_in_64bit(v))
 		rip = (u32)rip;
 	v->regs.rip = rip;
+	/* It was for the instruction that is over (SDM 3B 17.3.1.1). */
+	v->regs.rflags &= ~RFLAGS_RF;
 	vcpu_end_shadow(v);
 }
 
