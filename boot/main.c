@@ -80,6 +80,21 @@ static void show_boot_info(void)
 			  b->fb.bpp, (unsigned long long)b->fb.addr.v);
 }
 
+/* A module's contents are read through the direct map: where that has nothing there is none. */
+static void check_modules(void)
+{
+	for (u32 i = 0; i < boot_info.module_count; i++) {
+		struct boot_module *m = &boot_info.modules[i];
+
+		if (memmap_shows(&memmap, m->start.v, m->size))
+			continue;
+		log_error("module %u at %#llx is not in the memory map's RAM: it counts as empty; "
+			  "look for a 'cutmem' or 'badram' in GRUB's configuration",
+			  i + 1, (unsigned long long)m->start.v);
+		m->size = 0;
+	}
+}
+
 static void build_memmap(void)
 {
 	static struct mem_range reserved[RESERVED_MAX];
@@ -109,6 +124,7 @@ static void build_memmap(void)
 		log_warn("memory map: memory from %#llx on is not used: this processor has no "
 			 "such addresses",
 			 (unsigned long long)vmap_phys_end());
+	check_modules();
 	if (memmap.count == 0)
 		refuse("Weir cannot start: GRUB's memory map shows no usable memory; look for a "
 		       "'cutmem' or 'badram' in its configuration, or update the firmware.");

@@ -197,3 +197,18 @@ bool memmap_clip(struct memmap *m, u64 end)
 	m->highest_ram = ram.count ? ram.ranges[ram.count - 1].end : 0;
 	return clipped;
 }
+
+bool memmap_shows(const struct memmap *m, u64 start, u64 size)
+{
+	u64 end = start + size;
+
+	if (end < start)
+		return false;
+	if (start < MEMMAP_LOW_END)
+		start = min(end, MEMMAP_LOW_END);
+	for (u32 i = 0; i < m->ram_count && start < end; i++) {
+		if (m->ram[i].start <= start && start < m->ram[i].end)
+			start = m->ram[i].end;
+	}
+	return start >= end;
+}

@@ -45,4 +45,7 @@ int memmap_build(struct memmap *out, const struct boot_mmap_entry *entries, u32 
  */
 bool memmap_clip(struct memmap *m, u64 end);
 
+/* Will the direct map show all of [start, start + size)? The low 1 MiB it always does. */
+bool memmap_shows(const struct memmap *m, u64 start, u64 size);
+
 #endif

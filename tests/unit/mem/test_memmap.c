@@ -445,6 +445,28 @@ static void clipped_where_the_cpu_ends(void **state)
 	assert_int_equal(map.count + map.ram_count + map.highest_ram, 0);
 }
 
+static void shows(void **state)
+{
+	const struct boot_mmap_entry entries[] = {
+		{MIB(2), MIB(2), AVAIL},
+		{MIB(4), MIB(1), ACPI},
+		{MIB(8), MIB(8), AVAIL},
+	};
+
+	assert_int_equal(memmap_build(&map, entries, 3, NULL, 0), 0);
+	assert_true(memmap_shows(&map, MIB(2), MIB(3)));
+	assert_false(memmap_shows(&map, MIB(2), MIB(3) + 1));
+	assert_false(memmap_shows(&map, MIB(2) - 1, 2));
+	assert_true(memmap_shows(&map, MIB(8) + 5, MIB(7)));
+	assert_false(memmap_shows(&map, MIB(6), 1));
+	assert_false(memmap_shows(&map, MIB(20), 1));
+	assert_false(memmap_shows(&map, MIB(3), MIB(6)));
+	assert_true(memmap_shows(&map, 0, MIB(1)));
+	assert_false(memmap_shows(&map, 0, MIB(1) + 1));
+	assert_true(memmap_shows(&map, MIB(20), 0));
+	assert_false(memmap_shows(&map, ~0ull, 2));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -454,6 +476,7 @@ int main(void)
 		cmocka_unit_test(too_many_ranges),
 		cmocka_unit_test(free_is_ram_when_ram_overflows),
 		cmocka_unit_test(clipped_where_the_cpu_ends),
+		cmocka_unit_test(shows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
