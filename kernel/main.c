@@ -22,6 +22,7 @@ static void __noreturn finish(void)
 		machine_poweroff();
 	case WHEN_DONE_REBOOT:
 		log_info("rebooting");
+		vmx_stop(); /* INIT does not reach a CPU in VMX operation */
 		machine_reboot();
 	case WHEN_DONE_HALT:
 		break;
