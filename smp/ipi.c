@@ -85,6 +85,8 @@ void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg)
 {
 	bool on;
 
+	/* Who waits for a lock of ours with interrupts off would never answer. */
+	lock_order_may_sleep("ipi_call");
 	call_others(cpus, fn, arg);
 	if (cpu_set_has(cpus, cpu_id())) {
 		on = irq_save();
