@@ -117,13 +117,16 @@ static bool ring_empty(void)
 	return ring_head == __atomic_load_n(&ring_tail, __ATOMIC_ACQUIRE);
 }
 
-/* What finds no room is lost, as on a UART; leaving it there would end the interrupts. */
+/*
+ * What finds no room is lost, as on a UART; leaving it there would end the interrupts. Bounded, for
+ * a broken UART may have a byte ready for ever.
+ */
 static void collect(void)
 {
 	u32 tail = ring_tail;
 	int c;
 
-	while ((c = console_getc_poll()) >= 0) {
+	for (u32 n = 0; n < INPUT_RING && (c = console_getc_poll()) >= 0; n++) {
 		if (tail - __atomic_load_n(&ring_head, __ATOMIC_ACQUIRE) < INPUT_RING)
 			ring[tail++ % INPUT_RING] = (u8)c;
 	}
