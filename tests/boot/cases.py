@@ -22,7 +22,7 @@ def no_vmx(boot):
 
 @case(machines=["tigerlake:1", "tigerlake:2", "tigerlake:4", "tigerlake:8", "qemu-bios:4"],
       full=["corei7_haswell_4770:4", "corei7_sandy_bridge_2600k:4", "qemu-uefi:4"],
-      weir="selftest=all", deadline=240)
+      weir="selftest=all", deadline=400)
 def selftest(boot):
     """Weir's tests of itself on the target: locks, IPIs, threads, timers, its own page tables."""
     summary = boot.expect(r"(\d+) passed, (\d+) failed")
@@ -46,7 +46,7 @@ def check_small_guest(boot, name):
     boot.anywhere(rf"vm {name}: left by debug exit")
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("smoke", "one two"))
 def smoke(boot):
     """A small guest looks once at each thing that Weir shows a guest."""
@@ -54,7 +54,7 @@ def smoke(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=90,
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("events", mem="64M"))
 def events(boot):
     """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
@@ -62,7 +62,7 @@ def events(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS[:2], full=THREE_GENERATIONS[2:] + OTHER_MODELS, deadline=180,
+@case(machines=THREE_GENERATIONS[:2], full=THREE_GENERATIONS[2:] + OTHER_MODELS, deadline=400,
       guests=lambda: small_guest("hostile"))
 def hostile(boot):
     """A guest of random accesses gets an answer to each, and Weir goes on."""
@@ -71,7 +71,7 @@ def hostile(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=90,
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
       guests=lambda: small_guest("triple") + small_guest("smoke", "one two"))
 def triple(boot):
     """A triple fault ends its VM with a line that says where, and no other VM."""
@@ -91,14 +91,14 @@ def check_shell(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, guests=linux_guest, deadline=180)
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, guests=linux_guest, deadline=400)
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
     check_shell(boot)
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
-      guests=lambda: linux_guest(stock=True), deadline=240)
+      guests=lambda: linux_guest(stock=True), deadline=400)
 def linux_bzimage(boot):
     """The stock bzImage boots by the 64-bit boot protocol to a shell that answers."""
     check_shell(boot)
@@ -106,7 +106,7 @@ def linux_bzimage(boot):
 
 @case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2"],
       guests=lambda: (linux_guest("alpha", words="weir.poweroff") +
-                      linux_guest("beta", mem="192M", words="weir.poweroff")), deadline=240)
+                      linux_guest("beta", mem="192M", words="weir.poweroff")), deadline=400)
 def two_linux(boot):
     """Two Linux guests at once, each with its own memory, both to the shell and off."""
     for name, most in (("alpha", 256), ("beta", 192)):
@@ -118,7 +118,7 @@ def two_linux(boot):
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
-      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64"), deadline=180)
+      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64"), deadline=400)
 def poweroff_returns_memory(boot):
     """A guest that touched memory and powered off gave back every frame."""
     boot.expect(r"touched 64 MiB")
@@ -129,7 +129,7 @@ def poweroff_returns_memory(boot):
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], memory=512,
-      guests=lambda: linux_guest(mem="1G", words="weir.poweroff weir.touch=64"), deadline=180)
+      guests=lambda: linux_guest(mem="1G", words="weir.poweroff weir.touch=64"), deadline=400)
 def first_touch(boot):
     """A guest with mem=1G on a machine with half of that costs only what it touches."""
     boot.expect(r"touched 64 MiB")
@@ -148,7 +148,7 @@ def malformed():
              image.Module(linux.initramfs(), "vm=delta kernel mem=64M -- this is no kernel")])
 
 
-@case(machines=["tigerlake"], weir="consoel=com1", guests=malformed, deadline=180)
+@case(machines=["tigerlake"], weir="consoel=com1", guests=malformed, deadline=400)
 def malformed_config(boot):
     """Of four VMs the good one boots, and the three bad ones are named with their faults."""
     boot.anywhere(r"consoel")
