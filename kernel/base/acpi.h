@@ -85,7 +85,6 @@ struct acpi_info {
 	u32 smi_command; /* port; 0: ACPI mode is on for good */
 	u8 acpi_enable;	 /* what to write there */
 	struct acpi_register pm1a_control, pm1b_control;
-	u32 pm1_control_bits;
 	bool reset_supported;
 	struct acpi_register reset;
 	u8 reset_value;
