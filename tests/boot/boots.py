@@ -74,10 +74,11 @@ def machines_of(chosen, full, models):
 # --- guests ---
 
 def linux_guest(name="alpha", mem="256M", words="", stock=False):
-    """Two module lines: Debian's kernel (its vmlinux by PVH, or the stock bzImage), initramfs."""
+    """Two module lines: Debian's kernel (its vmlinux by PVH, or as it is packaged), initramfs."""
     vmlinuz, vmlinux = linux.kernel()
     return [image.Module(vmlinuz if stock else vmlinux,
-                         f"vm={name} kernel mem={mem} -- {linux.CMDLINE} quiet "
+                         f"vm={name} kernel mem={mem} -- "
+                         f"{linux.PLAIN_CMDLINE if stock else linux.CMDLINE} quiet "
                          f"weir.name={name} {words}".rstrip()),
             image.Module(linux.initramfs(), f"vm={name} initrd")]
 

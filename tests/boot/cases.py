@@ -100,7 +100,7 @@ def linux_shell(boot):
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
       guests=lambda: linux_guest(stock=True), deadline=400)
 def linux_bzimage(boot):
-    """The stock bzImage boots by the 64-bit boot protocol to a shell that answers."""
+    """The bzImage as packaged boots, with nothing on its command line but the console."""
     check_shell(boot)
 
 
