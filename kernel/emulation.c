@@ -176,6 +176,8 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 					     "goes through a page table that is not in RAM");
 		pieces[(*count)++] = (struct piece){w.gpa, n};
 		gva += n;
+		if (mode_of(em) != DECODE_64)
+			gva = (u32)gva;
 		left -= n;
 	}
 	return 0;
@@ -260,15 +262,26 @@ static int write_step(struct emulation *em)
 	return err;
 }
 
-/* INS: its destination must be writable before the port is read, which may have effects. */
+/*
+ * INS: its destination must be writable, and there, before the port is read: what a device gave
+ * cannot be given back.
+ */
 static int port_in(struct emulation *em)
 {
 	struct piece pieces[PIECES_MAX];
 	u32 count;
 	int err = 0;
 
-	if (em->insn.kind == INSN_INS)
+	if (em->insn.kind == INSN_INS) {
 		err = translate(em, true, pieces, &count);
+		for (u32 i = 0; i < count && !err; i++) {
+			u64 unused;
+
+			err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, &unused, pieces[i].size);
+			if (err == ERR_NOSLOT) /* a device's register: it is there */
+				err = 0;
+		}
+	}
 	if (err)
 		return err;
 	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);

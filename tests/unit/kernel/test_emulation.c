@@ -48,7 +48,7 @@ static struct {
 	u64 cr2;
 } injected;
 static u32 completed, ended;
-static int walk_error, write_error;
+static int walk_error, read_error, write_error;
 static u64 second_device;   /* a page more of devices */
 static bool memory_changes; /* before a compare-and-exchange */
 
@@ -109,6 +109,8 @@ int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
+	if (read_error)
+		return read_error;
 	memcpy(buf, memory + gpa.v, size);
 	return 0;
 }
@@ -236,7 +238,7 @@ static int start(void **state)
 	cpl = 0;
 	call_count = completed = ended = 0;
 	memset(&injected, 0, sizeof(injected));
-	walk_error = write_error = 0;
+	walk_error = read_error = write_error = 0;
 	memory_changes = false;
 	second_device = 0;
 	return 0;
@@ -499,6 +501,15 @@ static void string_input_looks_at_its_destination_first(void **state)
 	check_done(CODE + 2);
 	assert_int_equal(load(DATA, 2), 0x2211);
 	assert_int_equal(regs.gpr[RDI], DATA + 2);
+
+	/* No frame for the page: the port is left alone, and the instruction runs again. */
+	start(NULL);
+	read_error = ERR_NOMEM;
+	regs.gpr[RDI] = DATA;
+	regs.gpr[RDX] = 0x60;
+	assert_int_equal(RUN(1, 0x6c), ERR_NOMEM);
+	assert_int_equal(call_count, 0);
+	assert_int_equal(regs.rip, CODE);
 }
 
 static void check_port(u32 port_size, u32 iopl_bits, const u8 *code, size_t length, bool allowed)
