@@ -12,6 +12,7 @@
 #include "mem/slab.h"
 #include "smp/irq.h"
 
+#define DELETE	    0x7f
 #define TEXT_MAX    240
 #define INPUT_RING  1024 /* typed and not yet taken by the thread; a power of two */
 #define INPUT_BATCH 64
@@ -54,8 +55,10 @@ static void write_lines(struct vm_console *c, const u8 *bytes, u32 count)
 	for (u32 i = 0; i < count; i++) {
 		if (bytes[i] == '\n' || c->length == TEXT_MAX)
 			flush_line(c);
-		if (bytes[i] != '\n' && bytes[i] != '\r')
-			c->line[c->length++] = (char)bytes[i];
+		if (bytes[i] == '\n' || bytes[i] == '\r')
+			continue;
+		/* An escape sequence could move the cursor into another VM's line. */
+		c->line[c->length++] = bytes[i] >= ' ' && bytes[i] != DELETE ? (char)bytes[i] : '?';
 	}
 }
 
