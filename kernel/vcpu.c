@@ -7,7 +7,8 @@
 #include "kernel/dev/platform.h"
 #include "mem/frame.h"
 
-#define MEMORY_WAIT_NS 10000000ull
+#define MEMORY_WAIT_NS	  10000000ull
+#define UNKNOWN_MSRS_TOLD 32
 
 void vcpu_request(struct vcpu *v, u64 bits)
 {
@@ -140,6 +141,15 @@ static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 	}
 }
 
+/* A guest must not push out of the log's ring what a panic would want to print. */
+static void tell_unknown_msr(struct vcpu *v, const char *what, u32 index)
+{
+	if (v->unknown_msrs_told >= UNKNOWN_MSRS_TOLD)
+		return;
+	v->unknown_msrs_told++;
+	log_debug("vm %s: %s 0x%x is unknown: #GP", v->vm->name, what, index);
+}
+
 static void handle_rdmsr(struct vcpu *v, u32 index)
 {
 	u64 value = 0;
@@ -150,7 +160,7 @@ static void handle_rdmsr(struct vcpu *v, u32 index)
 	else if (paravirt_owns_msr(index))
 		err = paravirt_rdmsr(v, index, &value);
 	else
-		log_debug("vm %s: RDMSR 0x%x is unknown: #GP", v->vm->name, index);
+		tell_unknown_msr(v, "RDMSR", index);
 	if (err)
 		vmx_inject_gp(v->vmx);
 	else
@@ -166,7 +176,7 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 	else if (paravirt_owns_msr(index))
 		err = paravirt_wrmsr(v, index, value);
 	else
-		log_debug("vm %s: WRMSR 0x%x is unknown: #GP", v->vm->name, index);
+		tell_unknown_msr(v, "WRMSR", index);
 	if (err == ERR_NOMEM)
 		wait_for_memory(v); /* the guest does it again */
 	else if (err)

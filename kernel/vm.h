@@ -57,7 +57,8 @@ struct vcpu {
 	bool released; /* its thread may take the vCPU apart */
 	/* own thread */
 	bool halted;
-	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
+	u32 unknown_msrs_told; /* log lines */
+	u64 kvmclock_msr;      /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 };
 
