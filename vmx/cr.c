@@ -51,11 +51,15 @@ static u64 real_cr0(u64 cr0)
 	return (cr0 | (c->cr0_fixed0 & ~(CR0_PE | CR0_PG))) & c->cr0_fixed1;
 }
 
+/*
+ * MCE stays on whatever the guest thinks: a machine check then is an exit, which Weir answers for;
+ * without it the computer would shut down.
+ */
 static u64 real_cr4(u64 cr4)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
 
-	return (cr4 | c->cr4_fixed0) & c->cr4_fixed1;
+	return (cr4 | CR4_MCE | c->cr4_fixed0) & c->cr4_fixed1;
 }
 
 static void set_long_mode(struct vmx_vcpu *v, u64 efer)
