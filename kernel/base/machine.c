@@ -7,7 +7,7 @@
 #define PM1_SLP_TYP_SHIFT 10
 #define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
 #define PM1_SLP_EN	  BIT(13)
-#define WAIT_CYCLES	  1000000000ull /* TSC: some tenths of a second for hardware to act */
+#define WAIT_CYCLES	  100000000ull /* TSC: some hundredths of a second for hardware to act */
 
 #define RESET_PORT	  0xcf9 /* chipsets' reset control: bit 1 hard, bit 2 do it */
 #define I8042_STATUS	  0x64
