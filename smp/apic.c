@@ -78,22 +78,28 @@ static void match_mode(void)
 		wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
 }
 
-/* NMI lines stay as the MADT describes them; everything else is masked until it is wanted. */
-static void set_local_lines(u32 uid)
+/* Everything that the firmware may have left open, until it is wanted. */
+static void mask_local_lines(void)
 {
-	static const u32 lint[2] = {APIC_LVT_LINT0, APIC_LVT_LINT1};
 	u32 last = (apic_read(APIC_VERSION) >> 16) & 0xff;
 
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 	apic_write(APIC_LVT_LINT1, LVT_MASKED);
-	apic_write(APIC_LVT_ERROR, VECTOR_ERROR);
 	if (last >= 4)
 		apic_write(APIC_LVT_PERFORMANCE, LVT_MASKED);
 	if (last >= 5)
 		apic_write(APIC_LVT_THERMAL, LVT_MASKED);
 	if (last >= 6)
 		apic_write(APIC_LVT_CMCI, LVT_MASKED);
+}
+
+/* NMI lines as the MADT describes them. */
+static void open_local_lines(u32 uid)
+{
+	static const u32 lint[2] = {APIC_LVT_LINT0, APIC_LVT_LINT1};
+
+	apic_write(APIC_LVT_ERROR, VECTOR_ERROR);
 	for (u32 i = 0; i < acpi_info.nmi_count; i++) {
 		const struct acpi_nmi *n = &acpi_info.nmis[i];
 
@@ -131,9 +137,14 @@ void apic_init_cpu(void)
 		irq_set_handler(VECTOR_ERROR, apic_error, NULL);
 
 	apic_write(APIC_TPR, 0);
-	/* First: while it is off by software no LVT entry can be unmasked (SDM 3A 10.4.7.2). */
+	/*
+	 * Between the two, since while it is off by software no LVT entry can be unmasked (SDM 3A
+	 * 10.4.7.2), and since QEMU takes back an 8259's interrupt that waits at a masked LINT0 only
+	 * at this write: the next STI would find it gone and raise #GP.
+	 */
+	mask_local_lines();
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
-	set_local_lines(acpi_uid(apic_id()));
+	open_local_lines(acpi_uid(apic_id()));
 	apic_write(APIC_ESR, 0);
 	/* Whatever the firmware left in service: at most one bit for each of 256 vectors. */
 	for (u32 i = 0; i < 256; i++)
