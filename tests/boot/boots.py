@@ -38,6 +38,7 @@ class Case:
     deadline: float
     memory: int
     when_done: str
+    qemu_cpu: str
 
     @property
     def name(self):
@@ -49,10 +50,10 @@ class Case:
 
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
-         when_done="poweroff"):
+         when_done="poweroff", qemu_cpu="max"):
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done)
+                    when_done, qemu_cpu)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -83,10 +84,10 @@ def linux_guest(name="alpha", mem="256M", words="", stock=False):
             image.Module(linux.initramfs(), f"vm={name} initrd")]
 
 
-def small_guest(name, words="", mem="32M"):
-    """The module line of one of tests/guests: its VM has its name."""
+def small_guest(name, words="", mem="32M", vm=None):
+    """The module line of one of tests/guests: its VM has its name, or another."""
     path = os.path.join(BUILD, "guests", name + ".elf")
-    return [image.Module(path, f"vm={name} kernel mem={mem} -- {words}".rstrip())]
+    return [image.Module(path, f"vm={vm or name} kernel mem={mem} -- {words}".rstrip())]
 
 
 # --- one boot ---
@@ -110,7 +111,7 @@ class Boot:
         iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
         if model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
-                                memory=self.case.memory)
+                                memory=self.case.memory, cpu=self.case.qemu_cpu)
         else:
             self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus, memory=self.case.memory)
         self.deadline = time.monotonic() + self.case.deadline * SLOW

@@ -20,6 +20,43 @@ def no_vmx(boot):
     assert "panic" not in boot.text()
 
 
+@case(machines=["qemu-bios"], deadline=60, qemu_cpu="qemu32")
+def no_long_mode(boot):
+    """A CPU of 32 bits gets one sentence and Weir stops."""
+    boot.expect(r"no 64-bit mode")
+    assert "cpu0" not in boot.text(), "it went on"
+
+
+@case(machines=["qemu-bios"], deadline=60, qemu_cpu="qemu64,-nx")
+def no_nx(boot):
+    """A CPU without no-execute pages gets one sentence and Weir stops."""
+    boot.expect(r"cannot start: .*NX")
+    assert "frames" not in boot.text() and "VMX" not in boot.text(), "it went on"
+
+
+def check_panic(boot, reason):
+    """What happened, where, by name, and what the other CPUs do."""
+    boot.anywhere(reason)
+    boot.anywhere(r"backtrace:")
+    boot.anywhere(r"#\d+ +0x[0-9a-f]{16} \w+\+0x[0-9a-f]+")
+    boot.anywhere(r"the other CPUs are stopped")
+    boot.anywhere(r"halted: ")
+
+
+@case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-lock-order",
+      deadline=120)
+def panic_lock_order(boot):
+    """A lock taken against the order ends in a panic that names both locks."""
+    check_panic(boot, r"lock order: .*the lower lock")
+
+
+@case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-overflow",
+      deadline=120)
+def panic_overflow(boot):
+    """A thread that runs through its stack meets the guard page and is named."""
+    check_panic(boot, r"stack overflow of thread bottomless")
+
+
 @case(machines=["tigerlake:1", "tigerlake:2", "tigerlake:4", "tigerlake:8", "qemu-bios:4"],
       full=["corei7_haswell_4770:4", "corei7_sandy_bridge_2600k:4", "qemu-uefi:4"],
       weir="selftest=all", deadline=400)
@@ -71,6 +108,30 @@ def hostile(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2", "tigerlake:4"], deadline=180,
+      guests=lambda: small_guest("smoke", "one two") + small_guest("events", mem="64M"))
+def two_cpus(boot):
+    """Two guests on two CPUs, each on its own, both with nothing to complain of."""
+    for name in ("smoke", "events"):
+        boot.anywhere(rf"{name}\| guest: \d+ passed, 0 failed")
+        boot.anywhere(rf"vm {name}: debug exit code 0\b")
+    boot.ends()
+
+
+RESETS = ("register", "keyboard", "system")
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+      guests=lambda: [m for name in RESETS for m in small_guest("reset", vm=name)])
+def reset(boot):
+    """A guest that resets itself, in each of three ways, starts again with memory like new."""
+    for name in RESETS:
+        for _ in range(2):
+            boot.expect(rf"{name}\| guest: memory is new")
+            boot.expect(rf"vm {name}: reset after")
+    assert "memory is old" not in boot.text()
+
+
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
       guests=lambda: small_guest("triple") + small_guest("smoke", "one two"))
 def triple(boot):
@@ -86,6 +147,9 @@ def check_shell(boot):
     boot.expect(r"guest# ")
     boot.type("echo $((6 * 7)) is the answer")
     boot.expect(r"^42 is the answer")
+    # Longer than a UART's queue, and than what a terminal's driver holds for a line's echo.
+    boot.type("echo " + "0123456789" * 20 + " | tr -d '\\n' | wc -c")
+    boot.expect(r"^200\b")
     boot.type("poweroff -f")
     boot.expect(r"vm alpha: powered off")
     boot.ends()
