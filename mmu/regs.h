@@ -9,7 +9,25 @@
 
 #include "kernel/base/types.h"
 
-enum gpr { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15, GPR_COUNT };
+enum gpr {
+	RAX,
+	RCX,
+	RDX,
+	RBX,
+	RSP,
+	RBP,
+	RSI,
+	RDI,
+	R8,
+	R9,
+	R10,
+	R11,
+	R12,
+	R13,
+	R14,
+	R15,
+	GPR_COUNT
+};
 
 struct guest_regs {
 	u64 gpr[GPR_COUNT]; /* gpr[RSP], rip and rflags are copies of the VMCS's */
