@@ -32,6 +32,7 @@ BANNER = r"weir-guest: shell ready"
 POWERED_OFF = r"vm alpha: powered off"
 ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
 HEADLESS_DEADLINE = 900
+SMP_MAX, MEM_MAX = 8, 1024 * 1024  # what is tested; MiB, the most that mem= takes
 
 
 def kvm_offers_vmx():
@@ -48,13 +49,26 @@ def kvm_offers_vmx():
     return None if nested in ("Y", "1") else "kvm_intel has nested=0"
 
 
+def number(name, low, high):
+    """A conversion for argparse that says what make's variable takes."""
+    def convert(text):
+        digits = re.sub(r"[Mm]$", "", text) if name == "MEM" else text
+        if not re.fullmatch(r"[0-9]{1,9}", digits) or not low <= int(digits) <= high:
+            unit = " (MiB)" if name == "MEM" else ""
+            sys.exit(f"{name}={text}: it is a number from {low} to {high}{unit}")
+        return int(digits)
+    return convert
+
+
 def choose_accel(wanted):
+    if wanted not in ("auto", "kvm", "bochs"):
+        sys.exit(f"ACCEL={wanted}: it is auto, kvm or bochs")
     lacking = kvm_offers_vmx()
     if wanted == "kvm" and lacking:
         sys.exit(f"ACCEL=kvm: {lacking}; ACCEL=bochs emulates a CPU with VMX")
     if wanted == "auto":
         wanted = "bochs" if lacking else "kvm"
-        print(f"run: {wanted}" + (f" ({lacking})" if lacking else ""))
+        print(f"run: {wanted}" + (f" ({lacking})" if lacking else ""), flush=True)
     return wanted
 
 
@@ -174,10 +188,10 @@ def headless(machine, start):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpu", default="tigerlake")
-    parser.add_argument("--smp", type=int, default=1)
-    parser.add_argument("--mem", type=lambda text: int(re.sub(r"[Mm]$", "", text)), default=256)
+    parser.add_argument("--smp", type=number("SMP", 1, SMP_MAX), default=1)
+    parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX), default=256)
     parser.add_argument("--guest", default="linux")
-    parser.add_argument("--accel", choices=("auto", "kvm", "bochs"), default="auto")
+    parser.add_argument("--accel", default="auto")
     parser.add_argument("--headless", action="store_true")
     parser.add_argument("--emulator")
     args = parser.parse_args()
