@@ -35,7 +35,7 @@ romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 cpu: model={cpu}, count={cpus}, ips={ips}, reset_on_triple_fault=0
 clock: sync={sync}
-ata0-master: type=cdrom, path={iso}, status=inserted
+ata0-master: type=cdrom, path="{iso}", status=inserted
 boot: cdrom
 sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 com1: enabled=1, mode=term, dev={serial}
