@@ -23,9 +23,9 @@ class Module:
         return self.name or "/guests/" + os.path.basename(self.path)
 
 
-def grub_config(cmdline, modules):
-    """Text mode and serial both, no menu; Weir looks for the framebuffer itself."""
-    lines = ["set timeout=0", "set default=0",
+def grub_config(cmdline, modules, timeout=0):
+    """timeout is how many seconds the menu stands; 0: none. Weir looks for the framebuffer itself."""
+    lines = [f"set timeout={timeout}", "set default=0",
              "serial --unit=0 --speed=115200",
              "terminal_input console", "terminal_output console",
              "insmod all_video", "set gfxpayload=keep",
@@ -55,13 +55,13 @@ def _digest(config, kernel, modules, bios_only):
     return digest.hexdigest()[:24]
 
 
-def make_iso(out, cmdline, modules, kernel=None, bios_only=False):
+def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0):
     """Writes a hybrid image, for CD and USB stick, BIOS and UEFI; bios_only is smaller."""
     kernel = stripped(kernel or os.path.join(BUILD, "weir.elf"))
     with tempfile.TemporaryDirectory(dir=BUILD) as tree:
         os.makedirs(os.path.join(tree, "boot/grub"))
         with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
-            file.write(grub_config(cmdline, modules))
+            file.write(grub_config(cmdline, modules, timeout))
         shutil.copy(kernel, os.path.join(tree, "boot/weir"))
         for module in modules:
             target = tree + module.target()
