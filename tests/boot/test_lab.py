@@ -109,17 +109,28 @@ def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
 
 class Sleeper(machine.Machine):
     def command(self, serial):
-        return ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & wait; wait"]
+        return ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo ready >$0; wait; wait", serial]
+
+
+def group_is_gone(group, deadline):
+    """A killed child stays in its group until init has taken note of it."""
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_stop_ends_the_emulator_and_its_children(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "KILL_GRACE", 0.2)
     sleeper = Sleeper(str(tmp_path / "logs"))
     with sleeper:
+        sleeper.wait_line("ready", soon())
         assert sleeper.alive()
     assert not sleeper.alive()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(sleeper.process.pid, 0)
+    assert group_is_gone(sleeper.process.pid, time.monotonic() + 5)
 
 
 def bzimage(payload):
