@@ -74,7 +74,11 @@ void console_write(const void *bytes, size_t n)
 
 int console_getc_poll(void)
 {
-	return serial_rx_ready() ? serial_read() : -1;
+	struct console_hold hold = console_lock();
+	int c = serial_rx_ready() ? serial_read() : -1;
+
+	console_unlock(hold);
+	return c;
 }
 
 bool console_emit_line(const char *text, size_t len)

@@ -33,6 +33,7 @@ enum {
 #define LSR_TX_EMPTY 0x20
 #define FIFO_DEPTH   16
 #define WAIT_POLLS   200000 /* at a microsecond a poll, longer than 16 bytes at 1200 baud */
+#define RX_RING	     1024   /* bytes, a power of two */
 #define COM1_PORT    0x3f8
 #define COM2_PORT    0x2f8
 #define COM3_PORT    0x3e8
@@ -41,6 +42,9 @@ enum {
 static u16 uart;       /* 0: none */
 static u32 fifo_depth; /* bytes that may follow each other once it is empty */
 static bool stuck;     /* timed out; until it answers again bytes are dropped */
+
+static u8 rx_ring[RX_RING];
+static u32 rx_head, rx_tail;
 
 static u8 reg_read(u16 port, u32 reg)
 {
@@ -98,8 +102,27 @@ int serial_init(u16 port, u32 baud)
 	fifo_depth = (reg_read(port, UART_IIR) & IIR_FIFO) == IIR_FIFO ? FIFO_DEPTH : 1;
 	reg_write(port, UART_MCR, MCR_DTR | MCR_RTS);
 	stuck = false;
+	rx_head = rx_tail;
 	uart = port;
 	return 0;
+}
+
+/* What is read off a UART that answers nothing. */
+static bool rx_in(u8 status)
+{
+	return status != 0xff && (status & LSR_RX_READY);
+}
+
+/*
+ * A writer keeps interrupts off for longer than 16 bytes take to come in: it puts them by. What
+ * the ring has no room for stays in the UART.
+ */
+static void rx_collect(u8 status)
+{
+	while (rx_in(status) && rx_tail - rx_head < RX_RING) {
+		rx_ring[rx_tail++ % RX_RING] = reg_read(uart, UART_DATA);
+		status = reg_read(uart, UART_LSR);
+	}
 }
 
 static bool tx_wait(void)
@@ -107,7 +130,10 @@ static bool tx_wait(void)
 	u32 polls = stuck ? 1 : WAIT_POLLS;
 
 	for (; polls; polls--) {
-		if (reg_read(uart, UART_LSR) & LSR_TX_EMPTY) {
+		u8 status = reg_read(uart, UART_LSR);
+
+		rx_collect(status);
+		if (status & LSR_TX_EMPTY) {
 			stuck = false;
 			return true;
 		}
@@ -135,16 +161,15 @@ void serial_write(const void *bytes, size_t n)
 
 bool serial_rx_ready(void)
 {
-	u8 status;
-
 	if (!uart)
 		return false;
-	status = reg_read(uart, UART_LSR);
-	return status != 0xff && (status & LSR_RX_READY);
+	return rx_head != rx_tail || rx_in(reg_read(uart, UART_LSR));
 }
 
 u8 serial_read(void)
 {
+	if (rx_head != rx_tail)
+		return rx_ring[rx_head++ % RX_RING];
 	return reg_read(uart, UART_DATA);
 }
 

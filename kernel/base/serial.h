@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One 16550 (or 8250, 16450) UART: output by polling, input by polling or interrupt. A UART that is
- * not there or stops answering costs time once, never a hang. The console lock guards output;
- * input belongs to one reader. Any context.
+ * not there or stops answering costs time once, never a hang. While a text goes out, what comes in is
+ * put by. The console lock guards both ways. Any context.
  */
 #ifndef KERNEL_BASE_SERIAL_H
 #define KERNEL_BASE_SERIAL_H
