@@ -23,7 +23,8 @@ import os
 import re
 
 # The pure files of kernel/base that every test may use.
-BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c")
+BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c",
+        "kernel/base/stat.c")
 
 # Weir's own C library functions are compiled under other names: the sanitizers watch libc's.
 RENAMED = {
