@@ -249,7 +249,8 @@ static void log_end(struct vm *vm)
 		log_info("vm %s: debug exit code %u", vm->name, vm->end_code);
 	log_info("vm %s: memory: %llu MiB of %llu MiB touched, %llu faults, %llu to devices",
 		 vm->name,
-		 (unsigned long long)((vm->ram->touched_peak + pages_per_mib - 1) / pages_per_mib),
+		 (unsigned long long)((gmem_touched_peak(vm->ram) + pages_per_mib - 1) /
+				      pages_per_mib),
 		 (unsigned long long)(vm->config.mem >> 20),
 		 (unsigned long long)vm->mmu.stats.faults,
 		 (unsigned long long)vm->mmu.stats.faults_mmio);

@@ -1,17 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Guest memory objects: contents without addresses. slot_phys[] has one 64-bit entry for each
- * 4 KiB page; entries change by compare-and-exchange, or under the object's lock (LOCK_SLOT_PHYS)
- * where more than one word changes. A memslot (mmu/memslot.h) is a window of gfns onto an object.
+ * page of the object; entries change by compare-and-exchange, or under the object's lock
+ * (LOCK_SLOT_PHYS) where more than one word changes. A memslot (mmu/memslot.h) is a window of gfns
+ * onto an object. What mem/ has to tell those who map an object's pages goes through notifiers.
  *
- * slot_phys[] is kept in chunks of one page each (2 MiB of guest memory), which come when their
- * first page does and stay as long as the object: an untouched guest costs 8 bytes a chunk, and
- * readers follow the pointers without a lock.
+ * An object is made of pages of 4 KiB (order 0) or of 2 MiB (order 9). An index counts 4 KiB pages
+ * in both, and an entry that a function gives out names the 4 KiB page of its index.
+ *
+ * slot_phys[] is kept in chunks of one page of entries each (2 MiB of guest memory at order 0),
+ * which come when their first page does and stay as long as the object: an untouched guest costs
+ * 16 bytes a chunk, and readers follow the pointers without a lock.
+ *
+ * Who takes a page away, and who links one:
+ *
+ *   gmem_invalidate_begin(g, first, pages)     seq = gmem_seq_sample(g, index)
+ *   gmem_claim(g, index, &entry)   (BUSY)      gmem_lookup(g, index, write, &pfn)
+ *   gmem_unmap(g, first, pages)                lock what guards the link
+ *   ... change what the page holds ...           if (gmem_seq_unchanged(g, index, seq)) link pfn
+ *   gmem_settle(g, index, entry)               unlock
+ *   gmem_invalidate_end(g, first, pages)
+ *
+ * A link that is made before begin is found by gmem_unmap, whose notifiers take the same guard;
+ * one that would come after it is refused.
  */
 #ifndef MEM_GMEM_H
 #define MEM_GMEM_H
 
 #include "kernel/base/addr.h"
+#include "smp/mutex.h"
 #include "smp/wait.h"
 
 /* The state is in the low bits of an entry; the rest is a pfn, handle or block number. */
@@ -26,32 +43,81 @@ enum gmem_state {
 #define GMEM_STATE_BITS 3
 #define GMEM_STATE_MASK (BIT(GMEM_STATE_BITS) - 1)
 #define GMEM_DIRTY	BIT(3) /* was writable since it was last clean */
+#define GMEM_FOREIGN	BIT(4) /* someone else's frame: never freed with the object, never claimed */
 #define GMEM_PFN_SHIFT	12
 
 #define GMEM_PAGES_MAX	   BIT(36)
 #define GMEM_CHUNK_ENTRIES (PAGE_SIZE / sizeof(u64))
-#define GMEM_PINS_MAX	   1024 /* pins of one object at a time */
+#define GMEM_PINS_MAX	   1024 /* pins of an object without an account, at a time */
+
+#define GMEM_LARGE_ORDER 9
+#define GMEM_LARGE_PAGES BIT(GMEM_LARGE_ORDER)
+
+/*
+ * Invalidations are counted for each 2 MiB of the object, hashed to this many words, so that one
+ * does not disturb faults elsewhere. The low bits of a word count those under way, the rest those
+ * that ended. They change together in one locked add (R09).
+ */
+#define GMEM_SEQ_BUCKETS    16
+#define GMEM_SEQ_COUNT_BITS 16
+#define GMEM_SEQ_COUNT_MASK (BIT(GMEM_SEQ_COUNT_BITS) - 1)
+
+/* How many pins the objects of a VM have in all, and may have. pins is atomic. */
+struct gmem_account {
+	u32 pins;
+	u32 pins_max;
+};
+
+struct gmem_chunk {
+	u64 *entries; /* atomic; NULL: all of them ABSENT */
+	u32 resident; /* atomic; entries in GOT_PAGE or SHARED; exact when nobody changes any */
+};
 
 struct gmem {
 	/* set once */
 	u64 pages;
+	u32 order;
+	struct gmem_chunk *slot_phys; /* gmem_entry() reads one entry */
+	struct gmem_account *account;
 	/* atomic */
-	u64 **slot_phys;  /* chunks; NULL: all of it ABSENT. gmem_entry() reads one entry */
-	u64 resident;	  /* pages in GOT_PAGE or SHARED */
-	u64 touched_peak; /* the most that resident has been */
-	u32 refs;	  /* memslots and the VM */
+	u64 seq[GMEM_SEQ_BUCKETS] __aligned(64);
+	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
+	u64 peak;		    /* the most that resident was before it last went down */
+	u32 refs;		    /* memslots and the VM */
+	struct gmem_account own;    /* where account points until one is set */
 	/* lock */
 	struct spinlock lock; /* slot_phys_lock */
 	u32 pins;	      /* sum of the pins of its pages */
-	/* its own lock */
+	/* notify_sem */
+	struct rwsem notify_sem;
+	struct list notifiers;
+	/* their own locks */
 	struct wait_queue busy; /* waiters on BUSY entries */
+	struct wait_queue idle; /* waiters on invalidations that are under way */
 };
 
-/* Thread context. ERR_NOMEM, ERR_RANGE (0 pages or more than 2^36). The caller has one reference. */
-int gmem_create(u64 pages, struct gmem **out);
-void gmem_ref(struct gmem *g);
-/* Thread context. The last one frees every frame; none may be pinned or BUSY then. */
+/* --- Life ----------------------------------------------------------------------------------- */
+
+/*
+ * pages counts 4 KiB pages; order is 0 or GMEM_LARGE_ORDER. The caller has one reference. Thread
+ * context. ERR_NOMEM; ERR_RANGE: 0 pages or more than 2^36; ERR_INVAL: another order; ERR_ALIGN:
+ * not a whole number of the object's own pages.
+ */
+int gmem_create_order(u64 pages, u32 order, struct gmem **out);
+int gmem_create(u64 pages, struct gmem **out); /* order 0 */
+/* Before the first pin. a outlives the object. NULL: the object's own bound of GMEM_PINS_MAX. */
+void gmem_set_account(struct gmem *g, struct gmem_account *a);
+void gmem_ref(struct gmem *g); /* any context */
+/*
+ * Thread context. The last one frees every frame but the foreign ones; none may be pinned or BUSY
+ * then, no notifier registered and no invalidation under way.
+ */
 void gmem_unref(struct gmem *g);
+
+/* The most that resident has been. Any context. */
+u64 gmem_touched_peak(const struct gmem *g);
+
+/* --- Entries -------------------------------------------------------------------------------- */
 
 static inline enum gmem_state gmem_entry_state(u64 e)
 {
@@ -67,31 +133,145 @@ static inline pfn_t gmem_entry_pfn(u64 e)
 u64 gmem_entry(const struct gmem *g, u64 index);
 
 /*
- * The page if it is resident and fit for the access, without sleeping or allocating: 0,
- * ERR_TOO_HARD. Exit context. The caller holds off reclaim by checking the sequence under
- * mmu_lock before it links the pfn (R08).
+ * The page if it is resident and fit for the access, without sleeping, allocating or locking: 0,
+ * ERR_TOO_HARD. For writing it becomes dirty. Exit context. The page is the caller's only while
+ * gmem_seq_unchanged, under the lock that guards its link (R08).
  */
 int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
 
 /*
+ * Whether the 2 MiB of the object that index is in are one piece of memory that is aligned to its
+ * size and may be written: *out is its first frame, and all its pages are dirty then. As
+ * gmem_lookup otherwise. Cheap when the answer is no.
+ */
+bool gmem_large(struct gmem *g, u64 index, pfn_t *out);
+
+/*
  * Makes the page resident (a zeroed frame at first touch). Two that come at once: one wins, the
- * other's frame goes back (R34). Thread context, may sleep. 0, ERR_NOMEM, ERR_RANGE; ERR_NOTSUP:
- * in a state that nothing here leads out of.
+ * other's frame goes back (R34), or at order 9 the other waits. Takes no reference (R12). Thread
+ * context, may sleep; LOCK_ZONE, LOCK_WAIT. 0, ERR_NOMEM, ERR_RANGE; ERR_NOTSUP: in a state that
+ * nothing here leads out of.
  */
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 
-/* As gmem_get_page, and the frame stays until gmem_unpin. ERR_NOSPC: over GMEM_PINS_MAX. */
+/*
+ * As gmem_get_page, and the frame stays until gmem_unpin. At order 9 the pin is on the whole
+ * 2 MiB. LOCK_SLOT_PHYS. ERR_NOSPC: over the account's bound, or 65535 pins of one frame.
+ */
 int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
-/* dirty: the page was written to by other means than a guest's mapping. Thread context. */
+/*
+ * dirty: the page was written to by other means than a guest's mapping. Thread context, may be
+ * under any lock below LOCK_SLOT_PHYS.
+ */
 void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
+
+/* --- Changing what an entry holds ----------------------------------------------------------- */
 
 /*
  * For whoever changes what an entry holds and needs time for it: claim makes a page that was
  * touched BUSY and tells what it was; settle stores what it has become and wakes those who wait.
- * The claimer first unmaps the page everywhere (mmu/), and counts resident. Thread context.
- * ERR_BUSY: pinned, or BUSY already. ERR_NOENT: ABSENT. ERR_RANGE.
+ * Neither allocates (R38). Between them the claimer unmaps the page everywhere, as drawn above.
+ * Thread context; LOCK_SLOT_PHYS, LOCK_WAIT. ERR_BUSY: pinned, or BUSY already. ERR_NOENT: ABSENT.
+ * ERR_RANGE. ERR_NOTSUP: a foreign frame, or an object of 2 MiB pages, which stay whole.
  */
 int gmem_claim(struct gmem *g, u64 index, u64 *entry);
 void gmem_settle(struct gmem *g, u64 index, u64 entry);
+
+/*
+ * Drops contents: the pages' next touch is a first touch. Begins and ends an invalidation of its
+ * own where there is something to drop, and waits, holding nothing, for pages that are BUSY.
+ * Pages that are ABSENT already are dropped. Thread context, may sleep, never allocates;
+ * LOCK_NOTIFY. What was not dropped is as it was; *done, which may be NULL, counts the pages from
+ * first that are ABSENT now. ERR_BUSY: a page is pinned or foreign. ERR_RANGE. ERR_ALIGN: not
+ * whole pages of the object. ERR_NOTSUP as gmem_get_page.
+ */
+int gmem_drop_range(struct gmem *g, u64 first, u64 pages, u64 *done);
+/* The one page of the object at index. */
+int gmem_drop(struct gmem *g, u64 index);
+
+/*
+ * Fills entries with contiguous frames from pfn up, which stay the caller's (GMEM_FOREIGN). All or
+ * nothing. Thread context. ERR_EXIST: one of the entries is not ABSENT. ERR_ALIGN: not whole pages
+ * of the object, or pfn is not aligned to them. ERR_RANGE; ERR_NOMEM; ERR_INVAL: a frame that is
+ * no RAM.
+ */
+int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
+
+/* --- Invalidation --------------------------------------------------------------------------- */
+
+static inline u32 gmem_seq_bucket(u64 index)
+{
+	return (index >> GMEM_LARGE_ORDER) % GMEM_SEQ_BUCKETS;
+}
+
+/* Before the page is looked up (R08). Any context. */
+static inline u64 gmem_seq_sample(const struct gmem *g, u64 index)
+{
+	return __atomic_load_n(&g->seq[gmem_seq_bucket(index)], __ATOMIC_ACQUIRE);
+}
+
+/* No invalidation was under way when it was sampled. Any context. */
+static inline bool gmem_seq_idle(u64 sample)
+{
+	return (sample & GMEM_SEQ_COUNT_MASK) == 0;
+}
+
+/*
+ * No invalidation was under way at the sample, and none has begun since. Any context; the caller
+ * holds what guards the link that depends on it.
+ */
+static inline bool gmem_seq_unchanged(const struct gmem *g, u64 index, u64 sample)
+{
+	return gmem_seq_idle(sample) &&
+	       __atomic_load_n(&g->seq[gmem_seq_bucket(index)], __ATOMIC_SEQ_CST) == sample;
+}
+
+/*
+ * Pages [first, first + pages) are about to change; have changed. Invalidations may overlap. They
+ * never sleep or allocate: any context but NMI, under any lock below LOCK_WAIT. Every begin has
+ * one end with the same range (R10): an end too many panics.
+ */
+void gmem_invalidate_begin(struct gmem *g, u64 first, u64 pages);
+void gmem_invalidate_end(struct gmem *g, u64 first, u64 pages);
+
+/*
+ * Sleeps until no invalidation that concerns the page is under way. Thread context, and never
+ * inside an invalidation of one's own.
+ */
+void gmem_wait_idle(struct gmem *g, u64 index);
+
+/* --- Notifiers ------------------------------------------------------------------------------ */
+
+enum gmem_event {
+	GMEM_EVENT_UNMAP,      /* no CPU uses a mapping of the pages any more on return */
+	GMEM_EVENT_AGE,	       /* as TEST_YOUNG, and they are old from now on */
+	GMEM_EVENT_TEST_YOUNG, /* were they used since they were aged last? */
+};
+
+/*
+ * notify is called in thread context with notify_sem (LOCK_NOTIFY) held for reading, by several
+ * threads at once, and may sleep. Returns the pages that it unmapped, or that were young.
+ */
+struct gmem_notifier {
+	struct list link;
+	u64 (*notify)(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
+		      u64 pages);
+};
+
+/*
+ * Thread context; wait for calls under way. After remove n is not called again. One that is added
+ * while an invalidation is under way has nothing to unmap: gmem_seq_unchanged keeps it from
+ * linking until the end.
+ */
+void gmem_notifier_add(struct gmem *g, struct gmem_notifier *n);
+void gmem_notifier_remove(struct gmem *g, struct gmem_notifier *n);
+
+/*
+ * Ask every notifier; the sum of what they answered. Thread context, no lock from LOCK_NOTIFY up
+ * held. gmem_unmap only between begin and end of the range.
+ */
+u64 gmem_unmap(struct gmem *g, u64 first, u64 pages);
+u64 gmem_age(struct gmem *g, u64 first, u64 pages);
+bool gmem_test_young(struct gmem *g, u64 first, u64 pages);
 
 #endif

@@ -12,6 +12,7 @@ enum lock_level {
 	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
+	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
 	LOCK_SLOT_PHYS = 40,  /* mem: gmem slot_phys[] where more than one word changes */

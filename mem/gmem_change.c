@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest memory objects: changing what an entry holds. */
+#include "kernel/base/error.h"
+#include "kernel/base/panic.h"
+#include "mem/frame.h"
+#include "mem/gmem_private.h"
+
+void gmem_wait_settled(struct gmem *g, const u64 *e)
+{
+	wait_event(&g->busy, gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
+}
+
+static bool is_pinned(u64 entry)
+{
+	return gmem_entry_resident(entry) &&
+	       __atomic_load_n(&frame_of(gmem_entry_pfn(entry))->pins, __ATOMIC_ACQUIRE);
+}
+
+static int may_claim(u64 entry)
+{
+	if (gmem_entry_state(entry) == GMEM_ABSENT)
+		return ERR_NOENT;
+	if (gmem_entry_state(entry) == GMEM_BUSY)
+		return ERR_AGAIN;
+	if (entry & GMEM_FOREIGN)
+		return ERR_NOTSUP;
+	return is_pinned(entry) ? ERR_BUSY : 0;
+}
+
+/*
+ * Makes an entry BUSY, whatever its order; but for the state it still reads as before. ERR_NOENT,
+ * ERR_BUSY (pinned), ERR_NOTSUP (foreign) as gmem_claim; ERR_AGAIN: BUSY.
+ */
+static int claim(struct gmem *g, u64 index, u64 *e, u64 *entry)
+{
+	int err;
+
+	spin_lock(&g->lock);
+	*entry = gmem_entry_load(e);
+	do {
+		err = may_claim(*entry);
+	} while (!err && !gmem_entry_exchange(e, entry, (*entry & ~GMEM_STATE_MASK) | GMEM_BUSY));
+	spin_unlock(&g->lock);
+	if (!err && gmem_entry_resident(*entry))
+		gmem_count_out(g, index);
+	return err;
+}
+
+/* The caller wakes those who wait, once for all that it settles. */
+static void settle(struct gmem *g, u64 index, u64 *e, u64 entry)
+{
+	BUG_ON(gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
+	BUG_ON(gmem_entry_state(entry) == GMEM_BUSY);
+	if (gmem_entry_resident(entry))
+		gmem_count_in(g, index);
+	__atomic_store_n(e, entry, __ATOMIC_RELEASE);
+}
+
+int gmem_claim(struct gmem *g, u64 index, u64 *entry)
+{
+	u64 *e;
+	int err;
+
+	if (index >= g->pages)
+		return ERR_RANGE;
+	if (g->order)
+		return ERR_NOTSUP;
+	e = gmem_entry_find(g, index);
+	if (!e)
+		return ERR_NOENT;
+	err = claim(g, index, e, entry);
+	return err == ERR_AGAIN ? ERR_BUSY : err;
+}
+
+void gmem_settle(struct gmem *g, u64 index, u64 entry)
+{
+	u64 *e = gmem_entry_find(g, index);
+
+	BUG_ON(!e);
+	settle(g, index, e, entry);
+	wait_wake_all(&g->busy);
+}
+
+/* --- Dropping contents ---------------------------------------------------------------------- */
+
+/* The pages of a batch that are claimed. */
+struct claimed {
+	u64 bits[GMEM_LARGE_PAGES / 64];
+	u64 count;
+};
+
+/* Claims what is there of [first, end). Returns where it stopped, and why. */
+static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, int *err)
+{
+	u64 index;
+
+	for (index = first; index < end; index += gmem_entry_pages(g)) {
+		u64 *e = gmem_entry_find(g, index), entry;
+
+		*err = claim(g, index, e, &entry);
+		if (*err && *err != ERR_NOENT)
+			return index;
+		if (*err)
+			continue;
+		if (gmem_entry_state(entry) != GMEM_GOT_PAGE) {
+			gmem_settle(g, index, entry);
+			*err = ERR_NOTSUP;
+			return index;
+		}
+		c->bits[(index - first) / 64] |= BIT((index - first) % 64);
+		c->count++;
+	}
+	*err = 0;
+	return index;
+}
+
+static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)
+{
+	for (u64 index = first; index < end; index += gmem_entry_pages(g)) {
+		u64 *e = gmem_entry_find(g, index);
+
+		if (!(c->bits[(index - first) / 64] & BIT((index - first) % 64)))
+			continue;
+		frame_free(gmem_entry_pfn(gmem_entry_load(e)), g->order);
+		settle(g, index, e, GMEM_ABSENT);
+	}
+	wait_wake_all(&g->busy);
+}
+
+/*
+ * [*first, end) is in one 2 MiB. *first moves up to what is not done yet. It waits for a page
+ * that is BUSY when it holds none, and tries the others (R35).
+ */
+static int drop_batch(struct gmem *g, u64 *first, u64 end)
+{
+	struct claimed c = {.count = 0};
+	u64 *e = gmem_entry_find(g, *first), stop;
+	int err;
+
+	if (!e)
+		*first = end;
+	for (; *first < end; *first += gmem_entry_pages(g)) {
+		e = gmem_entry_find(g, *first);
+		gmem_wait_settled(g, e);
+		if (gmem_entry_load(e) != GMEM_ABSENT)
+			break;
+	}
+	if (*first == end)
+		return 0;
+	gmem_invalidate_begin(g, *first, end - *first);
+	stop = claim_batch(g, *first, end, &c, &err);
+	if (c.count) {
+		gmem_unmap(g, *first, stop - *first);
+		drop_claimed(g, *first, stop, &c);
+	}
+	gmem_invalidate_end(g, *first, end - *first);
+	*first = stop;
+	return err == ERR_AGAIN ? 0 : err;
+}
+
+int gmem_drop_range(struct gmem *g, u64 first, u64 pages, u64 *done)
+{
+	u64 at = first, end = first + pages;
+	int err = 0;
+
+	if (done)
+		*done = 0;
+	if (!gmem_range_ok(g, first, pages))
+		return ERR_RANGE;
+	if (!gmem_range_aligned(g, first, pages))
+		return ERR_ALIGN;
+	while (at < end && !err)
+		err = drop_batch(g, &at,
+				 min(end, align_down(at, GMEM_LARGE_PAGES) + GMEM_LARGE_PAGES));
+	if (done)
+		*done = at - first;
+	return err;
+}
+
+int gmem_drop(struct gmem *g, u64 index)
+{
+	return gmem_drop_range(g, index, gmem_entry_pages(g), NULL);
+}
+
+/* --- Foreign frames ------------------------------------------------------------------------- */
+
+static int fill_check(const struct gmem *g, u64 first, pfn_t pfn, u64 pages)
+{
+	if (!gmem_range_ok(g, first, pages))
+		return ERR_RANGE;
+	if (!gmem_range_aligned(g, first, pages) || !is_aligned(pfn.v, gmem_entry_pages(g)))
+		return ERR_ALIGN;
+	for (u64 i = 0; i < pages; i++) {
+		if (!frame_of(PFN(pfn.v + i)))
+			return ERR_INVAL;
+	}
+	return 0;
+}
+
+/* Makes all entries BUSY, or none. */
+static int reserve(struct gmem *g, u64 first, u64 end)
+{
+	u64 index, absent = GMEM_ABSENT;
+
+	for (index = first; index < end; index += gmem_entry_pages(g)) {
+		if (!gmem_entry_make(g, index))
+			return ERR_NOMEM;
+	}
+	for (index = first; index < end; index += gmem_entry_pages(g)) {
+		if (!gmem_entry_exchange(gmem_entry_find(g, index), &absent, GMEM_BUSY))
+			break;
+	}
+	if (index == end)
+		return 0;
+	while (index > first) {
+		index -= gmem_entry_pages(g);
+		gmem_settle(g, index, GMEM_ABSENT);
+	}
+	return ERR_EXIST;
+}
+
+int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages)
+{
+	int err = fill_check(g, first, pfn, pages);
+
+	if (!err)
+		err = reserve(g, first, first + pages);
+	if (err)
+		return err;
+	for (u64 i = 0; i < pages; i += gmem_entry_pages(g))
+		settle(g, first + i, gmem_entry_find(g, first + i),
+		       (pfn.v + i) << GMEM_PFN_SHIFT | GMEM_FOREIGN | GMEM_GOT_PAGE);
+	wait_wake_all(&g->busy);
+	return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of mem/gmem*.c know of each other: how an entry is found, changed and counted.
+ * Not for anyone else. Pure but for gmem_entry_make; any context.
+ */
+#ifndef MEM_GMEM_PRIVATE_H
+#define MEM_GMEM_PRIVATE_H
+
+#include "mem/gmem.h"
+
+/* How many 4 KiB pages an entry stands for. */
+static inline u64 gmem_entry_pages(const struct gmem *g)
+{
+	return 1ull << g->order;
+}
+
+static inline struct gmem_chunk *gmem_chunk_of(const struct gmem *g, u64 index)
+{
+	return &g->slot_phys[(index >> g->order) / GMEM_CHUNK_ENTRIES];
+}
+
+/* Where the entry is, or NULL while its chunk is not there. index < pages. */
+static inline u64 *gmem_entry_find(const struct gmem *g, u64 index)
+{
+	u64 *entries = __atomic_load_n(&gmem_chunk_of(g, index)->entries, __ATOMIC_ACQUIRE);
+
+	return entries ? &entries[(index >> g->order) % GMEM_CHUNK_ENTRIES] : NULL;
+}
+
+/* As gmem_entry_find, making the chunk. Thread context; LOCK_ZONE. NULL: no memory. */
+u64 *gmem_entry_make(struct gmem *g, u64 index);
+
+static inline u64 gmem_entry_load(const u64 *e)
+{
+	return __atomic_load_n(e, __ATOMIC_ACQUIRE);
+}
+
+/* On failure *old is what was found. */
+static inline bool gmem_entry_exchange(u64 *e, u64 *old, u64 new)
+{
+	return __atomic_compare_exchange_n(e, old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+static inline bool gmem_entry_resident(u64 entry)
+{
+	enum gmem_state state = gmem_entry_state(entry);
+
+	return state == GMEM_GOT_PAGE || state == GMEM_SHARED;
+}
+
+/* Of a resident entry: the frame of the 4 KiB page at index. */
+static inline pfn_t gmem_page_pfn(const struct gmem *g, u64 index, u64 entry)
+{
+	return PFN(gmem_entry_pfn(entry).v + (index & (gmem_entry_pages(g) - 1)));
+}
+
+/* [first, first + pages) is inside the object. */
+static inline bool gmem_range_ok(const struct gmem *g, u64 first, u64 pages)
+{
+	return pages <= g->pages && first <= g->pages - pages;
+}
+
+/* Whole pages of the object. */
+static inline bool gmem_range_aligned(const struct gmem *g, u64 first, u64 pages)
+{
+	return is_aligned(first | pages, gmem_entry_pages(g));
+}
+
+/* The entry of index became resident, or is so no longer. */
+void gmem_count_in(struct gmem *g, u64 index);
+void gmem_count_out(struct gmem *g, u64 index);
+
+/* Sleeps until the entry is not BUSY. Thread context. */
+void gmem_wait_settled(struct gmem *g, const u64 *e);
+
+#endif
