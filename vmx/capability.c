@@ -41,7 +41,7 @@ bool capability_equal(const struct vmx_capability *a, const struct vmx_capabilit
 bool capability_has_vpid(const struct vmx_capability *c)
 {
 	return capability_allows(c->proc2, PROC2_VPID) && (c->ept_vpid & VPID_CAP_INVVPID) &&
-	       (c->ept_vpid & (VPID_CAP_SINGLE | VPID_CAP_ALL));
+	       (c->ept_vpid & VPID_CAP_ALL);
 }
 
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)

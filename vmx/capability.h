@@ -42,7 +42,7 @@ int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *mi
 /* All of Weir's controls. ERR_NOTSUP after naming the word and the bits by log_error. */
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out);
 
-/* VPIDs are of use only when one can be flushed by itself or all can. */
+/* VPIDs are of use only when all can be flushed, before numbers are used again. */
 bool capability_has_vpid(const struct vmx_capability *c);
 
 extern struct vmx_capability vmx_boot_capability;

@@ -73,21 +73,4 @@ static inline bool vmptrld(hpa_t vmcs)
 	return failed;
 }
 
-#define INVVPID_SINGLE 1ull
-#define INVVPID_ALL    2ull
-
-static inline bool invvpid(u64 type, u16 vpid)
-{
-	struct {
-		u64 vpid, linear;
-	} descriptor = {vpid, 0};
-	bool failed;
-
-	__asm__ volatile("invvpid %1, %2"
-			 : "=@ccbe"(failed)
-			 : "m"(descriptor), "r"(type)
-			 : "memory");
-	return failed;
-}
-
 #endif

@@ -55,6 +55,8 @@ static bool enter(struct vmx_vcpu *v)
 	bool refused;
 
 	event_prepare(v);
+	if (unlikely(!vpid_current(&v->vpid)))
+		vcpu_take_vpid(v);
 	write_changed_regs(v);
 	mmu_enter(v->config.mmu);
 	mitigations_enter(v, &options);

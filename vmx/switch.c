@@ -6,6 +6,7 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "mmu/invept.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
@@ -70,13 +71,24 @@ void vcpu_disown_cpu(struct vmx_vcpu *v)
 	v->launched = false;
 }
 
+/* The VMCS is current. Weir's own entries are tagged 0: none of this touches them. */
+void vcpu_take_vpid(struct vmx_vcpu *v)
+{
+	if (!(vmx_boot_controls.proc2 & PROC2_VPID))
+		return;
+	vpid_take(&v->vpid);
+	vmcs_write(CTRL_VPID, v->vpid.vpid);
+}
+
 void vcpu_flush_tlb(struct vmx_vcpu *v)
 {
-	bool single = vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE;
-
-	/* Without a VPID every entry flushes. */
-	if (v->vpid)
-		BUG_ON(invvpid(single ? INVVPID_SINGLE : INVVPID_ALL, v->vpid));
+	/* Without a VPID every entry flushes; and one that is no longer good is not used again. */
+	if (!vpid_current(&v->vpid))
+		return;
+	if (vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE)
+		BUG_ON(!invvpid(INVVPID_SINGLE, v->vpid.vpid));
+	else
+		vpid_drop(&v->vpid);
 }
 
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)

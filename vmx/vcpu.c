@@ -12,7 +12,6 @@
 #include "vmx/features.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
-#include "vmx/vpid.h"
 
 #define RFLAGS_TF   BIT(8)
 #define RFLAGS_RF   BIT(16)
@@ -46,8 +45,6 @@ static void init_vmcs(struct vmx_vcpu *v)
 	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
 	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
 	vmcs_setup(v);
-	/* The VPID may have been another's: nothing of its translations is to be found. */
-	vcpu_flush_tlb(v);
 	if (owner)
 		BUG_ON(vmptrld(virt_to_phys(owner->vmcs)));
 }
@@ -74,8 +71,6 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	}
 	v->config = *config;
 	v->cpu = cpu_id();
-	if (capability_has_vpid(&vmx_boot_capability))
-		v->vpid = vpid_alloc();
 	init_state(v);
 	on = irq_save();
 	init_vmcs(v);
@@ -91,7 +86,6 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v)
 	ASSERT(v->cpu == cpu_id());
 	vcpu_disown_cpu(v);
 	irq_restore(on);
-	vpid_free(v->vpid);
 	frame_free_page(v->vmcs);
 	frame_free_page(v->xsave);
 	kfree(v);

@@ -14,6 +14,7 @@
 #include "vmx/msr_policy.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
+#include "vmx/vpid.h"
 
 enum switched_msr {
 	SWITCHED_STAR,
@@ -30,7 +31,7 @@ struct vmx_vcpu {
 	struct vmx_config config;
 	u32 cpu; /* the one it lives on */
 	void *vmcs;
-	u16 vpid; /* 0: none */
+	struct vpid_tag vpid;
 	bool launched;
 	/* What the VMCS holds, so that only changes are written. */
 	u64 vmcs_rip, vmcs_rsp, vmcs_rflags, host_rsp;
@@ -89,7 +90,8 @@ void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value);
 void vmcs_set_entry_controls(struct vmx_vcpu *v, u32 value);
 
 /* switch.c */
-void vcpu_own_cpu(struct vmx_vcpu *v); /* interrupts off */
+void vcpu_take_vpid(struct vmx_vcpu *v); /* before an entry, interrupts off */
+void vcpu_own_cpu(struct vmx_vcpu *v);	 /* interrupts off */
 void vcpu_disown_cpu(struct vmx_vcpu *v);
 void vcpu_flush_tlb(struct vmx_vcpu *v); /* the guest's linear translations */
 

@@ -44,20 +44,15 @@ void vmcs_set_entry_controls(struct vmx_vcpu *v, u32 value)
 static void setup_controls(struct vmx_vcpu *v)
 {
 	const struct vmx_controls *c = &vmx_boot_controls;
-	u32 proc2 = c->proc2;
 
-	if (!v->vpid)
-		proc2 &= ~(u32)PROC2_VPID;
 	v->proc_controls = c->proc;
 	v->entry_controls = c->entry;
 	vmcs_write(CTRL_PIN, c->pin);
 	vmcs_write(CTRL_PROC, c->proc);
-	vmcs_write(CTRL_PROC_SECONDARY, proc2);
+	vmcs_write(CTRL_PROC_SECONDARY, c->proc2);
 	vmcs_write(EXIT_CONTROLS, c->exit);
 	vmcs_write(ENTRY_CONTROLS, c->entry);
-	if (proc2 & PROC2_VPID)
-		vmcs_write(CTRL_VPID, v->vpid);
-	if (proc2 & PROC2_ENCLS)
+	if (c->proc2 & PROC2_ENCLS)
 		vmcs_write(CTRL_ENCLS_EXITING, ~0ull);
 
 	vmcs_write(CTRL_EXCEPTION_BITMAP, EXCEPTIONS);

@@ -1,30 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 #include "vmx/vpid.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mmu/invept.h"
 
-#define WORD_BITS 64
+struct vpid_cpu vpid_cpus[CPU_MAX]; /* each its own CPU's */
 
-/* VPID 0 is Weir's own. */
-static u64 taken[VPID_MAX / WORD_BITS] = {1};
-
-u16 vpid_alloc(void)
+/* The flush comes before the first number of the new generation is used. */
+static void begin_generation(struct vpid_cpu *c)
 {
-	for (u32 i = 0; i < VPID_MAX / WORD_BITS; i++) {
-		u64 old = __atomic_load_n(&taken[i], __ATOMIC_RELAXED);
-
-		while (~old) {
-			u32 bit = (u32)__builtin_ctzll(~old);
-
-			if (__atomic_compare_exchange_n(&taken[i], &old, old | BIT(bit), false,
-							__ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
-				return (u16)(i * WORD_BITS + bit);
-		}
-	}
-	return 0;
+	BUG_ON(!invvpid(INVVPID_ALL, 0));
+	c->stamp = c->stamp ? c->stamp + CPU_MAX : CPU_MAX + cpu_id();
+	c->next = 1;
 }
 
-void vpid_free(u16 vpid)
+void vpid_take(struct vpid_tag *t)
 {
-	if (vpid)
-		__atomic_fetch_and(&taken[vpid / WORD_BITS], ~BIT(vpid % WORD_BITS),
-				   __ATOMIC_ACQ_REL);
+	struct vpid_cpu *c = &vpid_cpus[cpu_id()];
+
+	ASSERT(!irq_enabled());
+	if (c->next == 0 || c->next > VPID_LAST)
+		begin_generation(c);
+	t->vpid = (u16)c->next++;
+	t->stamp = c->stamp;
 }

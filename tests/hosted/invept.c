@@ -4,6 +4,7 @@
 #include "smp/cpu.h"
 
 bool (*hosted_invept_hook)(enum invept_type type, u64 eptp);
+bool (*hosted_invvpid_hook)(enum invvpid_type type, u16 vpid);
 static u32 invepts[CPU_MAX]; /* atomic */
 
 bool invept(enum invept_type type, u64 eptp)
@@ -14,9 +15,7 @@ bool invept(enum invept_type type, u64 eptp)
 
 bool invvpid(enum invvpid_type type, u16 vpid)
 {
-	(void)type;
-	(void)vpid;
-	return true;
+	return hosted_invvpid_hook ? hosted_invvpid_hook(type, vpid) : true;
 }
 
 u32 hosted_invepts(u32 cpu)

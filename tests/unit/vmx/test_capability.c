@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Controls chosen by capability MSRs, what a CPU must have and what a person is told, VPIDs. */
-/* unit-sources: vmx/capability.c vmx/requirements.c vmx/vpid.c */
+/* unit-sources: vmx/capability.c vmx/requirements.c */
 #include <setjmp.h>
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -12,7 +12,6 @@
 #include "tests/hosted/hosted.h"
 #include "vmx/controls.h"
 #include "vmx/requirements.h"
-#include "vmx/vpid.h"
 
 #define MAY(bits) ((u64)(bits) << 32)
 
@@ -123,7 +122,7 @@ static void choosing(void **state)
 	cpu.capability.ept_vpid &= ~VPID_CAP_INVVPID;
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	assert_int_equal(c.proc2 & PROC2_VPID, 0);
-	cpu.capability.ept_vpid = ~(VPID_CAP_SINGLE | VPID_CAP_ALL);
+	cpu.capability.ept_vpid = ~VPID_CAP_ALL;
 	assert_false(capability_has_vpid(&cpu.capability));
 	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
 }
@@ -205,25 +204,6 @@ static void each_requirement_has_its_sentence(void **state)
 	assert_non_null(strstr(sentence(), "PAT"));
 }
 
-static void vpids_are_unique_and_end(void **state)
-{
-	static bool seen[VPID_MAX];
-
-	for (u32 i = 1; i < VPID_MAX; i++) {
-		u16 vpid = vpid_alloc();
-
-		assert_int_not_equal(vpid, 0);
-		assert_true(vpid < VPID_MAX);
-		assert_false(seen[vpid]);
-		seen[vpid] = true;
-	}
-	assert_int_equal(vpid_alloc(), 0);
-	vpid_free(0); /* nothing: 0 is Weir's */
-	assert_int_equal(vpid_alloc(), 0);
-	vpid_free(777);
-	assert_int_equal(vpid_alloc(), 777);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -234,7 +214,6 @@ int main(void)
 		cmocka_unit_test_setup(no_vmx_says_where_to_turn_it_on, setup),
 		cmocka_unit_test_setup(locked_off_says_where_to_turn_it_on, setup),
 		cmocka_unit_test_setup(each_requirement_has_its_sentence, setup),
-		cmocka_unit_test_setup(vpids_are_unique_and_end, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,8 @@ enum invvpid_type {
 /* Called on the CPU that executes it; may be NULL. False: the instruction fails. */
 extern bool (*hosted_invept_hook)(enum invept_type type, u64 eptp);
 
+extern bool (*hosted_invvpid_hook)(enum invvpid_type type, u16 vpid);
+
 /* Executed so far on this CPU. */
 u32 hosted_invepts(u32 cpu);
 
