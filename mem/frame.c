@@ -341,3 +341,23 @@ void frame_get_stats(struct frame_stats *out)
 		spin_unlock_irqrestore(&caches[i].lock, on);
 	}
 }
+
+static const struct stat_desc stat_descs[] = {FRAME_STATS(STAT_DESC)};
+STAT_CHECK(frame_stats, stat_descs);
+
+static u64 read_stat(const void *owner, u32 i)
+{
+	struct frame_stats s;
+
+	(void)owner;
+	frame_get_stats(&s);
+	return stat_read_field(&s, i);
+}
+
+struct stat_group frame_stat_group = {
+	.scope = "",
+	.name = "frames",
+	.descs = stat_descs,
+	.count = ARRAY_SIZE(stat_descs),
+	.read = read_stat,
+};

@@ -11,6 +11,7 @@
 
 #include "kernel/base/addr.h"
 #include "kernel/base/list.h"
+#include "kernel/base/stat.h"
 #include "mem/memmap.h"
 
 #define FRAME_ORDER_MAX 18
@@ -67,11 +68,16 @@ void frame_free_page(void *page);
 struct frame *frame_of(pfn_t pfn); /* NULL where there is no RAM of ours */
 pfn_t frame_pfn(const struct frame *f);
 
+#define FRAME_STATS(X)                                                    \
+	X(total, "frames", "Frames of 4 KiB that the allocator manages.") \
+	X(free, "frames", "Frames that are free, those in CPUs' caches too.")
+
 struct frame_stats {
-	u64 total; /* frames managed */
-	u64 free;  /* including per-CPU caches; exact while nobody allocates or frees */
+	FRAME_STATS(STAT_FIELD)
 };
+/* Exact while nobody allocates or frees. */
 void frame_get_stats(struct frame_stats *out);
+extern struct stat_group frame_stat_group;
 
 /*
  * Gives a range (page-aligned, was reserved at init) to the allocator. Boot CPU, thread context.

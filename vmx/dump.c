@@ -80,6 +80,9 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 		log_error("vm %s: VM entry refused: error %llu, %s", vcpu_name(),
 			  (unsigned long long)error, error_words(error));
 	} else {
+		/* An exit of its own kind (SDM 3C 27.8): one of reasons 33, 34 and 41. */
+		if ((v->reason & 0xffff) < VMX_EXIT_REASONS)
+			v->exits[v->reason & 0xffff]++;
 		log_error("vm %s: VM entry failed: %s, qualification %llu", vcpu_name(),
 			  vmx_exit_name(v->reason & 0xffff),
 			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION));

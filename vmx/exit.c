@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every basic exit reason (SDM 3D appendix C), those that cannot happen included, with what
- * handles it. The counters beside it are the vCPU's own.
+ * handles it. Names and counters' meanings are in exit_stats.c; the counters are the vCPU's own.
  */
 #include "kernel/base/log.h"
 #include "kernel/base/x86.h"
@@ -19,100 +19,90 @@ static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
-struct exit_row {
-	const char *name;
-	exit_handler_t handle;
+static const exit_handler_t handlers[VMX_EXIT_REASONS] = {
+	[0] = handle_exception,		    /* exception or NMI */
+	[1] = handle_external,		    /* external interrupt */
+	[2] = handle_shutdown,		    /* triple fault */
+	[3] = unexpected,		    /* INIT signal */
+	[4] = unexpected,		    /* start-up IPI */
+	[5] = unexpected,		    /* I/O SMI */
+	[6] = unexpected,		    /* other SMI */
+	[7] = handle_window,		    /* interrupt window */
+	[8] = handle_nmi_window,	    /* NMI window */
+	[9] = handle_task_switch,	    /* task switch */
+	[10] = handle_cpuid,		    /* CPUID */
+	[11] = exit_undefined,		    /* GETSEC */
+	[12] = handle_hlt,		    /* HLT */
+	[13] = handle_nop,		    /* INVD */
+	[14] = unexpected,		    /* INVLPG */
+	[15] = exit_gp,			    /* RDPMC */
+	[16] = unexpected,		    /* RDTSC */
+	[17] = unexpected,		    /* RSM */
+	[18] = handle_vmcall,		    /* VMCALL */
+	[19] = exit_undefined,		    /* VMCLEAR */
+	[20] = exit_undefined,		    /* VMLAUNCH */
+	[21] = exit_undefined,		    /* VMPTRLD */
+	[22] = exit_undefined,		    /* VMPTRST */
+	[23] = exit_undefined,		    /* VMREAD */
+	[24] = exit_undefined,		    /* VMRESUME */
+	[25] = exit_undefined,		    /* VMWRITE */
+	[26] = exit_undefined,		    /* VMXOFF */
+	[27] = exit_undefined,		    /* VMXON */
+	[28] = handle_cr_access,	    /* control-register access */
+	[29] = handle_mov_dr,		    /* MOV DR */
+	[30] = handle_io,		    /* I/O instruction */
+	[31] = handle_rdmsr,		    /* RDMSR */
+	[32] = handle_wrmsr,		    /* WRMSR */
+	[33] = unexpected,		    /* entry failure: guest state */
+	[34] = unexpected,		    /* entry failure: MSR loading */
+	[35] = unexpected,		    /* reason 35 */
+	[36] = exit_undefined,		    /* MWAIT */
+	[37] = unexpected,		    /* monitor trap flag */
+	[38] = unexpected,		    /* reason 38 */
+	[39] = exit_undefined,		    /* MONITOR */
+	[40] = unexpected,		    /* PAUSE */
+	[41] = unexpected,		    /* entry failure: machine check */
+	[42] = unexpected,		    /* reason 42 */
+	[43] = unexpected,		    /* TPR below threshold */
+	[44] = unexpected,		    /* APIC access */
+	[45] = unexpected,		    /* virtualized EOI */
+	[46] = unexpected,		    /* GDTR or IDTR access */
+	[47] = unexpected,		    /* LDTR or TR access */
+	[48] = handle_ept_violation,	    /* EPT violation */
+	[49] = handle_ept_misconfiguration, /* EPT misconfiguration */
+	[50] = exit_undefined,		    /* INVEPT */
+	[51] = unexpected,		    /* RDTSCP */
+	[52] = handle_external,		    /* preemption timer */
+	[53] = exit_undefined,		    /* INVVPID */
+	[54] = handle_nop,		    /* WBINVD */
+	[55] = handle_xsetbv,		    /* XSETBV */
+	[56] = unexpected,		    /* APIC write */
+	[57] = unexpected,		    /* RDRAND */
+	[58] = unexpected,		    /* INVPCID */
+	[59] = exit_undefined,		    /* VMFUNC */
+	[60] = exit_undefined,		    /* ENCLS */
+	[61] = unexpected,		    /* RDSEED */
+	[62] = unexpected,		    /* page-modification log full */
+	[63] = exit_undefined,		    /* XSAVES */
+	[64] = exit_undefined,		    /* XRSTORS */
+	[65] = exit_undefined,		    /* PCONFIG */
+	[66] = unexpected,		    /* sub-page permission */
+	[67] = exit_undefined,		    /* UMWAIT */
+	[68] = exit_undefined,		    /* TPAUSE */
+	[69] = exit_undefined,		    /* LOADIWKEY */
+	[70] = exit_undefined,		    /* ENCLV */
+	[71] = unexpected,		    /* reason 71 */
+	[72] = exit_undefined,		    /* ENQCMD */
+	[73] = exit_undefined,		    /* ENQCMDS */
+	[74] = unexpected,		    /* bus lock */
 };
-
-static const struct exit_row table[VMX_EXIT_REASONS] = {
-	[0] = {"exception or NMI", handle_exception},
-	[1] = {"external interrupt", handle_external},
-	[2] = {"triple fault", handle_shutdown},
-	[3] = {"INIT signal", unexpected},
-	[4] = {"start-up IPI", unexpected},
-	[5] = {"I/O SMI", unexpected},
-	[6] = {"other SMI", unexpected},
-	[7] = {"interrupt window", handle_window},
-	[8] = {"NMI window", handle_nmi_window},
-	[9] = {"task switch", handle_task_switch},
-	[10] = {"CPUID", handle_cpuid},
-	[11] = {"GETSEC", exit_undefined},
-	[12] = {"HLT", handle_hlt},
-	[13] = {"INVD", handle_nop},
-	[14] = {"INVLPG", unexpected},
-	[15] = {"RDPMC", exit_gp},
-	[16] = {"RDTSC", unexpected},
-	[17] = {"RSM", unexpected},
-	[18] = {"VMCALL", handle_vmcall},
-	[19] = {"VMCLEAR", exit_undefined},
-	[20] = {"VMLAUNCH", exit_undefined},
-	[21] = {"VMPTRLD", exit_undefined},
-	[22] = {"VMPTRST", exit_undefined},
-	[23] = {"VMREAD", exit_undefined},
-	[24] = {"VMRESUME", exit_undefined},
-	[25] = {"VMWRITE", exit_undefined},
-	[26] = {"VMXOFF", exit_undefined},
-	[27] = {"VMXON", exit_undefined},
-	[28] = {"control-register access", handle_cr_access},
-	[29] = {"MOV DR", handle_mov_dr},
-	[30] = {"I/O instruction", handle_io},
-	[31] = {"RDMSR", handle_rdmsr},
-	[32] = {"WRMSR", handle_wrmsr},
-	[33] = {"entry failure: guest state", unexpected},
-	[34] = {"entry failure: MSR loading", unexpected},
-	[35] = {"reason 35", unexpected},
-	[36] = {"MWAIT", exit_undefined},
-	[37] = {"monitor trap flag", unexpected},
-	[38] = {"reason 38", unexpected},
-	[39] = {"MONITOR", exit_undefined},
-	[40] = {"PAUSE", unexpected},
-	[41] = {"entry failure: machine check", unexpected},
-	[42] = {"reason 42", unexpected},
-	[43] = {"TPR below threshold", unexpected},
-	[44] = {"APIC access", unexpected},
-	[45] = {"virtualized EOI", unexpected},
-	[46] = {"GDTR or IDTR access", unexpected},
-	[47] = {"LDTR or TR access", unexpected},
-	[48] = {"EPT violation", handle_ept_violation},
-	[49] = {"EPT misconfiguration", handle_ept_misconfiguration},
-	[50] = {"INVEPT", exit_undefined},
-	[51] = {"RDTSCP", unexpected},
-	[52] = {"preemption timer", handle_external},
-	[53] = {"INVVPID", exit_undefined},
-	[54] = {"WBINVD", handle_nop},
-	[55] = {"XSETBV", handle_xsetbv},
-	[56] = {"APIC write", unexpected},
-	[57] = {"RDRAND", unexpected},
-	[58] = {"INVPCID", unexpected},
-	[59] = {"VMFUNC", exit_undefined},
-	[60] = {"ENCLS", exit_undefined},
-	[61] = {"RDSEED", unexpected},
-	[62] = {"page-modification log full", unexpected},
-	[63] = {"XSAVES", exit_undefined},
-	[64] = {"XRSTORS", exit_undefined},
-	[65] = {"PCONFIG", exit_undefined},
-	[66] = {"sub-page permission", unexpected},
-	[67] = {"UMWAIT", exit_undefined},
-	[68] = {"TPAUSE", exit_undefined},
-	[69] = {"LOADIWKEY", exit_undefined},
-	[70] = {"ENCLV", exit_undefined},
-	[71] = {"reason 71", unexpected},
-	[72] = {"ENQCMD", exit_undefined},
-	[73] = {"ENQCMDS", exit_undefined},
-	[74] = {"bus lock", unexpected},
-};
-
-const char *vmx_exit_name(u32 reason)
-{
-	return reason < VMX_EXIT_REASONS ? table[reason].name : "unknown";
-}
 
 enum exit_verdict exit_dispatch(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	if (unlikely(v->reason >= VMX_EXIT_REASONS))
 		return unexpected(v, e);
 	v->exits[v->reason]++;
-	return table[v->reason].handle(v, e);
+	return handlers[v->reason](v, e);
 }
 
 void exit_to_thread(struct vmx_vcpu *v)

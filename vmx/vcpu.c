@@ -230,7 +230,7 @@ void vmx_complete_emulation(struct vmx_vcpu *v)
 	vcpu_end_shadow(v);
 }
 
-u64 vmx_exit_count(struct vmx_vcpu *v, u32 reason)
+u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)
 {
-	return reason < VMX_EXIT_REASONS ? v->exits[reason] : 0;
+	return reason < VMX_EXIT_REASONS ? READ_ONCE(v->exits[reason]) : 0;
 }

@@ -10,6 +10,7 @@
 #include "mmu/mmu.h"
 #include "mmu/regs.h"
 #include "mmu/walk.h"
+#include "kernel/base/stat.h"
 #include "kernel/base/x86.h"
 #include "smp/thread.h"
 
@@ -169,9 +170,13 @@ void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs));
 /* Logs where the guest is: registers, segments, control registers, last exit. */
 void vmx_vcpu_dump(struct vmx_vcpu *v);
 
-/* Counters of exits by reason since creation; names are in vmx/exit_table. */
+/* Counters of exits by reason since creation, and what each means. Any context. */
 #define VMX_EXIT_REASONS 75
-u64 vmx_exit_count(struct vmx_vcpu *v, u32 reason);
+extern const struct stat_desc vmx_exit_stat_descs[VMX_EXIT_REASONS];
+u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason);
 const char *vmx_exit_name(u32 reason);
+
+/* The tags of all CPUs' TLBs (vmx/vpid.h), as a group of counters. */
+extern struct stat_group vmx_vpid_stats;
 
 #endif

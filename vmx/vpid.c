@@ -3,8 +3,26 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "mmu/invept.h"
+#include "vmx/vmx.h"
 
 struct vpid_cpu vpid_cpus[CPU_MAX]; /* each its own CPU's */
+
+static const struct stat_desc descs[] = {VPID_STATS(STAT_DESC)};
+STAT_CHECK(vpid_stats, descs);
+
+static u64 read_stat(const void *owner, u32 i)
+{
+	(void)owner;
+	return stat_sum_field(&vpid_cpus[0].stats, sizeof(vpid_cpus[0]), CPU_MAX, i);
+}
+
+struct stat_group vmx_vpid_stats = {
+	.scope = "",
+	.name = "vpid",
+	.descs = descs,
+	.count = ARRAY_SIZE(descs),
+	.read = read_stat,
+};
 
 /* The flush comes before the first number of the new generation is used. */
 static void begin_generation(struct vpid_cpu *c)
@@ -12,6 +30,7 @@ static void begin_generation(struct vpid_cpu *c)
 	BUG_ON(!invvpid(INVVPID_ALL, 0));
 	c->stamp = c->stamp ? c->stamp + CPU_MAX : CPU_MAX + cpu_id();
 	c->next = 1;
+	c->stats.generations++;
 }
 
 void vpid_take(struct vpid_tag *t)
@@ -23,4 +42,5 @@ void vpid_take(struct vpid_tag *t)
 		begin_generation(c);
 	t->vpid = (u16)c->next++;
 	t->stamp = c->stamp;
+	c->stats.taken++;
 }

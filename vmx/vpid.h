@@ -11,6 +11,7 @@
 #ifndef VMX_VPID_H
 #define VMX_VPID_H
 
+#include "kernel/base/stat.h"
 #include "smp/cpu.h"
 
 /* The highest number; 0 is Weir's own. Tests lower it. */
@@ -25,9 +26,18 @@ struct vpid_tag {
 	u16 vpid;
 };
 
+#define VPID_STATS(X)                                                      \
+	X(taken, "count", "VPIDs that vCPUs took because theirs was old.") \
+	X(generations, "count", "Times a CPU flushed all its VPIDs to use them again.")
+
+struct vpid_stats {
+	VPID_STATS(STAT_FIELD)
+};
+
 struct vpid_cpu {
 	u64 stamp; /* generation * CPU_MAX + the CPU: no two of any CPU or generation are equal */
 	u32 next;  /* 0: the CPU has not begun, and may hold what was there before Weir */
+	struct vpid_stats stats;
 } __aligned(64);
 extern struct vpid_cpu vpid_cpus[CPU_MAX];
 

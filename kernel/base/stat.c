@@ -46,7 +46,7 @@ u64 stat_sum_field(const void *first, size_t stride, u32 n, u32 i)
 
 static bool name_is_sound(const char *name)
 {
-	if (!*name)
+	if (!name || !*name)
 		return false;
 	for (; *name; name++) {
 		bool ok = (*name >= 'a' && *name <= 'z') || (*name >= '0' && *name <= '9') ||
@@ -60,7 +60,7 @@ static bool name_is_sound(const char *name)
 
 static bool desc_is_sound(const struct stat_desc *d)
 {
-	size_t n = strlen(d->sentence);
+	size_t n = d->sentence ? strlen(d->sentence) : 0;
 
 	return name_is_sound(d->name) && name_is_sound(d->unit) && n > 1 && d->sentence[0] >= 'A' &&
 	       d->sentence[0] <= 'Z' && d->sentence[n - 1] == '.';
@@ -136,7 +136,8 @@ u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, vo
 	registry_lock();
 	list_for_each_entry (g, &groups, link) {
 		for (u32 i = 0; i < g->count; i++) {
-			struct stat_value v = {.name = name, .desc = &g->descs[i]};
+			struct stat_value v = {
+				.scope = g->scope, .name = name, .desc = &g->descs[i]};
 
 			snprintf(name, sizeof(name), "%s%s%s.%s", g->scope, *g->scope ? "." : "",
 				 g->name, v.desc->name);

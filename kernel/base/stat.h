@@ -69,7 +69,8 @@ void stat_register(struct stat_group *g);
 void stat_unregister(struct stat_group *g); /* no-op for one that never was registered: zeroed */
 
 struct stat_value {
-	const char *name; /* full; for the time of the call */
+	const char *scope; /* the group's */
+	const char *name;  /* full; for the time of the call */
 	u64 value;
 	const struct stat_desc *desc;
 };

@@ -180,6 +180,9 @@ static void test_refuses_what_breaks_the_rules(void **state)
 {
 	static const struct stat_desc sound = {"leaps", "count", "Frogs that jumped in."};
 	static const struct stat_desc broken[] = {
+		{NULL, NULL, NULL},
+		{"leaps", "count", NULL},
+		{"leaps", NULL, "Frogs that jumped in."},
 		{"", "count", "Frogs that jumped in."},
 		{"a.b", "count", "Frogs that jumped in."},
 		{"Leaps", "count", "Frogs that jumped in."},
