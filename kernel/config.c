@@ -168,6 +168,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			c->mitigations_off = word_is(&v, "off");
 		else
 			bad_value(c, w, "mitigations=on|off");
+	} else if (word_is(w, "stats")) {
+		c->stats = true;
 	} else if (word_value(w, "selftest", &v)) {
 		size_t len = (size_t)(v.end - v.at);
 
@@ -181,7 +183,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 	} else {
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
-			    "loglevel= when_done= max_cpus= mitigations= selftest=",
+			    "loglevel= when_done= max_cpus= mitigations= selftest= stats",
 			    WORD_ARGS(w));
 	}
 }

@@ -54,6 +54,7 @@ struct weir_config {
 	u16 console_port;
 	u32 console_baud;
 	u32 loglevel; /* enum log_level */
+	bool stats;   /* log counters when a VM ends, and at the end */
 	bool selftest;
 	char selftest_names[128]; /* "all" or a comma list */
 	u32 max_cpus;		  /* 0: all */

@@ -4,6 +4,7 @@
 #include "kernel/console.h"
 #include "kernel/selftest.h"
 #include "kernel/smp_glue.h"
+#include "kernel/stats.h"
 #include "kernel/vcpu.h"
 #include "kernel/version.h"
 
@@ -51,6 +52,7 @@ void __noreturn kernel_main(void)
 	config_parse(&boot_info, &config);
 	log_set_level(config.loglevel);
 	smp_bring_up(config.max_cpus);
+	stats_init(config.stats);
 	log_configuration();
 	console_init(&config);
 	if (config.selftest)

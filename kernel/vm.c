@@ -204,6 +204,7 @@ static void start_vm(const struct vm_config *config)
 	}
 	if (!err) {
 		list_add_tail(&vm->link, &vms);
+		stats_vm_add(vm);
 		log_info("vm %s: started: %llu MiB, %u vCPU, %s", vm->name,
 			 (unsigned long long)(config->mem >> 20), vm->vcpu_count,
 			 vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
@@ -288,6 +289,10 @@ static void reap(struct vm *vm)
 
 	list_del(&vm->link);
 	log_end(vm);
+	/* A guest may reset itself as often as it likes: that fills no log. */
+	if (vm->end != VM_END_RESET)
+		stats_log_vm(vm);
+	stats_vm_remove(vm);
 	platform_console_flush(vm->platform);
 	console_vm_remove(vm);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
@@ -340,6 +345,7 @@ void vm_run_all(struct weir_config *config)
 		if (again)
 			start_vm(config_of(config, name));
 	}
+	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);
 }

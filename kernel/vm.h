@@ -9,6 +9,7 @@
 #include "kernel/base/list.h"
 #include "kernel/config.h"
 #include "kernel/dev/device.h"
+#include "kernel/stats.h"
 #include "mmu/mmu.h"
 #include "smp/mutex.h"
 #include "smp/thread.h"
@@ -83,6 +84,7 @@ struct vm {
 	u64 kvmclock_wall_msr;
 	bool memory_wait_told; /* the log line about waiting for memory is said once */
 	struct vm_console *console;
+	struct vm_stats stats;
 };
 
 /* Any context: sets request bits and makes the vCPU notice (kick or wake). */

@@ -9,6 +9,7 @@
 
 enum lock_level {
 	LOCK_NONE = 0,
+	LOCK_STAT = 3,	      /* kernel/: the registry of counters, mutex */
 	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
+import re
+
 from boots import case, linux_guest, small_guest
 from lab import image, linux, screen
 from lab.bochs import NO_VMX, SVM_ONLY
@@ -120,7 +122,7 @@ def two_cpus(boot):
 RESETS = ("register", "keyboard", "system")
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180, weir="stats",
       guests=lambda: [m for name in RESETS for m in small_guest("reset", vm=name)])
 def reset(boot):
     """A guest that resets itself, in each of three ways, starts again with memory like new."""
@@ -129,6 +131,27 @@ def reset(boot):
             boot.expect(rf"{name}\| guest: memory is new")
             boot.expect(rf"vm {name}: reset after")
     assert "memory is old" not in boot.text()
+    assert "stat vm." not in boot.text(), "a guest that resets itself fills the log"
+
+
+@case(machines=["tigerlake:2"], full=THREE_GENERATIONS[1:], deadline=180, weir="stats",
+      guests=lambda: (small_guest("smoke", "one two") +
+                      small_guest("triple", vm="a-name-of_as.many-letters-as-go")))
+def stats(boot):
+    """With the word `stats` each counter of an ended VM, and Weir's own, is a line with a sentence."""
+    boot.ends()
+    rows = re.findall(r"\bstat (\S+) (\d+) (\w+): ([A-Z].*\.)$", boot.text(), re.M)
+    assert len(rows) == len(re.findall(r"\bstat ", boot.text())), "a line is malformed"
+    values = {name: int(value) for name, value, _, _ in rows}
+    assert len(values) == len(rows), "a counter comes twice"
+    sentences = {row[3] for row in rows if not row[0].startswith("vm.a-name")}
+    assert len(sentences) == len([n for n in values if not n.startswith("vm.a-name")])
+    assert values["vm.smoke.exits.cpuid"] > 0 and values["vm.smoke.exits.ept_violation"] > 0
+    assert values["vm.a-name-of_as.many-letters-as-go.exits.triple_fault"] == 1
+    assert values["vm.smoke.memory.got_page"] > 0
+    assert values["vpid.taken"] >= 2 and values["vpid.generations"] <= 2
+    assert values["frames.free"] == int(boot.expect(r"(\d+) frames free").group(1))
+    boot.note(f"{len(rows)} counters")
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,

@@ -31,7 +31,8 @@ static void add(const char *line)
 
 static void test_full_example(void **state)
 {
-	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off");
+	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
+	      "stats");
 	add("vm=alpha kernel mem=1G vcpus=1 mmu=ept -- console=ttyS0 quiet mem=64M");
 	add("vm=beta kernel");
 	add("vm=alpha initrd");
@@ -45,6 +46,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.when_done, WHEN_DONE_POWEROFF);
 	assert_int_equal(config.max_cpus, 4);
 	assert_true(config.mitigations_off);
+	assert_true(config.stats);
 	assert_int_equal(config.vm_count, 2);
 
 	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
@@ -73,6 +75,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.loglevel, LOG_INFO);
 	assert_int_equal(config.when_done, WHEN_DONE_HALT);
 	assert_false(config.selftest);
+	assert_false(config.stats);
 }
 
 /* Words of Weir's own line: each is passed over with a message and the rest still counts. */
@@ -81,8 +84,11 @@ static void test_malformed_own_words(void **state)
 	static const struct {
 		const char *line, *message;
 	} cases[] = {
-		{"frobnicate", "command line: unknown word 'frobnicate' is ignored: known are "
-			       "console= loglevel= when_done= max_cpus= mitigations= selftest="},
+		{"frobnicate",
+		 "command line: unknown word 'frobnicate' is ignored: known are "
+		 "console= loglevel= when_done= max_cpus= mitigations= selftest= stats"},
+		{"stats=1", "command line: unknown word 'stats=1' is ignored: known are "
+			    "console= loglevel= when_done= max_cpus= mitigations= selftest= stats"},
 		{"console=com9", "command line: 'console=com9' is ignored: accepted is "
 				 "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=", "command line: 'console=' is ignored: accepted is "

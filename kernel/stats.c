@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/stats.h"
+
+#include "kernel/base/log.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+#include "kernel/vm.h"
+#include "mem/frame.h"
+#include "mem/gmem_stat.h"
+#include "smp/mutex.h"
+#include "vmx/vmx.h"
+
+static struct mutex stats_lock;
+static bool log_wanted; /* set once */
+
+static void lock(void)
+{
+	mutex_lock(&stats_lock);
+}
+
+static void unlock(void)
+{
+	mutex_unlock(&stats_lock);
+}
+
+void stats_init(bool log)
+{
+	mutex_init(&stats_lock, "stats", LOCK_STAT);
+	stat_set_lock(lock, unlock);
+	log_wanted = log;
+	stat_register(&frame_stat_group);
+	stat_register(&vmx_vpid_stats);
+}
+
+static u64 read_exits(const void *owner, u32 i)
+{
+	const struct vm *vm = owner;
+	u64 sum = 0;
+
+	for (u32 k = 0; k < vm->vcpu_count; k++) {
+		/* Its own thread makes it, some time after the VM's start. */
+		const struct vmx_vcpu *v = __atomic_load_n(&vm->vcpus[k]->vmx, __ATOMIC_ACQUIRE);
+
+		sum += v ? vmx_exit_count(v, i) : 0;
+	}
+	return sum;
+}
+
+void stats_vm_add(struct vm *vm)
+{
+	struct vm_stats *s = &vm->stats;
+	const struct stat_group groups[VM_STAT_GROUPS] = {
+		{.name = "exits",
+		 .descs = vmx_exit_stat_descs,
+		 .count = VMX_EXIT_REASONS,
+		 .read = read_exits,
+		 .owner = vm},
+		{.name = "memory",
+		 .descs = gmem_stat_descs,
+		 .count = GMEM_STAT_COUNT,
+		 .read = gmem_stat_read,
+		 .owner = vm->ram},
+	};
+
+	snprintf(s->scope, sizeof(s->scope), "vm.%s", vm->name);
+	for (u32 i = 0; i < VM_STAT_GROUPS; i++) {
+		s->groups[i] = groups[i];
+		s->groups[i].scope = s->scope;
+		stat_register(&s->groups[i]);
+	}
+}
+
+void stats_vm_remove(struct vm *vm)
+{
+	for (u32 i = 0; i < VM_STAT_GROUPS; i++)
+		stat_unregister(&vm->stats.groups[i]);
+}
+
+static void log_one(const struct stat_value *v, void *scope)
+{
+	if (strcmp(v->scope, scope) == 0)
+		log_info("stat %s %llu %s: %s", v->name, (unsigned long long)v->value,
+			 v->desc->unit, v->desc->sentence);
+}
+
+void stats_log_vm(struct vm *vm)
+{
+	if (log_wanted)
+		stat_for_each(NULL, log_one, vm->stats.scope);
+}
+
+void stats_log_weir(void)
+{
+	if (log_wanted)
+		stat_for_each(NULL, log_one, "");
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Weir's counters in one place: which groups there are of a VM and of Weir itself, and the log's
+ * view of them. Thread context; takes LOCK_STAT.
+ */
+#ifndef KERNEL_STATS_H
+#define KERNEL_STATS_H
+
+#include "kernel/base/stat.h"
+#include "kernel/config.h"
+
+struct vm;
+
+#define VM_STAT_GROUPS 2
+
+/* A VM's part of the registry. */
+struct vm_stats {
+	char scope[sizeof("vm.") + CONFIG_NAME_MAX];
+	struct stat_group groups[VM_STAT_GROUPS];
+};
+
+/* Boot thread, once: the registry's lock and the groups that belong to no VM. */
+void stats_init(bool log);
+
+/* From when all of the VM is made until any of it is taken apart. */
+void stats_vm_add(struct vm *vm);
+void stats_vm_remove(struct vm *vm);
+
+/* What the command line's word asks for: one line for each counter. Else nothing. */
+void stats_log_vm(struct vm *vm);
+void stats_log_weir(void);
+
+#endif
