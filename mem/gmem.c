@@ -119,17 +119,24 @@ u64 gmem_entry(const struct gmem *g, u64 index)
 
 void gmem_count_in(struct gmem *g, u64 index)
 {
-	__atomic_fetch_add(&gmem_chunk_of(g, index)->resident, 1, __ATOMIC_RELAXED);
+	/* Release: who sees all of a chunk resident also sees the chunk. */
+	__atomic_fetch_add(&gmem_chunk_of(g, index)->resident, 1, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&g->resident, gmem_entry_pages(g), __ATOMIC_RELAXED);
+}
+
+u64 gmem_count_undo(struct gmem *g, u64 index)
+{
+	BUG_ON(__atomic_fetch_sub(&gmem_chunk_of(g, index)->resident, 1, __ATOMIC_RELAXED) == 0);
+	return __atomic_fetch_sub(&g->resident, gmem_entry_pages(g), __ATOMIC_RELAXED);
 }
 
 /* The way down keeps the peak, so that a first touch has one word less to share with others. */
 void gmem_count_out(struct gmem *g, u64 index)
 {
-	u64 peak = __atomic_load_n(&g->peak, __ATOMIC_RELAXED), before;
+	u64 before = gmem_count_undo(g, index);
+	u64 peak = __atomic_load_n(&g->peak, __ATOMIC_RELAXED);
 
-	BUG_ON(__atomic_fetch_sub(&gmem_chunk_of(g, index)->resident, 1, __ATOMIC_RELAXED) == 0);
-	before = __atomic_fetch_sub(&g->resident, gmem_entry_pages(g), __ATOMIC_RELAXED);
+	__atomic_store_n(&gmem_chunk_of(g, index)->scattered, 0, __ATOMIC_RELAXED);
 	while (before > peak && !__atomic_compare_exchange_n(&g->peak, &peak, before, false,
 							     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		;

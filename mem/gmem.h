@@ -70,7 +70,8 @@ struct gmem_account {
 
 struct gmem_chunk {
 	u64 *entries; /* atomic; NULL: all of them ABSENT */
-	u32 resident; /* atomic; entries in GOT_PAGE or SHARED; exact when nobody changes any */
+	u16 resident; /* atomic; entries in GOT_PAGE or SHARED; exact when nobody changes any */
+	u8 scattered; /* atomic; when all were resident they were no large page; none has left since */
 };
 
 struct gmem {
@@ -171,8 +172,8 @@ void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
  * For whoever changes what an entry holds and needs time for it: claim makes a page that was
  * touched BUSY and tells what it was; settle stores what it has become and wakes those who wait.
  * Neither allocates (R38). Between them the claimer unmaps the page everywhere, as drawn above.
- * Thread context; LOCK_SLOT_PHYS, LOCK_WAIT. ERR_BUSY: pinned, or BUSY already. ERR_NOENT: ABSENT.
- * ERR_RANGE. ERR_NOTSUP: a foreign frame, or an object of 2 MiB pages, which stay whole.
+ * Thread context; LOCK_SLOT_PHYS, LOCK_WAIT. ERR_BUSY: pinned, foreign, or BUSY already.
+ * ERR_NOENT: ABSENT. ERR_RANGE. ERR_NOTSUP: the object's pages are of 2 MiB, which stay whole.
  */
 int gmem_claim(struct gmem *g, u64 index, u64 *entry);
 void gmem_settle(struct gmem *g, u64 index, u64 entry);

@@ -10,26 +10,29 @@ void gmem_wait_settled(struct gmem *g, const u64 *e)
 	wait_event(&g->busy, gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
 }
 
-static bool is_pinned(u64 entry)
+static bool must_stay(u64 entry)
 {
-	return gmem_entry_resident(entry) &&
+	if (!gmem_entry_resident(entry))
+		return false;
+	return (entry & GMEM_FOREIGN) ||
 	       __atomic_load_n(&frame_of(gmem_entry_pfn(entry))->pins, __ATOMIC_ACQUIRE);
 }
 
 static int may_claim(u64 entry)
 {
-	if (gmem_entry_state(entry) == GMEM_ABSENT)
+	switch (gmem_entry_state(entry)) {
+	case GMEM_ABSENT:
 		return ERR_NOENT;
-	if (gmem_entry_state(entry) == GMEM_BUSY)
+	case GMEM_BUSY:
 		return ERR_AGAIN;
-	if (entry & GMEM_FOREIGN)
-		return ERR_NOTSUP;
-	return is_pinned(entry) ? ERR_BUSY : 0;
+	default:
+		return must_stay(entry) ? ERR_BUSY : 0;
+	}
 }
 
 /*
- * Makes an entry BUSY, whatever its order; but for the state it still reads as before. ERR_NOENT,
- * ERR_BUSY (pinned), ERR_NOTSUP (foreign) as gmem_claim; ERR_AGAIN: BUSY.
+ * Makes an entry BUSY, whatever its order; but for the state it still reads as before. As
+ * gmem_claim, but ERR_AGAIN: somebody else has it BUSY.
  */
 static int claim(struct gmem *g, u64 index, u64 *e, u64 *entry)
 {
@@ -127,34 +130,39 @@ static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claime
 	wait_wake_all(&g->busy);
 }
 
+/* The first index of [first, end), which is in one chunk, that is not ABSENT; or end. */
+static u64 skip_absent(const struct gmem *g, u64 first, u64 end)
+{
+	const u64 *e = gmem_entry_find(g, first);
+
+	if (!e)
+		return end;
+	while (first < end && gmem_entry_load(e++) == GMEM_ABSENT)
+		first += gmem_entry_pages(g);
+	return first;
+}
+
 /*
- * [*first, end) is in one 2 MiB. *first moves up to what is not done yet. It waits for a page
- * that is BUSY when it holds none, and tries the others (R35).
+ * [*first, end) is in one 2 MiB. *first moves up to what is not done yet. The first page is waited
+ * for if it is BUSY, while none is held; the others are only tried (R35).
  */
 static int drop_batch(struct gmem *g, u64 *first, u64 end)
 {
 	struct claimed c = {.count = 0};
-	u64 *e = gmem_entry_find(g, *first), stop;
+	u64 from = skip_absent(g, *first, end);
 	int err;
 
-	if (!e)
-		*first = end;
-	for (; *first < end; *first += gmem_entry_pages(g)) {
-		e = gmem_entry_find(g, *first);
-		gmem_wait_settled(g, e);
-		if (gmem_entry_load(e) != GMEM_ABSENT)
-			break;
-	}
-	if (*first == end)
+	*first = from;
+	if (from == end)
 		return 0;
-	gmem_invalidate_begin(g, *first, end - *first);
-	stop = claim_batch(g, *first, end, &c, &err);
+	gmem_wait_settled(g, gmem_entry_find(g, from));
+	gmem_invalidate_begin(g, from, end - from);
+	*first = claim_batch(g, from, end, &c, &err);
 	if (c.count) {
-		gmem_unmap(g, *first, stop - *first);
-		drop_claimed(g, *first, stop, &c);
+		gmem_unmap(g, from, *first - from);
+		drop_claimed(g, from, *first, &c);
 	}
-	gmem_invalidate_end(g, *first, end - *first);
-	*first = stop;
+	gmem_invalidate_end(g, from, end - from);
 	return err == ERR_AGAIN ? 0 : err;
 }
 

@@ -31,10 +31,33 @@ int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
 /* At order 0 a chunk of entries is just the 2 MiB that are asked for. */
 static_assert(GMEM_CHUNK_ENTRIES == GMEM_LARGE_PAGES, "a chunk is 2 MiB of order-0 pages");
 
+/*
+ * Whether 512 entries are one large page, which most are not: the chunk remembers that until one
+ * of them leaves. It may remember what has just changed, and then the next page that leaves
+ * corrects it: a large page that is not used costs time alone.
+ */
+static bool is_large(struct gmem_chunk *chunk, u64 *e, u64 first)
+{
+	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++) {
+		u64 entry = gmem_entry_load(&e[i]);
+
+		if (!gmem_entry_resident(entry))
+			return false;
+		if (gmem_entry_state(entry) != GMEM_GOT_PAGE ||
+		    gmem_entry_pfn(entry).v != first + i || !is_aligned(first, GMEM_LARGE_PAGES)) {
+			__atomic_store_n(&chunk->scattered, 1, __ATOMIC_RELAXED);
+			return false;
+		}
+		if (!mark_dirty(&e[i], entry))
+			return false;
+	}
+	return true;
+}
+
 bool gmem_large(struct gmem *g, u64 index, pfn_t *out)
 {
 	struct gmem_chunk *chunk;
-	u64 *e, first;
+	u64 *e;
 
 	index = align_down(index, GMEM_LARGE_PAGES);
 	if (index >= g->pages)
@@ -42,21 +65,12 @@ bool gmem_large(struct gmem *g, u64 index, pfn_t *out)
 	if (g->order == GMEM_LARGE_ORDER)
 		return gmem_lookup(g, index, true, out) == 0;
 	chunk = gmem_chunk_of(g, index);
-	if (__atomic_load_n(&chunk->resident, __ATOMIC_RELAXED) != GMEM_LARGE_PAGES)
+	if (__atomic_load_n(&chunk->resident, __ATOMIC_ACQUIRE) != GMEM_LARGE_PAGES ||
+	    __atomic_load_n(&chunk->scattered, __ATOMIC_RELAXED))
 		return false;
 	e = gmem_entry_find(g, index);
-	first = gmem_entry_pfn(gmem_entry_load(e)).v;
-	if (!is_aligned(first, GMEM_LARGE_PAGES))
-		return false;
-	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++) {
-		u64 entry = gmem_entry_load(&e[i]);
-
-		if (gmem_entry_state(entry) != GMEM_GOT_PAGE ||
-		    gmem_entry_pfn(entry).v != first + i || !mark_dirty(&e[i], entry))
-			return false;
-	}
-	*out = PFN(first);
-	return true;
+	*out = gmem_entry_pfn(gmem_entry_load(e));
+	return is_large(chunk, e, out->v);
 }
 
 /* --- First touch ---------------------------------------------------------------------------- */
@@ -70,10 +84,11 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e)
 
 	if (err)
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : 0;
-	if (gmem_entry_exchange(e, &absent, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE))
-		gmem_count_in(g, index);
-	else
+	gmem_count_in(g, index);
+	if (!gmem_entry_exchange(e, &absent, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE)) {
+		gmem_count_undo(g, index);
 		frame_free(pfn, 0);
+	}
 	return 0;
 }
 

@@ -70,12 +70,14 @@ int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	int err;
 
-	do {
+	if (index >= g->pages)
+		return ERR_RANGE;
+	/* A page that was just got may be gone again, or be marked dirty by another: once more. */
+	while ((err = pin_resident(g, index, write, out)) == ERR_TOO_HARD) {
 		err = gmem_get_page(g, index, write, out);
-		if (!err)
-			err = pin_resident(g, index, write, out);
-		/* It went between the two, or changed under the exchange: once more. */
-	} while (err == ERR_TOO_HARD);
+		if (err)
+			break;
+	}
 	return err;
 }
 

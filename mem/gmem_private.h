@@ -66,8 +66,13 @@ static inline bool gmem_range_aligned(const struct gmem *g, u64 first, u64 pages
 	return is_aligned(first | pages, gmem_entry_pages(g));
 }
 
-/* The entry of index became resident, or is so no longer. */
+/*
+ * An entry is counted before it becomes resident, and until after it was taken away: else the
+ * taking could be counted first. undo is for who did not store it after all, and is told what
+ * resident was.
+ */
 void gmem_count_in(struct gmem *g, u64 index);
+u64 gmem_count_undo(struct gmem *g, u64 index);
 void gmem_count_out(struct gmem *g, u64 index);
 
 /* Sleeps until the entry is not BUSY. Thread context. */

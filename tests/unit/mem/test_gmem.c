@@ -1,39 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   mem/slab.c mem/frame.c mem/frame_array.c
+ *   mem/slab.c mem/frame.c mem/frame_array.c tests/unit/mem/fixture.c
  */
-/* Guest memory objects: states, accounting, pins, and failing allocations, on one thread. */
-#include <cmocka.h>
+/* Guest memory objects: their life, first touch, and failing allocations, on one thread. */
 #include <string.h>
 #include "kernel/base/error.h"
-#include "mem/frame.h"
-#include "mem/gmem.h"
 #include "mem/slab.h"
 #include "tests/hosted/hosted.h"
-
-static u64 free_now(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
-
-static u64 start(u64 arena)
-{
-	static struct memmap map;
-
-	hosted_fail_after(0);
-	hosted_cpu_set(0);
-	hosted_arena_init(arena);
-	memset(&map, 0, sizeof(map));
-	map.count = 1;
-	map.ranges[0] = (struct mem_range){MIB(1), arena};
-	assert_int_equal(frame_init(&map), 0);
-	slab_init();
-	return free_now();
-}
+#include "tests/unit/mem/fixture.h"
 
 static void creation(void **state)
 {
@@ -42,18 +17,66 @@ static void creation(void **state)
 
 	assert_int_equal(gmem_create(0, &g), ERR_RANGE);
 	assert_int_equal(gmem_create(GMEM_PAGES_MAX + 1, &g), ERR_RANGE);
-	/* 2^36 pages want a directory of 1 GiB: too much for 16 MiB, and no harm done. */
+	assert_int_equal(gmem_create_order(512, 1, &g), ERR_INVAL);
+	assert_int_equal(gmem_create_order(512, 18, &g), ERR_INVAL);
+	assert_int_equal(gmem_create_order(0, 9, &g), ERR_RANGE);
+	assert_int_equal(gmem_create_order(511, 9, &g), ERR_ALIGN);
+	assert_int_equal(gmem_create_order(513, 9, &g), ERR_ALIGN);
+	/* 2^36 pages want a directory of 2 GiB: too much for 16 MiB, and no harm done. */
 	assert_int_equal(gmem_create(GMEM_PAGES_MAX, &g), ERR_NOMEM);
+	assert_null(g);
 	assert_int_equal(free_now(), before);
 	/* A guest of 1 GiB that touched nothing costs 8 KiB of chunks, here with a trailer. */
 	assert_int_equal(gmem_create(GIB(1) >> PAGE_SHIFT, &g), 0);
 	assert_in_range(before - free_now(), 2, 5);
+	assert_int_equal(g->order, 0);
 	gmem_ref(g);
 	gmem_unref(g);
 	assert_int_equal(gmem_entry(g, 0), GMEM_ABSENT);
 	assert_int_equal(gmem_entry(g, ~0ull), GMEM_ABSENT);
+	assert_int_equal(gmem_touched_peak(g), 0);
+	gmem_unref(g);
+	assert_int_equal(gmem_create_order(512, 9, &g), 0);
+	assert_int_equal(g->order, 9);
 	gmem_unref(g);
 	assert_int_equal(free_now(), before);
+}
+
+static void unref(void *g)
+{
+	gmem_unref(g);
+}
+
+static void ref(void *g)
+{
+	gmem_ref(g);
+}
+
+/* Whoever lets go of the last reference while something still depends on it hears of it. */
+static void last_reference(void **state)
+{
+	struct recorder r;
+	struct gmem *g;
+	u64 entry;
+	pfn_t pfn;
+
+	start(MIB(16));
+	assert_int_equal(gmem_create(100, &g), 0);
+	recorder_init(&r, 0);
+	gmem_notifier_add(g, &r.n);
+	assert_true(hosted_catch_panic(unref, g));
+	gmem_notifier_remove(g, &r.n);
+	g->refs = 1;
+	gmem_invalidate_begin(g, 99, 1);
+	assert_true(hosted_catch_panic(unref, g));
+	gmem_invalidate_end(g, 99, 1);
+	g->refs = 1;
+	assert_int_equal(gmem_get_page(g, 5, true, &pfn), 0);
+	assert_int_equal(gmem_claim(g, 5, &entry), 0);
+	assert_true(hosted_catch_panic(unref, g));
+	assert_true(hosted_catch_panic(unref, g)); /* one too many */
+	g->refs = 0;
+	assert_true(hosted_catch_panic(ref, g)); /* a reference to what is gone */
 }
 
 static void first_touch(void **state)
@@ -62,25 +85,14 @@ static void first_touch(void **state)
 	struct gmem *g;
 	pfn_t pfn, again;
 
-	/* Every free frame has something in it. */
-	for (u64 i = 0; i < 8; i++) {
-		void *pages[64];
-
-		for (u32 j = 0; j < 64; j++)
-			memset(pages[j] = frame_alloc_page(0), 0x77, PAGE_SIZE);
-		for (u32 j = 0; j < 64; j++)
-			frame_free_page(pages[j]);
-	}
+	soil_free_memory();
 	assert_int_equal(gmem_create(10000, &g), 0);
 	for (u32 i = 0; i < ARRAY_SIZE(index); i++) {
 		bool write = i % 2;
-		const u8 *p;
 
 		assert_int_equal(gmem_lookup(g, index[i], write, &pfn), ERR_TOO_HARD);
 		assert_int_equal(gmem_get_page(g, index[i], write, &pfn), 0);
-		p = pfn_to_virt(pfn);
-		for (u32 j = 0; j < PAGE_SIZE; j++)
-			assert_int_equal(p[j], 0);
+		assert_true(all_zero(pfn, 0));
 		assert_int_equal(gmem_entry_state(gmem_entry(g, index[i])), GMEM_GOT_PAGE);
 		assert_int_equal(gmem_entry_pfn(gmem_entry(g, index[i])).v, pfn.v);
 		assert_int_equal(!!(gmem_entry(g, index[i]) & GMEM_DIRTY), write);
@@ -97,6 +109,25 @@ static void first_touch(void **state)
 	assert_int_equal(gmem_get_page(g, 10000, false, &pfn), ERR_RANGE);
 	assert_int_equal(gmem_get_page(g, ~0ull, true, &pfn), ERR_RANGE);
 	assert_int_equal(gmem_lookup(g, 10000, false, &pfn), ERR_TOO_HARD);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
+/* R12: who looks a page up or gets it holds no reference, so whoever takes it away puts none. */
+static void r12_no_reference(void **state)
+{
+	u64 before = start(MIB(16));
+	struct gmem *g;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create(100, &g), 0);
+	for (u32 i = 0; i < 10; i++) {
+		assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
+		assert_int_equal(gmem_lookup(g, 7, true, &pfn), 0);
+		assert_int_equal(frame_of(pfn)->refs, 1);
+		assert_int_equal(frame_of(pfn)->pins, 0);
+	}
+	assert_int_equal(gmem_drop(g, 7), 0);
 	gmem_unref(g);
 	assert_int_equal(free_now(), before);
 }
@@ -121,154 +152,94 @@ static void out_of_memory(void **state)
 	assert_int_equal(free_now(), before);
 }
 
-static void unref(void *g)
+/* --- Each allocation of a scenario fails in turn: an error comes out, and nothing leaks. ----- */
+
+static int touch_pages(struct gmem *g)
 {
-	gmem_unref(g);
-}
-
-static void pins(void **state)
-{
-	u64 before = start(MIB(16)), entry;
-	struct gmem *g;
-	pfn_t pfn, other;
-
-	assert_int_equal(gmem_create(100, &g), 0);
-	assert_int_equal(gmem_pin(g, 100, false, &pfn), ERR_RANGE);
-	assert_int_equal(gmem_pin(g, 7, false, &pfn), 0);
-	assert_int_equal(frame_of(pfn)->pins, 1);
-	assert_int_equal(gmem_pin(g, 7, false, &other), 0);
-	assert_int_equal(other.v, pfn.v);
-	assert_int_equal(frame_of(pfn)->pins, 2);
-	assert_false(gmem_entry(g, 7) & GMEM_DIRTY);
-	/* A pinned page is not taken away (and is not freed: the object is still in use). */
-	assert_int_equal(gmem_claim(g, 7, &entry), ERR_BUSY);
-	assert_int_equal(gmem_entry_state(gmem_entry(g, 7)), GMEM_GOT_PAGE);
-	assert_true(hosted_catch_panic(unref, g));
-	gmem_ref((g->refs = 1, g)); /* as before the panic, and one more */
-	gmem_unref(g);
-	gmem_unpin(g, 7, pfn, false);
-	assert_int_equal(gmem_claim(g, 7, &entry), ERR_BUSY);
-	assert_false(gmem_entry(g, 7) & GMEM_DIRTY);
-	gmem_unpin(g, 7, pfn, true);
-	assert_true(gmem_entry(g, 7) & GMEM_DIRTY);
-	/* The bound holds for one page and for many, and what was refused left no pin. */
-	for (u32 i = 0; i < GMEM_PINS_MAX; i++)
-		assert_int_equal(gmem_pin(g, i % 10, true, &pfn), 0);
-	assert_int_equal(gmem_pin(g, 50, true, &pfn), ERR_NOSPC);
-	for (u32 i = 0; i < GMEM_PINS_MAX; i++)
-		gmem_unpin(g, i % 10, gmem_entry_pfn(gmem_entry(g, i % 10)), true);
-	assert_int_equal(g->pins, 0);
-	assert_int_equal(gmem_pin(g, 50, true, &pfn), 0);
-	gmem_unpin(g, 50, pfn, true);
-	gmem_unref(g);
-	assert_int_equal(free_now(), before);
-}
-
-struct unpin {
-	struct gmem *g;
-	u64 index;
 	pfn_t pfn;
-};
+	int err = gmem_get_page(g, 3, true, &pfn);
 
-static void do_unpin(void *arg)
-{
-	struct unpin *u = arg;
-
-	gmem_unpin(u->g, u->index, u->pfn, false);
+	if (!err)
+		err = gmem_get_page(g, 4, false, &pfn);
+	return err ? err : gmem_get_page(g, 100000, false, &pfn);
 }
 
-static void one_unpin_too_many(void **state)
+static int pin_page(struct gmem *g)
 {
-	struct unpin u = {.index = 3};
-
-	start(MIB(16));
-	assert_int_equal(gmem_create(100, &u.g), 0);
-	assert_int_equal(gmem_pin(u.g, 3, false, &u.pfn), 0);
-	gmem_unpin(u.g, 3, u.pfn, false);
-	assert_true(hosted_catch_panic(do_unpin, &u));
-	hosted_locks_forget();
-}
-
-static void claim_and_settle(void **state)
-{
-	u64 before = start(MIB(16)), entry, other;
-	struct gmem *g;
 	pfn_t pfn;
+	int err = gmem_pin(g, 200000, true, &pfn);
 
-	assert_int_equal(gmem_create(1000, &g), 0);
-	assert_int_equal(gmem_claim(g, 1000, &entry), ERR_RANGE);
-	assert_int_equal(gmem_claim(g, 5, &entry), ERR_NOENT);
-	assert_int_equal(gmem_get_page(g, 4, true, &pfn), 0);
-	assert_int_equal(gmem_claim(g, 5, &entry), ERR_NOENT);
-	assert_int_equal(gmem_claim(g, 4, &entry), 0);
-	assert_int_equal(gmem_entry_pfn(entry).v, pfn.v);
-	assert_true(entry & GMEM_DIRTY);
-	assert_int_equal(gmem_claim(g, 4, &other), ERR_BUSY);
-	assert_int_equal(gmem_lookup(g, 4, false, &pfn), ERR_TOO_HARD);
-	/* The page goes: its next touch is a first touch. */
-	frame_free(gmem_entry_pfn(entry), 0);
-	gmem_settle(g, 4, GMEM_ABSENT);
-	assert_int_equal(gmem_get_page(g, 4, false, &pfn), 0);
-	assert_int_equal(*(u8 *)pfn_to_virt(pfn), 0);
-	assert_int_equal(g->resident, 1);
-	assert_int_equal(gmem_touched_peak(g), 1);
-	/* A shared page is fit for reading; for writing there is no way out yet. */
-	assert_int_equal(gmem_claim(g, 4, &entry), 0);
-	gmem_settle(g, 4, (entry & ~GMEM_STATE_MASK) | GMEM_SHARED);
-	assert_int_equal(gmem_lookup(g, 4, false, &pfn), 0);
-	assert_int_equal(gmem_lookup(g, 4, true, &pfn), ERR_TOO_HARD);
-	assert_int_equal(gmem_get_page(g, 4, true, &pfn), ERR_NOTSUP);
-	assert_int_equal(gmem_pin(g, 4, true, &pfn), ERR_NOTSUP);
-	assert_int_equal(gmem_claim(g, 4, &other), 0);
-	gmem_settle(g, 4, entry);
-	gmem_unref(g);
-	assert_int_equal(free_now(), before);
+	if (!err)
+		gmem_unpin(g, 200000, pfn, true);
+	assert_int_equal(g->pins + g->account->pins, 0);
+	return err;
 }
 
-/* Each allocation of the scenario fails in turn: an error comes out, and nothing leaks. */
-static void every_allocation_fails_once(void **state)
+/* The frames are the caller's in any case. */
+static int fill_pages(struct gmem *g)
 {
-	u64 before = start(MIB(16));
+	pfn_t pfn;
+	int err = frame_alloc(1, 0, &pfn);
+
+	if (err)
+		return err;
+	err = gmem_fill(g, 1023, pfn, 2);
+	if (err) {
+		assert_int_equal(gmem_entry(g, 1023), GMEM_ABSENT);
+		assert_int_equal(gmem_entry(g, 1024), GMEM_ABSENT);
+	}
+	/* Before the object lets go of the entries: it must not touch the frames. */
+	frame_free(pfn, 1);
+	return err;
+}
+
+static int drop_all(struct gmem *g)
+{
+	return gmem_drop_range(g, 0, 1023, NULL);
+}
+
+static u32 fail_each(u32 order, int (*const *steps)(struct gmem *g), u32 count)
+{
+	u64 before = free_now();
 	u32 n = 0;
 
 	do {
 		struct gmem *g = NULL;
 		int err;
-		pfn_t pfn;
 
 		hosted_fail_after(++n);
-		err = gmem_create(GIB(1) >> PAGE_SHIFT, &g);
-		if (!err)
-			err = gmem_get_page(g, 3, true, &pfn);
-		if (!err)
-			err = gmem_get_page(g, 4, false, &pfn);
-		if (!err)
-			err = gmem_get_page(g, 100000, false, &pfn);
-		if (!err) {
-			err = gmem_pin(g, 200000, true, &pfn);
-			if (!err)
-				gmem_unpin(g, 200000, pfn, true);
-		}
+		err = gmem_create_order(GIB(1) >> PAGE_SHIFT, order, &g);
+		for (u32 i = 0; i < count && !err; i++)
+			err = steps[i](g);
 		assert_int_equal(err, hosted_fail_happened() ? ERR_NOMEM : 0);
 		if (g)
 			gmem_unref(g);
 		assert_int_equal(free_now(), before);
 	} while (hosted_fail_happened());
-	/* Object, its page, directory, its page; a chunk and a page thrice, one page alone. */
-	assert_int_equal(n - 1, 4 + 7);
 	hosted_fail_after(0);
+	return n - 1;
+}
+
+static void every_allocation_fails_once(void **state)
+{
+	int (*const steps[])(struct gmem * g) = {touch_pages, pin_page, fill_pages, drop_all};
+
+	start(MIB(32));
+	/*
+	 * Object, its page, directory, its page; a chunk and a page thrice, one page alone; the
+	 * frames to fill with and two chunks. Dropping takes no memory (R38).
+	 */
+	assert_int_equal(fail_each(0, steps, ARRAY_SIZE(steps)), 4 + 7 + 3);
+	/* One chunk is a GiB then: the object's four as before, the chunk, two pages, one to pin. */
+	assert_int_equal(fail_each(9, steps, 2), 4 + 1 + 3);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(creation),
-		cmocka_unit_test(first_touch),
-		cmocka_unit_test(out_of_memory),
-		cmocka_unit_test(pins),
-		cmocka_unit_test(one_unpin_too_many),
-		cmocka_unit_test(claim_and_settle),
-		cmocka_unit_test(every_allocation_fails_once),
+		cmocka_unit_test(creation),	 cmocka_unit_test(last_reference),
+		cmocka_unit_test(first_touch),	 cmocka_unit_test(r12_no_reference),
+		cmocka_unit_test(out_of_memory), cmocka_unit_test(every_allocation_fails_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
