@@ -146,11 +146,9 @@ static void zone_put(struct frame *f, u32 order)
 	list_block(frame_slot(pfn), order);
 }
 
-void frame_pool_add(u64 start_pfn, u64 end_pfn)
+/* Any range, as the largest blocks that it holds. */
+static void zone_put_range(u64 start_pfn, u64 end_pfn)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	zone.total_frames += end_pfn - start_pfn;
 	while (start_pfn < end_pfn) {
 		u32 order = FRAME_ORDER_MAX;
 
@@ -159,7 +157,79 @@ void frame_pool_add(u64 start_pfn, u64 end_pfn)
 		zone_put(frame_slot(start_pfn), order);
 		start_pfn += 1ull << order;
 	}
+}
+
+void frame_pool_add(u64 start_pfn, u64 end_pfn)
+{
+	bool on = spin_lock_irqsave(&zone.lock);
+
+	zone.total_frames += end_pfn - start_pfn;
+	zone_put_range(start_pfn, end_pfn);
 	spin_unlock_irqrestore(&zone.lock, on);
+}
+
+/*
+ * The first free run that holds so many frames from a multiple of align: where they begin, and where
+ * the run does, which is the beginning of a block.
+ */
+static bool find_run(u64 pages, u64 align, u64 *start, u64 *run)
+{
+	const struct mem_range *ram;
+	u32 count;
+
+	ram = frame_ram(&count);
+	for (u32 i = 0; i < count; i++) {
+		u64 at = ram[i].start >> PAGE_SHIFT, end = ram[i].end >> PAGE_SHIFT;
+
+		*run = at;
+		while (at < end) {
+			struct frame *f = frame_slot(at);
+
+			if (!f || frame_state(f) != FRAME_FREE) {
+				*run = ++at;
+				continue;
+			}
+			at += 1ull << f->order;
+			*start = align_up(*run, align);
+			if (at >= *start && at - *start >= pages)
+				return true;
+		}
+	}
+	return false;
+}
+
+static void reserve_frames(u64 start_pfn, u64 end_pfn)
+{
+	for (u64 pfn = start_pfn; pfn < end_pfn; pfn++) {
+		struct frame *f = frame_slot(pfn);
+
+		junk_check_frame(f);
+		frame_set_state(f, FRAME_RESERVED);
+		f->refs = 0;
+		f->pins = 0;
+	}
+	zone.total_frames -= end_pfn - start_pfn;
+}
+
+/*
+ * Takes [start, end) out of the free blocks that it lies in; `at` is the beginning of one. None of
+ * them has start inside: whichever is smaller, the block or the alignment of start, both are aligned
+ * to it.
+ */
+static void take_run(u64 at, u64 start, u64 end)
+{
+	while (at < end) {
+		struct frame *f = frame_slot(at);
+		u64 next = at + (1ull << f->order);
+
+		if (at >= start) {
+			unlist_block(f);
+			zone.free_frames -= next - at;
+			reserve_frames(at, min(next, end));
+			zone_put_range(min(next, end), next);
+		}
+		at = next;
+	}
 }
 
 /* --- Per-CPU caches ------------------------------------------------------------------------ */
@@ -259,6 +329,13 @@ static void free_one(struct frame *f)
 		zone_put_frames(&f, 1);
 }
 
+/* What the CPUs keep may be what is wanted, or may merge to it. */
+static void drain_all(void)
+{
+	for (u32 i = 0; i < CPU_MAX; i++)
+		cache_drain(&caches[i], CACHE_SIZE);
+}
+
 /* --- For everyone -------------------------------------------------------------------------- */
 
 int frame_alloc(u32 order, u32 flags, pfn_t *out)
@@ -271,9 +348,7 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out)
 		return ERR_NOMEM;
 	f = order ? zone_alloc(order) : alloc_one();
 	if (!f) {
-		/* What the CPUs keep may be it, or may merge to it. */
-		for (u32 i = 0; i < CPU_MAX; i++)
-			cache_drain(&caches[i], CACHE_SIZE);
+		drain_all();
 		f = zone_alloc(order);
 	}
 	if (!f)
@@ -314,6 +389,27 @@ void frame_free(pfn_t pfn, u32 order)
 		zone_put(f, order);
 		spin_unlock_irqrestore(&zone.lock, on);
 	}
+}
+
+int frame_reserve(u64 pages, u64 align, pfn_t *out)
+{
+	u64 start, run;
+	bool on, found;
+
+	if (pages == 0)
+		return ERR_RANGE;
+	if (hosted_should_fail())
+		return ERR_NOMEM;
+	drain_all();
+	on = spin_lock_irqsave(&zone.lock);
+	found = find_run(pages, align, &start, &run);
+	if (found)
+		take_run(run, start, start + pages);
+	spin_unlock_irqrestore(&zone.lock, on);
+	if (!found)
+		return ERR_NOMEM;
+	*out = PFN(start);
+	return 0;
 }
 
 void *frame_alloc_page(u32 flags)

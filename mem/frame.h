@@ -61,6 +61,14 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out);
 /* The order it was allocated with. Panics when the block is not allocated or is pinned. */
 void frame_free(pfn_t pfn, u32 order);
 
+/*
+ * Takes so many contiguous frames out of the allocator's hands, wherever free memory has them, from
+ * a multiple of align (a power of two): they are reserved and no longer counted until
+ * frame_release_range brings them back. What they hold is undefined. Looks at every frame: for what
+ * is set aside at boot. Thread context. ERR_NOMEM; ERR_RANGE: no pages.
+ */
+int frame_reserve(u64 pages, u64 align, pfn_t *out);
+
 /* order-0 convenience: a direct-map pointer, or NULL. */
 void *frame_alloc_page(u32 flags);
 void frame_free_page(void *page);
@@ -80,9 +88,9 @@ void frame_get_stats(struct frame_stats *out);
 extern struct stat_group frame_stat_group;
 
 /*
- * Gives a range (page-aligned, was reserved at init) to the allocator. Boot CPU, thread context.
- * Frames of it that are not RAM are passed over with a warning; a frame that is not reserved is
- * a double free, and panics.
+ * Gives a range (page-aligned, reserved at init or by frame_reserve) to the allocator. Boot CPU,
+ * thread context. Frames of it that are not RAM are passed over with a warning; a frame that is not
+ * reserved is a double free, and panics.
  */
 void frame_release_range(u64 start, u64 end);
 

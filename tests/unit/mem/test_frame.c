@@ -378,6 +378,95 @@ static void release(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+static void do_free_one(void *arg)
+{
+	frame_free(*(pfn_t *)arg, 0);
+}
+
+/* The reserved run is nobody's to free, and all the rest can be had without touching it. */
+static void check_reserved(pfn_t pfn, u64 pages, u64 left)
+{
+	memset(pfn_to_virt(pfn), 0xee, pages * PAGE_SIZE);
+	assert_true(hosted_catch_panic(do_free_one, &pfn));
+	hosted_locks_forget();
+	memset(taken, 0, sizeof(taken));
+	for (u64 i = 0; i < pages; i++)
+		mark(PFN(pfn.v + i), 0, 0, 2);
+	for (u64 i = 0; i < left; i++) {
+		pfn_t other;
+
+		assert_int_equal(frame_alloc(0, 0, &other), 0);
+		mark(other, 0, 0, 1);
+	}
+	for (u64 i = 0; i < PAGES; i++) {
+		if (taken[i] == 1)
+			frame_free(PFN(i), 0);
+	}
+}
+
+/* A run of any length leaves the allocator, what is around it does not, and it comes back whole. */
+static void reserve(void **state)
+{
+	struct frame_stats before, now;
+	u32 largest;
+	pfn_t pfn;
+
+	start(ARENA);
+	frame_get_stats(&before);
+	largest = largest_order();
+	assert_int_equal(frame_reserve(0, 1, &pfn), ERR_RANGE);
+	assert_int_equal(frame_reserve(ARENA / PAGE_SIZE, 1, &pfn), ERR_NOMEM);
+	for (u64 pages = 1; pages < before.free; pages = pages * 2 + pages % 7) {
+		u64 align = pages % 3 ? 512 : 1;
+
+		assert_int_equal(frame_reserve(pages, align, &pfn), 0);
+		assert_true(is_aligned(pfn.v, align));
+		frame_get_stats(&now);
+		assert_int_equal(now.free, before.free - pages);
+		assert_int_equal(now.total, before.total - pages);
+		check_reserved(pfn, pages, now.free);
+		frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + pages) << PAGE_SHIFT);
+		frame_get_stats(&now);
+		assert_int_equal(now.free, before.free);
+		assert_int_equal(now.total, before.total);
+		assert_int_equal(largest_order(), largest);
+	}
+	/* All there is, which no block holds. */
+	assert_int_equal(frame_reserve(before.free, 1, &pfn), 0);
+	assert_int_equal(frame_alloc(0, 0, &(pfn_t){0}), ERR_NOMEM);
+	frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + before.free) << PAGE_SHIFT);
+	hosted_fail_after(1);
+	assert_int_equal(frame_reserve(1, 1, &pfn), ERR_NOMEM);
+}
+
+/* Between frames in use: only where the run is long enough counting from the alignment. */
+static void reserve_between(void **state)
+{
+	static pfn_t all[PAGES];
+	u64 n = 0, in_the_way;
+	pfn_t pfn;
+
+	start(ARENA);
+	while (frame_alloc(0, 0, &all[n]) == 0)
+		n++;
+	in_the_way = MIB(20) / PAGE_SIZE + 300;
+	for (u64 i = 0; i < n; i++) {
+		if (all[i].v != in_the_way && all[i].v >= MIB(18) / PAGE_SIZE + 1 &&
+		    all[i].v < MIB(28) / PAGE_SIZE)
+			frame_free(all[i], 0);
+	}
+	assert_int_equal(frame_reserve(1600, 512, &pfn), ERR_NOMEM);
+	assert_int_equal(frame_reserve(1536, 512, &pfn), 0);
+	assert_int_equal(pfn.v, MIB(22) / PAGE_SIZE);
+	frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + 1536) << PAGE_SHIFT);
+	assert_int_equal(frame_reserve(800, 1, &pfn), 0);
+	assert_int_equal(pfn.v, MIB(18) / PAGE_SIZE + 1);
+	frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + 800) << PAGE_SHIFT);
+	assert_int_equal(frame_reserve(300, 512, &pfn), 0);
+	assert_int_equal(pfn.v, MIB(20) / PAGE_SIZE);
+	frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + 300) << PAGE_SHIFT);
+}
+
 /* Init fails cleanly when there is nowhere to put the array. */
 static void no_memory_for_the_array(void **state)
 {
@@ -424,6 +513,8 @@ int main(void)
 		cmocka_unit_test(over_4_gib),
 		cmocka_unit_test(one_gib_block),
 		cmocka_unit_test(release),
+		cmocka_unit_test(reserve),
+		cmocka_unit_test(reserve_between),
 		cmocka_unit_test(no_memory_for_the_array),
 		cmocka_unit_test(fails_on_order),
 	};
