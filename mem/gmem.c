@@ -50,6 +50,15 @@ int gmem_create(u64 pages, struct gmem **out)
 	return gmem_create_order(pages, 0, out);
 }
 
+int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg)
+{
+	if (g->on_free)
+		return ERR_EXIST;
+	g->on_free = fn;
+	g->on_free_arg = arg;
+	return 0;
+}
+
 void gmem_ref(struct gmem *g)
 {
 	BUG_ON(__atomic_fetch_add(&g->refs, 1, __ATOMIC_RELAXED) == 0);
@@ -83,6 +92,8 @@ void gmem_unref(struct gmem *g)
 			free_chunk(g, g->slot_phys[i].entries);
 	}
 	kfree(g->slot_phys);
+	if (g->on_free)
+		g->on_free(g->on_free_arg);
 	kfree(g);
 }
 

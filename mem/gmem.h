@@ -80,6 +80,8 @@ struct gmem {
 	u32 order;
 	struct gmem_chunk *slot_phys; /* gmem_entry() reads one entry */
 	struct gmem_account *account;
+	void (*on_free)(void *arg); /* NULL: nobody wants to know */
+	void *on_free_arg;
 	/* atomic */
 	u64 seq[GMEM_SEQ_BUCKETS] __aligned(64);
 	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
@@ -197,6 +199,11 @@ int gmem_drop(struct gmem *g, u64 index);
  * no RAM.
  */
 int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
+/*
+ * fn is called once, in thread context, when the object is gone and with it every use of the frames
+ * that it was filled with. Before anyone else has the object. ERR_EXIST: it has such a one.
+ */
+int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg);
 
 /* --- Invalidation --------------------------------------------------------------------------- */
 

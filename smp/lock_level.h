@@ -20,6 +20,7 @@ enum lock_level {
 	LOCK_MMU = 50,	      /* mmu: linking and unlinking of sptes */
 	LOCK_RMAP = 60,	      /* mmu: rmap chains */
 	LOCK_GENERATION = 65, /* mem: generation lists */
+	LOCK_RMA_POOL = 67,   /* mem: pieces of the pool of real-mode areas */
 	LOCK_IRQCHIP = 70,    /* kernel/dev: a VM's whole chipset, spin, irqs off */
 	LOCK_LAPIC = 71,      /* kernel/dev: one LAPIC, spin, irqs off */
 	LOCK_VMAP = 75,	      /* mem: Weir's own page tables */
