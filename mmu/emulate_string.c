@@ -113,6 +113,27 @@ static enum emulate_step use_second(struct emulate *e)
 	return EMULATE_WRITE;
 }
 
+static void truncate(struct emulate *e, struct insn_operand reg)
+{
+	emulate_set_reg(e, reg, e->insn->addr_size, emulate_get_reg(e, reg, e->insn->addr_size));
+}
+
+/*
+ * No iteration at all. Intel's CPUs write the count back all the same, and MOVS and STOS their
+ * pointers: with 32-bit addresses the upper halves are gone. The manual does not say so.
+ */
+static enum emulate_step no_iteration(struct emulate *e)
+{
+	unsigned int kind = e->insn->kind;
+
+	truncate(e, reg_rcx);
+	if (kind == INSN_MOVS)
+		truncate(e, reg_rsi);
+	if (kind == INSN_MOVS || kind == INSN_STOS)
+		truncate(e, reg_rdi);
+	return emulate_commit(e, true);
+}
+
 enum emulate_step emulate_next_string(struct emulate *e)
 {
 	const struct insn *insn = e->insn;
@@ -120,7 +141,7 @@ enum emulate_step emulate_next_string(struct emulate *e)
 	switch ((enum phase)e->phase) {
 	case PHASE_BEGIN:
 		if (insn->repeat != REPEAT_NONE && !emulate_get_reg(e, reg_rcx, insn->addr_size))
-			return emulate_commit(e, true);
+			return no_iteration(e);
 		if (!uses_rsi(insn->kind))
 			return second_access(e);
 		e->phase = PHASE_HAVE_SOURCE;

@@ -408,6 +408,23 @@ static void compare_once(struct machine *m, const u8 *bytes, size_t n, u64 left,
 	assert_int_equal(!!(m->regs.rflags & FLAG_ZF), left == right);
 }
 
+/* As measured on Intel's CPUs: the count is written back, and the pointers of MOVS and STOS. */
+static void test_no_iteration(void **state)
+{
+	struct machine m;
+
+	reset(&m);
+	m.regs.gpr[RCX] = 0x1100000000;
+	m.regs.gpr[RSI] = 0x2200000010;
+	m.regs.gpr[RDI] = 0x3300000020;
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x67\xf3\xac")), EMULATE_DONE); /* lodsb */
+	assert_true(m.regs.gpr[RCX] == 0 && m.regs.gpr[RSI] == 0x2200000010);
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x67\xf3\xaa")), EMULATE_DONE); /* stosb */
+	assert_true(m.regs.gpr[RSI] == 0x2200000010 && m.regs.gpr[RDI] == 0x20);
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x67\xf3\xa4")), EMULATE_DONE); /* movsb */
+	assert_true(m.regs.gpr[RSI] == 0x10);
+}
+
 static void test_repeat_until(void **state)
 {
 	struct machine m;
@@ -495,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_push_and_pop_memory),
 		cmocka_unit_test(test_one_iteration_at_a_time),
 		cmocka_unit_test(test_string_directions),
+		cmocka_unit_test(test_no_iteration),
 		cmocka_unit_test(test_repeat_until),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_string_ports),
