@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Bootable images: a grub.cfg from Weir's command line and the guests' module lines, and the ISO."""
+import contextlib
 import dataclasses
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 
 from lab import BUILD, CACHE
 
@@ -36,12 +38,19 @@ def grub_config(cmdline, modules, timeout=0):
     return "\n".join(lines + ["\tboot", "}", ""])
 
 
+def _fresh(path):
+    """A name to write it under first: others may be making the same."""
+    return f"{path}.{os.getpid()}.{threading.get_ident()}"
+
+
 def stripped(kernel):
     """GRUB would load symbols and debug information too, which costs seconds in an emulator."""
-    out = os.path.join(CACHE, os.path.basename(kernel) + ".stripped")
+    # Several builds have a kernel of one name.
+    path = hashlib.sha256(os.path.realpath(kernel).encode()).hexdigest()[:12]
+    out = os.path.join(CACHE, f"{os.path.basename(kernel)}.{path}.stripped")
     if not os.path.exists(out) or os.path.getmtime(out) < os.path.getmtime(kernel):
         os.makedirs(CACHE, exist_ok=True)
-        fresh = f"{out}.{os.getpid()}"
+        fresh = _fresh(out)
         subprocess.run(["objcopy", "--strip-all", kernel, fresh], check=True)
         os.replace(fresh, out)
     return out
@@ -49,7 +58,7 @@ def stripped(kernel):
 
 def _digest(config, kernel, modules, bios_only):
     digest = hashlib.sha256(f"{bios_only}{config}".encode())
-    for path in [kernel] + [m.path for m in modules]:
+    for path in [stripped(kernel)] + [m.path for m in modules]:
         with open(path, "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()[:24]
@@ -87,11 +96,12 @@ def cached_iso(cmdline, modules, kernel=None, bios_only=False):
     if os.path.exists(path):
         os.utime(path)
         return path
-    fresh = f"{path}.{os.getpid()}"
+    fresh = _fresh(path)
     make_iso(fresh, cmdline, modules, kernel, bios_only)
     os.replace(fresh, path)
     images = sorted((os.path.join(folder, n) for n in os.listdir(folder) if n.endswith(".iso")),
                     key=os.path.getmtime)
     for old in images[:-KEPT_IMAGES]:
-        os.unlink(old)
+        with contextlib.suppress(FileNotFoundError):  # others clean up too
+            os.unlink(old)
     return path
