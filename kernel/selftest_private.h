@@ -18,7 +18,7 @@ typedef void (*selftest_fn)(struct selftest *t);
 struct selftest_case {
 	const char *name;
 	selftest_fn fn;
-	bool ends_in_panic; /* only by name */
+	bool only_by_name; /* not of `all`: ends in a panic, or takes long and finds nothing */
 };
 
 /* Any thread of the test, or an interrupt. */
@@ -54,6 +54,6 @@ u32 selftest_workers(u32 per_cpu); /* how many that are */
 
 /* Each file's tests; the list ends with a NULL name. */
 extern const struct selftest_case selftest_locks[], selftest_threads[], selftest_time[],
-	selftest_memory[], selftest_srcu[], selftest_vmx[], selftest_vmx_paging[];
+	selftest_memory[], selftest_srcu[], selftest_vmx[], selftest_vmx_paging[], selftest_bench[];
 
 #endif

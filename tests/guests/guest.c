@@ -41,7 +41,7 @@ void print_hex(u32 v)
 		put("0123456789abcdef"[(v >> shift) & 15]);
 }
 
-static void print_decimal(u32 v)
+void print_decimal(u32 v)
 {
 	if (v >= 10)
 		print_decimal(v / 10);

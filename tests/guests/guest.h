@@ -83,6 +83,7 @@ extern void (*volatile interrupt_hook)(struct frame *f);
 
 void print(const char *text);
 void print_hex(u32 v);
+void print_decimal(u32 v);
 void check(const char *name, bool ok);
 void __attribute__((noreturn)) guest_end(void);
 

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What Weir's own operations cost, in ticks of the TSC (in Bochs a tick is an instruction), for
+ * `make bench`. One line for each, as tests/guests/bench.c prints them: "bench: NAME MEDIAN MIN MAX
+ * COUNT", less what two RDTSC in a row cost.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/x86.h"
+#include "kernel/selftest_vmx.h"
+#include "mem/frame.h"
+#include "mem/slab.h"
+#include "mmu/mmu.h"
+#include "smp/timer.h"
+
+#define SAMPLES	     1001
+#define PAGES	     SAMPLES /* each is faulted in once */
+#define SLOT_STRIDE  2	     /* gfns from one slot's base to the next */
+#define ACCESS_FIRST (MMU_READ | MMU_WRITE)
+
+static u32 samples[SAMPLES];
+static u32 overhead;
+
+static void sort(void)
+{
+	for (u32 i = 1; i < SAMPLES; i++) {
+		u32 value = samples[i], at = i;
+
+		for (; at && samples[at - 1] > value; at--)
+			samples[at] = samples[at - 1];
+		samples[at] = value;
+	}
+}
+
+static u32 less_overhead(u32 ticks)
+{
+	return ticks > overhead ? ticks - overhead : 0;
+}
+
+static void report(const char *name)
+{
+	sort();
+	log_info("bench: %s %u %u %u %u", name, less_overhead(samples[SAMPLES / 2]),
+		 less_overhead(samples[0]), less_overhead(samples[SAMPLES - 1]), SAMPLES);
+}
+
+/* The statement sees the number of the sample as i. */
+#define MEASURE(name, statement)                               \
+	do {                                                   \
+		for (u32 i = 0; i < SAMPLES; i++) {            \
+			u64 before_ = rdtsc();                 \
+			statement;                             \
+			samples[i] = (u32)(rdtsc() - before_); \
+		}                                              \
+		report(name);                                  \
+	} while (0)
+
+static void measure_nothing(void)
+{
+	overhead = 0;
+	for (u32 i = 0; i < SAMPLES; i++) {
+		u64 before = rdtsc();
+
+		samples[i] = (u32)(rdtsc() - before);
+	}
+	sort();
+	overhead = samples[SAMPLES / 2];
+}
+
+static void measure_locks(void)
+{
+	static struct spinlock lock = SPINLOCK_INIT("bench", LOCK_LOG);
+	static struct srcu domain;
+
+	srcu_init(&domain);
+	MEASURE("spin-lock", {
+		spin_lock(&lock);
+		spin_unlock(&lock);
+	});
+	MEASURE("spin-lock-irqsave", {
+		bool on = spin_lock_irqsave(&lock);
+
+		spin_unlock_irqrestore(&lock, on);
+	});
+	MEASURE("srcu-read", {
+		u32 reader = srcu_read_lock(&domain);
+
+		srcu_read_unlock(&domain, reader);
+	});
+	MEASURE("clock-ns", (void)clock_ns());
+}
+
+static void measure_frames(struct selftest *t)
+{
+	MEASURE("frame-alloc-free", {
+		void *page = frame_alloc_page(0);
+
+		EXPECT(t, page != NULL);
+		if (page)
+			frame_free_page(page);
+	});
+	MEASURE("frame-alloc-zero-free", {
+		void *page = frame_alloc_page(FRAME_ZERO);
+
+		EXPECT(t, page != NULL);
+		if (page)
+			frame_free_page(page);
+	});
+}
+
+/* Each slot shows one page; between two slots is a gap. */
+static bool make_slots(struct selftest *t, struct mmu_vm *vm, struct gmem *g, u32 from, u32 to)
+{
+	for (u32 id = from; id < to; id++) {
+		if (!EXPECT(t, memslot_create(vm, id, GFN(id * SLOT_STRIDE), 1, g, id, 0) == 0))
+			return false;
+	}
+	return true;
+}
+
+/* What a lookup meets: the slots one after the other, so that a cache of the last never helps. */
+static void measure_lookup(struct mmu_vm *vm, u32 count, const char *name, const char *cached_name)
+{
+	u32 reader = srcu_read_lock(&vm->srcu), last = 0;
+	const struct memslots *slots = memslots_get(vm);
+	volatile u64 sink;
+
+	MEASURE(name, sink = memslot_find(slots, GFN(i % count * SLOT_STRIDE))->first);
+	last = count - 1;
+	MEASURE(cached_name,
+		sink = memslot_find_cached(slots, GFN((count - 1) * SLOT_STRIDE), &last)->first);
+	(void)sink;
+	srcu_read_unlock(&vm->srcu, reader);
+}
+
+static void measure_slots(struct selftest *t)
+{
+	struct mmu_vm *vm = kmalloc(sizeof(*vm));
+	struct gmem *g;
+
+	if (!EXPECT(t, vm != NULL) || !EXPECT(t, mmu_vm_create(vm, MMU_EPT) == 0)) {
+		kfree(vm);
+		return;
+	}
+	if (EXPECT(t, gmem_create(MEMSLOTS_MAX, &g) == 0)) {
+		if (make_slots(t, vm, g, 0, 1))
+			measure_lookup(vm, 1, "slot-find-1", "slot-find-cached-1");
+		if (make_slots(t, vm, g, 1, 32))
+			measure_lookup(vm, 32, "slot-find-32", "slot-find-cached-32");
+		if (make_slots(t, vm, g, 32, MEMSLOTS_MAX))
+			measure_lookup(vm, MEMSLOTS_MAX, "slot-find-512", "slot-find-cached-512");
+		gmem_unref(g);
+	}
+	mmu_vm_destroy(vm);
+	kfree(vm);
+}
+
+static gpa_t page_at(u32 i)
+{
+	return GPA((u64)i << PAGE_SHIFT);
+}
+
+/* As vmx/ does it: the fast half with interrupts off, the slow half where that is not enough. */
+static int fault(struct mmu_vcpu *v, gpa_t gpa)
+{
+	bool on = irq_save();
+	int err = mmu_fault(v, gpa, ACCESS_FIRST);
+
+	irq_restore(on);
+	return err == ERR_TOO_HARD ? mmu_fault_slow(v, gpa, ACCESS_FIRST) : err;
+}
+
+static u64 unmap_and_flush(struct mmu_vm *vm, u32 page)
+{
+	u64 unmapped;
+
+	mmu_invalidate_begin(vm);
+	unmapped = mmu_unmap(vm, gpa_to_gfn(page_at(page)), 1);
+	mmu_invalidate_end(vm);
+	return unmapped;
+}
+
+/* An entry's part of a flush: INVEPT when this CPU lags behind. */
+static void enter_and_exit(struct mmu_vm *vm)
+{
+	bool on = irq_save();
+
+	mmu_enter(vm);
+	mmu_exit(vm);
+	irq_restore(on);
+}
+
+static void measure_faults_of(struct selftest *t, struct mmu_vcpu *v)
+{
+	struct mmu_vm *vm = v->vm;
+
+	MEASURE("fault-zero-fill", EXPECT(t, fault(v, page_at(i)) == 0));
+	enter_and_exit(vm);
+	MEASURE("enter-no-flush", enter_and_exit(vm));
+	MEASURE("unmap-flush", EXPECT(t, unmap_and_flush(vm, i) == 1));
+	MEASURE("fault-resident", EXPECT(t, fault(v, page_at(i)) == 0));
+	MEASURE("unmap-flush-invept", {
+		EXPECT(t, unmap_and_flush(vm, i) == 1);
+		enter_and_exit(vm);
+	});
+}
+
+static void measure_faults(struct selftest *t)
+{
+	struct mmu_vm *vm = kmalloc(sizeof(*vm));
+	struct mmu_vcpu v;
+	struct gmem *g;
+
+	if (!EXPECT(t, vm != NULL) || !EXPECT(t, mmu_vm_create(vm, MMU_EPT) == 0)) {
+		kfree(vm);
+		return;
+	}
+	mmu_vcpu_init(&v, vm);
+	if (EXPECT(t, gmem_create(PAGES, &g) == 0)) {
+		if (EXPECT(t, memslot_create(vm, 0, GFN(0), PAGES, g, 0, 0) == 0) &&
+		    EXPECT(t, mmu_vcpu_topup(&v) == 0))
+			measure_faults_of(t, &v);
+		gmem_unref(g);
+	}
+	mmu_vcpu_destroy(&v);
+	mmu_vm_destroy(vm);
+	kfree(vm);
+}
+
+static void bench(struct selftest *t)
+{
+	measure_nothing();
+	measure_locks();
+	measure_frames(t);
+	if (!selftest_have_vmx(t))
+		return;
+	measure_slots(t);
+	measure_faults(t);
+}
+
+const struct selftest_case selftest_bench[] = {
+	{"bench", bench, true},
+	{NULL, NULL, false},
+};

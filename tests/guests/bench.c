@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What it costs a guest when an instruction leaves it, in ticks of its TSC (in Bochs a tick is an
+ * instruction). One line for each operation: "bench: NAME MEDIAN MIN MAX COUNT", from what RDTSC
+ * says right before and right after it, less the median of the same with nothing in between. It
+ * needs no more than a PC and isa-debug-exit, so that it says the same of another hypervisor.
+ */
+#include "guest.h"
+
+#define SAMPLES 10000
+
+#define PIC_MASK    0x21
+#define PIT_COUNTER 0x40
+#define PIT_CONTROL 0x43
+#define POST_PORT   0x80
+#define PIC_MASK_2  0xa1
+#define UART_STATUS 0x3fd
+#define UNUSED_PORT 0x5555
+
+#define LAPIC	      0xfee00000u
+#define LAPIC_VERSION 0x30
+#define LAPIC_EOI     0xb0
+#define LAPIC_SVR     0xf0
+#define LAPIC_ICR     0x300
+#define LAPIC_TIMER   0x320
+#define IOAPIC	      0xfec00000u
+
+#define MSR_APIC_BASE	   0x1b
+#define MSR_TSC_DEADLINE   0x6e0
+#define MSR_X2APIC_VERSION 0x803
+#define MSR_X2APIC_EOI	   0x80b
+#define MSR_X2APIC_SELF	   0x83f
+#define APIC_BASE_X2APIC   (1u << 10)
+
+#define SVR_ON		 0x1ffu
+#define SELF_IPI	 0x40000u
+#define TIMER_DEADLINE	 0x50000u /* masked: it is the write that is measured */
+#define IPI_VECTOR	 0x41u
+#define CPUID_1_X2APIC	 (1u << 21)
+#define CPUID_1_DEADLINE (1u << 24)
+
+/* Pages that nothing has touched: from 16 MiB up, so the VM needs 64 MiB. */
+#define FRESH	   0x1000000u
+#define PAGE_SIZE  4096u
+#define LARGE_PAGE 0x400000u
+
+static u32 samples[SAMPLES];
+static u32 overhead;
+static volatile u32 ipi_taken;
+
+static inline u32 now(void)
+{
+	u32 low;
+
+	__asm__ volatile("rdtsc" : "=a"(low)::"edx", "memory");
+	return low;
+}
+
+static void swap(u32 *a, u32 *b)
+{
+	u32 t = *a;
+
+	*a = *b;
+	*b = t;
+}
+
+static void sift_down(u32 from, u32 end)
+{
+	for (;;) {
+		u32 child = 2 * from + 1;
+
+		if (child >= end)
+			return;
+		if (child + 1 < end && samples[child] < samples[child + 1])
+			child++;
+		if (samples[from] >= samples[child])
+			return;
+		swap(&samples[from], &samples[child]);
+		from = child;
+	}
+}
+
+/* By heap: there is no worst case. */
+static void sort(u32 n)
+{
+	for (u32 i = n / 2; i-- > 0;)
+		sift_down(i, n);
+	for (u32 end = n; end-- > 1;) {
+		swap(&samples[0], &samples[end]);
+		sift_down(0, end);
+	}
+}
+
+static u32 less_overhead(u32 ticks)
+{
+	return ticks > overhead ? ticks - overhead : 0;
+}
+
+static void report(const char *name)
+{
+	sort(SAMPLES);
+	print("bench: ");
+	print(name);
+	print(" ");
+	print_decimal(less_overhead(samples[SAMPLES / 2]));
+	print(" ");
+	print_decimal(less_overhead(samples[0]));
+	print(" ");
+	print_decimal(less_overhead(samples[SAMPLES - 1]));
+	print(" ");
+	print_decimal(SAMPLES);
+	print("\n");
+}
+
+/* The operation stands between two readings as it is written, with no call around it. */
+#define MEASURE(name, operation)                     \
+	do {                                         \
+		for (u32 i = 0; i < SAMPLES; i++) {  \
+			u32 before = now();          \
+                                                     \
+			operation;                   \
+			samples[i] = now() - before; \
+		}                                    \
+		report(name);                        \
+	} while (0)
+
+static inline u32 mmio_read(u32 at)
+{
+	return *(volatile u32 *)at;
+}
+
+static inline void mmio_write(u32 at, u32 v)
+{
+	*(volatile u32 *)at = v;
+}
+
+static inline void cpuid_leaf(u32 leaf)
+{
+	u32 b, c = 0, d;
+
+	__asm__ volatile("cpuid" : "+a"(leaf), "=b"(b), "+c"(c), "=d"(d));
+}
+
+/* A number that neither KVM's hypercalls nor Weir's have. */
+static inline void unknown_vmcall(void)
+{
+	u32 a = 0x7777;
+
+	__asm__ volatile("vmcall" : "+a"(a)::"memory");
+}
+
+static void measure_nothing(void)
+{
+	for (u32 i = 0; i < SAMPLES; i++) {
+		u32 before = now();
+
+		samples[i] = now() - before;
+	}
+	sort(SAMPLES);
+	overhead = samples[SAMPLES / 2];
+}
+
+static void instructions(void)
+{
+	MEASURE("cpuid", cpuid_leaf(0));
+	MEASURE("cpuid-features", cpuid_leaf(1));
+	MEASURE("vmcall", unknown_vmcall());
+	MEASURE("rdmsr-apic-base", rdmsr(MSR_APIC_BASE));
+	MEASURE("wrmsr-apic-base", wrmsr(MSR_APIC_BASE, 0xfee00900));
+}
+
+static void ports(void)
+{
+	MEASURE("in-pic", inb(PIC_MASK));
+	MEASURE("out-pic", outb(PIC_MASK, 0xff));
+	outb(PIT_CONTROL, 0x34);
+	outb(PIT_COUNTER, 0xff);
+	outb(PIT_COUNTER, 0xff);
+	MEASURE("in-pit", inb(PIT_COUNTER));
+	MEASURE("out-post", outb(POST_PORT, 0));
+	MEASURE("out-unused", outb(UNUSED_PORT, 0));
+	MEASURE("in-unused", inb(UNUSED_PORT));
+	MEASURE("in-uart", inb(UART_STATUS));
+}
+
+/* How long after the write the handler begins, the stub that saves registers included. */
+static void ipi_handler(struct frame *f)
+{
+	if (f->vector == IPI_VECTOR)
+		ipi_taken = now();
+}
+
+static void wait_for_ipi(void)
+{
+	while (!ipi_taken)
+		;
+}
+
+static void self_ipi_xapic(void)
+{
+	for (u32 i = 0; i < SAMPLES; i++) {
+		u32 before;
+
+		ipi_taken = 0;
+		before = now();
+		mmio_write(LAPIC + LAPIC_ICR, SELF_IPI | IPI_VECTOR);
+		wait_for_ipi();
+		samples[i] = ipi_taken - before;
+		mmio_write(LAPIC + LAPIC_EOI, 0);
+	}
+	report("self-ipi-xapic");
+}
+
+static void self_ipi_x2apic(void)
+{
+	for (u32 i = 0; i < SAMPLES; i++) {
+		u32 before;
+
+		ipi_taken = 0;
+		before = now();
+		wrmsr(MSR_X2APIC_SELF, IPI_VECTOR);
+		wait_for_ipi();
+		samples[i] = ipi_taken - before;
+		wrmsr(MSR_X2APIC_EOI, 0);
+	}
+	report("self-ipi-x2apic");
+}
+
+static void paging_on(void)
+{
+	static u32 directory[1024] __attribute__((aligned(PAGE_SIZE)));
+
+	for (u32 i = 0; i < 1024; i++)
+		directory[i] = i * LARGE_PAGE | 0x83; /* present, writable, 4 MiB */
+	__asm__ volatile("mov %%cr4, %%eax; or $0x10, %%eax; mov %%eax, %%cr4\n\t"
+			 "mov %0, %%cr3\n\t"
+			 "mov %%cr0, %%eax; or $0x80000000, %%eax; mov %%eax, %%cr0"
+			 :
+			 : "r"(directory)
+			 : "eax", "memory");
+}
+
+static void paging_off(void)
+{
+	__asm__ volatile("mov %%cr0, %%eax; and $0x7fffffff, %%eax; mov %%eax, %%cr0" ::
+				 : "eax", "memory");
+}
+
+static void devices(void)
+{
+	mmio_write(LAPIC + LAPIC_SVR, SVR_ON);
+	MEASURE("lapic-read", mmio_read(LAPIC + LAPIC_VERSION));
+	MEASURE("lapic-write", mmio_write(LAPIC + LAPIC_SVR, SVR_ON));
+	MEASURE("lapic-eoi", mmio_write(LAPIC + LAPIC_EOI, 0));
+	MEASURE("ioapic-read", mmio_read(IOAPIC));
+	paging_on();
+	MEASURE("lapic-read-paged", mmio_read(LAPIC + LAPIC_VERSION));
+	paging_off();
+	interrupt_hook = ipi_handler;
+	__asm__ volatile("sti");
+	self_ipi_xapic();
+	__asm__ volatile("cli");
+}
+
+static void deadline_timer(void)
+{
+	u32 r[4];
+
+	cpuid(1, 0, r);
+	if (!(r[2] & CPUID_1_DEADLINE))
+		return;
+	mmio_write(LAPIC + LAPIC_TIMER, TIMER_DEADLINE);
+	MEASURE("wrmsr-tsc-deadline", wrmsr(MSR_TSC_DEADLINE, 1ull << 62));
+	wrmsr(MSR_TSC_DEADLINE, 0);
+}
+
+/* There is no way back from x2APIC mode but through off: it comes last. */
+static void x2apic(void)
+{
+	u32 r[4];
+
+	cpuid(1, 0, r);
+	if (!(r[2] & CPUID_1_X2APIC))
+		return;
+	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | APIC_BASE_X2APIC);
+	MEASURE("rdmsr-x2apic", rdmsr(MSR_X2APIC_VERSION));
+	MEASURE("wrmsr-x2apic-eoi", wrmsr(MSR_X2APIC_EOI, 0));
+	__asm__ volatile("sti");
+	self_ipi_x2apic();
+	__asm__ volatile("cli");
+}
+
+static void memory(void)
+{
+	MEASURE("first-touch", *(volatile u32 *)(FRESH + i * PAGE_SIZE) = 1);
+	MEASURE("second-touch", *(volatile u32 *)(FRESH + i * PAGE_SIZE) = 1);
+}
+
+void main(void)
+{
+	interrupts_init();
+	outb(PIC_MASK, 0xff);
+	outb(PIC_MASK_2, 0xff);
+	measure_nothing();
+	instructions();
+	ports();
+	devices();
+	deadline_timer();
+	x2apic();
+	memory();
+	guest_end();
+}
