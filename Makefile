@@ -7,6 +7,7 @@
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
 #   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
 #   test-unit:  TESTS="mem/frame"          test-boot: CASES="..." CPUS="..." LIST=1
+#   bench:      BENCH="guest weir boot"
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -191,8 +192,9 @@ coverage: deps-test deps-coverage
 	+$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC=gcc V='$(V)' NO_SANITIZER=1 \
 		BUILD=$(BUILD)/coverage EXTRA_CFLAGS='--coverage -O0' all
 	$(Q)$(PYTHON) tests/tools/coverage.py $(BUILD)/coverage
-bench: all guest deps-iso
-	$(Q)$(PYTHON) tests/bench/run.py
+bench: all guests guest deps-iso
+	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
+	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
 
 # --- House-keeping -------------------------------------------------------------------------
 

@@ -2,12 +2,18 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py
+    tests/bench/run.py [--no-docs] [guest] [weir] [boot]
 
-boot: from GRUB's hand-over to the first instruction of a Linux guest, and to its shell. The
-guest powers off right after its banner, and that is where the count ends. Breakpoints of Bochs's
-debugger stop the machine at each point and print the number of instructions so far.
+guest   a small guest counts what its exits cost (tests/guests/bench.c)
+weir    Weir counts what its own operations cost (selftest=bench)
+boot    from GRUB's hand-over to a Linux guest's first instruction, and to its shell, by breakpoints
+        of Bochs's debugger; the guest powers off right after its banner
+
+Each runs with the release build (build/release) and the debug build (build). The results go to
+build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
 """
+import argparse
+import concurrent.futures
 import json
 import os
 import re
@@ -17,67 +23,139 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
+import operations  # noqa: E402
+import report  # noqa: E402
 from lab import BUILD, image, linux  # noqa: E402
-from lab.bochs import Bochs  # noqa: E402
+from lab.bochs import Bochs, GO_ON  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
+BUILDS = {"release": os.path.join(BUILD, "release"), "debug": BUILD}
 IMAGE_BASE = 0xffffffff80000000
-DEADLINE = 600
+DEADLINE = 1200
 FOLDER = os.path.join(BUILD, "logs/bench")
+LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
-def symbol(name):
-    with open(os.path.join(BUILD, "weir.sym")) as file:
+def run_bochs(name, build, cmdline, modules, debugger=GO_ON):
+    """A machine that ran until it switched itself off."""
+    kernel = os.path.join(BUILDS[build], "weir.elf")
+    iso = image.cached_iso(f"{WEIR} {cmdline}".rstrip(), modules, kernel=kernel, bios_only=True)
+    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger)
+    with machine:
+        machine.wait_exit(time.monotonic() + DEADLINE)
+    return machine
+
+
+def lines_of(machine, rows):
+    """What the programs on it have measured: one line for each row, and no others."""
+    text = machine.console.text
+    found = {match.group(1): dict(zip(("median", "min", "max", "count"),
+                                      map(int, match.groups()[1:])))
+             for match in LINE.finditer(text)}
+    wanted = {row.name for row in rows}
+    if set(found) != wanted or "FAIL" in text:
+        odd = ", ".join(sorted(set(found) ^ wanted)) or "a check failed"
+        raise SystemExit(f"bench: {odd}; see {machine.path('console.txt')}")
+    return found
+
+
+def guest(build):
+    path = os.path.join(BUILD, "guests/bench.elf")
+    modules = [image.Module(path, "vm=bench kernel mem=64M --")]
+    return lines_of(run_bochs("guest", build, "", modules), operations.GUEST)
+
+
+def weir(build):
+    return lines_of(run_bochs("weir", build, "selftest=bench", []), operations.WEIR)
+
+
+def symbol(build, name):
+    with open(os.path.join(BUILDS[build], "weir.sym")) as file:
         for line in file:
             fields = line.split()
             if fields[2] == name:
                 return int(fields[0], 16)
-    sys.exit(f"bench: build/weir.sym has no {name}")
+    raise SystemExit(f"bench: {file.name} has no {name}")
 
 
-def vmlaunch():
-    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn",
-                              os.path.join(BUILD, "weir.elf")], check=True, text=True,
+def vmlaunch(build):
+    path = os.path.join(BUILDS[build], "weir.elf")
+    listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", path], check=True, text=True,
                              stdout=subprocess.PIPE).stdout
     found = re.search(r"^([0-9a-f]+):\s+vmlaunch", listing, re.M)
     if not found:
-        sys.exit("bench: there is no VMLAUNCH in build/weir.elf")
+        raise SystemExit(f"bench: there is no VMLAUNCH in {path}")
     return int(found.group(1), 16)
 
 
-def boot(name, stock):
-    vmlinuz, vmlinux = linux.kernel()
-    kernel = vmlinuz if stock else vmlinux
+def boot_one(name, build, kernel):
     modules = [image.Module(kernel, f"vm=alpha kernel mem=256M -- {linux.CMDLINE} quiet "
                             "weir.poweroff"),
                image.Module(linux.initramfs(), "vm=alpha initrd")]
-    points = ("hand-over", "first guest instruction", "shell")
     # The image lies where it is linked, less the base: GRUB is asked for the lowest place.
-    stops = [f"pb {symbol('boot_entry32') - IMAGE_BASE:#x}", f"lb {vmlaunch():#x}",
-             f"lb {symbol('vm_request_end'):#x}"]
+    stops = [f"pb {symbol(build, 'boot_entry32') - IMAGE_BASE:#x}", f"lb {vmlaunch(build):#x}",
+             f"lb {symbol(build, 'vm_request_end'):#x}"]
     script = ""
     for number, stop in enumerate(stops, 1):
         script += f"{stop}\nc\nptime\nd {number}\n"
-    machine = Bochs(os.path.join(FOLDER, name), image.cached_iso(WEIR, modules, bios_only=True),
-                    debugger=script + "c\n")
-    start = time.monotonic()
-    with machine:
-        machine.wait_exit(start + DEADLINE)
+    machine = run_bochs(name, build, "", modules, script + "c\n")
     with open(machine.path("emulator.txt"), errors="replace") as file:
         ticks = [int(n) for n in re.findall(r"^ptime: (\d+)", file.read(), re.M)]
-    if len(ticks) != len(points):
-        sys.exit(f"bench {name}: reached {len(ticks)} of {len(points)} points; {machine.folder}")
-    return {point: tick - ticks[0] for point, tick in zip(points[1:], ticks[1:])}
+    if len(ticks) != len(stops):
+        raise SystemExit(f"bench {name}: reached {len(ticks)} of {len(stops)} points; "
+                         f"{machine.folder}")
+    return [dict.fromkeys(("median", "min", "max"), tick - ticks[0]) | {"count": 1}
+            for tick in ticks[1:]]
+
+
+def boot(build):
+    vmlinuz, vmlinux = linux.kernel()
+    counts = boot_one("pvh", build, vmlinux) + boot_one("bzimage", build, vmlinuz)
+    return dict(zip((row.name for row in operations.BOOT), counts))
+
+
+GROUPS = {
+    "guest": (guest, operations.GUEST),
+    "weir": (weir, operations.WEIR),
+    "boot": (boot, operations.BOOT),
+}
+
+
+def save(results):
+    """Groups that did not run keep what they had."""
+    path = os.path.join(FOLDER, "results.json")
+    kept = {}
+    if os.path.exists(path):
+        with open(path) as file:
+            kept = json.load(file)
+    with open(path, "w") as file:
+        json.dump(kept | results, file, indent=1)
 
 
 def main():
-    results = {}
-    for name, stock in (("boot-pvh", False), ("boot-bzimage", True)):
-        results[name] = boot(name, stock)
-        for point, count in results[name].items():
-            print(f"{name}: hand-over to {point}: {count:,} instructions", flush=True)
-    with open(os.path.join(FOLDER, "results.json"), "w") as file:
-        json.dump(results, file, indent=1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
+    args = parser.parse_args()
+    for name in set(args.groups) - set(GROUPS):
+        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}")
+    os.makedirs(FOLDER, exist_ok=True)
+    names = args.groups or list(GROUPS)
+    # Counts do not depend on how fast the emulators run: as many at once as there are builds.
+    with concurrent.futures.ThreadPoolExecutor(len(BUILDS)) as pool:
+        jobs = {name: {build: pool.submit(GROUPS[name][0], build) for build in BUILDS}
+                for name in names}
+        results = {}
+        for name in names:
+            rows = GROUPS[name][1]
+            results[name] = {build: job.result() for build, job in jobs[name].items()}
+            table = report.table(rows, results[name])
+            print(f"{name}:\n{report.plain(table)}", flush=True)
+            for row in report.over_aim(rows, results[name]):
+                print(f"{name}: {row.name} is over its aim of {row.aim:,} {row.unit}")
+            if not args.no_docs:
+                report.write_section(name, report.markdown(table))
+    save(results)
 
 
 main()

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""What is measured: a list for each program that measures, in the order of the tables.
+
+A new operation is a row here and a line "bench: NAME MEDIAN MIN MAX COUNT" of a program; a line
+without a row fails the run, and so does a row without a line.
+"""
+import dataclasses
+from typing import Optional
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    name: str
+    about: str
+    aim: Optional[int] = None  # at most this, release build
+    unit: str = "instructions"
+    # What others cost on the same emulated CPU; docs/performance.md says how that was measured.
+    kvm: str = ""
+    xen: str = ""
+
+
+# tests/guests/bench.c: from inside a guest, there and back.
+GUEST = [
+    Operation("cpuid", "CPUID, leaf 0", 250, kvm="1,139", xen="992"),
+    Operation("cpuid-features", "CPUID, leaf 1", 250),
+    Operation("vmcall", "VMCALL with an unknown number", 250, kvm="1,164", xen="934"),
+    Operation("rdmsr-apic-base", "RDMSR of IA32_APIC_BASE", 220, kvm="1,264", xen="888"),
+    Operation("wrmsr-apic-base", "WRMSR of IA32_APIC_BASE, its own value"),
+    Operation("wrmsr-tsc-deadline", "WRMSR of IA32_TSC_DEADLINE"),
+    Operation("rdmsr-x2apic", "RDMSR of an x2APIC register", kvm="1,354", xen="no exit"),
+    Operation("wrmsr-x2apic-eoi", "WRMSR of x2APIC EOI", kvm="1,462", xen="802"),
+    Operation("in-pic", "IN from the PIC's mask", 350, kvm="1,411"),
+    Operation("out-pic", "OUT to the PIC's mask", kvm="2,325"),
+    Operation("in-pit", "IN from the PIT's counter", 350, kvm="1,549"),
+    Operation("in-uart", "IN from the UART's line status"),
+    Operation("out-post", "OUT to port 0x80"),
+    Operation("out-unused", "OUT to an unused port", 350, kvm="5,226", xen="1,358"),
+    Operation("in-unused", "IN from an unused port", 350),
+    Operation("lapic-read", "LAPIC version read by MMIO", 600, kvm="7,558", xen="16,702"),
+    Operation("lapic-read-paged", "the same with the guest's paging on"),
+    Operation("lapic-write", "LAPIC SVR write by MMIO", kvm="4,188"),
+    Operation("lapic-eoi", "LAPIC EOI write by MMIO"),
+    Operation("ioapic-read", "IOAPIC read by MMIO", kvm="3,965", xen="14,523"),
+    Operation("self-ipi-xapic", "self-IPI by MMIO, until its handler runs"),
+    Operation("self-ipi-x2apic", "self-IPI by WRMSR, until its handler runs"),
+    Operation("first-touch", "first write to a 4 KiB page: zero fill", 2000,
+              kvm="6,629", xen="4,475"),
+    Operation("second-touch", "second write to it: no exit"),
+]
+
+# kernel/selftest_bench.c: Weir's own operations, without an exit around them.
+WEIR = [
+    Operation("spin-lock", "spin lock and unlock"),
+    Operation("spin-lock-irqsave", "the same with interrupts off"),
+    Operation("srcu-read", "SRCU read lock and unlock"),
+    Operation("clock-ns", "the time in nanoseconds"),
+    Operation("frame-alloc-free", "allocate and free a frame"),
+    Operation("frame-alloc-zero-free", "the same, zeroed"),
+    Operation("slot-find-1", "memslot lookup, 1 slot"),
+    Operation("slot-find-32", "memslot lookup, 32 slots"),
+    Operation("slot-find-512", "memslot lookup, 512 slots"),
+    Operation("slot-find-cached-1", "the same where the last hit serves, 1 slot"),
+    Operation("slot-find-cached-32", "32 slots"),
+    Operation("slot-find-cached-512", "512 slots"),
+    Operation("fault-zero-fill", "fault of a page never touched"),
+    Operation("fault-resident", "fault of a page that is resident"),
+    Operation("enter-no-flush", "what an entry asks the MMU, nothing to flush"),
+    Operation("unmap-flush", "unmap one page and flush"),
+    Operation("unmap-flush-invept", "the same, and INVEPT at the next entry"),
+]
+
+# Breakpoints in Bochs: how far a boot has come.
+BOOT = [
+    Operation("pvh-entry", "vmlinux by PVH: GRUB's hand-over to the first guest instruction"),
+    Operation("pvh-shell", "vmlinux by PVH: to the guest's shell"),
+    Operation("bzimage-entry", "bzImage: to the first guest instruction"),
+    Operation("bzimage-shell", "bzImage: to the guest's shell"),
+]
