@@ -9,7 +9,13 @@
 #define VIOLATION_READ		BIT(0)
 #define VIOLATION_WRITE		BIT(1)
 #define VIOLATION_FETCH		BIT(2)
+#define VIOLATION_LINEAR	BIT(7) /* EXIT_GUEST_LINEAR holds the address */
 #define VIOLATION_UNBLOCKED_NMI BIT(12)
+
+/* Error code of #PF (SDM 3A 4.7). */
+#define PF_PRESENT 1u
+#define PF_WRITE   2u
+#define PF_USER	   4u
 
 static u32 access_of(u64 qualification)
 {
@@ -42,6 +48,30 @@ static enum exit_verdict to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t
 	return exit_kind(e, VMX_EXIT_MMIO);
 }
 
+/*
+ * A write to a page that the guest itself protected is its page fault. The CPU's own write of an A
+ * or D bit into a protected page table is told in the same way. What delivers an event is the CPU,
+ * not the user's program; the fault and the event combine, so that a guest without a stack to write
+ * to ends in a triple fault.
+ */
+static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa,
+				      u64 qualification)
+{
+	u32 error_code = PF_PRESENT | PF_WRITE;
+
+	if (!(qualification & VIOLATION_LINEAR)) {
+		exit_to_thread(v);
+		log_error("vm %s: a write to gpa %#llx, which the guest protected, comes from no "
+			  "linear address: there is no fault to give it",
+			  vcpu_name(), (unsigned long long)gpa.v);
+		return exit_kind(e, VMX_EXIT_ERROR);
+	}
+	if (!v->event.valid && vcpu_cpl(v) == 3)
+		error_code |= PF_USER;
+	vmx_inject_page_fault(v, GVA(vmcs_read(EXIT_GUEST_LINEAR)), error_code);
+	return EXIT_RESUME;
+}
+
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION);
@@ -65,6 +95,8 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 		return EXIT_RESUME;
 	case ERR_NOSLOT:
 		return to_device(v, e, gpa, access);
+	case ERR_PERM:
+		return refuse_write(v, e, gpa, q);
 	case ERR_NOMEM:
 		return exit_kind(e, VMX_EXIT_NOMEM);
 	default:

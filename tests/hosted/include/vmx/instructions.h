@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Hosted: a VMCS is an array by field; the current one is the thread's. What the CPU would do on
+ * entry and exit a test does by hand.
+ */
+#ifndef VMX_INSTRUCTIONS_H
+#define VMX_INSTRUCTIONS_H
+
+#include "kernel/base/addr.h"
+#include "vmx/vmcs.h"
+
+#define HOSTED_VMCS_FIELDS 0x7000
+
+extern _Thread_local u64 hosted_vmcs[HOSTED_VMCS_FIELDS];
+
+static inline u64 vmcs_read(enum vmcs_field field)
+{
+	return hosted_vmcs[field];
+}
+
+static inline void vmcs_write(enum vmcs_field field, u64 value)
+{
+	hosted_vmcs[field] = value;
+}
+
+#endif

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: MIT */
+/* What tests/hosted/include/vmx/instructions.h declares. */
+#include "vmx/instructions.h"
+
+_Thread_local u64 hosted_vmcs[HOSTED_VMCS_FIELDS];

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: vmx/ept.c vmx/inject.c vmx/event.c */
+/*
+ * What becomes of an EPT violation by the MMU's answer. The MMU is this file's, which answers as it
+ * is told; the VMCS is the fake machine's.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "tests/hosted/hosted.h"
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/vcpu.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define GPA_AT	   0x123456000ull
+#define LINEAR	   0xffff800012345678ull
+#define Q_READ	   BIT(0)
+#define Q_WRITE	   BIT(1)
+#define Q_FETCH	   BIT(2)
+#define Q_LINEAR   BIT(7)
+#define Q_FINAL	   BIT(8)
+#define Q_NMI	   BIT(12)
+#define NMI_VECTOR 2
+
+static struct vmx_vcpu v;
+static struct vmx_exit e;
+static int fast_answer, slow_answer; /* of the MMU */
+static u32 access_seen;
+static bool in_thread;
+
+int mmu_fault(struct mmu_vcpu *m, gpa_t gpa, u32 access)
+{
+	assert_int_equal(gpa.v, GPA_AT);
+	assert_false(in_thread);
+	access_seen = access;
+	return fast_answer;
+}
+
+int mmu_fault_slow(struct mmu_vcpu *m, gpa_t gpa, u32 access)
+{
+	assert_int_equal(gpa.v, GPA_AT);
+	assert_true(in_thread);
+	assert_int_equal(access, access_seen);
+	return slow_answer;
+}
+
+void exit_to_thread(struct vmx_vcpu *vcpu)
+{
+	in_thread = true;
+}
+
+enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
+{
+	exit->kind = kind;
+	return EXIT_RETURN;
+}
+
+u32 vcpu_cpl(struct vmx_vcpu *vcpu)
+{
+	return ACCESS_DPL((u32)vmcs_read(GUEST_SS_ACCESS));
+}
+
+const char *vcpu_name(void)
+{
+	return "test";
+}
+
+void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
+{
+}
+
+static int setup(void **state)
+{
+	memset(&v, 0, sizeof(v));
+	memset(&e, 0, sizeof(e));
+	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
+	in_thread = false;
+	fast_answer = slow_answer = 0;
+	vmcs_write(GUEST_CR0, CR0_PE | CR0_PG);
+	hosted_log_reset();
+	return 0;
+}
+
+static enum exit_verdict violate(u64 qualification, u32 cpl)
+{
+	in_thread = false;
+	vmcs_write(EXIT_QUALIFICATION, qualification);
+	vmcs_write(EXIT_GUEST_PHYSICAL, GPA_AT);
+	vmcs_write(EXIT_GUEST_LINEAR, LINEAR);
+	vmcs_write(GUEST_SS_ACCESS, 0x93 | cpl << 5);
+	return handle_ept_violation(&v, &e);
+}
+
+static void answers(void **state)
+{
+	static const struct {
+		int fast, slow;
+		enum exit_verdict verdict;
+		enum vmx_exit_kind kind;
+	} cases[] = {
+		{0, 0, EXIT_RESUME, VMX_EXIT_NONE},
+		{ERR_AGAIN, 0, EXIT_RESUME, VMX_EXIT_NONE},
+		{ERR_NOSLOT, 0, EXIT_RETURN, VMX_EXIT_MMIO},
+		{ERR_TOO_HARD, 0, EXIT_RESUME, VMX_EXIT_NONE},
+		{ERR_TOO_HARD, ERR_NOSLOT, EXIT_RETURN, VMX_EXIT_MMIO},
+		{ERR_TOO_HARD, ERR_NOMEM, EXIT_RETURN, VMX_EXIT_NOMEM},
+		{ERR_TOO_HARD, ERR_IO, EXIT_RETURN, VMX_EXIT_ERROR},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		setup(state);
+		fast_answer = cases[i].fast;
+		slow_answer = cases[i].slow;
+		assert_int_equal(violate(Q_READ | Q_LINEAR | Q_FINAL, 0), cases[i].verdict);
+		assert_int_equal(e.kind, cases[i].kind);
+		assert_false(v.event.valid);
+		assert_true(v.topup);
+	}
+	setup(state);
+	assert_int_equal(violate(Q_READ | Q_WRITE | Q_LINEAR, 0), EXIT_RESUME);
+	assert_int_equal(access_seen, MMU_READ | MMU_WRITE);
+	assert_int_equal(violate(Q_FETCH | Q_LINEAR, 0), EXIT_RESUME);
+	assert_int_equal(access_seen, MMU_EXEC);
+}
+
+static void expect_page_fault(u32 error_code)
+{
+	assert_true(v.event.valid);
+	assert_int_equal(v.event.vector, EXCEPTION_PF);
+	assert_true(v.event.has_error);
+	assert_int_equal(v.event.error_code, error_code);
+	assert_int_equal(v.regs.cr2, LINEAR);
+}
+
+/* The guest protected the page: its write is a page fault, as its own tables would make it. */
+static void a_refused_write_is_a_page_fault(void **state)
+{
+	fast_answer = ERR_PERM;
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	expect_page_fault(3);
+	setup(state);
+	fast_answer = ERR_PERM;
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 3), EXIT_RESUME);
+	expect_page_fault(7);
+	/* The slow half may be the one to say so. */
+	setup(state);
+	fast_answer = ERR_TOO_HARD;
+	slow_answer = ERR_PERM;
+	assert_int_equal(violate(Q_READ | Q_WRITE | Q_LINEAR | Q_FINAL, 3), EXIT_RESUME);
+	expect_page_fault(7);
+	/* The CPU's write to the tables on its way. */
+	setup(state);
+	fast_answer = ERR_PERM;
+	assert_int_equal(violate(Q_READ | Q_WRITE | Q_LINEAR, 0), EXIT_RESUME);
+	expect_page_fault(3);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+}
+
+static void without_a_linear_address_the_vm_ends(void **state)
+{
+	fast_answer = ERR_PERM;
+	assert_int_equal(violate(Q_WRITE, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_true(in_thread);
+	assert_false(v.event.valid);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
+	assert_non_null(strstr(hosted_log_last(), "vm test: a write to gpa 0x123456000"));
+}
+
+static struct event delivering(u8 type, u8 vector)
+{
+	return (struct event){.valid = true, .type = type, .vector = vector};
+}
+
+/* The stack, say, on which an event was to be put: the two combine (SDM 3A table 6-5). */
+static void during_delivery(void **state)
+{
+	fast_answer = ERR_PERM;
+	/* An interrupt waits; from user mode to a kernel's stack is no user's write. */
+	v.event = delivering(EVENT_INTERRUPT, 0x31);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 3), EXIT_RESUME);
+	expect_page_fault(3);
+	assert_true(v.deferred.valid);
+	assert_int_equal(v.deferred.vector, 0x31);
+	/* So does an NMI. */
+	setup(state);
+	fast_answer = ERR_PERM;
+	v.event = delivering(EVENT_NMI, NMI_VECTOR);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	expect_page_fault(3);
+	assert_true(v.nmi_pending);
+	/* The page fault itself: a double fault; and that: the end. */
+	setup(state);
+	fast_answer = ERR_PERM;
+	v.event = delivering(EVENT_EXCEPTION, EXCEPTION_PF);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_int_equal(v.event.vector, EXCEPTION_DF);
+	assert_false(v.shutdown);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_true(v.shutdown);
+	assert_false(v.event.valid);
+}
+
+/* An IRET that faulted had unblocked NMIs; it runs again, so they are blocked. */
+static void iret_keeps_nmis_blocked(void **state)
+{
+	violate(Q_READ | Q_LINEAR | Q_NMI, 0);
+	assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), BLOCKED_BY_NMI);
+	setup(state);
+	v.event = delivering(EVENT_EXCEPTION, EXCEPTION_PF);
+	violate(Q_READ | Q_LINEAR | Q_NMI, 0);
+	assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(a_refused_write_is_a_page_fault, setup),
+		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),
+		cmocka_unit_test_setup(during_delivery, setup),
+		cmocka_unit_test_setup(iret_keeps_nmis_blocked, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
