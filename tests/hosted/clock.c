@@ -6,6 +6,7 @@
 #include <time.h>
 #include "smp/timer.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/points_off.h"
 
 #define NS_PER_SECOND 1000000000ull
 #define FAKE_TSC_KHZ  1000000ull /* one cycle a nanosecond */
@@ -17,6 +18,11 @@ void hosted_clock_set(u64 ns)
 {
 	__atomic_store_n(&hand_ns, ns, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&by_hand, true, __ATOMIC_SEQ_CST);
+}
+
+void hosted_clock_free(void)
+{
+	__atomic_store_n(&by_hand, false, __ATOMIC_SEQ_CST);
 }
 
 u64 clock_ns(void)

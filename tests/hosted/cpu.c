@@ -3,6 +3,7 @@
 #include "kernel/base/panic.h"
 #include "smp/cpu.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/points_off.h"
 
 static struct cpu cpus[CPU_MAX];
 static u32 cpus_taken; /* atomic */

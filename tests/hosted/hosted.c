@@ -9,6 +9,8 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/hosted/points_off.h"
 
 char *hosted_arena;
 u64 hosted_arena_size;
@@ -133,6 +135,15 @@ const char *hosted_panic_text(void)
 static s64 fail_countdown; /* atomic; 0: disarmed */
 static bool fail_happened;
 
+static u32 fail_one_in; /* atomic; 0: none */
+static u64 fail_random; /* atomic */
+
+void hosted_fail_often(u32 n, u64 seed)
+{
+	__atomic_store_n(&fail_random, seed, __ATOMIC_RELAXED);
+	__atomic_store_n(&fail_one_in, n, __ATOMIC_RELAXED);
+}
+
 void hosted_fail_after(u32 n)
 {
 	__atomic_store_n(&fail_happened, false, __ATOMIC_SEQ_CST);
@@ -147,7 +158,13 @@ bool hosted_fail_happened(void)
 bool hosted_should_fail(void)
 {
 	s64 left = __atomic_load_n(&fail_countdown, __ATOMIC_SEQ_CST);
+	u32 one_in = __atomic_load_n(&fail_one_in, __ATOMIC_RELAXED);
 
+	if (one_in) {
+		u64 state = __atomic_fetch_add(&fail_random, 1, __ATOMIC_RELAXED);
+
+		return random_one_in(&state, one_in);
+	}
 	while (left > 0) {
 		if (!__atomic_compare_exchange_n(&fail_countdown, &left, left - 1, false,
 						 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))

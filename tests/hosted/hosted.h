@@ -29,6 +29,8 @@ const char *hosted_panic_text(void);
  * reached: for (n = 1;; n++) { hosted_fail_after(n); scenario; if (!hosted_fail_happened()) break; }
  */
 void hosted_fail_after(u32 n);
+/* One allocation in n fails, as the seed has it, until told otherwise; 0: none does. */
+void hosted_fail_often(u32 n, u64 seed);
 bool hosted_fail_happened(void);
 bool hosted_should_fail(void);
 
@@ -39,11 +41,14 @@ void hosted_cpu_set(u32 id);
 u32 hosted_locks_held(void);
 void hosted_locks_forget(void);
 
-/* From now on clock_ns() answers this. */
+/* From now on clock_ns() answers this; or real time again. */
 void hosted_clock_set(u64 ns);
+void hosted_clock_free(void);
 
-/* How often ipi_kick was called. */
+/* How often ipi_kick was called; whether a CPU was kicked and has not taken it since. */
 u32 hosted_ipi_kicks(void);
+bool hosted_kick_pending(u32 cpu);
+void hosted_kick_take(u32 cpu);
 
 /* The last line logged by any thread, and how many lines of each level there were. */
 const char *hosted_log_last(void);

@@ -4,7 +4,8 @@
 #include "smp/ipi.h"
 #include "tests/hosted/hosted.h"
 
-static u32 kicks; /* atomic */
+static u32 kicks;	     /* atomic */
+static bool kicked[CPU_MAX]; /* atomic */
 
 void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg)
 {
@@ -32,6 +33,17 @@ void ipi_kick(u32 cpu)
 {
 	BUG_ON(cpu >= cpu_count());
 	__atomic_fetch_add(&kicks, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&kicked[cpu], true, __ATOMIC_RELAXED);
+}
+
+bool hosted_kick_pending(u32 cpu)
+{
+	return __atomic_load_n(&kicked[cpu], __ATOMIC_RELAXED);
+}
+
+void hosted_kick_take(u32 cpu)
+{
+	__atomic_store_n(&kicked[cpu], false, __ATOMIC_RELAXED);
 }
 
 u32 hosted_ipi_kicks(void)

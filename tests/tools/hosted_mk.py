@@ -8,6 +8,7 @@ Every tests/unit/**/test_*.c and tests/fuzz/**/fuzz_*.c becomes one executable. 
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:
 
     /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in
+    /* unit-sources: @tests/hosted/machine/machine.sources */    those that this file lists
     /* unit-cflags: -DFRAME_CACHE=4 */                     for all of this test's files
     /* unit-libs: -lZydis */                               after cmocka
     /* unit-sanitizer: thread */                           address,undefined without it; or none
@@ -49,7 +50,16 @@ def wishes(path):
         text = file.read()
     for word, rest in WORDS.findall(text):
         found[word] = [item for item in rest.split() if item != "*"]
+    found["sources"] = [s for item in found["sources"] for s in listed(item)]
     return found
+
+
+def listed(item):
+    """@FILE stands for the sources that are named in FILE, one a line."""
+    if not item.startswith("@"):
+        return [item]
+    with open(item[1:]) as file:
+        return [line.strip() for line in file if line.strip() and not line.startswith("#")]
 
 
 def write_if_changed(path, text):

@@ -126,10 +126,12 @@ static inline u64 rdtsc(void)
 	return ((u64)hi << 32) | lo;
 }
 
-/* There may be more threads than cores: let the one that is waited for run. */
+/* There may be more threads than cores: let the one that is waited for run (schedule.c). */
+void hosted_relax(void);
+
 static inline void cpu_relax(void)
 {
-	sched_yield();
+	hosted_relax();
 }
 
 static inline void irq_disable(void)

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT */
+/* Jobs and who of them goes on. See schedule.h. */
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "kernel/base/panic.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/hosted/schedule.h"
+#include "tests/hosted/points_off.h"
+
+#define NO_DEADLINE    (~0ull)
+#define NS_PER_SECOND  1000000000ull
+#define POINTS_MAX     2000000000ull /* more than any run needs */
+#define NS_PER_CHOICE  1000	     /* what serial time goes on by */
+#define PARALLEL_SEEDS 0x5eed
+
+struct runner {
+	const struct hosted_job *job;
+	pthread_t host;
+	struct thread thread; /* what smp/ sees */
+	u32 number;
+	u32 go;	  /* futex, serial: it is this one's turn */
+	u32 wake; /* futex: somebody has woken it, and it has not slept since */
+	u64 random;
+	s64 left; /* points until the next choice */
+	/* whose turn it is */
+	bool blocked, done;
+	u64 deadline;
+};
+
+static struct runner runners[HOSTED_JOBS_MAX];
+static u32 runner_count;
+static struct hosted_way way;
+static _Thread_local struct runner *self;
+
+/* Serial: of the one whose turn it is. */
+static u64 choices, trace, points, now_ns;
+
+static void futex_wait(u32 *word, u32 value, const struct timespec *time)
+{
+	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, time, NULL, 0);
+}
+
+static void futex_wake(u32 *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+/* --- serial: whose turn ---------------------------------------------------------------------- */
+
+static bool can_run(const struct runner *r)
+{
+	if (r->done)
+		return false;
+	return !r->blocked || __atomic_load_n(&r->wake, __ATOMIC_RELAXED) || now_ns >= r->deadline;
+}
+
+static void __noreturn stuck(const char *why)
+{
+	for (u32 i = 0; i < runner_count; i++) {
+		const struct runner *r = &runners[i];
+
+		fprintf(stderr, "  %-12s %s\n", r->job->name,
+			r->done	     ? "has returned"
+			: r->blocked ? "sleeps"
+				     : "runs");
+	}
+	panic("%s after %llu points", why, (unsigned long long)points);
+}
+
+/* Time passes for those who sleep until a deadline. */
+static void skip_time(void)
+{
+	u64 first = NO_DEADLINE;
+
+	for (u32 i = 0; i < runner_count; i++) {
+		if (!runners[i].done && runners[i].blocked)
+			first = min(first, runners[i].deadline);
+	}
+	if (first == NO_DEADLINE)
+		stuck("nobody can go on");
+	now_ns = max(now_ns, first);
+}
+
+/* NULL: all have returned. */
+static struct runner *choose(bool another)
+{
+	struct runner *fit[HOSTED_JOBS_MAX];
+	u32 n = 0, left = 0;
+
+	now_ns += NS_PER_CHOICE;
+	for (u32 i = 0; i < runner_count; i++)
+		left += !runners[i].done;
+	if (left == 0)
+		return NULL;
+	for (;;) {
+		for (u32 i = 0; i < runner_count; i++) {
+			if (can_run(&runners[i]) && !(another && &runners[i] == self))
+				fit[n++] = &runners[i];
+		}
+		if (n)
+			break;
+		if (another && can_run(self))
+			return self;
+		skip_time();
+	}
+	hosted_clock_set(now_ns);
+	return fit[random_below(&choices, n)];
+}
+
+static void wait_turn(struct runner *r)
+{
+	while (!__atomic_exchange_n(&r->go, 0, __ATOMIC_ACQUIRE))
+		futex_wait(&r->go, 0, NULL);
+	r->left = 1 + random_below(&choices, 2 * way.period);
+}
+
+static void hand_over(struct runner *to)
+{
+	__atomic_store_n(&to->go, 1, __ATOMIC_RELEASE);
+	futex_wake(&to->go);
+}
+
+static void next_turn(bool another)
+{
+	struct runner *me = self, *next = choose(another);
+
+	trace = (trace ^ (next->number + points)) * 0x100000001b3ull;
+	if (next == me) {
+		me->left = 1 + random_below(&choices, 2 * way.period);
+		return;
+	}
+	hand_over(next);
+	wait_turn(me);
+}
+
+/* --- points ---------------------------------------------------------------------------------- */
+
+static void on_point(void)
+{
+	struct runner *r = self;
+
+	if (!r)
+		return;
+	if (way.serial && ++points > POINTS_MAX)
+		stuck("no end is in sight");
+	if (--r->left > 0)
+		return;
+	if (way.serial) {
+		next_turn(false);
+		return;
+	}
+	r->left = 1 + random_below(&r->random, 2 * way.period);
+	sched_yield();
+}
+
+static void on_relax(void)
+{
+	if (!self || !way.serial) {
+		sched_yield();
+		return;
+	}
+	if (++points > POINTS_MAX)
+		stuck("no end is in sight");
+	next_turn(true);
+}
+
+/* --- sleeping -------------------------------------------------------------------------------- */
+
+struct thread *hosted_thread_self(void)
+{
+	return self ? &self->thread : NULL;
+}
+
+static bool take_wake(struct runner *r)
+{
+	return __atomic_exchange_n(&r->wake, 0, __ATOMIC_ACQUIRE);
+}
+
+static bool block_serial(struct runner *r, u64 deadline_ns)
+{
+	r->blocked = true;
+	r->deadline = deadline_ns;
+	next_turn(false);
+	r->blocked = false;
+	return take_wake(r);
+}
+
+bool hosted_thread_block(u64 deadline_ns)
+{
+	struct runner *r = self;
+	struct timespec left, *time = NULL;
+	u64 now = clock_ns();
+
+	if (!r)
+		panic("a thread that is no job's would sleep");
+	if (way.serial)
+		return block_serial(r, deadline_ns);
+	if (deadline_ns != NO_DEADLINE) {
+		u64 ns = deadline_ns > now ? deadline_ns - now : 0;
+
+		left = (struct timespec){(time_t)(ns / NS_PER_SECOND), (long)(ns % NS_PER_SECOND)};
+		time = &left;
+	}
+	/* It may return for nothing: so may thread_block. */
+	if (!__atomic_load_n(&r->wake, __ATOMIC_ACQUIRE))
+		futex_wait(&r->wake, 0, time);
+	return take_wake(r);
+}
+
+void hosted_thread_wake(struct thread *t)
+{
+	struct runner *r = container_of(t, struct runner, thread);
+
+	__atomic_store_n(&r->wake, 1, __ATOMIC_RELEASE);
+	futex_wake(&r->wake);
+}
+
+/* --- a run ----------------------------------------------------------------------------------- */
+
+static void *start(void *arg)
+{
+	struct runner *r = arg, *next;
+
+	hosted_cpu_set(r->number);
+	this_cpu()->current = &r->thread;
+	if (way.serial)
+		wait_turn(r);
+	self = r;
+	r->job->fn(r->job->arg);
+	self = NULL;
+	this_cpu()->current = NULL;
+	r->done = true;
+	if (!way.serial)
+		return NULL;
+	next = choose(false);
+	if (next)
+		hand_over(next);
+	return NULL;
+}
+
+void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_way *how)
+{
+	BUG_ON(count == 0 || count > HOSTED_JOBS_MAX || how->period == 0);
+	way = *how;
+	hosted_on_point = on_point;
+	hosted_on_relax = on_relax;
+	runner_count = count;
+	choices = way.seed;
+	trace = points = now_ns = 0;
+	if (!way.serial)
+		hosted_clock_free();
+	/* All CPUs are there before the first job looks at how many there are. */
+	hosted_cpu_set(count - 1);
+	hosted_cpu_set(0);
+	for (u32 i = 0; i < count; i++) {
+		runners[i] = (struct runner){.job = &jobs[i], .number = i};
+		runners[i].random = way.seed ^ (PARALLEL_SEEDS + i);
+		runners[i].left = 1 + way.period;
+	}
+	for (u32 i = 0; i < count; i++)
+		BUG_ON(pthread_create(&runners[i].host, NULL, start, &runners[i]));
+	if (way.serial)
+		hand_over(choose(false));
+	for (u32 i = 0; i < count; i++)
+		pthread_join(runners[i].host, NULL);
+}
+
+u64 hosted_run_trace(void)
+{
+	return trace;
+}
+
+u64 hosted_run_points(void)
+{
+	return points;
+}
