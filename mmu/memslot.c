@@ -124,6 +124,12 @@ static bool overlaps(const struct memslots *slots, gfn_t base, u64 pages,
 	return false;
 }
 
+/* The object's own pages are not divided between places in a page of the guest's. */
+static bool congruent(const struct gmem *object, gfn_t base, u64 first)
+{
+	return is_aligned(base.v - first, 1ull << object->order);
+}
+
 static bool gfns_ok(gfn_t base, u64 pages)
 {
 	return pages && base.v < mmu_gfn_end() && pages <= mmu_gfn_end() - base.v;
@@ -176,10 +182,34 @@ int memslot_create(struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem
 		return ERR_INVAL;
 	if (!gfns_ok(base, pages) || first >= object->pages || pages > object->pages - first)
 		return ERR_RANGE;
+	if (!congruent(object, base, first))
+		return ERR_ALIGN;
 	mutex_lock(&vm->slots_lock);
 	err = create_locked(vm, &s);
 	mutex_unlock(&vm->slots_lock);
 	return err;
+}
+
+void memslot_watch(struct mmu_vm *vm, struct memslot_watcher *w)
+{
+	mutex_lock(&vm->slots_lock);
+	list_add_tail(&w->link, &vm->slot_watchers);
+	mutex_unlock(&vm->slots_lock);
+}
+
+void memslot_unwatch(struct mmu_vm *vm, struct memslot_watcher *w)
+{
+	mutex_lock(&vm->slots_lock);
+	list_del(&w->link);
+	mutex_unlock(&vm->slots_lock);
+}
+
+static void tell_gone(struct mmu_vm *vm, const struct memslot *s)
+{
+	struct memslot_watcher *w;
+
+	list_for_each_entry (w, &vm->slot_watchers, link)
+		w->gone(w, s->base, s->pages);
 }
 
 /*
@@ -198,6 +228,7 @@ static void replace_two_step(struct mmu_vm *vm, struct memslots *invalid, struct
 	publish(vm, invalid, old->generation + 1);
 	srcu_synchronize(&vm->srcu);
 	mmu_unmap_slot(vm, s->base, s->pages, &tables);
+	tell_gone(vm, s);
 	publish(vm, final, next_even(invalid));
 	srcu_synchronize(&vm->srcu);
 	mmu_free_tables(&tables);
@@ -262,6 +293,8 @@ static int move_locked(struct mmu_vm *vm, u32 id, gfn_t new_base)
 		return ERR_NOENT;
 	if (!gfns_ok(new_base, s->pages))
 		return ERR_RANGE;
+	if (!congruent(s->object, new_base, s->first))
+		return ERR_ALIGN;
 	if (overlaps(current_slots(vm), new_base, s->pages, s))
 		return ERR_EXIST;
 	err = copy_twice(vm, &invalid, &final);
@@ -297,7 +330,11 @@ void memslots_destroy(struct mmu_vm *vm)
 		mmu_unmap_slot(vm, slots->slots[i].base, slots->slots[i].pages, &tables);
 	/* No reader is left to wait for, and no memory is needed: the array is emptied in place. */
 	mmu_free_tables(&tables);
-	while (slots->count)
-		gmem_unref(slots->slots[--slots->count].object);
+	while (slots->count) {
+		const struct memslot *s = &slots->slots[--slots->count];
+
+		tell_gone(vm, s);
+		gmem_unref(s->object);
+	}
 	mutex_unlock(&vm->slots_lock);
 }

@@ -39,7 +39,7 @@ struct mmu_vm;
 
 /*
  * Errors: ERR_EXIST (id or overlap), ERR_RANGE (wraps, zero size, beyond the object or MAXPHYADDR),
- * ERR_NOSPC (MEMSLOTS_MAX), ERR_INVAL (flags), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
+ * ERR_ALIGN (the object has 2 MiB pages, and base and first are not equal modulo 512), ERR_NOSPC (MEMSLOTS_MAX), ERR_INVAL (flags), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
  * A slot holds a reference on its object. Deleting and moving unmap what the slot had mapped and
  * wait for two grace periods.
  * Thread context; takes slots_lock; may sleep; not inside a reader of the VM's SRCU.
@@ -63,6 +63,18 @@ const struct memslots *memslots_get(struct mmu_vm *vm);
  * published. Thread context, outside the reader (R24); may be under LOCK_DEVICE.
  */
 void memslots_wait_change(struct mmu_vm *vm, u64 generation);
+
+/*
+ * Who wants to know when gfns stop showing what they showed, for the slot is deleted or moved away:
+ * gone is called with slots_lock held, when nobody finds the slot any more and nothing of it is
+ * mapped. Thread context; both take slots_lock. After unwatch it is not called again.
+ */
+struct memslot_watcher {
+	struct list link; /* slots_lock */
+	void (*gone)(struct memslot_watcher *w, gfn_t base, u64 pages);
+};
+void memslot_watch(struct mmu_vm *vm, struct memslot_watcher *w);
+void memslot_unwatch(struct mmu_vm *vm, struct memslot_watcher *w);
 
 /* Deletes all, for the VM's end. Thread context; takes slots_lock. Nobody faults any more. */
 void memslots_destroy(struct mmu_vm *vm);

@@ -51,6 +51,7 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 	rwsem_init(&vm->mem_sem, "mem_sem", LOCK_MEM_SEM);
 	spin_init(&vm->mmu_lock, "mmu", LOCK_MMU);
 	wait_queue_init(&vm->slots_wait);
+	list_init(&vm->slot_watchers);
 	srcu_init(&vm->srcu);
 	return 0;
 }

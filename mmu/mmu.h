@@ -66,6 +66,7 @@ struct mmu_vm {
 	struct srcu srcu;
 	/* SRCU; written under slots_lock */
 	struct memslots *slots;
+	struct list slot_watchers; /* slots_lock */
 	/* atomic: that of the array published last; who waits for the next is in slots_wait */
 	u64 slots_generation;
 	struct wait_queue slots_wait;
