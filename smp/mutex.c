@@ -20,7 +20,7 @@ static bool take(struct mutex *m)
 	if (m->held)
 		return false;
 	m->held = true;
-	WRITE_ONCE(m->holder, this_cpu()->current);
+	__atomic_store_n(&m->holder, this_cpu()->current, __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -49,14 +49,17 @@ void mutex_unlock(struct mutex *m)
 	on = wait_lock(&m->waiters);
 	BUG_ON(!m->held || m->holder != this_cpu()->current);
 	m->held = false;
-	WRITE_ONCE(m->holder, NULL);
+	__atomic_store_n(&m->holder, NULL, __ATOMIC_RELAXED);
 	wait_wake_one_locked(&m->waiters);
 	wait_unlock(&m->waiters, on);
 }
 
 bool mutex_held(const struct mutex *m)
 {
-	return m->held && READ_ONCE(m->holder) == this_cpu()->current;
+	struct thread *me = this_cpu()->current;
+
+	/* Before there are threads, who holds it is nobody. */
+	return __atomic_load_n(&m->holder, __ATOMIC_RELAXED) == me && (me || m->held);
 }
 
 void rwsem_init(struct rwsem *s, const char *name, enum lock_level level)

@@ -10,7 +10,7 @@
 
 struct mutex {
 	struct wait_queue waiters;
-	struct thread *holder;
+	struct thread *holder; /* atomic */
 	bool held;
 	enum lock_level level;
 	const char *name;

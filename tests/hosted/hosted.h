@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The fake machine under the hosted tests: physical memory as one block of this process, a log,
- * panics that a test may expect, allocations that fail on order, and the machine's instructions
- * (include/kernel/base/x86.h). Everything is per thread where the real thing is per CPU.
+ * panics that a test may expect, allocations that fail on order, threads, and the machine's
+ * instructions (include/kernel/base/x86.h). Everything is per thread where the real thing is per
+ * CPU. Locks, wait queues and SRCU above it are those of smp/.
  */
 #ifndef TESTS_HOSTED_HOSTED_H
 #define TESTS_HOSTED_HOSTED_H
@@ -37,7 +38,10 @@ bool hosted_should_fail(void);
 /* What this thread is as a CPU: ids are given out as threads ask, or set here. */
 void hosted_cpu_set(u32 id);
 
-/* Locks this thread holds, and a fresh start for a thread that a caught panic left holding some. */
+/*
+ * Locks this thread holds, and a fresh start for a thread that a caught panic left holding some:
+ * preemption and interrupts on.
+ */
 u32 hosted_locks_held(void);
 void hosted_locks_forget(void);
 

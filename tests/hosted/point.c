@@ -5,6 +5,7 @@
 
 void (*hosted_on_point)(void);
 void (*hosted_on_relax)(void);
+bool (*hosted_on_sleep)(const bool *woken, u64 deadline_ns);
 
 void hosted_point(void)
 {

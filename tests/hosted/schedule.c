@@ -9,8 +9,6 @@
 #include <time.h>
 #include <unistd.h>
 #include "kernel/base/panic.h"
-#include "smp/thread.h"
-#include "smp/timer.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/hosted/schedule.h"
@@ -25,14 +23,13 @@
 struct runner {
 	const struct hosted_job *job;
 	pthread_t host;
-	struct thread thread; /* what smp/ sees */
 	u32 number;
-	u32 go;	  /* futex, serial: it is this one's turn */
-	u32 wake; /* futex: somebody has woken it, and it has not slept since */
+	u32 go; /* futex, serial: it is this one's turn */
 	u64 random;
 	s64 left; /* points until the next choice */
 	/* whose turn it is */
-	bool blocked, done;
+	bool done;
+	const bool *woken; /* not NULL: it sleeps, until this or its deadline */
 	u64 deadline;
 };
 
@@ -60,7 +57,7 @@ static bool can_run(const struct runner *r)
 {
 	if (r->done)
 		return false;
-	return !r->blocked || __atomic_load_n(&r->wake, __ATOMIC_RELAXED) || now_ns >= r->deadline;
+	return !r->woken || *r->woken || now_ns >= r->deadline;
 }
 
 static void __noreturn stuck(const char *why)
@@ -69,9 +66,9 @@ static void __noreturn stuck(const char *why)
 		const struct runner *r = &runners[i];
 
 		fprintf(stderr, "  %-12s %s\n", r->job->name,
-			r->done	     ? "has returned"
-			: r->blocked ? "sleeps"
-				     : "runs");
+			r->done	   ? "has returned"
+			: r->woken ? "sleeps"
+				   : "runs");
 	}
 	panic("%s after %llu points", why, (unsigned long long)points);
 }
@@ -82,7 +79,7 @@ static void skip_time(void)
 	u64 first = NO_DEADLINE;
 
 	for (u32 i = 0; i < runner_count; i++) {
-		if (!runners[i].done && runners[i].blocked)
+		if (!runners[i].done && runners[i].woken)
 			first = min(first, runners[i].deadline);
 	}
 	if (first == NO_DEADLINE)
@@ -173,55 +170,16 @@ static void on_relax(void)
 	next_turn(true);
 }
 
-/* --- sleeping -------------------------------------------------------------------------------- */
-
-struct thread *hosted_thread_self(void)
+/* The sleeper's turn comes when it has been woken or its deadline has passed. */
+static bool on_sleep(const bool *woken, u64 deadline_ns)
 {
-	return self ? &self->thread : NULL;
-}
-
-static bool take_wake(struct runner *r)
-{
-	return __atomic_exchange_n(&r->wake, 0, __ATOMIC_ACQUIRE);
-}
-
-static bool block_serial(struct runner *r, u64 deadline_ns)
-{
-	r->blocked = true;
-	r->deadline = deadline_ns;
+	if (!self || !way.serial)
+		return false;
+	self->woken = woken;
+	self->deadline = deadline_ns;
 	next_turn(false);
-	r->blocked = false;
-	return take_wake(r);
-}
-
-bool hosted_thread_block(u64 deadline_ns)
-{
-	struct runner *r = self;
-	struct timespec left, *time = NULL;
-	u64 now = clock_ns();
-
-	if (!r)
-		panic("a thread that is no job's would sleep");
-	if (way.serial)
-		return block_serial(r, deadline_ns);
-	if (deadline_ns != NO_DEADLINE) {
-		u64 ns = deadline_ns > now ? deadline_ns - now : 0;
-
-		left = (struct timespec){(time_t)(ns / NS_PER_SECOND), (long)(ns % NS_PER_SECOND)};
-		time = &left;
-	}
-	/* It may return for nothing: so may thread_block. */
-	if (!__atomic_load_n(&r->wake, __ATOMIC_ACQUIRE))
-		futex_wait(&r->wake, 0, time);
-	return take_wake(r);
-}
-
-void hosted_thread_wake(struct thread *t)
-{
-	struct runner *r = container_of(t, struct runner, thread);
-
-	__atomic_store_n(&r->wake, 1, __ATOMIC_RELEASE);
-	futex_wake(&r->wake);
+	self->woken = NULL;
+	return true;
 }
 
 /* --- a run ----------------------------------------------------------------------------------- */
@@ -231,13 +189,11 @@ static void *start(void *arg)
 	struct runner *r = arg, *next;
 
 	hosted_cpu_set(r->number);
-	this_cpu()->current = &r->thread;
 	if (way.serial)
 		wait_turn(r);
 	self = r;
 	r->job->fn(r->job->arg);
 	self = NULL;
-	this_cpu()->current = NULL;
 	r->done = true;
 	if (!way.serial)
 		return NULL;
@@ -253,6 +209,7 @@ void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_wa
 	way = *how;
 	hosted_on_point = on_point;
 	hosted_on_relax = on_relax;
+	hosted_on_sleep = on_sleep;
 	runner_count = count;
 	choices = way.seed;
 	trace = points = now_ns = 0;

@@ -14,8 +14,6 @@
 
 #include "kernel/base/types.h"
 
-struct thread;
-
 struct hosted_job {
 	const char *name;
 	void (*fn)(void *arg);
@@ -45,12 +43,11 @@ u64 hosted_run_points(void);
 void hosted_point(void);
 /* The caller waits for what another does, without sleeping. */
 void hosted_relax(void);
+
+/* Where those and thread.c's sleeps lead while jobs run; NULL before. */
 extern void (*hosted_on_point)(void);
 extern void (*hosted_on_relax)(void);
-
-/* For thread.c: smp/thread.h's block and wake on jobs. */
-struct thread *hosted_thread_self(void);
-bool hosted_thread_block(u64 deadline_ns);
-void hosted_thread_wake(struct thread *t);
+/* Sleeps until *woken or the deadline. False: the caller is no job of a serial run. */
+extern bool (*hosted_on_sleep)(const bool *woken, u64 deadline_ns);
 
 #endif

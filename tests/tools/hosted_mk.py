@@ -14,8 +14,8 @@ say what it wants, in one line or several; the words may begin with unit- or fuz
     /* unit-sanitizer: thread */                           address,undefined without it; or none
 
 Files that are compiled alike are compiled once: a set of flags is a variant with its own folder.
-The fake machine (tests/hosted/*.c and the pure files of kernel/base) is a library, so a test that
-names the real smp/mutex.c links that one in place of the fake machine's.
+The fake machine (tests/hosted/*.c, the pure files of kernel/base, and of smp/ all that needs only
+threads and the CPU's own data) is a library: a test links of it what it uses and does not bring.
 """
 import argparse
 import glob
@@ -26,6 +26,9 @@ import re
 # The pure files of kernel/base that every test may use.
 BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c",
         "kernel/base/stat.c")
+
+# The real locks, wait queues and grace periods: tests/hosted supplies threads and CPUs to them.
+SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "spinlock", "srcu", "wait")]
 
 # Weir's own C library functions are compiled under other names: the sanitizers watch libc's.
 RENAMED = {
@@ -107,7 +110,7 @@ class Rules:
         name, _ = variant
         target = f"{self.build}/obj/{name}/libhosted.a"
         if target not in self.archives:
-            sources = sorted(glob.glob("tests/hosted/*.c")) + [b for b in BASE if os.path.exists(b)]
+            sources = sorted(glob.glob("tests/hosted/*.c")) + list(BASE) + SMP
             members = [self.object(source, variant) for source in sources]
             listing = f"{self.build}/obj/{name}/libhosted.list"
             write_if_changed(listing, "\n".join(members) + "\n")

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: smp/lock_order.c smp/mutex.c smp/spinlock.c smp/wait.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Jobs that run one at a time: a seed gives the same run again, another seed another one; orders

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The order of locks: what is noticed, and that a panic names both locks. */
-/* unit-sources: smp/lock_order.c smp/spinlock.c */
 #include <cmocka.h>
 #include <string.h>
 #include "kernel/base/x86.h"

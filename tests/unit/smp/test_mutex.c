@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Weir's own mutex, rw-semaphore and wait queue on host threads, watched by the thread sanitizer.
- * Only the thread underneath is made up: its sleep is a semaphore, which remembers a wake as
- * thread.c does.
- */
-/* unit-sources: smp/mutex.c smp/wait.c smp/spinlock.c smp/lock_order.c */
+/* Mutex, rw-semaphore and wait queue on host threads, watched by the thread sanitizer. */
 /* unit-sanitizer: thread */
 #include <cmocka.h>
-#include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
+#include <sched.h>
 #include <string.h>
-#include <time.h>
-#include "kernel/base/x86.h"
 #include "smp/mutex.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
@@ -21,50 +13,6 @@
 #define WORKERS 4
 #define ROUNDS	4000
 
-struct host_thread {
-	struct thread thread;
-	sem_t wake;
-};
-
-static _Thread_local struct host_thread *me;
-
-struct thread *thread_current(void)
-{
-	return &me->thread;
-}
-
-void thread_wake(struct thread *t)
-{
-	sem_post(&container_of(t, struct host_thread, thread)->wake);
-}
-
-void thread_block(void)
-{
-	assert_true(irq_enabled());
-	assert_int_equal(this_cpu()->spin_locks.count, 0);
-	while (sem_wait(&me->wake))
-		;
-}
-
-bool thread_block_until(u64 deadline_ns)
-{
-	while (clock_ns() < deadline_ns) {
-		if (sem_trywait(&me->wake) == 0)
-			return true;
-		sched_yield();
-	}
-	return false;
-}
-
-static void become(struct host_thread *t, u32 cpu)
-{
-	me = t;
-	hosted_cpu_set(cpu);
-	this_cpu()->current = &t->thread;
-	irq_enable();
-}
-
-static struct host_thread threads[WORKERS + 1];
 static struct mutex mutex;
 static struct rwsem sem;
 static u64 guarded; /* plain on purpose */
@@ -82,7 +30,7 @@ static void run_workers(void *(*fn)(void *))
 
 static void *mutex_worker(void *arg)
 {
-	become(&threads[(u64)arg], (u32)(u64)arg);
+	hosted_cpu_set((u32)(u64)arg);
 	for (u32 i = 0; i < ROUNDS; i++) {
 		if (i % 4 == 0 && !mutex_trylock(&mutex))
 			continue;
@@ -109,7 +57,7 @@ static void *rwsem_worker(void *arg)
 {
 	static u32 readers; /* atomic */
 
-	become(&threads[(u64)arg], (u32)(u64)arg);
+	hosted_cpu_set((u32)(u64)arg);
 	for (u32 i = 0; i < ROUNDS; i++) {
 		u32 now, most;
 
@@ -149,7 +97,7 @@ static u64 turn; /* queue.lock */
 
 static void *turn_worker(void *arg)
 {
-	become(&threads[(u64)arg], (u32)(u64)arg);
+	hosted_cpu_set((u32)(u64)arg);
 	for (u32 i = 0; i < ROUNDS / 4; i++) {
 		bool on;
 
@@ -218,8 +166,6 @@ int main(void)
 		cmocka_unit_test(test_misuse),
 	};
 
-	for (u32 i = 0; i <= WORKERS; i++)
-		sem_init(&threads[i].wake, 0, 0);
-	become(&threads[WORKERS], WORKERS);
+	hosted_cpu_set(WORKERS);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

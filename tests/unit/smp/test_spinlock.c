@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The ticket lock with really parallel threads, watched by the thread sanitizer. */
-/* unit-sources: smp/lock_order.c smp/spinlock.c */
 /* unit-sanitizer: thread */
 #include <cmocka.h>
 #include <pthread.h>
