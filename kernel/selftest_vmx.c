@@ -27,13 +27,18 @@ static u64 ip_of(const u8 *code)
 	return PAGE_IP + (u64)(code - vmx_guest_page);
 }
 
-/* The program's part: from an entry to its HLT. */
-static void run_part(struct machine *m, const u8 *code)
+/* The program's part: from an entry to its HLT. The registers it leaves. */
+static struct guest_regs run_part(struct machine *m, const u8 *code, u64 rdi)
 {
+	struct guest_regs left;
+
 	machine_attach(m);
 	vmx_regs(m->v)->rip = ip_of(code);
+	vmx_regs(m->v)->gpr[RDI] = rdi;
 	machine_expect_halt(m);
+	left = *vmx_regs(m->v);
 	machine_detach(m);
+	return left;
 }
 
 static void check_reset(struct machine *m)
@@ -73,6 +78,7 @@ static void check_device_and_hypercall(struct machine *m)
 	EXPECT(m->t, e.kind == VMX_EXIT_MMIO && e.mmio.gpa.v == NO_MEMORY);
 	EXPECT(m->t, e.mmio.access == MMU_READ);
 	/* In an emulator's place: the instruction has five bytes. */
+	r = vmx_regs(m->v);
 	r->gpr[RSI] = 0x1badb002;
 	r->rip += 5;
 	vmx_complete_emulation(m->v);
@@ -104,11 +110,13 @@ static void test_reset(struct selftest *t)
 
 static void expect_mark(struct machine *m, u32 mark, u32 fpu_top)
 {
-	const u64 *r = vmx_regs(m->v)->gpr;
+	struct guest_regs left = run_part(m, vmx_guest_read, 0);
+	const u64 *r = left.gpr;
 
 	EXPECT(m->t, r[RBX] == mark); /* XMM0 */
 	EXPECT(m->t, r[RBP] == mark); /* KERNEL_GS_BASE */
 	EXPECT(m->t, r[RSI] == mark); /* DR0 */
+	EXPECT(m->t, r[RCX] == mark); /* CR2 */
 	EXPECT(m->t, (r[RAX] & FPU_STACK_TOP) == fpu_top);
 }
 
@@ -124,15 +132,10 @@ static void test_isolation(struct selftest *t)
 	if (!machine_make(t, &b, &reset, false))
 		made = false;
 	if (made) {
-		vmx_regs(a.v)->gpr[RDI] = MARK_A;
-		vmx_regs(b.v)->gpr[RDI] = MARK_B;
-		run_part(&a, vmx_guest_write);
-		run_part(&b, vmx_guest_read);
+		run_part(&a, vmx_guest_write, MARK_A);
 		expect_mark(&b, 0, 0);
-		run_part(&b, vmx_guest_write);
-		run_part(&a, vmx_guest_read);
+		run_part(&b, vmx_guest_write, MARK_B);
 		expect_mark(&a, MARK_A, FPU_STACK_TOP);
-		run_part(&b, vmx_guest_read);
 		expect_mark(&b, MARK_B, FPU_STACK_TOP);
 	}
 	machine_unmake(&b);
@@ -234,6 +237,28 @@ static void test_injected_triple_fault(struct selftest *t)
 	machine_unmake(&m);
 }
 
+/* An entry that a kick prevents has taken no event with it: the #DF is still there to combine. */
+static void test_kick_keeps_event(struct selftest *t)
+{
+	struct machine m;
+	struct vmx_exit e;
+
+	if (!selftest_have_vmx(t))
+		return;
+	if (machine_make(t, &m, &reset, false)) {
+		machine_attach(&m);
+		vmx_inject_gp(m.v);
+		vmx_inject_gp(m.v); /* #DF */
+		vmx_vcpu_kick(m.v);
+		vmx_vcpu_run(m.v, &e);
+		EXPECT(t, e.kind == VMX_EXIT_NONE);
+		vmx_inject_gp(m.v);
+		EXPECT(t, machine_run(&m).kind == VMX_EXIT_SHUTDOWN);
+		machine_detach(&m);
+	}
+	machine_unmake(&m);
+}
+
 /* What a vCPU and its VM took they give back. */
 static void test_gives_back(struct selftest *t)
 {
@@ -259,6 +284,7 @@ const struct selftest_case selftest_vmx[] = {
 	{.name = "vmx_reset", .fn = test_reset},
 	{.name = "vmx_isolation", .fn = test_isolation},
 	{.name = "vmx_kick", .fn = test_kick},
+	{.name = "vmx_kick_keeps_event", .fn = test_kick_keeps_event},
 	{.name = "vmx_gives_back", .fn = test_gives_back},
 	{.name = "vmx_triple_fault", .fn = test_triple_fault},
 	{.name = "vmx_injected_triple_fault", .fn = test_injected_triple_fault},

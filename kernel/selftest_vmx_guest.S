@@ -35,6 +35,7 @@ vmx_guest_write:			/* leaves a mark (EDI) where another vCPU might find it */
 	movl	%edi, %eax
 	movd	%eax, %xmm0
 	movl	%eax, %dr0
+	movl	%eax, %cr2
 	movl	$0xc0000102, %ecx	/* IA32_KERNEL_GS_BASE */
 	xorl	%edx, %edx
 	wrmsr
@@ -52,6 +53,7 @@ vmx_guest_read:				/* and looks for the mark */
 	movl	%eax, %ebp
 	movd	%xmm0, %ebx
 	movl	%dr0, %esi
+	movl	%cr2, %ecx
 	fnstsw	%ax
 	hlt
 

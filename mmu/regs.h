@@ -33,10 +33,9 @@ struct guest_regs {
 	u64 gpr[GPR_COUNT]; /* gpr[RSP], rip and rflags are copies of the VMCS's */
 	u64 rip;
 	u64 rflags;
-	u64 cr2;
+	u64 cr2; /* to be looked at: it is in the CPU */
 };
 
-static_assert(offsetof(struct guest_regs, rip) == 128, "entry.S knows this layout");
-static_assert(offsetof(struct guest_regs, cr2) == 144, "entry.S knows this layout");
+static_assert(sizeof(struct guest_regs) == 152, "entry.S knows this layout");
 
 #endif

@@ -6,8 +6,7 @@
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
 #define ACCESS_REGISTER(q) ((u32)((q)&0xf))
 #define ACCESS_KIND(q)	   ((u32)((q) >> 4) & 3)
@@ -157,7 +156,7 @@ static enum exit_verdict odd_access(struct vmx_exit *e, u64 qualification)
 
 static enum exit_verdict mov_to(struct vmx_vcpu *v, struct vmx_exit *e, u64 qualification)
 {
-	u64 value = v->regs.gpr[ACCESS_GPR(qualification)];
+	u64 value = vcpu_regs(v)->gpr[ACCESS_GPR(qualification)];
 
 	if (!vcpu_in_64bit(v))
 		value = (u32)value;
@@ -209,7 +208,7 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 	}
 	if (ACCESS_REGISTER(q) != 8)
 		return odd_access(e, q);
-	v->regs.gpr[ACCESS_GPR(q)] = v->cr8;
+	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = v->cr8;
 	vcpu_skip(v);
 	return EXIT_RESUME;
 }

@@ -2,8 +2,7 @@
 /* What there is to say about a vCPU when something went wrong. Thread context or interrupts off. */
 #include "kernel/base/log.h"
 #include "kernel/base/panic.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
 #define FIELD_ROW(name, encoding) {#name, encoding},
 static const struct {
@@ -81,10 +80,10 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 			  (unsigned long long)error, error_words(error));
 	} else {
 		/* An exit of its own kind (SDM 3C 27.8): one of reasons 33, 34 and 41. */
-		if ((v->reason & 0xffff) < VMX_EXIT_REASONS)
-			v->exits[v->reason & 0xffff]++;
+		if (v->reason < VMX_EXIT_REASONS)
+			v->exits[v->reason]++;
 		log_error("vm %s: VM entry failed: %s, qualification %llu", vcpu_name(),
-			  vmx_exit_name(v->reason & 0xffff),
+			  vmx_exit_name(v->reason),
 			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION));
 	}
 	vmcs_dump(v);
@@ -110,20 +109,21 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	static const char *const names[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
 						     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
 						     "r12", "r13", "r14", "r15"};
-	const u64 *r = v->regs.gpr;
+	const struct guest_regs *regs = vcpu_regs(v);
+	const u64 *r = regs->gpr;
 	struct cr_state cr;
 
 	cr_get(v, &cr);
-	log_info("vm %s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(),
-		 v->reason & 0xffff, vmx_exit_name(v->reason & 0xffff),
-		 (unsigned long long)v->regs.rip, (unsigned long long)v->regs.rflags);
+	log_info("vm %s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(), v->reason,
+		 vmx_exit_name(v->reason), (unsigned long long)regs->rip,
+		 (unsigned long long)regs->rflags);
 	for (u32 i = 0; i < GPR_COUNT; i += 4)
 		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
 			 (unsigned long long)r[i], names[i + 1], (unsigned long long)r[i + 1],
 			 names[i + 2], (unsigned long long)r[i + 2], names[i + 3],
 			 (unsigned long long)r[i + 3]);
 	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#x efer %#llx xcr0 %#llx",
-		 (unsigned long long)cr.cr0, (unsigned long long)v->regs.cr2,
+		 (unsigned long long)cr.cr0, (unsigned long long)regs->cr2,
 		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4, v->cr8,
 		 (unsigned long long)cr.efer, (unsigned long long)v->xcr0);
 	dump_segment(v, "cs", SEG_CS);

@@ -1,24 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Into the guest and back (SDM 3C 27, 28). The CPU switches RSP, RIP, RFLAGS, segments and control
- * registers; the other integer registers and CR2 are switched here. Vector registers hold the
- * guest's state all the time that its thread runs.
+ * registers; the other integer registers are switched here. CR2 and the vector registers hold the
+ * guest's values all the time that its thread runs.
  */
 	.set	VMCS_HOST_RSP, 0x6c14
 
-	/* struct guest_regs: sixteen registers as instructions number them, rip, rflags, cr2 */
+	/* struct vmx_vcpu: sixteen registers as instructions number them, rip, rflags, cr2; */
 	.set	REG_CX, 8
 	.set	REG_DX, 16
 	.set	REG_BX, 24
 	.set	REG_BP, 40
 	.set	REG_SI, 48
 	.set	REG_DI, 56
-	.set	REG_CR2, 144
-
-	/* struct entry_options */
-	.set	OPT_GUEST_SPEC_CTRL, 0
-	.set	OPT_HOST_SPEC_CTRL, 8
-	.set	OPT_FLAGS, 16
+	/* then struct entry_state */
+	.set	ENTRY_HOST_RSP, 152
+	.set	ENTRY_GUEST_SPEC_CTRL, 160
+	.set	ENTRY_HOST_SPEC_CTRL, 164
+	.set	ENTRY_FLAGS, 168
 	.set	FLAG_RESUME, 0		/* bit numbers */
 	.set	FLAG_SPEC_CTRL, 1
 	.set	FLAG_CLEAR_BUFFERS, 2
@@ -29,50 +28,32 @@
 	.text
 
 /*
- * int vmx_enter(struct guest_regs *regs, u64 *host_rsp, const struct entry_options *options)
- * Interrupts off, the VMCS current.
+ * Called by run.c, with the vCPU in RDI, which comes back in it. No other register but RSP is kept:
+ * that is cheaper than to save what the caller does not need. CF: VM entry failed before the
+ * guest's state was looked at. Interrupts off, the VMCS current.
  */
 	.globl	vmx_enter
 	.type	vmx_enter, @function
 	.balign	16
 vmx_enter:
-	pushq	%rbp
-	pushq	%rbx
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
-	pushq	%rdx
 	pushq	%rdi
-
 	/* The stack's depth rarely changes: tell the VMCS only then. */
-	cmpq	%rsp, (%rsi)
-	je	1f
-	movq	%rsp, (%rsi)
-	movl	$VMCS_HOST_RSP, %eax
-	vmwrite	%rsp, %rax
-	jbe	vmcs_access_failed
+	cmpq	%rsp, ENTRY_HOST_RSP(%rdi)
+	jne	.Lhost_rsp
 1:
-	movl	OPT_FLAGS(%rdx), %ebx
+	movl	ENTRY_FLAGS(%rdi), %ebx
 	btl	$FLAG_SPEC_CTRL, %ebx
 	jnc	2f
-	movq	%rdx, %r8
-	movl	OPT_GUEST_SPEC_CTRL(%r8), %eax
-	movl	OPT_GUEST_SPEC_CTRL + 4(%r8), %edx
+	movl	ENTRY_GUEST_SPEC_CTRL(%rdi), %eax
+	xorl	%edx, %edx
 	movl	$MSR_SPEC_CTRL, %ecx
 	wrmsr
 2:
-	movq	REG_CR2(%rdi), %rax
-	movq	%cr2, %rcx
-	cmpq	%rax, %rcx
-	je	3f
-	movq	%rax, %cr2
-3:
 	/* From here on only the guest's own registers are read from memory. */
 	btl	$FLAG_CLEAR_BUFFERS, %ebx
-	jnc	4f
+	jnc	3f
 	verw	verw_selector(%rip)
-4:
+3:
 	btl	$FLAG_RESUME, %ebx	/* the moves below leave CF alone */
 	movq	(%rdi), %rax
 	movq	REG_CX(%rdi), %rcx
@@ -89,18 +70,23 @@ vmx_enter:
 	movq	112(%rdi), %r14
 	movq	120(%rdi), %r15
 	movq	REG_DI(%rdi), %rdi
-	jc	5f
-	vmlaunch
-	jmp	.Lrefused
-5:
+	jnc	4f
 	vmresume
+	jmp	.Lrefused
+4:
+	vmlaunch
 
 .Lrefused:
 	/* Still here: the registers are the guest's, the stack is ours. */
-	popq	%rdi
-	popq	%r8
-	movl	$1, %eax
+	movl	$1, %ebp
 	jmp	.Lreturn
+
+.Lhost_rsp:
+	movq	%rsp, ENTRY_HOST_RSP(%rdi)
+	movl	$VMCS_HOST_RSP, %eax
+	vmwrite	%rsp, %rax
+	jbe	vmcs_access_failed
+	jmp	1b
 
 /* HOST_RIP. */
 	.globl	vmx_exit_point
@@ -108,7 +94,7 @@ vmx_enter:
 	.balign	16
 vmx_exit_point:
 	pushq	%rdi
-	movq	8(%rsp), %rdi		/* regs */
+	movq	8(%rsp), %rdi		/* the vCPU */
 	movq	%rax, (%rdi)
 	movq	%rcx, REG_CX(%rdi)
 	movq	%rdx, REG_DX(%rdi)
@@ -124,20 +110,16 @@ vmx_exit_point:
 	movq	%r13, 104(%rdi)
 	movq	%r14, 112(%rdi)
 	movq	%r15, 120(%rdi)
-	movq	%cr2, %rax
-	movq	%rax, REG_CR2(%rdi)
-	addq	$8, %rsp
-	popq	%r8			/* options */
-	xorl	%eax, %eax
+	xorl	%ebp, %ebp
 
 	/* Nothing of the guest's may steer what Weir does next, not even speculatively. */
 .Lreturn:
-	xorl	%ebx, %ebx
+	popq	%rdi
+	xorl	%eax, %eax
 	xorl	%ecx, %ecx
 	xorl	%edx, %edx
 	xorl	%esi, %esi
-	xorl	%edi, %edi
-	xorl	%ebp, %ebp
+	xorl	%r8d, %r8d
 	xorl	%r9d, %r9d
 	xorl	%r10d, %r10d
 	xorl	%r11d, %r11d
@@ -145,33 +127,25 @@ vmx_exit_point:
 	xorl	%r13d, %r13d
 	xorl	%r14d, %r14d
 	xorl	%r15d, %r15d
-	movl	OPT_FLAGS(%r8), %ebx
+	movl	ENTRY_FLAGS(%rdi), %ebx
 	btl	$FLAG_STUFF_RSB, %ebx
-	jnc	7f
+	jnc	6f
 	/* Calls that nobody returns from: every return address the CPU may guess is one of these. */
 	.rept	RSB_ENTRIES
-	call	6f
+	call	5f
 	int3
-6:
+5:
 	.endr
 	addq	$8 * RSB_ENTRIES, %rsp
 	lfence
-7:
+6:
 	btl	$FLAG_SPEC_CTRL, %ebx
-	jnc	8f
-	movl	%eax, %esi
-	movl	OPT_HOST_SPEC_CTRL(%r8), %eax
-	movl	OPT_HOST_SPEC_CTRL + 4(%r8), %edx
+	jnc	7f
+	movl	ENTRY_HOST_SPEC_CTRL(%rdi), %eax
 	movl	$MSR_SPEC_CTRL, %ecx
-	wrmsr
-	movl	%esi, %eax
-8:
-	popq	%r15
-	popq	%r14
-	popq	%r13
-	popq	%r12
-	popq	%rbx
-	popq	%rbp
+	wrmsr				/* EDX is 0 */
+7:
+	btl	$0, %ebp
 	ret
 	.size	vmx_enter, . - vmx_enter
 	.size	vmx_exit_point, . - vmx_exit_point

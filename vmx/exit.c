@@ -6,7 +6,10 @@
 #include "kernel/base/log.h"
 #include "kernel/base/x86.h"
 #include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
+
+#define REASON_ENTRY_FAILED BIT(31)
+#define REASON_MASK	    0xffffu
 
 /* By the choice of controls this reason does not come; if it does, something is wrong with Weir. */
 static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -15,11 +18,11 @@ static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
 	log_error("vm %s: VM exit %u (%s) must not happen: qualification %#llx, rip %#llx",
 		  vcpu_name(), v->reason, vmx_exit_name(v->reason),
 		  (unsigned long long)vmcs_read(EXIT_QUALIFICATION),
-		  (unsigned long long)v->regs.rip);
+		  (unsigned long long)vcpu_regs(v)->rip);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
-static const exit_handler_t handlers[VMX_EXIT_REASONS] = {
+const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[0] = handle_exception,		    /* exception or NMI */
 	[1] = handle_external,		    /* external interrupt */
 	[2] = handle_shutdown,		    /* triple fault */
@@ -97,17 +100,30 @@ static const exit_handler_t handlers[VMX_EXIT_REASONS] = {
 	[74] = unexpected,		    /* bus lock */
 };
 
-enum exit_verdict exit_dispatch(struct vmx_vcpu *v, struct vmx_exit *e)
+const bool exit_at_instruction[VMX_EXIT_REASONS] = {
+	[10] = true, /* CPUID */
+	[12] = true, /* HLT */
+	[18] = true, /* VMCALL */
+	[30] = true, /* I/O instruction */
+	[31] = true, /* RDMSR */
+	[32] = true, /* WRMSR */
+};
+
+enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	if (unlikely(v->reason >= VMX_EXIT_REASONS))
+	bool failed = v->reason & REASON_ENTRY_FAILED;
+
+	v->reason &= REASON_MASK;
+	if (!failed)
 		return unexpected(v, e);
-	v->exits[v->reason]++;
-	return handlers[v->reason](v, e);
+	vcpu_log_entry_failure(v, false);
+	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
 void exit_to_thread(struct vmx_vcpu *v)
 {
 	v->dirty_l1d = true;
+	v->unprepared = true;
 	irq_enable();
 	/* STI holds interrupts off for one more instruction; without one, CLI could follow at once. */
 	__asm__ volatile("nop" ::: "memory");

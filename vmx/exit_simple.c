@@ -5,8 +5,7 @@
 #include "kernel/base/x86.h"
 #include "smp/timer.h"
 #include "vmx/features.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 #include "vmx/xcr0.h"
 
 #define IO_SIZE(q) ((u8)(((q)&7) + 1))
@@ -34,10 +33,12 @@ enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 
 enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e)
 {
+	const struct guest_regs *r = vcpu_regs(v);
+
 	exit_to_thread(v);
 	log_warn("vm %s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
-		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)v->regs.rip,
-		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)v->regs.cr2,
+		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)r->rip,
+		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)r->cr2,
 		 (unsigned long long)vmcs_read(GUEST_CR3));
 	return exit_kind(e, VMX_EXIT_SHUTDOWN);
 }
@@ -64,7 +65,7 @@ enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e)
 	exit_to_thread(v);
 	log_error("vm %s: the guest switches tasks by hardware at rip %#llx (to selector %#llx), "
 		  "which Weir does not do",
-		  vcpu_name(), (unsigned long long)v->regs.rip,
+		  vcpu_name(), (unsigned long long)vcpu_regs(v)->rip,
 		  (unsigned long long)(vmcs_read(EXIT_QUALIFICATION) & 0xffff));
 	return exit_kind(e, VMX_EXIT_ERROR);
 }

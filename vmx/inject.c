@@ -5,12 +5,7 @@
  */
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
-#include "vmx/controls.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
-
-#define RFLAGS_TF BIT(8)
-#define RFLAGS_RF BIT(16)
+#include "vmx/regs.h"
 
 /* Most exits come from no delivery: one VMREAD says so. */
 void event_collect(struct vmx_vcpu *v)
@@ -26,6 +21,18 @@ void event_collect(struct vmx_vcpu *v)
 	if (v->event.type == EVENT_NMI)
 		vmcs_write(GUEST_INTERRUPTIBILITY,
 			   vmcs_read(GUEST_INTERRUPTIBILITY) & ~BLOCKED_BY_NMI);
+}
+
+/* What event_prepare gave to the CPU, where the entry did not come about. */
+void event_take_back(struct vmx_vcpu *v)
+{
+	u32 info = (u32)vmcs_read(ENTRY_INTERRUPTION_INFO);
+
+	if (!(info & EVENT_INFO_VALID))
+		return;
+	v->event = event_from_info(info, (u32)vmcs_read(ENTRY_EXCEPTION_ERROR),
+				   (u32)vmcs_read(ENTRY_INSTRUCTION_LENGTH));
+	vmcs_write(ENTRY_INTERRUPTION_INFO, 0);
 }
 
 /* An exception goes first; the interrupt that it overtakes waits for its window. */
@@ -47,6 +54,7 @@ void event_queue(struct vmx_vcpu *v, const struct event *e)
 		.type = EVENT_EXCEPTION,
 	};
 
+	v->unprepared = true;
 	if (v->event.valid && (v->event.type == EVENT_INTERRUPT || v->event.type == EVENT_NMI))
 		put_aside(v);
 	if (!v->event.valid) {
@@ -78,13 +86,14 @@ void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, bool has_error, u32 err
 	};
 
 	if (event_sets_rf(&e))
-		v->regs.rflags |= RFLAGS_RF;
+		vcpu_regs(v)->rflags |= RFLAGS_RF;
 	event_queue(v, &e);
 }
 
 void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code)
 {
-	v->regs.cr2 = gva.v;
+	write_cr2(gva.v);
+	vcpu_regs(v)->cr2 = gva.v;
 	vmx_inject_exception(v, EXCEPTION_PF, true, error_code);
 }
 
@@ -96,13 +105,13 @@ static bool blocked(u64 by)
 /* A trap after the instruction just done comes before interrupts (SDM 3A table 6-2). */
 static bool single_step_due(const struct vmx_vcpu *v)
 {
-	return unlikely(v->regs.rflags & RFLAGS_TF) &&
+	return unlikely(vcpu_rflags(v) & RFLAGS_TF) &&
 	       (vmcs_read(GUEST_PENDING_DEBUG) & PENDING_DEBUG_BS);
 }
 
 static bool interrupt_may_go(struct vmx_vcpu *v)
 {
-	return !v->event.valid && (v->regs.rflags & RFLAGS_IF) && !single_step_due(v) &&
+	return !v->event.valid && (vcpu_rflags(v) & RFLAGS_IF) && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
 }
 
@@ -121,6 +130,7 @@ void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
 {
 	struct event e = {.valid = true, .vector = vector, .type = EVENT_INTERRUPT};
 
+	v->unprepared = true;
 	if (interrupt_may_go(v))
 		v->event = e;
 	else
@@ -129,7 +139,10 @@ void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
 
 void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on)
 {
+	if (v->interrupt_window_asked == on)
+		return;
 	v->interrupt_window_asked = on;
+	v->unprepared = true;
 }
 
 bool vmx_nmi_allowed(struct vmx_vcpu *v)
@@ -140,6 +153,7 @@ bool vmx_nmi_allowed(struct vmx_vcpu *v)
 void vmx_inject_nmi(struct vmx_vcpu *v)
 {
 	v->nmi_pending = true;
+	v->unprepared = true;
 }
 
 bool vmx_nmi_blocked(struct vmx_vcpu *v)
@@ -194,13 +208,15 @@ static void agree_with_single_step(void)
 
 void event_prepare(struct vmx_vcpu *v)
 {
-	const struct event *e = &v->event;
+	struct event *e = &v->event;
 
 	if (unlikely(v->nmi_pending || v->deferred.valid))
 		choose_event(v);
 	set_windows(v);
-	if (unlikely(v->regs.rflags & RFLAGS_TF))
+	if (unlikely(vcpu_rflags(v) & RFLAGS_TF))
 		agree_with_single_step();
+	/* What has to wait may be able to go before its window opens. */
+	v->unprepared = v->nmi_pending || v->deferred.valid;
 	if (!e->valid)
 		return;
 	/* The exit that follows clears the field's valid bit. */
@@ -209,4 +225,6 @@ void event_prepare(struct vmx_vcpu *v)
 		vmcs_write(ENTRY_EXCEPTION_ERROR, e->error_code);
 	if (e->type >= EVENT_SOFT_INTERRUPT)
 		vmcs_write(ENTRY_INSTRUCTION_LENGTH, e->length);
+	/* It is the CPU's now; an exit in the middle of its delivery gives it back. */
+	e->valid = false;
 }

@@ -66,21 +66,27 @@ void mitigations_switch(void)
 		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 }
 
-void mitigations_enter(struct vmx_vcpu *v, struct entry_options *o)
+void mitigations_update(struct vmx_vcpu *v)
 {
-	o->flags = 0;
+	struct entry_state *entry = &v->entry;
+
+	entry->flags &= (u32)ENTRY_RESUME;
 	if (use.stuff_rsb)
-		o->flags |= (u32)ENTRY_STUFF_RSB;
+		entry->flags |= (u32)ENTRY_STUFF_RSB;
 	if (use.clear_buffers)
-		o->flags |= (u32)ENTRY_CLEAR_BUFFERS;
+		entry->flags |= (u32)ENTRY_CLEAR_BUFFERS;
 	/* Older CPUs want the bit written anew after each exit, and so it is: a guest's is 0. */
 	if (use.spec_ctrl && v->msr.spec_ctrl != use.host_spec_ctrl) {
-		o->guest_spec_ctrl = v->msr.spec_ctrl;
-		o->host_spec_ctrl = use.host_spec_ctrl;
-		o->flags |= (u32)ENTRY_SPEC_CTRL;
+		entry->guest_spec_ctrl = (u32)v->msr.spec_ctrl;
+		entry->host_spec_ctrl = (u32)use.host_spec_ctrl;
+		entry->flags |= (u32)ENTRY_SPEC_CTRL;
 	}
-	/* A short exit brings little into the cache that is not the guest's own. */
-	if (use.flush_l1d && v->dirty_l1d)
+}
+
+/* A short exit brings little into the cache that is not the guest's own. */
+void mitigations_flush_l1d(struct vmx_vcpu *v)
+{
+	if (use.flush_l1d)
 		wrmsr(MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D);
 	v->dirty_l1d = false;
 }

@@ -3,10 +3,9 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
-#include "vmx/instructions.h"
 #include "vmx/msr_bitmap.h"
 #include "vmx/features.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
 static u8 bitmap[MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
 
@@ -33,7 +32,8 @@ static void apply(struct vmx_vcpu *v, u32 effects)
 		vmcs_write(GUEST_DEBUGCTL, v->msr.debugctl);
 	if (effects & MSR_EFFECT_IBPB)
 		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-	/* MSR_EFFECT_SPEC_CTRL: taken at the next entry. */
+	if (effects & MSR_EFFECT_SPEC_CTRL)
+		mitigations_update(v);
 }
 
 enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e)

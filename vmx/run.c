@@ -2,22 +2,23 @@
 /*
  * The loop around VM entry. A short exit is finished with interrupts off and the guest entered
  * again; what needs the thread turns them on, and the loop turns them off before the next entry.
+ *
+ * The way from one exit to the next entry is counted in instructions (docs/performance.md). What an
+ * entry needs only now and then (an event to deliver, an interrupt window, a new VPID, tables for
+ * the MMU's cache) is looked at when `unprepared` says so: whoever gives an entry such work sets it.
  */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "smp/ipi.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
-#define REASON_ENTRY_FAILED BIT(31)
-#define REASON_MASK	    0xffffu
-#define MASKED_EXITS_MAX    64
+#define MASKED_EXITS_MAX 64
 
 /*
  * The flag comes before the look at in_guest here, and in_guest before the look at the flag in
- * enter_is_allowed: one of the two sees the other. An IPI that arrives between that look and the
- * entry finds interrupts off and makes the guest leave with its first instruction.
+ * enter: one of the two sees the other. An IPI that arrives between that look and the entry finds
+ * interrupts off and makes the guest leave with its first instruction.
  */
 void vmx_vcpu_kick(struct vmx_vcpu *v)
 {
@@ -26,70 +27,50 @@ void vmx_vcpu_kick(struct vmx_vcpu *v)
 		ipi_kick(v->cpu);
 }
 
-static void set_in_guest(struct vmx_vcpu *v, bool in)
+/*
+ * Into the guest and out again. RBP is no register that an asm statement may name; all others are
+ * the guest's in between, and nothing is kept but the vCPU.
+ */
+static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
 {
-	__atomic_store_n(&v->in_guest, in, __ATOMIC_SEQ_CST);
+	__asm__ volatile("pushq %%rbp\n\t"
+			 "call vmx_enter\n\t"
+			 "popq %%rbp"
+			 : "=@ccc"(*refused), "+D"(v)
+			 :
+			 : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12",
+			   "r13", "r14", "r15", "memory");
+	return v;
 }
 
-static void write_changed_regs(struct vmx_vcpu *v)
+static inline void leave_guest(struct vmx_vcpu *v)
 {
-	if (v->regs.rip != v->vmcs_rip)
-		vmcs_write(GUEST_RIP, v->regs.rip);
-	if (v->regs.gpr[RSP] != v->vmcs_rsp)
-		vmcs_write(GUEST_RSP, v->regs.gpr[RSP]);
-	if (v->regs.rflags != v->vmcs_rflags)
-		vmcs_write(GUEST_RFLAGS, v->regs.rflags);
-}
-
-static void read_regs(struct vmx_vcpu *v)
-{
-	v->regs.rip = v->vmcs_rip = vmcs_read(GUEST_RIP);
-	v->regs.gpr[RSP] = v->vmcs_rsp = vmcs_read(GUEST_RSP);
-	v->regs.rflags = v->vmcs_rflags = vmcs_read(GUEST_RFLAGS);
-}
-
-/* One entry and the exit after it, interrupts off. false: there was no entry. */
-static bool enter(struct vmx_vcpu *v)
-{
-	struct entry_options options;
-	bool refused;
-
-	event_prepare(v);
-	if (unlikely(!vpid_current(&v->vpid)))
-		vcpu_take_vpid(v);
-	write_changed_regs(v);
-	mmu_enter(v->config.mmu);
-	mitigations_enter(v, &options);
-	if (v->launched)
-		options.flags |= (u32)ENTRY_RESUME;
-	refused = vmx_enter(&v->regs, &v->host_rsp, &options);
 	mmu_exit(v->config.mmu);
-	set_in_guest(v, false);
-	if (unlikely(refused)) {
-		vcpu_log_entry_failure(v, true);
-		return false;
-	}
-	v->reason = (u32)vmcs_read(EXIT_REASON);
-	if (unlikely(v->reason & REASON_ENTRY_FAILED)) {
-		vcpu_log_entry_failure(v, false);
-		return false;
-	}
-	v->launched = true;
-	v->reason &= REASON_MASK;
-	read_regs(v);
-	event_collect(v);
-	return true;
+	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 }
 
-/* Interrupts off; on true the vCPU counts as in the guest. */
-static bool enter_is_allowed(struct vmx_vcpu *v)
+/* Kicked before it could enter. */
+static void turn_back(struct vmx_vcpu *v)
 {
-	set_in_guest(v, true);
-	if (likely(!__atomic_load_n(&v->kicked, __ATOMIC_SEQ_CST)))
-		return true;
-	set_in_guest(v, false);
+	leave_guest(v);
+	event_take_back(v);
 	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
-	return false;
+}
+
+/* What happened, as the exit's reason says. */
+static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u32 reason = (u32)vmcs_read(EXIT_REASON);
+
+	v->reason = reason;
+	if (unlikely(reason >= VMX_EXIT_REASONS))
+		return exit_odd(v, e);
+	v->exits[reason]++;
+	if (!exit_at_instruction[reason]) {
+		event_collect(v);
+		v->unprepared = true;
+	}
+	return exit_handlers[reason](v, e);
 }
 
 /*
@@ -98,54 +79,72 @@ static bool enter_is_allowed(struct vmx_vcpu *v)
  * on #DB's stack) never comes to where the CPU would take one. And in Bochs (see
  * setup_longest_stay) so does one that exits often with IF clear, the timer starting afresh.
  */
-static void let_interrupts_in(struct vmx_vcpu *v)
+static inline void let_interrupts_in(struct vmx_vcpu *v)
 {
-	bool may_starve = v->event.valid || !(v->regs.rflags & RFLAGS_IF);
-
-	if (likely(!may_starve) || ++v->masked_exits < MASKED_EXITS_MAX)
+	if (likely(--v->masked_exits))
 		return;
-	v->masked_exits = 0;
+	v->masked_exits = MASKED_EXITS_MAX;
 	exit_to_thread(v);
 }
 
-/* Thread context: what must be there before the next entry. false: not now. */
-static bool fill_cache(struct vmx_vcpu *v)
+/* The work that `unprepared` announces. Interrupts off. false: there is no entry, e says why. */
+static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	if (mmu_vcpu_topup(v->config.mmu_vcpu))
+	if (unlikely(v->shutdown)) {
+		handle_shutdown(v, e);
 		return false;
-	v->topup = false;
+	}
+	if (v->topup) {
+		irq_enable();
+		if (mmu_vcpu_topup(v->config.mmu_vcpu)) {
+			exit_kind(e, VMX_EXIT_NOMEM);
+			return false;
+		}
+		v->topup = false;
+		irq_disable();
+	}
+	event_prepare(v);
+	if (unlikely(!vpid_current(&v->vpid)))
+		vcpu_take_vpid(v);
+	if (v->regs_here)
+		regs_push(v);
+	if (v->dirty_l1d)
+		mitigations_flush_l1d(v);
 	return true;
 }
 
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	enum exit_verdict verdict = EXIT_RESUME;
+	bool refused;
 
 	ASSERT(irq_enabled());
 	e->kind = VMX_EXIT_NONE;
 	v->dirty_l1d = true;
-	while (verdict == EXIT_RESUME) {
-		if (unlikely(v->shutdown)) {
-			verdict = handle_shutdown(v, e);
-			break;
-		}
-		if (v->topup) {
-			irq_enable();
-			if (!fill_cache(v)) {
-				verdict = exit_kind(e, VMX_EXIT_NOMEM);
-				break;
-			}
-		}
+	v->unprepared = true;
+	do {
 		let_interrupts_in(v);
 		irq_disable();
-		if (unlikely(READ_ONCE(this_cpu()->need_resched))) {
+		while (unlikely(READ_ONCE(this_cpu()->need_resched))) {
 			irq_enable();
 			thread_yield();
-			continue;
+			irq_disable();
 		}
-		if (!enter_is_allowed(v))
+		if (unlikely(v->unprepared) && !prepare(v, e))
 			break;
-		verdict = enter(v) ? exit_dispatch(v, e) : exit_kind(e, VMX_EXIT_ERROR);
-	}
+		__atomic_store_n(&v->in_guest, true, __ATOMIC_RELAXED);
+		mmu_enter(v->config.mmu); /* a full barrier: see vmx_vcpu_kick */
+		if (unlikely(__atomic_load_n(&v->kicked, __ATOMIC_SEQ_CST))) {
+			turn_back(v);
+			break;
+		}
+		v = enter_guest(v, &refused);
+		leave_guest(v);
+		if (unlikely(refused)) {
+			vcpu_log_entry_failure(v, true);
+			exit_kind(e, VMX_EXIT_ERROR);
+			break;
+		}
+		v->entry.flags |= (u32)ENTRY_RESUME;
+	} while (handle_exit(v, e) == EXIT_RESUME);
 	irq_enable();
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The states in which a guest begins: as the CPU comes out of reset, or as a loader promises. */
 #include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
@@ -58,17 +59,15 @@ static void set_common(void)
 
 static void set_regs(struct vmx_vcpu *v, const struct vmx_start *s)
 {
-	v->regs = (struct guest_regs){.rip = s->rip, .rflags = RFLAGS_FIXED};
-	v->regs.gpr[RSP] = s->rsp;
+	v->regs = (struct guest_regs){0};
 	v->regs.gpr[RAX] = s->rax;
 	v->regs.gpr[RBX] = s->rbx;
 	v->regs.gpr[RSI] = s->rsi;
-	v->vmcs_rip = v->regs.rip;
-	v->vmcs_rsp = v->regs.gpr[RSP];
-	v->vmcs_rflags = v->regs.rflags;
-	vmcs_write(GUEST_RIP, v->vmcs_rip);
-	vmcs_write(GUEST_RSP, v->vmcs_rsp);
-	vmcs_write(GUEST_RFLAGS, v->vmcs_rflags);
+	v->regs_here = false;
+	vmcs_write(GUEST_RIP, s->rip);
+	vmcs_write(GUEST_RSP, s->rsp);
+	vmcs_write(GUEST_RFLAGS, RFLAGS_FIXED);
+	write_cr2(0);
 }
 
 static void start_reset(struct vmx_vcpu *v, struct cr_state *cr)

@@ -31,6 +31,8 @@ static void save(struct vmx_vcpu *v)
 {
 	for (u32 i = 0; i < switched_count(); i++)
 		v->switched[i] = rdmsr(switched_index[i]);
+	/* Nothing of Weir's changes it: a page fault of its own is its end. */
+	v->cr2 = read_cr2();
 	debug_regs_save(v);
 	fpu_save(v);
 }
@@ -40,6 +42,7 @@ static void load(struct vmx_vcpu *v)
 	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
 	for (u32 i = 0; i < switched_count(); i++)
 		wrmsr(switched_index[i], v->switched[i]);
+	write_cr2(v->cr2);
 	debug_regs_load(v);
 	fpu_load(v);
 }
@@ -68,7 +71,7 @@ void vcpu_disown_cpu(struct vmx_vcpu *v)
 		cpu->owner = NULL;
 	}
 	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
-	v->launched = false;
+	v->entry.flags &= ~(u32)ENTRY_RESUME;
 }
 
 /* The VMCS is current. Weir's own entries are tagged 0: none of this touches them. */
@@ -82,6 +85,8 @@ void vcpu_take_vpid(struct vmx_vcpu *v)
 
 void vcpu_flush_tlb(struct vmx_vcpu *v)
 {
+	/* The next entry looks whether it has one. */
+	v->unprepared = true;
 	/* Without a VPID every entry flushes; and one that is no longer good is not used again. */
 	if (!vpid_current(&v->vpid))
 		return;
@@ -95,6 +100,7 @@ void vmx_vcpu_sched_in(struct vmx_vcpu *v)
 {
 	vcpu_own_cpu(v);
 	v->dirty_l1d = true;
+	v->unprepared = true;
 }
 
 void vmx_vcpu_sched_out(struct vmx_vcpu *v)

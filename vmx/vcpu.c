@@ -10,11 +10,8 @@
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
-#define RFLAGS_TF   BIT(8)
-#define RFLAGS_RF   BIT(16)
 #define DR6_INITIAL 0xffff0ff0ull
 
 static void init_state(struct vmx_vcpu *v)
@@ -33,6 +30,9 @@ static void init_state(struct vmx_vcpu *v)
 	msr_state_reset(&v->msr);
 	v->dr6 = DR6_INITIAL;
 	v->topup = true;
+	v->masked_exits = 1;
+	v->unprepared = true;
+	mitigations_update(v);
 	fpu_init_area(v);
 }
 
@@ -93,7 +93,8 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v)
 
 struct guest_regs *vmx_regs(struct vmx_vcpu *v)
 {
-	return &v->regs;
+	ASSERT(vmx_cpus[cpu_id()].owner == v);
+	return vcpu_regs(v);
 }
 
 void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
@@ -111,11 +112,6 @@ u32 vcpu_cpl(struct vmx_vcpu *v)
 	return ACCESS_DPL((u32)vmcs_read(GUEST_SS_ACCESS));
 }
 
-bool vcpu_in_64bit(struct vmx_vcpu *v)
-{
-	return (v->msr.efer & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG);
-}
-
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	struct cr_state s;
@@ -126,7 +122,7 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 		.cr3 = s.cr3,
 		.cr4 = s.cr4,
 		.efer = s.efer,
-		.rflags = v->regs.rflags,
+		.rflags = vcpu_rflags(v),
 		.cpl = vcpu_cpl(v),
 		.maxphyaddr = guest_features.maxphyaddr,
 	};
@@ -156,31 +152,6 @@ u64 vmx_guest_tsc(struct vmx_vcpu *v)
 const char *vcpu_name(void)
 {
 	return thread_current()->name;
-}
-
-/* The instruction is over: STI's and MOV SS's shadow ends, and a single step traps after it. */
-void vcpu_end_shadow(struct vmx_vcpu *v)
-{
-	u64 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
-
-	if (blocking & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS))
-		vmcs_write(GUEST_INTERRUPTIBILITY,
-			   blocking & ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS));
-	if (unlikely(v->regs.rflags & RFLAGS_TF) && !(vmcs_read(GUEST_DEBUGCTL) & DEBUGCTL_BTF))
-		vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
-}
-
-void vcpu_skip(struct vmx_vcpu *v)
-{
-	u64 rip = v->regs.rip + vmcs_read(EXIT_INSTRUCTION_LENGTH);
-
-	/* Outside 64-bit code RIP has 32 bits; the VM entry would refuse more. */
-	if (unlikely(rip >> 32) && !vcpu_in_64bit(v))
-		rip = (u32)rip;
-	v->regs.rip = rip;
-	/* It was for the instruction that is over (SDM 3B 17.3.1.1). */
-	v->regs.rflags &= ~RFLAGS_RF;
-	vcpu_end_shadow(v);
 }
 
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value)

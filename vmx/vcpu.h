@@ -26,15 +26,28 @@ enum switched_msr {
 	SWITCHED_COUNT,
 };
 
+/* What entry.S needs beside the registers. */
+struct entry_state {
+	u64 host_rsp; /* as the VMCS has it */
+	u32 guest_spec_ctrl, host_spec_ctrl;
+	u32 flags; /* ENTRY_* */
+};
+#define ENTRY_RESUME	    BIT(0) /* bit numbers stand in entry.S */
+#define ENTRY_SPEC_CTRL	    BIT(1)
+#define ENTRY_CLEAR_BUFFERS BIT(2)
+#define ENTRY_STUFF_RSB	    BIT(3)
+
 struct vmx_vcpu {
-	struct guest_regs regs; /* first: entry.S */
+	/* Both first: entry.S. rip, rflags and gpr[RSP] are to be had by vcpu_regs() alone. */
+	struct guest_regs regs;
+	struct entry_state entry;
 	struct vmx_config config;
 	u32 cpu; /* the one it lives on */
 	void *vmcs;
 	struct vpid_tag vpid;
-	bool launched;
-	/* What the VMCS holds, so that only changes are written. */
-	u64 vmcs_rip, vmcs_rsp, vmcs_rflags, host_rsp;
+	/* regs.h; and what the VMCS holds, so that only changes are written */
+	bool regs_here;
+	u64 vmcs_rip, vmcs_rsp, vmcs_rflags;
 	u32 proc_controls;
 	u32 entry_controls;
 	/* guest state that is not in the VMCS */
@@ -42,6 +55,7 @@ struct vmx_vcpu {
 	u64 switched[SWITCHED_COUNT];
 	u64 xcr0;
 	void *xsave; /* a frame */
+	u64 cr2;
 	u64 dr[4], dr6;
 	bool dr_loaded; /* in the CPU's registers, MOV DR does not exit */
 	u8 cr8;
@@ -51,10 +65,12 @@ struct vmx_vcpu {
 	bool nmi_pending;
 	bool interrupt_window_asked;
 	bool shutdown;
+	/* Something above or below may have changed since an entry was last prepared (run.c). */
+	bool unprepared;
 	/* the exit at hand */
 	u32 reason;
 	u8 io_size;
-	u32 masked_exits; /* that may starve the host, since interrupts were on */
+	u32 masked_exits; /* how many more until interrupts come on for a moment */
 	bool topup;	  /* the MMU's cache was used */
 	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
@@ -72,16 +88,11 @@ struct vmx_cpu {
 };
 extern struct vmx_cpu vmx_cpus[CPU_MAX];
 
-/* entry.S: 0, or 1: VM entry failed before the guest's state was looked at. */
-struct entry_options {
-	u64 guest_spec_ctrl, host_spec_ctrl;
-	u32 flags;
-};
-#define ENTRY_RESUME	    BIT(0) /* bit numbers stand in entry.S */
-#define ENTRY_SPEC_CTRL	    BIT(1)
-#define ENTRY_CLEAR_BUFFERS BIT(2)
-#define ENTRY_STUFF_RSB	    BIT(3)
-int vmx_enter(struct guest_regs *regs, u64 *host_rsp, const struct entry_options *options);
+static_assert(offsetof(struct vmx_vcpu, entry) == 152, "entry.S knows this layout");
+static_assert(offsetof(struct entry_state, flags) == 16, "entry.S knows this layout");
+
+/* entry.S; run.c calls the first in a way of its own */
+void vmx_enter(void);
 void vmx_exit_point(void);
 
 /* vmcs_setup.c */
@@ -106,16 +117,19 @@ void debug_regs_load(struct vmx_vcpu *v); /* likewise */
 void debug_regs_raise(struct vmx_vcpu *v, u64 qualification);
 
 /* inject.c */
-void event_collect(struct vmx_vcpu *v); /* after an exit: what was being delivered */
+/* After an exit that may have come in the middle of a delivery: what was being delivered. */
+void event_collect(struct vmx_vcpu *v);
 void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
+void event_take_back(struct vmx_vcpu *v);
 void event_queue(struct vmx_vcpu *v, const struct event *e);
 bool event_wakes(struct vmx_vcpu *v); /* something that waits here ends a HLT */
 
-/* vcpu.c: past the instruction of this exit, its shadow and single-step trap included */
-void vcpu_skip(struct vmx_vcpu *v);
-bool vcpu_in_64bit(struct vmx_vcpu *v);
-u32 vcpu_cpl(struct vmx_vcpu *v);
+/* regs.c: the shadow of STI and MOV SS ends, a single step traps */
 void vcpu_end_shadow(struct vmx_vcpu *v);
+bool vcpu_in_64bit(struct vmx_vcpu *v);
+
+/* vcpu.c */
+u32 vcpu_cpl(struct vmx_vcpu *v);
 const char *vcpu_name(void); /* of the thread that runs it: it names the VM */
 
 /* cr.c */
@@ -126,7 +140,9 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *new_state); /* no checks,
 void mitigations_init(void);
 void mitigations_init_cpu(void); /* each CPU */
 void mitigations_switch(void);	 /* another vCPU comes to this CPU */
-void mitigations_enter(struct vmx_vcpu *v, struct entry_options *o);
+/* What an entry of v has to do; again after its spec_ctrl changed. */
+void mitigations_update(struct vmx_vcpu *v);
+void mitigations_flush_l1d(struct vmx_vcpu *v); /* before an entry, while dirty_l1d is set */
 
 /* dump.c */
 void vmcs_dump(struct vmx_vcpu *v);
@@ -138,9 +154,19 @@ enum exit_verdict {
 	EXIT_RETURN, /* struct vmx_exit says why */
 };
 
-/* Called with interrupts off; a handler may turn them on, and leave them on. */
-enum exit_verdict exit_dispatch(struct vmx_vcpu *v, struct vmx_exit *e);
+/*
+ * By reason, for those below VMX_EXIT_REASONS. Called with interrupts off; a handler may turn them
+ * on, and leave them on.
+ */
 typedef enum exit_verdict (*exit_handler_t)(struct vmx_vcpu *v, struct vmx_exit *e);
+extern const exit_handler_t exit_handlers[];
+/*
+ * An instruction of the guest's own causes it, so no event is being delivered (SDM 3C 28.2.4); and
+ * the handler ends the instruction or queues a fault.
+ */
+extern const bool exit_at_instruction[];
+/* A reason that the SDM does not have, or a failed entry (SDM 3C 27.8). */
+enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e);
 
 /* From exit to thread context: interrupts come on, the thread may be switched. */
 void exit_to_thread(struct vmx_vcpu *v);

@@ -109,7 +109,7 @@ struct vmx_start {
 };
 void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
 
-/* Between runs, by the vCPU's thread. */
+/* Between runs, by the vCPU's thread. What vmx_regs returns is good until the next run. */
 struct guest_regs *vmx_regs(struct vmx_vcpu *v);
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
 struct vmx_segment {
