@@ -6,11 +6,13 @@
 #include "kernel/base/harden.h"
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
+#include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "mem/slab.h"
 #include "mem/vmap.h"
 #include "smp/cpu.h"
 #include "smp/irq.h"
+#include "smp/rcu.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
 
@@ -85,5 +87,7 @@ void smp_bring_up(u32 max_cpus)
 	timer_init_cpu();
 	thread_init_cpu();
 	irq_enable();
+	if (rcu_start())
+		panic("no memory for the thread that frees what readers have left");
 	cpu_start_others(max_cpus);
 }

@@ -13,6 +13,7 @@
 #include "kernel/base/list.h"
 #include "kernel/base/stat.h"
 #include "mem/memmap.h"
+#include "smp/rcu.h"
 
 #define FRAME_ORDER_MAX 18
 
@@ -26,12 +27,15 @@ enum frame_flags {
 
 /* One for each 4 KiB of RAM. */
 struct frame {
-	struct list link; /* free lists; the owner's use while allocated */
-	u32 refs;	  /* atomic; users of an allocated frame; 1 when handed out */
-	u16 pins;	  /* atomic; > 0: never reclaimed */
-	u8 order;	  /* of the block it is the first frame of */
-	u8 state;	  /* the allocator's */
-	u16 section;	  /* index of the GiB it is in */
+	union {
+		struct list link;    /* free lists; the owner's use while allocated */
+		struct rcu_head rcu; /* while the owner waits for readers to leave */
+	};
+	u32 refs;    /* atomic; users of an allocated frame; 1 when handed out */
+	u16 pins;    /* atomic; > 0: never reclaimed */
+	u8 order;    /* of the block it is the first frame of */
+	u8 state;    /* the allocator's */
+	u16 section; /* index of the GiB it is in */
 	/* slab.c's, while it owns the frame; 0 when handed out */
 	u16 slab_class; /* class + 1 */
 	u16 slab_free;	/* first free object */

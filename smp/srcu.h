@@ -10,6 +10,7 @@
 
 #include "smp/cpu.h"
 #include "smp/mutex.h"
+#include "smp/rcu.h"
 
 struct srcu_count {
 	u64 lock[2];
@@ -40,8 +41,5 @@ bool srcu_read_held(const struct srcu *s);
 
 /* Thread context, may sleep; not inside a reader of s; not under vm->lock. */
 void srcu_synchronize(struct srcu *s);
-
-#define rcu_dereference(p)	 __atomic_load_n(&(p), __ATOMIC_CONSUME)
-#define rcu_assign_pointer(p, v) __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
 
 #endif

@@ -15,6 +15,12 @@ struct wait_queue {
 	struct list waiters; /* lock */
 };
 
+/* Of a queue that is static. */
+#define WAIT_QUEUE_INIT(q)                                                      \
+	{                                                                       \
+		SPINLOCK_INIT("wait queue", LOCK_WAIT), LIST_INIT((q).waiters), \
+	}
+
 struct waiter {
 	struct list link;
 	struct thread *thread;

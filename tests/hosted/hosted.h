@@ -3,7 +3,7 @@
  * The fake machine under the hosted tests: physical memory as one block of this process, a log,
  * panics that a test may expect, allocations that fail on order, threads, and the machine's
  * instructions (include/kernel/base/x86.h). Everything is per thread where the real thing is per
- * CPU. Locks, wait queues and SRCU above it are those of smp/.
+ * CPU. Locks, wait queues, RCU and SRCU above it are those of smp/.
  */
 #ifndef TESTS_HOSTED_HOSTED_H
 #define TESTS_HOSTED_HOSTED_H
@@ -35,7 +35,10 @@ void hosted_fail_often(u32 n, u64 seed);
 bool hosted_fail_happened(void);
 bool hosted_should_fail(void);
 
-/* What this thread is as a CPU: ids are given out as threads ask, or set here. */
+/*
+ * What this thread is as a CPU: ids are given out as threads ask, or set here. Threads that read
+ * under RCU at the same time need an id each.
+ */
 void hosted_cpu_set(u32 id);
 
 /*

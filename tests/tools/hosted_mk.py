@@ -28,7 +28,8 @@ BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c",
         "kernel/base/stat.c")
 
 # The real locks, wait queues and grace periods: tests/hosted supplies threads and CPUs to them.
-SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "spinlock", "srcu", "wait")]
+SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", "spinlock", "srcu",
+                                    "wait")]
 
 # Weir's own C library functions are compiled under other names: the sanitizers watch libc's.
 RENAMED = {

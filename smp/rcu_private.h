@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT */
+/* Between rcu.c and the worker that runs its callbacks. */
+#ifndef SMP_RCU_PRIVATE_H
+#define SMP_RCU_PRIVATE_H
+
+#include "smp/rcu.h"
+
+/* Wakes the worker, or lets it look again. Any context, under any lock below LOCK_WAIT. */
+void rcu_kick(void);
+
+/* Runs a list of callbacks in its order. Thread context, by who is in rcu_work. */
+void rcu_run(struct rcu_head *first);
+
+/* The part of rcu_work that is rcu.c's; one thread at a time is in it. */
+void rcu_work_calls(void);
+
+extern struct rcu_stats rcu_stats; /* atomic */
+
+#endif

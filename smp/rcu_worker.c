@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/* The thread that runs callbacks, and how others take its place for a while. */
+#include "smp/rcu_private.h"
+#include "smp/thread.h"
+
+static struct wait_queue wake = WAIT_QUEUE_INIT(wake);
+static bool kicked; /* atomic */
+
+static struct wait_queue turn = WAIT_QUEUE_INIT(turn);
+static struct thread *running; /* turn.lock: who is in rcu_work */
+
+struct rcu_stats rcu_stats;
+
+void rcu_kick(void)
+{
+	/* Set: the worker has yet to clear it, and looks at everything after that. */
+	if (!__atomic_load_n(&kicked, __ATOMIC_SEQ_CST) &&
+	    !__atomic_exchange_n(&kicked, true, __ATOMIC_SEQ_CST))
+		wait_wake_one(&wake);
+}
+
+static bool take_turn(void)
+{
+	if (running)
+		return false;
+	__atomic_store_n(&running, thread_current(), __ATOMIC_RELAXED);
+	return true;
+}
+
+void rcu_work(void)
+{
+	bool on;
+
+	lock_order_may_sleep("rcu_work");
+	/* A callback that waits for callbacks. */
+	BUG_ON(__atomic_load_n(&running, __ATOMIC_RELAXED) == thread_current());
+	wait_event(&turn, take_turn());
+	rcu_work_calls();
+	on = wait_lock(&turn);
+	__atomic_store_n(&running, NULL, __ATOMIC_RELAXED);
+	wait_wake_one_locked(&turn);
+	wait_unlock(&turn, on);
+}
+
+void rcu_run(struct rcu_head *first)
+{
+	struct rcu_head *next;
+	u64 count = 0;
+
+	for (; first; first = next, count++) {
+		next = first->next;
+		first->fn(first);
+	}
+	__atomic_fetch_add(&rcu_stats.callbacks, count, __ATOMIC_RELAXED);
+}
+
+void rcu_get_stats(struct rcu_stats *out)
+{
+	out->grace_periods = __atomic_load_n(&rcu_stats.grace_periods, __ATOMIC_RELAXED);
+	out->callbacks = __atomic_load_n(&rcu_stats.callbacks, __ATOMIC_RELAXED);
+}
+
+static void __noreturn work_for_ever(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		wait_event(&wake, __atomic_exchange_n(&kicked, false, __ATOMIC_SEQ_CST));
+		rcu_work();
+	}
+}
+
+int rcu_start(void)
+{
+	struct thread *t;
+	int err = thread_create(&t, "rcu", work_for_ever, NULL, 0);
+
+	if (!err)
+		thread_detach(t);
+	return err;
+}
