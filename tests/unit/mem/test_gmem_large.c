@@ -252,6 +252,8 @@ static void by_luck(void **state)
 	assert_int_equal(frame_alloc(0, FRAME_ZERO, &other), 0);
 	gmem_settle(g, LARGE + 9, entry_of(other, GMEM_GOT_PAGE));
 	assert_false(gmem_large(g, LARGE, &pfn));
+	/* Found once, the next who ask need not search it. */
+	assert_true(g->slot_phys[1].scattered);
 	assert_false(gmem_large(g, LARGE, &pfn));
 	/* That it was not large once is not held against it. */
 	exchange(g, LARGE + 9, entry_of(PFN(run.v + 9), GMEM_GOT_PAGE));

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   mem/slab.c mem/frame.c mem/frame_array.c
+ *   mem/slab.c mem/frame.c mem/frame_array.c tests/unit/mem/fixture.c
  */
 /* unit-sanitizer: thread */
 /* Threads at the same pages, frames and objects at once; ThreadSanitizer watches. */
-#include <cmocka.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -13,34 +12,11 @@
 #include <string.h>
 #include <time.h>
 #include "kernel/base/error.h"
-#include "mem/frame.h"
-#include "mem/gmem.h"
 #include "mem/slab.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mem/fixture.h"
 
 #define THREADS 4
-
-static u64 free_now(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
-
-static u64 start(u64 arena)
-{
-	static struct memmap map;
-
-	hosted_fail_after(0);
-	hosted_arena_init(arena);
-	memset(&map, 0, sizeof(map));
-	map.count = 1;
-	map.ranges[0] = (struct mem_range){MIB(1), arena};
-	assert_int_equal(frame_init(&map), 0);
-	slab_init();
-	return free_now();
-}
 
 static pthread_barrier_t barrier;
 
@@ -101,6 +77,26 @@ static void r34_one_wins(void **state)
 	assert_int_equal(created - free_now(), PAGES + chunks);
 	assert_int_equal(g->resident, PAGES);
 	assert_int_equal(gmem_touched_peak(g), PAGES);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
+/* At order 9 nobody makes the page a second time: the others wait for the one who does. */
+static void r34_large(void **state)
+{
+	u64 before = start(MIB(16)), created;
+
+	/* Room for what is wanted, and for no frame more of the kind. */
+	assert_int_equal(gmem_create_order(6 * GMEM_LARGE_PAGES, 9, &g), 0);
+	created = free_now();
+	memset(seen, 0, sizeof(seen));
+	run(get_all);
+	for (u32 i = 0; i < PAGES; i++) {
+		assert_int_not_equal(seen[0][i], 0);
+		for (u32 t = 0; t < THREADS; t++)
+			assert_int_equal(seen[t][i], seen[0][i]);
+	}
+	assert_int_equal(created - free_now(), g->resident + 1);
 	gmem_unref(g);
 	assert_int_equal(free_now(), before);
 }
@@ -227,6 +223,105 @@ static void waiters_are_woken(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* --- R35: who waits for a page holds none ---------------------------------------------------- */
+
+#define STUCK 5 /* the page that somebody has BUSY */
+
+static u32 stage; /* atomic */
+
+static void wait_until(u32 wanted)
+{
+	while (__atomic_load_n(&stage, __ATOMIC_ACQUIRE) < wanted)
+		sched_yield();
+}
+
+static void *drop_around(void *arg)
+{
+	u32 me = *(u32 *)arg;
+	u64 entry = 0, done = 0;
+	int err = 0;
+
+	hosted_cpu_set(me);
+	if (me == 0) {
+		err = gmem_claim(g, STUCK, &entry);
+		__atomic_store_n(&stage, 1, __ATOMIC_RELEASE);
+		/* What the other can have is gone while it waits, and nothing of it is BUSY. */
+		for (u64 i = 0; i < STUCK; i++) {
+			while (gmem_entry(g, i) != GMEM_ABSENT)
+				sched_yield();
+		}
+		gmem_wait_idle(g, 0);
+		got[0] = 0;
+		for (u64 i = STUCK + 1; i < 10; i++)
+			got[0] += gmem_entry_state(gmem_entry(g, i)) == GMEM_GOT_PAGE;
+		gmem_settle(g, STUCK, entry);
+	} else if (me == 1) {
+		wait_until(1);
+		err = gmem_drop_range(g, 0, 10, &done);
+		got[1] = done;
+	}
+	if (err)
+		got[me] = ~0ull;
+	return NULL;
+}
+
+static void r35_waits_for_the_first_only(void **state)
+{
+	u64 before = start(MIB(16));
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create(10, &g), 0);
+	for (u64 i = 0; i < 10; i++)
+		assert_int_equal(gmem_get_page(g, i, true, &pfn), 0);
+	stage = 0;
+	run(drop_around);
+	assert_int_equal(got[0], 4);
+	assert_int_equal(got[1], 10);
+	assert_int_equal(g->resident, 0);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
+/* --- The end of an invalidation is waited for ------------------------------------------------ */
+
+static bool ended; /* atomic */
+
+static void *wait_for_end(void *arg)
+{
+	u32 me = *(u32 *)arg;
+
+	hosted_cpu_set(me);
+	if (me == 0)
+		gmem_invalidate_begin(g, 0, 600);
+	pthread_barrier_wait(&barrier);
+	if (me == 0) {
+		struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+
+		nanosleep(&pause, NULL);
+		__atomic_store_n(&ended, true, __ATOMIC_RELEASE);
+		gmem_invalidate_end(g, 0, 600);
+	} else {
+		gmem_wait_idle(g, me == 1 ? 0 : 599);
+		got[me] = __atomic_load_n(&ended, __ATOMIC_ACQUIRE);
+	}
+	return NULL;
+}
+
+static void waiters_for_the_end(void **state)
+{
+	u64 before = start(MIB(16));
+
+	assert_int_equal(gmem_create(700, &g), 0);
+	for (u32 i = 0; i < 5; i++) {
+		ended = false;
+		run(wait_for_end);
+		for (u32 t = 1; t < THREADS; t++)
+			assert_int_equal(got[t], true);
+	}
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
 /* --- The allocators themselves -------------------------------------------------------------- */
 
 static void *allocate(void *arg)
@@ -288,7 +383,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(r34_one_wins),
 		cmocka_unit_test(claims_and_pins),
+		cmocka_unit_test(r34_large),
 		cmocka_unit_test(waiters_are_woken),
+		cmocka_unit_test(r35_waits_for_the_first_only),
+		cmocka_unit_test(waiters_for_the_end),
 		cmocka_unit_test(allocators),
 	};
 
