@@ -13,6 +13,7 @@ enum lock_level {
 	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
+	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
 	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
@@ -26,7 +27,7 @@ enum lock_level {
 	LOCK_VMAP = 75,	      /* mem: Weir's own page tables */
 	LOCK_SLAB = 78,	      /* mem: one slab cache */
 	LOCK_ZONE = 80,	      /* mem: frame allocator */
-	LOCK_SRCU = 82,	      /* smp: grace periods */
+	LOCK_SRCU = 82,	      /* smp: srcu_call, irqs off */
 	LOCK_WAIT = 84,	      /* smp: wait queues, mutex and rwsem internals */
 	LOCK_IPI = 86,	      /* smp: call-function */
 	LOCK_TIMER_MOVE = 87, /* smp: timers that change CPUs, irqs off */

@@ -3,6 +3,8 @@
  * RCU for what is read in exit context or with preemption off: a reader says so in a word of its
  * CPU, and what was taken out of sight is freed by a callback once every reader that may still
  * see it has left (R32). Readers never sleep; those that must use smp/srcu.h.
+ *
+ * One worker thread runs the callbacks of both.
  */
 #ifndef SMP_RCU_H
 #define SMP_RCU_H
@@ -74,8 +76,8 @@ void rcu_synchronize(void);
 void rcu_barrier(void);
 
 struct rcu_stats {
-	u64 grace_periods;
-	u64 callbacks; /* run */
+	u64 grace_periods; /* of RCU; a domain of SRCU counts its own */
+	u64 callbacks;	   /* run, of RCU and SRCU */
 };
 void rcu_get_stats(struct rcu_stats *out);
 
@@ -83,8 +85,8 @@ void rcu_get_stats(struct rcu_stats *out);
 int rcu_start(void);
 
 /*
- * Runs the callbacks that are due: what the worker does each time it is woken. For tests without
- * one. Thread context.
+ * Runs the callbacks that are due, and waits for RCU's readers but not for SRCU's: what the
+ * worker does each time it is woken. For tests without one. Thread context.
  */
 void rcu_work(void);
 

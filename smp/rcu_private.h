@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Between rcu.c and the worker that runs its callbacks. */
+/* Between rcu.c, srcu.c and the worker that runs callbacks for both. */
 #ifndef SMP_RCU_PRIVATE_H
 #define SMP_RCU_PRIVATE_H
 
@@ -11,8 +11,9 @@ void rcu_kick(void);
 /* Runs a list of callbacks in its order. Thread context, by who is in rcu_work. */
 void rcu_run(struct rcu_head *first);
 
-/* The part of rcu_work that is rcu.c's; one thread at a time is in it. */
+/* The parts of rcu_work; one thread at a time is in them. */
 void rcu_work_calls(void);
+void srcu_work_calls(void);
 
 extern struct rcu_stats rcu_stats; /* atomic */
 

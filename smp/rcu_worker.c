@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread that runs callbacks, and how others take its place for a while. */
+/*
+ * The thread that runs callbacks of RCU and SRCU. It never waits for one domain's readers, who may
+ * sleep for long, while another's callbacks could run: it looks, and is kicked when one leaves.
+ */
 #include "smp/rcu_private.h"
 #include "smp/thread.h"
 
@@ -36,6 +39,7 @@ void rcu_work(void)
 	BUG_ON(__atomic_load_n(&running, __ATOMIC_RELAXED) == thread_current());
 	wait_event(&turn, take_turn());
 	rcu_work_calls();
+	srcu_work_calls();
 	on = wait_lock(&turn);
 	__atomic_store_n(&running, NULL, __ATOMIC_RELAXED);
 	wait_wake_one_locked(&turn);

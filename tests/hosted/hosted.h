@@ -42,8 +42,8 @@ bool hosted_should_fail(void);
 void hosted_cpu_set(u32 id);
 
 /*
- * Locks this thread holds, and a fresh start for a thread that a caught panic left holding some:
- * preemption and interrupts on.
+ * Locks this thread holds, SRCU readers among them; and a fresh start for a thread that a caught
+ * panic left holding some: preemption and interrupts on.
  */
 u32 hosted_locks_held(void);
 void hosted_locks_forget(void);
