@@ -80,6 +80,8 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 {
 	vmcs_write(GUEST_CR0, real_cr0(s->cr0));
 	vmcs_write(CTRL_CR0_SHADOW, s->cr0);
+	if ((s->cr4 ^ vmcs_read(GUEST_CR4)) & CR4_OSXSAVE)
+		cpuid_forget(v);
 	vmcs_write(GUEST_CR4, real_cr4(s->cr4));
 	vmcs_write(CTRL_CR4_SHADOW, s->cr4);
 	v->msr.cr0_pg = s->cr0 & CR0_PG;

@@ -3,7 +3,6 @@
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
-#include "smp/timer.h"
 #include "vmx/features.h"
 #include "vmx/regs.h"
 #include "vmx/xcr0.h"
@@ -12,13 +11,6 @@
 #define IO_IN	   BIT(3)
 #define IO_STRING  BIT(4)
 #define IO_PORT(q) ((u16)((q) >> 16))
-
-static bool (*paravirt_cpuid)(u32 leaf, struct cpuid_regs *regs);
-
-void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
-{
-	paravirt_cpuid = fn;
-}
 
 /*
  * The interrupt waits in the LAPIC: it is taken as soon as interrupts are on. The preemption timer
@@ -70,42 +62,6 @@ enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
-static void guest_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *r)
-{
-	struct cpuid_view view = {
-		.rdtscp = guest_features.rdtscp,
-		.invpcid = guest_features.invpcid,
-		.xcr0_offered = guest_features.xcr0,
-		.tsc_khz = clock_tsc_khz(),
-		.apic_id = v->config.vcpu_id,
-		.vcpu_count = v->config.vcpu_count,
-		.cr4 = vmcs_read(GUEST_CR4),
-		.xcr0 = v->xcr0,
-		.misc_enable = v->msr.misc_enable,
-	};
-
-	if (leaf >= CPUID_PARAVIRT_FIRST && leaf <= CPUID_PARAVIRT_LAST) {
-		if (!paravirt_cpuid || !paravirt_cpuid(leaf, r))
-			*r = (struct cpuid_regs){0};
-		return;
-	}
-	cpuid_policy(&view, leaf, subleaf, r);
-}
-
-enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e)
-{
-	struct cpuid_regs r;
-
-	(void)e;
-	guest_cpuid(v, (u32)v->regs.gpr[RAX], (u32)v->regs.gpr[RCX], &r);
-	v->regs.gpr[RAX] = r.eax;
-	v->regs.gpr[RBX] = r.ebx;
-	v->regs.gpr[RCX] = r.ecx;
-	v->regs.gpr[RDX] = r.edx;
-	vcpu_skip(v);
-	return EXIT_RESUME;
-}
-
 enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	vcpu_skip(v);
@@ -152,6 +108,7 @@ enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e)
 	if ((u32)v->regs.gpr[RCX] != 0 || !xcr0_valid(value, guest_features.xcr0) || vcpu_cpl(v))
 		return exit_gp(v, e);
 	v->xcr0 = value;
+	cpuid_forget(v);
 	xsetbv(0, value);
 	vcpu_skip(v);
 	return EXIT_RESUME;

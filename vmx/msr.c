@@ -32,6 +32,8 @@ static void apply(struct vmx_vcpu *v, u32 effects)
 		vmcs_write(GUEST_DEBUGCTL, v->msr.debugctl);
 	if (effects & MSR_EFFECT_IBPB)
 		wrmsr(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	if (effects & MSR_EFFECT_CPUID)
+		cpuid_forget(v);
 	if (effects & MSR_EFFECT_SPEC_CTRL)
 		mitigations_update(v);
 }

@@ -224,11 +224,12 @@ static bool write_mtrr_def_type(struct msr_state *s, u64 value)
 }
 
 /* The guest may set what it was offered, and must leave the rest as it reads it. */
-static bool write_misc_enable(struct msr_state *s, u64 value)
+static bool write_misc_enable(struct msr_state *s, u64 value, u32 *effects)
 {
 	if ((value ^ s->misc_enable) & ~MISC_ENABLE_WRITABLE)
 		return false;
 	s->misc_enable = value;
+	*effects |= MSR_EFFECT_CPUID;
 	return true;
 }
 
@@ -272,7 +273,7 @@ static bool apply(struct msr_state *s, const struct msr_row *row, u32 index, u64
 		return write_masked(&s->debugctl, value, DEBUGCTL_BTF, MSR_EFFECT_DEBUGCTL,
 				    effects);
 	case WRITE_MISC_ENABLE:
-		return write_misc_enable(s, value);
+		return write_misc_enable(s, value, effects);
 	case WRITE_SPEC_CTRL:
 		return write_masked(&s->spec_ctrl, value, s->spec_ctrl_bits, MSR_EFFECT_SPEC_CTRL,
 				    effects);

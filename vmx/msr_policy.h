@@ -66,6 +66,7 @@ enum msr_effect {
 	MSR_EFFECT_DEBUGCTL = BIT(2),
 	MSR_EFFECT_SPEC_CTRL = BIT(3),
 	MSR_EFFECT_IBPB = BIT(4),
+	MSR_EFFECT_CPUID = BIT(5), /* it answers otherwise */
 };
 
 /* Power-on values; the limits stay. */

@@ -33,6 +33,7 @@ static void init_state(struct vmx_vcpu *v)
 	v->masked_exits = 1;
 	v->unprepared = true;
 	mitigations_update(v);
+	cpuid_forget(v);
 	fpu_init_area(v);
 }
 

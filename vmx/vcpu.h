@@ -10,6 +10,7 @@
 #define VMX_VCPU_H
 
 #include "vmx/cr_rules.h"
+#include "vmx/cpuid.h"
 #include "vmx/event.h"
 #include "vmx/msr_policy.h"
 #include "vmx/vmcs.h"
@@ -36,6 +37,12 @@ struct entry_state {
 #define ENTRY_SPEC_CTRL	    BIT(1)
 #define ENTRY_CLEAR_BUFFERS BIT(2)
 #define ENTRY_STUFF_RSB	    BIT(3)
+
+struct cpuid_answer {
+	u32 leaf, subleaf;
+	struct cpuid_regs regs;
+};
+#define CPUID_CACHED 64
 
 struct vmx_vcpu {
 	/* Both first: entry.S. rip, rflags and gpr[RSP] are to be had by vcpu_regs() alone. */
@@ -74,6 +81,7 @@ struct vmx_vcpu {
 	bool topup;	  /* the MMU's cache was used */
 	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
+	struct cpuid_answer cpuid[CPUID_CACHED]; /* cpuid_exit.c */
 	/* atomic; any CPU */
 	bool kicked;
 	bool in_guest;
@@ -148,6 +156,9 @@ void mitigations_flush_l1d(struct vmx_vcpu *v); /* before an entry, while dirty_
 void vmcs_dump(struct vmx_vcpu *v);
 void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused);
 
+/* cpuid_exit.c: what CPUID answers may have changed */
+void cpuid_forget(struct vmx_vcpu *v);
+
 /* What an exit handler leaves to be done. */
 enum exit_verdict {
 	EXIT_RESUME, /* enter again */
@@ -181,12 +192,12 @@ enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_window(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e);
-enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e);
+enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e);	    /* cpuid_exit.c */
 enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e); /* cr.c */
 enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e);    /* debug_regs.c */
 enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* msr.c */

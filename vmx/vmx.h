@@ -164,7 +164,8 @@ void vmx_inject_nmi(struct vmx_vcpu *v);
 bool vmx_nmi_blocked(struct vmx_vcpu *v);
 
 /* Paravirtual CPUID leaves (0x4000xxxx) belong to the kernel floor: registered once at start.
- * The function fills regs and returns true, or false for a leaf it does not have. */
+ * The function fills regs, with the same for a leaf every time, and returns true, or false for a
+ * leaf it does not have. */
 void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs));
 
 /* Logs where the guest is: registers, segments, control registers, last exit. */

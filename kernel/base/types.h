@@ -24,6 +24,7 @@ typedef int64_t s64;
 #define __packed	    __attribute__((packed))
 #define __aligned(n)	    __attribute__((aligned(n)))
 #define __noreturn	    __attribute__((noreturn))
+#define __noinline	    __attribute__((noinline))
 #define __must_check	    __attribute__((warn_unused_result))
 #define __unused	    __attribute__((unused))
 #define __section(s)	    __attribute__((section(s)))

@@ -47,6 +47,31 @@ static void check_boot(u32 magic, const struct multiboot_info *info)
 	}
 }
 
+/* What CPUID said before the bit was set and cleared is not what it says after. */
+static void check_osxsave(void)
+{
+	const u32 bit = 1u << 18;
+	u32 r[4], cr4;
+
+	cpuid(1, 0, r);
+	if (!(r[2] & (1 << 26)))
+		return;
+	check("CPUID: OSXSAVE is clear at first", !(r[2] & (1 << 27)));
+	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
+	__asm__ volatile("mov %0, %%cr4" ::"r"(cr4 | bit));
+	cpuid(1, 0, r);
+	check("CPUID: OSXSAVE follows CR4", r[2] & (1 << 27));
+	cpuid(0xd, 0, r);
+	u32 small = r[1];
+
+	__asm__ volatile("xsetbv" ::"a"(r[0]), "d"(r[3]), "c"(0));
+	cpuid(0xd, 0, r);
+	check("CPUID: the XSAVE area follows XCR0", r[1] == r[2] && r[1] >= small);
+	__asm__ volatile("mov %0, %%cr4" ::"r"(cr4));
+	cpuid(1, 0, r);
+	check("CPUID: OSXSAVE goes with CR4's", !(r[2] & (1 << 27)));
+}
+
 static void check_cpuid(void)
 {
 	u32 r[4], text[4] = {0};
@@ -235,6 +260,7 @@ void main(u32 magic, const struct multiboot_info *info)
 	print("guest: hello\n");
 	check_boot(magic, info);
 	check_cpuid();
+	check_osxsave();
 	check_msrs();
 	check_tsc();
 	check_ports();
