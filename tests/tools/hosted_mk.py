@@ -25,7 +25,7 @@ import re
 
 # The pure files of kernel/base that every test may use.
 BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c",
-        "kernel/base/stat.c")
+        "kernel/base/size_text.c", "kernel/base/stat.c")
 
 # The real locks, wait queues and grace periods: tests/hosted supplies threads and CPUs to them.
 SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", "spinlock", "srcu",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Weir's own C library functions beside libc's, and what libc has not. */
 #include "kernel/base/error.h"
+#include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
 
 #include <cmocka.h>
@@ -198,13 +199,44 @@ static void test_error_names(void **state)
 	assert_string_equal(error_name(INT_MIN), "unknown error");
 }
 
+static void test_sizes(void **state)
+{
+	static const struct {
+		u64 bytes;
+		const char *text;
+	} cases[] = {
+		{0, "0"},
+		{5, "5"},
+		{1023, "1023"},
+		{1024, "1K"},
+		{1025, "1025"},
+		{1536, "1536"},
+		{2116 * 1024, "2116K"},
+		{96ull << 20, "96M"},
+		{3ull << 30, "3G"},
+		{1ull << 40, "1T"},
+		{1ull << 50, "1024T"},
+		{~0ull, "18446744073709551615"},
+		{~0ull << 40, "16777215T"},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		u64 back;
+		const char *text = size_text(cases[i].bytes).text;
+
+		assert_string_equal(text, cases[i].text);
+		assert_int_equal(parse_size(text, text + strlen(text), &back), 0);
+		assert_int_equal(back, cases[i].bytes);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_copies_and_fills), cmocka_unit_test(test_moves_that_overlap),
 		cmocka_unit_test(test_comparisons),	 cmocka_unit_test(test_strlcpy),
 		cmocka_unit_test(test_parse_u64),	 cmocka_unit_test(test_parse_size),
-		cmocka_unit_test(test_error_names),
+		cmocka_unit_test(test_error_names),	 cmocka_unit_test(test_sizes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
