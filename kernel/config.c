@@ -4,12 +4,16 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
+#include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
 
 #define MEM_DEFAULT MIB(256)
 #define MEM_MIN	    MIB(1)
 #define MEM_MAX	    GIB(1024)
 #define BAUD_MAX    115200
+#define RMA_MIN	    KIB(64)
+#define PAGE_2M	    MIB(2)
+#define ORDER_2M    9
 
 /* A word of a command line: [at, end). */
 struct word {
@@ -163,6 +167,11 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			bad_value(c, w, "max_cpus=N with N from 1");
 		else
 			c->max_cpus = (u32)n;
+	} else if (word_value(w, "rma_pool", &v)) {
+		if (parse_size(v.at, v.end, &n) || n == 0 || n > MEM_MAX || !is_aligned(n, PAGE_2M))
+			bad_value(c, w, "rma_pool=SIZE, a multiple of 2M up to 1024G");
+		else
+			c->rma_pool = n;
 	} else if (word_value(w, "mitigations", &v)) {
 		if (word_is(&v, "off") || word_is(&v, "on"))
 			c->mitigations_off = word_is(&v, "off");
@@ -183,7 +192,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 	} else {
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
-			    "loglevel= when_done= max_cpus= mitigations= selftest= stats",
+			    "loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= "
+			    "stats",
 			    WORD_ARGS(w));
 	}
 }
@@ -192,7 +202,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 
 /* One module line on its way into a VM. */
 struct line {
-	struct word name, mem, vcpus, mmu; /* .at NULL: not there */
+	struct word name, mem, vcpus, mmu, rma, psize; /* .at NULL: not there */
 	bool kind_set;
 	enum config_module_kind kind;
 	const char *guest_cmdline;
@@ -250,6 +260,10 @@ static void line_parse(struct line *l, const char *text)
 			line_key(l, &l->vcpus, &w, v);
 		else if (word_value(&w, "mmu", &v))
 			line_key(l, &l->mmu, &w, v);
+		else if (word_value(&w, "rma", &v))
+			line_key(l, &l->rma, &w, v);
+		else if (word_value(&w, "psize", &v))
+			line_key(l, &l->psize, &w, v);
 		else if (word_is(&w, "kernel"))
 			line_kind(l, &w, CONFIG_KERNEL);
 		else if (word_is(&w, "initrd"))
@@ -259,7 +273,7 @@ static void line_parse(struct line *l, const char *text)
 		else
 			line_fault(l,
 				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
-				   "vcpus= mmu=; the guest's own words go after --",
+				   "vcpus= mmu= rma= psize=; the guest's own words go after --",
 				   WORD_ARGS(&w));
 	}
 }
@@ -309,12 +323,40 @@ static void take_mem(struct vm_config *vm, const struct word *w)
 		vm->mem = bytes;
 }
 
+static void take_rma(struct vm_config *vm, const struct word *w)
+{
+	u64 bytes;
+
+	if (parse_size(w->at, w->end, &bytes))
+		refuse(vm, "rma=%.*s is not a size: write for example rma=16M", WORD_ARGS(w));
+	else if (bytes < RMA_MIN || bytes > MEM_MAX)
+		refuse(vm, "rma=%.*s is out of range: give 64K up to the VM's mem=", WORD_ARGS(w));
+	else if (!is_aligned(bytes, PAGE_SIZE))
+		refuse(vm, "rma=%.*s is not a multiple of 4K: round it", WORD_ARGS(w));
+	else
+		vm->rma = bytes;
+}
+
+static void take_psize(struct vm_config *vm, const struct word *w)
+{
+	u64 bytes;
+
+	if (!parse_size(w->at, w->end, &bytes) && bytes == PAGE_2M)
+		vm->page_order = ORDER_2M;
+	else if (parse_size(w->at, w->end, &bytes) || bytes != PAGE_SIZE)
+		refuse(vm, "psize=%.*s is no page size: accepted are 4K, 2M", WORD_ARGS(w));
+}
+
 static void take_kernel_words(struct vm_config *vm, const struct line *l)
 {
 	u64 n;
 
 	if (l->mem.at)
 		take_mem(vm, &l->mem);
+	if (l->rma.at)
+		take_rma(vm, &l->rma);
+	if (l->psize.at)
+		take_psize(vm, &l->psize);
 	if (l->vcpus.at) {
 		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0)
 			refuse(vm, "vcpus=%.*s is not a number from 1: write vcpus=1",
@@ -352,9 +394,11 @@ static void take_module(struct vm_config *vm, const struct line *l, const struct
 		       CONFIG_MODULES_MAX);
 		return;
 	}
-	if (l->kind != CONFIG_KERNEL && (l->mem.at || l->vcpus.at || l->mmu.at))
+	if (l->kind != CONFIG_KERNEL &&
+	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at))
 		refuse(vm,
-		       "module %u: mem=, vcpus= and mmu= belong on the kernel's line: move them",
+		       "module %u: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's "
+		       "line: move them",
 		       index + 1);
 	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
 		refuse(vm, "module %u is a second %s: keep one (others are of kind 'module')",
@@ -414,12 +458,31 @@ static void parse_module(struct weir_config *c, const struct boot_module *b, u32
 	take_module(vm, &l, b, index);
 }
 
+/* What mem=, rma= and psize= ask of each other. */
+static void check_sizes(struct vm_config *vm)
+{
+	u64 page = PAGE_SIZE << vm->page_order;
+
+	if (!is_aligned(vm->mem, page))
+		refuse(vm, "mem=%s is not a multiple of psize=%s: give mem=%s",
+		       size_text(vm->mem).text, size_text(page).text,
+		       size_text(align_up(vm->mem, page)).text);
+	if (!is_aligned(vm->rma, page))
+		refuse(vm, "rma=%s is not a multiple of psize=%s: give rma=%s",
+		       size_text(vm->rma).text, size_text(page).text,
+		       size_text(align_up(vm->rma, page)).text);
+	if (vm->rma > vm->mem)
+		refuse(vm, "rma=%s is more than mem=%s: give less rma= or more mem=",
+		       size_text(vm->rma).text, size_text(vm->mem).text);
+}
+
 static void finish_vm(struct vm_config *vm)
 {
 	if (!count_kind(vm, CONFIG_KERNEL))
 		refuse(vm, "it has no kernel: add a module line 'vm=%s kernel mem=256M'", vm->name);
 	if (!vm->mem)
 		vm->mem = MEM_DEFAULT;
+	check_sizes(vm);
 }
 
 void config_parse(const struct boot_info *boot, struct weir_config *out)

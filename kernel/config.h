@@ -30,8 +30,10 @@ struct config_module {
 
 struct vm_config {
 	char name[CONFIG_NAME_MAX];
-	u64 mem;   /* bytes, multiple of 4 KiB */
-	u32 vcpus; /* 1 until SMP guests are there */
+	u64 mem;	/* bytes, multiple of 4 KiB and of the page size */
+	u64 rma;	/* bytes of low memory from the pool, likewise; 0: none */
+	u32 page_order; /* of the pages that mem is made of: 0 (4 KiB) or 9 (2 MiB) */
+	u32 vcpus;	/* 1 until SMP guests are there */
 	enum {
 		CONFIG_MMU_AUTO,
 		CONFIG_MMU_EPT,
@@ -58,6 +60,7 @@ struct weir_config {
 	bool selftest;
 	char selftest_names[128]; /* "all" or a comma list */
 	u32 max_cpus;		  /* 0: all */
+	u64 rma_pool;		  /* bytes, multiple of 2 MiB; 0: none */
 	enum config_when_done when_done;
 	bool mitigations_off; /* mitigations=off */
 	u32 message_count;    /* of unknown or malformed words; may exceed what is kept */

@@ -2,6 +2,7 @@
 #include "kernel/main.h"
 #include "kernel/config.h"
 #include "kernel/console.h"
+#include "kernel/rma.h"
 #include "kernel/selftest.h"
 #include "kernel/smp_glue.h"
 #include "kernel/stats.h"
@@ -54,6 +55,7 @@ void __noreturn kernel_main(void)
 	smp_bring_up(config.max_cpus);
 	stats_init(config.stats);
 	log_configuration();
+	rma_start(config.rma_pool);
 	console_init(&config);
 	if (config.selftest)
 		selftest_run(config.selftest_names);

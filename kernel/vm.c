@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vm.h"
 #include "kernel/console.h"
+#include "kernel/rma.h"
 #include "kernel/vcpu.h"
 
 #include "kernel/base/error.h"
@@ -113,12 +114,23 @@ static int create_vcpus(struct vm *vm)
 	return 0;
 }
 
+static int create_ram(struct vm *vm, char *message, size_t size)
+{
+	int err = gmem_create_order(vm->config.mem >> PAGE_SHIFT, vm->config.page_order, &vm->ram);
+
+	if (err)
+		return err;
+	vm->pins.pins_max = GMEM_PINS_MAX;
+	gmem_set_account(vm->ram, &vm->pins);
+	return vm_rma_create(vm, message, size);
+}
+
 /* Everything but the threads. On error what was made stays, for destroy_parts. */
 static int create_parts(struct vm *vm, char *message, size_t size)
 {
 	int err;
 
-	err = gmem_create(vm->config.mem >> PAGE_SHIFT, &vm->ram);
+	err = create_ram(vm, message, size);
 	if (!err)
 		err = mmu_vm_create(&vm->mmu,
 				    vm->config.mmu == CONFIG_MMU_EPT ? MMU_EPT : MMU_AUTO);
@@ -148,6 +160,7 @@ static void destroy_parts(struct vm *vm)
 		mmu_vm_destroy(&vm->mmu);
 	if (vm->ram)
 		gmem_unref(vm->ram);
+	vm_rma_destroy(vm);
 	kfree(vm->start);
 	kfree(vm);
 }
@@ -205,8 +218,9 @@ static void start_vm(const struct vm_config *config)
 	if (!err) {
 		list_add_tail(&vm->link, &vms);
 		stats_vm_add(vm);
-		log_info("vm %s: started: %llu MiB, %u vCPU, %s", vm->name,
-			 (unsigned long long)(config->mem >> 20), vm->vcpu_count,
+		log_info("vm %s: started: %llu MiB%s, %u vCPU, %s", vm->name,
+			 (unsigned long long)(config->mem >> 20),
+			 config->page_order ? " in pages of 2 MiB" : "", vm->vcpu_count,
 			 vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
 		return;
 	}

@@ -10,6 +10,7 @@
 #include "kernel/config.h"
 #include "kernel/dev/device.h"
 #include "kernel/stats.h"
+#include "mem/rma.h"
 #include "mmu/mmu.h"
 #include "smp/mutex.h"
 #include "smp/thread.h"
@@ -72,6 +73,8 @@ struct vm {
 	u32 end_code;
 	/* set at creation */
 	struct gmem *ram;
+	struct gmem_account pins;    /* of ram */
+	struct rma_piece *rma_piece; /* the bottom of ram; NULL: pages like any other */
 	struct mmu_vm mmu;
 	bool mmu_made;
 	struct bus bus;

@@ -74,20 +74,20 @@ def machines_of(chosen, full, models):
 
 # --- guests ---
 
-def linux_guest(name="alpha", mem="256M", words="", stock=False):
+def linux_guest(name="alpha", mem="256M", words="", stock=False, vm_words=""):
     """Two module lines: Debian's kernel (its vmlinux by PVH, or as it is packaged), initramfs."""
     vmlinuz, vmlinux = linux.kernel()
     return [image.Module(vmlinuz if stock else vmlinux,
-                         f"vm={name} kernel mem={mem} -- "
+                         f"vm={name} kernel mem={mem} {vm_words} -- "
                          f"{linux.PLAIN_CMDLINE if stock else linux.CMDLINE} quiet "
                          f"weir.name={name} {words}".rstrip()),
             image.Module(linux.initramfs(), f"vm={name} initrd")]
 
 
-def small_guest(name, words="", mem="32M", vm=None):
+def small_guest(name, words="", mem="32M", vm=None, vm_words=""):
     """The module line of one of tests/guests: its VM has its name, or another."""
     path = os.path.join(BUILD, "guests", name + ".elf")
-    return [image.Module(path, f"vm={vm or name} kernel mem={mem} -- {words}".rstrip())]
+    return [image.Module(path, f"vm={vm or name} kernel mem={mem} {vm_words} -- {words}".rstrip())]
 
 
 # --- one boot ---

@@ -122,8 +122,10 @@ def two_cpus(boot):
 RESETS = ("register", "keyboard", "system")
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180, weir="stats",
-      guests=lambda: [m for name in RESETS for m in small_guest("reset", vm=name)])
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+      weir="stats rma_pool=32M",
+      guests=lambda: [m for name in RESETS for m in small_guest(
+          "reset", vm=name, vm_words="rma=32M" if name == "keyboard" else "")])
 def reset(boot):
     """A guest that resets itself, in each of three ways, starts again with memory like new."""
     for name in RESETS:
@@ -152,6 +154,81 @@ def stats(boot):
     assert values["vpid.taken"] >= 2 and values["vpid.generations"] <= 2
     assert values["frames.free"] == int(boot.expect(r"(\d+) frames free").group(1))
     boot.note(f"{len(rows)} counters")
+
+
+def counters(boot):
+    return {name: int(value) for name, value in
+            re.findall(r"\bstat (\S+) (\d+) ", boot.text(), re.M)}
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+      weir="stats rma_pool=16M",
+      guests=lambda: (small_guest("smoke", "one two", vm_words="rma=8M") +
+                      small_guest("events", vm="huge", mem="64M", vm_words="psize=2M") +
+                      small_guest("events", vm="both", mem="64M",
+                                  vm_words="psize=2M rma=4M")))
+def rma(boot):
+    """VMs with a piece of the pool of real-mode areas, with 2 MiB pages, and with both."""
+    boot.expect(r"rma_pool: 16M are set aside")
+    for name in ("smoke", "huge", "both"):
+        boot.anywhere(rf"vm {name}: debug exit code 0\b")
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+    values = counters(boot)
+    assert values["rma_pool.pages"] == 4096
+    assert values["rma_pool.used_peak"] == 3072 and values["rma_pool.used"] == 0
+    assert values["rma_pool.handed_out"] == 2 and values["rma_pool.refused"] == 0
+    assert values["vm.smoke.memory.got_page"] >= 2048
+    assert values["vm.huge.memory.got_page"] % 512 == 0
+    assert values["vm.both.memory.got_page"] % 512 == 0
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=400,
+      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64",
+                                 vm_words="psize=2M rma=32M"),
+      weir="rma_pool=32M")
+def linux_psize_2m(boot):
+    """Linux in pages of 2 MiB, the first of them from the pool, gives all of them back."""
+    boot.expect(r"touched 64 MiB")
+    boot.expect(r"vm alpha: powered off")
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+
+
+@case(machines=["tigerlake"], deadline=180, weir="rma_pool=12M",
+      guests=lambda: (small_guest("smoke", "one two", vm_words="rma=8M") +
+                      small_guest("events", vm="late", vm_words="rma=8M") +
+                      small_guest("events", mem="64M")))
+def rma_exhausted(boot):
+    """A VM that finds too little in the pool is refused with sizes and a remedy; others run."""
+    boot.anywhere(r"vm late: not started: rma=8M: the pool of 12M has 4M free, of that 4M in one "
+                  r"piece: give rma_pool=16M, or end a VM that has rma=")
+    for name in ("smoke", "events"):
+        boot.anywhere(rf"vm {name}: debug exit code 0\b")
+    assert "vm late: started" not in boot.text()
+    boot.ends()
+
+
+@case(machines=["tigerlake"], deadline=180, weir="rma_pool=3M rma_pool=900G",
+      guests=lambda: (small_guest("smoke", "one two") +
+                      small_guest("events", vm="a", vm_words="rma=64M") +
+                      small_guest("events", vm="b", mem="33M", vm_words="psize=2M") +
+                      small_guest("events", vm="c", vm_words="psize=2M rma=64K") +
+                      small_guest("events", vm="d", vm_words="psize=1G") +
+                      small_guest("events", vm="e", vm_words="rma=2M")))
+def rma_sizes(boot):
+    """Sizes that do not go together refuse their VM by name, and the good one runs."""
+    boot.anywhere(r"'rma_pool=3M' is ignored: accepted is rma_pool=SIZE, a multiple of 2M")
+    boot.anywhere(r"rma_pool=900G: nothing is set aside: of \w+ that are free no 900G are in one")
+    boot.anywhere(r"vm a: not started: rma=64M is more than mem=32M")
+    boot.anywhere(r"vm b: not started: mem=33M is not a multiple of psize=2M: give mem=34M")
+    boot.anywhere(r"vm c: not started: rma=64K is not a multiple of psize=2M: give rma=2M")
+    boot.anywhere(r"vm d: not started: psize=1G is no page size")
+    boot.anywhere(r"vm e: not started: rma=2M: there is no pool .*add rma_pool=2M")
+    check_small_guest(boot, "smoke")
+    boot.ends()
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,

@@ -32,8 +32,9 @@ static void add(const char *line)
 static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
-	      "stats");
-	add("vm=alpha kernel mem=1G vcpus=1 mmu=ept -- console=ttyS0 quiet mem=64M");
+	      "rma_pool=96M stats");
+	add("vm=alpha kernel mem=1G vcpus=1 mmu=ept rma=64M psize=2M -- console=ttyS0 quiet "
+	    "mem=64M");
 	add("vm=beta kernel");
 	add("vm=alpha initrd");
 	add("vm=beta module -- one  two");
@@ -47,6 +48,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.max_cpus, 4);
 	assert_true(config.mitigations_off);
 	assert_true(config.stats);
+	assert_int_equal(config.rma_pool, MIB(96));
 	assert_int_equal(config.vm_count, 2);
 
 	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
@@ -54,6 +56,8 @@ static void test_full_example(void **state)
 	assert_false(a->refused);
 	assert_string_equal(a->name, "alpha");
 	assert_int_equal(a->mem, GIB(1));
+	assert_int_equal(a->rma, MIB(64));
+	assert_int_equal(a->page_order, 9);
 	assert_int_equal(a->module_count, 2);
 	assert_int_equal(a->modules[0].kind, CONFIG_KERNEL);
 	assert_string_equal(a->modules[0].cmdline, "console=ttyS0 quiet mem=64M");
@@ -61,6 +65,8 @@ static void test_full_example(void **state)
 	assert_int_equal(a->modules[1].start.v, MIB(48));
 	assert_false(b->refused);
 	assert_int_equal(b->mem, MIB(256));
+	assert_int_equal(b->rma, 0);
+	assert_int_equal(b->page_order, 0);
 	assert_string_equal(b->modules[1].cmdline, "one  two");
 }
 
@@ -74,6 +80,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.console_baud, 115200);
 	assert_int_equal(config.loglevel, LOG_INFO);
 	assert_int_equal(config.when_done, WHEN_DONE_HALT);
+	assert_int_equal(config.rma_pool, 0);
 	assert_false(config.selftest);
 	assert_false(config.stats);
 }
@@ -86,9 +93,10 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= mitigations= selftest= stats"},
-		{"stats=1", "command line: unknown word 'stats=1' is ignored: known are "
-			    "console= loglevel= when_done= max_cpus= mitigations= selftest= stats"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats"},
+		{"stats=1",
+		 "command line: unknown word 'stats=1' is ignored: known are "
+		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats"},
 		{"console=com9", "command line: 'console=com9' is ignored: accepted is "
 				 "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=", "command line: 'console=' is ignored: accepted is "
@@ -108,6 +116,16 @@ static void test_malformed_own_words(void **state)
 		{"max_cpus=99999999999999999999",
 		 "command line: 'max_cpus=99999999999999999999' "
 		 "is ignored: accepted is max_cpus=N with N from 1"},
+		{"rma_pool=", "command line: 'rma_pool=' is ignored: accepted is rma_pool=SIZE, a "
+			      "multiple of 2M up to 1024G"},
+		{"rma_pool=0", "command line: 'rma_pool=0' is ignored: accepted is rma_pool=SIZE, "
+			       "a multiple of 2M up to 1024G"},
+		{"rma_pool=lots", "command line: 'rma_pool=lots' is ignored: accepted is "
+				  "rma_pool=SIZE, a multiple of 2M up to 1024G"},
+		{"rma_pool=3M", "command line: 'rma_pool=3M' is ignored: accepted is "
+				"rma_pool=SIZE, a multiple of 2M up to 1024G"},
+		{"rma_pool=2000G", "command line: 'rma_pool=2000G' is ignored: accepted is "
+				   "rma_pool=SIZE, a multiple of 2M up to 1024G"},
 		{"mitigations=maybe", "command line: 'mitigations=maybe' is ignored: accepted is "
 				      "mitigations=on|off"},
 		{"selftest=", "command line: 'selftest=' is ignored: accepted is selftest=all or "
@@ -145,7 +163,8 @@ static void test_orphan_lines(void **state)
 		{"-- vm=alpha kernel", "module 2 is ignored: it has no vm= word: say whose it is, "
 				       "as in 'vm=alpha kernel'"},
 		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
-			     "initrd module mem= vcpus= mmu=; the guest's own words go after --"},
+			     "initrd module mem= vcpus= mmu= rma= psize=; the guest's own words go "
+			     "after --"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -176,7 +195,7 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu=; the guest's own words go after --"},
+		 "mmu= rma= psize=; the guest's own words go after --"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
 		 "mem=lots is not a size: write for example mem=256M"},
@@ -202,8 +221,38 @@ static void test_refused_vms(void **state)
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
-		 "module 3: mem=, vcpus= and mmu= belong "
-		 "on the kernel's line: move them"},
+		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
+		 "them"},
+		{"vm=bad kernel", "vm=bad initrd psize=2M",
+		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
+		 "them"},
+		{"vm=bad kernel", "vm=bad module rma=1M",
+		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
+		 "them"},
+		{"vm=bad kernel rma=much", NULL,
+		 "rma=much is not a size: write for example rma=16M"},
+		{"vm=bad kernel rma=0", NULL,
+		 "rma=0 is out of range: give 64K up to the VM's mem="},
+		{"vm=bad kernel rma=60K", NULL,
+		 "rma=60K is out of range: give 64K up to the VM's mem="},
+		{"vm=bad kernel rma=2000G", NULL,
+		 "rma=2000G is out of range: give 64K up to the VM's mem="},
+		{"vm=bad kernel rma=0x10001", NULL,
+		 "rma=0x10001 is not a multiple of 4K: round it"},
+		{"vm=bad kernel rma=64K rma=64K", NULL,
+		 "module 2: 'rma=64K' comes a second time: keep one"},
+		{"vm=bad kernel rma=64M mem=32M", NULL,
+		 "rma=64M is more than mem=32M: give less rma= or more mem="},
+		{"vm=bad kernel rma=1G", NULL,
+		 "rma=1G is more than mem=256M: give less rma= or more mem="},
+		{"vm=bad kernel psize=", NULL, "module 2: 'psize=' has no value: give it one"},
+		{"vm=bad kernel psize=1G", NULL, "psize=1G is no page size: accepted are 4K, 2M"},
+		{"vm=bad kernel psize=2M mem=33M", NULL,
+		 "mem=33M is not a multiple of psize=2M: give mem=34M"},
+		{"vm=bad kernel psize=2M mem=0x211000", NULL,
+		 "mem=2116K is not a multiple of psize=2M: give mem=4M"},
+		{"vm=bad kernel psize=2M rma=64K", NULL,
+		 "rma=64K is not a multiple of psize=2M: give rma=2M"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
