@@ -5,7 +5,9 @@
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/size_text.h"
+#include "kernel/guest/memory.h"
 #include "mem/frame.h"
+#include "vmx/vmx.h"
 
 static struct size_text pages_text(u64 pages)
 {
@@ -70,4 +72,45 @@ void vm_rma_destroy(struct vm *vm)
 	if (vm->rma_piece)
 		rma_put(vm->rma_piece);
 	vm->rma_piece = NULL;
+}
+
+void vm_rma_watch(struct vm *vm)
+{
+	const struct rma_tables tables = {
+		.tss = GFN(GUEST_REAL_MODE_TSS >> PAGE_SHIFT),
+		.identity_map = GFN(GUEST_IDENTITY_MAP >> PAGE_SHIFT),
+	};
+
+	rma_area_init(&vm->rma, &vm->mmu, &vm->lock, vmx_unrestricted_guest() ? NULL : &tables);
+}
+
+void vm_rma_unwatch(struct vm *vm)
+{
+	rma_area_destroy(&vm->rma);
+}
+
+static const char *why(int err)
+{
+	switch (err) {
+	case ERR_NOSLOT:
+		return "no memslot: give the VM one there";
+	case ERR_PERM:
+		return "a read-only memslot: make it writable";
+	case ERR_NOSPC:
+		return "memory that cannot be pinned: the VM has as many pins as it may";
+	default:
+		return error_name(err);
+	}
+}
+
+int vcpu_rma_set_up(struct vcpu *v)
+{
+	gpa_t where = GPA(0);
+	int err = rma_set_up(&v->vm->rma, &v->mmu, &where);
+
+	if (err && err != ERR_AGAIN && err != ERR_NOMEM)
+		log_error("vm %s: vCPU %u does not run: its real-mode area meets at guest address "
+			  "0x%llx %s",
+			  v->vm->name, v->id, (unsigned long long)where.v, why(err));
+	return err;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vcpu.h"
+#include "kernel/rma.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -222,6 +223,22 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 	}
 }
 
+/* Before the first entry. False: the VM ends, or this vCPU ends it, since it cannot run. */
+static bool may_run(struct vcpu *v)
+{
+	while (!must_stop(v)) {
+		int err = vcpu_rma_set_up(v);
+
+		if (!err)
+			return true;
+		if (err == ERR_NOMEM)
+			wait_for_memory(v);
+		else if (err != ERR_AGAIN)
+			vm_request_end(v->vm, VM_END_CRASH, 0);
+	}
+	return false;
+}
+
 static void run_loop(struct vcpu *v)
 {
 	struct vmx_exit e;
@@ -293,9 +310,11 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
 		attach(v);
 		vmx_vcpu_set_start(v->vmx, start);
-		run_loop(v);
-		if (v->vm->end == VM_END_CRASH)
-			vmx_vcpu_dump(v->vmx);
+		if (may_run(v)) {
+			run_loop(v);
+			if (v->vm->end == VM_END_CRASH)
+				vmx_vcpu_dump(v->vmx);
+		}
 	}
 	vm_vcpu_stopped(v);
 	if (!err) {

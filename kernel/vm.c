@@ -137,6 +137,7 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	if (err)
 		return err;
 	vm->mmu_made = true;
+	vm_rma_watch(vm);
 	err = map_ram(vm);
 	if (!err)
 		err = platform_create(vm, &vm->platform);
@@ -156,8 +157,10 @@ static void destroy_parts(struct vm *vm)
 	destroy_vcpus(vm);
 	if (vm->platform)
 		platform_destroy(vm->platform);
-	if (vm->mmu_made)
+	if (vm->mmu_made) {
+		vm_rma_unwatch(vm);
 		mmu_vm_destroy(&vm->mmu);
+	}
 	if (vm->ram)
 		gmem_unref(vm->ram);
 	vm_rma_destroy(vm);
@@ -207,6 +210,7 @@ static void start_vm(const struct vm_config *config)
 	if (vm) {
 		strlcpy(vm->name, config->name, sizeof(vm->name));
 		vm->config = *config;
+		mutex_init(&vm->lock, "vm", LOCK_VM);
 		vm->start_ns = clock_ns();
 		vm->tsc_offset = -rdtsc();
 		err = console_vm_add(vm);

@@ -12,6 +12,7 @@
 #include "kernel/stats.h"
 #include "mem/rma.h"
 #include "mmu/mmu.h"
+#include "mmu/rma_setup.h"
 #include "smp/mutex.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
@@ -71,12 +72,14 @@ struct vm {
 	/* atomic: set once, by vm_request_end */
 	enum vm_end end;
 	u32 end_code;
+	struct mutex lock; /* LOCK_VM: the set-up of the real-mode area */
 	/* set at creation */
 	struct gmem *ram;
 	struct gmem_account pins;    /* of ram */
 	struct rma_piece *rma_piece; /* the bottom of ram; NULL: pages like any other */
 	struct mmu_vm mmu;
 	bool mmu_made;
+	struct rma_area rma;
 	struct bus bus;
 	struct platform *platform;
 	u32 vcpu_count;

@@ -120,3 +120,8 @@ int vmx_probe(void)
 	probed = true;
 	return result;
 }
+
+bool vmx_unrestricted_guest(void)
+{
+	return vmx_boot_controls.proc2 & PROC2_UNRESTRICTED;
+}

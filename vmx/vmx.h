@@ -23,6 +23,12 @@
 int vmx_probe(void);
 
 /*
+ * Real mode and protected mode without paging run as they are. Where not, they would need what
+ * mmu/real_mode.h builds. After vmx_probe, which today accepts no CPU without it.
+ */
+bool vmx_unrestricted_guest(void);
+
+/*
  * VMXON on every online CPU. One that fails is named and hosts no vCPU. Thread context. ERR_NOTSUP:
  * all failed.
  */

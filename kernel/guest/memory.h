@@ -16,9 +16,14 @@
 #define GUEST_IOAPIC_PAGE 0xfec00000ull
 #define GUEST_LAPIC_PAGE  0xfee00000ull
 
-/* In the BIOS area: the ACPI tables from its start, the first GDT on its last page. */
-#define GUEST_ACPI_BASE 0xe0000ull
-#define GUEST_ACPI_SIZE 0x10000ull
-#define GUEST_GDT	0xff000ull
+/*
+ * In the BIOS area: the ACPI tables from its start, the first GDT on its last page, and between
+ * them what the real-mode area holds for CPUs without unrestricted guest (mmu/real_mode.h).
+ */
+#define GUEST_ACPI_BASE	    0xe0000ull
+#define GUEST_ACPI_SIZE	    0x10000ull
+#define GUEST_GDT	    0xff000ull
+#define GUEST_REAL_MODE_TSS 0xf0000ull
+#define GUEST_IDENTITY_MAP  0xf3000ull
 
 #endif
