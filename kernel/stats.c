@@ -29,6 +29,7 @@ void stats_init(bool log)
 	stat_set_lock(lock, unlock);
 	log_wanted = log;
 	stat_register(&frame_stat_group);
+	stat_register(&rcu_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 
@@ -55,6 +56,11 @@ void stats_vm_add(struct vm *vm)
 		 .count = VMX_EXIT_REASONS,
 		 .read = read_exits,
 		 .owner = vm},
+		{.name = "srcu",
+		 .descs = srcu_stat_descs,
+		 .count = SRCU_STAT_COUNT,
+		 .read = srcu_stat_read,
+		 .owner = &vm->mmu.srcu},
 		{.name = "memory",
 		 .descs = gmem_stat_descs,
 		 .count = GMEM_STAT_COUNT,

@@ -10,6 +10,7 @@
 #define SMP_RCU_H
 
 #include "kernel/base/panic.h"
+#include "kernel/base/stat.h"
 #include "smp/cpu.h"
 
 /* Lies inside what is to be freed. It must not be touched between the call and its callback. */
@@ -75,11 +76,16 @@ void rcu_synchronize(void);
 /* Returns when all callbacks of rcu_call made before it have run. Thread context, may sleep. */
 void rcu_barrier(void);
 
+/* A domain of SRCU counts grace periods of its own. */
+#define RCU_STATS(X)                                                       \
+	X(grace_periods, "count", "Grace periods of RCU that have ended.") \
+	X(callbacks, "count", "Callbacks of RCU and of SRCU domains that have run.")
+
 struct rcu_stats {
-	u64 grace_periods; /* of RCU; a domain of SRCU counts its own */
-	u64 callbacks;	   /* run, of RCU and SRCU */
+	RCU_STATS(STAT_FIELD)
 };
 void rcu_get_stats(struct rcu_stats *out);
+extern struct stat_group rcu_stat_group;
 
 /* Starts the worker. Boot CPU, once, after threads are up. ERR_NOMEM. */
 int rcu_start(void);

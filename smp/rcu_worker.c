@@ -14,6 +14,18 @@ static struct thread *running; /* turn.lock: who is in rcu_work */
 
 struct rcu_stats rcu_stats;
 
+static const struct stat_desc stat_descs[] = {RCU_STATS(STAT_DESC)};
+STAT_CHECK(rcu_stats, stat_descs);
+
+struct stat_group rcu_stat_group = {
+	.scope = "",
+	.name = "rcu",
+	.descs = stat_descs,
+	.count = ARRAY_SIZE(stat_descs),
+	.read = stat_read_field,
+	.owner = &rcu_stats,
+};
+
 void rcu_kick(void)
 {
 	/* Set: the worker has yet to clear it, and looks at everything after that. */

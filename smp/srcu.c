@@ -280,3 +280,16 @@ void srcu_destroy(struct srcu *s)
 	/* A callback that has not run would find its domain gone: srcu_barrier comes first. */
 	ASSERT(!s->has_work);
 }
+
+const struct stat_desc srcu_stat_descs[] = {SRCU_STATS(STAT_DESC)};
+STAT_CHECK(srcu_stats, srcu_stat_descs);
+
+u64 srcu_stat_read(const void *owner, u32 i)
+{
+	const struct srcu *s = owner;
+	struct srcu_stats now = {
+		.grace_periods = __atomic_load_n(&s->grace_periods, __ATOMIC_RELAXED),
+	};
+
+	return stat_read_field(&now, i);
+}

@@ -40,6 +40,15 @@ struct srcu {
 	u64 batch_target;
 };
 
+#define SRCU_STATS(X) X(grace_periods, "count", "Grace periods of the SRCU domain that have ended.")
+
+struct srcu_stats {
+	SRCU_STATS(STAT_FIELD)
+};
+extern const struct stat_desc srcu_stat_descs[];
+#define SRCU_STAT_COUNT (sizeof(struct srcu_stats) / sizeof(u64))
+u64 srcu_stat_read(const void *s, u32 i); /* of a struct srcu; any context */
+
 void srcu_init(struct srcu *s);
 
 /*

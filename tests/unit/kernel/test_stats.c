@@ -157,6 +157,21 @@ static void pages_are_counted_by_state(void **state)
 	stats_vm_remove(&vm);
 }
 
+static void grace_periods_are_counted(void **state)
+{
+	u64 before;
+
+	srcu_init(&vm.mmu.srcu);
+	stats_vm_add(&vm);
+	assert_int_equal(value("vm.*.srcu.grace_periods"), 0);
+	srcu_synchronize(&vm.mmu.srcu);
+	assert_true(value("vm.*.srcu.grace_periods") > 0);
+	before = value("rcu.grace_periods");
+	rcu_synchronize();
+	assert_int_equal(value("rcu.grace_periods"), before + 1);
+	stats_vm_remove(&vm);
+}
+
 static void large_pages_count_whole(void **state)
 {
 	struct gmem *g;
@@ -194,6 +209,7 @@ static void nothing_without_the_word(void **state)
 {
 	/* The registry is there already: this test comes last and leaves it as it is. */
 	stat_unregister(&frame_stat_group);
+	stat_unregister(&rcu_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);
@@ -211,6 +227,7 @@ int main(void)
 		cmocka_unit_test(exits_are_summed_over_vcpus),
 		cmocka_unit_test(every_exit_reason_is_named),
 		cmocka_unit_test(pages_are_counted_by_state),
+		cmocka_unit_test(grace_periods_are_counted),
 		cmocka_unit_test(large_pages_count_whole),
 		cmocka_unit_test(one_line_for_each_and_only_when_wanted),
 		cmocka_unit_test(nothing_without_the_word),
