@@ -16,6 +16,8 @@
 #define SAMPLES	     1001
 #define PAGES	     SAMPLES /* each is faulted in once */
 #define SLOT_STRIDE  2	     /* gfns from one slot's base to the next */
+#define FAULT_AROUND 16
+#define LARGE_GFN    0x800 /* beyond the other pages */
 #define ACCESS_FIRST (MMU_READ | MMU_WRITE)
 
 static u32 samples[SAMPLES];
@@ -172,12 +174,7 @@ static int fault(struct mmu_vcpu *v, gpa_t gpa)
 
 static u64 unmap_and_flush(struct mmu_vm *vm, u32 page)
 {
-	u64 unmapped;
-
-	mmu_invalidate_begin(vm);
-	unmapped = mmu_unmap(vm, gpa_to_gfn(page_at(page)), 1);
-	mmu_invalidate_end(vm);
-	return unmapped;
+	return mmu_unmap(vm, gpa_to_gfn(page_at(page)), 1);
 }
 
 /* An entry's part of a flush: INVEPT when this CPU lags behind. */
@@ -188,6 +185,40 @@ static void enter_and_exit(struct mmu_vm *vm)
 	mmu_enter(vm);
 	mmu_exit(vm);
 	irq_restore(on);
+}
+
+/* Each fault maps the page and as many neighbours as there are in its group. */
+static void measure_around(struct selftest *t, struct mmu_vcpu *v)
+{
+	struct mmu_vm *vm = v->vm;
+	u32 around = vm->fault_around = FAULT_AROUND;
+
+	mmu_unmap(vm, GFN(0), PAGES);
+	MEASURE("fault-around", {
+		if (i % (PAGES / around) == 0)
+			mmu_unmap(vm, GFN(0), PAGES);
+		before_ = rdtsc();
+		EXPECT(t, fault(v, page_at(i % (PAGES / around) * around)) == 0);
+	});
+	vm->fault_around = 1;
+}
+
+/* One page of 2 MiB, again and again. */
+static void measure_large(struct selftest *t, struct mmu_vm *vm, struct mmu_vcpu *v)
+{
+	struct gmem *g;
+
+	if (!EXPECT(t, gmem_create_order(LARGE_PAGES, GMEM_LARGE_ORDER, &g) == 0))
+		return;
+	if (EXPECT(t, memslot_create(vm, 1, GFN(LARGE_GFN), LARGE_PAGES, g, 0, 0) == 0)) {
+		EXPECT(t, fault(v, page_at(LARGE_GFN)) == 0);
+		MEASURE("fault-large", {
+			mmu_unmap(vm, GFN(LARGE_GFN), LARGE_PAGES);
+			before_ = rdtsc();
+			EXPECT(t, fault(v, page_at(LARGE_GFN)) == 0);
+		});
+	}
+	gmem_unref(g);
 }
 
 static void measure_faults_of(struct selftest *t, struct mmu_vcpu *v)
@@ -203,6 +234,7 @@ static void measure_faults_of(struct selftest *t, struct mmu_vcpu *v)
 		EXPECT(t, unmap_and_flush(vm, i) == 1);
 		enter_and_exit(vm);
 	});
+	measure_around(t, v);
 }
 
 static void measure_faults(struct selftest *t)
@@ -216,10 +248,12 @@ static void measure_faults(struct selftest *t)
 		return;
 	}
 	mmu_vcpu_init(&v, vm);
+	vm->fault_around = 1;
 	if (EXPECT(t, gmem_create(PAGES, &g) == 0)) {
 		if (EXPECT(t, memslot_create(vm, 0, GFN(0), PAGES, g, 0, 0) == 0) &&
 		    EXPECT(t, mmu_vcpu_topup(&v) == 0))
 			measure_faults_of(t, &v);
+		measure_large(t, vm, &v);
 		gmem_unref(g);
 	}
 	mmu_vcpu_destroy(&v);

@@ -11,7 +11,7 @@
 
 struct vm;
 
-#define VM_STAT_GROUPS 3
+#define VM_STAT_GROUPS 4
 
 /* A VM's part of the registry. */
 struct vm_stats {

@@ -263,7 +263,9 @@ static void log_end(struct vm *vm)
 {
 	u64 ms = (clock_ns() - vm->start_ns) / 1000000;
 	u64 pages_per_mib = MIB(1) / PAGE_SIZE;
+	struct mmu_stats stats;
 
+	mmu_stats_get(&vm->mmu, &stats);
 	if (vm->end == VM_END_DEBUG_EXIT)
 		log_info("vm %s: debug exit code %u", vm->name, vm->end_code);
 	log_info("vm %s: memory: %llu MiB of %llu MiB touched, %llu faults, %llu to devices",
@@ -271,8 +273,8 @@ static void log_end(struct vm *vm)
 		 (unsigned long long)((gmem_touched_peak(vm->ram) + pages_per_mib - 1) /
 				      pages_per_mib),
 		 (unsigned long long)(vm->config.mem >> 20),
-		 (unsigned long long)vm->mmu.stats.faults,
-		 (unsigned long long)vm->mmu.stats.faults_mmio);
+		 (unsigned long long)stats.faults,
+		 (unsigned long long)stats.faults_mmio);
 	log_info("vm %s: %s after %llu.%03llu s", vm->name, end_text(vm->end),
 		 (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
 }

@@ -124,13 +124,23 @@ static int apply(u8 *guest, const struct piece *p)
 	}
 }
 
-static int on_page(const struct memslot *s, gpa_t gpa, const struct piece *p)
+/* The guest protected the page from all writers (H_PROTECT). */
+static bool is_protected(const struct memslot *s, gfn_t gfn)
 {
-	u64 index = s->first + (gpa_to_gfn(gpa).v - s->base.v);
+	const u64 *word = rmap_word(s, gfn);
+
+	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & RMAP_PROTECTED);
+}
+
+static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const struct piece *p)
+{
+	u64 index = memslot_index(s, gpa_to_gfn(gpa));
 	bool write = p->op != OP_READ;
 	pfn_t pfn;
 	int err;
 
+	if (write && is_protected(s, gpa_to_gfn(gpa)))
+		return ERR_PERM;
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;
 	err = gmem_pin(s->object, index, write, &pfn);
@@ -138,6 +148,9 @@ static int on_page(const struct memslot *s, gpa_t gpa, const struct piece *p)
 		return err;
 	err = apply((u8 *)pfn_to_virt(pfn) + (gpa.v & (PAGE_SIZE - 1)), p);
 	gmem_unpin(s->object, index, pfn, write && err == 0);
+	/* After the write: a log that is read in between has it in the next round (R21). */
+	if (write && err == 0)
+		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
 	return err;
 }
 
@@ -146,20 +159,12 @@ static int try_piece(struct mmu_vm *vm, gpa_t gpa, const struct piece *p, bool *
 		     u64 *generation)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
-	const struct memslots *slots = memslots_get(vm);
-	const struct memslot *s = memslot_find(slots, gpa_to_gfn(gpa));
-	int err;
+	const struct memslot *s;
+	int err = memslot_look_up(vm, gpa_to_gfn(gpa), p->op != OP_READ, NULL, &s, generation);
 
-	*generation = slots->generation;
-	*invalid = s && (s->flags & MEMSLOT_INVALID);
-	if (!s)
-		err = ERR_NOSLOT;
-	else if (*invalid)
-		err = ERR_AGAIN;
-	else if (p->op != OP_READ && (s->flags & MEMSLOT_READONLY))
-		err = ERR_NOSLOT;
-	else
-		err = on_page(s, gpa, p);
+	*invalid = err == ERR_AGAIN;
+	if (!err)
+		err = on_page(vm, s, gpa, p);
 	srcu_read_unlock(&vm->srcu, reader);
 	return err;
 }

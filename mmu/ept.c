@@ -6,8 +6,10 @@
  *	 5:3 memory type of a page; write-back, like the RAM it is
  *	 6  ignore PAT: clear, so that the guest's PAT has its say as it would on bare metal
  *	 7  page, in an entry that could lead to a table
- *	 8  accessed, 9  dirty: the CPU's, where the EPT pointer turns them on
+ *	 8  accessed, 9  dirty: the CPU's, where the EPT pointer turns them on; else Weir's own
  *	 51:12 address
+ *	 52 frozen: ignored by the CPU (table 29-7: bits 62:52 are software's in an entry that is
+ *	    not present), and no address or right can ever set it
  */
 #include "mmu/ept.h"
 #include "mmu/mmu.h"
@@ -17,12 +19,16 @@
 #define EPT_TYPE_WB    6ull
 #define EPT_PAGE       BIT(7)
 #define EPT_ADDRESS    (BIT(52) - BIT(12))
+#define EPT_LEAF_BITS  (EPT_ACCESS | PAGE_TABLE_ACCESSED | PAGE_TABLE_DIRTY)
+#define EPT_FROZEN     BIT(52)
 
 #define EPTP_WALK_LENGTH_SHIFT 3 /* levels less one */
 #define EPTP_ACCESSED_DIRTY    BIT(6)
 
 static_assert(MMU_READ == BIT(0) && MMU_WRITE == BIT(1) && MMU_EXEC == BIT(2),
 	      "access is written as the entry has it");
+static_assert(PAGE_TABLE_ACCESSED == BIT(8) && PAGE_TABLE_DIRTY == BIT(9),
+	      "and so are the bits of its use");
 
 static bool ept_present(u64 e)
 {
@@ -53,7 +59,7 @@ static hpa_t ept_address(u64 e)
 
 static u32 ept_access(u64 e)
 {
-	return e & EPT_ACCESS;
+	return e & EPT_LEAF_BITS;
 }
 
 /* What a page may be used for is said at its leaf alone. */
@@ -64,7 +70,7 @@ static u64 ept_make_table(hpa_t table)
 
 static u64 ept_make_leaf(hpa_t page, u32 access)
 {
-	return page.v | (access & EPT_ACCESS) | (EPT_TYPE_WB << EPT_TYPE_SHIFT);
+	return page.v | (access & EPT_LEAF_BITS) | (EPT_TYPE_WB << EPT_TYPE_SHIFT);
 }
 
 static u64 ept_make_large(hpa_t page, u32 access)
@@ -72,20 +78,21 @@ static u64 ept_make_large(hpa_t page, u32 access)
 	return ept_make_leaf(page, access) | EPT_PAGE;
 }
 
-static u64 ept_widen(u64 e, u32 access)
+static u64 ept_with_access(u64 e, u32 access)
 {
-	return e | (access & EPT_ACCESS);
+	return (e & ~EPT_LEAF_BITS) | (access & EPT_LEAF_BITS);
 }
 
 #define EPT_LEVEL(s, is_leaf, leaf_maker)                                                   \
 	{                                                                                   \
 		.shift = (s), .bits = 9, .present = ept_present, .leaf = (is_leaf),         \
 		.address = ept_address, .access = ept_access, .make_table = ept_make_table, \
-		.make_leaf = (leaf_maker), .widen = ept_widen                               \
+		.make_leaf = (leaf_maker), .with_access = ept_with_access                   \
 	}
 
 const struct page_table_format ept_format = {
 	.name = "EPT",
+	.frozen = EPT_FROZEN,
 	.levels = 4,
 	.level =
 		{

@@ -9,14 +9,21 @@
 
 #include "kernel/base/addr.h"
 #include "mem/gmem.h"
+#include "mmu/rmap.h"
 
 #define MEMSLOTS_MAX 512
 
 enum memslot_flags {
-	MEMSLOT_READONLY = BIT(0), /* guest writes go to device emulation (ROM) */
-	MEMSLOT_INVALID = BIT(
-		1), /* on its way out: a fault retries, outside the reader (R23, R24) */
-	MEMSLOT_PRIVATE = BIT(2), /* Weir's own (APIC-access page), not the VM's RAM */
+	/* guest writes go to device emulation (ROM) */
+	MEMSLOT_READONLY = BIT(0),
+	/* on its way out: a fault retries, outside the reader (R23, R24) */
+	MEMSLOT_INVALID = BIT(1),
+	/* Weir's own (APIC-access page), not the VM's RAM */
+	MEMSLOT_PRIVATE = BIT(2),
+	/* written pages are noted, for mmu_dirty_get_and_clear */
+	MEMSLOT_LOG_DIRTY = BIT(3),
+	/* never mapped by 2 MiB entries */
+	MEMSLOT_NO_LARGE = BIT(4),
 };
 
 struct memslot {
@@ -26,10 +33,13 @@ struct memslot {
 	struct gmem *object;
 	u32 id; /* the caller's name for it */
 	u32 flags;
+	struct slot_maps *maps;
+	u64 *dirty; /* atomic words, a bit for each page; NULL unless MEMSLOT_LOG_DIRTY */
 };
 
 /* Immutable once published; sorted by base. */
 struct memslots {
+	struct rcu_head rcu;
 	u64 generation; /* odd while a change is on its way (R30) */
 	u32 count;
 	struct memslot slots[];
@@ -39,15 +49,22 @@ struct mmu_vm;
 
 /*
  * Errors: ERR_EXIST (id or overlap), ERR_RANGE (wraps, zero size, beyond the object or MAXPHYADDR),
- * ERR_ALIGN (the object has 2 MiB pages, and base and first are not equal modulo 512), ERR_NOSPC (MEMSLOTS_MAX), ERR_INVAL (flags), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
- * A slot holds a reference on its object. Deleting and moving unmap what the slot had mapped and
- * wait for two grace periods.
+ * ERR_ALIGN (the object has 2 MiB pages, and base and first are not equal modulo 512), ERR_NOSPC
+ * (MEMSLOTS_MAX), ERR_INVAL (flags), ERR_NOMEM, ERR_NOENT. Nothing is changed on error.
+ * A slot holds a reference on its object. Deleting and moving wait for a grace period and take
+ * away what the slot had mapped; deleting gives back the pins that were made through it and marks
+ * their pages dirty (R37). What they free is freed after another grace period.
  * Thread context; takes slots_lock; may sleep; not inside a reader of the VM's SRCU.
  */
 int memslot_create(struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *object, u64 first,
 		   u32 flags);
 int memslot_delete(struct mmu_vm *vm, u32 id);
 int memslot_move(struct mmu_vm *vm, u32 id, gfn_t new_base);
+/*
+ * MEMSLOT_READONLY, MEMSLOT_LOG_DIRTY and MEMSLOT_NO_LARGE as they are in `flags`. When it returns
+ * no mapping has more rights than the new flags allow; a log that begins is empty.
+ */
+int memslot_set_flags(struct mmu_vm *vm, u32 id, u32 flags);
 
 /* The slot that covers gfn, or NULL. Pure search; the caller is in the SRCU reader. */
 const struct memslot *memslot_find(const struct memslots *slots, gfn_t gfn);

@@ -8,12 +8,13 @@
 #include "mmu/ept.h"
 #include "mmu/mmu_private.h"
 
-/* Tables that one fault may need: all levels but the root. */
-#define TABLES_PER_FAULT (PAGE_TABLE_LEVELS_MAX - 1)
-
-static_assert(TABLES_PER_FAULT <= MMU_CACHE_MAX, "a full cache serves any fault");
+/* As many as share a cache line of sptes twice over: enough to help, cheap to look at. */
+#define FAULT_AROUND 16
 
 struct mmu_hw mmu_hw;
+
+const struct stat_desc mmu_stat_descs[] = {MMU_STATS(STAT_DESC)};
+STAT_CHECK(mmu_stats, mmu_stat_descs);
 
 void mmu_init(const struct mmu_hw *hw)
 {
@@ -46,10 +47,14 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 		kfree(vm->slots);
 		return ERR_NOMEM;
 	}
-	vm->stats.table_pages = 1;
+	vm->stats.tables = 1;
+	vm->fault_around = FAULT_AROUND;
 	mutex_init(&vm->slots_lock, "slots", LOCK_SLOTS);
 	rwsem_init(&vm->mem_sem, "mem_sem", LOCK_MEM_SEM);
 	spin_init(&vm->mmu_lock, "mmu", LOCK_MMU);
+	spin_init(&vm->vcpus_lock, "mmu vcpus", LOCK_MMU_VCPUS);
+	list_init(&vm->vcpus);
+	list_init(&vm->objects);
 	wait_queue_init(&vm->slots_wait);
 	list_init(&vm->slot_watchers);
 	srcu_init(&vm->srcu);
@@ -58,10 +63,22 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 
 void mmu_vm_destroy(struct mmu_vm *vm)
 {
-	/* Writing: no fault is on its way. */
+	struct mmu_stats stats;
+
+#if WEIR_DEBUG
+	const char *fault = mmu_audit(vm);
+
+	if (fault)
+		panic("MMU audit: %s", fault);
+#endif
 	memslots_destroy(vm);
+	/* What was to be freed after a grace period is. */
+	srcu_barrier(&vm->srcu);
+	rcu_barrier();
+	/* Writing: no fault is on its way. */
 	rwsem_write_lock(&vm->mem_sem);
-	BUG_ON(vm->stats.table_pages != 1);
+	mmu_stats_get(vm, &stats);
+	BUG_ON(stats.tables != 1);
 	frame_free_page(vm->root);
 	vm->root = NULL;
 	kfree(vm->slots);
@@ -69,15 +86,55 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	rwsem_write_unlock(&vm->mem_sem);
 }
 
+/* --- vCPUs --- */
+
 void mmu_vcpu_init(struct mmu_vcpu *v, struct mmu_vm *vm)
 {
+	bool on;
+
 	*v = (struct mmu_vcpu){.vm = vm};
+	on = spin_lock_irqsave(&vm->vcpus_lock);
+	list_add_tail(&v->link, &vm->vcpus);
+	spin_unlock_irqrestore(&vm->vcpus_lock, on);
+}
+
+/* The counters of a and b added up, into a. */
+static void add_stats(struct mmu_stats *a, const struct mmu_stats *b)
+{
+	for (u32 i = 0; i < MMU_STAT_COUNT; i++)
+		mmu_count((u64 *)a + i, stat_read_field(b, i));
 }
 
 void mmu_vcpu_destroy(struct mmu_vcpu *v)
 {
+	bool on = spin_lock_irqsave(&v->vm->vcpus_lock);
+
+	list_del(&v->link);
+	add_stats(&v->vm->stats, &v->stats);
+	spin_unlock_irqrestore(&v->vm->vcpus_lock, on);
 	while (v->cache_count)
 		frame_free_page(v->cache[--v->cache_count]);
+	rmap_cache_free(&v->rmaps);
+}
+
+void mmu_stats_get(struct mmu_vm *vm, struct mmu_stats *out)
+{
+	bool on = spin_lock_irqsave(&vm->vcpus_lock);
+	struct mmu_vcpu *v;
+
+	*out = (struct mmu_stats){0};
+	add_stats(out, &vm->stats);
+	list_for_each_entry (v, &vm->vcpus, link)
+		add_stats(out, &v->stats);
+	spin_unlock_irqrestore(&vm->vcpus_lock, on);
+}
+
+u64 mmu_stat_read(const void *owner, u32 i)
+{
+	struct mmu_stats sum;
+
+	mmu_stats_get((struct mmu_vm *)owner, &sum);
+	return stat_read_field(&sum, i);
 }
 
 int mmu_vcpu_topup(struct mmu_vcpu *v)
@@ -91,7 +148,7 @@ int mmu_vcpu_topup(struct mmu_vcpu *v)
 			break;
 		v->cache[v->cache_count++] = page;
 	}
-	return v->cache_count >= TABLES_PER_FAULT ? 0 : ERR_NOMEM;
+	return v->cache_count >= TABLES_PER_FAULT ? rmap_cache_fill(&v->rmaps) : ERR_NOMEM;
 }
 
 u64 mmu_eptp(const struct mmu_vm *vm)

@@ -9,6 +9,8 @@
 
 #include "kernel/base/addr.h"
 #include "mmu/memslot.h"
+#include "mmu/rmap.h"
+#include "mmu/stats.h"
 #include "smp/ipi.h"
 #include "smp/mutex.h"
 #include "smp/srcu.h"
@@ -30,50 +32,56 @@ struct mmu_hw {
 	bool ept, ept_ad, ept_2m, ept_1g, ept_exec_only;
 	bool invept_single, invept_all;
 	bool invvpid_single, invvpid_all;
+	bool pml;
 	u32 maxphyaddr;
 };
 void mmu_init(const struct mmu_hw *hw); /* once, before the first VM */
 
-/* Page-table pages for a vCPU's faults, filled in thread context, used in exit context. */
+/* What a vCPU's faults need, filled in thread context, used in exit context. */
 #define MMU_CACHE_MAX 8
 struct mmu_vcpu {
 	struct mmu_vm *vm;
+	/* own thread */
 	u32 cache_count;
-	void *cache[MMU_CACHE_MAX];
-	u32 last_slot; /* index of the slot that served the last lookup */
+	void *cache[MMU_CACHE_MAX]; /* pages for tables */
+	struct rmap_cache rmaps;
+	u32 last_slot;		/* index of the slot that served the last lookup */
+	struct mmu_stats stats; /* read by others */
+	struct list link;	/* vm->vcpus_lock */
 };
 
-struct mmu_stats {
-	u64 faults, faults_slow, faults_mmio, faults_retry, faults_readonly;
-	u64 pages_mapped, pages_unmapped;
-	u64 table_pages; /* in the tables now, the root included */
-	u64 flushes;	 /* of the root's translations, on all CPUs that may hold some */
-	u64 kicks;	 /* CPUs that had to be made to leave the guest for a flush */
-	u64 invepts;	 /* executed by mmu_enter */
-};
-
+/* A guest memory object that slots of the VM show: how mem/ tells the VM what it takes away. */
+struct mmu_object;
 struct page_table_format;
 
 struct mmu_vm {
 	/* set once */
 	enum mmu_kind kind;
 	const struct page_table_format *format;
-	void *root; /* top-level table, direct map */
+	void *root;	  /* top-level table, direct map */
+	u32 fault_around; /* pages, a power of two; 1: none */
 
 	struct mutex slots_lock;
 	struct rwsem mem_sem;
-	struct spinlock mmu_lock;
+	struct spinlock mmu_lock; /* tables that are taken out */
 	struct srcu srcu;
 	/* SRCU; written under slots_lock */
 	struct memslots *slots;
-	struct list slot_watchers; /* slots_lock */
+	/* slots_lock; logged_slots is read without */
+	struct list slot_watchers;
+	struct list objects;
+	u32 logged_slots; /* with MEMSLOT_LOG_DIRTY */
 	/* atomic: that of the array published last; who waits for the next is in slots_wait */
 	u64 slots_generation;
 	struct wait_queue slots_wait;
-	/* mmu_lock, which guards the contents of all tables too */
-	u64 invalidate_seq; /* read without it as well */
-	u32 invalidate_count;
-	struct mmu_stats stats; /* atomic, each number by itself */
+	/*
+	 * vmx/'s, set before any vCPU runs: enters in the dirty log what the CPUs keep in buffers
+	 * of their own (PML). Thread context. NULL: they keep none.
+	 */
+	void (*drain_dirty)(struct mmu_vm *vm);
+	struct mmu_stats stats; /* atomic, each number by itself; vCPUs have their own */
+	struct spinlock vcpus_lock;
+	struct list vcpus;
 	/* atomic: CPUs that may hold translations of the root (set by mmu_enter) */
 	struct cpu_set cpus;
 	/* Each CPU flushes before its next entry when its own count lags behind this one. */
@@ -111,34 +119,79 @@ void mmu_exit(struct mmu_vm *vm);
  * An EPT violation at gpa. Exit context ("real mode").
  * 0: mapped, resume. ERR_AGAIN: lost a race, resume and let it fault again. ERR_TOO_HARD: call
  * mmu_fault_slow in thread context. ERR_NOSLOT: no memslot (or a write to a read-only one):
- * device emulation.
+ * device emulation. ERR_PERM: a write to a page that the guest itself protected.
  */
 int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 /*
  * Thread context; gets the page, then links it. 0 (resume; where a race was lost the guest faults
- * again), ERR_NOSLOT, ERR_NOMEM.
+ * again), ERR_NOSLOT, ERR_PERM, ERR_NOMEM.
  */
 int mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 
 /*
- * Around whatever takes pages of guest memory away or changes which they are: a fault that began
- * before the end links nothing. Thread context; takes mmu_lock. They nest.
- */
-void mmu_invalidate_begin(struct mmu_vm *vm);
-void mmu_invalidate_end(struct mmu_vm *vm);
-
-/*
- * Takes the mappings of [gfn, gfn + pages) away; when it returns no CPU holds one of them. Between
- * begin and end. Returns how many there were (in pages). Thread context; takes mmu_lock.
+ * Takes the mappings of [gfn, gfn + pages) away; when it returns no CPU holds one that was there
+ * when it was called. Contents stay, so the next touch maps it again: who means to change them
+ * goes by mem/gmem.h. Returns how many there were (in 4 KiB pages). Thread context.
  */
 u64 mmu_unmap(struct mmu_vm *vm, gfn_t gfn, u64 pages);
+
+/*
+ * Were the pages used since the last look? Counts those that were, and forgets it (mmu_age).
+ * Where the CPU keeps no accessed bits aging takes the mappings away. Thread context.
+ */
+u64 mmu_age(struct mmu_vm *vm, gfn_t gfn, u64 pages);
+bool mmu_test_young(struct mmu_vm *vm, gfn_t gfn, u64 pages);
+
+/*
+ * The log of a slot with MEMSLOT_LOG_DIRTY: copies out a bit for each page that was written since
+ * the last time, by a guest or by Weir, and begins anew. `words` of 64 pages each, at least those
+ * of the slot. Returns 0, ERR_NOENT, ERR_INVAL (no log is kept), ERR_RANGE (too few words).
+ * Thread context.
+ */
+int mmu_dirty_get_and_clear(struct mmu_vm *vm, u32 id, u64 *bitmap, u64 words);
+/* A page was written: by the CPU (PML) or by Weir. Exit and thread context. */
+void mmu_dirty_mark(struct mmu_vm *vm, gfn_t gfn);
+/*
+ * The CPU is to log what the guest writes (SDM 3C 29.3.6). Asked between mmu_enter and VM entry: a
+ * change makes every CPU leave the guest first.
+ */
+bool mmu_uses_pml(const struct mmu_vm *vm);
+
+/*
+ * For the guest's own calls (docs/hypercalls.md): ranges of at most MMU_RANGE_MAX pages. *done:
+ * pages that were finished, also on error. Thread context.
+ * ERR_NOSLOT (a device's address), ERR_AGAIN (an INVALID slot, or lost too many races), ERR_RANGE
+ * (empty, too long, wraps), ERR_NOMEM; and
+ * get: ERR_NOSPC (the bound on pins), ERR_PERM (write, to a page that is protected)
+ * drop: ERR_BUSY (pinned), ERR_ALIGN (a part of a 2 MiB page), ERR_PERM (protected, read-only)
+ */
+#define MMU_RANGE_MAX 512
+int mmu_range_get(struct mmu_vcpu *v, gfn_t gfn, u64 pages, bool write, bool pin, u64 *done);
+int mmu_range_unpin(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done);
+int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done);
+int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *done);
+
+struct mmu_page_state {
+	enum gmem_state state;
+	bool mapped, large, writable, accessed, dirty; /* of its spte, if it has one */
+	bool pinned, protected, readonly;
+};
+int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out);
+
+/*
+ * Walks all tables and all reverse maps and compares both ways. NULL, or what does not agree (the
+ * first find; the text is static). May run beside guests. Thread context; takes mmu_lock for long:
+ * debug builds and tests.
+ */
+const char *mmu_audit(struct mmu_vm *vm);
 
 /*
  * Copies by guest physical address, page by page, through the slots; makes pages resident (gpa_zero
  * leaves pages alone that hold nothing). Each page is pinned while it is copied. An aligned 2, 4 or
  * 8 bytes are read or written in one access. Thread context, may sleep, may be under LOCK_DEVICE;
  * not inside a reader of the VM's SRCU. ERR_NOSLOT where any byte has no slot, or a read-only one
- * and is to be written (bytes before it are done); ERR_RANGE (wraps); ERR_NOMEM; others of gmem_pin.
+ * and is to be written, ERR_PERM where a page that the guest protected is to be (bytes before it are
+ * done); ERR_RANGE (wraps); ERR_NOMEM; others of gmem_pin.
  */
 int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size);
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
@@ -148,7 +201,7 @@ int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
  * ERR_NOMEM. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
 
-/* Statistics: resident pages of the VM's RAM slots. */
+/* Resident pages of the VM's RAM slots. Thread context. */
 u64 mmu_resident_pages(struct mmu_vm *vm);
 
 #endif

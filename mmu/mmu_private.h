@@ -7,40 +7,137 @@
 #define MMU_MMU_PRIVATE_H
 
 #include "mmu/mmu.h"
+#include "mmu/page_table.h"
 
 extern struct mmu_hw mmu_hw; /* set once */
+
+/* Tables that one fault may need: all levels but the root. */
+#define TABLES_PER_FAULT (PAGE_TABLE_LEVELS_MAX - 1)
+static_assert(TABLES_PER_FAULT <= MMU_CACHE_MAX, "a full cache serves any fault");
 
 /* The first gfn that no slot may reach. Any context. */
 u64 mmu_gfn_end(void);
 
-/* Statistics are counted from many CPUs. Any context. */
+/* Counted from many CPUs: what no vCPU counts for itself. Any context. */
 static inline void mmu_count(u64 *counter, u64 n)
 {
 	__atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 
-/* --- map.c: the tables, under mmu_lock --- */
+/* A vCPU's own counter: nobody else writes it. */
+static inline void mmu_count_own(u64 *counter, u64 n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* The levels that map pages of 4 KiB and of 2 MiB. */
+static inline u32 small_level(const struct mmu_vm *vm)
+{
+	return vm->format->levels - 1;
+}
+
+static inline u32 large_level(const struct mmu_vm *vm)
+{
+	return vm->format->levels - 2;
+}
+
+static inline u64 memslot_index(const struct memslot *s, gfn_t gfn)
+{
+	return s->first + (gfn.v - s->base.v);
+}
+
+static inline gfn_t region_base(gfn_t gfn)
+{
+	return GFN(align_down(gfn.v, LARGE_PAGES));
+}
+
+/* --- h_enter.c --- */
 
 /*
- * Maps gfn to pfn with this access, if since `seq` was read (mmu_invalidate_seq) no invalidation
- * has ended or is on its way: else ERR_AGAIN. Tables come from v's cache: ERR_TOO_HARD when it is
- * empty. Exit and thread context; takes mmu_lock.
+ * The real-mode half of a fault: links the page that the slot shows at gfn, if it is resident and
+ * fit for the access. Exit context (or thread context with interrupts off), in a reader of the VM's
+ * SRCU. around: also its neighbours that are resident and not mapped. 0; ERR_TOO_HARD; ERR_AGAIN:
+ * lost a race; ERR_PERM: a write to a page that is protected.
  */
-int mmu_map(struct mmu_vcpu *v, gfn_t gfn, pfn_t pfn, u32 access, u64 seq);
+int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, bool around);
 
-/* To be read before the page is looked up (R08). */
-u64 mmu_invalidate_seq(const struct mmu_vm *vm);
+/* May gfn be part of a large mapping, the object's side left aside? Any context. */
+bool mmu_may_be_large(const struct memslot *s, gfn_t gfn);
+
+/* --- memslot.c --- */
 
 /*
- * As mmu_unmap, between begin and end of its own, and takes the tables out that hold nothing more:
- * into `tables`, for mmu_free_tables once a grace period has passed. Thread context.
+ * What the array says of gfn: 0, ERR_NOSLOT, or ERR_AGAIN: the slot is on its way out, *generation
+ * is its array's. *out may be set in any case. In a reader; last: as memslot_find_cached, or NULL.
  */
-void mmu_unmap_slot(struct mmu_vm *vm, gfn_t base, u64 pages, struct list *tables);
-void mmu_free_tables(struct list *tables);
+int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last, const struct memslot **out,
+		    u64 *generation);
+
+/* The number of slots whose base is at or below gfn. Any context. */
+u32 memslots_up_to(const struct memslots *slots, gfn_t gfn);
+
+/* --- sweep.c: what is done to the sptes of many gfns --- */
+
+enum sweep {
+	SWEEP_UNMAP,
+	SWEEP_PROTECT,	  /* takes the right to write */
+	SWEEP_GUARD,	  /* the same, and marks the gfns RMAP_PROTECTED */
+	SWEEP_UNGUARD,	  /* undoes the mark; the right comes back with the next fault */
+	SWEEP_CLEAN,	  /* forgets that they were written, where the CPU logs that (PML) */
+	SWEEP_AGE,	  /* counts those used since the last look, and forgets it */
+	SWEEP_TEST_YOUNG, /* only counts them */
+};
+
+/*
+ * Does it to [gfn, gfn + pages) of the slot, all within it. What is partly in a large mapping that
+ * has to change is split before. When it returns no CPU uses what was taken. Returns the 4 KiB
+ * pages that were changed (UNMAP: unmapped; AGE, TEST_YOUNG: young). Thread context; the slot
+ * does not go away meanwhile (a reader of the VM's SRCU, or slots_lock).
+ */
+u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what);
+
+/* Takes large mapping of gfn's region away. Any context but interrupt. Whether there was one. */
+bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+
+/* --- large.c --- */
+
+/*
+ * Splits the large mapping of gfn's region, or drops it where memory for a table is short. Thread
+ * context.
+ */
+void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+
+/*
+ * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. Thread
+ * context, interrupts on; takes mmu_lock.
+ */
+void mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+
+/*
+ * Takes the tables for [base, base + pages) out that hold nothing, flushes, and frees them after
+ * a grace period. Thread context; takes mmu_lock.
+ */
+void mmu_prune(struct mmu_vm *vm, gfn_t base, u64 pages);
+
+/* --- notify.c: mem/'s announcements; slots_lock is held --- */
+
+/* The VM hears of what becomes of the object from now on; it counts how many slots want that. */
+int mmu_object_get(struct mmu_vm *vm, struct gmem *object);
+void mmu_object_put(struct mmu_vm *vm, struct gmem *object);
+
+/* --- dirty.c --- */
+
+/* A page of the slot was or may now be written. In a reader, or slots_lock. Any context. */
+void mmu_dirty_note(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+
+/* --- range.c --- */
+
+/* Gives back the pins that were made through the slot, which nobody uses any more (R37). */
+void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s);
 
 /* --- tlb.c --- */
 
-/* No CPU holds a translation that was taken out of the tables before. mmu_lock is held (R13). */
+/* No CPU holds a translation that was taken out of the tables before. Any context; never sleeps. */
 void mmu_flush(struct mmu_vm *vm);
 
 #endif

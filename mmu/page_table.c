@@ -5,11 +5,6 @@
 #include "mem/frame.h"
 #include "mmu/page_table.h"
 
-static u64 read_entry(const u64 *entry)
-{
-	return __atomic_load_n(entry, __ATOMIC_ACQUIRE);
-}
-
 static u64 entry_size(const struct page_table_level *l)
 {
 	return BIT(l->shift);
@@ -25,16 +20,18 @@ static void *table_of(const struct page_table_level *l, u64 entry)
 	return phys_to_virt(l->address(entry));
 }
 
-u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level)
+u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level,
+		     u64 *value)
 {
 	void *table = root;
 
 	for (u32 i = 0;; i++) {
 		const struct page_table_level *l = &f->level[i];
 		u64 *entry = entry_of(l, table, addr);
-		u64 e = read_entry(entry);
+		u64 e = page_table_read(entry);
 
 		*level = i;
+		*value = e;
 		if (!l->present(e) || l->leaf(e))
 			return entry;
 		BUG_ON(i + 1 == f->levels);
@@ -42,85 +39,69 @@ u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u3
 	}
 }
 
-/* The page is there: is more access wanted, or another page? */
-static enum page_table_change remap(const struct page_table_level *l, u64 *entry, u64 e, hpa_t page,
-				    u32 access)
+/* A table for an entry that is 0. Of two that come at once the loser keeps its page. */
+static int install(const struct page_table_level *l, u64 *entry, u64 *e,
+		   struct page_table_cache *cache, u32 *tables)
 {
-	u64 wider;
+	u64 table;
 
-	if (l->address(e).v != page.v) {
-		__atomic_exchange_n(entry, l->make_leaf(page, access), __ATOMIC_SEQ_CST);
-		return PAGE_TABLE_REPLACED;
-	}
-	if ((l->access(e) & access) == access)
-		return PAGE_TABLE_SAME;
-	do {
-		wider = l->widen(e, access);
-	} while (!__atomic_compare_exchange_n(entry, &e, wider, false, __ATOMIC_SEQ_CST,
-					      __ATOMIC_SEQ_CST));
-	return PAGE_TABLE_WIDENED;
-}
-
-int page_table_map(const struct page_table_format *f, void *root, u64 addr, u32 level, hpa_t page,
-		   u32 access, struct page_table_cache *cache, enum page_table_change *change,
-		   u32 *tables)
-{
-	for (;;) {
-		u32 at;
-		u64 *entry = page_table_find(f, root, addr, &at);
-		const struct page_table_level *l = &f->level[at];
-		u64 e = read_entry(entry);
-
-		if (at > level)
-			return ERR_EXIST;
-		if (at == level) {
-			*change = PAGE_TABLE_MAPPED;
-			if (l->present(e))
-				*change = remap(l, entry, e, page, access);
-			else
-				__atomic_store_n(entry, l->make_leaf(page, access),
-						 __ATOMIC_RELEASE);
-			return 0;
-		}
-		if (l->present(e)) /* mapped already, by a larger page */
-			return ERR_EXIST;
-		if (*cache->count == 0)
-			return ERR_TOO_HARD;
-		/* The new table's zeroes are visible before the entry that leads to them. */
-		__atomic_store_n(entry, l->make_table(virt_to_phys(cache->pages[--*cache->count])),
-				 __ATOMIC_RELEASE);
+	if (*cache->count == 0)
+		return ERR_TOO_HARD;
+	table = l->make_table(virt_to_phys(cache->pages[*cache->count - 1]));
+	if (page_table_change(entry, e, table)) {
+		(*cache->count)--;
 		(*tables)++;
+		*e = table;
 	}
+	return 0;
 }
 
-u64 page_table_clear(const struct page_table_format *f, void *root, u64 *addr, u64 end, u32 most)
+int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u32 level,
+		     struct page_table_cache *cache, u64 **entry, u32 *tables)
 {
-	u64 pages = 0;
-	u32 cleared = 0;
+	void *table = root;
 
-	while (*addr < end && cleared < most) {
-		u32 at;
-		u64 *entry = page_table_find(f, root, *addr, &at);
-		const struct page_table_level *l = &f->level[at];
-		u64 next = align_down(*addr, entry_size(l)) + entry_size(l);
+	for (u32 i = 0; i < level; i++) {
+		const struct page_table_level *l = &f->level[i];
+		u64 e;
+		int err;
 
-		if (l->present(read_entry(entry))) {
-			__atomic_exchange_n(entry, 0, __ATOMIC_SEQ_CST);
-			pages += entry_size(l) >> PAGE_SHIFT;
-			cleared++;
+		*entry = entry_of(l, table, addr);
+		e = page_table_read(*entry);
+		if (e == 0) {
+			err = install(l, *entry, &e, cache, tables);
+			if (err)
+				return err;
 		}
-		*addr = next;
+		if (e == f->frozen || e == 0)
+			return ERR_AGAIN;
+		if (l->leaf(e))
+			return ERR_EXIST;
+		table = table_of(l, e);
 	}
-	return pages;
+	*entry = entry_of(&f->level[level], table, addr);
+	return 0;
 }
 
-static bool table_is_empty(const u64 *table, const struct page_table_level *l)
+/*
+ * Makes sure that nothing is linked in the table any more, entry by entry. false: something is
+ * there; it is as it was. Only the holder of mmu_lock freezes and thaws.
+ */
+static bool freeze(const struct page_table_format *f, u64 *table, const struct page_table_level *l)
 {
-	for (u32 i = 0; i < BIT(l->bits); i++) {
-		if (read_entry(&table[i]) != 0)
-			return false;
+	u32 count = BIT(l->bits), i;
+
+	for (i = 0; i < count; i++) {
+		u64 nothing = 0;
+
+		if (!page_table_change(&table[i], &nothing, f->frozen))
+			break;
 	}
-	return true;
+	if (i == count)
+		return true;
+	while (i)
+		__atomic_store_n(&table[--i], 0, __ATOMIC_SEQ_CST);
+	return false;
 }
 
 /* The depth of this recursion is the number of levels. */
@@ -133,7 +114,7 @@ static u32 prune(const struct page_table_format *f, u32 at, void *table, u64 add
 
 	for (; addr < end; addr = next) {
 		u64 *entry = entry_of(l, table, addr);
-		u64 e = read_entry(entry);
+		u64 e = page_table_read(entry);
 		void *child;
 
 		next = align_down(addr, entry_size(l)) + entry_size(l);
@@ -142,7 +123,7 @@ static u32 prune(const struct page_table_format *f, u32 at, void *table, u64 add
 		child = table_of(l, e);
 		if (at + 2 < f->levels)
 			pruned += prune(f, at + 1, child, addr, min(next, end), out);
-		if (!table_is_empty(child, &f->level[at + 1]))
+		if (!freeze(f, child, &f->level[at + 1]))
 			continue;
 		__atomic_exchange_n(entry, 0, __ATOMIC_SEQ_CST);
 		list_add_tail(&frame_of(virt_to_pfn(child))->link, out);
@@ -155,4 +136,27 @@ u32 page_table_prune(const struct page_table_format *f, void *root, u64 addr, u6
 		     struct list *out)
 {
 	return prune(f, 0, root, addr, end, out);
+}
+
+static void each_leaf(const struct page_table_format *f, u32 at, u64 *table, u64 addr,
+		      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg)
+{
+	const struct page_table_level *l = &f->level[at];
+
+	for (u32 i = 0; i < BIT(l->bits); i++, addr += entry_size(l)) {
+		u64 e = page_table_read(&table[i]);
+
+		if (!l->present(e))
+			continue;
+		if (l->leaf(e))
+			fn(arg, addr, at, &table[i]);
+		else
+			each_leaf(f, at + 1, table_of(l, e), addr, fn, arg);
+	}
+}
+
+void page_table_for_each_leaf(const struct page_table_format *f, void *root,
+			      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg)
+{
+	each_leaf(f, 0, root, 0, fn, arg);
 }

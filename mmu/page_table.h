@@ -8,10 +8,17 @@
  *	             [ index ] -> table      ...
  *	                          [ leaf ]   level levels-1: 4 KiB
  *
- * An entry of 0 is not present in every format. Entries are single 64-bit loads and stores (R03);
- * a present one is replaced by exchange or compare-and-exchange only, for the CPU may set A and D
- * in it at any time (R18). mmu_lock guards every function that changes tables; the functions
- * neither flush nor sleep nor allocate. Exit and thread context.
+ * An entry of 0 is not present in every format. Entries are single 64-bit loads (R03), and every
+ * change is an exchange or a compare-and-exchange: other CPUs link beside us, and hardware may set
+ * A and D at any time (R18). So any number of CPUs walk and link at once without a lock:
+ *
+ * - A table is installed by compare-and-exchange; the loser keeps its page and uses the winner's.
+ * - A table that is taken out has the format's frozen entry everywhere first, so that whoever is
+ *   on the way to it links nothing in it any more. It is freed by RCU (R32): walkers are in an RCU
+ *   reader.
+ *
+ * Taking tables out (page_table_prune) is done by one at a time: mmu_lock. Nothing here flushes,
+ * sleeps or allocates. Exit and thread context.
  */
 #ifndef MMU_PAGE_TABLE_H
 #define MMU_PAGE_TABLE_H
@@ -19,22 +26,27 @@
 #include "kernel/base/addr.h"
 #include "kernel/base/list.h"
 
+/* What a leaf says besides its address: MMU_READ, MMU_WRITE, MMU_EXEC (mmu.h), and these. */
+#define PAGE_TABLE_ACCESSED BIT(8)
+#define PAGE_TABLE_DIRTY    BIT(9)
+
 struct page_table_level {
 	u8 shift; /* an entry covers 2^shift bytes */
 	u8 bits;  /* of the address select the entry */
 	bool (*present)(u64 entry);
 	bool (*leaf)(u64 entry);     /* of a present entry: maps a page, leads to no table */
 	hpa_t (*address)(u64 entry); /* of the page or the table */
-	u32 (*access)(u64 entry);    /* MMU_READ, MMU_WRITE, MMU_EXEC */
 	u64 (*make_table)(hpa_t table);
 	u64 (*make_leaf)(hpa_t page, u32 access); /* NULL: this level maps no pages */
-	u64 (*widen)(u64 entry, u32 access);	  /* a leaf with more access; A and D are kept */
+	u32 (*access)(u64 entry);		  /* of a leaf */
+	u64 (*with_access)(u64 entry, u32 access);
 };
 
 #define PAGE_TABLE_LEVELS_MAX 5
 
 struct page_table_format {
 	const char *name;
+	u64 frozen; /* not present, not 0, the same at every level */
 	u32 levels;
 	struct page_table_level level[PAGE_TABLE_LEVELS_MAX];
 };
@@ -45,39 +57,43 @@ struct page_table_cache {
 	u32 *count;
 };
 
-enum page_table_change {
-	PAGE_TABLE_SAME,     /* was mapped so already */
-	PAGE_TABLE_MAPPED,   /* was not present: no CPU can hold it */
-	PAGE_TABLE_WIDENED,  /* has got more access: who holds the old entry faults once more */
-	PAGE_TABLE_REPLACED, /* was another page: flush before the lock is released */
-};
+static inline u64 page_table_read(const u64 *entry)
+{
+	return __atomic_load_n(entry, __ATOMIC_ACQUIRE);
+}
+
+/* false: the entry is not `old` any more but what *old is now. */
+static inline bool page_table_change(u64 *entry, u64 *old, u64 new)
+{
+	return __atomic_compare_exchange_n(entry, old, new, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
 
 /*
- * The entry at which the way to addr ends: a leaf, or one that is not present. *level is its level.
- * Never NULL.
+ * The entry at which the way to addr ends: a leaf, or one that is not present. *level is its level,
+ * *value what it held. Never NULL.
  */
-u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level);
+u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level,
+		     u64 *value);
 
 /*
- * Maps the page at `page`, of the size that `level` maps, at addr. Tables that are missing come out
- * of the cache, *tables counts them. ERR_TOO_HARD: the cache is empty (those already linked stay).
- * ERR_EXIST: smaller pages are mapped there.
+ * The entry for addr at `level`. Tables that are missing on the way come out of the cache, *tables
+ * counts them. ERR_TOO_HARD: the cache is empty (what is linked already stays). ERR_EXIST: a larger
+ * page is mapped there. ERR_AGAIN: a table on the way is being taken out.
  */
-int page_table_map(const struct page_table_format *f, void *root, u64 addr, u32 level, hpa_t page,
-		   u32 access, struct page_table_cache *cache, enum page_table_change *change,
-		   u32 *tables);
-
-/*
- * Clears the leaves in [*addr, end), at most `most`, and moves *addr to where it stopped. A larger
- * page that lies in the range in part goes as a whole. Returns the 4 KiB pages that were mapped.
- */
-u64 page_table_clear(const struct page_table_format *f, void *root, u64 *addr, u64 end, u32 most);
+int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u32 level,
+		     struct page_table_cache *cache, u64 **entry, u32 *tables);
 
 /*
  * Takes out the tables on the way to [addr, end) that hold nothing, and adds the struct frame of
- * each to `out` by its link. Not the root. Returns how many. The caller flushes, then frees.
+ * each to `out` by its link. Not the root. Returns how many. The caller flushes, then frees after
+ * a grace period. mmu_lock is held.
  */
 u32 page_table_prune(const struct page_table_format *f, void *root, u64 addr, u64 end,
 		     struct list *out);
+
+/* Calls fn for every present leaf. The tables do not go away meanwhile: mmu_lock, or RCU. */
+void page_table_for_each_leaf(const struct page_table_format *f, void *root,
+			      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg);
 
 #endif

@@ -6,7 +6,7 @@
  * it notices at its next mmu_enter that it lags behind, and executes INVEPT then (R15: a CPU that
  * runs the root for the first time, or again after long, lags too). A CPU that is in the guest is
  * kicked, and the flush waits until it has left: nothing that was taken out of the tables is used
- * once mmu_flush returns, and that is before mmu_lock is released (R13).
+ * once mmu_flush returns, and that is before the lock that hid it is released (R13).
  *
  *	mmu_enter                        mmu_flush (entries are cleared already)
  *	in_guest = true                  flush_generation += 1
@@ -67,7 +67,6 @@ void mmu_flush(struct mmu_vm *vm)
 	u64 generation = __atomic_add_fetch(&vm->flush_generation, 1, __ATOMIC_SEQ_CST);
 	struct cpu_set kicked = {{0}};
 
-	ASSERT(spin_held(&vm->mmu_lock));
 	mmu_count(&vm->stats.flushes, 1);
 	for (u32 w = 0; w < ARRAY_SIZE(kicked.bits); w++)
 		kicked.bits[w] = __atomic_load_n(&vm->cpus.bits[w], __ATOMIC_SEQ_CST);

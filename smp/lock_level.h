@@ -18,7 +18,8 @@ enum lock_level {
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
 	LOCK_SLOT_PHYS = 40,  /* mem: gmem slot_phys[] where more than one word changes */
-	LOCK_MMU = 50,	      /* mmu: linking and unlinking of sptes */
+	LOCK_MMU = 50,	      /* mmu: tables that are taken out */
+	LOCK_MMU_VCPUS = 55,  /* mmu: the list of a VM's vCPUs */
 	LOCK_RMAP = 60,	      /* mmu: rmap chains */
 	LOCK_GENERATION = 65, /* mem: generation lists */
 	LOCK_RMA_POOL = 67,   /* mem: pieces of the pool of real-mode areas */

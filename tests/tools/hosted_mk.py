@@ -4,10 +4,11 @@
 
     tests/tools/hosted_mk.py --build DIR --flags 'CC FLAGS' [--no-sanitizer]
 
-Every tests/unit/**/test_*.c and tests/fuzz/**/fuzz_*.c becomes one executable. Comments at its top
+Every tests/unit/**/test_*.c, tests/fuzz/**/fuzz_*.c and tests/bench/bench_*.c becomes one executable. Comments at its top
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:
 
-    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in
+    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem and
+                                                           @mmu are all files of a subject
     /* unit-sources: @tests/hosted/machine/machine.sources */    those that this file lists
     /* unit-cflags: -DFRAME_CACHE=4 */                     for all of this test's files
     /* unit-libs: -lZydis */                               after cmocka
@@ -31,6 +32,15 @@ BASE = ("kernel/base/error.c", "kernel/base/string.c", "kernel/base/printf.c",
 SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", "spinlock", "srcu",
                                     "wait")]
 
+# What tests name by one word.
+GROUPS = {
+    "@mem": [f"mem/{name}.c" for name in ("frame", "frame_array", "slab")] + sorted(
+        glob.glob("mem/gmem*.c")),
+    "@mmu": [f"mmu/{name}.c" for name in (
+        "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",
+        "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb")],
+}
+
 # Weir's own C library functions are compiled under other names: the sanitizers watch libc's.
 RENAMED = {
     "kernel/base/string.c": ("memcpy memmove memset memcmp memchr strlen strnlen strcmp strncmp "
@@ -53,7 +63,8 @@ def wishes(path):
     with open(path) as file:
         text = file.read()
     for word, rest in WORDS.findall(text):
-        found[word] = [item for item in rest.split() if item != "*"]
+        found[word] = [part for item in rest.split() if item != "*"
+                       for part in GROUPS.get(item, [item])]
     found["sources"] = [s for item in found["sources"] for s in listed(item)]
     return found
 
@@ -143,7 +154,7 @@ def main():
     args = parser.parse_args()
     rules = Rules(args.build, args.no_sanitizer)
     lists = []
-    for kind, pattern in (("unit", "test_*.c"), ("fuzz", "fuzz_*.c")):
+    for kind, pattern in (("unit", "test_*.c"), ("fuzz", "fuzz_*.c"), ("bench", "bench_*.c")):
         sources = sorted(glob.glob(f"tests/{kind}/**/{pattern}", recursive=True))
         targets = [rules.executable(source, kind) for source in sources]
         lists.append(f"{kind.upper()}_TESTS := {' '.join(targets)}")

@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: kernel/rma.c mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
- *   mmu/page_table.c mmu/tlb.c mmu/rma_setup.c mmu/real_mode.c smp/srcu.c
- *   mem/frame.c mem/frame_array.c mem/slab.c mem/rma.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   tests/unit/mmu/fixture.c
- */
+/* unit-sources: @mmu @mem kernel/rma.c mmu/rma_setup.c mmu/real_mode.c mem/rma.c tests/unit/mmu/fixture.c */
 /* What a person is told about real-mode areas: each failure is one line with sizes and a remedy. */
 #include <cmocka.h>
 #include <string.h>

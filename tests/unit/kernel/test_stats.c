@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: kernel/stats.c vmx/exit_stats.c vmx/vpid.c mem/frame.c mem/frame_array.c mem/slab.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c mem/gmem_stat.c
- */
+/* unit-sources: kernel/stats.c vmx/exit_stats.c vmx/vpid.c @mmu @mem */
 /* All counters that Weir has: their descriptions, what they count, and when they are logged. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -34,6 +31,7 @@ u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)
 
 static int start(void **state)
 {
+	static const struct mmu_hw hw = {.ept = true, .invept_all = true, .maxphyaddr = 39};
 	static struct memmap map;
 
 	hosted_arena_init(MIB(16));
@@ -43,10 +41,12 @@ static int start(void **state)
 	map.highest_ram = MIB(16);
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
+	mmu_init(&hw);
 	stats_init(true);
 	strlcpy(vm.name, "a.long-name_of-the-most-letters", sizeof(vm.name));
 	assert_int_equal(strlen(vm.name), CONFIG_NAME_MAX - 1);
 	assert_int_equal(gmem_create(OBJECT_PAGES, &vm.ram), 0);
+	assert_int_equal(mmu_vm_create(&vm.mmu, MMU_EPT), 0);
 	vm.vcpu_count = 2;
 	vm.vcpus[0] = &vcpus[0];
 	vm.vcpus[1] = &vcpus[1];

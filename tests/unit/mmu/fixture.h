@@ -20,7 +20,21 @@ u64 frames_free(void);
 void fixture_start(u64 memory);
 void fixture_end(void);
 
+/* One of the VM's counters, over all vCPUs. */
+#define STAT(field)                          \
+	({                                   \
+		struct mmu_stats stats_;     \
+		mmu_stats_get(&vm, &stats_); \
+		stats_.field;                \
+	})
+
+/* Frees what waits for a grace period. */
+void grace(void);
+
 struct gmem *object_new(u64 pages);
+
+/* mmu_fault as in exit context: interrupts off. */
+int fault(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 
 /* As vmx/ does: fast, then slow where it must be. */
 int touch(struct mmu_vcpu *v, gpa_t gpa, u32 access);

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
- *   mmu/page_table.c mmu/tlb.c smp/srcu.c mem/frame.c mem/frame_array.c mem/slab.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   tests/unit/mmu/fixture.c
- */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
 /* unit-sanitizer: thread */
 /*
  * vCPUs on several CPUs fault against deletion, moving and unmapping. Each CPU has a TLB that keeps
@@ -199,9 +194,9 @@ static void *reclaimer(void *arg)
 		u64 *old, *new;
 		pfn_t pfn;
 
-		mmu_invalidate_begin(&vm);
-		mmu_unmap(&vm, GFN(STEADY_GFN + index), 1);
+		gmem_invalidate_begin(g, index, 1);
 		if (gmem_claim(g, index, &entry) == 0) {
+			gmem_unmap(g, index, 1);
 			old = pfn_to_virt(gmem_entry_pfn(entry));
 			if (frame_alloc(0, FRAME_ZERO, &pfn))
 				complain("no frame");
@@ -212,7 +207,7 @@ static void *reclaimer(void *arg)
 			frame_free(gmem_entry_pfn(entry), 0);
 			gmem_settle(g, index, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 		}
-		mmu_invalidate_end(&vm);
+		gmem_invalidate_end(g, index, 1);
 		sched_yield();
 	}
 	return NULL;
@@ -245,6 +240,7 @@ static void all_at_once(void **state)
 	struct gmem *g;
 
 	fixture_start(MIB(32));
+	assert_int_equal(rcu_start(), 0);
 	hosted_invept_hook = forget;
 	g = object_new(STEADY);
 	stamp_all(g, 0);
@@ -264,11 +260,11 @@ static void all_at_once(void **state)
 	if (complaints)
 		fail_msg("%u complaints; the first: %s", complaints, complaint);
 	ept_census(&vm, &leaves, &tables);
-	assert_int_equal(leaves, vm.stats.pages_mapped - vm.stats.pages_unmapped);
-	assert_int_equal(tables, vm.stats.table_pages);
+	assert_int_equal(leaves, STAT(mapped) - STAT(unmapped));
+	assert_int_equal(tables, STAT(tables));
 	print_message(
 		"%lu reads, %lu faults, %lu without a slot, %lu retried, %lu flushes, %lu kicks\n",
-		reads, faults, no_slots, vm.stats.faults_retry, vm.stats.flushes, vm.stats.kicks);
+		reads, faults, no_slots, STAT(faults_retry), STAT(flushes), STAT(kicks));
 	assert_true(reads > 1000 && faults > 1000 && no_slots > 0);
 	gmem_unref(g);
 	fixture_end();

@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
- *   mmu/page_table.c mmu/tlb.c smp/srcu.c mem/frame.c mem/frame_array.c mem/slab.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   tests/unit/mmu/fixture.c
- */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
 /* Memslots: every refusal leaves all as it was; lookups against an oracle; changes in two steps. */
 #include <cmocka.h>
 #include <pthread.h>
@@ -250,7 +245,7 @@ static int watch_change(void *(*change)(void *))
 		usleep(1000);
 	assert_int_equal(memslots_get(&vm)->generation & 1, 1);
 	assert_int_equal(memslot_find(memslots_get(&vm), GFN(100))->flags, MEMSLOT_INVALID);
-	assert_int_equal(mmu_fault(&vcpu, GPA(101 << 12), MMU_READ), ERR_AGAIN);
+	assert_int_equal(fault(&vcpu, GPA(101 << 12), MMU_READ), ERR_TOO_HARD);
 	pthread_create(&writer, NULL, writer_to_invalid, &written);
 	usleep(30000);
 	/* The old array is as it was, what it mapped is mapped, and nobody has gone on. */
@@ -270,8 +265,9 @@ static void deleting_takes_two_steps(void **state)
 {
 	assert_int_equal(watch_change(deleter), ERR_NOSLOT);
 	assert_int_equal(touch(&vcpu, GPA(100 << 12), MMU_READ), ERR_NOSLOT);
+	grace();
 	assert_int_equal(object_of_two_step->refs, 1);
-	assert_int_equal(vm.stats.table_pages, 1); /* empty tables are gone */
+	assert_int_equal(STAT(tables), 1); /* empty tables are gone */
 	gmem_unref(object_of_two_step);
 }
 
@@ -279,7 +275,7 @@ static void moving_takes_two_steps(void **state)
 {
 	assert_int_equal(watch_change(mover), ERR_NOSLOT);
 	assert_int_equal(touch(&vcpu, GPA(100 << 12), MMU_READ), ERR_NOSLOT);
-	assert_int_equal(mmu_fault(&vcpu, GPA(200 << 12), MMU_READ), 0);
+	assert_int_equal(fault(&vcpu, GPA(200 << 12), MMU_READ), 0);
 	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(200 << 12))),
 			 gmem_entry_pfn(gmem_entry(object_of_two_step, 0)).v);
 	gmem_unref(object_of_two_step);

@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
- *   mmu/page_table.c mmu/tlb.c mmu/rma_setup.c mmu/real_mode.c smp/srcu.c
- *   mem/frame.c mem/frame_array.c mem/slab.c mem/rma.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   tests/unit/mmu/fixture.c
- */
+/* unit-sources: @mmu @mem mmu/rma_setup.c mmu/real_mode.c mem/rma.c tests/unit/mmu/fixture.c */
 /* Setting up the real-mode area: both kinds, and every failure, which leaves nothing half done. */
 #include <cmocka.h>
 #include <pthread.h>
@@ -149,6 +143,7 @@ static void from_the_pool(void **state)
 
 	rma_area_destroy(&area);
 	assert_int_equal(memslot_delete(&vm, 1), 0);
+	grace();
 	rma_pool_stats(&stats);
 	assert_int_equal(stats.used, 0);
 	assert_int_equal(rma_alloc(MIB(4) >> PAGE_SHIFT, &piece), 0);
@@ -231,6 +226,7 @@ static void page_size(void **state)
 			assert_ptr_equal(vm.slots, before);
 		else
 			assert_int_equal(memslot_delete(&vm, 1), 0);
+		grace();
 	}
 	assert_int_equal(memslot_create(&vm, 1, GFN(0), 0xa0, g, 0, 0), 0);
 	assert_int_equal(memslot_move(&vm, 1, GFN(0x100)), ERR_ALIGN);
@@ -255,6 +251,7 @@ static void *delete_slot(void *arg)
 {
 	hosted_cpu_set(1);
 	assert_int_equal(memslot_delete(&vm, 1), 0);
+	grace();
 	return NULL;
 }
 
@@ -334,6 +331,7 @@ static void slot_goes_away(void **state)
 	assert_int_equal(high->pins, RMA_TABLE_PAGES);
 	low->slot_phys[0].entries[3] &= ~GMEM_DIRTY;
 	assert_int_equal(memslot_delete(&vm, 1), 0);
+	grace();
 	assert_int_equal(low->pins, 0);
 	assert_true(gmem_entry(low, 3) & GMEM_DIRTY);
 	assert_int_equal(high->pins, RMA_TABLE_PAGES);
@@ -432,6 +430,7 @@ static void tables_in_place(void **state)
 	assert_int_equal(where.v, 0xf2000);
 	assert_nothing_done();
 	assert_int_equal(memslot_delete(&vm, 1), 0);
+	grace();
 	slot_at_0(PAGES, 0);
 	assert_int_equal(set_up(), 0);
 	assert_int_equal(account.pins, RMA_PINS_MAX);

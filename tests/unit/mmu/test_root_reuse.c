@@ -1,10 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mmu/access.c mmu/ept.c mmu/fault.c mmu/map.c mmu/memslot.c mmu/mmu.c
- *   mmu/page_table.c mmu/tlb.c smp/srcu.c mem/frame.c mem/frame_array.c mem/slab.c
- *   mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   tests/unit/mmu/fixture.c
- */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
 /*
  * R16: VMs that come and go get each other's root frames, so their EPT pointers are equal. Beside
  * them stands a TLB for each CPU that remembers which VM's translations it holds under which

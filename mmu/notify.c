@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mem/ announces what it does to the pages of an object, and the VM answers for every slot that
+ * shows them. Begin and end of an invalidation are not announced: they are counted in the object,
+ * where faults look (R10), so it does not matter which slots come and go between them.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/panic.h"
+#include "mem/slab.h"
+#include "mmu/mmu_private.h"
+
+struct mmu_object {
+	struct list link;
+	struct gmem_notifier notifier;
+	struct mmu_vm *vm;
+	struct gmem *object;
+	u32 slots; /* that show it */
+};
+
+static enum sweep sweep_of(enum gmem_event event)
+{
+	switch (event) {
+	case GMEM_EVENT_AGE:
+		return SWEEP_AGE;
+	case GMEM_EVENT_TEST_YOUNG:
+		return SWEEP_TEST_YOUNG;
+	default:
+		return SWEEP_UNMAP;
+	}
+}
+
+/* An INVALID slot counts: what it mapped is there until its deleter has taken it away. */
+static u64 sweep_slot(struct mmu_vm *vm, const struct memslot *s, enum sweep what, u64 first,
+		      u64 end)
+{
+	first = max(first, s->first);
+	end = min(end, s->first + s->pages);
+	if (first >= end)
+		return 0;
+	return mmu_sweep(vm, s, GFN(s->base.v + (first - s->first)), end - first, what);
+}
+
+static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
+		  u64 pages)
+{
+	struct mmu_vm *vm = container_of(n, struct mmu_object, notifier)->vm;
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslots *slots = memslots_get(vm);
+	u64 done = 0;
+
+	for (u32 i = 0; i < slots->count; i++) {
+		if (slots->slots[i].object == g)
+			done += sweep_slot(vm, &slots->slots[i], sweep_of(event), first,
+					   first + pages);
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+	return done;
+}
+
+static struct mmu_object *find(struct mmu_vm *vm, const struct gmem *object)
+{
+	struct mmu_object *o;
+
+	ASSERT(mutex_held(&vm->slots_lock));
+	list_for_each_entry (o, &vm->objects, link) {
+		if (o->object == object)
+			return o;
+	}
+	return NULL;
+}
+
+int mmu_object_get(struct mmu_vm *vm, struct gmem *object)
+{
+	struct mmu_object *o = find(vm, object);
+
+	if (o) {
+		o->slots++;
+		return 0;
+	}
+	o = kmalloc(sizeof(*o));
+	if (!o)
+		return ERR_NOMEM;
+	o->vm = vm;
+	o->object = object;
+	o->slots = 1;
+	o->notifier.notify = notify;
+	list_add(&o->link, &vm->objects);
+	gmem_notifier_add(object, &o->notifier);
+	return 0;
+}
+
+void mmu_object_put(struct mmu_vm *vm, struct gmem *object)
+{
+	struct mmu_object *o = find(vm, object);
+
+	BUG_ON(!o);
+	if (--o->slots)
+		return;
+	gmem_notifier_remove(object, &o->notifier);
+	list_del(&o->link);
+	kfree(o);
+}

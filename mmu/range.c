@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a guest asks for its own memory (docs/hypercalls.md): get, give back, protect, look at a
+ * range of pages. Nothing a guest can pass makes it long or leaves half a page done.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/x86.h"
+#include "mmu/mmu_private.h"
+
+/* Races that one page may lose before the guest is told to come again. */
+#define TRIES 8
+
+static int check_range(gfn_t gfn, u64 pages, u64 *done)
+{
+	*done = 0;
+	if (pages == 0 || pages > MMU_RANGE_MAX || gfn.v >= mmu_gfn_end() ||
+	    pages > mmu_gfn_end() - gfn.v)
+		return ERR_RANGE;
+	return 0;
+}
+
+static void lock_word(u64 *word, bool *on)
+{
+	*on = irq_save();
+	rmap_lock(word);
+}
+
+static void unlock_word(u64 *word, bool on)
+{
+	rmap_unlock(word);
+	irq_restore(on);
+}
+
+/* Sets or clears a flag of the word; whether that changed it. */
+static bool change_flag(u64 *word, u64 flag, bool set)
+{
+	bool on, was;
+
+	lock_word(word, &on);
+	was = __atomic_load_n(word, __ATOMIC_RELAXED) & flag;
+	if (was != set)
+		rmap_flag(word, set ? flag : 0, set ? 0 : flag);
+	unlock_word(word, on);
+	return was != set;
+}
+
+static bool has_flag(const struct memslot *s, gfn_t gfn, u64 flag)
+{
+	const u64 *word = rmap_word(s, gfn);
+
+	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & flag);
+}
+
+/* --- Pins: one for each gfn of a slot, however often it is asked for --- */
+
+static int pin_in_slot(const struct memslot *s, gfn_t gfn, bool write)
+{
+	u64 index = memslot_index(s, gfn);
+	pfn_t pfn;
+	int err;
+
+	if (has_flag(s, gfn, RMAP_PINNED))
+		return 0;
+	err = rmap_prepare(s, gfn);
+	if (!err)
+		err = gmem_pin(s->object, index, write, &pfn);
+	if (!err && !change_flag(rmap_word(s, gfn), RMAP_PINNED, true))
+		gmem_unpin(s->object, index, pfn, false); /* another vCPU was first */
+	return err;
+}
+
+/* Dirty: the guest may have written it by a mapping at any time since (R37). */
+static void unpin_in_slot(const struct memslot *s, gfn_t gfn)
+{
+	u64 *word = rmap_word(s, gfn);
+	u64 index = memslot_index(s, gfn);
+	pfn_t pfn;
+
+	if (!word || !change_flag(word, RMAP_PINNED, false))
+		return;
+	/* It is resident as long as it is pinned. */
+	if (gmem_lookup(s->object, index, false, &pfn) == 0)
+		gmem_unpin(s->object, index, pfn, !(s->flags & MEMSLOT_READONLY));
+}
+
+void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s)
+{
+	(void)vm;
+	for (u64 i = 0; i < s->pages; i++) {
+		gfn_t gfn = GFN(s->base.v + i);
+
+		if (!rmap_word(s, gfn))
+			i |= RMAP_CHUNK_WORDS - 1; /* on to the next chunk */
+		else if (has_flag(s, gfn, RMAP_PINNED))
+			unpin_in_slot(s, gfn);
+	}
+}
+
+/* --- Get --- */
+
+static int look_and_pin(struct mmu_vcpu *v, gfn_t gfn, bool write, bool pin)
+{
+	u32 reader = srcu_read_lock(&v->vm->srcu);
+	const struct memslot *s;
+	u64 generation;
+	int err = memslot_look_up(v->vm, gfn, write, &v->last_slot, &s, &generation);
+
+	if (!err && pin)
+		err = pin_in_slot(s, gfn, write);
+	srcu_read_unlock(&v->vm->srcu, reader);
+	return err;
+}
+
+/* Whether a spte is there. In thread context it is only a glance. */
+static bool is_mapped(struct mmu_vm *vm, gfn_t gfn)
+{
+	bool on = irq_save();
+	u32 level;
+	u64 e;
+
+	rcu_read_lock();
+	(void)page_table_find(vm->format, vm->root, gfn_to_gpa(gfn).v, &level, &e);
+	rcu_read_unlock();
+	irq_restore(on);
+	return vm->format->level[level].present(e);
+}
+
+static int get_one(struct mmu_vcpu *v, gfn_t gfn, bool write, bool pin)
+{
+	int err = look_and_pin(v, gfn, write, pin);
+
+	for (u32 i = 0; !err && i < TRIES; i++) {
+		err = mmu_fault_slow(v, gfn_to_gpa(gfn), write ? MMU_WRITE : MMU_READ);
+		if (!err && is_mapped(v->vm, gfn))
+			return 0;
+	}
+	return err ? err : ERR_AGAIN;
+}
+
+int mmu_range_get(struct mmu_vcpu *v, gfn_t gfn, u64 pages, bool write, bool pin, u64 *done)
+{
+	int err = check_range(gfn, pages, done);
+
+	for (; !err && *done < pages; *done += !err)
+		err = get_one(v, GFN(gfn.v + *done), write, pin);
+	return err;
+}
+
+static int unpin_one(struct mmu_vm *vm, gfn_t gfn)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslot *s;
+	u64 generation;
+	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+
+	if (!err)
+		unpin_in_slot(s, gfn);
+	srcu_read_unlock(&vm->srcu, reader);
+	return err;
+}
+
+int mmu_range_unpin(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
+{
+	int err = check_range(gfn, pages, done);
+
+	for (; !err && *done < pages; *done += !err)
+		err = unpin_one(vm, GFN(gfn.v + *done));
+	return err;
+}
+
+/* --- Give back --- */
+
+/* How many pages from gfn on, at most n, one slot shows and nothing protects. */
+static int run_to_drop(const struct memslot *s, gfn_t gfn, u64 n, u64 *run)
+{
+	if (s->flags & MEMSLOT_READONLY)
+		return ERR_PERM;
+	n = min(n, s->base.v + s->pages - gfn.v);
+	for (*run = 0; *run < n; (*run)++) {
+		if (has_flag(s, GFN(gfn.v + *run), RMAP_PROTECTED))
+			break;
+	}
+	return *run ? 0 : ERR_PERM;
+}
+
+/* The object is the caller's to give back. */
+static int look_for_drop(struct mmu_vm *vm, gfn_t gfn, u64 n, struct gmem **object, u64 *index,
+			 u64 *run)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslot *s;
+	u64 generation;
+	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+
+	if (!err)
+		err = run_to_drop(s, gfn, n, run);
+	if (!err) {
+		*object = s->object;
+		*index = memslot_index(s, gfn);
+		gmem_ref(s->object);
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+	return err;
+}
+
+int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
+{
+	int err = check_range(gfn, pages, done);
+
+	while (!err && *done < pages) {
+		gfn_t at = GFN(gfn.v + *done);
+		u64 index, run, dropped = 0;
+		struct gmem *object;
+
+		err = look_for_drop(vm, at, pages - *done, &object, &index, &run);
+		if (err)
+			break;
+		/* Outside the reader, for it waits for whoever is changing a page. */
+		err = gmem_drop_range(object, index, run, &dropped);
+		gmem_unref(object);
+		for (u64 i = 0; i < dropped; i++)
+			mmu_dirty_mark(vm, GFN(at.v + i));
+		*done += dropped;
+	}
+	return err;
+}
+
+/* --- Protect --- */
+
+/* Pages of one region and one slot. The region counts as small before anything is looked at. */
+static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 run, bool on)
+{
+	u32 *small = rmap_small_count(s, gfn);
+	u64 changed;
+	int err = 0;
+
+	for (u64 i = 0; on && !err && i < run; i++)
+		err = rmap_prepare(s, GFN(gfn.v + i));
+	if (err)
+		return err;
+	if (on)
+		__atomic_fetch_add(small, (u32)run, __ATOMIC_SEQ_CST);
+	changed = mmu_sweep(vm, s, gfn, run, on ? SWEEP_GUARD : SWEEP_UNGUARD);
+	__atomic_fetch_sub(small, (u32)(on ? run - changed : changed), __ATOMIC_SEQ_CST);
+	if (!on)
+		mmu_collapse(vm, s, gfn);
+	return 0;
+}
+
+int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *done)
+{
+	int err = check_range(gfn, pages, done);
+
+	while (!err && *done < pages) {
+		gfn_t at = GFN(gfn.v + *done);
+		u32 reader = srcu_read_lock(&vm->srcu);
+		const struct memslot *s;
+		u64 generation, run = 0;
+
+		err = memslot_look_up(vm, at, false, NULL, &s, &generation);
+		if (!err) {
+			run = min(pages - *done, s->base.v + s->pages - at.v);
+			run = min(run, LARGE_PAGES - at.v % LARGE_PAGES);
+			err = protect_run(vm, s, at, run, on);
+		}
+		srcu_read_unlock(&vm->srcu, reader);
+		if (!err)
+			*done += run;
+	}
+	return err;
+}
+
+/* --- Look --- */
+
+static void look_at_spte(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
+{
+	const struct page_table_level *l;
+	bool on = irq_save();
+	u32 level, access;
+	u64 e;
+
+	rcu_read_lock();
+	(void)page_table_find(vm->format, vm->root, gfn_to_gpa(gfn).v, &level, &e);
+	rcu_read_unlock();
+	irq_restore(on);
+	l = &vm->format->level[level];
+	if (!l->present(e))
+		return;
+	access = l->access(e);
+	out->mapped = true;
+	out->large = level != small_level(vm);
+	out->writable = access & MMU_WRITE;
+	out->accessed = access & PAGE_TABLE_ACCESSED;
+	out->dirty = access & PAGE_TABLE_DIRTY;
+}
+
+int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslot *s;
+	u64 generation;
+	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+
+	*out = (struct mmu_page_state){0};
+	if (!err) {
+		out->state = gmem_entry_state(gmem_entry(s->object, memslot_index(s, gfn)));
+		out->readonly = s->flags & MEMSLOT_READONLY;
+		out->pinned = has_flag(s, gfn, RMAP_PINNED);
+		out->protected = has_flag(s, gfn, RMAP_PROTECTED);
+		look_at_spte(vm, gfn, out);
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+	return err;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reverse maps: from a gfn of a slot to every spte that shows it. A slot has one word for each gfn
+ * (sptes of 4 KiB) and one for each 2 MiB of gfns (large sptes). A word:
+ *
+ *	 0     locked: guards the word, its chain, and linking and unlinking of the sptes in it.
+ *	       The two lowest bits are free because a spte is 8 bytes, a descriptor 32
+ *	 1     more than one spte: the address is that of a descriptor, a link of a chain
+ *	 51:3  physical address of the spte, or of the descriptor; 0: nothing is mapped. Physical,
+ *	       since that leaves the bits above MAXPHYADDR free
+ *	 60    pinned: H_ENTER pinned the page here; goes when the slot does (R37)
+ *	 61    protected: the guest asked that it be not written (H_PROTECT)
+ *	 62    young: a spte that was taken away had been used since the last look
+ *
+ * What holds while the lock bit is held: each spte in the chain is present and shows this gfn, and
+ * each present leaf that shows this gfn is in the chain. A spte is dropped before its place in the
+ * chain is (R22). Nobody sleeps with it held; interrupts are off. Who holds one may try for others
+ * of the same slot but waits for none (R35).
+ *
+ * Words come in chunks of a page (512 gfns) at the first touch, and stay as long as the slot: an
+ * untouched gigabyte costs 4 KiB for its chunks' addresses and 4 KiB for its large words.
+ */
+#ifndef MMU_RMAP_H
+#define MMU_RMAP_H
+
+#include "kernel/base/addr.h"
+#include "smp/rcu.h"
+
+#define RMAP_LOCKED    BIT(0)
+#define RMAP_MANY      BIT(1)
+#define RMAP_ADDRESS   (BIT(52) - BIT(3))
+#define RMAP_PINNED    BIT(60)
+#define RMAP_PROTECTED BIT(61)
+#define RMAP_YOUNG     BIT(62)
+
+#define RMAP_CHUNK_WORDS (PAGE_SIZE / sizeof(u64))
+#define LARGE_PAGES	 512ull /* 4 KiB pages of a 2 MiB one */
+
+/* A link of a chain: filled from the front, so only the first of a chain may have room. */
+#define RMAP_DESC_SPTES 3
+struct rmap_desc {
+	u64 *spte[RMAP_DESC_SPTES];
+	struct rmap_desc *more;
+};
+static_assert(sizeof(struct rmap_desc) == 32, "two to a cache line");
+
+/* Descriptors for a vCPU's faults, as its cache of tables. */
+#define RMAP_CACHE_MAX 4
+struct rmap_cache {
+	u32 count;
+	struct rmap_desc *desc[RMAP_CACHE_MAX];
+};
+
+/* The words of one slot. Copies of the slot in other arrays share them. */
+struct slot_maps {
+	/* set once */
+	u64 pages, chunk_count, large_count;
+	u64 *large; /* words, by region: (gfn >> 9) - (base >> 9) */
+	/* atomic: reasons why a region may not be mapped large: its protected pages */
+	u32 *small;
+	u64 **chunk; /* atomic: pages of words, by the gfn's place in the slot */
+};
+
+struct memslot;
+
+/* Thread context. ERR_NOMEM. free: no spte is left, and nobody can get at the slot any more. */
+int slot_maps_create(u64 pages, struct slot_maps **out);
+void slot_maps_free(struct slot_maps *m);
+
+/*
+ * For a slot that moves: large words and counts of their own, for other regions, and the same
+ * chunks. When nobody uses the old ones any more slot_maps_part takes the chunks from them.
+ * Thread context. ERR_NOMEM. No spte is left.
+ */
+int slot_maps_share(struct slot_maps *old, struct slot_maps **out);
+void slot_maps_part(struct slot_maps *old);
+/* Counts what is protected in the regions of a slot that has been moved. Nobody links there yet. */
+void slot_maps_recount(const struct memslot *s);
+
+/* The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped. */
+u64 *rmap_word(const struct memslot *s, gfn_t gfn);
+/* Makes the chunk. Thread context. ERR_NOMEM. */
+int rmap_prepare(const struct memslot *s, gfn_t gfn);
+u64 *rmap_large_word(const struct memslot *s, gfn_t gfn);
+u32 *rmap_small_count(const struct memslot *s, gfn_t gfn);
+
+/*
+ * The lock bit. Interrupts are off. Any context but interrupt. What was tried for is unlocked by
+ * rmap_unlock_tried: a debug build keeps only the first on its stack of locks, which is short.
+ */
+void rmap_lock(u64 *word);
+void rmap_unlock(u64 *word);
+bool rmap_trylock(u64 *word);
+void rmap_unlock_tried(u64 *word);
+
+/* --- with the word's lock held --- */
+
+static inline bool rmap_empty(const u64 *word)
+{
+	return !(__atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_ADDRESS);
+}
+
+/* ERR_TOO_HARD: it takes a descriptor and the cache is empty (NULL counts as empty). */
+int rmap_add(u64 *word, u64 *spte, struct rmap_cache *cache);
+void rmap_remove(u64 *word, u64 *spte); /* a bug where it is not in the chain */
+/* The i-th spte of the chain, NULL after the last. Removing the i-th puts another in its place. */
+u64 *rmap_spte(const u64 *word, u32 i);
+/* Drops the whole chain and sets these flags. */
+void rmap_clear(u64 *word, u64 set);
+void rmap_flag(u64 *word, u64 set, u64 clear);
+
+/* Thread context. ERR_NOMEM. */
+int rmap_cache_fill(struct rmap_cache *c);
+void rmap_cache_free(struct rmap_cache *c);
+
+#endif

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is done to the sptes of many gfns at once, found by their reverse maps: unmapping, taking
+ * the right to write, aging. Words are locked in batches; the first is waited for and the rest are
+ * tried, so that two sweeps never wait for each other (R35). What was changed is flushed before
+ * any lock of the batch is released (R13), once for all of it.
+ */
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mmu/mmu_private.h"
+
+#define SWEEP_BATCH 64
+
+struct sweeper {
+	struct mmu_vm *vm;
+	const struct memslot *slot;
+	enum sweep what;
+	const struct page_table_level *level;
+	u64 pages; /* that one spte maps */
+	/* of the batch */
+	bool flush; /* only ever set (R14) */
+	u32 count;
+	struct {
+		u64 *word;
+		u64 flags; /* to set when the chain is dropped */
+	} batch[SWEEP_BATCH];
+	u64 done;
+};
+
+/* --- One spte, its word locked --- */
+
+/*
+ * Takes rights or marks of use from a spte. The CPU may set A and D in it meanwhile: an exchange
+ * that fails is done again with what it found, so nothing is lost (R18, R19). Whether it had any.
+ */
+static bool take_bits(const struct page_table_level *l, u64 *spte, u32 bits)
+{
+	u64 e = page_table_read(spte);
+
+	do {
+		if (!(l->access(e) & bits))
+			return false;
+	} while (!page_table_change(spte, &e, l->with_access(e, l->access(e) & ~bits)));
+	return true;
+}
+
+/* What the CPU noted of its use is read with the exchange that takes it away (R17). */
+static bool unmap_spte(struct sweeper *w, u64 *spte)
+{
+	u64 e = __atomic_exchange_n(spte, 0, __ATOMIC_SEQ_CST);
+
+	BUG_ON(!w->level->present(e));
+	w->flush = true;
+	mmu_count(&w->vm->stats.unmapped, w->pages);
+	if (w->pages > 1)
+		mmu_count(&w->vm->stats.unmapped_large, 1);
+	return w->level->access(e) & PAGE_TABLE_ACCESSED;
+}
+
+/* --- One word, locked --- */
+
+static bool was_young(u64 *word, bool forget)
+{
+	bool young = __atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_YOUNG;
+
+	if (young && forget)
+		rmap_flag(word, 0, RMAP_YOUNG);
+	return young;
+}
+
+static void unmap_word(struct sweeper *w, u64 *word, u64 *flags)
+{
+	bool young = false;
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		young |= unmap_spte(w, spte);
+	*flags = young ? RMAP_YOUNG : 0;
+}
+
+static void protect_word(struct sweeper *w, u64 *word)
+{
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
+		if (!take_bits(w->level, spte, MMU_WRITE))
+			continue;
+		w->flush = true;
+		w->done += w->pages;
+		mmu_count(&w->vm->stats.write_protected, w->pages);
+	}
+}
+
+static void guard_word(struct sweeper *w, u64 *word, bool on)
+{
+	bool is_on = __atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_PROTECTED;
+
+	if (on != is_on) {
+		w->done += w->pages;
+		rmap_flag(word, on ? RMAP_PROTECTED : 0, on ? 0 : RMAP_PROTECTED);
+	}
+}
+
+static void clean_word(struct sweeper *w, u64 *word)
+{
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		w->flush |= take_bits(w->level, spte, PAGE_TABLE_DIRTY);
+}
+
+/*
+ * Clearing an accessed bit needs no flush: a CPU that goes on with what it cached makes the page
+ * look idle for one round at most. Without such bits the mapping goes (R20), and what was said at
+ * its making, or at its last refault, is whether it was used.
+ */
+static void age_word(struct sweeper *w, u64 *word, u64 *flags)
+{
+	bool young = was_young(word, true);
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		young |= mmu_hw.ept_ad ? take_bits(w->level, spte, PAGE_TABLE_ACCESSED)
+				       : unmap_spte(w, spte);
+	*flags = 0;
+	if (!young)
+		return;
+	w->done += w->pages;
+	mmu_count(&w->vm->stats.aged_young, w->pages);
+}
+
+static void test_word(struct sweeper *w, u64 *word)
+{
+	bool young = was_young(word, false);
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		young |= w->level->access(page_table_read(spte)) & PAGE_TABLE_ACCESSED;
+	w->done += young ? w->pages : 0;
+}
+
+static void sweep_word(struct sweeper *w, u64 *word, u64 *flags)
+{
+	switch (w->what) {
+	case SWEEP_UNMAP:
+		unmap_word(w, word, flags);
+		break;
+	case SWEEP_PROTECT:
+		protect_word(w, word);
+		break;
+	case SWEEP_GUARD:
+		protect_word(w, word);
+		guard_word(w, word, true);
+		break;
+	case SWEEP_UNGUARD:
+		guard_word(w, word, false);
+		break;
+	case SWEEP_CLEAN:
+		clean_word(w, word);
+		break;
+	case SWEEP_AGE:
+		age_word(w, word, flags);
+		break;
+	case SWEEP_TEST_YOUNG:
+		test_word(w, word);
+		break;
+	}
+}
+
+static bool unmaps(const struct sweeper *w)
+{
+	return w->what == SWEEP_UNMAP || (w->what == SWEEP_AGE && !mmu_hw.ept_ad);
+}
+
+/* --- Batches --- */
+
+/*
+ * Something may have to be done to the word. Looked at without its lock: who links beside us has
+ * set the lock bit by the time it looks at the object's sequence, so either we see the bit here or
+ * it sees that an invalidation has begun.
+ */
+static bool concerns(const struct sweeper *w, const u64 *word)
+{
+	u64 value = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+
+	if (w->what == SWEEP_GUARD || w->what == SWEEP_UNGUARD)
+		return true;
+	if (w->what == SWEEP_AGE || w->what == SWEEP_TEST_YOUNG)
+		return value & (RMAP_LOCKED | RMAP_ADDRESS | RMAP_YOUNG);
+	return value & (RMAP_LOCKED | RMAP_ADDRESS);
+}
+
+static void add_to_batch(struct sweeper *w, u64 *word)
+{
+	w->batch[w->count].word = word;
+	w->batch[w->count].flags = 0;
+	w->count++;
+}
+
+static void finish_batch(struct sweeper *w)
+{
+	if (w->flush)
+		mmu_flush(w->vm);
+	/* The chain goes after its sptes (R22), and after the flush: until then the lock hides them. */
+	for (u32 i = w->count; i-- > 0;) {
+		u64 *word = w->batch[i].word;
+
+		if (unmaps(w) && !rmap_empty(word)) {
+			rmap_clear(word, w->batch[i].flags);
+			w->done += w->what == SWEEP_UNMAP ? w->pages : 0;
+		}
+		if (i)
+			rmap_unlock_tried(word);
+		else
+			rmap_unlock(word);
+	}
+}
+
+/* Returns how many of the words were dealt with: those up to the first that another has locked. */
+static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
+{
+	bool on = irq_save();
+	u64 i;
+
+	w->count = 0;
+	w->flush = false;
+	for (i = 0; i < n && w->count < SWEEP_BATCH; i++) {
+		if (!concerns(w, &words[i]))
+			continue;
+		if (w->count == 0)
+			rmap_lock(&words[i]);
+		else if (!rmap_trylock(&words[i]))
+			break;
+		add_to_batch(w, &words[i]);
+		sweep_word(w, &words[i], &w->batch[w->count - 1].flags);
+	}
+	if (w->count)
+		finish_batch(w);
+	irq_restore(on);
+	return i;
+}
+
+static void sweep_words(struct sweeper *w, u64 *words, u64 n)
+{
+	while (n) {
+		u64 dealt = sweep_batch(w, words, n);
+
+		words += dealt;
+		n -= dealt;
+	}
+}
+
+/* --- Regions --- */
+
+bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
+{
+	struct sweeper w = {
+		.vm = vm,
+		.slot = s,
+		.what = SWEEP_UNMAP,
+		.level = &vm->format->level[large_level(vm)],
+		.pages = LARGE_PAGES,
+	};
+
+	sweep_words(&w, rmap_large_word(s, gfn), 1);
+	return w.done;
+}
+
+/* Does a large mapping have to go before this can be done to some or all of its pages? */
+static bool needs_split(const struct sweeper *w, bool whole)
+{
+	switch (w->what) {
+	case SWEEP_UNMAP:
+		return !whole;
+	case SWEEP_PROTECT:
+		return !whole || (w->slot->flags & MEMSLOT_LOG_DIRTY);
+	case SWEEP_GUARD:
+	case SWEEP_CLEAN:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Pages of one region. Young pages of a large mapping count as those of the range. */
+static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
+{
+	u64 *word = rmap_large_word(w->slot, gfn);
+	u64 before = w->done;
+
+	/* The guest's marks are on small words; a large mapping only gives way to them. */
+	if (w->what == SWEEP_UNGUARD || !concerns(w, word))
+		return;
+	if (needs_split(w, pages == LARGE_PAGES)) {
+		mmu_split(w->vm, w->slot, gfn);
+		return;
+	}
+	w->level = &w->vm->format->level[large_level(w->vm)];
+	w->pages = LARGE_PAGES;
+	sweep_words(w, word, 1);
+	if (w->done != before)
+		w->done = before + pages;
+}
+
+static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
+{
+	w->level = &w->vm->format->level[small_level(w->vm)];
+	w->pages = 1;
+	while (pages) {
+		u64 place = (gfn.v - w->slot->base.v) % RMAP_CHUNK_WORDS;
+		u64 run = min(pages, RMAP_CHUNK_WORDS - place);
+		u64 *words = rmap_word(w->slot, gfn);
+
+		if (words)
+			sweep_words(w, words, run);
+		gfn.v += run;
+		pages -= run;
+	}
+}
+
+u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what)
+{
+	struct sweeper w = {.vm = vm, .slot = s, .what = what};
+
+	while (pages) {
+		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
+
+		sweep_region_large(&w, gfn, run);
+		sweep_region_small(&w, gfn, run);
+		gfn.v += run;
+		pages -= run;
+	}
+	return w.done;
+}
+
+/* --- By gfn, over whatever slots there are --- */
+
+static u64 sweep_gfns(struct mmu_vm *vm, gfn_t gfn, u64 pages, enum sweep what)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslots *slots = memslots_get(vm);
+	u64 end = pages < mmu_gfn_end() - min(gfn.v, mmu_gfn_end()) ? gfn.v + pages : mmu_gfn_end();
+	u64 done = 0;
+
+	for (u32 i = 0; i < slots->count; i++) {
+		const struct memslot *s = &slots->slots[i];
+		u64 from = max(gfn.v, s->base.v), to = min(end, s->base.v + s->pages);
+
+		if (from < to)
+			done += mmu_sweep(vm, s, GFN(from), to - from, what);
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+	return done;
+}
+
+u64 mmu_unmap(struct mmu_vm *vm, gfn_t gfn, u64 pages)
+{
+	return sweep_gfns(vm, gfn, pages, SWEEP_UNMAP);
+}
+
+u64 mmu_age(struct mmu_vm *vm, gfn_t gfn, u64 pages)
+{
+	return sweep_gfns(vm, gfn, pages, SWEEP_AGE);
+}
+
+bool mmu_test_young(struct mmu_vm *vm, gfn_t gfn, u64 pages)
+{
+	return sweep_gfns(vm, gfn, pages, SWEEP_TEST_YOUNG);
+}
