@@ -11,7 +11,7 @@
 
 static const struct selftest_case *const groups[] = {
 	selftest_locks, selftest_threads, selftest_time,       selftest_memory,
-	selftest_srcu,	selftest_vmx,	  selftest_vmx_paging, selftest_bench,
+	selftest_srcu,	selftest_vmx,	  selftest_vmx_paging, selftest_mmu, selftest_bench,
 };
 
 static struct selftest_worker workers[SELFTEST_WORKERS_MAX];

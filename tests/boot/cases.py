@@ -74,6 +74,15 @@ def selftest(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake:4"], full=["corei7_sandy_bridge_2600k:4", "corei7_haswell_4770:2"],
+      weir="selftest=mmu_hammer,mmu_hammer_large", deadline=400)
+def hammer(boot):
+    """vCPUs on all CPUs check every word of memory that is moved, unmapped and logged under them."""
+    summary = boot.expect(r"(\d+) passed, (\d+) failed")
+    assert summary.groups() == ("2", "0"), summary.group(0)
+    boot.ends()
+
+
 def check_small_guest(boot, name):
     """It says how many of its checks failed: none, and there were some."""
     summary = boot.expect(r"guest: (\d+) passed, (\d+) failed")
