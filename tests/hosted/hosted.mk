@@ -27,7 +27,8 @@ include $(BUILD)/rules.mk
 chosen = $(if $(TESTS),$(foreach word,$(TESTS),$(foreach test,$(1),\
 	$(if $(findstring $(word),$(test)),$(test)))),$(1))
 
-.PHONY: unit fuzz all
+.PHONY: unit fuzz bench all
 unit: $(call chosen,$(UNIT_TESTS))
 fuzz: $(call chosen,$(FUZZ_TESTS))
+bench: $(BENCH_TESTS)
 all: unit fuzz
