@@ -7,6 +7,8 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
 #include "kernel/guest/loader.h"
@@ -61,24 +63,44 @@ void vm_vcpu_stopped(struct vcpu *v)
 
 /* --- making one --- */
 
-static int map_ram(struct vm *vm)
+/* A part of RAM: bytes [from, from + size) of it at gpa. Refused sizes are told in message. */
+static int map_part(struct vm *vm, u32 id, u64 gpa, u64 size, u64 from, char *message,
+		    size_t message_size)
+{
+	int err = memslot_create(&vm->mmu, id, GFN(gpa >> PAGE_SHIFT), size >> PAGE_SHIFT, vm->ram,
+				 from >> PAGE_SHIFT, 0);
+
+	if (err == ERR_RANGE)
+		snprintf(message, message_size,
+			 "mem=%s: %s of it would be at guest address 0x%llx, which is more than "
+			 "this CPU can address: give less mem=",
+			 size_text(vm->config.mem).text, size_text(size).text,
+			 (unsigned long long)gpa);
+	else if (err == ERR_ALIGN)
+		snprintf(message, message_size,
+			 "psize=%s: %s of RAM from byte 0x%llx on cannot be at guest address "
+			 "0x%llx, elsewhere in their page: give psize=4K",
+			 size_text(PAGE_SIZE << vm->config.page_order).text, size_text(size).text,
+			 (unsigned long long)from, (unsigned long long)gpa);
+	return err;
+}
+
+/* Each part is where it is in its 2 MiB of RAM too, as psize=2M wants it. */
+static_assert(GUEST_LOWMEM_TOP % MIB(2) == 0 && GUEST_HIGH_BASE % MIB(2) == 0, "psize=2M");
+
+static int map_ram(struct vm *vm, char *message, size_t size)
 {
 	u64 mem = vm->config.mem;
 	u64 low = min(mem, (u64)GUEST_LOWMEM_TOP);
-	u64 first_high = low >> PAGE_SHIFT;
 	int err;
 
-	err = memslot_create(&vm->mmu, SLOT_LOW, GFN(0), GUEST_LEGACY_HOLE >> PAGE_SHIFT, vm->ram,
-			     0, 0);
-	if (err)
-		return err;
-	err = memslot_create(&vm->mmu, SLOT_MAIN, GFN(GUEST_BIOS_AREA >> PAGE_SHIFT),
-			     (low - GUEST_BIOS_AREA) >> PAGE_SHIFT, vm->ram,
-			     GUEST_BIOS_AREA >> PAGE_SHIFT, 0);
-	if (err || mem == low)
-		return err;
-	return memslot_create(&vm->mmu, SLOT_HIGH, GFN(GUEST_HIGH_BASE >> PAGE_SHIFT),
-			      (mem - low) >> PAGE_SHIFT, vm->ram, first_high, 0);
+	err = map_part(vm, SLOT_LOW, 0, GUEST_LEGACY_HOLE, 0, message, size);
+	if (!err)
+		err = map_part(vm, SLOT_MAIN, GUEST_BIOS_AREA, low - GUEST_BIOS_AREA,
+			       GUEST_BIOS_AREA, message, size);
+	if (!err && mem > low)
+		err = map_part(vm, SLOT_HIGH, GUEST_HIGH_BASE, mem - low, low, message, size);
+	return err;
 }
 
 static void destroy_vcpus(struct vm *vm)
@@ -138,7 +160,7 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 		return err;
 	vm->mmu_made = true;
 	vm_rma_watch(vm);
-	err = map_ram(vm);
+	err = map_ram(vm, message, size);
 	if (!err)
 		err = platform_create(vm, &vm->platform);
 	if (!err)

@@ -226,7 +226,8 @@ def rma_exhausted(boot):
                       small_guest("events", vm="b", mem="33M", vm_words="psize=2M") +
                       small_guest("events", vm="c", vm_words="psize=2M rma=64K") +
                       small_guest("events", vm="d", vm_words="psize=1G") +
-                      small_guest("events", vm="e", vm_words="rma=2M")))
+                      small_guest("events", vm="e", vm_words="rma=2M") +
+                      small_guest("events", vm="f", mem="1024G")))
 def rma_sizes(boot):
     """Sizes that do not go together refuse their VM by name, and the good one runs."""
     boot.anywhere(r"'rma_pool=3M' is ignored: accepted is rma_pool=SIZE, a multiple of 2M")
@@ -236,6 +237,7 @@ def rma_sizes(boot):
     boot.anywhere(r"vm c: not started: rma=64K is not a multiple of psize=2M: give rma=2M")
     boot.anywhere(r"vm d: not started: psize=1G is no page size")
     boot.anywhere(r"vm e: not started: rma=2M: there is no pool .*add rma_pool=2M")
+    boot.anywhere(r"vm f: not started: mem=1T: 1021G of it would be at guest address 0x100000000")
     check_small_guest(boot, "smoke")
     boot.ends()
 
