@@ -207,7 +207,8 @@ static int enter_small(struct mmu_vcpu *v, struct link *l)
 		return err;
 	/* A large mapping that has not what is wanted is in the way: else it would be for ever (R07). */
 	mmu_drop_large(v->vm, l->slot, l->gfn);
-	return link(v, l);
+	err = link(v, l);
+	return err == ERR_EXIST ? ERR_AGAIN : err; /* another vCPU has put one there again */
 }
 
 /* --- Fault-around --- */
