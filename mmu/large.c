@@ -25,6 +25,18 @@ static void fill_table(struct mmu_vm *vm, u64 *table, u64 large)
 		table[i] = s->make_leaf(HPA(page.v + i * PAGE_SIZE), l->access(large));
 }
 
+/* The CPU has used the large page meanwhile. Entries that a sweep has cleared stay so. */
+static void add_marks(const struct page_table_level *l, u64 *table, u32 marks)
+{
+	for (u32 i = 0; i < LARGE_PAGES; i++) {
+		u64 e = page_table_read(&table[i]);
+
+		while (l->present(e) &&
+		       !page_table_change(&table[i], &e, l->with_access(e, l->access(e) | marks)))
+			;
+	}
+}
+
 /* A large mapping was alone: no spte of 4 KiB is left in the words but one that is on its way out. */
 static void add_words(const struct memslot *s, gfn_t gfn, u64 *table)
 {
@@ -42,18 +54,18 @@ static void add_words(const struct memslot *s, gfn_t gfn, u64 *table)
 static bool split_locked(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *word,
 			 u64 *table)
 {
+	const struct page_table_level *large = &vm->format->level[large_level(vm)];
 	u64 *spte = rmap_spte(word, 0);
-	u64 e, seen;
+	u64 e;
 
 	if (!spte)
 		return false;
 	e = page_table_read(spte);
 	fill_table(vm, table, e);
 	add_words(s, gfn, table);
-	for (seen = e; !page_table_change(
-		     spte, &seen,
-		     vm->format->level[large_level(vm)].make_table(virt_to_phys(table)));)
-		fill_table(vm, table, seen);
+	while (!page_table_change(spte, &e, large->make_table(virt_to_phys(table))))
+		add_marks(&vm->format->level[small_level(vm)], table,
+			  large->access(e) & (PAGE_TABLE_ACCESSED | PAGE_TABLE_DIRTY));
 	rmap_remove(word, spte);
 	mmu_flush(vm);
 	mmu_count(&vm->stats.tables, 1);
