@@ -445,25 +445,31 @@ int memslot_set_flags(struct mmu_vm *vm, u32 id, u32 flags)
 
 /* --- The VM's end --- */
 
-/* No reader is left to wait for, and no memory is needed: the array is emptied in place. */
+/*
+ * No fault is on its way and no memory is needed: the array is emptied in place. mem/ may still
+ * announce something until the last slot of an object has been put, so the slots stay until then.
+ */
 void memslots_destroy(struct mmu_vm *vm)
 {
 	struct memslots *slots;
 
 	mutex_lock(&vm->slots_lock);
 	slots = current_slots(vm);
-	while (slots->count) {
-		struct memslot *s = &slots->slots[slots->count - 1];
+	for (u32 i = 0; i < slots->count; i++) {
+		struct memslot *s = &slots->slots[i];
 
 		mmu_sweep(vm, s, s->base, s->pages, SWEEP_UNMAP);
 		mmu_prune(vm, s->base, s->pages);
 		tell_gone(vm, s);
 		mmu_unpin_slot(vm, s);
 		mmu_object_put(vm, s->object);
+	}
+	while (slots->count) {
+		struct memslot *s = &slots->slots[--slots->count];
+
 		slot_maps_free(s->maps);
 		kfree(s->dirty);
 		gmem_unref(s->object);
-		slots->count--;
 	}
 	mutex_unlock(&vm->slots_lock);
 }
