@@ -86,7 +86,7 @@ static void check_word(struct audit *a, gfn_t gfn, u32 level, u64 *word)
 	u32 at;
 	u64 e, *entry, *spte;
 
-	if (!word || rmap_empty(word))
+	if (rmap_empty(word))
 		return;
 	rmap_lock(word);
 	entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
@@ -99,13 +99,18 @@ static void check_word(struct audit *a, gfn_t gfn, u32 level, u64 *word)
 
 static void check_slot(struct audit *a, const struct memslot *s)
 {
+	for (u64 i = 0; i < s->pages; i += LARGE_PAGES - (s->base.v + i) % LARGE_PAGES) {
+		gfn_t gfn = GFN(s->base.v + i);
+
+		check_word(a, region_base(gfn), large_level(a->vm), rmap_large_word(s, gfn));
+	}
 	for (u64 i = 0; i < s->pages; i++) {
 		gfn_t gfn = GFN(s->base.v + i);
 
-		if (i == 0 || gfn.v % LARGE_PAGES == 0)
-			check_word(a, region_base(gfn), large_level(a->vm),
-				   rmap_large_word(s, gfn));
-		check_word(a, gfn, small_level(a->vm), rmap_word(s, gfn));
+		if (rmap_word(s, gfn))
+			check_word(a, gfn, small_level(a->vm), rmap_word(s, gfn));
+		else
+			i |= RMAP_CHUNK_WORDS - 1; /* on to the next chunk */
 	}
 }
 

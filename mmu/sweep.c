@@ -179,15 +179,23 @@ static bool unmaps(const struct sweeper *w)
  * set the lock bit by the time it looks at the object's sequence, so either we see the bit here or
  * it sees that an invalidation has begun.
  */
+static bool is_used(const u64 *word)
+{
+	return __atomic_load_n(word, __ATOMIC_SEQ_CST) & (RMAP_LOCKED | RMAP_ADDRESS);
+}
+
 static bool concerns(const struct sweeper *w, const u64 *word)
 {
-	u64 value = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-
-	if (w->what == SWEEP_GUARD || w->what == SWEEP_UNGUARD)
+	switch (w->what) {
+	case SWEEP_GUARD:
+	case SWEEP_UNGUARD:
 		return true;
-	if (w->what == SWEEP_AGE || w->what == SWEEP_TEST_YOUNG)
-		return value & (RMAP_LOCKED | RMAP_ADDRESS | RMAP_YOUNG);
-	return value & (RMAP_LOCKED | RMAP_ADDRESS);
+	case SWEEP_AGE:
+	case SWEEP_TEST_YOUNG:
+		return is_used(word) || (__atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_YOUNG);
+	default:
+		return is_used(word);
+	}
 }
 
 static void add_to_batch(struct sweeper *w, u64 *word)
@@ -277,6 +285,9 @@ static bool needs_split(const struct sweeper *w, bool whole)
 	case SWEEP_GUARD:
 	case SWEEP_CLEAN:
 		return true;
+	case SWEEP_AGE:
+		/* Without accessed bits a part cannot be taken away alone. */
+		return !whole && !mmu_hw.ept_ad;
 	default:
 		return false;
 	}
@@ -289,7 +300,8 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 	u64 before = w->done;
 
 	/* The guest's marks are on small words; a large mapping only gives way to them. */
-	if (w->what == SWEEP_UNGUARD || !concerns(w, word))
+	if (w->what == SWEEP_UNGUARD ||
+	    !(is_used(word) || (w->what != SWEEP_GUARD && concerns(w, word))))
 		return;
 	if (needs_split(w, pages == LARGE_PAGES)) {
 		mmu_split(w->vm, w->slot, gfn);
