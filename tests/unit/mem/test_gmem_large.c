@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mem/gmem.c mem/gmem_change.c mem/gmem_get.c mem/gmem_notify.c mem/gmem_pin.c
- *   mem/slab.c mem/frame.c mem/frame_array.c tests/unit/mem/fixture.c
- */
+/* unit-sources: @tests/unit/mem/gmem.sources */
 /* Guest memory objects: pages of 2 MiB, and 2 MiB of small ones that happen to be one piece. */
 #include <string.h>
 #include "kernel/base/error.h"
