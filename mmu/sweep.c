@@ -78,17 +78,18 @@ static void unmap_word(struct sweeper *w, u64 *word, u64 *flags)
 	*flags = young ? RMAP_YOUNG : 0;
 }
 
-static void protect_word(struct sweeper *w, u64 *word)
+/* Returns the pages of the sptes that had the right. */
+static u64 protect_word(struct sweeper *w, u64 *word)
 {
-	u64 *spte;
+	u64 *spte, pages = 0;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
-		if (!take_bits(w->level, spte, MMU_WRITE))
-			continue;
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		pages += take_bits(w->level, spte, MMU_WRITE) ? w->pages : 0;
+	if (pages) {
 		w->flush = true;
-		w->done += w->pages;
-		mmu_count(&w->vm->stats.write_protected, w->pages);
+		mmu_count(&w->vm->stats.write_protected, pages);
 	}
+	return pages;
 }
 
 static void guard_word(struct sweeper *w, u64 *word, bool on)
@@ -146,10 +147,10 @@ static void sweep_word(struct sweeper *w, u64 *word, u64 *flags)
 		unmap_word(w, word, flags);
 		break;
 	case SWEEP_PROTECT:
-		protect_word(w, word);
+		w->done += protect_word(w, word);
 		break;
 	case SWEEP_GUARD:
-		protect_word(w, word);
+		(void)protect_word(w, word); /* what counts is whose mark changes */
 		guard_word(w, word, true);
 		break;
 	case SWEEP_UNGUARD:
