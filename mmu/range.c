@@ -105,6 +105,8 @@ static int look_and_pin(struct mmu_vcpu *v, gfn_t gfn, bool write, bool pin)
 	u64 generation;
 	int err = memslot_look_up(v->vm, gfn, write, &v->last_slot, &s, &generation);
 
+	if (!err && write && has_flag(s, gfn, RMAP_PROTECTED))
+		err = ERR_PERM;
 	if (!err && pin)
 		err = pin_in_slot(s, gfn, write);
 	srcu_read_unlock(&v->vm->srcu, reader);
