@@ -139,7 +139,7 @@ u64 mmu_stat_read(const void *owner, u32 i)
 
 int mmu_vcpu_topup(struct mmu_vcpu *v)
 {
-	if (likely(v->cache_count >= TABLES_PER_FAULT))
+	if (likely(v->cache_count >= TABLES_PER_FAULT && v->rmaps.count))
 		return 0;
 	while (v->cache_count < MMU_CACHE_MAX) {
 		void *page = frame_alloc_page(FRAME_ZERO);
