@@ -17,6 +17,9 @@ struct sweeper {
 	enum sweep what;
 	const struct page_table_level *level;
 	u64 pages; /* that one spte maps */
+	/* a run of words, and whose the first is */
+	u64 *words;
+	gfn_t gfn;
 	/* of the batch */
 	bool flush; /* only ever set (R14) */
 	u32 count;
@@ -44,8 +47,8 @@ static bool take_bits(const struct page_table_level *l, u64 *spte, u32 bits)
 	return true;
 }
 
-/* What the CPU noted of its use is read with the exchange that takes it away (R17). */
-static bool unmap_spte(struct sweeper *w, u64 *spte)
+/* Returns what it had: the CPU's marks are read with the exchange that takes it away (R17). */
+static u32 unmap_spte(struct sweeper *w, u64 *spte)
 {
 	u64 e = __atomic_exchange_n(spte, 0, __ATOMIC_SEQ_CST);
 
@@ -54,7 +57,7 @@ static bool unmap_spte(struct sweeper *w, u64 *spte)
 	mmu_count(&w->vm->stats.unmapped, w->pages);
 	if (w->pages > 1)
 		mmu_count(&w->vm->stats.unmapped_large, 1);
-	return w->level->access(e) & PAGE_TABLE_ACCESSED;
+	return w->level->access(e);
 }
 
 /* --- One word, locked --- */
@@ -68,14 +71,20 @@ static bool was_young(u64 *word, bool forget)
 	return young;
 }
 
+/*
+ * A CPU that logs what is written (PML) may not have told yet of a page that is marked dirty; when it
+ * does, the slot may have moved away from the gfn that it tells.
+ */
 static void unmap_word(struct sweeper *w, u64 *word, u64 *flags)
 {
-	bool young = false;
+	u32 had = 0;
 	u64 *spte;
 
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
-		young |= unmap_spte(w, spte);
-	*flags = young ? RMAP_YOUNG : 0;
+		had |= unmap_spte(w, spte);
+	*flags = had & PAGE_TABLE_ACCESSED ? RMAP_YOUNG : 0;
+	if ((had & PAGE_TABLE_DIRTY) && w->slot->dirty && mmu_uses_pml(w->vm))
+		mmu_dirty_note(w->vm, w->slot, GFN(w->gfn.v + (word - w->words)));
 }
 
 /* Returns the pages of the sptes that had the right. */
@@ -122,7 +131,7 @@ static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
 		young |= mmu_hw.ept_ad ? take_bits(w->level, spte, PAGE_TABLE_ACCESSED)
-				       : unmap_spte(w, spte);
+				       : unmap_spte(w, spte) & PAGE_TABLE_ACCESSED;
 	*flags = 0;
 	if (!young)
 		return;
@@ -249,8 +258,10 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	return i;
 }
 
-static void sweep_words(struct sweeper *w, u64 *words, u64 n)
+static void sweep_words(struct sweeper *w, gfn_t gfn, u64 *words, u64 n)
 {
+	w->gfn = gfn;
+	w->words = words;
 	while (n) {
 		u64 dealt = sweep_batch(w, words, n);
 
@@ -271,7 +282,7 @@ bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 		.pages = LARGE_PAGES,
 	};
 
-	sweep_words(&w, rmap_large_word(s, gfn), 1);
+	sweep_words(&w, gfn, rmap_large_word(s, gfn), 1);
 	return w.done;
 }
 
@@ -310,7 +321,7 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 	}
 	w->level = &w->vm->format->level[large_level(w->vm)];
 	w->pages = LARGE_PAGES;
-	sweep_words(w, word, 1);
+	sweep_words(w, gfn, word, 1);
 	if (w->done != before)
 		w->done = before + pages;
 }
@@ -325,7 +336,7 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 		u64 *words = rmap_word(w->slot, gfn);
 
 		if (words)
-			sweep_words(w, words, run);
+			sweep_words(w, gfn, words, run);
 		gfn.v += run;
 		pages -= run;
 	}
