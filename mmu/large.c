@@ -85,10 +85,13 @@ static int prepare_words(const struct memslot *s, gfn_t gfn)
 void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 {
 	gfn_t base = region_base(gfn);
-	u64 *table = frame_alloc_page(FRAME_ZERO);
-	u64 *word = rmap_large_word(s, gfn);
+	u64 *word = rmap_large_word(s, gfn), *table;
 	bool done, on;
 
+	/* At the edge of a slot a region is not all the slot's, and never mapped large. */
+	if (!rmap_in_use(word, 0))
+		return;
+	table = frame_alloc_page(0);
 	if (!table || prepare_words(s, base)) {
 		/* Then the guest maps its pages again one by one. */
 		mmu_drop_large(vm, s, base);

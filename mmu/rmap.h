@@ -93,6 +93,17 @@ void rmap_unlock(u64 *word);
 bool rmap_trylock(u64 *word);
 void rmap_unlock_tried(u64 *word);
 
+/*
+ * A look without the lock: a spte is there or may be on its way, or one of these flags is set. Who
+ * links has set the lock bit by the time it looks at what forbids it (the object's sequence, the
+ * region's count of protected pages). So whoever forbids first and looks here second sees the bit,
+ * or is seen.
+ */
+static inline bool rmap_in_use(const u64 *word, u64 flags)
+{
+	return __atomic_load_n(word, __ATOMIC_SEQ_CST) & (RMAP_LOCKED | RMAP_ADDRESS | flags);
+}
+
 /* --- with the word's lock held --- */
 
 static inline bool rmap_empty(const u64 *word)

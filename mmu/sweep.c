@@ -184,16 +184,7 @@ static bool unmaps(const struct sweeper *w)
 
 /* --- Batches --- */
 
-/*
- * Something may have to be done to the word. Looked at without its lock: who links beside us has
- * set the lock bit by the time it looks at the object's sequence, so either we see the bit here or
- * it sees that an invalidation has begun.
- */
-static bool is_used(const u64 *word)
-{
-	return __atomic_load_n(word, __ATOMIC_SEQ_CST) & (RMAP_LOCKED | RMAP_ADDRESS);
-}
-
+/* Something may have to be done to the word. */
 static bool concerns(const struct sweeper *w, const u64 *word)
 {
 	switch (w->what) {
@@ -202,9 +193,9 @@ static bool concerns(const struct sweeper *w, const u64 *word)
 		return true;
 	case SWEEP_AGE:
 	case SWEEP_TEST_YOUNG:
-		return is_used(word) || (__atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_YOUNG);
+		return rmap_in_use(word, RMAP_YOUNG);
 	default:
-		return is_used(word);
+		return rmap_in_use(word, 0);
 	}
 }
 
@@ -313,7 +304,7 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 
 	/* The guest's marks are on small words; a large mapping only gives way to them. */
 	if (w->what == SWEEP_UNGUARD ||
-	    !(is_used(word) || (w->what != SWEEP_GUARD && concerns(w, word))))
+	    !(rmap_in_use(word, 0) || (w->what != SWEEP_GUARD && concerns(w, word))))
 		return;
 	if (needs_split(w, pages == LARGE_PAGES)) {
 		mmu_split(w->vm, w->slot, gfn);
