@@ -80,37 +80,55 @@ static void check_leaf(void *arg, u64 addr, u32 level, u64 *entry)
 	rmap_unlock(word);
 }
 
-/* Every spte in the chain is the one that the tables have for this gfn. */
-static void check_word(struct audit *a, gfn_t gfn, u32 level, u64 *word)
+/* Every spte in the chain is the one that the tables have for this gfn. The word is locked. */
+static void check_word(struct audit *a, gfn_t gfn, u32 level, const u64 *word)
 {
 	u32 at;
-	u64 e, *entry, *spte;
+	u64 e, *spte;
+	const u64 *entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
 
-	if (rmap_empty(word))
-		return;
-	rmap_lock(word);
-	entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
 		if (spte != entry || at != level || !a->vm->format->level[at].present(e))
 			complain(a, "a reverse map has a spte that is not in the tables", gfn.v, e);
 	}
-	rmap_unlock(word);
+}
+
+static void check_small(struct audit *a, const struct memslot *s, gfn_t gfn, u64 pages)
+{
+	for (u64 i = 0; i < pages; i++) {
+		u64 *word = rmap_word(s, GFN(gfn.v + i));
+
+		if (!word) /* on to the next chunk */
+			i += RMAP_CHUNK_WORDS - 1 - (gfn.v + i - s->base.v) % RMAP_CHUNK_WORDS;
+		if (!word || rmap_empty(word))
+			continue;
+		while (!rmap_trylock(word))
+			cpu_relax();
+		check_word(a, GFN(gfn.v + i), small_level(a->vm), word);
+		rmap_unlock_tried(word);
+	}
+}
+
+/* Pages of one region. Its large word holds off a split, whose table is not yet to be found. */
+static void check_region(struct audit *a, const struct memslot *s, gfn_t gfn, u64 pages)
+{
+	u64 *large = rmap_large_word(s, gfn);
+
+	rmap_lock(large);
+	check_word(a, region_base(gfn), large_level(a->vm), large);
+	check_small(a, s, gfn, pages);
+	rmap_unlock(large);
 }
 
 static void check_slot(struct audit *a, const struct memslot *s)
 {
-	for (u64 i = 0; i < s->pages; i += LARGE_PAGES - (s->base.v + i) % LARGE_PAGES) {
-		gfn_t gfn = GFN(s->base.v + i);
+	u64 end = s->base.v + s->pages;
 
-		check_word(a, region_base(gfn), large_level(a->vm), rmap_large_word(s, gfn));
-	}
-	for (u64 i = 0; i < s->pages; i++) {
-		gfn_t gfn = GFN(s->base.v + i);
+	for (u64 gfn = s->base.v; gfn < end;) {
+		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
 
-		if (rmap_word(s, gfn))
-			check_word(a, gfn, small_level(a->vm), rmap_word(s, gfn));
-		else
-			i |= RMAP_CHUNK_WORDS - 1; /* on to the next chunk */
+		check_region(a, s, GFN(gfn), next - gfn);
+		gfn = next;
 	}
 }
 

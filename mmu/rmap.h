@@ -15,7 +15,8 @@
  * What holds while the lock bit is held: each spte in the chain is present and shows this gfn, and
  * each present leaf that shows this gfn is in the chain. A spte is dropped before its place in the
  * chain is (R22). Nobody sleeps with it held; interrupts are off. Who holds one may try for others
- * of the same slot but waits for none (R35).
+ * of the same slot but waits for none (R35); except that with a large word held the small ones of
+ * its region may be waited for, one at a time: nobody waits the other way round.
  *
  * Words come in chunks of a page (512 gfns) at the first touch, and stay as long as the slot: an
  * untouched gigabyte costs 4 KiB for its chunks' addresses and 4 KiB for its large words.
