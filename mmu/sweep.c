@@ -300,13 +300,13 @@ static bool needs_split(const struct sweeper *w, bool whole)
 static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 {
 	u64 *word = rmap_large_word(w->slot, gfn);
+	bool used = rmap_in_use(word, 0);
 	u64 before = w->done;
 
 	/* The guest's marks are on small words; a large mapping only gives way to them. */
-	if (w->what == SWEEP_UNGUARD ||
-	    !(rmap_in_use(word, 0) || (w->what != SWEEP_GUARD && concerns(w, word))))
+	if (w->what == SWEEP_UNGUARD || (w->what == SWEEP_GUARD && !used) || !concerns(w, word))
 		return;
-	if (needs_split(w, pages == LARGE_PAGES)) {
+	if (used && needs_split(w, pages == LARGE_PAGES)) {
 		mmu_split(w->vm, w->slot, gfn);
 		return;
 	}
