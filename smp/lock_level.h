@@ -12,6 +12,7 @@ enum lock_level {
 	LOCK_STAT = 3,	      /* kernel/: the registry of counters, mutex */
 	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
+	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
 	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
 	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */

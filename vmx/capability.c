@@ -44,6 +44,11 @@ bool capability_has_vpid(const struct vmx_capability *c)
 	       (c->ept_vpid & VPID_CAP_ALL);
 }
 
+bool capability_has_pml(const struct vmx_capability *c)
+{
+	return capability_allows(c->proc2, PROC2_PML) && (c->ept_vpid & EPT_CAP_AD);
+}
+
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)
 {
 	u32 must = (u32)capability, may = (u32)(capability >> 32);

@@ -45,6 +45,9 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out);
 /* VPIDs are of use only when all can be flushed, before numbers are used again. */
 bool capability_has_vpid(const struct vmx_capability *c);
 
+/* The CPU can log what a guest makes dirty, which it knows by EPT's dirty bits. */
+bool capability_has_pml(const struct vmx_capability *c);
+
 extern struct vmx_capability vmx_boot_capability;
 extern struct vmx_controls vmx_boot_controls;
 

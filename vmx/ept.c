@@ -6,11 +6,10 @@
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
 
-#define VIOLATION_READ		BIT(0)
-#define VIOLATION_WRITE		BIT(1)
-#define VIOLATION_FETCH		BIT(2)
-#define VIOLATION_LINEAR	BIT(7) /* EXIT_GUEST_LINEAR holds the address */
-#define VIOLATION_UNBLOCKED_NMI BIT(12)
+#define VIOLATION_READ	 BIT(0)
+#define VIOLATION_WRITE	 BIT(1)
+#define VIOLATION_FETCH	 BIT(2)
+#define VIOLATION_LINEAR BIT(7) /* EXIT_GUEST_LINEAR holds the address */
 
 /* Error code of #PF (SDM 3A 4.7). */
 #define PF_PRESENT 1u
@@ -79,10 +78,7 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 	u32 access = access_of(q);
 	int err;
 
-	/* IRET unblocked NMIs and then faulted: it will run again. */
-	if ((q & VIOLATION_UNBLOCKED_NMI) && !v->event.valid)
-		vmcs_write(GUEST_INTERRUPTIBILITY,
-			   vmcs_read(GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
+	event_iret_faulted(v, q);
 	err = mmu_fault(v->config.mmu_vcpu, gpa, access);
 	v->topup = true;
 	if (err == ERR_TOO_HARD) {

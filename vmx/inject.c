@@ -7,6 +7,9 @@
 #include "kernel/base/x86.h"
 #include "vmx/regs.h"
 
+/* Of EPT violations and a full page-modification log alike (SDM 3C table 28-7, 28.2.1). */
+#define QUALIFICATION_UNBLOCKED_NMI BIT(12)
+
 /* Most exits come from no delivery: one VMREAD says so. */
 void event_collect(struct vmx_vcpu *v)
 {
@@ -166,6 +169,14 @@ bool event_wakes(struct vmx_vcpu *v)
 {
 	return single_step_due(v) || (v->nmi_pending && nmi_may_go(v)) ||
 	       (v->deferred.valid && interrupt_may_go(v));
+}
+
+/* It had unblocked NMIs. While an event is delivered the bit is not defined (SDM 3C 28.2.3). */
+void event_iret_faulted(struct vmx_vcpu *v, u64 qualification)
+{
+	if ((qualification & QUALIFICATION_UNBLOCKED_NMI) && !v->event.valid)
+		vmcs_write(GUEST_INTERRUPTIBILITY,
+			   vmcs_read(GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
 }
 
 static void choose_event(struct vmx_vcpu *v)

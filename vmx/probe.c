@@ -79,6 +79,7 @@ static void tell_mmu(const struct vmx_capability *c)
 		.invept_all = ept & EPT_CAP_INVEPT_ALL,
 		.invvpid_single = capability_has_vpid(c) && (ept & VPID_CAP_SINGLE),
 		.invvpid_all = capability_has_vpid(c) && (ept & VPID_CAP_ALL),
+		.pml = capability_has_pml(c),
 		.maxphyaddr = features_maxphyaddr(),
 	};
 

@@ -46,6 +46,9 @@ static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
 static inline void leave_guest(struct vmx_vcpu *v)
 {
 	mmu_exit(v->config.mmu);
+	/* Before it counts as out of the guest: see pml.h. */
+	if (unlikely(v->pml.on))
+		pml_empty(v);
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
 }
 
@@ -137,6 +140,8 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 			turn_back(v);
 			break;
 		}
+		if (unlikely(v->pml.on || READ_ONCE(v->config.mmu->logged_slots)))
+			pml_before_entry(v);
 		v = enter_guest(v, &refused);
 		leave_guest(v);
 		if (unlikely(refused)) {

@@ -50,6 +50,23 @@ static void init_vmcs(struct vmx_vcpu *v)
 		BUG_ON(vmptrld(virt_to_phys(owner->vmcs)));
 }
 
+static int take_frames(struct vmx_vcpu *v)
+{
+	v->vmcs = frame_alloc_page(FRAME_ZERO);
+	v->xsave = frame_alloc_page(FRAME_ZERO);
+	return v->vmcs && v->xsave ? pml_create(v) : ERR_NOMEM;
+}
+
+static void free_vcpu(struct vmx_vcpu *v)
+{
+	pml_destroy(v);
+	if (v->vmcs)
+		frame_free_page(v->vmcs);
+	if (v->xsave)
+		frame_free_page(v->xsave);
+	kfree(v);
+}
+
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {
 	struct vmx_vcpu *v;
@@ -60,18 +77,12 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	v = kmalloc(sizeof(*v));
 	if (!v)
 		return ERR_NOMEM;
-	v->vmcs = frame_alloc_page(FRAME_ZERO);
-	v->xsave = frame_alloc_page(FRAME_ZERO);
-	if (!v->vmcs || !v->xsave) {
-		if (v->vmcs)
-			frame_free_page(v->vmcs);
-		if (v->xsave)
-			frame_free_page(v->xsave);
-		kfree(v);
-		return ERR_NOMEM;
-	}
 	v->config = *config;
 	v->cpu = cpu_id();
+	if (take_frames(v)) {
+		free_vcpu(v);
+		return ERR_NOMEM;
+	}
 	init_state(v);
 	on = irq_save();
 	init_vmcs(v);
@@ -87,9 +98,7 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v)
 	ASSERT(v->cpu == cpu_id());
 	vcpu_disown_cpu(v);
 	irq_restore(on);
-	frame_free_page(v->vmcs);
-	frame_free_page(v->xsave);
-	kfree(v);
+	free_vcpu(v);
 }
 
 struct guest_regs *vmx_regs(struct vmx_vcpu *v)

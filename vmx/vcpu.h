@@ -13,6 +13,7 @@
 #include "vmx/cpuid.h"
 #include "vmx/event.h"
 #include "vmx/msr_policy.h"
+#include "vmx/pml.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
 #include "vmx/vpid.h"
@@ -82,6 +83,7 @@ struct vmx_vcpu {
 	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
 	struct cpuid_answer cpuid[CPUID_CACHED]; /* cpuid_exit.c */
+	struct vcpu_pml pml;
 	/* atomic; any CPU */
 	bool kicked;
 	bool in_guest;
@@ -131,6 +133,8 @@ void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void event_take_back(struct vmx_vcpu *v);
 void event_queue(struct vmx_vcpu *v, const struct event *e);
 bool event_wakes(struct vmx_vcpu *v); /* something that waits here ends a HLT */
+/* The exit's qualification may say that it was an IRET that is to run again. */
+void event_iret_faulted(struct vmx_vcpu *v, u64 qualification);
 
 /* regs.c: the shadow of STI and MOV SS ends, a single step traps */
 void vcpu_end_shadow(struct vmx_vcpu *v);
@@ -204,6 +208,7 @@ enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* m
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);
+enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
 
 /* msr.c */
 const void *msr_bitmap(void);

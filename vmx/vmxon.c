@@ -105,6 +105,7 @@ int vmx_start(void)
 		return 0;
 	msr_bitmap_init();
 	mitigations_init();
+	pml_init();
 	for (u32 i = 0; i < count; i++) {
 		if (!vmx_cpus[i].region)
 			vmx_cpus[i].region = frame_alloc_page(FRAME_ZERO);
