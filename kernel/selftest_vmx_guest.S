@@ -121,6 +121,60 @@ vmx_guest_long:
 	movl	%eax, %cr0
 	rdmsr
 	hlt
+
+/*
+ * 32-bit code without paging, for the log of written pages. EBP is the first page; each gets one
+ * added to its first word.
+ */
+	.globl	vmx_guest_sweep
+vmx_guest_sweep:			/* ECX pages, one after the other */
+	incl	(%ebp)
+	addl	$0x1000, %ebp
+	decl	%ecx
+	jnz	vmx_guest_sweep
+	hlt
+
+	.globl	vmx_guest_storm
+vmx_guest_storm:			/* for ever, in no order; EDX masks the offset of a page, */
+	movl	$100, %ecx		/* and with rests, so that a CPU's log fills slowly */
+	loop	.
+	imull	$1664525, %eax, %eax
+	addl	$1013904223, %eax
+	movl	%eax, %edi
+	shrl	$7, %edi
+	andl	%edx, %edi
+	incl	(%ebp,%edi)
+	jmp	vmx_guest_storm
+
+/* With the tables and the IDT that the test made: a write, its page fault, and the write again. */
+	.globl	vmx_guest_protected
+vmx_guest_protected:
+	movl	$PAE_CR3, %eax
+	movl	%eax, %cr3
+	movl	%cr4, %eax
+	orl	$0x20, %eax		/* PAE */
+	movl	%eax, %cr4
+	movl	%cr0, %eax
+	orl	$0x80000000, %eax
+	movl	%eax, %cr0
+	lidtl	idt - vmx_guest_page + 0xfffff000
+	movl	$0x1000, %esp
+	movl	0x200010, %edi		/* it may be read */
+	movl	$0x600dda7a, 0x200010
+	movl	$1, %ebp
+	hlt
+
+	.globl	vmx_guest_fault
+vmx_guest_fault:			/* #PF: says what it was, and does it again */
+	popl	%ebx
+	movl	%cr2, %esi
+	hlt
+	iretl
+
+	.balign	2
+idt:
+	.word	15 * 8 - 1
+	.long	0
 	.code16
 
 	.org	vmx_guest_page + 0xff0
