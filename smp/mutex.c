@@ -68,28 +68,40 @@ void rwsem_init(struct rwsem *s, const char *name, enum lock_level level)
 	wait_queue_init(&s->waiters);
 }
 
-/* Readers queue behind a writer that waits, so that a stream of readers does not starve it. */
+/*
+ * Readers come and go by one atomic add while no writer is about, so that those on several CPUs do
+ * not wait for each other. They queue behind a writer that waits: a stream of readers does not
+ * starve it.
+ */
 static bool take_read(struct rwsem *s)
 {
-	if (s->readers < 0 || s->writers_waiting)
-		return false;
-	s->readers++;
+	s32 readers = __atomic_load_n(&s->readers, __ATOMIC_RELAXED);
+
+	do {
+		if (readers < 0 || __atomic_load_n(&s->writers_waiting, __ATOMIC_SEQ_CST))
+			return false;
+	} while (!__atomic_compare_exchange_n(&s->readers, &readers, readers + 1, false,
+					      __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 	return true;
 }
 
+/* waiters.lock is held. */
 static bool take_write(struct rwsem *s)
 {
-	if (s->readers)
+	s32 nobody = 0;
+
+	if (!__atomic_compare_exchange_n(&s->readers, &nobody, -1, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
 		return false;
-	s->readers = -1;
-	s->writers_waiting--;
+	__atomic_fetch_sub(&s->writers_waiting, 1, __ATOMIC_SEQ_CST);
 	return true;
 }
 
 void rwsem_read_lock(struct rwsem *s)
 {
 	lock_order_sleep_check(s->name, s->level);
-	wait_event(&s->waiters, take_read(s));
+	if (unlikely(!take_read(s)))
+		wait_event(&s->waiters, take_read(s));
 	lock_order_sleep_taken(s, s->name, s->level);
 }
 
@@ -99,23 +111,26 @@ void rwsem_write_lock(struct rwsem *s)
 
 	lock_order_sleep_check(s->name, s->level);
 	on = wait_lock(&s->waiters);
-	s->writers_waiting++;
+	__atomic_fetch_add(&s->writers_waiting, 1, __ATOMIC_SEQ_CST);
 	while (!take_write(s))
 		wait_sleep(&s->waiters, &on);
 	wait_unlock(&s->waiters, on);
 	lock_order_sleep_taken(s, s->name, s->level);
 }
 
+/*
+ * Either this sees that a writer waits, or the writer, which says so before it looks, sees that
+ * there are no readers.
+ */
 void rwsem_read_unlock(struct rwsem *s)
 {
-	bool on;
+	s32 left;
 
 	lock_order_sleep_dropped(s);
-	on = wait_lock(&s->waiters);
-	BUG_ON(s->readers <= 0);
-	if (--s->readers == 0)
-		wait_wake_all_locked(&s->waiters);
-	wait_unlock(&s->waiters, on);
+	left = __atomic_sub_fetch(&s->readers, 1, __ATOMIC_SEQ_CST);
+	BUG_ON(left < 0);
+	if (left == 0 && unlikely(__atomic_load_n(&s->writers_waiting, __ATOMIC_SEQ_CST)))
+		wait_wake_all(&s->waiters);
 }
 
 void rwsem_write_unlock(struct rwsem *s)
@@ -124,8 +139,7 @@ void rwsem_write_unlock(struct rwsem *s)
 
 	lock_order_sleep_dropped(s);
 	on = wait_lock(&s->waiters);
-	BUG_ON(s->readers != -1);
-	s->readers = 0;
+	BUG_ON(__atomic_exchange_n(&s->readers, 0, __ATOMIC_SEQ_CST) != -1);
 	wait_wake_all_locked(&s->waiters);
 	wait_unlock(&s->waiters, on);
 }

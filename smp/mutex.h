@@ -22,8 +22,10 @@ bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);
 bool mutex_held(const struct mutex *m); /* by the calling thread */
 
+/* Goes away only after the last rwsem_read_unlock has returned. */
 struct rwsem {
 	struct wait_queue waiters;
+	/* atomic */
 	s32 readers; /* -1: a writer */
 	u32 writers_waiting;
 	enum lock_level level;
