@@ -31,7 +31,7 @@ int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 	/* No slot: no table is made and nothing is retried (R11). */
 	err = memslot_look_up(vm, gfn, access & MMU_WRITE, &v->last_slot, &s, &generation);
 	if (!err)
-		err = h_enter(v, s, gfn, access, true);
+		err = h_enter(v, s, gfn, access, H_ENTER_LARGE | H_ENTER_AROUND);
 	else if (err == ERR_AGAIN)
 		err = ERR_TOO_HARD; /* INVALID: wait in thread context, outside the reader (R24) */
 	count_result(v, err, s);
@@ -45,9 +45,11 @@ int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access)
  */
 static int enter_again(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access)
 {
-	bool on = irq_save();
-	int err = h_enter(v, s, gfn, access, false);
+	bool large = mmu_collapse(v->vm, s, gfn), on;
+	int err;
 
+	on = irq_save();
+	err = h_enter(v, s, gfn, access, large ? H_ENTER_LARGE : 0);
 	irq_restore(on);
 	return err;
 }
@@ -68,12 +70,10 @@ static int get_and_enter(struct mmu_vcpu *v, gfn_t gfn, u32 access, u64 *generat
 		err = rmap_prepare(s, gfn);
 	if (!err)
 		err = gmem_get_page(s->object, memslot_index(s, gfn), access & MMU_WRITE, &pfn);
-	if (!err) {
-		mmu_collapse(v->vm, s, gfn);
+	if (!err)
 		*entered = enter_again(v, s, gfn, access);
-	} else if (err == ERR_NOSLOT) {
+	else if (err == ERR_NOSLOT)
 		mmu_count_own(s ? &v->stats.faults_readonly : &v->stats.faults_mmio, 1);
-	}
 	srcu_read_unlock(&v->vm->srcu, reader);
 	return err;
 }

@@ -258,20 +258,20 @@ static void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn,
 	}
 }
 
-static int enter(struct mmu_vcpu *v, struct link *l, gfn_t gfn, bool around)
+static int enter(struct mmu_vcpu *v, struct link *l, gfn_t gfn, u32 try)
 {
-	int err = enter_large(v, l);
+	int err = try & H_ENTER_LARGE ? enter_large(v, l) : ERR_EXIST;
 
 	if (err != ERR_EXIST)
 		return err;
 	l->gfn = gfn;
 	err = enter_small(v, l);
-	if (!err && around && v->vm->fault_around > 1)
+	if (!err && (try & H_ENTER_AROUND) && v->vm->fault_around > 1)
 		enter_around(v, l->slot, gfn, l->entry);
 	return err;
 }
 
-int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, bool around)
+int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try)
 {
 	struct link l = {
 		.slot = s,
@@ -282,12 +282,13 @@ int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, 
 	int err;
 
 	l.seq = gmem_seq_sample(s->object, l.index);
-	/* What is under way may take long: wait for it, in thread context. */
-	if (!gmem_seq_idle(l.seq))
+	/* What is under way may take long: wait for it, in thread context. And a first touch is slow. */
+	if (!gmem_seq_idle(l.seq) ||
+	    gmem_entry_state(gmem_entry(s->object, l.index)) == GMEM_ABSENT)
 		return ERR_TOO_HARD;
 	/* The tables on the way stay (R32). */
 	rcu_read_lock();
-	err = enter(v, &l, gfn, around);
+	err = enter(v, &l, gfn, try);
 	rcu_read_unlock();
 	return err;
 }

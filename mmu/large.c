@@ -158,18 +158,21 @@ static bool has_table(struct mmu_vm *vm, gfn_t gfn)
 	return level == small_level(vm);
 }
 
-void mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
+bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 {
 	gfn_t base = region_base(gfn);
 	u64 index = memslot_index(s, base);
 	pfn_t pfn;
 
-	if (!mmu_may_be_large(s, gfn) || !has_table(vm, gfn) || !gmem_large(s->object, index, &pfn))
-		return;
+	if (!mmu_may_be_large(s, gfn) || !gmem_large(s->object, index, &pfn))
+		return false;
+	if (!has_table(vm, gfn))
+		return true;
 	/* Nobody links small pages again before the table is out. */
 	gmem_invalidate_begin(s->object, index, LARGE_PAGES);
 	mmu_sweep(vm, s, base, LARGE_PAGES, SWEEP_UNMAP);
 	if (prune_step(vm, gfn_to_gpa(base).v, gfn_to_gpa(base).v + MIB(2)))
 		mmu_count(&vm->stats.collapsed, 1);
 	gmem_invalidate_end(s->object, index, LARGE_PAGES);
+	return true;
 }

@@ -56,10 +56,13 @@ static inline gfn_t region_base(gfn_t gfn)
 /*
  * The real-mode half of a fault: links the page that the slot shows at gfn, if it is resident and
  * fit for the access. Exit context (or thread context with interrupts off), in a reader of the VM's
- * SRCU. around: also its neighbours that are resident and not mapped. 0; ERR_TOO_HARD; ERR_AGAIN:
- * lost a race; ERR_PERM: a write to a page that is protected.
+ * SRCU. 0; ERR_TOO_HARD; ERR_AGAIN: lost a race; ERR_PERM: a write to a page that is protected.
  */
-int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, bool around);
+enum h_enter_try {
+	H_ENTER_LARGE = BIT(0),	 /* 2 MiB at once, where that can be */
+	H_ENTER_AROUND = BIT(1), /* its neighbours too, those that are resident and not mapped */
+};
+int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try);
 
 /* May gfn be part of a large mapping, the object's side left aside? Any context. */
 bool mmu_may_be_large(const struct memslot *s, gfn_t gfn);
@@ -108,10 +111,10 @@ bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
- * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. Thread
- * context, interrupts on; takes mmu_lock.
+ * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. Whether
+ * one fits. Thread context, interrupts on; takes mmu_lock.
  */
-void mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
  * Takes the tables for [base, base + pages) out that hold nothing, flushes, and frees them after
