@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mmu/rma_setup.h"
 #include "kernel/base/error.h"
-#include "kernel/base/panic.h"
+#include "mmu/mmu_private.h"
 
 /* --- one pin --- */
 
@@ -62,7 +62,8 @@ static void *table_page(struct rma_area *a, u32 i)
 	return pfn_to_virt(a->pins[RMA_PAGES + i].pfn);
 }
 
-static void build_tables(struct rma_area *a)
+/* Weir's own writes are in the dirty log like any (R21). */
+static void build_tables(struct rma_area *a, const struct memslots *slots)
 {
 	u8 *tss[REAL_MODE_TSS_PAGES];
 
@@ -70,6 +71,8 @@ static void build_tables(struct rma_area *a)
 		tss[i] = table_page(a, i);
 	real_mode_build_tss(tss);
 	real_mode_build_identity_map(table_page(a, REAL_MODE_TSS_PAGES));
+	for (u32 i = RMA_PAGES; i < RMA_PINS_MAX; i++)
+		mmu_dirty_note(a->vm, memslot_find(slots, page_of(a, i)), page_of(a, i));
 }
 
 /*
@@ -92,7 +95,7 @@ static int pin_and_build(struct rma_area *a, u64 *generation, gpa_t *where)
 	if (err)
 		unpin_all(a);
 	else if (a->has_tables)
-		build_tables(a);
+		build_tables(a, slots);
 	srcu_read_unlock(&a->vm->srcu, reader);
 	return err;
 }

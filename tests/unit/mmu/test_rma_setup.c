@@ -443,6 +443,19 @@ static void tables_in_place(void **state)
 	area_end();
 }
 
+/* R21: what Weir writes is in the dirty log. */
+static void tables_in_the_log(void **state)
+{
+	u64 log[PAGES / 64];
+
+	area_start(&tables);
+	slot_at_0(PAGES, MEMSLOT_LOG_DIRTY);
+	assert_int_equal(set_up(), 0);
+	assert_int_equal(mmu_dirty_get_and_clear(&vm, 1, log, ARRAY_SIZE(log)), 0);
+	assert_int_equal(log[0xf0 / 64] & 0xfull << (0xf0 % 64), 0xfull << (0xf0 % 64));
+	area_end();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,7 +465,7 @@ int main(void)
 		cmocka_unit_test(page_size),	   cmocka_unit_test(invalid_slot),
 		cmocka_unit_test(slot_goes_away),  cmocka_unit_test(last_slots_go),
 		cmocka_unit_test(bound_on_pins),   cmocka_unit_test(no_memory),
-		cmocka_unit_test(tables_in_place),
+		cmocka_unit_test(tables_in_place), cmocka_unit_test(tables_in_the_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
