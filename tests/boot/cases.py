@@ -171,26 +171,28 @@ def counters(boot):
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
-      weir="stats rma_pool=16M",
-      guests=lambda: (small_guest("smoke", "one two", vm_words="rma=8M") +
+      weir="stats rma_pool=40M",
+      guests=lambda: (small_guest("smoke", "one two", vm_words="rma=32M") +
                       small_guest("events", vm="huge", mem="64M", vm_words="psize=2M") +
                       small_guest("events", vm="both", mem="64M",
                                   vm_words="psize=2M rma=4M")))
 def rma(boot):
     """VMs with a piece of the pool of real-mode areas, with 2 MiB pages, and with both."""
-    boot.expect(r"rma_pool: 16M are set aside")
+    boot.expect(r"rma_pool: 40M are set aside")
     for name in ("smoke", "huge", "both"):
         boot.anywhere(rf"vm {name}: debug exit code 0\b")
     frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
     assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
     boot.ends()
     values = counters(boot)
-    assert values["rma_pool.pages"] == 4096
-    assert values["rma_pool.used_peak"] == 3072 and values["rma_pool.used"] == 0
+    assert values["rma_pool.pages"] == 10240
+    assert values["rma_pool.used_peak"] == 9216 and values["rma_pool.used"] == 0
     assert values["rma_pool.handed_out"] == 2 and values["rma_pool.refused"] == 0
-    assert values["vm.smoke.memory.got_page"] >= 2048
-    assert values["vm.huge.memory.got_page"] % 512 == 0
-    assert values["vm.both.memory.got_page"] % 512 == 0
+    assert values["vm.smoke.memory.got_page"] == 8192
+    for name in ("huge", "both"):
+        assert values[f"vm.{name}.memory.got_page"] % 512 == 0
+    for name in ("smoke", "huge", "both"):
+        assert values[f"vm.{name}.mmu.mapped_large"] > 0, f"{name} has no large mapping"
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=400,
