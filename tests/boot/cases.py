@@ -161,7 +161,8 @@ def stats(boot):
     assert values["vm.a-name-of_as.many-letters-as-go.exits.triple_fault"] == 1
     assert values["vm.smoke.memory.got_page"] > 0
     assert values["vpid.taken"] >= 2 and values["vpid.generations"] <= 2
-    assert values["frames.free"] == int(boot.expect(r"(\d+) frames free").group(1))
+    # The last thread's stack may come back in between.
+    assert 0 < values["frames.free"] <= int(boot.expect(r"(\d+) frames free").group(1))
     boot.note(f"{len(rows)} counters")
 
 
