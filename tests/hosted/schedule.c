@@ -16,8 +16,8 @@
 
 #define NO_DEADLINE    (~0ull)
 #define NS_PER_SECOND  1000000000ull
-#define POINTS_MAX     2000000000ull /* more than any run needs */
-#define NS_PER_CHOICE  1000	     /* what serial time goes on by */
+#define POINTS_MAX     20000000ull /* far more than a run needs */
+#define NS_PER_CHOICE  1000	   /* what serial time goes on by */
 #define PARALLEL_SEEDS 0x5eed
 
 struct runner {

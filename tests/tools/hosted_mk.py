@@ -7,8 +7,8 @@
 Every tests/unit/**/test_*.c, tests/fuzz/**/fuzz_*.c and tests/bench/bench_*.c becomes one executable. Comments at its top
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:
 
-    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem and
-                                                           @mmu are all files of a subject
+    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem,
+                                                           @mmu, @machine: all of a subject
     /* unit-sources: @tests/hosted/machine/machine.sources */    those that this file lists
     /* unit-cflags: -DFRAME_CACHE=4 */                     for all of this test's files
     /* unit-libs: -lZydis */                               after cmocka
@@ -40,6 +40,10 @@ GROUPS = {
         "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",
         "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb")],
 }
+
+# VMs on fake CPUs, whose page tables have a format of their own.
+GROUPS["@machine"] = GROUPS["@mem"] + [s for s in GROUPS["@mmu"] if s != "mmu/ept.c"] + sorted(
+    glob.glob("tests/hosted/machine/*.c"))
 
 # Weir's own C library functions are compiled under other names: the sanitizers watch libc's.
 RENAMED = {

@@ -5,8 +5,8 @@
     tests/tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--full] [--total FILE] [NAME...]
 
 NAME chooses tests whose path contains it. Each test's output is kept in DIR/<path>.log; that of a
-failing one is shown. A fuzz test gets WEIR_FUZZ=full or WEIR_FUZZ=short in its environment and
-WEIR_SEED, from the date, unless the caller set one. --total adds "passed failed skipped" to FILE.
+failing one is shown. What goes by random numbers finds WEIR_FUZZ=full or WEIR_FUZZ=short in its
+environment and WEIR_SEED, from the date, unless the caller set one. --total adds "passed failed skipped" to FILE.
 """
 import argparse
 import concurrent.futures
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-DEADLINES = {"unit": 120, "fuzz-short": 180, "fuzz-full": 3600}
+DEADLINES = {"unit-short": 120, "unit-full": 1200, "fuzz-short": 180, "fuzz-full": 3600}
 SHOWN_LINES = 40
 
 
@@ -65,7 +65,7 @@ def main():
     parser.add_argument("--total")
     parser.add_argument("names", nargs="*")
     args = parser.parse_intermixed_args()
-    kind = args.kind if args.kind == "unit" else "fuzz-full" if args.full else "fuzz-short"
+    kind = f"{args.kind}-{'full' if args.full else 'short'}"
 
     with open(os.path.join(args.build, args.kind + ".txt")) as file:
         targets = file.read().split()

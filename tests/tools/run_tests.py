@@ -67,9 +67,9 @@ def main():
                        f"BUILD={hosted}", "all")
     if compiled:
         results.append(("hosted tests that do not compile", [0, 1, 0]))
-    layer("unit", *runner, "unit", "--build", hosted, "--logs", f"{build}/logs/unit")
-    layer("fuzz", *runner, "fuzz", "--build", hosted, "--logs", f"{build}/logs/fuzz",
-          *(["--full"] if args.full else []))
+    for kind in ("unit", "fuzz"):
+        layer(kind, *runner, kind, "--build", hosted, "--logs", f"{build}/logs/{kind}",
+              *(["--full"] if args.full else []))
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     layer("boot", python, "-m", "pytest", "-p", "no:terminal", "tests/boot", "-n", "2",
           "--dist", "load", *(["--full"] if args.full else []))

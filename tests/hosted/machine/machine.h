@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * VMs on the fake machine, with a model beside them that knows what a guest may find. Each page of
+ * guest memory has a stamp that says which object and page it is, and a count of the writes to it;
+ * the model says which page a gfn shows, or showed at some moment of an access, how often the page
+ * was written, and whether somebody is moving or dropping it. What a guest CPU gets through its
+ * TLB is held against that at every access.
+ *
+ * The model is not synchronised with anything: its words are relaxed atomics, so that it adds no
+ * order to what ThreadSanitizer sees of the code under test.
+ */
+#ifndef TESTS_HOSTED_MACHINE_MACHINE_H
+#define TESTS_HOSTED_MACHINE_MACHINE_H
+
+#include "mem/gmem.h"
+#include "mmu/mmu.h"
+#include "tests/hosted/random.h"
+
+#define MACHINE_VMS	2
+#define MACHINE_SLOTS	16  /* of one VM */
+#define MACHINE_OBJECTS 512 /* in one run */
+#define MACHINE_VCPUS	4
+#define MACHINE_GUARDS	64  /* pages */
+#define MACHINE_VIEWS	256 /* slot arrays that are remembered */
+
+/* Where a page has its count of writes. */
+#define MACHINE_COUNT_AT 8
+
+struct machine_page {
+	u64 moves; /* odd: its frame is changing */
+	u64 drops; /* odd: its contents are being dropped */
+	/* times of writing that surely, and at most, are in its count */
+	u64 low; /* upper half: how often it was dropped */
+	u64 high;
+};
+
+/* Stays until the run's end, without its gmem when that is gone. Its place is in its stamps. */
+struct machine_object {
+	struct gmem *gmem;
+	u64 pages;
+	struct machine_page *page;
+};
+
+struct machine_slot {
+	u64 base, pages, first;
+	u32 id, flags;
+	struct machine_object *object;
+};
+
+/* What the slots are while nobody changes them. */
+struct machine_view {
+	u32 count;
+	struct machine_slot slot[MACHINE_SLOTS];
+};
+
+struct machine_vm {
+	struct mmu_vm mmu;
+	struct mmu_vcpu vcpu[MACHINE_VCPUS];
+	bool vcpu_busy[MACHINE_VCPUS]; /* atomic: some CPU runs it, or nobody may */
+	/*
+	 * 2n: the slots are view n. 2n + 1: they are on their way from view n to view n + 1, and
+	 * either may be met.
+	 */
+	u64 version;
+	struct machine_view view[MACHINE_VIEWS]; /* view n is number n % MACHINE_VIEWS */
+	/*
+	 * Pages from guard_base on that the guest protects by its own calls (atomic): modulo 4 it is
+	 * 0 not so, 2 protected, odd on the way from one to the other.
+	 */
+	u64 guard_base;
+	u64 guard[MACHINE_GUARDS];
+};
+
+/* One who changes a page, or its guard, has it alone in the model. False: another has it now. */
+bool machine_take(u64 *word);
+void machine_give(u64 *word);
+
+/* What a run is like, and what came of it. */
+struct machine {
+	u64 seed;
+	bool serial;
+	bool accessed_dirty;
+	bool pml;
+	bool failing; /* allocations fail now and then */
+	bool few_pins;
+	struct machine_vm vm[MACHINE_VMS];
+	u32 vms;
+	struct machine_object object[MACHINE_OBJECTS];
+	u32 objects; /* atomic */
+	u64 pages;   /* atomic; of all objects */
+	u32 working; /* atomic: CPUs that have not come to the run's end */
+	u32 guests;
+	bool stopped; /* atomic: guests are to stand still */
+	u32 standing; /* atomic: how many do */
+	/* atomic */
+	u64 accesses, writes, faults, no_slot, retries;
+};
+extern struct machine machine;
+
+/* Prints what is wrong, with the seed, and ends the program. */
+#define machine_fail(...) machine_fail_at(__FILE__, __LINE__, __VA_ARGS__)
+void __noreturn machine_fail_at(const char *file, int line, const char *fmt, ...)
+	__printf_like(3, 4);
+
+/* --- Runs ------------------------------------------------------------------------------------ */
+
+struct machine_job {
+	const char *name;
+	void (*fn)(u64 *random); /* does one thing; again and again, with pauses */
+};
+
+struct machine_scenario {
+	const char *name;
+	u64 memory; /* bytes */
+	u32 vms;
+	u32 guests;		     /* CPUs that run them */
+	u64 accesses;		     /* that guests make until the run ends */
+	void (*set_up)(u64 *random); /* alone, on a CPU; the VMs are there */
+	struct machine_job jobs[5];
+	void (*tear_down)(void); /* alone again: what set_up and the jobs left, but for slots */
+	/*
+	 * On a vCPU's CPU in thread context, each may be NULL: before its stays in the guest (false:
+	 * it cannot run now), and now and then a call that the guest makes.
+	 */
+	bool (*before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
+	void (*call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
+	bool few_pins; /* devices may find none left */
+	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
+};
+
+/*
+ * Runs with seeds that follow one another, each printed; more by WEIR_FUZZ=full. Under
+ * ThreadSanitizer the threads run as the host has them; else one at a time, and each choice comes
+ * from the seed, but for the last run. Every second run has A and D bits, every third fails
+ * allocations. What goes wrong ends the program.
+ */
+void machine_runs(const struct machine_scenario *s);
+
+/* --- Objects and slots: set_up, tear_down, and one job for each VM --------------------------- */
+
+/* NULL: no memory. */
+struct machine_object *machine_object_new(u64 pages, u32 order);
+/* The model's reference on its gmem; of the object there is no more to be found then. */
+void machine_object_free(struct machine_object *o);
+void machine_objects_end(void); /* of all, at the end of the run */
+
+/* As memslot_*, results too; the model follows. */
+int machine_slot_create(struct machine_vm *vm, const struct machine_slot *s);
+int machine_slot_delete(struct machine_vm *vm, u32 id);
+/* The last slot that shows its object, which goes with it. */
+int machine_slot_delete_last(struct machine_vm *vm, u32 id);
+int machine_slot_move(struct machine_vm *vm, u32 id, u64 base);
+int machine_slot_flags(struct machine_vm *vm, u32 id, u32 flags);
+const struct machine_view *machine_slots(const struct machine_vm *vm); /* as they are */
+
+/* Makes mmu and vcpu; ends them with all slots, while every vCPU is busy. */
+void machine_vm_start(struct machine_vm *vm);
+void machine_vm_end(struct machine_vm *vm);
+
+/* Fails the run unless a change that was tried is allowed to end so. Returns err. */
+int machine_may_fail(int err, int allowed);
+
+/* --- Guests ---------------------------------------------------------------------------------- */
+
+/*
+ * A vCPU's stay in the guest on this CPU: some accesses with their faults. Or one access of a
+ * device's.
+ */
+void machine_guest_turn(u64 *random);
+
+/* The others go on for a while. */
+void machine_pause(u64 *random);
+
+/* No guest runs and no device is emulated until machine_resume. By one job at a time. */
+void machine_stop(void);
+void machine_resume(void);
+
+/* --- What others do to pages (machine_jobs.c) ------------------------------------------------ */
+
+/* Some pages of the object go to other frames, and the old ones are overwritten and freed. */
+void machine_reclaim(struct machine_object *o, u64 *random);
+/* The contents of a page are dropped. */
+void machine_drop(struct machine_object *o, u64 *random);
+/* The same by someone else: false, somebody has it. Around it; dropped: it came to that. */
+bool machine_drop_begins(struct machine_page *page);
+void machine_drop_ended(struct machine_page *page, bool dropped);
+/* Some pages are aged, or asked whether they are young. */
+void machine_age(struct machine_object *o, u64 *random);
+
+/* Nothing runs: every page holds what it should. */
+void machine_check_contents(void);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the machine's own files share: the model's words, and the window of time in which an access
+ * is judged. machine.h is for scenarios.
+ */
+#ifndef TESTS_HOSTED_MACHINE_MACHINE_PRIVATE_H
+#define TESTS_HOSTED_MACHINE_MACHINE_PRIVATE_H
+
+#include "tests/hosted/machine/machine.h"
+#include "tests/hosted/points_off.h"
+
+#define relaxed(p)	  __atomic_load_n((p), __ATOMIC_RELAXED)
+#define relaxed_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define relaxed_add(p, n) __atomic_fetch_add((p), (n), __ATOMIC_RELAXED)
+
+/* What the model's readers copy while its one writer writes elsewhere. */
+#define MODEL __attribute__((no_sanitize("thread"), noinline))
+
+enum page_word {
+	PAGE_STAMP,
+	PAGE_COUNT,
+};
+
+#define LOW_COUNT     0xffffffffull /* of machine_page.low */
+#define COUNT_UNKNOWN (~0ull)
+
+/* --- machine_model.c ------------------------------------------------------------------------- */
+
+/* A page that an access may meet. */
+struct candidate {
+	struct machine_slot slot;
+	struct machine_page *page;
+	u64 index;
+	bool early; /* was one when the access began: the rest is from then */
+	u64 moves, drops, low, entry;
+};
+
+#define CANDIDATES_MAX 8
+struct window {
+	u64 from, to; /* versions */
+	u32 count;
+	struct candidate candidate[CANDIDATES_MAX];
+	bool always;	  /* every view has a slot there */
+	bool writable;	  /* every view has one that may be written */
+	bool lost;	  /* too many to judge */
+	const u64 *guard; /* NULL: the page has none */
+	u64 guarded;	  /* what it was when the window opened */
+};
+
+void window_open(const struct machine_vm *vm, struct window *w, u64 gfn);
+/* What is shown up to now may be met too. */
+void window_close(const struct machine_vm *vm, struct window *w, u64 gfn);
+
+u64 stamp_of(const struct candidate *c);
+
+/* All the time the guest's own protection let it write, or kept it from that. */
+bool always_open(const struct window *w);
+bool always_guarded(const struct window *w);
+
+/*
+ * The page that was accessed; NULL where several may have been. Fails the run when what was found
+ * is none of them. pfn: NULL where it is not known. stamp 0: not written yet, or not known.
+ */
+const struct candidate *judge(const struct window *w, u64 gfn, u32 access, const pfn_t *pfn,
+			      u64 stamp, u64 count);
+
+/* Around a write. to: the page that was written; NULL: any of them. */
+void write_begins(void);
+void write_ended(const struct window *w, const struct candidate *to);
+void write_never(void); /* it failed, and nothing was written */
+
+/* A gfn to access. Most are near one another, so that CPUs meet. */
+u64 pick_gfn(const struct machine_vm *vm, u64 *random);
+
+/* Around the VM's end: its slots go, and are gone. */
+void slots_vanish(struct machine_vm *vm);
+void slots_vanished(struct machine_vm *vm);
+
+/* --- machine_guest.c ------------------------------------------------------------------------- */
+
+/* For a guest's CPU with nothing to do: stands still where it is to, or lets others go on. */
+void machine_stand(void);
+/* The CPUs log dirty pages. Before a run. */
+void machine_logs(void);
+void machine_drain(struct mmu_vm *vm);
+/* The scenario's. */
+extern bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
+extern void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
+
+/* --- machine_jobs.c -------------------------------------------------------------------------- */
+
+/* Device emulation: reads a page, or counts in it, by the hypervisor's own functions. */
+void device_access(struct machine_vm *vm, u64 *random);
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* Runs of a scenario on the fake machine. See machine.h. */
+#include <cmocka.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mem/slab.h"
+#include "smp/rcu.h"
+#include "tests/hosted/machine/fake_cpu.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/schedule.h"
+#include "tests/hosted/machine/machine_private.h"
+
+#ifdef __SANITIZE_THREAD__
+#define WATCHES_RACES true
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WATCHES_RACES true
+#endif
+#endif
+#ifndef WATCHES_RACES
+#define WATCHES_RACES false
+#endif
+
+#define SHORT_NS      2500000000ull
+#define FULL_NS	      120000000000ull
+#define NS_PER_SECOND 1000000000ull
+#define RUNS_LEAST    3
+#define FAIL_ONE_IN   40
+
+/* How a run goes: all of it from its seed. */
+struct run {
+	struct hosted_way way;
+	bool accessed_dirty, failing, pml;
+	u64 random; /* of set_up and, by more, of the CPUs */
+};
+
+static const struct machine_scenario *scenario;
+static struct run run;
+static bool started, ended; /* atomic */
+static u32 guests_running;  /* atomic */
+
+static struct run run_of(u64 seed)
+{
+	static const u32 periods[] = {3, 8, 20, 60, 200};
+	u64 random = seed;
+	struct run r = {.way.seed = seed};
+
+	r.way.serial = !WATCHES_RACES && random_below(&random, 4);
+	r.way.period = periods[random_below(&random, ARRAY_SIZE(periods))];
+	r.accessed_dirty = random_below(&random, 2);
+	r.failing = random_one_in(&random, 3);
+	r.pml = scenario->logs && r.accessed_dirty && random_below(&random, 2);
+	r.random = random_next(&random);
+	return r;
+}
+
+static u64 real_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (u64)now.tv_sec * NS_PER_SECOND + (u64)now.tv_nsec;
+}
+
+static u64 seed_wanted(void)
+{
+	const char *text = getenv("WEIR_SEED");
+	char date[16];
+	time_t now = time(NULL);
+
+	if (text && *text)
+		return strtoull(text, NULL, 0);
+	strftime(date, sizeof(date), "%Y%m%d", localtime(&now));
+	return strtoull(date, NULL, 10);
+}
+
+/* --- the machine ----------------------------------------------------------------------------- */
+
+static u64 frames_free(void)
+{
+	struct frame_stats s;
+
+	frame_get_stats(&s);
+	return s.free;
+}
+
+static void machine_on(void)
+{
+	static struct memmap map;
+	u64 random = run.random;
+	struct mmu_hw hw = {
+		.ept = true,
+		.ept_ad = run.accessed_dirty,
+		.ept_2m = true,
+		.pml = run.pml,
+		.invept_single = random_below(&random, 2),
+		.invept_all = true,
+		.maxphyaddr = 46,
+	};
+
+	hosted_fail_after(0);
+	hosted_fail_often(0, 0);
+	hosted_arena_init(scenario->memory);
+	memset(&map, 0, sizeof(map));
+	map.count = 1;
+	map.ranges[0] = (struct mem_range){MIB(1), scenario->memory};
+	map.ram_count = 1;
+	map.ram[0] = map.ranges[0];
+	map.highest_ram = scenario->memory;
+	BUG_ON(frame_init(&map));
+	slab_init();
+	mmu_init(&hw);
+	fake_cpus_reset(run.random);
+	if (run.pml)
+		machine_logs();
+}
+
+void machine_vm_start(struct machine_vm *vm)
+{
+	while (mmu_vm_create(&vm->mmu, MMU_AUTO))
+		BUG_ON(!machine.failing);
+	if (run.pml)
+		vm->mmu.drain_dirty = machine_drain;
+	for (u32 i = 0; i < MACHINE_VCPUS; i++)
+		mmu_vcpu_init(&vm->vcpu[i], &vm->mmu);
+}
+
+void machine_vm_end(struct machine_vm *vm)
+{
+	for (u32 i = 0; i < MACHINE_VCPUS; i++)
+		mmu_vcpu_destroy(&vm->vcpu[i]);
+	slots_vanish(vm);
+	mmu_vm_destroy(&vm->mmu);
+	slots_vanished(vm);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------ */
+
+static void wait_for_start(void)
+{
+	while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE))
+		hosted_relax();
+}
+
+static u64 random_of_cpu(void)
+{
+	u64 state = run.random + cpu_id();
+
+	return random_next(&state);
+}
+
+static bool goes_on(void)
+{
+	return relaxed(&machine.accesses) < scenario->accesses;
+}
+
+static void guest_job(void *arg)
+{
+	u64 random = random_of_cpu();
+
+	(void)arg;
+	wait_for_start();
+	while (goes_on())
+		machine_guest_turn(&random);
+	/* A job that wants them to stand still has its way. */
+	while (__atomic_load_n(&machine.working, __ATOMIC_ACQUIRE))
+		machine_stand();
+	__atomic_fetch_sub(&guests_running, 1, __ATOMIC_RELEASE);
+}
+
+static void other_job(void *arg)
+{
+	const struct machine_job *job = arg;
+	u64 random = random_of_cpu();
+
+	wait_for_start();
+	while (goes_on()) {
+		job->fn(&random);
+		machine_pause(&random);
+	}
+	__atomic_fetch_sub(&machine.working, 1, __ATOMIC_RELEASE);
+}
+
+/* The callbacks of RCU and SRCU. */
+static void rcu_job(void *arg)
+{
+	(void)arg;
+	while (!__atomic_load_n(&ended, __ATOMIC_ACQUIRE)) {
+		rcu_work();
+		hosted_relax();
+	}
+}
+
+/* Begins and ends the run, alone. */
+static void director_job(void *arg)
+{
+	u64 random = random_of_cpu();
+	u64 free_before = frames_free();
+
+	(void)arg;
+	for (u32 i = 0; i < scenario->vms; i++)
+		machine_vm_start(&machine.vm[i]);
+	scenario->set_up(&random);
+	if (run.failing)
+		hosted_fail_often(FAIL_ONE_IN, run.random);
+	__atomic_store_n(&started, true, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&guests_running, __ATOMIC_ACQUIRE))
+		hosted_relax();
+	hosted_fail_often(0, 0);
+	machine_check_contents();
+	if (scenario->tear_down)
+		scenario->tear_down();
+	for (u32 i = 0; i < scenario->vms; i++)
+		machine_vm_end(&machine.vm[i]);
+	machine_objects_end();
+	if (frames_free() != free_before)
+		machine_fail("%" PRIu64 " frames were free, and %" PRIu64 " are", free_before,
+			     frames_free());
+	__atomic_store_n(&ended, true, __ATOMIC_RELEASE);
+}
+
+static u32 add_jobs(struct hosted_job *jobs)
+{
+	u32 n = 0;
+
+	jobs[n++] = (struct hosted_job){"director", director_job, NULL};
+	jobs[n++] = (struct hosted_job){"rcu", rcu_job, NULL};
+	for (u32 i = 0; i < scenario->guests; i++)
+		jobs[n++] = (struct hosted_job){"guest", guest_job, NULL};
+	for (u32 i = 0; i < ARRAY_SIZE(scenario->jobs) && scenario->jobs[i].fn; i++) {
+		jobs[n++] = (struct hosted_job){scenario->jobs[i].name, other_job,
+						(void *)&scenario->jobs[i]};
+		machine.working++;
+	}
+	return n;
+}
+
+static void one_run(u64 seed)
+{
+	struct hosted_job jobs[HOSTED_JOBS_MAX];
+	struct fake_cpu_stats cpus;
+	u32 n;
+
+	run = run_of(seed);
+	machine.seed = seed;
+	machine.serial = run.way.serial;
+	machine.failing = run.failing;
+	machine.accessed_dirty = run.accessed_dirty;
+	machine.vms = scenario->vms;
+	machine.guests = scenario->guests;
+	machine.pml = run.pml;
+	machine.few_pins = scenario->few_pins;
+	machine_before_entry = scenario->before_entry;
+	machine_call = scenario->call;
+	guests_running = scenario->guests;
+	printf("%s: WEIR_SEED=%" PRIu64 ", %s, a choice in %u points%s%s%s", scenario->name, seed,
+	       run.way.serial ? "serial" : "parallel", run.way.period,
+	       run.accessed_dirty ? ", A and D bits" : "", run.pml ? ", PML" : "",
+	       run.failing ? ", failing" : "");
+	fflush(stdout);
+	machine_on();
+	n = add_jobs(jobs);
+	hosted_run(jobs, n, &run.way);
+	cpus = fake_cpus_stats();
+	printf(": %" PRIu64 " accesses, %" PRIu64 " faults, %" PRIu64 " retries, %" PRIu64
+	       " to devices; %" PRIu64 " kicks, %" PRIu64 " INVEPTs; %" PRIu64 " points\n",
+	       machine.accesses, machine.faults, machine.retries, machine.no_slot, cpus.kicks,
+	       cpus.invepts, hosted_run_points());
+}
+
+/* In a process of its own: no run depends on those before it, and a seed gives the same again. */
+static void run_apart(u64 seed)
+{
+	int status;
+	pid_t child;
+
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		/* Not to outlive a test that is stopped at its deadline. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		one_run(seed);
+		exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (status)
+		fail_msg("%s failed; WEIR_SEED=%" PRIu64 " repeats it", scenario->name, seed);
+}
+
+void machine_runs(const struct machine_scenario *s)
+{
+	const char *fuzz = getenv("WEIR_FUZZ");
+	u64 budget = fuzz && strcmp(fuzz, "full") == 0 ? FULL_NS : SHORT_NS;
+	u64 start = real_ns(), seed = seed_wanted();
+
+	scenario = s;
+	for (u32 i = 0; i < RUNS_LEAST || real_ns() - start < budget; i++)
+		run_apart(seed + i);
+}
