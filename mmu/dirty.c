@@ -34,21 +34,6 @@ bool mmu_uses_pml(const struct mmu_vm *vm)
 	       __atomic_load_n(&vm->logged_slots, __ATOMIC_SEQ_CST);
 }
 
-/* The next write to any of the pages is noticed again: 64 pages from `first`, those with a bit. */
-static void protect(struct mmu_vm *vm, const struct memslot *s, u64 first, u64 bits)
-{
-	enum sweep what = mmu_uses_pml(vm) ? SWEEP_CLEAN : SWEEP_PROTECT;
-
-	while (bits) {
-		u32 at = (u32)__builtin_ctzll(bits);
-		u64 rest = ~(bits >> at);
-		u32 run = rest ? (u32)__builtin_ctzll(rest) : 64;
-
-		mmu_sweep(vm, s, GFN(s->base.v + first + at), run, what);
-		bits &= run == 64 ? 0 : ~((BIT(run) - 1) << at);
-	}
-}
-
 static int get_and_clear(struct mmu_vm *vm, u32 id, u64 *bitmap, u64 words)
 {
 	const struct memslots *slots = memslots_get(vm);
@@ -68,8 +53,8 @@ static int get_and_clear(struct mmu_vm *vm, u32 id, u64 *bitmap, u64 words)
 		return ERR_RANGE;
 	for (u64 i = 0; i < count; i++)
 		bitmap[i] = __atomic_exchange_n(&s->dirty[i], 0, __ATOMIC_SEQ_CST);
-	for (u64 i = 0; i < count; i++)
-		protect(vm, s, i * 64, bitmap[i]);
+	/* The next write to any of them is noticed again. */
+	mmu_sweep_marked(vm, s, bitmap, mmu_uses_pml(vm) ? SWEEP_CLEAN : SWEEP_PROTECT);
 	return 0;
 }
 

@@ -99,6 +99,13 @@ enum sweep {
  */
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what);
 
+/*
+ * The same for those pages of the slot that have a bit in `marked`, which covers the slot. Large
+ * mappings are dealt with whatever is marked in them: a slot with a dirty log has none.
+ */
+u64 mmu_sweep_marked(struct mmu_vm *vm, const struct memslot *s, const u64 *marked,
+		     enum sweep what);
+
 /* Takes large mapping of gfn's region away. Any context but interrupt. Whether there was one. */
 bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 

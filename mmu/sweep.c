@@ -16,7 +16,8 @@ struct sweeper {
 	const struct memslot *slot;
 	enum sweep what;
 	const struct page_table_level *level;
-	u64 pages; /* that one spte maps */
+	u64 pages;	   /* that one spte maps */
+	const u64 *marked; /* bits by the gfn's place in the slot: only these; NULL: all */
 	/* a run of words, and whose the first is */
 	u64 *words;
 	gfn_t gfn;
@@ -225,6 +226,17 @@ static void finish_batch(struct sweeper *w)
 	}
 }
 
+/* Is the page of this small word one of those that are meant? */
+static bool is_marked(const struct sweeper *w, const u64 *word)
+{
+	u64 place;
+
+	if (!w->marked || w->pages > 1)
+		return true;
+	place = w->gfn.v - w->slot->base.v + (u64)(word - w->words);
+	return w->marked[place / 64] & BIT(place % 64);
+}
+
 /* Returns how many of the words were dealt with: those up to the first that another has locked. */
 static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 {
@@ -234,7 +246,7 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	w->count = 0;
 	w->flush = false;
 	for (i = 0; i < n && w->count < SWEEP_BATCH; i++) {
-		if (!concerns(w, &words[i]))
+		if (!is_marked(w, &words[i]) || !concerns(w, &words[i]))
 			continue;
 		if (w->count == 0)
 			rmap_lock(&words[i]);
@@ -333,19 +345,31 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 	}
 }
 
+static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
+{
+	while (pages) {
+		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
+
+		sweep_region_large(w, gfn, run);
+		sweep_region_small(w, gfn, run);
+		gfn.v += run;
+		pages -= run;
+	}
+	return w->done;
+}
+
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what)
 {
 	struct sweeper w = {.vm = vm, .slot = s, .what = what};
 
-	while (pages) {
-		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
+	return sweep(&w, gfn, pages);
+}
 
-		sweep_region_large(&w, gfn, run);
-		sweep_region_small(&w, gfn, run);
-		gfn.v += run;
-		pages -= run;
-	}
-	return w.done;
+u64 mmu_sweep_marked(struct mmu_vm *vm, const struct memslot *s, const u64 *marked, enum sweep what)
+{
+	struct sweeper w = {.vm = vm, .slot = s, .what = what, .marked = marked};
+
+	return sweep(&w, s->base, s->pages);
 }
 
 /* --- By gfn, over whatever slots there are --- */

@@ -119,6 +119,29 @@ static void exactly_the_written_pages(void **state)
 	}
 }
 
+/* Pages far between are flushed together, and those between them keep the right to write. */
+static void one_flush_for_many(void **state)
+{
+	u64 flushes;
+
+	for (u64 i = 0; i < PAGES; i++)
+		write_page(i);
+	assert_int_equal(read_log(), PAGES);
+	for (u64 i = 0; i < PAGES; i += 4)
+		write_page(i);
+	flushes = STAT(flushes);
+	assert_int_equal(read_log(), PAGES / 4);
+	assert_int_equal(STAT(flushes), flushes + 1);
+	write_page(0);
+	write_page(1);
+	memset(vm.slots->slots[0].dirty, 0, WORDS * sizeof(u64));
+	write_page(2);
+	assert_int_equal(read_log(), 1);
+	assert_false(writable(2));
+	assert_true(writable(0) && writable(1));
+	assert_int_equal(mmu_dirty_get_and_clear(&vm, ID, page_log, WORDS), 0);
+}
+
 static void what_weir_writes_counts(void **state)
 {
 	u64 old = 0, word = 5;
@@ -233,6 +256,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_first_write_is_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(exactly_the_written_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_flush_for_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_weir_writes_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_is_dropped_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_log_begins_and_ends_under_live_mappings, setup,
