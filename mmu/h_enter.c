@@ -37,11 +37,8 @@ struct link {
 
 bool mmu_may_be_large(const struct memslot *s, gfn_t gfn)
 {
-	u64 first = region_base(gfn).v;
-
 	return mmu_hw.ept_2m && !(s->flags & (MEMSLOT_NO_LARGE | MEMSLOT_LOG_DIRTY)) &&
-	       first >= s->base.v && first + LARGE_PAGES <= s->base.v + s->pages &&
-	       s->first % LARGE_PAGES == s->base.v % LARGE_PAGES &&
+	       memslot_has_region(s, gfn) && s->first % LARGE_PAGES == s->base.v % LARGE_PAGES &&
 	       __atomic_load_n(rmap_small_count(s, gfn), __ATOMIC_SEQ_CST) == 0;
 }
 

@@ -88,8 +88,8 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	u64 *word = rmap_large_word(s, gfn), *table;
 	bool done, on;
 
-	/* At the edge of a slot a region is not all the slot's, and never mapped large. */
-	if (!rmap_in_use(word, 0))
+	/* The word may be in use for an audit, and the region still be one that is never large. */
+	if (!memslot_has_region(s, gfn) || !rmap_in_use(word, 0))
 		return;
 	table = frame_alloc_page(0);
 	if (!table || prepare_words(s, base)) {

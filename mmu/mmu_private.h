@@ -51,6 +51,14 @@ static inline gfn_t region_base(gfn_t gfn)
 	return GFN(align_down(gfn.v, LARGE_PAGES));
 }
 
+/* gfn's region is all the slot's: at its edges none is, and nothing is mapped large there. */
+static inline bool memslot_has_region(const struct memslot *s, gfn_t gfn)
+{
+	u64 first = region_base(gfn).v;
+
+	return first >= s->base.v && first + LARGE_PAGES <= s->base.v + s->pages;
+}
+
 /* --- h_enter.c --- */
 
 /*
