@@ -6,7 +6,8 @@
 # Variables a person may set:
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
 #   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
-#   test-unit:  TESTS="mem/frame"          test-boot: CASES="..." CPUS="..." LIST=1
+#   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
+#   test-boot: CASES="..." CPUS="..." LIST=1
 #   bench:      BENCH="guest weir boot"
 
 ifeq ($(origin CC),default)
@@ -124,6 +125,13 @@ test-fuzz: deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted fuzz
 	$(Q)$(PYTHON) tests/tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
+
+# --- Models of what runs in parallel --------------------------------------------------------
+
+.PHONY: test-models
+test-models: deps-test
+	$(Q)$(PYTHON) tests/tools/run_models.py --full --build $(BUILD)/models \
+		--logs $(BUILD)/logs/model $(TESTS)
 
 # --- Small guests --------------------------------------------------------------------------
 # Each tests/guests/NAME.c but guest.c, which they share, is a multiboot 1 kernel of 32 bits.

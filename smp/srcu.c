@@ -12,7 +12,7 @@
  * and sees the new one.
  *
  * A grace period is not a thread: it is a step that whoever waits for one, or the worker, takes
- * further when it looks, under drain.lock.
+ * further when it looks, under drain.lock. tests/models/srcu.pml is its model.
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/string.h"

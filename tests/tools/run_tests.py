@@ -62,6 +62,8 @@ def main():
                      ["CC=clang", "DEBUG=0", f"BUILD={build}/clang-release", "all"]]
     builds("build", *variants)
     layer("tree", python, "tests/tools/check_tree.py")
+    layer("model", python, "tests/tools/run_models.py", "--build", f"{build}/models",
+          "--logs", f"{build}/logs/model", *(["--full"] if args.full else []))
     runner = [python, "tests/tools/run_hosted.py"]
     compiled = command(*make, "-j2", "-k", "-f", "tests/hosted/hosted.mk", f"CC={args.cc}", "V=0",
                        f"BUILD={hosted}", "all")
