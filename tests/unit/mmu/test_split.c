@@ -140,6 +140,30 @@ static void one_page_is_taken(void **state)
 	}
 }
 
+/* A region whose words are in two pages of them, neither of which is there yet. */
+static void words_in_two_chunks(void **state)
+{
+	u32 n;
+
+	assert_int_equal(memslot_create(&vm, 2, GFN(0x2000 + 300), 1200, ram, 300, 0), 0);
+	for (n = 1;; n++) {
+		assert_int_equal(touch(&vcpu, PAGE(0x2200), MMU_READ), 0);
+		assert_true(is_large(0x2200));
+		hosted_fail_after(n);
+		mmu_split(&vm, slot_of(0x2200), GFN(0x2200 + 77));
+		if (!hosted_fail_happened())
+			break;
+		hosted_fail_after(0);
+		assert_false(is_mapped(0x2200));
+		check_audit();
+	}
+	hosted_fail_after(0);
+	assert_int_equal(n, 4); /* a table, and two pages of words */
+	for (u64 i = 0; i < 512; i++)
+		assert_int_equal(chain_length(word_of(0x2200 + i)), 1);
+	assert_null(word_of(0x2000 + 300 + 1199));
+}
+
 /* --- reasons come and go --- */
 
 static void a_flag_forbids_it(void **state)
@@ -255,6 +279,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_table_says_what_the_entry_did, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_memory_it_is_dropped, setup, teardown),
+		cmocka_unit_test_setup_teardown(words_in_two_chunks, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmapping_a_part_splits, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_page_is_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_flag_forbids_it, setup, teardown),
