@@ -168,6 +168,13 @@ int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
  */
 void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
 
+/*
+ * The same for as long as one access of Weir's own takes: not charged to the account, so that a
+ * guest that has pinned all it may can still be served. ERR_NOSPC: 65535 pins of one frame.
+ */
+int gmem_hold(struct gmem *g, u64 index, bool write, pfn_t *out);
+void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
+
 /* --- Changing what an entry holds ----------------------------------------------------------- */
 
 /*

@@ -48,12 +48,10 @@ static bool add_pin(struct frame *f)
 }
 
 /* The lock keeps gmem_claim from taking the page between the look at it and the pin (R37). */
-static int pin_resident(struct gmem *g, u64 index, bool write, pfn_t *out)
+static int hold_resident(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	int err;
 
-	if (!charge(g->account))
-		return ERR_NOSPC;
 	spin_lock(&g->lock);
 	err = gmem_lookup(g, index, write, out);
 	if (!err && !add_pin(pinned_frame(g, *out)))
@@ -61,19 +59,17 @@ static int pin_resident(struct gmem *g, u64 index, bool write, pfn_t *out)
 	if (!err)
 		g->pins++;
 	spin_unlock(&g->lock);
-	if (err)
-		uncharge(g->account);
 	return err;
 }
 
-int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
+int gmem_hold(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	int err;
 
 	if (index >= g->pages)
 		return ERR_RANGE;
 	/* A page that was just got may be gone again, or be marked dirty by another: once more. */
-	while ((err = pin_resident(g, index, write, out)) == ERR_TOO_HARD) {
+	while ((err = hold_resident(g, index, write, out)) == ERR_TOO_HARD) {
 		err = gmem_get_page(g, index, write, out);
 		if (err)
 			break;
@@ -81,7 +77,7 @@ int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
 	return err;
 }
 
-void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
+void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
 {
 	struct frame *f = pinned_frame(g, pfn);
 	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
@@ -94,5 +90,24 @@ void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
 	BUG_ON(__atomic_fetch_sub(&f->pins, 1, __ATOMIC_RELEASE) == 0);
 	g->pins--;
 	spin_unlock(&g->lock);
+}
+
+int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
+{
+	int err;
+
+	if (index >= g->pages)
+		return ERR_RANGE;
+	if (!charge(g->account))
+		return ERR_NOSPC;
+	err = gmem_hold(g, index, write, out);
+	if (err)
+		uncharge(g->account);
+	return err;
+}
+
+void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
+{
+	gmem_release(g, index, pfn, dirty);
 	uncharge(g->account);
 }

@@ -143,11 +143,11 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 		return ERR_PERM;
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;
-	err = gmem_pin(s->object, index, write, &pfn);
+	err = gmem_hold(s->object, index, write, &pfn);
 	if (err)
 		return err;
 	err = apply((u8 *)pfn_to_virt(pfn) + (gpa.v & (PAGE_SIZE - 1)), p);
-	gmem_unpin(s->object, index, pfn, write && err == 0);
+	gmem_release(s->object, index, pfn, write && err == 0);
 	/* After the write: a log that is read in between has it in the next round (R21). */
 	if (write && err == 0)
 		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));

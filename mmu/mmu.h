@@ -191,7 +191,7 @@ const char *mmu_audit(struct mmu_vm *vm);
  * 8 bytes are read or written in one access. Thread context, may sleep, may be under LOCK_DEVICE;
  * not inside a reader of the VM's SRCU. ERR_NOSLOT where any byte has no slot, or a read-only one
  * and is to be written, ERR_PERM where a page that the guest protected is to be (bytes before it are
- * done); ERR_RANGE (wraps); ERR_NOMEM; others of gmem_pin.
+ * done); ERR_RANGE (wraps); ERR_NOMEM; others of gmem_hold.
  */
 int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size);
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
