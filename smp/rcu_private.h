@@ -8,6 +8,9 @@
 /* Wakes the worker, or lets it look again. Any context, under any lock below LOCK_WAIT. */
 void rcu_kick(void);
 
+/* What the worker does, again and again. */
+void rcu_work_when_kicked(void);
+
 /* Runs a list of callbacks in its order. Thread context, by who is in rcu_work. */
 void rcu_run(struct rcu_head *first);
 

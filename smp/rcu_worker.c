@@ -76,13 +76,17 @@ void rcu_get_stats(struct rcu_stats *out)
 	out->callbacks = __atomic_load_n(&rcu_stats.callbacks, __ATOMIC_RELAXED);
 }
 
+void rcu_work_when_kicked(void)
+{
+	wait_event(&wake, __atomic_exchange_n(&kicked, false, __ATOMIC_SEQ_CST));
+	rcu_work();
+}
+
 static void __noreturn work_for_ever(void *arg)
 {
 	(void)arg;
-	for (;;) {
-		wait_event(&wake, __atomic_exchange_n(&kicked, false, __ATOMIC_SEQ_CST));
-		rcu_work();
-	}
+	for (;;)
+		rcu_work_when_kicked();
 }
 
 int rcu_start(void)
