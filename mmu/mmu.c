@@ -74,6 +74,7 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	memslots_destroy(vm);
 	/* What was to be freed after a grace period is. */
 	srcu_barrier(&vm->srcu);
+	srcu_destroy(&vm->srcu);
 	rcu_barrier();
 	/* Writing: no fault is on its way. */
 	rwsem_write_lock(&vm->mem_sem);
