@@ -185,6 +185,7 @@ void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
  * ERR_NOENT: ABSENT. ERR_RANGE. ERR_NOTSUP: the object's pages are of 2 MiB, which stay whole.
  */
 int gmem_claim(struct gmem *g, u64 index, u64 *entry);
+bool gmem_stays(const struct gmem *g, u64 index); /* pinned or foreign now. Any context */
 void gmem_settle(struct gmem *g, u64 index, u64 entry);
 
 /*

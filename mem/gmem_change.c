@@ -18,6 +18,13 @@ static bool must_stay(u64 entry)
 	       __atomic_load_n(&frame_of(gmem_entry_pfn(entry))->pins, __ATOMIC_ACQUIRE);
 }
 
+bool gmem_stays(const struct gmem *g, u64 index)
+{
+	const u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+
+	return e && must_stay(gmem_entry_load(e));
+}
+
 static int may_claim(u64 entry)
 {
 	switch (gmem_entry_state(entry)) {

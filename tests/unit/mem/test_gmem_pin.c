@@ -123,6 +123,38 @@ static void one_account_for_a_vm(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* Weir's own short use of a page keeps it where it is, and is on nobody's account. */
+static void holds_are_not_charged(void **state)
+{
+	u64 before = start(MIB(16)), entry;
+	struct gmem_account a = {.pins_max = 1};
+	struct gmem *g;
+	pfn_t pfn, held;
+
+	assert_int_equal(gmem_create(10, &g), 0);
+	gmem_set_account(g, &a);
+	assert_int_equal(gmem_hold(g, 10, false, &held), ERR_RANGE);
+	assert_int_equal(gmem_pin(g, 1, true, &pfn), 0);
+	assert_int_equal(gmem_hold(g, 1, true, &held), 0);
+	assert_int_equal(held.v, pfn.v);
+	assert_int_equal(gmem_hold(g, 2, true, &held), 0);
+	assert_int_equal(a.pins, 1);
+	assert_int_equal(g->pins, 3);
+	gmem_unpin(g, 1, pfn, false);
+	assert_int_equal(a.pins, 0);
+	assert_true(gmem_stays(g, 1) && gmem_stays(g, 2));
+	assert_false(gmem_stays(g, 3) || gmem_stays(g, 10));
+	assert_int_equal(gmem_claim(g, 1, &entry), ERR_BUSY);
+	assert_int_equal(gmem_drop(g, 2), ERR_BUSY);
+	gmem_release(g, 1, pfn, false);
+	gmem_release(g, 2, held, true);
+	assert_false(gmem_stays(g, 1) || gmem_stays(g, 2));
+	assert_int_equal(g->pins, 0);
+	assert_int_equal(gmem_drop(g, 2), 0);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
 /* However many a VM may have, a frame counts 65535. */
 static void one_frame_counts_so_far(void **state)
 {
@@ -194,6 +226,7 @@ int main(void)
 		cmocka_unit_test(r37_pinned_pages_stay),
 		cmocka_unit_test(own_bound),
 		cmocka_unit_test(one_account_for_a_vm),
+		cmocka_unit_test(holds_are_not_charged),
 		cmocka_unit_test(one_frame_counts_so_far),
 		cmocka_unit_test(unpins_that_have_no_pin),
 	};
