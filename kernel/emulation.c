@@ -34,6 +34,7 @@ struct emulation {
 
 /* One page's part of an access. */
 struct piece {
+	u64 gva;
 	gpa_t gpa;
 	u32 size;
 };
@@ -174,11 +175,30 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 		if (err)
 			return access_failed(em, err, gva, w.error_code,
 					     "goes through a page table that is not in RAM");
-		pieces[(*count)++] = (struct piece){w.gpa, n};
+		pieces[(*count)++] = (struct piece){gva, w.gpa, n};
 		gva += n;
 		if (mode_of(em) != DECODE_64)
 			gva = (u32)gva;
 		left -= n;
+	}
+	return 0;
+}
+
+/* The guest's own protection of the page refuses the write (H_PROTECT): as vmx/ept.c answers it. */
+static int refuse_write(struct emulation *em, const struct piece *p)
+{
+	u32 code = PAGE_FAULT_P | PAGE_FAULT_WR | (em->paging.cpl == 3 ? PAGE_FAULT_US : 0);
+
+	inject_page_fault(em, p->gva, code);
+	return ERR_FAULT;
+}
+
+/* All pieces may be written: asked before what cannot be undone. */
+static int check_protection(struct emulation *em, const struct piece *pieces, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		if (mmu_is_protected(&em->v->vm->mmu, pieces[i].gpa))
+			return refuse_write(em, &pieces[i]);
 	}
 	return 0;
 }
@@ -211,6 +231,8 @@ static int read_step(struct emulation *em)
 	u32 count;
 	int err = translate(em, em->e.for_write, pieces, &count);
 
+	if (!err && em->e.for_write)
+		err = check_protection(em, pieces, count);
 	em->e.value = 0;
 	for (u32 i = 0; i < count && !err; i++) {
 		err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, to, pieces[i].size);
@@ -239,6 +261,8 @@ static int write_piece(struct emulation *em, const struct piece *p, const u8 *fr
 		err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
 	else
 		err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
+	if (err == ERR_PERM)
+		return refuse_write(em, p);
 	if (err != ERR_NOSLOT)
 		return err;
 	for (u32 at = 0; at < p->size; at += step) {
@@ -255,6 +279,9 @@ static int write_step(struct emulation *em)
 	u32 count;
 	int err = translate(em, true, pieces, &count);
 
+	/* One piece says so itself when it is written. */
+	if (!err && count > 1)
+		err = check_protection(em, pieces, count);
 	for (u32 i = 0; i < count && !err; i++) {
 		err = write_piece(em, &pieces[i], from);
 		from += pieces[i].size;
@@ -274,6 +301,8 @@ static int port_in(struct emulation *em)
 
 	if (em->insn.kind == INSN_INS) {
 		err = translate(em, true, pieces, &count);
+		if (!err)
+			err = check_protection(em, pieces, count);
 		for (u32 i = 0; i < count && !err; i++) {
 			u64 unused;
 

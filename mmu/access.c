@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest memory by guest physical address. For each page: find the slot in an SRCU reader, pin the
- * page, copy, unpin. Pins rather than mem_sem, because device emulation copies under LOCK_DEVICE,
+ * Guest memory by guest physical address. For each page: find the slot in an SRCU reader, hold the
+ * page, copy, release. Holds rather than mem_sem, because device emulation copies under LOCK_DEVICE,
  * which comes after it, and because reclaim then waits for one page and not for every copy.
  */
 #include "kernel/base/error.h"
@@ -124,12 +124,23 @@ static int apply(u8 *guest, const struct piece *p)
 	}
 }
 
-/* The guest protected the page from all writers (H_PROTECT). */
 static bool is_protected(const struct memslot *s, gfn_t gfn)
 {
 	const u64 *word = rmap_word(s, gfn);
 
 	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & RMAP_PROTECTED);
+}
+
+bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslot *s;
+	u64 generation;
+	bool is = memslot_look_up(vm, gpa_to_gfn(gpa), true, NULL, &s, &generation) == 0 &&
+		  is_protected(s, gpa_to_gfn(gpa));
+
+	srcu_read_unlock(&vm->srcu, reader);
+	return is;
 }
 
 static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const struct piece *p)

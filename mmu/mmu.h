@@ -187,7 +187,7 @@ const char *mmu_audit(struct mmu_vm *vm);
 
 /*
  * Copies by guest physical address, page by page, through the slots; makes pages resident (gpa_zero
- * leaves pages alone that hold nothing). Each page is pinned while it is copied. An aligned 2, 4 or
+ * leaves pages alone that hold nothing). Each page is held while it is copied. An aligned 2, 4 or
  * 8 bytes are read or written in one access. Thread context, may sleep, may be under LOCK_DEVICE;
  * not inside a reader of the VM's SRCU. ERR_NOSLOT where any byte has no slot, or a read-only one
  * and is to be written, ERR_PERM where a page that the guest protected is to be (bytes before it are
@@ -197,9 +197,15 @@ int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size);
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
 int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
 /* Compare-and-exchange of an aligned 1, 2, 4 or 8 byte word of guest memory; *old in and out.
- * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_ALIGN, ERR_INVAL (size),
- * ERR_NOMEM. */
+ * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN,
+ * ERR_INVAL (size), ERR_NOMEM. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
+
+/*
+ * A write to the page would be ERR_PERM, for the guest protected it. For who has to know before the
+ * write, because what comes first cannot be undone. Context as above.
+ */
+bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa);
 
 /* Resident pages of the VM's RAM slots. Thread context. */
 u64 mmu_resident_pages(struct mmu_vm *vm);

@@ -222,6 +222,12 @@ static bool allowed(const struct walk *w)
 	return w->rw || !(w->access & MMU_WRITE) || !(p->cr0 & CR0_WP);
 }
 
+/* A write that the guest's own protection of the page refuses (H_PROTECT), whatever the access. */
+static u32 refused_code(bool user)
+{
+	return (u32)(PAGE_FAULT_P | PAGE_FAULT_WR | (user ? PAGE_FAULT_US : 0));
+}
+
 /* ERR_AGAIN: an entry is not what the walk read. */
 static int set_accessed_dirty(struct walk *w)
 {
@@ -235,6 +241,11 @@ static int set_accessed_dirty(struct walk *w)
 		if (want == old)
 			continue;
 		err = gpa_cmpxchg(w->vm, w->where[i], formats[w->mode].entry_size, &old, want);
+		/* As an EPT violation of the CPU's own walk is answered (vmx/ept.c). */
+		if (err == ERR_PERM) {
+			w->error_code = refused_code(w->user);
+			return ERR_FAULT;
+		}
 		/* Tables in ROM: as on bare metal the write goes nowhere. */
 		if (err && err != ERR_NOSLOT)
 			return err;
@@ -348,6 +359,12 @@ int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *b
 	return 0;
 }
 
+static int refuse(const struct guest_paging *p, u64 gva, struct walk_fault *f)
+{
+	*f = (struct walk_fault){GVA(gva), refused_code(p->cpl == 3)};
+	return ERR_FAULT;
+}
+
 int gva_write(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, const void *buf, u64 size,
 	      struct walk_fault *fault)
 {
@@ -360,6 +377,8 @@ int gva_write(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, const 
 		u64 n = left_in_page(at, left);
 
 		err = walk_for_copy(vm, p, at, MMU_WRITE | WALK_NO_AD, &w, fault);
+		if (!err && mmu_is_protected(vm, w.gpa))
+			err = refuse(p, at, fault);
 		if (err)
 			return err;
 		at += n;
@@ -371,6 +390,8 @@ int gva_write(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, const 
 		err = walk_for_copy(vm, p, gva.v, MMU_WRITE, &w, fault);
 		if (!err)
 			err = gpa_write(vm, w.gpa, from, n);
+		if (err == ERR_PERM)
+			err = refuse(p, gva.v, fault);
 		if (err)
 			return err;
 		from += n;

@@ -37,9 +37,10 @@ struct walk_result {
 
 /*
  * One byte's address. Outside long mode bits 63:32 of gva do not count. 0; ERR_FAULT: #PF with
- * error_code; ERR_NOSLOT: a table lies outside guest RAM; ERR_RANGE: not canonical (the
- * instruction gets #GP or #SS); ERR_NOMEM; ERR_AGAIN: the entries change so fast that A and D
- * cannot be set: run the instruction again.
+ * error_code, also where A or D is to be set in a table whose page the guest protected (H_PROTECT);
+ * ERR_NOSLOT: a table lies outside guest RAM; ERR_RANGE: not canonical (the instruction gets #GP or
+ * #SS); ERR_NOMEM; ERR_AGAIN: the entries change so fast that A and D cannot be set: run the
+ * instruction again.
  */
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out);
@@ -47,7 +48,8 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 /*
  * Copies across pages; on ERR_FAULT *fault says where and with what code. gva is linear: segment
  * base included. Errors as guest_walk, and ERR_NOSLOT where the bytes themselves have no slot.
- * gva_write writes nothing if any page faults, and sets no D bit.
+ * gva_write writes nothing if any page faults, one that the guest protected among them, and sets
+ * no D bit.
  */
 struct walk_fault {
 	gva_t gva;

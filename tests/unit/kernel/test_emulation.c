@@ -51,6 +51,8 @@ static u32 completed, ended;
 static int walk_error, read_error, write_error;
 static u64 second_device;   /* a page more of devices */
 static bool memory_changes; /* before a compare-and-exchange */
+static u64 protected_page;  /* by the guest, from all who write */
+static bool protected_late; /* after the emulator has looked */
 
 /* --- the fakes --- */
 
@@ -63,6 +65,11 @@ static bool is_device(u64 gpa)
 {
 	return (gpa >= DEVICE && gpa < DEVICE_END) ||
 	       (second_device && gpa - second_device < PAGE_SIZE);
+}
+
+static bool is_protected(u64 gpa)
+{
+	return protected_page && gpa - protected_page < PAGE_SIZE;
 }
 
 static int translate_page(u64 gva, u32 access, u32 *code)
@@ -120,10 +127,17 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
+	if (is_protected(gpa.v))
+		return ERR_PERM;
 	if (write_error)
 		return write_error;
 	memcpy(memory + gpa.v, buf, size);
 	return 0;
+}
+
+bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
+{
+	return is_protected(gpa.v) && !protected_late;
 }
 
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
@@ -131,6 +145,8 @@ int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 	assert_int_equal(gpa.v % size, 0);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
+	if (is_protected(gpa.v))
+		return ERR_PERM;
 	if (memory_changes)
 		memory[gpa.v] ^= 0x80;
 	if (memcmp(memory + gpa.v, old, size))
@@ -239,8 +255,8 @@ static int start(void **state)
 	call_count = completed = ended = 0;
 	memset(&injected, 0, sizeof(injected));
 	walk_error = read_error = write_error = 0;
-	memory_changes = false;
-	second_device = 0;
+	memory_changes = protected_late = false;
+	second_device = protected_page = 0;
 	return 0;
 }
 
@@ -512,6 +528,73 @@ static void string_input_looks_at_its_destination_first(void **state)
 	assert_int_equal(regs.rip, CODE);
 }
 
+/* A write that the guest's own protection refuses is the page fault that the CPU's would be. */
+static void write_to_a_protected_page(void **state)
+{
+	u64 before = load(DATA + PAGE_SIZE, 8);
+
+	protected_page = DATA + PAGE_SIZE;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA + PAGE_SIZE + 8;
+	assert_int_equal(RUN(0, 0x48, 0xa5), 0); /* movsq */
+	assert_int_equal(call_count, 1);
+	call_count = 0;
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DATA + PAGE_SIZE + 8);
+	assert_int_equal(regs.gpr[RDI], DATA + PAGE_SIZE + 8);
+
+	start(NULL);
+	cpl = 3;
+	protected_page = DATA + PAGE_SIZE;
+	regs.gpr[RBX] = DATA + PAGE_SIZE;
+	assert_int_equal(RUN(0, 0x89, 0x03), 0); /* mov %eax, (%rbx) */
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR | PAGE_FAULT_US, DATA + PAGE_SIZE);
+	/* The second page of two: nothing is written to the first. */
+	start(NULL);
+	protected_page = DATA + PAGE_SIZE;
+	regs.gpr[RBX] = DATA + PAGE_SIZE - 2;
+	regs.gpr[RAX] = ~load(DATA + PAGE_SIZE - 2, 4);
+	assert_int_equal(RUN(0, 0x89, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DATA + PAGE_SIZE);
+	assert_int_not_equal(load(DATA + PAGE_SIZE - 2, 2), (u16)regs.gpr[RAX]);
+	/* The lock prefix's compare-and-exchange, aligned. */
+	start(NULL);
+	protected_page = DATA + PAGE_SIZE;
+	protected_late = true;
+	regs.gpr[RBX] = DATA + PAGE_SIZE;
+	assert_int_equal(RUN(0, 0xf0, 0x01, 0x03), 0); /* lock add %eax, (%rbx) */
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DATA + PAGE_SIZE);
+	assert_int_equal(load(DATA + PAGE_SIZE, 8), before);
+}
+
+/* And it comes before a device is touched, which cannot be undone. */
+static void protection_is_looked_at_first(void **state)
+{
+	/* A device's last bytes and RAM's first: a write, and a read that a write follows. */
+	protected_page = DEVICE_END;
+	regs.gpr[RBX] = DEVICE_END - 2;
+	assert_int_equal(RUN(0, 0x89, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DEVICE_END);
+	start(NULL);
+	protected_page = DEVICE_END;
+	regs.gpr[RBX] = DEVICE_END - 2;
+	assert_int_equal(RUN(0, 0x01, 0x03), 0); /* add %eax, (%rbx) */
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DEVICE_END);
+	/* A port. */
+	start(NULL);
+	protected_page = DATA + PAGE_SIZE;
+	regs.gpr[RDI] = DATA + PAGE_SIZE + 1;
+	regs.gpr[RDX] = 0x60;
+	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, DATA + PAGE_SIZE + 1);
+	/* Who only reads may do so. */
+	start(NULL);
+	protected_page = DATA + PAGE_SIZE;
+	regs.gpr[RSI] = DATA + PAGE_SIZE;
+	regs.gpr[RDI] = DEVICE;
+	assert_int_equal(RUN(0, 0xa4), 0); /* movsb */
+	check_done(CODE + 1);
+}
+
 static void check_port(u32 port_size, u32 iopl_bits, const u8 *code, size_t length, bool allowed)
 {
 	start(NULL);
@@ -568,6 +651,8 @@ int main(void)
 		cmocka_unit_test_setup(locked_exchange_in_ram, start),
 		cmocka_unit_test_setup(string_output, start),
 		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),
+		cmocka_unit_test_setup(write_to_a_protected_page, start),
+		cmocka_unit_test_setup(protection_is_looked_at_first, start),
 		cmocka_unit_test_setup(rewritten_code_reaches_no_port, start),
 	};
 

@@ -148,20 +148,43 @@ static void compare_and_exchange(void **state)
 	assert_int_equal(gpa_cmpxchg(&vm, GPA(PAGES << 12), 8, &old, 1), ERR_NOSLOT);
 }
 
-/* A guest that has pinned all it may still has its devices. */
+/* What a guest pins does not keep Weir from its memory. */
 static void pins_run_out(void **state)
 {
 	pfn_t pfn;
-	u8 byte;
+	u8 byte = 1;
 
 	for (u32 i = 0; i < GMEM_PINS_MAX; i++)
 		assert_int_equal(gmem_pin(ram, 0, false, &pfn), 0);
-	assert_int_equal(gmem_pin(ram, 0, false, &pfn), ERR_NOSPC);
 	assert_int_equal(gpa_read(&vm, GPA(0), &byte, 1), 0);
-	assert_int_equal(gpa_write(&vm, GPA(0x7000), &byte, 1), 0);
+	assert_int_equal(gpa_write(&vm, GPA(0x5000), &byte, 1), 0);
+	assert_int_equal(gmem_pin(ram, 0, false, &pfn), ERR_NOSPC);
+	assert_int_equal(ram->pins, GMEM_PINS_MAX);
 	for (u32 i = 0; i < GMEM_PINS_MAX; i++)
 		gmem_unpin(ram, 0, pfn, false);
-	assert_int_equal(gpa_read(&vm, GPA(0), &byte, 1), 0);
+}
+
+/* The guest's own protection holds for whoever writes on its behalf, and is no matter for readers. */
+static void protected_pages(void **state)
+{
+	u64 done, old = 0, word = 5;
+
+	assert_int_equal(gpa_write(&vm, GPA(0x5000), &word, 8), 0);
+	assert_int_equal(mmu_range_protect(&vm, GFN(5), 1, true, &done), 0);
+	assert_int_equal(gpa_write(&vm, GPA(0x5ff8), &old, 8), ERR_PERM);
+	assert_int_equal(gpa_zero(&vm, GPA(0x5000), 8), ERR_PERM);
+	old = 5;
+	assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5000), 8, &old, 6), ERR_PERM);
+	/* What comes before it is done. */
+	word = 0x1122334455667788;
+	assert_int_equal(gpa_write(&vm, GPA(0x4ffc), &word, 8), ERR_PERM);
+	word = 0;
+	assert_int_equal(gpa_read(&vm, GPA(0x4ffc), &word, 8), 0);
+	assert_int_equal(word, 5ull << 32 | 0x55667788);
+	assert_true(mmu_is_protected(&vm, GPA(0x5fff)));
+	assert_false(mmu_is_protected(&vm, GPA(0x4fff)) || mmu_is_protected(&vm, GPA(0x6000)));
+	assert_int_equal(mmu_range_protect(&vm, GFN(5), 1, false, &done), 0);
+	assert_int_equal(gpa_zero(&vm, GPA(0x5000), 8), 0);
 }
 
 /* --- linear: 4-level tables in pages 0 to 3, mapping 0x400000 up to pages from 16 on --- */
@@ -291,6 +314,73 @@ static void tables_in_rom(void **state)
 	assert_int_equal(get(8 << 12), 0x20000 | PTE_FLAGS);
 }
 
+/*
+ * A table whose page the guest protected serves as long as there is no A or D to set in it; then
+ * the access is a page fault, as the CPU's own walk would make it (vmx/ept.c), and no loop.
+ */
+static void tables_that_are_protected(void **state)
+{
+	struct walk_fault fault = {0};
+	struct walk_result w;
+	u64 done;
+	u8 byte;
+
+	make_tables();
+	paging.cpl = 0;
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR), MMU_READ, &w), 0);
+	assert_int_equal(mmu_range_protect(&vm, GFN(3), 1, true, &done), 0);
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR), MMU_READ, &w), 0);
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR), MMU_WRITE, &w), ERR_FAULT);
+	assert_int_equal(w.error_code, PAGE_FAULT_P | PAGE_FAULT_WR);
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR + 0x1000), MMU_EXEC, &w), ERR_FAULT);
+	assert_int_equal(w.error_code, PAGE_FAULT_P | PAGE_FAULT_WR);
+	paging.cpl = 3;
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR + 0x1000), MMU_READ, &w), ERR_FAULT);
+	assert_int_equal(w.error_code, PAGE_FAULT_P | PAGE_FAULT_WR | PAGE_FAULT_US);
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR + 0x1000),
+				    MMU_READ | WALK_IMPLICIT_SUPERVISOR, &w),
+			 ERR_FAULT);
+	assert_int_equal(w.error_code, PAGE_FAULT_P | PAGE_FAULT_WR);
+	/* Only a look. */
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR + 0x1000), MMU_WRITE | WALK_NO_AD, &w),
+			 0);
+	assert_int_equal(gva_read(&vm, &paging, GVA(LINEAR + 0xfff), &byte, 1, MMU_READ, &fault),
+			 0);
+	assert_int_equal(gva_read(&vm, &paging, GVA(LINEAR + 0x1001), &byte, 1, MMU_READ, &fault),
+			 ERR_FAULT);
+	assert_int_equal(fault.gva.v, LINEAR + 0x1001);
+	assert_int_equal(fault.error_code, PAGE_FAULT_P | PAGE_FAULT_WR | PAGE_FAULT_US);
+	assert_int_equal(get(PTE(0)), behind(0) << 12 | PTE_FLAGS | PTE_A);
+	assert_int_equal(mmu_range_protect(&vm, GFN(3), 1, false, &done), 0);
+	assert_int_equal(guest_walk(&vm, &paging, GVA(LINEAR + 0x1000), MMU_WRITE, &w), 0);
+}
+
+static void writing_to_a_protected_page(void **state)
+{
+	struct walk_fault fault = {0};
+	u8 bytes[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}, seen[8];
+	u64 done, zero = 0;
+
+	make_tables();
+	paging.cpl = 0;
+	assert_int_equal(mmu_range_protect(&vm, GFN(behind(2)), 1, true, &done), 0);
+	assert_int_equal(gva_write(&vm, &paging, GVA(LINEAR + 0x2004), bytes, 4, &fault),
+			 ERR_FAULT);
+	assert_int_equal(fault.gva.v, LINEAR + 0x2004);
+	assert_int_equal(fault.error_code, PAGE_FAULT_P | PAGE_FAULT_WR);
+	/* Nothing is written where a later page is refused. */
+	paging.cpl = 3;
+	assert_int_equal(gva_write(&vm, &paging, GVA(LINEAR + 0x1ff8), bytes, 16, &fault),
+			 ERR_FAULT);
+	assert_int_equal(fault.gva.v, LINEAR + 0x2000);
+	assert_int_equal(fault.error_code, PAGE_FAULT_P | PAGE_FAULT_WR | PAGE_FAULT_US);
+	assert_int_equal(gva_read(&vm, &paging, GVA(LINEAR + 0x1ff8), seen, 8, MMU_READ, &fault),
+			 0);
+	assert_memory_equal(seen, &zero, 8);
+	assert_int_equal(mmu_range_protect(&vm, GFN(behind(2)), 1, false, &done), 0);
+	assert_int_equal(gva_write(&vm, &paging, GVA(LINEAR + 0x1ff8), bytes, 16, &fault), 0);
+}
+
 /* --- R02: an entry that the guest has changed meanwhile is never put back --- */
 
 static bool stop; /* atomic */
@@ -346,6 +436,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(random_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(where_there_is_no_slot, setup, teardown),
+		cmocka_unit_test_setup_teardown(protected_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(tables_that_are_protected, setup, teardown),
+		cmocka_unit_test_setup_teardown(writing_to_a_protected_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(rom_and_dirt, setup, teardown),
 		cmocka_unit_test_setup_teardown(zeroing_costs_no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(compare_and_exchange, setup, teardown),
