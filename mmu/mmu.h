@@ -162,10 +162,13 @@ bool mmu_uses_pml(const struct mmu_vm *vm);
  * pages that were finished, also on error. Thread context.
  * ERR_NOSLOT (a device's address), ERR_AGAIN (an INVALID slot, or lost too many races), ERR_RANGE
  * (empty, too long, wraps), ERR_NOMEM; and
- * get: ERR_NOSPC (the bound on pins), ERR_PERM (write, to a page that is protected)
+ * get: ERR_NOSPC (the bound on pins), ERR_PERM (write, to a page that is protected or read-only)
  * drop: ERR_BUSY (pinned), ERR_ALIGN (a part of a 2 MiB page), ERR_PERM (protected, read-only)
+ * A page that was not got may have been made resident and mapped, but is not pinned by the call
+ * unless another vCPU changed it meanwhile. Unpinning one that is not pinned is no error.
  */
 #define MMU_RANGE_MAX 512
+bool mmu_range_valid(gfn_t gfn, u64 pages); /* not ERR_RANGE. Any context */
 int mmu_range_get(struct mmu_vcpu *v, gfn_t gfn, u64 pages, bool write, bool pin, u64 *done);
 int mmu_range_unpin(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done);
 int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done);
@@ -173,8 +176,10 @@ int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *don
 
 struct mmu_page_state {
 	enum gmem_state state;
+	u32 order;				       /* of the object's pages */
 	bool mapped, large, writable, accessed, dirty; /* of its spte, if it has one */
 	bool pinned, protected, readonly;
+	bool stays; /* pinned by whomever, or another's frame: drop would be ERR_BUSY now */
 };
 int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out);
 

@@ -102,8 +102,8 @@ enum sweep {
 /*
  * Does it to [gfn, gfn + pages) of the slot, all within it. What is partly in a large mapping that
  * has to change is split before. When it returns no CPU uses what was taken. Returns the 4 KiB
- * pages that were changed (UNMAP: unmapped; AGE, TEST_YOUNG: young). Thread context; the slot
- * does not go away meanwhile (a reader of the VM's SRCU, or slots_lock).
+ * pages that were changed (UNMAP: unmapped; AGE, TEST_YOUNG: young; GUARD, UNGUARD: marks). Thread
+ * context; the slot does not go away meanwhile (a reader of the VM's SRCU, or slots_lock).
  */
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what);
 

@@ -10,13 +10,16 @@
 /* Races that one page may lose before the guest is told to come again. */
 #define TRIES 8
 
+bool mmu_range_valid(gfn_t gfn, u64 pages)
+{
+	return pages && pages <= MMU_RANGE_MAX && gfn.v < mmu_gfn_end() &&
+	       pages <= mmu_gfn_end() - gfn.v;
+}
+
 static int check_range(gfn_t gfn, u64 pages, u64 *done)
 {
 	*done = 0;
-	if (pages == 0 || pages > MMU_RANGE_MAX || gfn.v >= mmu_gfn_end() ||
-	    pages > mmu_gfn_end() - gfn.v)
-		return ERR_RANGE;
-	return 0;
+	return mmu_range_valid(gfn, pages) ? 0 : ERR_RANGE;
 }
 
 static void lock_word(u64 *word, bool *on)
@@ -49,6 +52,15 @@ static bool has_flag(const struct memslot *s, gfn_t gfn, u64 flag)
 	const u64 *word = rmap_word(s, gfn);
 
 	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & flag);
+}
+
+/* The guest's own memory: what Weir shows it for its own purposes is a device's. In a reader. */
+static int look_up(struct mmu_vm *vm, gfn_t gfn, const struct memslot **s)
+{
+	u64 generation;
+	int err = memslot_look_up(vm, gfn, false, NULL, s, &generation);
+
+	return !err && ((*s)->flags & MEMSLOT_PRIVATE) ? ERR_NOSLOT : err;
 }
 
 /* --- Pins: one for each gfn of a slot, however often it is asked for --- */
@@ -98,24 +110,25 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s)
 
 /* --- Get --- */
 
-static int look_and_pin(struct mmu_vcpu *v, gfn_t gfn, bool write, bool pin)
+/* Whether it is one that can be got (a fault tells if it is protected), and the pin if one is to be. */
+static int look(struct mmu_vm *vm, gfn_t gfn, bool write, bool pin)
 {
-	u32 reader = srcu_read_lock(&v->vm->srcu);
+	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	u64 generation;
-	int err = memslot_look_up(v->vm, gfn, write, &v->last_slot, &s, &generation);
+	int err = look_up(vm, gfn, &s);
 
-	if (!err && write && has_flag(s, gfn, RMAP_PROTECTED))
+	if (!err && write && (s->flags & MEMSLOT_READONLY))
 		err = ERR_PERM;
 	if (!err && pin)
 		err = pin_in_slot(s, gfn, write);
-	srcu_read_unlock(&v->vm->srcu, reader);
+	srcu_read_unlock(&vm->srcu, reader);
 	return err;
 }
 
-/* Whether a spte is there. In thread context it is only a glance. */
-static bool is_mapped(struct mmu_vm *vm, gfn_t gfn)
+/* In thread context it is only a glance. */
+static bool is_mapped(struct mmu_vm *vm, gfn_t gfn, u32 access)
 {
+	const struct page_table_level *l;
 	bool on = irq_save();
 	u32 level;
 	u64 e;
@@ -124,16 +137,21 @@ static bool is_mapped(struct mmu_vm *vm, gfn_t gfn)
 	(void)page_table_find(vm->format, vm->root, gfn_to_gpa(gfn).v, &level, &e);
 	rcu_read_unlock();
 	irq_restore(on);
-	return vm->format->level[level].present(e);
+	l = &vm->format->level[level];
+	return l->present(e) && (l->access(e) & access);
 }
 
+/* The pin comes last: a page that is not got has none. */
 static int get_one(struct mmu_vcpu *v, gfn_t gfn, bool write, bool pin)
 {
-	int err = look_and_pin(v, gfn, write, pin);
+	u32 access = write ? MMU_WRITE : MMU_READ;
+	int err = look(v->vm, gfn, write, false);
 
 	for (u32 i = 0; !err && i < TRIES; i++) {
-		err = mmu_fault_slow(v, gfn_to_gpa(gfn), write ? MMU_WRITE : MMU_READ);
-		if (!err && is_mapped(v->vm, gfn))
+		err = mmu_fault_slow(v, gfn_to_gpa(gfn), access);
+		if (!err && pin)
+			err = look(v->vm, gfn, write, true);
+		if (!err && is_mapped(v->vm, gfn, access))
 			return 0;
 	}
 	return err ? err : ERR_AGAIN;
@@ -152,8 +170,7 @@ static int unpin_one(struct mmu_vm *vm, gfn_t gfn)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+	int err = look_up(vm, gfn, &s);
 
 	if (!err)
 		unpin_in_slot(s, gfn);
@@ -172,7 +189,10 @@ int mmu_range_unpin(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 
 /* --- Give back --- */
 
-/* How many pages from gfn on, at most n, one slot shows and nothing protects. */
+/*
+ * How many pages from gfn on, at most n, one slot shows and nothing protects. A page of 2 MiB that
+ * is protected in part is protected.
+ */
 static int run_to_drop(const struct memslot *s, gfn_t gfn, u64 n, u64 *run)
 {
 	if (s->flags & MEMSLOT_READONLY)
@@ -182,6 +202,8 @@ static int run_to_drop(const struct memslot *s, gfn_t gfn, u64 n, u64 *run)
 		if (has_flag(s, GFN(gfn.v + *run), RMAP_PROTECTED))
 			break;
 	}
+	if (*run < n)
+		*run -= min(*run, (memslot_index(s, gfn) + *run) % BIT(s->object->order));
 	return *run ? 0 : ERR_PERM;
 }
 
@@ -191,8 +213,7 @@ static int look_for_drop(struct mmu_vm *vm, gfn_t gfn, u64 n, struct gmem **obje
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+	int err = look_up(vm, gfn, &s);
 
 	if (!err)
 		err = run_to_drop(s, gfn, n, run);
@@ -257,9 +278,9 @@ int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *don
 		gfn_t at = GFN(gfn.v + *done);
 		u32 reader = srcu_read_lock(&vm->srcu);
 		const struct memslot *s;
-		u64 generation, run = 0;
+		u64 run = 0;
 
-		err = memslot_look_up(vm, at, false, NULL, &s, &generation);
+		err = look_up(vm, at, &s);
 		if (!err) {
 			run = min(pages - *done, s->base.v + s->pages - at.v);
 			run = min(run, LARGE_PAGES - at.v % LARGE_PAGES);
@@ -300,12 +321,13 @@ int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+	int err = look_up(vm, gfn, &s);
 
 	*out = (struct mmu_page_state){0};
 	if (!err) {
 		out->state = gmem_entry_state(gmem_entry(s->object, memslot_index(s, gfn)));
+		out->order = s->object->order;
+		out->stays = gmem_stays(s->object, memslot_index(s, gfn));
 		out->readonly = s->flags & MEMSLOT_READONLY;
 		out->pinned = has_flag(s, gfn, RMAP_PINNED);
 		out->protected = has_flag(s, gfn, RMAP_PROTECTED);

@@ -122,7 +122,7 @@ static void getting_maps(void **state)
 		assert_int_equal(is_mapped(BASE + i), i >= 2 && i < 514);
 	assert_int_equal(ram->pins, 0);
 	assert_int_equal(mmu_range_get(&vcpu, GFN(BASE + 2), 512, true, false, &done), 0);
-	assert_int_equal(mmu_range_get(&vcpu, GFN(ROM), 8, true, false, &done), ERR_NOSLOT);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(ROM), 8, true, false, &done), ERR_PERM);
 	assert_int_equal(done, 0);
 	assert_int_equal(mmu_range_get(&vcpu, GFN(ROM), 8, false, false, &done), 0);
 	assert_int_equal(done, 8);
