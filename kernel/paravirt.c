@@ -3,6 +3,7 @@
  * What a guest may know about being one: KVM's paravirtual CPUID leaves and clock, by which Linux
  * needs no calibration, and Weir's own leaves beside them.
  */
+#include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 #include "kernel/version.h"
 
@@ -10,10 +11,11 @@
 #include "kernel/base/string.h"
 #include "smp/timer.h"
 
-#define CPUID_KVM_SIGNATURE  0x40000000u
-#define CPUID_KVM_FEATURES   0x40000001u
-#define CPUID_WEIR_SIGNATURE 0x40000100u
-#define CPUID_WEIR_VERSION   0x40000101u
+#define CPUID_KVM_SIGNATURE   0x40000000u
+#define CPUID_KVM_FEATURES    0x40000001u
+#define CPUID_WEIR_SIGNATURE  0x40000100u
+#define CPUID_WEIR_VERSION    0x40000101u
+#define CPUID_WEIR_HYPERCALLS 0x40000102u
 
 #define KVM_FEATURE_CLOCKSOURCE	       BIT(0)
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
@@ -25,9 +27,6 @@
 #define MSR_KVM_WALL_CLOCK	0x4b564d00
 #define MSR_KVM_SYSTEM_TIME	0x4b564d01
 #define SYSTEM_TIME_ENABLE	BIT(0)
-
-#define KVM_ENOSYS ((u64)-1000)
-#define KVM_EPERM  ((u64)-1)
 
 /* The guest reads these: the layouts are KVM's ABI. */
 struct pvclock_time {
@@ -70,11 +69,17 @@ static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
 			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_CLOCKSOURCE_STABLE;
 		return true;
 	case CPUID_WEIR_SIGNATURE:
-		r->eax = CPUID_WEIR_VERSION;
+		r->eax = CPUID_WEIR_HYPERCALLS;
 		put_signature(r, "WeirWeirWeir");
 		return true;
 	case CPUID_WEIR_VERSION:
 		r->eax = WEIR_VERSION_NUMBER;
+		return true;
+	case CPUID_WEIR_HYPERCALLS:
+		r->eax = HYPERCALL_FEATURES;
+		r->ebx = HYPERCALL_BASE;
+		r->ecx = MMU_RANGE_MAX;
+		r->edx = VM_PINS_MAX;
 		return true;
 	default:
 		return false;
@@ -183,14 +188,4 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 	if (!err)
 		v->kvmclock_msr = value;
 	return err;
-}
-
-u64 paravirt_hypercall(struct vcpu *v)
-{
-	struct vmx_segment ss;
-
-	vmx_get_segment(v->vmx, SEG_SS, &ss);
-	if (((ss.access >> 5) & 3) != 0)
-		return KVM_EPERM;
-	return KVM_ENOSYS;
 }

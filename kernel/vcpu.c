@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vcpu.h"
+#include "kernel/hypercall.h"
 #include "kernel/rma.h"
 
 #include "kernel/base/error.h"
@@ -76,7 +77,7 @@ static void inject_pending(struct vcpu *v)
 	vmx_request_interrupt_window(v->vmx, platform_interrupt_pending(v));
 }
 
-static bool may_wake_from_halt(struct vcpu *v)
+bool vcpu_is_wanted(struct vcpu *v)
 {
 	if (must_stop(v) || __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
 		return true;
@@ -85,14 +86,15 @@ static bool may_wake_from_halt(struct vcpu *v)
 
 /*
  * A halted guest costs nothing: the thread sleeps until a request. A request that is no wake-up
- * for the guest (a masked interrupt, a device's poll) is served and the sleep goes on.
+ * for the guest (a masked interrupt, a device's poll) is served and the sleep goes on. Who ceded
+ * wakes by H_PROD, too; HLT knows nothing of that.
  */
-static void run_halted(struct vcpu *v)
+static void run_halted(struct vcpu *v, bool ceded)
 {
 	v->halted = true;
 	for (;;) {
 		take_requests(v);
-		if (must_stop(v))
+		if (must_stop(v) || (ceded && hypercall_take_prod(v)))
 			break;
 		if (platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx))
 			break;
@@ -100,7 +102,7 @@ static void run_halted(struct vcpu *v)
 			vmx_inject_nmi(v->vmx);
 			break;
 		}
-		if (!may_wake_from_halt(v))
+		if (!vcpu_is_wanted(v))
 			thread_block();
 	}
 	v->halted = false;
@@ -186,6 +188,20 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 		vmx_complete_wrmsr(v->vmx);
 }
 
+static void handle_hypercall(struct vcpu *v, u64 rax)
+{
+	switch (hypercall(v, rax)) {
+	case HYPERCALL_GO_ON:
+		break;
+	case HYPERCALL_HALT:
+		run_halted(v, true);
+		break;
+	case HYPERCALL_WAIT_MEMORY:
+		wait_for_memory(v);
+		break;
+	}
+}
+
 static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 {
 	switch (e->kind) {
@@ -205,10 +221,10 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		handle_wrmsr(v, e->msr.index, e->msr.value);
 		break;
 	case VMX_EXIT_HLT:
-		run_halted(v);
+		run_halted(v, false);
 		break;
 	case VMX_EXIT_HYPERCALL:
-		vmx_complete_hypercall(v->vmx, paravirt_hypercall(v));
+		handle_hypercall(v, e->hypercall);
 		break;
 	case VMX_EXIT_TPR:
 		platform_set_tpr(v, vmx_cr8(v->vmx));

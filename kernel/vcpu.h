@@ -27,12 +27,17 @@ int vcpu_emulate(struct vcpu *v, u32 port_size);
  */
 void vm_vcpu_stopped(struct vcpu *v);
 
-/* Paravirtual clock, CPUID leaves and hypercalls (kernel/paravirt.c). */
+/*
+ * Something is to be done before the guest goes on: a request, or an interrupt that it would take.
+ * Own thread.
+ */
+bool vcpu_is_wanted(struct vcpu *v);
+
+/* Paravirtual clock and CPUID leaves (kernel/paravirt.c). */
 void paravirt_init(void);
 bool paravirt_owns_msr(u32 index);
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #GP */
 /* 0; ERR_FAULT: #GP; ERR_NOMEM: run the guest again when there is memory. */
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
-u64 paravirt_hypercall(struct vcpu *v); /* the guest's RAX */
 
 #endif

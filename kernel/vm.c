@@ -142,7 +142,7 @@ static int create_ram(struct vm *vm, char *message, size_t size)
 
 	if (err)
 		return err;
-	vm->pins.pins_max = GMEM_PINS_MAX;
+	vm->pins.pins_max = VM_PINS_MAX;
 	gmem_set_account(vm->ram, &vm->pins);
 	return vm_rma_create(vm, message, size);
 }
@@ -294,8 +294,7 @@ static void log_end(struct vm *vm)
 		 vm->name,
 		 (unsigned long long)((gmem_touched_peak(vm->ram) + pages_per_mib - 1) /
 				      pages_per_mib),
-		 (unsigned long long)(vm->config.mem >> 20),
-		 (unsigned long long)stats.faults,
+		 (unsigned long long)(vm->config.mem >> 20), (unsigned long long)stats.faults,
 		 (unsigned long long)stats.faults_mmio);
 	log_info("vm %s: %s after %llu.%03llu s", vm->name, end_text(vm->end),
 		 (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));

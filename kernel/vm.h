@@ -19,6 +19,12 @@
 
 #define VM_VCPUS_MAX 32
 
+/*
+ * Pages of a VM that may be pinned at a time: what guests ask for (H_ENTER), and what Weir itself
+ * pins for long, as the real-mode area.
+ */
+#define VM_PINS_MAX 1024
+
 enum vm_state {
 	VM_CREATED,
 	VM_RUNNING,
@@ -55,6 +61,7 @@ struct vcpu {
 	struct mmu_vcpu mmu;
 	struct lapic *lapic;
 	u64 requests; /* atomic bits */
+	bool prodded; /* atomic: an H_PROD that no H_CEDE has taken yet */
 	/* vm_wait's lock */
 	bool stopped;  /* the guest runs no more */
 	bool released; /* its thread may take the vCPU apart */
@@ -75,7 +82,7 @@ struct vm {
 	struct mutex lock; /* LOCK_VM: the set-up of the real-mode area */
 	/* set at creation */
 	struct gmem *ram;
-	struct gmem_account pins;    /* of ram */
+	struct gmem_account pins;    /* of all its objects: of ram */
 	struct rma_piece *rma_piece; /* the bottom of ram; NULL: pages like any other */
 	struct mmu_vm mmu;
 	bool mmu_made;

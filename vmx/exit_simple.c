@@ -80,7 +80,7 @@ enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
 
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	(void)v;
+	e->hypercall = v->regs.gpr[RAX];
 	return exit_kind(e, VMX_EXIT_HYPERCALL);
 }
 

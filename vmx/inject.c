@@ -179,6 +179,11 @@ void event_iret_faulted(struct vmx_vcpu *v, u64 qualification)
 			   vmcs_read(GUEST_INTERRUPTIBILITY) | BLOCKED_BY_NMI);
 }
 
+bool vmx_event_waits(struct vmx_vcpu *v)
+{
+	return event_wakes(v);
+}
+
 static void choose_event(struct vmx_vcpu *v)
 {
 	if (v->nmi_pending && nmi_may_go(v)) {

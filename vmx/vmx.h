@@ -71,6 +71,7 @@ struct vmx_exit {
 			u32 index;
 			u64 value; /* WRMSR */
 		} msr;
+		u64 hypercall; /* RAX */
 	};
 };
 
@@ -161,6 +162,8 @@ static inline void vmx_inject_gp(struct vmx_vcpu *v)
 bool vmx_interrupt_allowed(struct vmx_vcpu *v);
 void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector);
 void vmx_request_interrupt_window(struct vmx_vcpu *v, bool on);
+/* One that is here already goes in at the next entry: no moment to halt. */
+bool vmx_event_waits(struct vmx_vcpu *v);
 /*
  * An NMI may be handed over: none waits here yet. One that the guest blocks (it is in the handler
  * of another) waits for its IRET; a guest that halts there is not woken by it.

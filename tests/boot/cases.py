@@ -4,7 +4,7 @@ import re
 
 from boots import case, linux_guest, small_guest
 from lab import image, linux, screen
-from lab.bochs import NO_VMX, SVM_ONLY
+from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
 OTHER_MODELS = ["corei5_arrandale_m520", "corei7_ivy_bridge_3770k", "broadwell_ult",
@@ -107,6 +107,17 @@ def smoke(boot):
 def events(boot):
     """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
     check_small_guest(boot, "events")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
+      guests=lambda: small_guest("hypercalls"))
+def hypercalls(boot):
+    """A guest makes every hypercall, with right and wrong arguments, and sees what it did."""
+    check_small_guest(boot, "hypercalls")
+    # What Bochs does wrong on some of its CPUs, and must not be taken for right on others.
+    assert (("the CPU writes to a protected directory" in boot.text()) ==
+            ("no EPT A/D" in MODELS[boot.machine_name]))
     boot.ends()
 
 

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/vcpu.c kernel/hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ */
+/*
+ * H_CEDE and H_PROD between the vCPUs of a VM, each on a thread of its own in the real loop: who
+ * sleeps, who wakes whom, and that no prod is ever lost; and a call that waits for memory. Instead
+ * of a guest a function of the test says what the vCPU does next.
+ */
+#include "kernel/base/error.h"
+#include "kernel/dev/platform.h"
+#include "kernel/hypercall.h"
+#include "kernel/rma.h"
+#include "kernel/vcpu.h"
+#include "mem/frame.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VCPUS	2
+#define CALL(h) (HYPERCALL_BASE | (h))
+#define ROUNDS	20000
+#define BASE	0x100000ull
+
+/* What a vCPU does as its step number `step`; false: it ends the VM. Called once for each step. */
+typedef bool (*guest_fn)(u32 id, u32 step, struct vmx_exit *e);
+
+struct vmx_vcpu {
+	u32 id, step;
+	struct guest_regs regs;
+	struct vmx_exit exit;
+	bool completed;
+};
+
+static struct vm machine;
+static struct vcpu cpus[VCPUS];
+static struct vmx_vcpu guests[VCPUS];
+static guest_fn guest;
+static struct gmem *ram;
+static u64 free_at_start;
+/* atomic */
+static u32 steps[VCPUS];      /* completed */
+static bool interrupt[VCPUS]; /* one is pending */
+static u32 injected;
+static u32 retries; /* runs of the guest that found the last call not completed */
+
+static u32 look(const u32 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+/* --- vmx/ --- */
+
+int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
+{
+	*out = &guests[config->vcpu_id];
+	**out = (struct vmx_vcpu){.id = config->vcpu_id, .completed = true};
+	return 0;
+}
+
+void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	if (!v->completed) {
+		__atomic_fetch_add(&retries, 1, __ATOMIC_SEQ_CST);
+		*e = v->exit;
+		return;
+	}
+	v->exit = (struct vmx_exit){.kind = VMX_EXIT_HYPERCALL};
+	v->completed = false;
+	if (!guest(v->id, v->step++, &v->exit)) {
+		vm_request_end(&machine, VM_END_POWEROFF, 0);
+		v->exit.kind = VMX_EXIT_NONE;
+	}
+	if (v->exit.kind != VMX_EXIT_HYPERCALL)
+		v->completed = true;
+	*e = v->exit;
+}
+
+void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax)
+{
+	v->regs.gpr[RAX] = rax;
+	v->completed = true;
+	__atomic_store_n(&steps[v->id], v->step, __ATOMIC_SEQ_CST);
+}
+
+struct guest_regs *vmx_regs(struct vmx_vcpu *v)
+{
+	return &v->regs;
+}
+
+void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
+{
+	*out = (struct vmx_segment){.access = 0xc093};
+}
+
+void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
+{
+	*out = (struct guest_paging){0};
+}
+
+bool vmx_interrupt_allowed(struct vmx_vcpu *v)
+{
+	return v->regs.rflags & RFLAGS_IF;
+}
+
+void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
+{
+	v->regs.rflags &= ~RFLAGS_IF;
+	__atomic_fetch_add(&injected, 1, __ATOMIC_SEQ_CST);
+}
+
+bool vmx_event_waits(struct vmx_vcpu *v)
+{
+	return false;
+}
+
+bool vmx_nmi_allowed(struct vmx_vcpu *v)
+{
+	return true;
+}
+
+bool vmx_nmi_blocked(struct vmx_vcpu *v)
+{
+	return false;
+}
+
+u64 vmx_cr8(struct vmx_vcpu *v)
+{
+	return 0;
+}
+
+u64 vmx_guest_tsc(struct vmx_vcpu *v)
+{
+	return 0;
+}
+
+#define NOTHING(name, ...)      \
+	void name(__VA_ARGS__); \
+	void name(__VA_ARGS__)  \
+	{                       \
+	}
+
+NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_dump, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
+NOTHING(vmx_set_cr8, struct vmx_vcpu *v, u64 cr8)
+NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
+NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
+NOTHING(vmx_inject_exception, struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
+NOTHING(vmx_complete_io_in, struct vmx_vcpu *v, u32 value)
+NOTHING(vmx_complete_io_out, struct vmx_vcpu *v)
+NOTHING(vmx_complete_rdmsr, struct vmx_vcpu *v, u64 value)
+NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
+
+/* --- kernel/ --- */
+
+void vm_request_end(struct vm *m, enum vm_end cause, u32 code)
+{
+	__atomic_store_n(&m->end, cause, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < VCPUS; i++)
+		vcpu_request(&cpus[i], VCPU_REQ_STOP);
+}
+
+void vm_vcpu_stopped(struct vcpu *v)
+{
+	__atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
+	/* As long as another may prod it. */
+	for (u32 i = 0; i < VCPUS; i++) {
+		while (!__atomic_load_n(&cpus[i].stopped, __ATOMIC_SEQ_CST))
+			usleep(100);
+	}
+}
+
+bool platform_interrupt_pending(struct vcpu *v)
+{
+	return __atomic_load_n(&interrupt[v->id], __ATOMIC_SEQ_CST);
+}
+
+int platform_interrupt_ack(struct vcpu *v)
+{
+	__atomic_store_n(&interrupt[v->id], false, __ATOMIC_SEQ_CST);
+	return 0x40;
+}
+
+bool platform_nmi_take(struct vcpu *v)
+{
+	return false;
+}
+
+u64 platform_tpr(struct vcpu *v)
+{
+	return 0;
+}
+
+bool platform_owns_msr(u32 index)
+{
+	return false;
+}
+
+int platform_rdmsr(struct vcpu *v, u32 index, u64 *value)
+{
+	return ERR_FAULT;
+}
+
+int platform_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	return ERR_FAULT;
+}
+
+bool paravirt_owns_msr(u32 index)
+{
+	return false;
+}
+
+int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
+{
+	return ERR_FAULT;
+}
+
+int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	return ERR_FAULT;
+}
+
+int vcpu_emulate(struct vcpu *v, u32 port_size)
+{
+	return 0;
+}
+
+int vcpu_rma_set_up(struct vcpu *v)
+{
+	return 0;
+}
+
+bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	      u64 *value)
+{
+	return false;
+}
+
+bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	       u64 value)
+{
+	return false;
+}
+
+NOTHING(platform_vcpu_poll, struct vcpu *v)
+NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
+
+/* --- Running one --- */
+
+static int setup(void **state)
+{
+	machine_start(MIB(16));
+	free_at_start = frames_free();
+	memset(&machine, 0, sizeof(machine));
+	memset(cpus, 0, sizeof(cpus));
+	memset(steps, 0, sizeof(steps));
+	memset(interrupt, 0, sizeof(interrupt));
+	injected = retries = 0;
+	machine.vcpu_count = VCPUS;
+	machine.pins.pins_max = 100;
+	assert_int_equal(gmem_create(1024, &ram), 0);
+	gmem_set_account(ram, &machine.pins);
+	assert_int_equal(mmu_vm_create(&machine.mmu, MMU_AUTO), 0);
+	assert_int_equal(memslot_create(&machine.mmu, 1, GFN(BASE >> 12), 1024, ram, 0, 0), 0);
+	for (u32 i = 0; i < VCPUS; i++) {
+		cpus[i].vm = &machine;
+		cpus[i].id = i;
+		machine.vcpus[i] = &cpus[i];
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	mmu_vm_destroy(&machine.mmu);
+	gmem_unref(ram);
+	assert_int_equal(frames_free(), free_at_start);
+	return 0;
+}
+
+static void run_vcpu(void *arg)
+{
+	vcpu_main(arg, NULL);
+}
+
+static void start(guest_fn fn)
+{
+	guest = fn;
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_equal(thread_create(&cpus[i].thread, "vcpu", run_vcpu, &cpus[i], 2 + i),
+				 0);
+}
+
+static void end(void)
+{
+	for (u32 i = 0; i < VCPUS; i++)
+		thread_join(cpus[i].thread);
+}
+
+static void make_call(u32 id, struct vmx_exit *e, u64 token, u64 rbx, u64 rcx, u64 rdx)
+{
+	struct guest_regs *r = &guests[id].regs;
+
+	r->gpr[RAX] = e->hypercall = CALL(token);
+	r->gpr[RBX] = rbx;
+	r->gpr[RCX] = rcx;
+	r->gpr[RDX] = rdx;
+	r->gpr[RSI] = 0;
+}
+
+static bool idle(u32 id, struct vmx_exit *e)
+{
+	(void)id;
+	usleep(200);
+	e->kind = VMX_EXIT_NONE;
+	return true;
+}
+
+/* Time enough for who is not really asleep. */
+static void settle(void)
+{
+	usleep(30000);
+}
+
+static void wait_steps(u32 id, u32 n)
+{
+	while (look(&steps[id]) < n)
+		usleep(200);
+}
+
+/* --- The tests --- */
+
+static u32 go;	/* atomic: what the second vCPU may do */
+static u32 ran; /* atomic: steps that vCPU 0 began */
+
+static bool sleeper(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1) {
+		if (look(&go) != 1)
+			return idle(id, e);
+		__atomic_store_n(&go, 2, __ATOMIC_SEQ_CST);
+		make_call(1, e, H_PROD, 0, 0, 0);
+		return true;
+	}
+	__atomic_store_n(&ran, step + 1, __ATOMIC_SEQ_CST);
+	make_call(0, e, H_CEDE, 0, 0, 0);
+	return step < 2;
+}
+
+/* Asleep until another prods it; then until an interrupt, which comes in though IF was clear. */
+static void prod_and_interrupt_wake(void **state)
+{
+	go = ran = 0;
+	start(sleeper);
+	wait_steps(0, 1);
+	settle();
+	assert_int_equal(look(&ran), 1);
+	__atomic_store_n(&go, 1, __ATOMIC_SEQ_CST);
+	wait_steps(0, 2);
+	settle();
+	assert_int_equal(look(&ran), 2);
+	assert_int_equal(look(&injected), 0);
+	/* A kick that is neither goes by. */
+	vcpu_request(&cpus[0], VCPU_REQ_KICK);
+	settle();
+	assert_int_equal(look(&ran), 2);
+	__atomic_store_n(&interrupt[0], true, __ATOMIC_SEQ_CST);
+	vcpu_request(&cpus[0], VCPU_REQ_KICK);
+	end();
+	assert_int_equal(ran, 3);
+	assert_int_equal(injected, 1);
+}
+
+static bool halter(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	__atomic_store_n(&ran, step + 1, __ATOMIC_SEQ_CST);
+	switch (step) {
+	case 0:
+		guests[0].regs.rflags |= RFLAGS_IF;
+		e->kind = VMX_EXIT_HLT;
+		return true;
+	case 1:
+		make_call(0, e, H_CEDE, 0, 0, 0);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* HLT knows no prods. The one that came meanwhile is there for the H_CEDE that follows. */
+static void hlt_is_not_prodded(void **state)
+{
+	ran = 0;
+	start(halter);
+	while (look(&ran) == 0)
+		usleep(200);
+	settle();
+	hypercall_prod(&cpus[0]);
+	settle();
+	assert_int_equal(look(&ran), 1);
+	__atomic_store_n(&interrupt[0], true, __ATOMIC_SEQ_CST);
+	vcpu_request(&cpus[0], VCPU_REQ_KICK);
+	end();
+	assert_int_equal(ran, 3);
+}
+
+/* Each prods the other and cedes: one prod that is lost, and both sleep for ever. */
+static bool player(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (step & 1)
+		make_call(id, e, H_CEDE, 0, 0, 0);
+	else
+		make_call(id, e, H_PROD, !id, 0, 0);
+	return step < 2 * ROUNDS;
+}
+
+static void no_prod_is_lost(void **state)
+{
+	start(player);
+	end();
+	assert_true(steps[0] == 2 * ROUNDS || steps[1] == 2 * ROUNDS);
+	assert_true(steps[0] + 4 >= 2 * ROUNDS && steps[1] + 4 >= 2 * ROUNDS);
+}
+
+static bool eater(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	if (step == 0)
+		make_call(0, e, H_ENTER, BASE, 20, H_ENTER_WRITE | H_ENTER_PIN);
+	return step == 0;
+}
+
+/* No memory: the call is not completed but made again, until there is some. */
+static void a_call_waits_for_memory(void **state)
+{
+	static void *pages[8192];
+	u32 n = 0;
+
+	/* What is left is less than the call needs; each thread takes its own first. */
+	while (n < ARRAY_SIZE(pages) && (pages[n] = frame_alloc_page(0)))
+		n++;
+	assert_true(n < ARRAY_SIZE(pages));
+	start(eater);
+	while (look(&retries) < 2)
+		usleep(200);
+	assert_int_equal(look(&steps[0]), 0);
+	assert_int_equal(machine.pins.pins, 0);
+	while (n)
+		frame_free_page(pages[--n]);
+	wait_steps(0, 1);
+	end();
+	assert_int_equal(guests[0].regs.gpr[RAX], H_SUCCESS);
+	assert_int_equal(guests[0].regs.gpr[RCX], 20);
+	assert_int_equal(machine.pins.pins, 20);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(prod_and_interrupt_wake),
+		TEST(hlt_is_not_prodded),
+		TEST(no_prod_is_lost),
+		TEST(a_call_waits_for_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
