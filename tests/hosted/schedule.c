@@ -20,13 +20,20 @@
 #define NS_PER_CHOICE  1000	   /* what serial time goes on by */
 #define PARALLEL_SEEDS 0x5eed
 
+/* One stall in so many points, of 2^STALL_LEAST points, or twice that, ... */
+#define STALL_ONE_IN 1000
+#define STALL_LEAST  5
+#define STALL_RANGE  8
+#define STALL_US     200 /* in parallel */
+
 struct runner {
 	const struct hosted_job *job;
 	pthread_t host;
 	u32 number;
 	u32 go; /* futex, serial: it is this one's turn */
 	u64 random;
-	s64 left; /* points until the next choice */
+	s64 left;    /* points until the next choice */
+	u64 stalled; /* serial: stands still until there have been so many points */
 	/* whose turn it is */
 	bool done;
 	const bool *woken; /* not NULL: it sleeps, until this or its deadline */
@@ -87,6 +94,20 @@ static void skip_time(void)
 	now_ns = max(now_ns, first);
 }
 
+/* Those that can run; stalled ones too, or not. */
+static u32 find_fit(struct runner **fit, const struct runner *except, bool stalled)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < runner_count; i++) {
+		struct runner *r = &runners[i];
+
+		if (can_run(r) && r != except && (stalled || points >= r->stalled))
+			fit[n++] = r;
+	}
+	return n;
+}
+
 /* NULL: all have returned. */
 static struct runner *choose(bool another)
 {
@@ -99,10 +120,9 @@ static struct runner *choose(bool another)
 	if (left == 0)
 		return NULL;
 	for (;;) {
-		for (u32 i = 0; i < runner_count; i++) {
-			if (can_run(&runners[i]) && !(another && &runners[i] == self))
-				fit[n++] = &runners[i];
-		}
+		n = find_fit(fit, another ? self : NULL, false);
+		if (!n)
+			n = find_fit(fit, another ? self : NULL, true);
 		if (n)
 			break;
 		if (another && can_run(self))
@@ -111,6 +131,16 @@ static struct runner *choose(bool another)
 	}
 	hosted_clock_set(now_ns);
 	return fit[random_below(&choices, n)];
+}
+
+/*
+ * Now and then one stands still for long just where it is, as if its CPU were taken away: much may
+ * happen to what it has looked at.
+ */
+static void stall(struct runner *r)
+{
+	if (random_one_in(&choices, 1 + STALL_ONE_IN / way.period))
+		r->stalled = points + (BIT(STALL_LEAST) << random_below(&choices, STALL_RANGE));
 }
 
 static void wait_turn(struct runner *r)
@@ -152,11 +182,15 @@ static void on_point(void)
 	if (--r->left > 0)
 		return;
 	if (way.serial) {
+		stall(r);
 		next_turn(false);
 		return;
 	}
 	r->left = 1 + random_below(&r->random, 2 * way.period);
-	sched_yield();
+	if (random_one_in(&r->random, 1 + STALL_ONE_IN / way.period))
+		usleep(1 + random_below(&r->random, STALL_US));
+	else
+		sched_yield();
 }
 
 static void on_relax(void)

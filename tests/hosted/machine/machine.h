@@ -93,7 +93,7 @@ struct machine {
 	bool stopped; /* atomic: guests are to stand still */
 	u32 standing; /* atomic: how many do */
 	/* atomic */
-	u64 accesses, writes, faults, no_slot, retries;
+	u64 accesses, writes, faults, no_slot, retries, rounds;
 };
 extern struct machine machine;
 
@@ -114,7 +114,7 @@ struct machine_scenario {
 	u64 memory; /* bytes */
 	u32 vms;
 	u32 guests;		     /* CPUs that run them */
-	u64 accesses;		     /* that guests make until the run ends */
+	u64 accesses, rounds;	     /* of guests and of all jobs, until the run ends */
 	void (*set_up)(u64 *random); /* alone, on a CPU; the VMs are there */
 	struct machine_job jobs[5];
 	void (*tear_down)(void); /* alone again: what set_up and the jobs left, but for slots */

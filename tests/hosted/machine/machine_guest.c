@@ -8,6 +8,8 @@
 #include "tests/hosted/schedule.h"
 
 #define ACCESSES_IN_TURN 12
+#define PAUSE_POINTS	 2000
+#define PAUSE_TURNS	 12
 #define TRIES_MAX	 2000 /* of one access */
 
 /* What one CPU is about to do. */
@@ -235,7 +237,7 @@ static void run_guest(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
 		if (err == ERR_NOSLOT || err == ERR_NOMEM || err == ERR_PERM)
 			break;
 		if (err == ERR_AGAIN)
-			machine_pause(random);
+			hosted_relax();
 		/*
 		 * R07, R31: a fault that is served lets the access go on. In a parallel run whoever
 		 * is in the way may be off its CPU for long.
@@ -246,9 +248,13 @@ static void run_guest(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
 	}
 }
 
+/* In a serial run the others' points are counted, however often they switch. */
 void machine_pause(u64 *random)
 {
-	for (u32 n = random_below(random, 12); n; n--)
+	u64 until = hosted_run_points() + random_below(random, PAUSE_POINTS);
+	u32 turns = random_below(random, PAUSE_TURNS);
+
+	while (machine.serial ? hosted_run_points() < until : turns--)
 		hosted_relax();
 }
 

@@ -161,7 +161,8 @@ static u64 random_of_cpu(void)
 
 static bool goes_on(void)
 {
-	return relaxed(&machine.accesses) < scenario->accesses;
+	return relaxed(&machine.accesses) < scenario->accesses ||
+	       relaxed(&machine.rounds) < scenario->rounds;
 }
 
 static void guest_job(void *arg)
@@ -186,6 +187,7 @@ static void other_job(void *arg)
 	wait_for_start();
 	while (goes_on()) {
 		job->fn(&random);
+		relaxed_add(&machine.rounds, 1);
 		machine_pause(&random);
 	}
 	__atomic_fetch_sub(&machine.working, 1, __ATOMIC_RELEASE);
@@ -273,9 +275,10 @@ static void one_run(u64 seed)
 	hosted_run(jobs, n, &run.way);
 	cpus = fake_cpus_stats();
 	printf(": %" PRIu64 " accesses, %" PRIu64 " faults, %" PRIu64 " retries, %" PRIu64
-	       " to devices; %" PRIu64 " kicks, %" PRIu64 " INVEPTs; %" PRIu64 " points\n",
+	       " to devices; %" PRIu64 " kicks, %" PRIu64 " INVEPTs; %" PRIu64 " rounds, %" PRIu64
+	       " points\n",
 	       machine.accesses, machine.faults, machine.retries, machine.no_slot, cpus.kicks,
-	       cpus.invepts, hosted_run_points());
+	       cpus.invepts, machine.rounds, hosted_run_points());
 }
 
 /* cmocka's handlers say less of a crash than the sanitizers', which were there first. */

@@ -141,7 +141,8 @@ static const struct machine_scenario scenario = {
 	.memory = MIB(32),
 	.vms = 1,
 	.guests = 3,
-	.accesses = 600,
+	.accesses = 400,
+	.rounds = 60,
 	.set_up = set_up,
 	.jobs = {{"slots", change_slots}},
 };

@@ -83,7 +83,8 @@ static const struct machine_scenario scenario = {
 	.memory = MIB(32),
 	.vms = 2,
 	.guests = 3,
-	.accesses = 500,
+	.accesses = 400,
+	.rounds = 40,
 	.set_up = set_up,
 	.jobs = {{"life", replace_vm}, {"reclaim", reclaim}, {"age", age}},
 };
