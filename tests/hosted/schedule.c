@@ -21,7 +21,7 @@
 #define PARALLEL_SEEDS 0x5eed
 
 /* One stall in so many points, of 2^STALL_LEAST points, or twice that, ... */
-#define STALL_ONE_IN 1000
+#define STALL_ONE_IN 300
 #define STALL_LEAST  5
 #define STALL_RANGE  8
 #define STALL_US     200 /* in parallel */

@@ -83,6 +83,7 @@ struct machine {
 	bool pml;
 	bool failing; /* allocations fail now and then */
 	bool few_pins;
+	u32 hot_slot, hot_pages; /* where most accesses go */
 	struct machine_vm vm[MACHINE_VMS];
 	u32 vms;
 	struct machine_object object[MACHINE_OBJECTS];
@@ -167,6 +168,9 @@ int machine_may_fail(int err, int allowed);
  * device's.
  */
 void machine_guest_turn(u64 *random);
+
+/* One of the pages, of an object or a slot, that most accesses go to. */
+u64 machine_hot_page(u64 *random);
 
 /* The others go on for a while. */
 void machine_pause(u64 *random);

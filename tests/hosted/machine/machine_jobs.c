@@ -94,9 +94,8 @@ void machine_reclaim(struct machine_object *o, u64 *random)
 	u64 first = random_below(random, (u32)(o->pages - n));
 	bool mine[RECLAIM_MAX], claimed[RECLAIM_MAX] = {false};
 
-	/* The hot ones more often. */
-	if (random_below(random, 2))
-		first = random_below(random, 8);
+	if (random_below(random, 4))
+		first = machine_hot_page(random);
 	for (u64 i = 0; i < n; i++)
 		mine[i] = machine_take(&o->page[first + i].moves);
 	gmem_invalidate_begin(o->gmem, first, n);
@@ -116,7 +115,8 @@ void machine_reclaim(struct machine_object *o, u64 *random)
 
 void machine_drop(struct machine_object *o, u64 *random)
 {
-	u64 index = random_below(random, (u32)o->pages);
+	u64 index = random_below(random, 2) ? random_below(random, (u32)o->pages)
+					    : machine_hot_page(random);
 	int err;
 
 	if (!machine_drop_begins(&o->page[index]))
@@ -133,6 +133,8 @@ void machine_age(struct machine_object *o, u64 *random)
 	u64 n = 1 + random_below(random, 16);
 	u64 first = random_below(random, (u32)(o->pages - n));
 
+	if (random_below(random, 2))
+		first = machine_hot_page(random);
 	if (random_below(random, 4))
 		gmem_age(o->gmem, first, n);
 	else

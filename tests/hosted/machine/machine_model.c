@@ -11,6 +11,7 @@
 #include "tests/hosted/machine/machine_private.h"
 #include "tests/hosted/schedule.h"
 
+#define HOT_STRIDE     3
 #define VIEWS_SEEN_MAX (MACHINE_VIEWS / 2) /* a longer access is not judged */
 
 struct machine machine;
@@ -461,22 +462,27 @@ void write_never(void)
 	relaxed_add(&writes_unsettled, -1ull);
 }
 
-#define HOT_PAGES 6
-
 MODEL u64 pick_gfn(const struct machine_vm *vm, u64 *random)
 {
 	const struct machine_view *v = machine_slots(vm);
-	u32 count = v->count;
-	u64 base, pages;
+	const struct machine_slot *s;
+	u64 pages;
 
-	if (count == 0 || random_one_in(random, 16))
+	if (v->count == 0 || random_one_in(random, 16))
 		return random_below(random, 0x800);
-	base = v->slot[random_below(random, count)].base;
-	pages = v->slot[random_below(random, count)].pages;
+	/* Often the one slot that this run is about. */
+	s = &v->slot[random_below(random, 3) ? machine.hot_slot % v->count
+					     : random_below(random, v->count)];
+	pages = s->pages ? s->pages : 1;
 	if (random_below(random, 4))
-		return base + random_below(random, HOT_PAGES) * 3 % (pages ? pages : 1);
+		return s->base + machine_hot_page(random) % pages;
 	/* One page below and above too. */
-	return base - 1 + random_below(random, (u32)pages + 2);
+	return s->base - 1 + random_below(random, (u32)pages + 2);
+}
+
+u64 machine_hot_page(u64 *random)
+{
+	return random_below(random, machine.hot_pages) * HOT_STRIDE;
 }
 
 /* --- at the end ------------------------------------------------------------------------------ */

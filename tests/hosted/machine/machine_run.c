@@ -36,11 +36,13 @@
 #define NS_PER_SECOND 1000000000ull
 #define RUNS_LEAST    3
 #define FAIL_ONE_IN   40
+#define HOT_PAGES     5
 
 /* How a run goes: all of it from its seed. */
 struct run {
 	struct hosted_way way;
 	bool accessed_dirty, failing, pml;
+	u32 hot_slot, hot_pages;
 	u64 random; /* of set_up and, by more, of the CPUs */
 };
 
@@ -60,6 +62,8 @@ static struct run run_of(u64 seed)
 	r.accessed_dirty = random_below(&random, 2);
 	r.failing = random_one_in(&random, 3);
 	r.pml = scenario->logs && r.accessed_dirty && random_below(&random, 2);
+	r.hot_slot = random_below(&random, MACHINE_SLOTS);
+	r.hot_pages = 1 + random_below(&random, HOT_PAGES);
 	r.random = random_next(&random);
 	return r;
 }
@@ -261,6 +265,8 @@ static void one_run(u64 seed)
 	machine.vms = scenario->vms;
 	machine.guests = scenario->guests;
 	machine.pml = run.pml;
+	machine.hot_slot = run.hot_slot;
+	machine.hot_pages = run.hot_pages;
 	machine.few_pins = scenario->few_pins;
 	machine_before_entry = scenario->before_entry;
 	machine_call = scenario->call;
