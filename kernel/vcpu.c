@@ -147,9 +147,9 @@ static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 /* A guest must not push out of the log's ring what a panic would want to print. */
 static void tell_unknown_msr(struct vcpu *v, const char *what, u32 index)
 {
-	if (v->unknown_msrs_told >= UNKNOWN_MSRS_TOLD)
+	if (__atomic_load_n(&v->vm->restart->lines_told, __ATOMIC_RELAXED) >= UNKNOWN_MSRS_TOLD)
 		return;
-	v->unknown_msrs_told++;
+	__atomic_fetch_add(&v->vm->restart->lines_told, 1, __ATOMIC_RELAXED);
 	log_debug("vm %s: %s 0x%x is unknown: #GP", v->vm->name, what, index);
 }
 

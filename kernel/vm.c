@@ -26,7 +26,8 @@ enum {
 
 /* vCPUs stop and are released under its lock; the manager sleeps on it. */
 static struct wait_queue vm_wait;
-static struct list vms = LIST_INIT(vms); /* manager's thread only */
+static struct list vms = LIST_INIT(vms);	/* manager's thread only */
+static struct restart restarts[CONFIG_VMS_MAX]; /* by configuration; manager's thread only */
 
 static struct frame_stats frames_now(void)
 {
@@ -222,7 +223,37 @@ static int start_threads(struct vm *vm)
 	return 0;
 }
 
-static void start_vm(const struct vm_config *config)
+static void log_start(const struct vm *vm)
+{
+	log_info("vm %s: started: %llu MiB%s, %u vCPU, %s", vm->name,
+		 (unsigned long long)(vm->config.mem >> 20),
+		 vm->config.page_order ? " in pages of 2 MiB" : "", vm->vcpu_count,
+		 vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
+}
+
+static void log_no_start(const struct vm_config *config, int err, const char *message)
+{
+	if (message[0])
+		log_error("vm %s: not started: %s", config->name, message);
+	else
+		log_error("vm %s: not started: %s, %llu frames are free: give it less mem=, or "
+			  "the machine more memory",
+			  config->name, error_name(err), (unsigned long long)frames_now().free);
+}
+
+/* Whether a VM that was reset has to wait for memory; and to say so once. */
+static bool must_wait(const struct vm_config *config, struct restart *restart, int err)
+{
+	if (!restart->pending || err != ERR_NOMEM)
+		return false;
+	if (restart_put_off(restart, clock_ns()))
+		log_warn("vm %s: waits for memory to start again, %llu frames are free: end "
+			 "another VM, or start with less mem= in all",
+			 config->name, (unsigned long long)frames_now().free);
+	return true;
+}
+
+static void start_vm(const struct vm_config *config, struct restart *restart)
 {
 	static char message[LOADER_MESSAGE_MAX];
 	struct vm *vm = kmalloc(sizeof(*vm));
@@ -230,6 +261,7 @@ static void start_vm(const struct vm_config *config)
 
 	message[0] = 0;
 	if (vm) {
+		vm->restart = restart;
 		strlcpy(vm->name, config->name, sizeof(vm->name));
 		vm->config = *config;
 		mutex_init(&vm->lock, "vm", LOCK_VM);
@@ -244,20 +276,17 @@ static void start_vm(const struct vm_config *config)
 	if (!err) {
 		list_add_tail(&vm->link, &vms);
 		stats_vm_add(vm);
-		log_info("vm %s: started: %llu MiB%s, %u vCPU, %s", vm->name,
-			 (unsigned long long)(config->mem >> 20),
-			 config->page_order ? " in pages of 2 MiB" : "", vm->vcpu_count,
-			 vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
+		if (restart_is_loud(restart))
+			log_start(vm);
+		restart_done(restart);
 		return;
 	}
-	if (message[0])
-		log_error("vm %s: not started: %s", config->name, message);
-	else
-		log_error("vm %s: not started: %s, %llu frames are free: give it less mem=, or "
-			  "the machine more memory",
-			  config->name, error_name(err), (unsigned long long)frames_now().free);
 	if (vm)
 		destroy_parts(vm);
+	if (must_wait(config, restart, err))
+		return;
+	restart_done(restart);
+	log_no_start(config, err, message);
 }
 
 /* --- the end of one --- */
@@ -329,7 +358,10 @@ static void reap(struct vm *vm)
 	bool on;
 
 	list_del(&vm->link);
-	log_end(vm);
+	if (vm->end == VM_END_RESET)
+		restart_ask(vm->restart, clock_ns(), clock_ns() - vm->start_ns);
+	if (vm->end != VM_END_RESET || restart_is_loud(vm->restart))
+		log_end(vm);
 	/* A guest may reset itself as often as it likes: that fills no log. */
 	if (vm->end != VM_END_RESET)
 		stats_log_vm(vm);
@@ -352,21 +384,35 @@ static void reap(struct vm *vm)
 	destroy_parts(vm);
 }
 
-static struct vm_config *config_of(struct weir_config *config, const char *name)
+/* Starts what is due. Returns when to look again, if nothing else happens; ~0: never. */
+static u64 start_due(struct weir_config *config)
 {
+	u64 next = ~0ull;
+
 	for (u32 i = 0; i < config->vm_count; i++) {
-		if (strcmp(config->vms[i].name, name) == 0)
-			return &config->vms[i];
+		if (restart_is_due(&restarts[i], clock_ns()))
+			start_vm(&config->vms[i], &restarts[i]);
+		if (restarts[i].pending)
+			next = min(next, restarts[i].due_ns);
 	}
-	return NULL;
+	return next;
+}
+
+static struct vm *wait_for_stopped(u64 until_ns)
+{
+	struct vm *vm = NULL;
+
+	if (until_ns == ~0ull)
+		wait_event(&vm_wait, (vm = find_stopped()) != NULL);
+	else
+		(void)wait_event_until(&vm_wait, (vm = find_stopped()) != NULL, until_ns);
+	return vm;
 }
 
 void vm_run_all(struct weir_config *config)
 {
-	u64 free_before = frames_now().free;
-	char name[CONFIG_NAME_MAX];
+	u64 free_before = frames_now().free, next = ~0ull;
 	struct vm *vm;
-	bool again;
 
 	wait_queue_init(&vm_wait);
 	for (u32 i = 0; i < config->vm_count; i++) {
@@ -375,16 +421,13 @@ void vm_run_all(struct weir_config *config)
 		if (c->refused)
 			log_error("vm %s: not started: %s", c->name, c->message);
 		else
-			start_vm(c);
+			start_vm(c, &restarts[i]);
 	}
-	while (!list_empty(&vms)) {
-		vm = NULL;
-		wait_event(&vm_wait, (vm = find_stopped()) != NULL);
-		again = vm->end == VM_END_RESET;
-		strlcpy(name, vm->name, sizeof(name));
-		reap(vm);
-		if (again)
-			start_vm(config_of(config, name));
+	while (!list_empty(&vms) || next != ~0ull) {
+		vm = wait_for_stopped(next);
+		if (vm)
+			reap(vm);
+		next = start_due(config);
 	}
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",

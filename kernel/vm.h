@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Virtual machines and their vCPUs: life cycle. A VM is made from a configuration (kernel/config.h),
- * runs one thread for each vCPU, and ends by power-off, reset limit, crash or kill.
+ * runs one thread for each vCPU, and ends by power-off, reset, crash or kill.
  */
 #ifndef KERNEL_VM_H
 #define KERNEL_VM_H
@@ -9,6 +9,7 @@
 #include "kernel/base/list.h"
 #include "kernel/config.h"
 #include "kernel/dev/device.h"
+#include "kernel/restart.h"
 #include "kernel/stats.h"
 #include "mem/rma.h"
 #include "mmu/mmu.h"
@@ -24,13 +25,6 @@
  * pins for long, as the real-mode area.
  */
 #define VM_PINS_MAX 1024
-
-enum vm_state {
-	VM_CREATED,
-	VM_RUNNING,
-	VM_STOPPING,
-	VM_ENDED
-};
 
 enum vm_end {
 	VM_END_NONE,
@@ -67,8 +61,7 @@ struct vcpu {
 	bool released; /* its thread may take the vCPU apart */
 	/* own thread */
 	bool halted;
-	u32 unknown_msrs_told; /* log lines */
-	u64 kvmclock_msr;      /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
+	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 };
 
@@ -95,7 +88,8 @@ struct vm {
 	u64 start_ns;
 	u64 tsc_offset; /* guest TSC = host TSC + this; the guest's starts at 0 */
 	u64 kvmclock_wall_msr;
-	bool memory_wait_told; /* the log line about waiting for memory is said once */
+	struct restart *restart; /* its configuration's; lines_told is atomic */
+	bool memory_wait_told;	 /* the log line about waiting for memory is said once */
 	struct vm_console *console;
 	struct vm_stats stats;
 };

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/restart.h"
+
+void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns)
+{
+	u64 delay = 0;
+
+	r->count++;
+	if (ran_ns < RESTART_QUICK_NS) {
+		u32 doublings = min(r->quick, 7u); /* the first that passes the longest delay */
+
+		delay = min(RESTART_DELAY_NS << doublings, RESTART_DELAY_MAX_NS);
+		r->quick++;
+	} else {
+		r->quick = 0;
+	}
+	r->pending = true;
+	r->due_ns = now_ns + delay;
+}
+
+bool restart_is_loud(const struct restart *r)
+{
+	return r->count <= RESTART_LOUD || r->quick <= 1 || (r->count & (r->count - 1)) == 0;
+}
+
+bool restart_is_due(const struct restart *r, u64 now_ns)
+{
+	return r->pending && now_ns >= r->due_ns;
+}
+
+bool restart_put_off(struct restart *r, u64 now_ns)
+{
+	bool tell = !r->memory_told;
+
+	r->due_ns = now_ns + RESTART_MEMORY_NS;
+	r->memory_told = true;
+	return tell;
+}
+
+void restart_done(struct restart *r)
+{
+	r->pending = false;
+	r->memory_told = false;
+}

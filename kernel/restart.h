@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When a VM whose guest asked for a reset starts again. A guest may do so as often as it likes, but
+ * one that does it at once, again and again, neither fills the log nor keeps the boot CPU busy. Pure:
+ * the manager's thread (kernel/vm.c).
+ */
+#ifndef KERNEL_RESTART_H
+#define KERNEL_RESTART_H
+
+#include "kernel/base/types.h"
+
+#define RESTART_QUICK_NS     1000000000ull /* a run shorter than this was a quick one */
+#define RESTART_DELAY_NS     10000000ull   /* after the first quick run; doubles with each */
+#define RESTART_DELAY_MAX_NS 1000000000ull
+#define RESTART_MEMORY_NS    100000000ull /* between tries to get memory */
+#define RESTART_LOUD	     4		  /* so many are told, then one in 2, 4, 8, ... */
+
+/* Of one configured VM, for as long as Weir runs. */
+struct restart {
+	bool pending;
+	u64 due_ns;
+	u32 count;	  /* resets so far */
+	u32 quick;	  /* of them in a row, after quick runs */
+	bool memory_told; /* that it waits for memory, this time */
+	u32 lines_told;	  /* of the log that the guest can cause: they count over resets */
+};
+
+/* The guest asked for a reset after so long. */
+void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns);
+/* The log tells of this one. */
+bool restart_is_loud(const struct restart *r);
+bool restart_is_due(const struct restart *r, u64 now_ns);
+/* It could not start, for memory is short: later. Whether to say so. */
+bool restart_put_off(struct restart *r, u64 now_ns);
+void restart_done(struct restart *r);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/restart.c */
+/* When a VM that was reset starts again, and how much of it the log tells. */
+#include <cmocka.h>
+#include "kernel/restart.h"
+
+#define SECOND 1000000000ull
+
+static void a_long_run_starts_again_at_once(void **state)
+{
+	struct restart r = {0};
+
+	for (u32 i = 1; i <= 20; i++) {
+		assert_false(restart_is_due(&r, i * 10 * SECOND));
+		restart_ask(&r, i * 10 * SECOND, 2 * SECOND);
+		assert_true(restart_is_due(&r, i * 10 * SECOND));
+		assert_true(restart_is_loud(&r));
+		restart_done(&r);
+	}
+	assert_int_equal(r.count, 20);
+}
+
+static void quick_runs_wait_longer_and_longer(void **state)
+{
+	static const u64 delays_ms[] = {10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000};
+	struct restart r = {0};
+	u64 now = SECOND;
+
+	for (u32 i = 0; i < ARRAY_SIZE(delays_ms); i++) {
+		u64 delay = delays_ms[i] * 1000000;
+
+		restart_ask(&r, now, 1000);
+		assert_false(restart_is_due(&r, now + delay - 1));
+		assert_true(restart_is_due(&r, now + delay));
+		restart_done(&r);
+		now += delay;
+	}
+	/* One that lasted makes good. */
+	restart_ask(&r, now, RESTART_QUICK_NS);
+	assert_true(restart_is_due(&r, now));
+	restart_done(&r);
+	restart_ask(&r, now, RESTART_QUICK_NS - 1);
+	assert_false(restart_is_due(&r, now));
+	assert_true(restart_is_due(&r, now + RESTART_DELAY_NS));
+}
+
+static void the_log_is_not_filled(void **state)
+{
+	struct restart r = {0};
+	u32 lines = 0;
+
+	for (u32 i = 1; i <= 100000; i++) {
+		restart_ask(&r, i, 0);
+		lines += restart_is_loud(&r);
+		restart_done(&r);
+	}
+	assert_int_equal(lines, RESTART_LOUD + 14); /* 8, 16, ... 65536 */
+}
+
+static void short_of_memory(void **state)
+{
+	struct restart r = {0};
+
+	restart_ask(&r, 5, 2 * SECOND);
+	assert_true(restart_put_off(&r, 5));
+	assert_true(r.pending);
+	assert_false(restart_is_due(&r, 5 + RESTART_MEMORY_NS - 1));
+	assert_true(restart_is_due(&r, 5 + RESTART_MEMORY_NS));
+	assert_false(restart_put_off(&r, 5 + RESTART_MEMORY_NS)); /* is said once */
+	restart_done(&r);
+	restart_ask(&r, 6, 2 * SECOND);
+	assert_true(restart_put_off(&r, 6));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_long_run_starts_again_at_once),
+		cmocka_unit_test(quick_runs_wait_longer_and_longer),
+		cmocka_unit_test(the_log_is_not_filled),
+		cmocka_unit_test(short_of_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
