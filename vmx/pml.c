@@ -13,6 +13,9 @@
 #define ENTRIES	   512u
 #define LAST_INDEX (ENTRIES - 1) /* the CPU writes downwards, and wraps below 0 */
 
+/* emptied counts up from 0: it never comes to this. */
+#define NOT_WAITED_FOR (~0ull)
+
 static struct mutex pml_lock;
 /* pml_lock */
 static struct list vcpus = LIST_INIT(vcpus);
@@ -45,6 +48,8 @@ static void drain(struct mmu_vm *vm)
 		v->pml.waited_for = __atomic_load_n(&v->pml.emptied, __ATOMIC_ACQUIRE);
 		if (v->cpu != cpu_id() && still_inside(v))
 			ipi_kick(v->cpu);
+		else
+			v->pml.waited_for = NOT_WAITED_FOR;
 	}
 	list_for_each_entry (v, &vcpus, pml.link) {
 		while (v->config.mmu == vm && still_inside(v))
