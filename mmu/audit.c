@@ -120,6 +120,9 @@ static void check_region(struct audit *a, const struct memslot *s, gfn_t gfn, u6
 	rmap_unlock(large);
 }
 
+/* So much is looked at before interrupts, and mmu_lock, get a pause. */
+#define AUDIT_ENTRIES 512
+
 static void check_slot(struct audit *a, const struct memslot *s)
 {
 	u64 end = s->base.v + s->pages;
@@ -127,7 +130,10 @@ static void check_slot(struct audit *a, const struct memslot *s)
 	for (u64 gfn = s->base.v; gfn < end;) {
 		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
 
+		bool on = spin_lock_irqsave(&a->vm->mmu_lock);
+
 		check_region(a, s, GFN(gfn), next - gfn);
+		spin_unlock_irqrestore(&a->vm->mmu_lock, on);
 		gfn = next;
 	}
 }
@@ -136,12 +142,18 @@ const char *mmu_audit(struct mmu_vm *vm)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	struct audit a = {.vm = vm, .slots = memslots_get(vm)};
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	u64 addr = 0;
+	bool more = true;
 
-	page_table_for_each_leaf(vm->format, vm->root, check_leaf, &a);
+	while (more) {
+		bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+		more = page_table_for_each_leaf(vm->format, vm->root, &addr, AUDIT_ENTRIES,
+						check_leaf, &a);
+		spin_unlock_irqrestore(&vm->mmu_lock, on);
+	}
 	for (u32 i = 0; i < a.slots->count; i++)
 		check_slot(&a, &a.slots->slots[i]);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	srcu_read_unlock(&vm->srcu, reader);
 	return a.text;
 }

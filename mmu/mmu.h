@@ -185,8 +185,8 @@ int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out);
 
 /*
  * Walks all tables and all reverse maps and compares both ways. NULL, or what does not agree (the
- * first find; the text is static). May run beside guests. Thread context; takes mmu_lock for long:
- * debug builds and tests.
+ * first find; the text is static). May run beside guests. Thread context; takes mmu_lock, for
+ * 2 MiB at a time: debug builds and tests.
  */
 const char *mmu_audit(struct mmu_vm *vm);
 

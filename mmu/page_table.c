@@ -138,25 +138,19 @@ u32 page_table_prune(const struct page_table_format *f, void *root, u64 addr, u6
 	return prune(f, 0, root, addr, end, out);
 }
 
-static void each_leaf(const struct page_table_format *f, u32 at, u64 *table, u64 addr,
-		      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg)
-{
-	const struct page_table_level *l = &f->level[at];
-
-	for (u32 i = 0; i < BIT(l->bits); i++, addr += entry_size(l)) {
-		u64 e = page_table_read(&table[i]);
-
-		if (!l->present(e))
-			continue;
-		if (l->leaf(e))
-			fn(arg, addr, at, &table[i]);
-		else
-			each_leaf(f, at + 1, table_of(l, e), addr, fn, arg);
-	}
-}
-
-void page_table_for_each_leaf(const struct page_table_format *f, void *root,
+bool page_table_for_each_leaf(const struct page_table_format *f, void *root, u64 *addr, u32 most,
 			      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg)
 {
-	each_leaf(f, 0, root, 0, fn, arg);
+	u64 end = BIT(f->level[0].shift + f->level[0].bits);
+
+	for (; *addr < end && most; most--) {
+		u32 level;
+		u64 e, *entry = page_table_find(f, root, *addr, &level, &e);
+		u64 size = entry_size(&f->level[level]), at = align_down(*addr, size);
+
+		*addr = at + size;
+		if (f->level[level].present(e))
+			fn(arg, at, level, entry);
+	}
+	return *addr < end;
 }

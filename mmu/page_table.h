@@ -92,8 +92,11 @@ int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u3
 u32 page_table_prune(const struct page_table_format *f, void *root, u64 addr, u64 end,
 		     struct list *out);
 
-/* Calls fn for every present leaf. The tables do not go away meanwhile: mmu_lock, or RCU. */
-void page_table_for_each_leaf(const struct page_table_format *f, void *root,
+/*
+ * Calls fn for every present leaf from *addr on, looks at no more than `most` entries, and moves
+ * *addr to behind the last; false: there are no more. The tables do not go away meanwhile: mmu_lock, or RCU.
+ */
+bool page_table_for_each_leaf(const struct page_table_format *f, void *root, u64 *addr, u32 most,
 			      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg);
 
 #endif
