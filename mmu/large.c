@@ -4,8 +4,11 @@
  *
  * Splitting makes the table first, whole and unseen, with the reverse maps of its sptes, and then
  * puts it in the place of the large entry by compare-and-exchange: the CPU may set A and D in that
- * until then. All of it under the lock bit of the large word, which every other change of these
- * pages asks for before it looks at the small ones.
+ * until then. All of it under the lock bit of the large word. Who means to change single pages looks
+ * at the large word first, and has seen to it before that no large mapping is made after: by the
+ * object's sequence, the count of small pages, the slot's flags or its being INVALID. Only
+ * mmu_unmap promises nothing of what comes later; it may clear entries of a table that is not yet
+ * seen, and they stay so.
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -14,6 +17,9 @@
 
 /* So many bytes of addresses have their tables looked at before mmu_lock gets a pause. */
 #define PRUNE_STEP MIB(16)
+
+/* So many tables may wait to be freed before regions stay as they are, in 4 KiB pages. */
+#define TABLES_WAITING_MAX 256
 
 static void fill_table(struct mmu_vm *vm, u64 *table, u64 large)
 {
@@ -108,8 +114,12 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 		frame_free_page(table);
 }
 
+/* Tables that wait for their grace period, of all VMs: atomic. */
+static u32 tables_waiting;
+
 static void free_table(struct rcu_head *head)
 {
+	__atomic_fetch_sub(&tables_waiting, 1, __ATOMIC_RELAXED);
 	frame_free(frame_pfn(container_of(head, struct frame, rcu)), 0);
 }
 
@@ -127,6 +137,7 @@ static u32 prune_step(struct mmu_vm *vm, u64 addr, u64 end)
 	mmu_count(&vm->stats.tables, -(u64)n);
 	list_for_each_entry_safe (f, next, &tables, link) {
 		list_del(&f->link);
+		__atomic_fetch_add(&tables_waiting, 1, __ATOMIC_RELAXED);
 		rcu_call(&f->rcu, free_table);
 	}
 	return n;
@@ -168,6 +179,9 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 		return false;
 	if (!has_table(vm, gfn))
 		return true;
+	/* A guest can make it come to this as often as it likes, faster than tables are freed. */
+	if (__atomic_load_n(&tables_waiting, __ATOMIC_RELAXED) > TABLES_WAITING_MAX)
+		return false;
 	/* Nobody links small pages again before the table is out. */
 	gmem_invalidate_begin(s->object, index, LARGE_PAGES);
 	mmu_sweep(vm, s, base, LARGE_PAGES, SWEEP_UNMAP);
