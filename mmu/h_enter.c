@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Linking a page, after KVM on PowerPC's H_ENTER: the real-mode half, which neither sleeps nor
- * allocates and leaves what is too hard to h_enter_slow's side of fault.c. No lock is taken but
+ * allocates and leaves what is too hard to mmu_fault_slow (fault.c). No lock is taken but
  * the lock bit of the gfn's rmap word, so vCPUs link beside each other.
  *
  *	fault                                   reclaim (mem/gmem.h)

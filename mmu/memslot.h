@@ -39,7 +39,6 @@ struct memslot {
 
 /* Immutable once published; sorted by base. */
 struct memslots {
-	struct rcu_head rcu;
 	u64 generation; /* odd while a change is on its way (R30) */
 	u32 count;
 	struct memslot slots[];

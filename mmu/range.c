@@ -226,6 +226,22 @@ static int look_for_drop(struct mmu_vm *vm, gfn_t gfn, u64 n, struct gmem **obje
 	return err;
 }
 
+/* In the log of every slot that shows them, wherever it is by now (R21). */
+static void note_dropped(struct mmu_vm *vm, const struct gmem *object, u64 index, u64 pages)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslots *slots = memslots_get(vm);
+
+	for (u32 i = 0; i < slots->count; i++) {
+		const struct memslot *s = &slots->slots[i];
+		u64 from = max(index, s->first), to = min(index + pages, s->first + s->pages);
+
+		for (u64 at = from; s->object == object && at < to; at++)
+			mmu_dirty_note(vm, s, GFN(s->base.v + (at - s->first)));
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+}
+
 int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 {
 	int err = check_range(gfn, pages, done);
@@ -240,9 +256,8 @@ int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 			break;
 		/* Outside the reader, for it waits for whoever is changing a page. */
 		err = gmem_drop_range(object, index, run, &dropped);
+		note_dropped(vm, object, index, dropped);
 		gmem_unref(object);
-		for (u64 i = 0; i < dropped; i++)
-			mmu_dirty_mark(vm, GFN(at.v + i));
 		*done += dropped;
 	}
 	return err;

@@ -251,6 +251,24 @@ static void errors(void **state)
 	assert_int_equal(read_log(), 1); /* none of it took anything */
 }
 
+/* Whichever slot the guest names, what it dropped changed in all that show it. */
+static void what_is_dropped_counts_in_every_slot(void **state)
+{
+	u64 done, other[WORDS];
+
+	assert_int_equal(memslot_create(&vm, ID + 1, GFN(0x4000), 50, ram, 10, MEMSLOT_LOG_DIRTY),
+			 0);
+	write_page(12);
+	read_log();
+	assert_int_equal(mmu_dirty_get_and_clear(&vm, ID + 1, other, WORDS), 0);
+	assert_int_equal(mmu_range_drop(&vm, GFN(BASE + 12), 1, &done), 0);
+	assert_int_equal(read_log(), 1);
+	assert_true(in_log(12));
+	assert_int_equal(mmu_dirty_get_and_clear(&vm, ID + 1, other, WORDS), 0);
+	assert_int_equal(other[0], BIT(2));
+	assert_int_equal(memslot_delete(&vm, ID + 1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -258,6 +276,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(exactly_the_written_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_flush_for_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_weir_writes_counts, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_dropped_counts_in_every_slot, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(what_is_dropped_counts, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_log_begins_and_ends_under_live_mappings, setup,
 						teardown),
