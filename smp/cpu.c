@@ -52,12 +52,6 @@ bool in_interrupt(void)
  * No atomic is needed: an interrupt in between leaves the count as it found it, and so does
  * another thread, for a thread is switched out only at 0.
  */
-void preempt_disable(void)
-{
-	this_cpu()->preempt_off++;
-	barrier();
-}
-
 void preempt_enable(void)
 {
 	struct cpu *cpu = this_cpu();

@@ -50,7 +50,15 @@ static inline u32 cpu_id(void)
 	return this_cpu()->id;
 }
 
+#ifndef WEIR_HOSTED
+static inline void preempt_disable(void)
+{
+	this_cpu()->preempt_off++;
+	barrier();
+}
+#else
 void preempt_disable(void);
+#endif
 void preempt_enable(void); /* may switch threads if a resched is due and interrupts are on */
 bool in_interrupt(void);
 

@@ -16,7 +16,7 @@ static void taken(struct spinlock *l)
 	lock_order_spin_taken(l);
 }
 
-void spin_lock(struct spinlock *l)
+static inline void lock(struct spinlock *l)
 {
 	u32 ticket;
 
@@ -26,6 +26,11 @@ void spin_lock(struct spinlock *l)
 	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket)
 		cpu_relax();
 	taken(l);
+}
+
+void spin_lock(struct spinlock *l)
+{
+	lock(l);
 }
 
 bool spin_trylock(struct spinlock *l)
@@ -62,7 +67,7 @@ bool spin_lock_irqsave(struct spinlock *l)
 {
 	bool on = irq_save();
 
-	spin_lock(l);
+	lock(l);
 	return on;
 }
 
