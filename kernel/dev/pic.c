@@ -47,11 +47,11 @@ enum {
 /* Priority (0 is highest) of the best input in the set. */
 static u32 best_priority(const struct pic_chip *c, u8 inputs)
 {
-	for (u32 i = 0; i < 8; i++) {
-		if (inputs & BIT((c->lowest + 1 + i) & 7))
-			return i;
-	}
-	return NOTHING;
+	u32 first = (c->lowest + 1) & 7;
+	/* Turned so that the input of the highest priority is bit 0. */
+	u32 turned = ((u32)inputs | (u32)inputs << 8) >> first;
+
+	return inputs ? (u32)__builtin_ctz(turned) : NOTHING;
 }
 
 static u32 input_of_priority(const struct pic_chip *c, u32 priority)
@@ -258,7 +258,7 @@ static void write_chip(struct pic_chip *c, bool odd, u8 value)
 	if (odd && c->icw_next)
 		continue_initialisation(c, value);
 	else if (odd)
-		c->imr = value;
+		WRITE_ONCE(c->imr, value);
 	else if (value & ICW1)
 		start_initialisation(c, value);
 	else if (value & OCW3)
@@ -283,13 +283,17 @@ static u8 poll_chip(struct pic *pic, u32 n)
 static u64 pic_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
 {
 	struct pic *pic = container_of(d, struct pic, dev);
-	bool on = spin_lock_irqsave(&pic->p->lock);
 	u32 n = (offset % OFFSET_ELCR) / OFFSET_SLAVE;
 	struct pic_chip *c = &pic->chip[n];
 	u8 value;
+	bool on;
 
 	(void)v;
 	(void)size;
+	/* A mask is what was written last: it asks for no lock and no time. */
+	if (offset < OFFSET_ELCR && (offset & 1) && !READ_ONCE(c->poll))
+		return READ_ONCE(c->imr);
+	on = spin_lock_irqsave(&pic->p->lock);
 	pit_sync(&pic->p->pit);
 	if (offset >= OFFSET_ELCR)
 		value = pic->chip[offset - OFFSET_ELCR].elcr;

@@ -31,9 +31,13 @@
 #define CONTROL_SPEAKER 0xb6
 #define COUNT_REFRESH	18
 
+/* Ticks in a nanosecond, 2^64 times, rounded up: a tick never comes later than ns_of says. */
+#define TICKS_PER_NS \
+	((u64)((((unsigned __int128)PIT_HZ << 64) + NS_PER_SECOND - 1) / NS_PER_SECOND))
+
 static u64 ticks_of(u64 ns)
 {
-	return ns / NS_PER_SECOND * PIT_HZ + ns % NS_PER_SECOND * PIT_HZ / NS_PER_SECOND;
+	return (u64)(((unsigned __int128)ns * TICKS_PER_NS) >> 64);
 }
 
 /* The first nanosecond that belongs to the tick. */
@@ -41,6 +45,14 @@ static u64 ns_of(u64 tick)
 {
 	return tick / PIT_HZ * NS_PER_SECOND +
 	       (tick % PIT_HZ * NS_PER_SECOND + PIT_HZ - 1) / PIT_HZ;
+}
+
+static void set_irq(struct pit *pit, bool level)
+{
+	if (level == pit->line)
+		return;
+	pit->line = level;
+	chipset_irq(pit->p, IRQ, level);
 }
 
 void pit_sync(struct pit *pit)
@@ -51,10 +63,10 @@ void pit_sync(struct pit *pit)
 
 	pit->synced = t;
 	if (edge) {
-		chipset_irq(pit->p, IRQ, false);
-		chipset_irq(pit->p, IRQ, true);
+		set_irq(pit, false);
+		set_irq(pit, true);
 	}
-	chipset_irq(pit->p, IRQ, pit_channel_output(c, t));
+	set_irq(pit, pit_channel_output(c, t));
 }
 
 void pit_rearm(struct pit *pit)
@@ -120,8 +132,10 @@ static u64 pit_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
 
 	(void)v;
 	(void)size;
-	pit_sync(pit);
-	t = pit->synced;
+	/* A read moves no output, but a count that waits may be taken over at it: edges come first. */
+	if (unlikely(pit->channel[0].next_valid))
+		pit_sync(pit);
+	t = max(ticks_of(clock_ns()), pit->synced);
 	if (offset == OFFSET_61)
 		value = read_port61(pit, t);
 	else if (offset < PIT_CHANNELS)
@@ -149,7 +163,7 @@ static void pit_write(struct device *d, struct vcpu *v, u64 offset, u32 size, u6
 		pit_channel_write(&pit->channel[offset], (u8)value, t);
 	}
 	/* A new mode may have moved the output. */
-	chipset_irq(pit->p, IRQ, pit_channel_output(&pit->channel[0], t));
+	set_irq(pit, pit_channel_output(&pit->channel[0], t));
 	pit_rearm(pit);
 	spin_unlock_irqrestore(&pit->p->lock, on);
 }
@@ -171,6 +185,8 @@ static void pit_reset(struct device *d)
 	write_control(pit, CONTROL_REFRESH, t);
 	pit_channel_write(&pit->channel[1], COUNT_REFRESH, t);
 	write_control(pit, CONTROL_SPEAKER, t);
+	/* The controllers may have forgotten the line's level. */
+	pit->line = true;
 	chipset_irq(pit->p, IRQ, true);
 	spin_unlock_irqrestore(&pit->p->lock, on);
 }

@@ -44,6 +44,7 @@ struct pit {
 	/* platform's lock */
 	struct pit_channel channel[PIT_CHANNELS];
 	u64 synced; /* tick up to which IRQ 0 is right */
+	bool line;  /* IRQ 0's level */
 	u8 port61;
 	struct timer timer;
 };

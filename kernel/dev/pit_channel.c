@@ -182,20 +182,22 @@ void pit_channel_write(struct pit_channel *c, u8 value, u64 t)
 
 u8 pit_channel_read(struct pit_channel *c, u64 t)
 {
-	bool high = c->access == ACCESS_HIGH || (c->access == ACCESS_BOTH && c->read_high);
+	bool both = c->access == ACCESS_BOTH;
+	bool high = both ? c->read_high : c->access == ACCESS_HIGH;
 	u16 value;
 
-	if (c->status_latched) {
+	if (unlikely(c->status_latched)) {
 		c->status_latched = false;
 		return c->status;
 	}
 	take_next(c, t);
 	value = c->latched ? c->latch : encode_count(c, current_count(c, t));
-	if (c->access == ACCESS_BOTH)
-		c->read_high = !c->read_high;
-	if (c->access != ACCESS_BOTH || high)
+	if (both)
+		c->read_high = !high;
+	/* The low byte of two leaves the latch for the high one. */
+	if (!both || high)
 		c->latched = false;
-	return (u8)(high ? value >> 8 : value);
+	return (u8)(value >> (high ? 8 : 0));
 }
 
 /* What is latched stays so until it is read. */
