@@ -8,8 +8,6 @@
 #include "kernel/dev/chipset.h"
 #include "mem/slab.h"
 
-#define X2APIC_MSRS 0x100
-
 #define APIC_BASE_DEFAULT PLATFORM_LAPIC_BASE
 #define PHYS_BITS_DEFAULT 36
 
@@ -20,6 +18,13 @@ static void reset_vectors(u32 *words)
 {
 	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
 		__atomic_store_n(&words[i], 0, __ATOMIC_SEQ_CST);
+}
+
+/* The summary first: one that comes meanwhile sets it anew, after its vector. */
+static void reset_set(struct lapic_vectors *set)
+{
+	__atomic_store_n(&set->words, 0, __ATOMIC_SEQ_CST);
+	reset_vectors(set->word);
 }
 
 /* SDM 3A 11.4.7.1: after power-up, and after the APIC was switched off. */
@@ -37,8 +42,8 @@ static void reset_registers(struct lapic *l)
 	l->icr_high = 0;
 	l->esr = 0;
 	__atomic_store_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
-	reset_vectors(l->isr);
-	reset_vectors(l->irr);
+	reset_set(&l->isr);
+	reset_set(&l->irr);
 	reset_vectors(l->tmr);
 }
 
@@ -123,10 +128,10 @@ static int write_apic_base(struct lapic *l, u64 value)
 
 /* --- MSRs and CR8 --- */
 
-bool lapic_owns_msr(u32 index)
+static int __noinline read_deadline(struct lapic *l, u64 *value)
 {
-	return index == MSR_IA32_APIC_BASE || index == MSR_IA32_TSC_DEADLINE ||
-	       (index >= MSR_X2APIC_BASE && index < MSR_X2APIC_BASE + X2APIC_MSRS);
+	*value = lapic_timer_deadline(l);
+	return 0;
 }
 
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value)
@@ -136,8 +141,7 @@ int lapic_rdmsr(struct lapic *l, u32 index, u64 *value)
 		*value = l->apic_base;
 		return 0;
 	case MSR_IA32_TSC_DEADLINE:
-		*value = lapic_timer_deadline(l);
-		return 0;
+		return read_deadline(l, value);
 	}
 	return lapic_x2apic_read(l, index - MSR_X2APIC_BASE, value);
 }

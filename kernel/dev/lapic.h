@@ -11,6 +11,7 @@
 #ifndef KERNEL_DEV_LAPIC_H
 #define KERNEL_DEV_LAPIC_H
 
+#include "kernel/base/msr.h"
 #include "kernel/dev/device.h"
 #include "smp/spinlock.h"
 #include "smp/timer.h"
@@ -70,6 +71,12 @@ enum lapic_lvt {
 
 #define LAPIC_VECTOR_WORDS 8 /* 256 bits */
 
+/* A set of vectors, and which of its words may hold some: mostly none does. */
+struct lapic_vectors {
+	u32 word[LAPIC_VECTOR_WORDS];
+	u32 words; /* a bit for each word; set after a vector's own, so clear may be too early */
+};
+
 enum lapic_timer_mode {
 	LAPIC_TIMER_ONE_SHOT = 0,
 	LAPIC_TIMER_PERIODIC = 1,
@@ -85,9 +92,10 @@ struct lapic {
 	u32 lvt[LVT_COUNT];
 	/* own thread */
 	u32 icr_low, icr_high, esr;
-	u32 isr[LAPIC_VECTOR_WORDS];
+	struct lapic_vectors isr;
 	/* atomic */
-	u32 irr[LAPIC_VECTOR_WORDS], tmr[LAPIC_VECTOR_WORDS];
+	struct lapic_vectors irr;
+	u32 tmr[LAPIC_VECTOR_WORDS];
 	u32 esr_pending;
 	bool nmi_pending;
 	bool init_pending; /* INIT arrived; */
@@ -105,6 +113,8 @@ struct lapic {
 
 #define LAPIC_NO_SIPI (~0u)
 
+#define X2APIC_MSRS 0x100u
+
 /* Thread context. ERR_NOMEM. Destroying waits for the timer. */
 int lapic_create(struct vcpu *v, struct lapic **out);
 void lapic_destroy(struct lapic *l);
@@ -113,7 +123,11 @@ void lapic_destroy(struct lapic *l);
 void lapic_power_on(struct lapic *l);
 
 /* The rest: see platform.h, which hands them through. */
-bool lapic_owns_msr(u32 index);
+static inline bool lapic_owns_msr(u32 index)
+{
+	return index - MSR_X2APIC_BASE < X2APIC_MSRS || index == MSR_IA32_APIC_BASE ||
+	       index == MSR_IA32_TSC_DEADLINE;
+}
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
 u64 lapic_cr8(const struct lapic *l);

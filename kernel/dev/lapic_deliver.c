@@ -31,13 +31,39 @@ static bool test_bit(const u32 *words, u8 vector)
 	return __atomic_load_n(&words[vector / 32], __ATOMIC_SEQ_CST) & (1u << (vector % 32));
 }
 
-static int highest(const u32 *words)
+static void set_vector(struct lapic_vectors *set, u8 vector)
 {
-	for (int i = LAPIC_VECTOR_WORDS - 1; i >= 0; i--) {
-		u32 word = __atomic_load_n(&words[i], __ATOMIC_SEQ_CST);
+	set_bit(set->word, vector);
+	__atomic_or_fetch(&set->words, 1u << (vector / 32), __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Own thread. Another CPU may set a vector of the same word meanwhile: its bit of the summary comes
+ * after the word's, so if it came before ours was cleared, the word shows it now.
+ */
+static void clear_vector(struct lapic_vectors *set, u8 vector)
+{
+	u32 bit = 1u << (vector / 32);
+
+	clear_bit(set->word, vector);
+	if (__atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST))
+		return;
+	__atomic_and_fetch(&set->words, ~bit, __ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST))
+		__atomic_or_fetch(&set->words, bit, __ATOMIC_SEQ_CST);
+}
+
+static int highest(const struct lapic_vectors *set)
+{
+	u32 words = __atomic_load_n(&set->words, __ATOMIC_SEQ_CST);
+
+	while (words) {
+		u32 i = 31 - (u32)__builtin_clz(words);
+		u32 word = __atomic_load_n(&set->word[i], __ATOMIC_SEQ_CST);
 
 		if (word)
-			return i * 32 + 31 - __builtin_clz(word);
+			return (int)(i * 32 + 31 - (u32)__builtin_clz(word));
+		words &= ~(1u << i);
 	}
 	return -1;
 }
@@ -59,7 +85,7 @@ bool lapic_is_x2apic(const struct lapic *l)
 u32 lapic_ppr(const struct lapic *l)
 {
 	u32 tpr = READ_ONCE(l->tpr);
-	int in_service = highest(l->isr);
+	int in_service = highest(&l->isr);
 	u32 class = in_service < 0 ? 0 : (u32)in_service & PRIORITY_CLASS;
 
 	return (tpr & PRIORITY_CLASS) >= class ? tpr : class;
@@ -67,7 +93,7 @@ u32 lapic_ppr(const struct lapic *l)
 
 u32 lapic_apr(const struct lapic *l)
 {
-	int requested = highest(l->irr), in_service = highest(l->isr);
+	int requested = highest(&l->irr), in_service = highest(&l->isr);
 	u32 irr = requested < 0 ? 0 : (u32)requested & PRIORITY_CLASS;
 	u32 isr = in_service < 0 ? 0 : (u32)in_service & PRIORITY_CLASS;
 	u32 tpr = l->tpr & PRIORITY_CLASS;
@@ -83,7 +109,7 @@ int lapic_pending_vector(const struct lapic *l)
 
 	if (!lapic_enabled(l))
 		return -1;
-	vector = highest(l->irr);
+	vector = highest(&l->irr);
 	if (vector < 0 || ((u32)vector & PRIORITY_CLASS) <= (lapic_ppr(l) & PRIORITY_CLASS))
 		return -1;
 	return vector;
@@ -95,20 +121,20 @@ int lapic_ack(struct lapic *l)
 
 	if (vector < 0)
 		return -1;
-	set_bit(l->isr, (u8)vector);
-	clear_bit(l->irr, (u8)vector);
+	set_vector(&l->isr, (u8)vector);
+	clear_vector(&l->irr, (u8)vector);
 	return vector;
 }
 
 void lapic_eoi(struct lapic *l)
 {
 	struct platform *p = l->v->vm->platform;
-	int vector = highest(l->isr);
+	int vector = highest(&l->isr);
 	bool on;
 
 	if (vector < 0)
 		return;
-	clear_bit(l->isr, (u8)vector);
+	clear_vector(&l->isr, (u8)vector);
 	if (!test_bit(l->tmr, (u8)vector) || (l->svr & SVR_QUIET_EOI))
 		return;
 	on = spin_lock_irqsave(&p->lock);
@@ -118,7 +144,8 @@ void lapic_eoi(struct lapic *l)
 
 bool lapic_nmi_take(struct lapic *l)
 {
-	return __atomic_exchange_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
+	return unlikely(__atomic_load_n(&l->nmi_pending, __ATOMIC_SEQ_CST)) &&
+	       __atomic_exchange_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
 }
 
 /* --- accepting --- */
@@ -129,7 +156,7 @@ static void accept_vector(struct lapic *l, u8 vector, bool level)
 		set_bit(l->tmr, vector);
 	else
 		clear_bit(l->tmr, vector);
-	set_bit(l->irr, vector);
+	set_vector(&l->irr, vector);
 	vcpu_request(l->v, VCPU_REQ_KICK);
 }
 

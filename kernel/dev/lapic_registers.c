@@ -150,7 +150,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 	enum lapic_lvt i;
 
 	if (reg >= REG_ISR && reg < REG_ESR) {
-		u32 *words = reg < REG_TMR ? l->isr : reg < REG_IRR ? l->tmr : l->irr;
+		u32 *words = reg < REG_TMR ? l->isr.word : reg < REG_IRR ? l->tmr : l->irr.word;
 
 		*value = __atomic_load_n(&words[reg & 7], __ATOMIC_SEQ_CST);
 	} else if (lvt_of(reg, &i)) {
