@@ -8,8 +8,7 @@
 #define KVM_ENOSYS ((u64)-1000)
 #define KVM_EPERM  ((u64)-1)
 
-#define SEGMENT_DPL(access) (((access) >> 5) & 3)
-#define SEGMENT_LONG	    BIT(13)
+#define SEGMENT_LONG BIT(13)
 
 /* H_ENTER looks after so many pages whether something else wants the vCPU. */
 #define ENTER_STEP 16
@@ -276,20 +275,36 @@ static bool in_long_mode(struct vcpu *v)
 	return (paging.efer & EFER_LMA) && (cs.access & SEGMENT_LONG);
 }
 
+/* Where the upper half of RAX counts, that is still to be looked at. */
+static bool may_be_weirs(u64 rax)
+{
+	return ((u32)rax & ~HYPERCALL_MASK) == HYPERCALL_BASE;
+}
+
+/* KVM's numbers, none of which is offered. */
+static u64 answer_kvms(u32 cpl)
+{
+	return cpl ? KVM_EPERM : KVM_ENOSYS;
+}
+
+int hypercall_quick(struct vcpu *v, u64 *rax)
+{
+	if (may_be_weirs(*rax))
+		return ERR_TOO_HARD;
+	*rax = answer_kvms(vmx_cpl(v->vmx));
+	return 0;
+}
+
 enum hypercall_next hypercall(struct vcpu *v, u64 rax)
 {
-	struct vmx_segment ss;
-	u32 cpl;
+	u32 cpl = vmx_cpl(v->vmx);
 
-	vmx_get_segment(v->vmx, SEG_SS, &ss);
-	cpl = SEGMENT_DPL(ss.access);
-	if (((u32)rax & ~HYPERCALL_MASK) == HYPERCALL_BASE) {
+	if (may_be_weirs(rax)) {
 		bool long_mode = in_long_mode(v);
 
 		if (!long_mode || rax == (u32)rax)
 			return weirs_own(v, (u32)rax & HYPERCALL_MASK, long_mode, cpl);
 	}
-	/* KVM's numbers, none of which is offered. */
-	vmx_complete_hypercall(v->vmx, cpl ? KVM_EPERM : KVM_ENOSYS);
+	vmx_complete_hypercall(v->vmx, answer_kvms(cpl));
 	return HYPERCALL_GO_ON;
 }

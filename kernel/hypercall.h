@@ -83,6 +83,12 @@ enum hypercall_next {
 };
 enum hypercall_next hypercall(struct vcpu *v, u64 rax);
 
+/*
+ * Exit context: answers what is none of Weir's calls in *rax and returns 0; ERR_TOO_HARD for those
+ * that may be.
+ */
+int hypercall_quick(struct vcpu *v, u64 *rax);
+
 /* Any context: H_PROD came for the vCPU, which takes it with its next H_CEDE, or in this one. */
 void hypercall_prod(struct vcpu *v);
 bool hypercall_take_prod(struct vcpu *v); /* own thread */

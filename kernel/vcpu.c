@@ -311,6 +311,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.vcpu_id = v->id,
 		.vcpu_count = v->vm->vcpu_count,
 		.tsc_offset = v->vm->tsc_offset,
+		.quick = vcpu_quick,
+		.owner = v,
 	};
 	struct vmx_vcpu *vmx;
 	int err;

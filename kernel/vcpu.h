@@ -33,6 +33,12 @@ void vm_vcpu_stopped(struct vcpu *v);
  */
 bool vcpu_is_wanted(struct vcpu *v);
 
+/*
+ * What of the exits is answered at once (kernel/quick.c): see struct vmx_config. Exit context, on
+ * the vCPU's thread.
+ */
+int vcpu_quick(void *owner, struct vmx_exit *e);
+
 /* Paravirtual clock and CPUID leaves (kernel/paravirt.c). */
 void paravirt_init(void);
 bool paravirt_owns_msr(u32 index);

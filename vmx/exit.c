@@ -135,6 +135,12 @@ enum exit_verdict exit_kind(struct vmx_exit *e, enum vmx_exit_kind kind)
 	return EXIT_RETURN;
 }
 
+enum exit_verdict exit_look(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	vcpu_skip(v);
+	return exit_kind(e, VMX_EXIT_NONE);
+}
+
 enum exit_verdict exit_undefined(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;

@@ -7,7 +7,7 @@
 #include "vmx/regs.h"
 #include "vmx/xcr0.h"
 
-#define IO_SIZE(q) ((u8)(((q)&7) + 1))
+#define IO_SIZE(q) (((q)&7) + 1)
 #define IO_IN	   BIT(3)
 #define IO_STRING  BIT(4)
 #define IO_PORT(q) ((u16)((q) >> 16))
@@ -81,21 +81,32 @@ enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	e->hypercall = v->regs.gpr[RAX];
-	return exit_kind(e, VMX_EXIT_HYPERCALL);
+	if (exit_offer(v, e, VMX_EXIT_HYPERCALL))
+		return EXIT_RETURN;
+	v->regs.gpr[RAX] = e->hypercall;
+	vcpu_skip(v);
+	return EXIT_RESUME;
 }
 
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	u64 q = vmcs_read(EXIT_QUALIFICATION);
-	u64 rax = v->regs.gpr[RAX];
+	u32 q = (u32)vmcs_read(EXIT_QUALIFICATION);
+	u32 size = IO_SIZE(q);
+	int err;
 
-	v->io_size = IO_SIZE(q);
+	v->io_size = (u8)size;
 	e->io.port = IO_PORT(q);
-	e->io.size = v->io_size;
+	e->io.size = (u8)size;
 	e->io.in = q & IO_IN;
 	e->io.string = q & IO_STRING;
-	e->io.value = v->io_size == 1 ? (u8)rax : v->io_size == 2 ? (u16)rax : (u32)rax;
-	return exit_kind(e, VMX_EXIT_IO);
+	e->io.value = (u32)v->regs.gpr[RAX] & io_bits[size];
+	err = exit_offer(v, e, VMX_EXIT_IO);
+	if (unlikely(err))
+		return err == VMX_LOOK ? exit_look(v, e) : EXIT_RETURN;
+	if (e->io.in)
+		vcpu_set_io_value(v, size, e->io.value);
+	vcpu_skip(v);
+	return EXIT_RESUME;
 }
 
 /* SDM 2D, XSETBV. The CPU has looked at CPL and CR4.OSXSAVE. */

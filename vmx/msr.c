@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* RDMSR and WRMSR: the bitmap of those that do not exit, and the exits of the others. */
+#include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
@@ -38,42 +39,74 @@ static void apply(struct vmx_vcpu *v, u32 effects)
 		mitigations_update(v);
 }
 
-enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e)
+static enum exit_verdict done(struct vmx_vcpu *v)
 {
-	u32 index = (u32)v->regs.gpr[RCX];
+	vcpu_skip(v);
+	return EXIT_RESUME;
+}
+
+static enum exit_verdict answered(struct vmx_vcpu *v, u64 value)
+{
+	v->regs.gpr[RAX] = (u32)value;
+	v->regs.gpr[RDX] = value >> 32;
+	return done(v);
+}
+
+/* The floor above did not want it. */
+static enum exit_verdict __noinline read_own(struct vmx_vcpu *v, struct vmx_exit *e)
+{
 	u64 value;
 
-	if (index == MSR_IA32_DEBUGCTL)
+	if (e->msr.index == MSR_IA32_DEBUGCTL)
 		v->msr.debugctl = vmcs_read(GUEST_DEBUGCTL);
-	switch (msr_policy_read(&v->msr, index, rdtsc(), &value)) {
+	switch (msr_policy_read(&v->msr, e->msr.index, rdtsc(), &value)) {
 	case MSR_DONE:
-		vmx_complete_rdmsr(v, value);
-		return EXIT_RESUME;
+		return answered(v, value);
 	case MSR_FAULT:
 		return exit_gp(v, e);
 	case MSR_UNKNOWN:
 		break;
 	}
-	e->msr.index = index;
-	return exit_kind(e, VMX_EXIT_RDMSR);
+	return EXIT_RETURN;
+}
+
+static enum exit_verdict __noinline write_own(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u32 effects;
+
+	switch (msr_policy_write(&v->msr, e->msr.index, rdtsc(), e->msr.value, &effects)) {
+	case MSR_DONE:
+		apply(v, effects);
+		return done(v);
+	case MSR_FAULT:
+		return exit_gp(v, e);
+	case MSR_UNKNOWN:
+		break;
+	}
+	return EXIT_RETURN;
+}
+
+enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	int err;
+
+	e->msr.index = (u32)v->regs.gpr[RCX];
+	err = exit_offer(v, e, VMX_EXIT_RDMSR);
+	if (likely(err == 0))
+		return answered(v, e->msr.value);
+	return err == ERR_FAULT ? exit_gp(v, e) : read_own(v, e);
 }
 
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	u32 index = (u32)v->regs.gpr[RCX], effects;
-	u64 value = (u32)v->regs.gpr[RAX] | v->regs.gpr[RDX] << 32;
+	int err;
 
-	switch (msr_policy_write(&v->msr, index, rdtsc(), value, &effects)) {
-	case MSR_DONE:
-		apply(v, effects);
-		vmx_complete_wrmsr(v);
-		return EXIT_RESUME;
-	case MSR_FAULT:
-		return exit_gp(v, e);
-	case MSR_UNKNOWN:
-		break;
-	}
-	e->msr.index = index;
-	e->msr.value = value;
-	return exit_kind(e, VMX_EXIT_WRMSR);
+	e->msr.index = (u32)v->regs.gpr[RCX];
+	e->msr.value = (u32)v->regs.gpr[RAX] | v->regs.gpr[RDX] << 32;
+	err = exit_offer(v, e, VMX_EXIT_WRMSR);
+	if (likely(err == 0))
+		return done(v);
+	if (err == VMX_LOOK)
+		return exit_look(v, e);
+	return err == ERR_FAULT ? exit_gp(v, e) : write_own(v, e);
 }

@@ -3,6 +3,9 @@
 #include "kernel/base/x86.h"
 #include "vmx/regs.h"
 
+const u32 io_bits[5] = {[1] = 0xff, [2] = 0xffff, [4] = 0xffffffff};
+const u64 io_kept[5] = {[1] = ~0xffull, [2] = ~0xffffull, [4] = 0};
+
 void regs_pull(struct vmx_vcpu *v)
 {
 	v->regs.rip = v->vmcs_rip = vmcs_read(GUEST_RIP);

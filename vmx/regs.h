@@ -56,4 +56,13 @@ static inline void vcpu_skip(struct vmx_vcpu *v)
 	vmcs_write(GUEST_RIP, next);
 }
 
+/* By the size of a port access: what it carries, and what IN leaves of RAX. */
+extern const u32 io_bits[5];
+extern const u64 io_kept[5];
+
+static inline void vcpu_set_io_value(struct vmx_vcpu *v, u32 size, u32 value)
+{
+	v->regs.gpr[RAX] = (v->regs.gpr[RAX] & io_kept[size]) | (value & io_bits[size]);
+}
+
 #endif

@@ -53,10 +53,11 @@ static inline void leave_guest(struct vmx_vcpu *v)
 }
 
 /* Kicked before it could enter. */
-static void turn_back(struct vmx_vcpu *v)
+static void turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	leave_guest(v);
 	event_take_back(v);
+	e->kind = VMX_EXIT_NONE;
 	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
 }
 
@@ -121,7 +122,6 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 	bool refused;
 
 	ASSERT(irq_enabled());
-	e->kind = VMX_EXIT_NONE;
 	v->dirty_l1d = true;
 	v->unprepared = true;
 	do {
@@ -137,7 +137,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		__atomic_store_n(&v->in_guest, true, __ATOMIC_RELAXED);
 		mmu_enter(v->config.mmu); /* a full barrier: see vmx_vcpu_kick */
 		if (unlikely(__atomic_load_n(&v->kicked, __ATOMIC_SEQ_CST))) {
-			turn_back(v);
+			turn_back(v, e);
 			break;
 		}
 		if (unlikely(v->pml.on || READ_ONCE(v->config.mmu->logged_slots)))

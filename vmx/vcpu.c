@@ -67,6 +67,13 @@ static void free_vcpu(struct vmx_vcpu *v)
 	kfree(v);
 }
 
+static int not_quick(void *owner, struct vmx_exit *e)
+{
+	(void)owner;
+	(void)e;
+	return ERR_TOO_HARD;
+}
+
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {
 	struct vmx_vcpu *v;
@@ -78,6 +85,8 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	if (!v)
 		return ERR_NOMEM;
 	v->config = *config;
+	if (!v->config.quick)
+		v->config.quick = not_quick;
 	v->cpu = cpu_id();
 	if (take_frames(v)) {
 		free_vcpu(v);
@@ -144,6 +153,11 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 	out->pdpte[3] = vmcs_read(GUEST_PDPTE3);
 }
 
+u32 vmx_cpl(struct vmx_vcpu *v)
+{
+	return vcpu_cpl(v);
+}
+
 u64 vmx_cr8(struct vmx_vcpu *v)
 {
 	return v->cr8;
@@ -166,20 +180,7 @@ const char *vcpu_name(void)
 
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value)
 {
-	u64 rax = v->regs.gpr[RAX];
-
-	switch (v->io_size) {
-	case 1:
-		rax = (rax & ~0xffull) | (value & 0xff);
-		break;
-	case 2:
-		rax = (rax & ~0xffffull) | (value & 0xffff);
-		break;
-	default:
-		rax = value;
-		break;
-	}
-	v->regs.gpr[RAX] = rax;
+	vcpu_set_io_value(v, v->io_size, value);
 	vcpu_skip(v);
 }
 

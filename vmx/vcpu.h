@@ -156,18 +156,18 @@ void mitigations_switch(void);	 /* another vCPU comes to this CPU */
 void mitigations_update(struct vmx_vcpu *v);
 void mitigations_flush_l1d(struct vmx_vcpu *v); /* before an entry, while dirty_l1d is set */
 
+/* What an exit handler leaves to be done. */
+enum exit_verdict {
+	EXIT_RESUME, /* enter again */
+	EXIT_RETURN, /* struct vmx_exit says why */
+};
+
 /* dump.c */
 void vmcs_dump(struct vmx_vcpu *v);
 void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused);
 
 /* cpuid_exit.c: what CPUID answers may have changed */
 void cpuid_forget(struct vmx_vcpu *v);
-
-/* What an exit handler leaves to be done. */
-enum exit_verdict {
-	EXIT_RESUME, /* enter again */
-	EXIT_RETURN, /* struct vmx_exit says why */
-};
 
 /*
  * By reason, for those below VMX_EXIT_REASONS. Called with interrupts off; a handler may turn them
@@ -188,6 +188,19 @@ void exit_to_thread(struct vmx_vcpu *v);
 enum exit_verdict exit_undefined(struct vmx_vcpu *v, struct vmx_exit *e); /* #UD */
 enum exit_verdict exit_gp(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict exit_kind(struct vmx_exit *e, enum vmx_exit_kind kind); /* EXIT_RETURN */
+
+/* Done, and the floor above is to look around: past the instruction, and EXIT_RETURN. */
+enum exit_verdict exit_look(struct vmx_vcpu *v, struct vmx_exit *e);
+
+/*
+ * Asks the floor above for an answer at once (struct vmx_config): its result. What it has not done,
+ * and no handler does either, is returned as it stands in *e.
+ */
+static inline int exit_offer(struct vmx_vcpu *v, struct vmx_exit *e, enum vmx_exit_kind kind)
+{
+	e->kind = kind;
+	return v->config.quick(v->config.owner, e);
+}
 
 /* The handlers, by file. */
 enum exit_verdict handle_exception(struct vmx_vcpu *v, struct vmx_exit *e); /* exception.c */

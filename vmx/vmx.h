@@ -61,7 +61,7 @@ struct vmx_exit {
 			u16 port;
 			u8 size;	 /* 1, 2, 4 */
 			bool in, string; /* string: INS/OUTS go through emulation like MMIO */
-			u32 value;	 /* OUT */
+			u32 value;	 /* OUT; IN: the answer, of vmx_config.quick */
 		} io;
 		struct {
 			gpa_t gpa;
@@ -69,13 +69,15 @@ struct vmx_exit {
 		} mmio;
 		struct {
 			u32 index;
-			u64 value; /* WRMSR */
+			u64 value; /* WRMSR; RDMSR: the answer, of vmx_config.quick */
 		} msr;
-		u64 hypercall; /* RAX */
+		u64 hypercall; /* RAX; the answer, of vmx_config.quick */
 	};
 };
 
 struct vmx_vcpu;
+
+#define VMX_LOOK 1
 
 struct vmx_config {
 	struct mmu_vm *mmu;
@@ -83,6 +85,15 @@ struct vmx_config {
 	u32 vcpu_id; /* guest's APIC id */
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
+	/*
+	 * Is offered the exits of kinds IO, RDMSR, WRMSR and HYPERCALL before vmx_vcpu_run returns
+	 * them. Exit context: interrupts off, no sleep; registers and completion are none of its
+	 * business. 0: done, with what the guest reads in *e. ERR_FAULT: #GP. VMX_LOOK: done, but
+	 * vmx_vcpu_run is to return after it, as after a kick. ERR_TOO_HARD: nothing was done, the
+	 * exit is returned. NULL: it is always too hard.
+	 */
+	int (*quick)(void *owner, struct vmx_exit *e);
+	void *owner;
 };
 
 /* Thread context, on the thread and CPU that will run it. ERR_NOMEM. */
@@ -135,6 +146,7 @@ enum vmx_segment_id {
 	SEG_TR
 };
 void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out);
+u32 vmx_cpl(struct vmx_vcpu *v);
 u64 vmx_cr8(struct vmx_vcpu *v); /* the TPR's upper four bits as the guest set them */
 void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8);
 u64 vmx_guest_tsc(struct vmx_vcpu *v);

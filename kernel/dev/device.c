@@ -2,6 +2,7 @@
 #include "kernel/dev/device.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/string.h"
 
 #define PIO_END	   0x10000ull
 #define ACCESS_MAX 8
@@ -25,6 +26,23 @@ static const struct bus_range *find(const struct bus *b, enum device_space space
 	return NULL;
 }
 
+/* The numbers of ranges have changed. */
+static void index_low_ports(struct bus *b)
+{
+	memset(b->low_port, 0, sizeof(b->low_port));
+	for (u32 i = 0; i < b->count[SPACE_PIO]; i++) {
+		const struct bus_range *r = &b->range[SPACE_PIO][i];
+
+		for (u64 port = r->start; port < r->end && port < BUS_LOW_PORTS; port++)
+			b->low_port[port] = (u8)(i + 1);
+	}
+}
+
+const struct bus_range *bus_find_high_port(const struct bus *b, u16 port)
+{
+	return find(b, SPACE_PIO, port);
+}
+
 int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, struct device *dev,
 		 u64 offset_base)
 {
@@ -44,6 +62,8 @@ int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, st
 		ranges[i] = ranges[i - 1];
 	ranges[at] = (struct bus_range){start, end, dev, offset_base};
 	b->count[space] = count + 1;
+	if (space == SPACE_PIO)
+		index_low_ports(b);
 	return 0;
 }
 

@@ -2,8 +2,8 @@
 /*
  * Devices as the guest sees them: a table of operations each, and the VM's bus that finds the
  * device for a port or a guest physical address. Ranges are registered before the first vCPU runs
- * and do not change after, so look-ups take no lock. Read and write run in thread context on the
- * vCPU's thread; each device guards itself.
+ * and do not change after, so look-ups take no lock. Read and write run on the vCPU's thread, in
+ * thread context or, where the device says that it can, in exit context; each device guards itself.
  */
 #ifndef KERNEL_DEV_DEVICE_H
 #define KERNEL_DEV_DEVICE_H
@@ -19,6 +19,9 @@ enum device_space {
 	SPACE_MMIO
 };
 
+#define DEVICE_QUICK_READ  BIT(0)
+#define DEVICE_QUICK_WRITE BIT(1)
+
 /* One of Weir's three tables of function pointers. */
 struct device_ops {
 	const char *name;
@@ -26,6 +29,8 @@ struct device_ops {
 	/* offset from the range's start; size 1, 2, 4 or 8; v is who asks (NULL: Weir itself). */
 	u64 (*read)(struct device *d, struct vcpu *v, u64 offset, u32 size);
 	void (*write)(struct device *d, struct vcpu *v, u64 offset, u32 size, u64 value);
+	/* DEVICE_QUICK_*: may be called in exit context too, for it neither sleeps nor allocates. */
+	u8 quick;
 	void (*reset)(struct device *d);   /* power-on state; NULL: nothing to do */
 	void (*destroy)(struct device *d); /* timers cancelled, memory freed */
 };
@@ -43,14 +48,38 @@ struct bus_range {
 	u64 offset_base; /* what the device sees as the offset of start */
 };
 
+/* Where all devices of a PC have their ports. */
+#define BUS_LOW_PORTS 0x1000
+
 struct bus {
 	u32 count[2];
 	struct bus_range range[2][BUS_RANGES_MAX]; /* by space, sorted by start */
+	u8 low_port[BUS_LOW_PORTS]; /* of the port: its range's number + 1; 0: nobody */
 };
+static_assert(BUS_RANGES_MAX < 0xff, "struct bus: low_port");
 
 /* ERR_EXIST on overlap, ERR_NOSPC, ERR_RANGE. Thread context, before the VM runs. */
 int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, struct device *dev,
 		 u64 offset_base);
+/* Who answers at a port; NULL: nobody. Any context. */
+const struct bus_range *bus_find_high_port(const struct bus *b, u16 port);
+static inline const struct bus_range *bus_find_port(const struct bus *b, u16 port)
+{
+	u32 n;
+
+	if (unlikely(port >= BUS_LOW_PORTS))
+		return bus_find_high_port(b, port);
+	n = b->low_port[port];
+	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
+}
+
+/* An access of this size at a port of r's is one that the device takes whole. */
+static inline bool bus_is_whole(const struct bus_range *r, u16 port, u32 size)
+{
+	return size == 1 ||
+	       (port + size <= r->end && (!r->dev->ops->width || size <= r->dev->ops->width));
+}
+
 /*
  * An access that no single device decodes whole is cut, as an ISA bridge does: each piece goes to
  * whom it belongs. Nobody there at all: reads give all ones (size bytes), writes go nowhere; both

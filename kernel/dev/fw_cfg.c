@@ -87,6 +87,7 @@ static const struct device_ops fw_cfg_ops = {
 	.width = 2,
 	.read = fw_cfg_read,
 	.write = fw_cfg_write,
+	.quick = DEVICE_QUICK_READ | DEVICE_QUICK_WRITE,
 	.reset = fw_cfg_reset,
 };
 

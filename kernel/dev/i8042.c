@@ -206,6 +206,7 @@ static const struct device_ops i8042_ops = {
 	.width = 1,
 	.read = i8042_read,
 	.write = i8042_write,
+	.quick = DEVICE_QUICK_READ,
 	.reset = i8042_reset,
 };
 

@@ -219,6 +219,7 @@ static const struct device_ops ioapic_ops = {
 	.width = 4,
 	.read = ioapic_read,
 	.write = ioapic_write,
+	.quick = DEVICE_QUICK_READ | DEVICE_QUICK_WRITE,
 	.reset = ioapic_reset,
 };
 

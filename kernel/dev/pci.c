@@ -34,6 +34,7 @@ static const struct device_ops pci_ops = {
 	.name = "pci",
 	.read = pci_read,
 	.write = pci_write,
+	.quick = DEVICE_QUICK_READ,
 };
 
 int pci_init(struct pci *pci, struct platform *p)

@@ -349,6 +349,7 @@ static const struct device_ops pic_ops = {
 	.width = 1,
 	.read = pic_read,
 	.write = pic_write,
+	.quick = DEVICE_QUICK_READ | DEVICE_QUICK_WRITE,
 	.reset = pic_reset,
 };
 

@@ -201,6 +201,7 @@ static const struct device_ops pit_ops = {
 	.width = 1,
 	.read = pit_read,
 	.write = pit_write,
+	.quick = DEVICE_QUICK_READ | DEVICE_QUICK_WRITE,
 	.reset = pit_reset,
 	.destroy = pit_destroy,
 };

@@ -170,6 +170,7 @@ static const struct device_ops pm_ops = {
 	.width = 4,
 	.read = pm_read,
 	.write = pm_write,
+	.quick = DEVICE_QUICK_READ,
 	.reset = pm_reset,
 	.destroy = pm_destroy,
 };

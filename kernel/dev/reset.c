@@ -79,6 +79,7 @@ static const struct device_ops reset_ops = {
 	.width = 4,
 	.read = reset_read,
 	.write = reset_write,
+	.quick = DEVICE_QUICK_READ,
 	.reset = reset_reset,
 };
 

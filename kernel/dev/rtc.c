@@ -383,6 +383,7 @@ static const struct device_ops rtc_ops = {
 	.width = 1,
 	.read = rtc_read,
 	.write = rtc_write,
+	.quick = DEVICE_QUICK_READ | DEVICE_QUICK_WRITE,
 	.reset = rtc_reset,
 	.destroy = rtc_destroy,
 };

@@ -407,6 +407,7 @@ static const struct device_ops uart_ops = {
 	.width = 1,
 	.read = uart_read,
 	.write = uart_write,
+	.quick = DEVICE_QUICK_READ,
 	.reset = uart_reset,
 	.destroy = uart_destroy,
 };

@@ -80,6 +80,11 @@ void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segm
 	*out = (struct vmx_segment){.access = id == SEG_SS ? ss_access : cs_access};
 }
 
+u32 vmx_cpl(struct vmx_vcpu *v)
+{
+	return (ss_access >> 5) & 3;
+}
+
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	*out = (struct guest_paging){.efer = efer};

@@ -97,6 +97,17 @@ void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segm
 	*out = (struct vmx_segment){.access = 0xc093};
 }
 
+u32 vmx_cpl(struct vmx_vcpu *v)
+{
+	return 0;
+}
+
+/* Every exit goes the long way here. */
+int vcpu_quick(void *owner, struct vmx_exit *e)
+{
+	return ERR_TOO_HARD;
+}
+
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	*out = (struct guest_paging){0};

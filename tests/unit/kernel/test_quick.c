@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/quick.c tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
+ *	kernel/dev/lapic.c kernel/dev/lapic_registers.c kernel/dev/lapic_deliver.c
+ *	kernel/dev/lapic_timer.c kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c
+ *	kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c
+ *	kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
+ *	kernel/dev/fw_cfg.c
+ */
+/*
+ * The short way of an exit against the long one: two machines get the same accesses, one by
+ * vcpu_quick where it takes them, with interrupts off, where whatever sleeps is caught.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "kernel/hypercall.h"
+#include "kernel/vcpu.h"
+#include "tests/unit/dev/machine.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define ROUNDS 60000
+
+static struct machine quick, slow;
+static u64 seed = 0x2545f4914f6cdd1dull;
+
+static u32 next(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (u32)(seed >> 11);
+}
+
+int hypercall_quick(struct vcpu *v, u64 *rax)
+{
+	*rax += 42;
+	return 0;
+}
+
+static int offer(struct vmx_exit *e)
+{
+	bool on = irq_save();
+	int err = vcpu_quick(quick.v, e);
+
+	assert_false(irq_enabled());
+	irq_restore(on);
+	assert_int_equal(hosted_locks_held(), 0);
+	return err;
+}
+
+/* Both see the same interrupts, and the short way says so where there may be one. */
+static void compare(int err, bool written)
+{
+	bool pending = platform_interrupt_pending(slow.v);
+
+	assert_int_equal(platform_interrupt_pending(quick.v), pending);
+	if (written && err != ERR_FAULT)
+		assert_int_equal(err, pending ? VMX_LOOK : 0);
+}
+
+static void take_interrupt(void)
+{
+	int vector = platform_interrupt_ack(slow.v);
+
+	assert_int_equal(platform_interrupt_ack(quick.v), vector);
+}
+
+static u32 size_bits(u32 size)
+{
+	return ~0u >> (32 - 8 * size);
+}
+
+static void in(u16 port, u8 size)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_IO};
+	u64 expected;
+	int err;
+
+	e.io.port = port;
+	e.io.size = size;
+	e.io.in = true;
+	bus_read(&slow.vm->bus, slow.v, SPACE_PIO, port, size, &expected);
+	err = offer(&e);
+	if (err == ERR_TOO_HARD) {
+		u64 value;
+
+		bus_read(&quick.vm->bus, quick.v, SPACE_PIO, port, size, &value);
+		e.io.value = (u32)value;
+	} else {
+		assert_int_equal(err, 0);
+	}
+	assert_int_equal(e.io.value & size_bits(size), (u32)expected);
+	compare(err, false);
+}
+
+static void out(u16 port, u8 size, u32 value)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_IO};
+	bool anybody;
+	int err;
+
+	value &= size_bits(size);
+	e.io.port = port;
+	e.io.size = size;
+	e.io.value = value;
+	anybody = bus_write(&slow.vm->bus, slow.v, SPACE_PIO, port, size, value);
+	err = offer(&e);
+	if (err == ERR_TOO_HARD) {
+		bus_write(&quick.vm->bus, quick.v, SPACE_PIO, port, size, value);
+		compare(err, false);
+	} else if (!anybody) {
+		assert_int_equal(err, 0);
+	} else {
+		compare(err, true);
+	}
+}
+
+static int setup(void **state)
+{
+	machine_create(&quick, 1);
+	slow = quick;
+	machine_create(&quick, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	platform_vcpu_destroy(slow.v);
+	platform_destroy(slow.p);
+	hosted_vm_destroy(slow.vm);
+	machine_destroy(&quick);
+	return 0;
+}
+
+static u16 some_port(void)
+{
+	static const u16 known[] = {0x20,  0x21,  0x3f,	 0x40,	0x42,  0x43,  0x60,  0x61,  0x64,
+				    0x70,  0x71,  0x80,	 0xa0,	0xa1,  0x3f8, 0x3f9, 0x3fa, 0x3fb,
+				    0x3fd, 0x4d0, 0x510, 0x511, 0x600, 0x608, 0xcf8, 0xcfc, 0x5555};
+
+	return next() & 7 ? known[next() % ARRAY_SIZE(known)] : (u16)next();
+}
+
+static void ports_alike(void **state)
+{
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u16 port = some_port();
+		u8 size = (u8)(1u << next() % 3);
+
+		if (next() & 1)
+			in(port, size);
+		else
+			out(port, size, next() & 3 ? next() : '\n');
+		if (next() % 8 == 0)
+			take_interrupt();
+		if (next() % 16 == 0)
+			machine_run(next() % 2000000);
+	}
+}
+
+/* Every port once, and the sizes that reach over its neighbours. */
+static void each_port(void **state)
+{
+	for (u32 port = 0; port < 0x10000; port++) {
+		for (u8 size = 1; size <= 4; size = (u8)(size * 2))
+			in((u16)port, size);
+	}
+}
+
+static void msr(u32 index, bool write, u64 value)
+{
+	struct vmx_exit e = {.kind = write ? VMX_EXIT_WRMSR : VMX_EXIT_RDMSR};
+	u64 read = 0;
+	int err, expected;
+
+	e.msr.index = index;
+	e.msr.value = value;
+	err = offer(&e);
+	if (!platform_owns_msr(index)) {
+		assert_int_equal(err, ERR_TOO_HARD);
+		return;
+	}
+	expected = write ? platform_wrmsr(slow.v, index, value)
+			 : platform_rdmsr(slow.v, index, &read);
+	assert_int_equal(err == VMX_LOOK ? 0 : err, expected);
+	if (!write && !err)
+		assert_int_equal(e.msr.value, read);
+	compare(err, write);
+}
+
+static void msrs_alike(void **state)
+{
+	static const u16 x2[] = {0x02, 0x03, 0x08, 0x0a, 0x0b, 0x0d, 0x0f, 0x10, 0x20,
+				 0x28, 0x30, 0x32, 0x35, 0x37, 0x38, 0x39, 0x3e, 0x3f};
+
+	msr(MSR_IA32_APIC_BASE, true, 0xfee00d00);
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u32 how = next() & 15;
+		u32 index = 0x800 + x2[next() % ARRAY_SIZE(x2)];
+		u64 value = next() % 4 ? next() & 0xff : next();
+
+		if (how == 0)
+			index = MSR_IA32_TSC_DEADLINE;
+		else if (how == 1)
+			index = next();
+		msr(index, next() & 1, value);
+		if (next() % 4 == 0)
+			take_interrupt();
+		if (next() % 16 == 0)
+			machine_run(next() % 100000);
+		if (next() % 64 == 0)
+			msr(0x80f, true, 0x1ff);
+	}
+}
+
+static void others(void **state)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_HYPERCALL};
+
+	e.hypercall = 1000;
+	assert_int_equal(offer(&e), 0);
+	assert_int_equal(e.hypercall, 1042);
+	e.kind = VMX_EXIT_IO;
+	e.io.port = 0x21;
+	e.io.size = 1;
+	e.io.in = true;
+	e.io.string = true;
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(ports_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(msrs_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(others, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
