@@ -68,13 +68,14 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 {
 	struct vcpu *v = owner;
 
+	if (e->kind == VMX_EXIT_RDMSR || e->kind == VMX_EXIT_WRMSR) {
+		if (!lapic_owns_msr(e->msr.index))
+			return ERR_TOO_HARD;
+		if (e->kind == VMX_EXIT_RDMSR)
+			return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
+		return quick_wrmsr(v, e);
+	}
 	if (e->kind == VMX_EXIT_IO)
 		return quick_io(v, e);
-	if (e->kind == VMX_EXIT_HYPERCALL)
-		return hypercall_quick(v, &e->hypercall);
-	if (!lapic_owns_msr(e->msr.index))
-		return ERR_TOO_HARD;
-	if (e->kind == VMX_EXIT_RDMSR)
-		return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
-	return quick_wrmsr(v, e);
+	return hypercall_quick(v, &e->hypercall);
 }

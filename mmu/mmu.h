@@ -8,6 +8,8 @@
 #define MMU_MMU_H
 
 #include "kernel/base/addr.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
 #include "mmu/memslot.h"
 #include "mmu/rmap.h"
 #include "mmu/stats.h"
@@ -82,7 +84,7 @@ struct mmu_vm {
 	struct mmu_stats stats; /* atomic, each number by itself; vCPUs have their own */
 	struct spinlock vcpus_lock;
 	struct list vcpus;
-	/* atomic: CPUs that may hold translations of the root (set by mmu_enter) */
+	/* atomic: CPUs that may hold translations of the root (set by mmu_enter_flush) */
 	struct cpu_set cpus;
 	/* Each CPU flushes before its next entry when its own count lags behind this one. */
 	u64 flush_generation;
@@ -105,15 +107,30 @@ u64 mmu_eptp(const struct mmu_vm *vm);
 
 /*
  * Before VM entry, interrupts off, on the CPU that will enter: notes that this CPU may cache the
- * root's translations, and flushes what it must no longer hold.
+ * root's translations, and flushes what it must no longer hold (tlb.c). A full barrier.
  */
-void mmu_enter(struct mmu_vm *vm);
+void mmu_enter_flush(struct mmu_vm *vm); /* the rare part of it */
+static inline void mmu_enter(struct mmu_vm *vm)
+{
+	u32 cpu = cpu_id();
+
+	ASSERT(!irq_enabled());
+	ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_RELAXED));
+	/* An exchange, for its barrier. */
+	(void)__atomic_exchange_n(&vm->in_guest[cpu], true, __ATOMIC_SEQ_CST);
+	if (unlikely(__atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_RELAXED) !=
+		     __atomic_load_n(&vm->flush_generation, __ATOMIC_SEQ_CST)))
+		mmu_enter_flush(vm);
+}
 
 /*
  * After every VM exit, and wherever an entry that mmu_enter announced does not come about: with
  * interrupts still off, before any lock is taken. Until then a flush waits for this CPU.
  */
-void mmu_exit(struct mmu_vm *vm);
+static inline void mmu_exit(struct mmu_vm *vm)
+{
+	__atomic_store_n(&vm->in_guest[cpu_id()], false, __ATOMIC_RELEASE);
+}
 
 /*
  * An EPT violation at gpa. Exit context ("real mode").

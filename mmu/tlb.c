@@ -31,28 +31,21 @@ static void flush_here(struct mmu_vm *vm)
 	mmu_count(&vm->stats.invepts, 1);
 }
 
-void mmu_enter(struct mmu_vm *vm)
+/*
+ * Every CPU comes by here at its first entry, for a new root's generation is ahead of all. A flush
+ * that does not see its bit yet has raised the generation before it is read here.
+ */
+void mmu_enter_flush(struct mmu_vm *vm)
 {
 	u32 cpu = cpu_id();
 	u64 *word = &vm->cpus.bits[cpu / 64];
 	u64 generation;
 
-	ASSERT(!irq_enabled());
-	ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_RELAXED));
 	if (!(__atomic_load_n(word, __ATOMIC_RELAXED) & BIT(cpu % 64)))
 		__atomic_fetch_or(word, BIT(cpu % 64), __ATOMIC_SEQ_CST);
-	/* An exchange, for its barrier. */
-	(void)__atomic_exchange_n(&vm->in_guest[cpu], true, __ATOMIC_SEQ_CST);
 	generation = __atomic_load_n(&vm->flush_generation, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_RELAXED) == generation)
-		return;
 	flush_here(vm);
 	__atomic_store_n(&vm->flushed_generation[cpu], generation, __ATOMIC_RELEASE);
-}
-
-void mmu_exit(struct mmu_vm *vm)
-{
-	__atomic_store_n(&vm->in_guest[cpu_id()], false, __ATOMIC_RELEASE);
 }
 
 /* In the guest, with what it cached before this generation. */

@@ -54,7 +54,7 @@ vmx_enter:
 	jnc	3f
 	verw	verw_selector(%rip)
 3:
-	btl	$FLAG_RESUME, %ebx	/* the moves below leave CF alone */
+	btsl	$FLAG_RESUME, ENTRY_FLAGS(%rdi)	/* the moves below leave CF alone */
 	movq	(%rdi), %rax
 	movq	REG_CX(%rdi), %rcx
 	movq	REG_DX(%rdi), %rdx

@@ -43,6 +43,15 @@ static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
 	return v;
 }
 
+/* What others set, looked at where it is: a load and a test fewer than READ_ONCE costs. */
+#define IS_SET(flag)                                                          \
+	({                                                                    \
+		bool set_;                                                    \
+		static_assert(sizeof(flag) == 1, "a byte is compared");       \
+		__asm__ volatile("cmpb $0, %1" : "=@ccne"(set_) : "m"(flag)); \
+		set_;                                                         \
+	})
+
 static inline void leave_guest(struct vmx_vcpu *v)
 {
 	mmu_exit(v->config.mmu);
@@ -114,6 +123,8 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 		regs_push(v);
 	if (v->dirty_l1d)
 		mitigations_flush_l1d(v);
+	if (unlikely(v->pml.on))
+		pml_before_entry(v);
 	return true;
 }
 
@@ -127,7 +138,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 	do {
 		let_interrupts_in(v);
 		irq_disable();
-		while (unlikely(READ_ONCE(this_cpu()->need_resched))) {
+		while (unlikely(IS_SET(this_cpu()->need_resched))) {
 			irq_enable();
 			thread_yield();
 			irq_disable();
@@ -136,20 +147,21 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 			break;
 		__atomic_store_n(&v->in_guest, true, __ATOMIC_RELAXED);
 		mmu_enter(v->config.mmu); /* a full barrier: see vmx_vcpu_kick */
-		if (unlikely(__atomic_load_n(&v->kicked, __ATOMIC_SEQ_CST))) {
+		if (unlikely(IS_SET(v->kicked))) {
 			turn_back(v, e);
 			break;
 		}
-		if (unlikely(v->pml.on || READ_ONCE(v->config.mmu->logged_slots)))
+		/* Whether it is to stop it looks at when there is other work, too. */
+		if (unlikely(READ_ONCE(v->config.mmu->logged_slots)))
 			pml_before_entry(v);
 		v = enter_guest(v, &refused);
-		leave_guest(v);
 		if (unlikely(refused)) {
+			leave_guest(v);
 			vcpu_log_entry_failure(v, true);
 			exit_kind(e, VMX_EXIT_ERROR);
 			break;
 		}
-		v->entry.flags |= (u32)ENTRY_RESUME;
+		leave_guest(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
 	irq_enable();
 }

@@ -166,6 +166,8 @@ static int teardown(void **state)
 static s64 call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 {
 	u32 before = completed;
+	u64 quick = number;
+	int too_hard = hypercall_quick(&cpu, &quick);
 
 	memset(&regs, 0x5a, sizeof(regs));
 	regs.rflags = 2;
@@ -175,6 +177,10 @@ static s64 call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 	regs.gpr[RDX] = rdx;
 	assert_int_equal(hypercall(&cpu, number), HYPERCALL_GO_ON);
 	assert_int_equal(completed, before + 1);
+	/* What the short way answers, the long one does alike. */
+	assert_int_equal(too_hard, ((u32)number & 0xffff0000) == 0x57490000 ? ERR_TOO_HARD : 0);
+	if (!too_hard)
+		assert_int_equal(regs.gpr[RAX], quick);
 	assert_int_equal(regs.gpr[RDX], rdx);
 	for (u32 i = RSP; i < GPR_COUNT; i++)
 		assert_int_equal(regs.gpr[i], 0x5a5a5a5a5a5a5a5aull);
