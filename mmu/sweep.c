@@ -347,6 +347,8 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 
 static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 {
+	ASSERT(gfn.v >= w->slot->base.v && pages <= w->slot->pages &&
+	       gfn.v - w->slot->base.v <= w->slot->pages - pages);
 	while (pages) {
 		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
 

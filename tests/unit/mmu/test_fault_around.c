@@ -127,6 +127,32 @@ static void not_beyond_the_slot(void **state)
 		assert_int_equal(is_mapped(gfn), gfn < BASE + PAGES);
 }
 
+/* What the slot does not show is none of its neighbours, though the object has it. */
+static void not_beyond_its_window(void **state)
+{
+	assert_int_equal(memslot_create(&vm, 2, GFN(0x2003), 9, ram, 100, 0), 0);
+	for (u64 i = 90; i < 120; i++)
+		get(i, true);
+	assert_int_equal(rmap_prepare(slot_of(0x2003), GFN(0x2003)), 0);
+	assert_int_equal(fault(&vcpu, PAGE(0x2005), MMU_READ), 0);
+	for (u64 gfn = 0x2000; gfn < 0x2010; gfn++)
+		assert_int_equal(is_mapped(gfn), gfn >= 0x2003 && gfn < 0x200c);
+	assert_int_equal(STAT(mapped), 9);
+}
+
+/* A neighbour may be the first of its 512 that is looked at. */
+static void a_neighbour_without_words(void **state)
+{
+	pfn_t pfn;
+
+	for (u64 i = 509; i < 515; i++) /* gfns 0x340 to 0x345; words change at 0x343 */
+		assert_int_equal(gmem_get_page(ram, i, true, &pfn), 0);
+	assert_int_equal(rmap_prepare(slot_of(BASE), GFN(BASE + 510)), 0);
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 510), MMU_READ), 0);
+	for (u64 i = 509; i < 515; i++)
+		assert_int_equal(is_mapped(BASE + i), i < 512);
+}
+
 /* However much it is told to look around, it stays in the table of the fault. */
 static void not_beyond_the_table(void **state)
 {
@@ -208,11 +234,26 @@ static void *drop(void *arg)
 	return NULL;
 }
 
-static void drop_elsewhere(void)
+static void *share(void *arg)
+{
+	u64 entry;
+
+	hosted_cpu_set(9);
+	gmem_invalidate_begin(ram, 14, 1);
+	assert_int_equal(gmem_claim(ram, 14, &entry), 0);
+	gmem_unmap(ram, 14, 1);
+	gmem_settle(ram, 14, (entry & PAGE_MASK) | GMEM_SHARED);
+	gmem_invalidate_end(ram, 14, 1);
+	return NULL;
+}
+
+static void *(*what)(void *arg);
+
+static void elsewhere(void)
 {
 	pthread_t thread;
 
-	pthread_create(&thread, NULL, drop, NULL);
+	pthread_create(&thread, NULL, what, NULL);
 	pthread_join(thread, NULL);
 }
 
@@ -220,10 +261,26 @@ static void a_neighbour_that_was_taken_is_not_linked(void **state)
 {
 	get(13, true);
 	get(14, true);
-	after_entry = drop_elsewhere;
+	what = drop;
+	after_entry = elsewhere;
 	assert_int_equal(fault(&vcpu, PAGE(BASE + 13), MMU_WRITE), 0);
 	assert_true(is_mapped(BASE + 13));
 	assert_false(is_mapped(BASE + 14));
+}
+
+/* It had been writable when its entry was looked at. */
+static void a_neighbour_that_was_shared_is_not_writable(void **state)
+{
+	u64 entry;
+
+	get(13, true);
+	get(14, true);
+	what = share;
+	after_entry = elsewhere;
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 13), MMU_WRITE), 0);
+	assert_false(ept_walk(&vm, PAGE(BASE + 14)) & EPT_W);
+	assert_int_equal(gmem_claim(ram, 14, &entry), 0);
+	gmem_settle(ram, 14, (entry & ~GMEM_STATE_MASK) | GMEM_GOT_PAGE);
 }
 
 int main(void)
@@ -232,11 +289,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(neighbours_that_are_resident, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_first_touch_looks_at_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_the_slot, setup, teardown),
+		cmocka_unit_test_setup_teardown(not_beyond_its_window, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_neighbour_without_words, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_the_table, setup, teardown),
 		cmocka_unit_test_setup_teardown(rights_are_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(neighbours_that_are_left_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(pages_of_2m_mapped_small, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_neighbour_that_was_taken_is_not_linked, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_neighbour_that_was_shared_is_not_writable, setup,
 						teardown),
 	};
 

@@ -102,8 +102,6 @@ static void luck(void **state)
 	one_fault_maps_it_all(512);
 }
 
-/* --- when not --- */
-
 static void expect_small(u64 gfn)
 {
 	assert_int_equal(touch(&vcpu, PAGE(gfn), MMU_READ), 0);
@@ -113,6 +111,27 @@ static void expect_small(u64 gfn)
 	assert_int_equal(rmap_empty(large_word_of(gfn)), true);
 	assert_int_equal(chain_length(word_of(gfn)), 1);
 }
+
+/* Pages of 2 MiB may be cut off at a slot's ends, but never lie askew in guest memory. */
+static void where_pages_of_2m_may_lie(void **state)
+{
+	ram = object_of_large_pages(1024);
+	assert_int_equal(memslot_create(&vm, 1, GFN(BASE + 1), 512, ram, 0, 0), ERR_ALIGN);
+	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), 512, ram, 1, 0), ERR_ALIGN);
+	assert_int_equal(memslot_create(&vm, 1, GFN(BASE + 256), 512, ram, 0, 0), ERR_ALIGN);
+	assert_int_equal(memslot_create(&vm, 1, GFN(BASE + 5), 1019, ram, 5, 0), 0);
+	expect_small(BASE + 5);
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 512), MMU_READ), 0);
+	check_large(BASE + 512, 512, EPT_RWX);
+	assert_int_equal(memslot_move(&vm, 1, GFN(BASE + 6)), ERR_ALIGN);
+	assert_int_equal(memslot_move(&vm, 1, GFN(0x8000 + 4)), ERR_ALIGN);
+	assert_true(is_large(BASE + 512));
+	assert_int_equal(memslot_move(&vm, 1, GFN(0x8000 + 5)), 0);
+	assert_int_equal(touch(&vcpu, PAGE(0x8000 + 512), MMU_READ), 0);
+	check_large(0x8000 + 512, 512, EPT_RWX);
+}
+
+/* --- when not --- */
 
 static void not_beyond_the_slot(void **state)
 {
@@ -293,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pages_of_2m, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_filled_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(luck, setup, teardown),
+		cmocka_unit_test_setup_teardown(where_pages_of_2m_may_lie, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_the_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_where_gfn_and_object_are_at_odds, setup,
 						teardown),

@@ -151,6 +151,24 @@ static void its_log_begins_under_live_mappings(void **state)
 	assert_true(in_log(4));
 }
 
+/* Of 2 MiB the CPU would tell the first write alone. */
+static void a_large_mapping_is_split_for_it(void **state)
+{
+	struct gmem *g = object_filled(512);
+
+	assert_int_equal(memslot_create(&vm, 2, GFN(0x2000), 512, g, 0, 0), 0);
+	assert_int_equal(touch(&vcpu, PAGE(0x2000), MMU_WRITE), 0);
+	assert_true(is_large(0x2000));
+	assert_int_equal(memslot_set_flags(&vm, 2, MEMSLOT_LOG_DIRTY), 0);
+	for (u64 i = 0; i < 512; i++) {
+		u64 e = ept_walk(&vm, PAGE(0x2000 + i));
+
+		assert_false(is_large(0x2000 + i));
+		assert_int_equal(e & (EPT_W | PAGE_TABLE_DIRTY), EPT_W);
+	}
+	gmem_unref(g);
+}
+
 /* What a CPU has not told yet is known by gfns that mean nothing once the slot is elsewhere. */
 static void it_is_complete_when_the_slot_moves(void **state)
 {
@@ -169,6 +187,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_cpu_notices, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_log_begins_under_live_mappings, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_large_mapping_is_split_for_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_complete_when_the_slot_moves, setup,
 						teardown),
 	};

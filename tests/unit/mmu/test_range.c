@@ -168,6 +168,18 @@ static void pins_are_bounded(void **state)
 	assert_int_equal(done, 1);
 }
 
+/* A guest that has pinned all it may must not lose what devices and instructions copy for it. */
+static void the_bound_is_the_guest_s_alone(void **state)
+{
+	u32 word = 5;
+
+	assert_int_equal(mmu_range_get(&vcpu, GFN(BASE), 41, true, true, &done), ERR_NOSPC);
+	assert_int_equal(gpa_write(&vm, PAGE(BASE + 100), &word, 4), 0);
+	assert_int_equal(gpa_read(&vm, PAGE(BASE + 3), &word, 4), 0);
+	assert_int_equal(account.pins, 40);
+	assert_int_equal(ram->pins, 40);
+}
+
 /* R37. Dirty, for the guest may have written them at any time. */
 static void pins_go_with_their_slot(void **state)
 {
@@ -193,6 +205,11 @@ static void pins_go_with_their_slot(void **state)
 	assert_int_equal(account.pins, 0);
 	assert_int_equal(gmem_claim(ram, 519, &entry), 0);
 	gmem_settle(ram, 519, entry);
+	/* Where the marks of the pages before it have never been there. */
+	assert_int_equal(memslot_create(&vm, 3, GFN(0x6000), PAGES, ram, 0, 0), 0);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(0x6000 + 512), 1, true, true, &done), 0);
+	assert_int_equal(memslot_delete(&vm, 3), 0);
+	assert_int_equal(account.pins, 0);
 }
 
 /* --- give back --- */
@@ -290,6 +307,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(getting_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_page_is_pinned_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(pins_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_bound_is_the_guest_s_alone, setup, teardown),
 		cmocka_unit_test_setup_teardown(pins_go_with_their_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropping, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_may_not_be_dropped, setup, teardown),

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
+#include <unistd.h>
 #include "kernel/base/error.h"
 #include "mem/frame.h"
 #include "mmu/ept.h"
@@ -123,6 +124,32 @@ static void two_split_at_once(void **state)
 	assert_int_equal(frames_free(), free - 1);
 	assert_int_equal(STAT(split), 1);
 	assert_true(is_mapped(BASE) && !is_large(BASE));
+}
+
+static void *split_there(void *arg)
+{
+	hosted_cpu_set(9);
+	split_it();
+	return NULL;
+}
+
+/* It waits for whoever has a small word; the large one is in its place until then. */
+static void a_small_word_is_held(void **state)
+{
+	pthread_t splitter;
+	u64 *word = word_of(BASE + 200);
+
+	assert_int_equal(fault(&vcpu, PAGE(BASE), MMU_READ), 0);
+	assert_true(rmap_trylock(word));
+	pthread_create(&splitter, NULL, split_there, NULL);
+	while (rmap_empty(word_of(BASE + 199)))
+		usleep(1000);
+	usleep(30000);
+	assert_true(is_large(BASE));
+	assert_int_equal(*word, RMAP_LOCKED);
+	rmap_unlock_tried(word);
+	pthread_join(splitter, NULL);
+	assert_false(is_large(BASE));
 }
 
 /*
@@ -250,6 +277,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_the_cpu_notes_meanwhile_is_kept, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(two_split_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_small_word_is_held, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_sweep_in_the_middle_of_a_split, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_audit_in_the_middle_of_a_split, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_links_while_the_way_is_cleared, setup,
