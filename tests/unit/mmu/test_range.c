@@ -253,12 +253,14 @@ static void what_may_not_be_dropped(void **state)
 
 static void pages_of_2m_are_dropped_whole(void **state)
 {
+	struct mmu_page_state s;
 	struct gmem *g;
 
 	assert_int_equal(gmem_create_order(1024, GMEM_LARGE_ORDER, &g), 0);
 	assert_int_equal(memslot_create(&vm, 5, GFN(0x8000), 1024, g, 0, 0), 0);
 	assert_int_equal(touch(&vcpu, PAGE(0x8000 + 700), MMU_WRITE), 0);
-	assert_true(is_large(0x8000 + 512));
+	assert_int_equal(mmu_page_state(&vm, GFN(0x8000 + 701), &s), 0);
+	assert_true(s.mapped && s.large && s.dirty);
 	assert_int_equal(mmu_range_drop(&vm, GFN(0x8000 + 512), 511, &done), ERR_ALIGN);
 	assert_int_equal(mmu_range_drop(&vm, GFN(0x8000 + 513), 1, &done), ERR_ALIGN);
 	assert_int_equal(mmu_range_drop(&vm, GFN(0x8000 + 256), 512, &done), ERR_ALIGN);
