@@ -165,6 +165,22 @@ static void a_spte_outside_all_slots(void **state)
 	*spte = 0;
 }
 
+/* The words of a slot's first 512 pages never came; those of the next begin within a region. */
+static void after_words_that_never_came(void **state)
+{
+	u64 gfn = 0x8003 + 512, *spte, e;
+
+	assert_int_equal(memslot_create(&vm, 3, GFN(0x8003), 600, ram, 0, 0), 0);
+	assert_int_equal(touch(&vcpu, PAGE(gfn), MMU_READ), 0);
+	assert_null(word_of(gfn - 1));
+	check_audit();
+	spte = spte_of(gfn);
+	e = *spte;
+	*spte = 0;
+	expect("a reverse map has a spte that is not in the tables", gfn);
+	*spte = e;
+}
+
 /* Of several it is the first that is named. */
 static void the_first_of_several(void **state)
 {
@@ -209,6 +225,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_spte_with_another_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_page_that_is_not_resident, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_spte_outside_all_slots, setup, teardown),
+		cmocka_unit_test_setup_teardown(after_words_that_never_came, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_of_several, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_long_chain, setup, teardown),
 	};
