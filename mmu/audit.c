@@ -9,7 +9,6 @@
 
 struct audit {
 	struct mmu_vm *vm;
-	const struct memslots *slots;
 	char *text;
 };
 
@@ -58,18 +57,32 @@ static void check_leaf_locked(struct audit *a, const struct memslot *s, gfn_t gf
 	check_page(a, s, gfn, level, e);
 }
 
-/* One present leaf of the tables. */
+/* No slot of this array is there: unless the spte came, or its slot went, with another array. */
+static void check_slotless(struct audit *a, const struct memslots *slots, gfn_t gfn, u32 level,
+			   u64 *entry)
+{
+	u64 e = page_table_read(entry);
+
+	if (a->vm->format->level[level].present(e) && memslots_get(a->vm) == slots)
+		complain(a, "a spte lies in no slot", gfn.v, e);
+}
+
+/*
+ * One present leaf of the tables. What a slot that is INVALID has mapped goes now, and others may
+ * be where it was before we are done; a slot that is not stays as long as this reader does.
+ */
 static void check_leaf(void *arg, u64 addr, u32 level, u64 *entry)
 {
 	struct audit *a = arg;
 	gfn_t gfn = gpa_to_gfn(GPA(addr));
-	const struct memslot *s = memslot_find(a->slots, gfn);
+	const struct memslots *slots = memslots_get(a->vm);
+	const struct memslot *s = memslot_find(slots, gfn);
 	u64 *word;
 
-	if (!s) {
-		complain(a, "a spte lies in no slot", gfn.v, page_table_read(entry));
+	if (!s)
+		check_slotless(a, slots, gfn, level, entry);
+	if (!s || (s->flags & MEMSLOT_INVALID))
 		return;
-	}
 	word = level == small_level(a->vm) ? rmap_word(s, gfn) : rmap_large_word(s, gfn);
 	if (!word) {
 		complain(a, "a spte has no reverse map", gfn.v, page_table_read(entry));
@@ -129,7 +142,6 @@ static void check_slot(struct audit *a, const struct memslot *s)
 
 	for (u64 gfn = s->base.v; gfn < end;) {
 		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
-
 		bool on = spin_lock_irqsave(&a->vm->mmu_lock);
 
 		check_region(a, s, GFN(gfn), next - gfn);
@@ -141,7 +153,8 @@ static void check_slot(struct audit *a, const struct memslot *s)
 const char *mmu_audit(struct mmu_vm *vm)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
-	struct audit a = {.vm = vm, .slots = memslots_get(vm)};
+	const struct memslots *slots = memslots_get(vm);
+	struct audit a = {.vm = vm};
 	u64 addr = 0;
 	bool more = true;
 
@@ -152,8 +165,11 @@ const char *mmu_audit(struct mmu_vm *vm)
 						check_leaf, &a);
 		spin_unlock_irqrestore(&vm->mmu_lock, on);
 	}
-	for (u32 i = 0; i < a.slots->count; i++)
-		check_slot(&a, &a.slots->slots[i]);
+	for (u32 i = 0; i < slots->count; i++) {
+		/* The words of one that moves may be in use at its new place. */
+		if (!(slots->slots[i].flags & MEMSLOT_INVALID))
+			check_slot(&a, &slots->slots[i]);
+	}
 	srcu_read_unlock(&vm->srcu, reader);
 	return a.text;
 }
