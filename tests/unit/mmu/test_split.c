@@ -64,7 +64,10 @@ static void the_table_says_what_the_entry_did(void **state)
 		assert_int_equal(STAT(tables), tables + 1);
 		assert_int_equal(STAT(split), c + 1);
 		/* Again changes nothing and costs nothing. */
+		hosted_fail_after(1);
 		mmu_split(&vm, slot_of(BASE + 512), GFN(BASE + 700));
+		assert_false(hosted_fail_happened());
+		hosted_fail_after(0);
 		assert_int_equal(STAT(flushes), flushes + 1);
 		assert_int_equal(STAT(split), c + 1);
 		/* It makes way for a large one. */
@@ -208,6 +211,10 @@ static void edges_of_odd_slots(void **state)
 		assert_int_equal(mmu_unmap(&vm, GFN(base), pages), 0);
 		mmu_split(&vm, slot_of(base), GFN(base));
 		mmu_split(&vm, slot_of(base), GFN(base + pages - 1));
+		/* Nor while an audit has the word. */
+		assert_true(rmap_trylock(large_word_of(base)));
+		mmu_split(&vm, slot_of(base), GFN(base));
+		rmap_unlock_tried(large_word_of(base));
 		check_audit();
 		assert_int_equal(memslot_delete(&vm, 2), 0);
 	}
