@@ -80,7 +80,6 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 
 	event_iret_faulted(v, q);
 	err = mmu_fault(v->config.mmu_vcpu, gpa, access);
-	v->topup = true;
 	if (err == ERR_TOO_HARD) {
 		exit_to_thread(v);
 		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);

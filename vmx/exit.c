@@ -122,8 +122,8 @@ enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)
 
 void exit_to_thread(struct vmx_vcpu *v)
 {
-	v->dirty_l1d = true;
-	v->unprepared = true;
+	if (unlikely(v->flush_l1d))
+		v->dirty_l1d = v->unprepared = true;
 	irq_enable();
 	/* STI holds interrupts off for one more instruction; without one, CLI could follow at once. */
 	__asm__ volatile("nop" ::: "memory");

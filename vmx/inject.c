@@ -10,14 +10,24 @@
 /* Of EPT violations and a full page-modification log alike (SDM 3C table 28-7, 28.2.1). */
 #define QUALIFICATION_UNBLOCKED_NMI BIT(12)
 
-/* Most exits come from no delivery: one VMREAD says so. */
+static bool blocked(u64 by)
+{
+	return vmcs_read(GUEST_INTERRUPTIBILITY) & by;
+}
+
+/*
+ * Most exits come from no delivery: one VMREAD says so. And behind STI or MOV SS an entry wants what
+ * agree_with_single_step does, where the instruction is to be done again.
+ */
 void event_collect(struct vmx_vcpu *v)
 {
 	u32 info = (u32)vmcs_read(EXIT_VECTORING_INFO);
 
-	v->event.valid = false;
+	if (unlikely(blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
+		v->unprepared = true;
 	if (likely(!(info & EVENT_INFO_VALID)))
 		return;
+	v->unprepared = true;
 	v->event = event_from_info(info, (u32)vmcs_read(EXIT_VECTORING_ERROR),
 				   (u32)vmcs_read(EXIT_INSTRUCTION_LENGTH));
 	/* An NMI that comes again may not find itself blocking. */
@@ -98,11 +108,6 @@ void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code)
 	write_cr2(gva.v);
 	vcpu_regs(v)->cr2 = gva.v;
 	vmx_inject_exception(v, EXCEPTION_PF, true, error_code);
-}
-
-static bool blocked(u64 by)
-{
-	return vmcs_read(GUEST_INTERRUPTIBILITY) & by;
 }
 
 /* A trap after the instruction just done comes before interrupts (SDM 3A table 6-2). */

@@ -70,6 +70,7 @@ void mitigations_update(struct vmx_vcpu *v)
 {
 	struct entry_state *entry = &v->entry;
 
+	v->flush_l1d = use.flush_l1d;
 	entry->flags &= (u32)ENTRY_RESUME;
 	if (use.stuff_rsb)
 		entry->flags |= (u32)ENTRY_STUFF_RSB;
@@ -86,7 +87,6 @@ void mitigations_update(struct vmx_vcpu *v)
 /* A short exit brings little into the cache that is not the guest's own. */
 void mitigations_flush_l1d(struct vmx_vcpu *v)
 {
-	if (use.flush_l1d)
-		wrmsr(MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D);
+	wrmsr(MSR_IA32_FLUSH_CMD, FLUSH_CMD_L1D);
 	v->dirty_l1d = false;
 }

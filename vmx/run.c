@@ -4,8 +4,8 @@
  * again; what needs the thread turns them on, and the loop turns them off before the next entry.
  *
  * The way from one exit to the next entry is counted in instructions (docs/performance.md). What an
- * entry needs only now and then (an event to deliver, an interrupt window, a new VPID, tables for
- * the MMU's cache) is looked at when `unprepared` says so: whoever gives an entry such work sets it.
+ * entry needs only now and then (an event to deliver, an interrupt window, a new VPID) is looked at
+ * when `unprepared` says so: whoever gives an entry such work sets it.
  */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
@@ -67,7 +67,6 @@ static void turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 	leave_guest(v);
 	event_take_back(v);
 	e->kind = VMX_EXIT_NONE;
-	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
 }
 
 /* What happened, as the exit's reason says. */
@@ -79,10 +78,8 @@ static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit 
 	if (unlikely(reason >= VMX_EXIT_REASONS))
 		return exit_odd(v, e);
 	v->exits[reason]++;
-	if (!exit_at_instruction[reason]) {
+	if (!exit_at_instruction[reason])
 		event_collect(v);
-		v->unprepared = true;
-	}
 	return exit_handlers[reason](v, e);
 }
 
@@ -107,15 +104,6 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 		handle_shutdown(v, e);
 		return false;
 	}
-	if (v->topup) {
-		irq_enable();
-		if (mmu_vcpu_topup(v->config.mmu_vcpu)) {
-			exit_kind(e, VMX_EXIT_NOMEM);
-			return false;
-		}
-		v->topup = false;
-		irq_disable();
-	}
 	event_prepare(v);
 	if (unlikely(!vpid_current(&v->vpid)))
 		vcpu_take_vpid(v);
@@ -133,7 +121,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 	bool refused;
 
 	ASSERT(irq_enabled());
-	v->dirty_l1d = true;
+	v->dirty_l1d = v->flush_l1d;
 	v->unprepared = true;
 	do {
 		let_interrupts_in(v);
@@ -163,5 +151,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		}
 		leave_guest(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
+	/* Before the caller looks at what a kick was for, as it does after every return. */
+	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
 	irq_enable();
 }

@@ -99,7 +99,7 @@ void vcpu_flush_tlb(struct vmx_vcpu *v)
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)
 {
 	vcpu_own_cpu(v);
-	v->dirty_l1d = true;
+	v->dirty_l1d = v->flush_l1d;
 	v->unprepared = true;
 }
 

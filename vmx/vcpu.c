@@ -29,7 +29,6 @@ static void init_state(struct vmx_vcpu *v)
 	v->msr.tsc_offset = v->config.tsc_offset;
 	msr_state_reset(&v->msr);
 	v->dr6 = DR6_INITIAL;
-	v->topup = true;
 	v->masked_exits = 1;
 	v->unprepared = true;
 	mitigations_update(v);

@@ -79,7 +79,7 @@ struct vmx_vcpu {
 	u32 reason;
 	u8 io_size;
 	u32 masked_exits; /* how many more until interrupts come on for a moment */
-	bool topup;	  /* the MMU's cache was used */
+	bool flush_l1d;	  /* before entries, where the next is so: */
 	bool dirty_l1d;	  /* Weir did more than a short exit since the last entry */
 	u64 exits[VMX_EXIT_REASONS];
 	struct cpuid_answer cpuid[CPUID_CACHED]; /* cpuid_exit.c */
@@ -127,7 +127,7 @@ void debug_regs_load(struct vmx_vcpu *v); /* likewise */
 void debug_regs_raise(struct vmx_vcpu *v, u64 qualification);
 
 /* inject.c */
-/* After an exit that may have come in the middle of a delivery: what was being delivered. */
+/* After an exit that no instruction of its own caused: what was being delivered. */
 void event_collect(struct vmx_vcpu *v);
 void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void event_take_back(struct vmx_vcpu *v);

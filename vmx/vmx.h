@@ -100,7 +100,10 @@ struct vmx_config {
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out);
 void vmx_vcpu_destroy(struct vmx_vcpu *v);
 
-/* Runs the guest until something is for the caller. Thread context, interrupts on. */
+/*
+ * Runs the guest until something is for the caller, who then also looks at what a kick may have
+ * been for: those that came by now are spent. Thread context, interrupts on.
+ */
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *exit);
 /* Makes a vCPU in guest mode leave it soon, and one about to enter return first. Any context. */
 void vmx_vcpu_kick(struct vmx_vcpu *v);

@@ -12,6 +12,8 @@ static const struct bus_range *find(const struct bus *b, enum device_space space
 {
 	u32 low = 0, high = b->count[space];
 
+	if (space == SPACE_PIO && addr < BUS_LOW_PORTS)
+		return bus_find_port(b, (u16)addr);
 	while (low < high) {
 		u32 mid = (low + high) / 2;
 		const struct bus_range *r = &b->range[space][mid];
