@@ -5,6 +5,7 @@
 
 void (*hosted_on_point)(void);
 void (*hosted_on_relax)(void);
+void (*hosted_on_stand)(u32 points);
 bool (*hosted_on_sleep)(const bool *woken, u64 deadline_ns);
 
 void hosted_point(void)
@@ -19,4 +20,10 @@ void hosted_relax(void)
 		hosted_on_relax();
 	else
 		sched_yield();
+}
+
+void hosted_stand(u32 points)
+{
+	if (hosted_on_stand)
+		hosted_on_stand(points);
 }

@@ -20,11 +20,15 @@
 #define NS_PER_CHOICE  1000	   /* what serial time goes on by */
 #define PARALLEL_SEEDS 0x5eed
 
+#define POINTS_PER_YIELD 100 /* in parallel, of one who stands still */
+
 /* One stall in so many points, of 2^STALL_LEAST points, or twice that, ... */
 #define STALL_ONE_IN 300
 #define STALL_LEAST  5
 #define STALL_RANGE  8
 #define STALL_US     200 /* in parallel */
+
+#define SPINS_IN_VAIN 20 /* directed, until one that was stopped goes on */
 
 struct runner {
 	const struct hosted_job *job;
@@ -32,12 +36,16 @@ struct runner {
 	u32 number;
 	u32 go; /* futex, serial: it is this one's turn */
 	u64 random;
-	s64 left;    /* points until the next choice */
-	u64 stalled; /* serial: stands still until there have been so many points */
+	s64 left;  /* points until the next choice */
+	u64 still; /* serial: not before there have been so many points */
 	/* whose turn it is */
 	bool done;
 	const bool *woken; /* not NULL: it sleeps, until this or its deadline */
 	u64 deadline;
+	/* directed */
+	bool counts;
+	u32 counted, stop_at;
+	u32 stopped; /* 0: it is not; else the how-manieth stop it is */
 };
 
 static struct runner runners[HOSTED_JOBS_MAX];
@@ -47,6 +55,7 @@ static _Thread_local struct runner *self;
 
 /* Serial: of the one whose turn it is. */
 static u64 choices, trace, points, now_ns;
+static u32 stops, spins; /* directed: so far, and in vain since the last */
 
 static void futex_wait(u32 *word, u32 value, const struct timespec *time)
 {
@@ -62,7 +71,7 @@ static void futex_wake(u32 *word)
 
 static bool can_run(const struct runner *r)
 {
-	if (r->done)
+	if (r->done || r->stopped)
 		return false;
 	return !r->woken || *r->woken || now_ns >= r->deadline;
 }
@@ -94,43 +103,57 @@ static void skip_time(void)
 	now_ns = max(now_ns, first);
 }
 
-/* Those that can run; stalled ones too, or not. */
-static u32 find_fit(struct runner **fit, const struct runner *except, bool stalled)
+/* Those that can run and do not stand still; where all do, points pass until one does not. */
+static u32 find_fit(struct runner **fit, const struct runner *except)
 {
+	struct runner *first = NULL;
 	u32 n = 0;
 
 	for (u32 i = 0; i < runner_count; i++) {
 		struct runner *r = &runners[i];
 
-		if (can_run(r) && r != except && (stalled || points >= r->stalled))
+		if (!can_run(r) || r == except)
+			continue;
+		if (points >= r->still)
 			fit[n++] = r;
+		if (!first || r->still < first->still)
+			first = r;
+	}
+	if (!n && first) {
+		points = first->still;
+		fit[n++] = first;
 	}
 	return n;
+}
+
+/* Directed: each in its turn, by number. */
+static struct runner *next_of(struct runner **fit, u32 n)
+{
+	for (u32 i = 0; self && i < n; i++) {
+		if (fit[i]->number > self->number)
+			return fit[i];
+	}
+	return fit[0];
 }
 
 /* NULL: all have returned. */
 static struct runner *choose(bool another)
 {
 	struct runner *fit[HOSTED_JOBS_MAX];
-	u32 n = 0, left = 0;
+	u32 n, left = 0;
 
 	now_ns += NS_PER_CHOICE;
 	for (u32 i = 0; i < runner_count; i++)
 		left += !runners[i].done;
 	if (left == 0)
 		return NULL;
-	for (;;) {
-		n = find_fit(fit, another ? self : NULL, false);
-		if (!n)
-			n = find_fit(fit, another ? self : NULL, true);
-		if (n)
-			break;
+	while (!(n = find_fit(fit, another ? self : NULL))) {
 		if (another && can_run(self))
 			return self;
 		skip_time();
 	}
 	hosted_clock_set(now_ns);
-	return fit[random_below(&choices, n)];
+	return way.directed ? next_of(fit, n) : fit[random_below(&choices, n)];
 }
 
 /*
@@ -140,7 +163,7 @@ static struct runner *choose(bool another)
 static void stall(struct runner *r)
 {
 	if (random_one_in(&choices, 1 + STALL_ONE_IN / way.period))
-		r->stalled = points + (BIT(STALL_LEAST) << random_below(&choices, STALL_RANGE));
+		r->still = points + (BIT(STALL_LEAST) << random_below(&choices, STALL_RANGE));
 }
 
 static void wait_turn(struct runner *r)
@@ -169,6 +192,71 @@ static void next_turn(bool another)
 	wait_turn(me);
 }
 
+/* --- directed -------------------------------------------------------------------------------- */
+
+static bool others_count(const struct runner *except)
+{
+	for (u32 i = 0; i < runner_count; i++) {
+		if (&runners[i] != except && runners[i].counts && can_run(&runners[i]))
+			return true;
+	}
+	return false;
+}
+
+/* The one that was stopped first goes on. */
+static void go_on(void)
+{
+	struct runner *first = NULL;
+
+	for (u32 i = 0; i < runner_count; i++) {
+		struct runner *r = &runners[i];
+
+		if (r->stopped && (!first || r->stopped < first->stopped))
+			first = r;
+	}
+	if (first)
+		first->stopped = 0;
+	spins = 0;
+}
+
+static void directed_point(struct runner *r)
+{
+	if (!r->counts || ++r->counted != r->stop_at)
+		return;
+	r->stopped = ++stops;
+	spins = 0;
+	if (!others_count(r))
+		go_on();
+	next_turn(true);
+}
+
+/* Another waits, perhaps for one that was stopped. */
+static void directed_wait(void)
+{
+	if (!others_count(self) || ++spins > SPINS_IN_VAIN)
+		go_on();
+}
+
+void hosted_count_points(void)
+{
+	if (self)
+		self->counts = true;
+}
+
+void hosted_count_no_more(void)
+{
+	if (!self || !self->counts)
+		return;
+	self->counts = false;
+	if (!others_count(self))
+		go_on();
+}
+
+u32 hosted_points_counted(u32 job)
+{
+	return runners[job].counted;
+}
+
 /* --- points ---------------------------------------------------------------------------------- */
 
 static void on_point(void)
@@ -179,6 +267,10 @@ static void on_point(void)
 		return;
 	if (way.serial && ++points > POINTS_MAX)
 		stuck("no end is in sight");
+	if (way.directed) {
+		directed_point(r);
+		return;
+	}
 	if (--r->left > 0)
 		return;
 	if (way.serial) {
@@ -201,6 +293,22 @@ static void on_relax(void)
 	}
 	if (++points > POINTS_MAX)
 		stuck("no end is in sight");
+	if (way.directed)
+		directed_wait();
+	next_turn(true);
+}
+
+static void on_stand(u32 n)
+{
+	if (!self || !way.serial) {
+		for (n /= POINTS_PER_YIELD; n; n--)
+			sched_yield();
+		return;
+	}
+	if (way.directed)
+		directed_wait();
+	else
+		self->still = points + n;
 	next_turn(true);
 }
 
@@ -211,6 +319,8 @@ static bool on_sleep(const bool *woken, u64 deadline_ns)
 		return false;
 	self->woken = woken;
 	self->deadline = deadline_ns;
+	if (way.directed)
+		directed_wait();
 	next_turn(false);
 	self->woken = NULL;
 	return true;
@@ -241,8 +351,11 @@ void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_wa
 {
 	BUG_ON(count == 0 || count > HOSTED_JOBS_MAX || how->period == 0);
 	way = *how;
+	way.serial |= way.directed;
+	stops = spins = 0;
 	hosted_on_point = on_point;
 	hosted_on_relax = on_relax;
+	hosted_on_stand = on_stand;
 	hosted_on_sleep = on_sleep;
 	runner_count = count;
 	choices = way.seed;
@@ -256,6 +369,10 @@ void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_wa
 		runners[i] = (struct runner){.job = &jobs[i], .number = i};
 		runners[i].random = way.seed ^ (PARALLEL_SEEDS + i);
 		runners[i].left = 1 + way.period;
+	}
+	for (u32 i = 0; i < HOSTED_STOPS_MAX; i++) {
+		if (way.directed && way.stop[i].point)
+			runners[way.stop[i].job].stop_at = way.stop[i].point;
 	}
 	for (u32 i = 0; i < count; i++)
 		BUG_ON(pthread_create(&runners[i].host, NULL, start, &runners[i]));

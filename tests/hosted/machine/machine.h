@@ -169,6 +169,11 @@ int machine_may_fail(int err, int allowed);
  */
 void machine_guest_turn(u64 *random);
 
+/* One access on this CPU, with its faults. False: a device is there, or a right is missing. */
+bool machine_access(struct machine_vm *vm, struct mmu_vcpu *v, u64 gfn, u32 access);
+/* The hypervisor's own: a count in the page; else a look at its stamp or its count. */
+bool machine_device_access(struct machine_vm *vm, u64 gfn, bool write, bool look);
+
 /* One of the pages, of an object or a slot, that most accesses go to. */
 u64 machine_hot_page(u64 *random);
 
@@ -183,8 +188,10 @@ void machine_resume(void);
 
 /* Some pages of the object go to other frames, and the old ones are overwritten and freed. */
 void machine_reclaim(struct machine_object *o, u64 *random);
+void machine_reclaim_pages(struct machine_object *o, u64 first, u64 n);
 /* The contents of a page are dropped. */
 void machine_drop(struct machine_object *o, u64 *random);
+void machine_drop_page(struct machine_object *o, u64 index);
 /* The same by someone else: false, somebody has it. Around it; dropped: it came to that. */
 bool machine_drop_begins(struct machine_page *page);
 void machine_drop_ended(struct machine_page *page, bool dropped);
@@ -193,5 +200,33 @@ void machine_age(struct machine_object *o, u64 *random);
 
 /* Nothing runs: every page holds what it should. */
 void machine_check_contents(void);
+
+/* --- Pairs of operations (machine_pairs.c) --------------------------------------------------- */
+
+struct machine_operation {
+	const char *name;
+	void (*fn)(struct mmu_vcpu *v);
+};
+
+struct machine_pairs {
+	const char *name;
+	u64 memory; /* bytes */
+	bool logs;  /* as a scenario's */
+	u32 variants;
+	void (*set_up)(u32 variant); /* alone, on a CPU; a VM is there */
+	void (*prepare)(struct mmu_vcpu *v,
+			u32 variant); /* on the CPU of each, one after the other */
+	const struct machine_operation *operations;
+	u32 count;
+	void (*look)(struct mmu_vcpu *v); /* on the CPU of each of the two, after both */
+	void (*check)(void);		  /* alone again */
+};
+
+/*
+ * Operations side by side, as the seed has it: one of the two is stopped at a point of its, for all of
+ * the other; or each is stopped once. WEIR_FUZZ=full: at every single point of the first, and at as
+ * many pairs of points.
+ */
+void machine_pairs(const struct machine_pairs *p);
 
 #endif

@@ -9,7 +9,6 @@
 
 #define ACCESSES_IN_TURN 12
 #define PAUSE_POINTS	 2000
-#define PAUSE_TURNS	 12
 #define TRIES_MAX	 2000 /* of one access */
 
 /* What one CPU is about to do. */
@@ -219,23 +218,22 @@ static struct mmu_vcpu *take_vcpu(struct machine_vm *vm, u64 *random, bool **bus
 bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
 
-/* Accesses and their faults, over as many stays as it takes. */
-static void run_guest(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
+/* The accesses that are left and their faults, over as many stays as it takes. False: one cannot be. */
+static bool run_guest(struct intent *in, u32 left, u64 *random)
 {
-	struct intent in = {vm, v, pick_gfn(vm, random), pick_access(random)};
-	u32 left = 1 + random_below(random, ACCESSES_IN_TURN), tries = 0;
+	u32 tries = 0;
 
 	while (left) {
 		u32 before = left;
 		int err;
 
-		if (mmu_vcpu_topup(v) && !machine.failing)
+		if (mmu_vcpu_topup(in->vcpu) && !machine.failing)
 			machine_fail("no memory for a vCPU's cache");
-		if (!guest_stay(&in, &left, random))
+		if (!guest_stay(in, &left, random))
 			continue;
-		err = guest_fault(&in);
+		err = guest_fault(in);
 		if (err == ERR_NOSLOT || err == ERR_NOMEM || err == ERR_PERM)
-			break;
+			return false;
 		if (err == ERR_AGAIN)
 			hosted_relax();
 		/*
@@ -244,18 +242,29 @@ static void run_guest(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
 		 */
 		tries = left == before ? tries + 1 : 0;
 		if (machine.serial && tries > TRIES_MAX)
-			machine_fail("gfn %#llx faults for ever", (unsigned long long)in.gfn);
+			machine_fail("gfn %#llx faults for ever", (unsigned long long)in->gfn);
 	}
+	return true;
 }
 
-/* In a serial run the others' points are counted, however often they switch. */
+static void run_guest_a_while(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
+{
+	struct intent in = {vm, v, pick_gfn(vm, random), pick_access(random)};
+
+	run_guest(&in, 1 + random_below(random, ACCESSES_IN_TURN), random);
+}
+
+bool machine_access(struct machine_vm *vm, struct mmu_vcpu *v, u64 gfn, u32 access)
+{
+	struct intent in = {vm, v, gfn, access};
+	u64 random = gfn;
+
+	return run_guest(&in, 1, &random);
+}
+
 void machine_pause(u64 *random)
 {
-	u64 until = hosted_run_points() + random_below(random, PAUSE_POINTS);
-	u32 turns = random_below(random, PAUSE_TURNS);
-
-	while (machine.serial ? hosted_run_points() < until : turns--)
-		hosted_relax();
+	hosted_stand(random_below(random, PAUSE_POINTS));
 }
 
 /* --- standing still -------------------------------------------------------------------------- */
@@ -264,7 +273,7 @@ void machine_stop(void)
 {
 	__atomic_store_n(&machine.stopped, true, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&machine.standing, __ATOMIC_ACQUIRE) != machine.guests)
-		hosted_relax();
+		hosted_stand(LOOK_AGAIN);
 }
 
 void machine_resume(void)
@@ -278,12 +287,12 @@ void machine_resume(void)
 void machine_stand(void)
 {
 	if (!__atomic_load_n(&machine.stopped, __ATOMIC_ACQUIRE)) {
-		hosted_relax();
+		hosted_stand(LOOK_AGAIN);
 		return;
 	}
 	__atomic_fetch_add(&machine.standing, 1, __ATOMIC_SEQ_CST);
 	while (__atomic_load_n(&machine.stopped, __ATOMIC_ACQUIRE))
-		hosted_relax();
+		hosted_stand(LOOK_AGAIN);
 	__atomic_fetch_sub(&machine.standing, 1, __ATOMIC_SEQ_CST);
 }
 
@@ -305,6 +314,6 @@ void machine_guest_turn(u64 *random)
 	else if (machine_call && random_one_in(random, 3))
 		machine_call(vm, v, random);
 	else if (!machine_before_entry || machine_before_entry(vm, v))
-		run_guest(vm, v, random);
+		run_guest_a_while(vm, v, random);
 	__atomic_store_n(busy, false, __ATOMIC_RELEASE);
 }

@@ -41,10 +41,9 @@ static void judge_device_error(const struct window *w, u64 gfn, bool write, int 
 	machine_fail("a device at gfn %#llx: %s", (unsigned long long)gfn, error_name(err));
 }
 
-void device_access(struct machine_vm *vm, u64 *random)
+bool machine_device_access(struct machine_vm *vm, u64 gfn, bool write, bool look)
 {
-	u64 gfn = pick_gfn(vm, random), stamp = 0, count = COUNT_UNKNOWN;
-	bool write = random_below(random, 2), look = random_below(random, 2);
+	u64 stamp = 0, count = COUNT_UNKNOWN;
 	const struct candidate *c;
 	struct window w;
 	int err;
@@ -60,11 +59,20 @@ void device_access(struct machine_vm *vm, u64 *random)
 		judge_device_error(&w, gfn, write, err);
 		if (write)
 			write_never();
-		return;
+		return false;
 	}
 	c = judge(&w, gfn, write ? MMU_WRITE : MMU_READ, NULL, stamp, count);
 	if (write)
 		write_ended(&w, c);
+	return true;
+}
+
+void device_access(struct machine_vm *vm, u64 *random)
+{
+	u64 gfn = pick_gfn(vm, random);
+	bool write = random_below(random, 2), look = random_below(random, 2);
+
+	machine_device_access(vm, gfn, write, look);
 }
 
 /* --- reclaim --------------------------------------------------------------------------------- */
@@ -88,14 +96,12 @@ static u64 move_contents(u64 entry)
 	return pfn.v << GMEM_PFN_SHIFT | (entry & (PAGE_SIZE - 1));
 }
 
-void machine_reclaim(struct machine_object *o, u64 *random)
+void machine_reclaim_pages(struct machine_object *o, u64 first, u64 n)
 {
-	u64 n = 1 + random_below(random, RECLAIM_MAX), entry[RECLAIM_MAX];
-	u64 first = random_below(random, (u32)(o->pages - n));
 	bool mine[RECLAIM_MAX], claimed[RECLAIM_MAX] = {false};
+	u64 entry[RECLAIM_MAX];
 
-	if (random_below(random, 4))
-		first = machine_hot_page(random);
+	BUG_ON(n > RECLAIM_MAX);
 	for (u64 i = 0; i < n; i++)
 		mine[i] = machine_take(&o->page[first + i].moves);
 	gmem_invalidate_begin(o->gmem, first, n);
@@ -113,10 +119,18 @@ void machine_reclaim(struct machine_object *o, u64 *random)
 	}
 }
 
-void machine_drop(struct machine_object *o, u64 *random)
+void machine_reclaim(struct machine_object *o, u64 *random)
 {
-	u64 index = random_below(random, 2) ? random_below(random, (u32)o->pages)
-					    : machine_hot_page(random);
+	u64 n = 1 + random_below(random, RECLAIM_MAX);
+	u64 first = random_below(random, (u32)(o->pages - n));
+
+	if (random_below(random, 4))
+		first = machine_hot_page(random);
+	machine_reclaim_pages(o, first, n);
+}
+
+void machine_drop_page(struct machine_object *o, u64 index)
+{
 	int err;
 
 	if (!machine_drop_begins(&o->page[index]))
@@ -126,6 +140,12 @@ void machine_drop(struct machine_object *o, u64 *random)
 	if (err && err != ERR_BUSY)
 		machine_fail("drop: %s", error_name(err));
 	machine_drop_ended(&o->page[index], !err);
+}
+
+void machine_drop(struct machine_object *o, u64 *random)
+{
+	machine_drop_page(o, random_below(random, 2) ? random_below(random, (u32)o->pages)
+						     : machine_hot_page(random));
 }
 
 void machine_age(struct machine_object *o, u64 *random)

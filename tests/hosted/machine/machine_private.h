@@ -92,4 +92,27 @@ extern void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *rand
 /* Device emulation: reads a page, or counts in it, by the hypervisor's own functions. */
 void device_access(struct machine_vm *vm, u64 *random);
 
+/* --- machine_on.c ---------------------------------------------------------------------------- */
+
+/* Points, of one that waits for others. */
+#define LOOK_AGAIN 200
+
+/* The machine with this much memory and nothing in it; machine's words say what its CPUs can do. */
+void machine_on(u64 memory, u64 random);
+/* The end, by some job: all frames have come back. machine_rcu_job returns. */
+void machine_off(void);
+/* A job that runs the callbacks of RCU and SRCU. */
+void machine_rcu_job(void *arg);
+
+/*
+ * Runs fn(arg) in a process of its own, so that no run depends on those before it. Returns its
+ * status: 0, it came back.
+ */
+int machine_apart(void (*fn)(void *arg), void *arg);
+
+/* Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date; whether WEIR_FUZZ is full. */
+u64 run_clock_ns(void);
+u64 run_seed(void);
+bool run_is_full(void);
+
 #endif

@@ -4,17 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 #include "kernel/base/panic.h"
-#include "kernel/base/x86.h"
-#include "mem/frame.h"
-#include "mem/slab.h"
-#include "smp/rcu.h"
 #include "tests/hosted/machine/fake_cpu.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/schedule.h"
@@ -31,12 +21,11 @@
 #define WATCHES_RACES false
 #endif
 
-#define SHORT_NS      2500000000ull
-#define FULL_NS	      120000000000ull
-#define NS_PER_SECOND 1000000000ull
-#define RUNS_LEAST    3
-#define FAIL_ONE_IN   40
-#define HOT_PAGES     5
+#define SHORT_NS    2000000000ull
+#define FULL_NS	    120000000000ull
+#define RUNS_LEAST  3
+#define FAIL_ONE_IN 40
+#define HOT_PAGES   5
 
 /* How a run goes: all of it from its seed. */
 struct run {
@@ -48,8 +37,8 @@ struct run {
 
 static const struct machine_scenario *scenario;
 static struct run run;
-static bool started, ended; /* atomic */
-static u32 guests_running;  /* atomic */
+static bool started;	   /* atomic */
+static u32 guests_running; /* atomic */
 
 static struct run run_of(u64 seed)
 {
@@ -68,92 +57,12 @@ static struct run run_of(u64 seed)
 	return r;
 }
 
-static u64 real_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (u64)now.tv_sec * NS_PER_SECOND + (u64)now.tv_nsec;
-}
-
-static u64 seed_wanted(void)
-{
-	const char *text = getenv("WEIR_SEED");
-	char date[16];
-	time_t now = time(NULL);
-
-	if (text && *text)
-		return strtoull(text, NULL, 0);
-	strftime(date, sizeof(date), "%Y%m%d", localtime(&now));
-	return strtoull(date, NULL, 10);
-}
-
-/* --- the machine ----------------------------------------------------------------------------- */
-
-static u64 frames_free(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
-
-static void machine_on(void)
-{
-	static struct memmap map;
-	u64 random = run.random;
-	struct mmu_hw hw = {
-		.ept = true,
-		.ept_ad = run.accessed_dirty,
-		.ept_2m = true,
-		.pml = run.pml,
-		.invept_single = random_below(&random, 2),
-		.invept_all = true,
-		.maxphyaddr = 46,
-	};
-
-	hosted_fail_after(0);
-	hosted_fail_often(0, 0);
-	hosted_arena_init(scenario->memory);
-	memset(&map, 0, sizeof(map));
-	map.count = 1;
-	map.ranges[0] = (struct mem_range){MIB(1), scenario->memory};
-	map.ram_count = 1;
-	map.ram[0] = map.ranges[0];
-	map.highest_ram = scenario->memory;
-	BUG_ON(frame_init(&map));
-	slab_init();
-	mmu_init(&hw);
-	fake_cpus_reset(run.random);
-	if (run.pml)
-		machine_logs();
-}
-
-void machine_vm_start(struct machine_vm *vm)
-{
-	while (mmu_vm_create(&vm->mmu, MMU_AUTO))
-		BUG_ON(!machine.failing);
-	if (run.pml)
-		vm->mmu.drain_dirty = machine_drain;
-	for (u32 i = 0; i < MACHINE_VCPUS; i++)
-		mmu_vcpu_init(&vm->vcpu[i], &vm->mmu);
-}
-
-void machine_vm_end(struct machine_vm *vm)
-{
-	for (u32 i = 0; i < MACHINE_VCPUS; i++)
-		mmu_vcpu_destroy(&vm->vcpu[i]);
-	slots_vanish(vm);
-	mmu_vm_destroy(&vm->mmu);
-	slots_vanished(vm);
-}
-
 /* --- jobs ------------------------------------------------------------------------------------ */
 
 static void wait_for_start(void)
 {
 	while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE))
-		hosted_relax();
+		hosted_stand(LOOK_AGAIN);
 }
 
 static u64 random_of_cpu(void)
@@ -197,21 +106,10 @@ static void other_job(void *arg)
 	__atomic_fetch_sub(&machine.working, 1, __ATOMIC_RELEASE);
 }
 
-/* The callbacks of RCU and SRCU. */
-static void rcu_job(void *arg)
-{
-	(void)arg;
-	while (!__atomic_load_n(&ended, __ATOMIC_ACQUIRE)) {
-		rcu_work();
-		hosted_relax();
-	}
-}
-
 /* Begins and ends the run, alone. */
 static void director_job(void *arg)
 {
 	u64 random = random_of_cpu();
-	u64 free_before = frames_free();
 
 	(void)arg;
 	for (u32 i = 0; i < scenario->vms; i++)
@@ -221,7 +119,7 @@ static void director_job(void *arg)
 		hosted_fail_often(FAIL_ONE_IN, run.random);
 	__atomic_store_n(&started, true, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&guests_running, __ATOMIC_ACQUIRE))
-		hosted_relax();
+		hosted_stand(LOOK_AGAIN);
 	hosted_fail_often(0, 0);
 	machine_check_contents();
 	if (scenario->tear_down)
@@ -229,10 +127,7 @@ static void director_job(void *arg)
 	for (u32 i = 0; i < scenario->vms; i++)
 		machine_vm_end(&machine.vm[i]);
 	machine_objects_end();
-	if (frames_free() != free_before)
-		machine_fail("%" PRIu64 " frames were free, and %" PRIu64 " are", free_before,
-			     frames_free());
-	__atomic_store_n(&ended, true, __ATOMIC_RELEASE);
+	machine_off();
 }
 
 static u32 add_jobs(struct hosted_job *jobs)
@@ -240,7 +135,7 @@ static u32 add_jobs(struct hosted_job *jobs)
 	u32 n = 0;
 
 	jobs[n++] = (struct hosted_job){"director", director_job, NULL};
-	jobs[n++] = (struct hosted_job){"rcu", rcu_job, NULL};
+	jobs[n++] = (struct hosted_job){"rcu", machine_rcu_job, NULL};
 	for (u32 i = 0; i < scenario->guests; i++)
 		jobs[n++] = (struct hosted_job){"guest", guest_job, NULL};
 	for (u32 i = 0; i < ARRAY_SIZE(scenario->jobs) && scenario->jobs[i].fn; i++) {
@@ -251,8 +146,9 @@ static u32 add_jobs(struct hosted_job *jobs)
 	return n;
 }
 
-static void one_run(u64 seed)
+static void one_run(void *arg)
 {
+	u64 seed = *(const u64 *)arg;
 	struct hosted_job jobs[HOSTED_JOBS_MAX];
 	struct fake_cpu_stats cpus;
 	u32 n;
@@ -276,7 +172,7 @@ static void one_run(u64 seed)
 	       run.accessed_dirty ? ", A and D bits" : "", run.pml ? ", PML" : "",
 	       run.failing ? ", failing" : "");
 	fflush(stdout);
-	machine_on();
+	machine_on(scenario->memory, run.random);
 	n = add_jobs(jobs);
 	hosted_run(jobs, n, &run.way);
 	cpus = fake_cpus_stats();
@@ -287,49 +183,18 @@ static void one_run(u64 seed)
 	       cpus.invepts, machine.rounds, hosted_run_points());
 }
 
-/* cmocka's handlers say less of a crash than the sanitizers', which were there first. */
-static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
-static struct sigaction crash_handlers[ARRAY_SIZE(crashes)];
-
-__attribute__((constructor)) static void keep_handlers(void)
-{
-	for (u32 i = 0; i < ARRAY_SIZE(crashes); i++)
-		sigaction(crashes[i], NULL, &crash_handlers[i]);
-}
-
-static void restore_handlers(void)
-{
-	for (u32 i = 0; i < ARRAY_SIZE(crashes); i++)
-		sigaction(crashes[i], &crash_handlers[i], NULL);
-}
-
-/* In a process of its own: no run depends on those before it, and a seed gives the same again. */
 static void run_apart(u64 seed)
 {
-	int status;
-	pid_t child;
-
-	fflush(NULL);
-	child = fork();
-	if (child == 0) {
-		/* Not to outlive a test that is stopped at its deadline. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		restore_handlers();
-		one_run(seed);
-		exit(0);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	if (status)
+	if (machine_apart(one_run, &seed))
 		fail_msg("%s failed; WEIR_SEED=%" PRIu64 " repeats it", scenario->name, seed);
 }
 
 void machine_runs(const struct machine_scenario *s)
 {
-	const char *fuzz = getenv("WEIR_FUZZ");
-	u64 budget = fuzz && strcmp(fuzz, "full") == 0 ? FULL_NS : SHORT_NS;
-	u64 start = real_ns(), seed = seed_wanted();
+	u64 budget = run_is_full() ? FULL_NS : SHORT_NS;
+	u64 start = run_clock_ns(), seed = run_seed();
 
 	scenario = s;
-	for (u32 i = 0; i < RUNS_LEAST || real_ns() - start < budget; i++)
+	for (u32 i = 0; i < RUNS_LEAST || run_clock_ns() - start < budget; i++)
 		run_apart(seed + i);
 }
