@@ -33,13 +33,15 @@ void vmx_vcpu_kick(struct vmx_vcpu *v)
  */
 static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
 {
-	__asm__ volatile("pushq %%rbp\n\t"
-			 "call vmx_enter\n\t"
-			 "popq %%rbp"
-			 : "=@ccc"(*refused), "+D"(v)
-			 :
-			 : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12",
-			   "r13", "r14", "r15", "memory");
+	__asm__ volatile(
+		"pushq %%rbp\n\t"
+		"call vmx_enter\n\t"
+		"popq %%rbp\n\t"
+		"setc %%al" /* a flag as output would want one register more than there is */
+		: "=a"(*refused), "+D"(v)
+		:
+		: "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+		  "memory");
 	return v;
 }
 
