@@ -279,7 +279,7 @@ static void whole_regions_are_dropped_in_one_piece(void **state)
 	assert_int_equal(STAT(unmapped_large), 4);
 }
 
-/* At a base of another alignment the same pages are mapped one by one; and large again at home. */
+/* R26. At a base of another alignment the same pages are mapped one by one; and large again at home. */
 static void moving_to_another_alignment(void **state)
 {
 	static const u64 bases[] = {BASE + 1, BASE - 511, 0x10000, 0x10000 + 256, BASE};

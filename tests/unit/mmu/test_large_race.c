@@ -118,6 +118,7 @@ static void take_a_page(void)
 	pthread_join(thread, NULL);
 }
 
+/* R08 for 2 MiB. */
 static void a_page_is_taken_before_the_link(void **state)
 {
 	after_gmem_large = take_a_page;

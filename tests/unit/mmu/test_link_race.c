@@ -45,7 +45,7 @@ int __wrap_rmap_add(u64 *word, u64 *spte, struct rmap_cache *cache)
 {
 	if (in_add) {
 		entry = spte;
-		assert_int_equal(*spte, 0); /* the chain comes before the entry */
+		assert_int_equal(*spte, 0); /* R22: the chain comes before the entry */
 	}
 	call_once(&in_add);
 	return __real_rmap_add(word, spte, cache);

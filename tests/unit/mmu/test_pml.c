@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/peek.c */
-/* The log of written pages where the CPU notes them (PML): writes cost no fault. */
+/* The log of written pages (R21) where the CPU notes them (PML): writes cost no fault. */
 #include <cmocka.h>
 #include <string.h>
 #include "kernel/base/error.h"

@@ -170,6 +170,7 @@ static void pin_too(void)
 	assert_int_equal(mmu_range_get(&second, GFN(BASE), 1, true, true, &n), 0);
 }
 
+/* R34 for pins: one wins, and no second one is left over. */
 static void two_pin_at_once(void **state)
 {
 	mmu_vcpu_init(&second, &vm);
