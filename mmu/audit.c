@@ -57,32 +57,21 @@ static void check_leaf_locked(struct audit *a, const struct memslot *s, gfn_t gf
 	check_page(a, s, gfn, level, e);
 }
 
-/* No slot of this array is there: unless the spte came, or its slot went, with another array. */
-static void check_slotless(struct audit *a, const struct memslots *slots, gfn_t gfn, u32 level,
-			   u64 *entry)
-{
-	u64 e = page_table_read(entry);
-
-	if (a->vm->format->level[level].present(e) && memslots_get(a->vm) == slots)
-		complain(a, "a spte lies in no slot", gfn.v, e);
-}
-
 /*
- * One present leaf of the tables. What a slot that is INVALID has mapped goes now, and others may
- * be where it was before we are done; a slot that is not stays as long as this reader does.
+ * One present leaf of the tables, under mmu_lock. Slots may have come since the audit began, so the
+ * array is looked at anew. None goes meanwhile: its tables are pruned first.
  */
 static void check_leaf(void *arg, u64 addr, u32 level, u64 *entry)
 {
 	struct audit *a = arg;
 	gfn_t gfn = gpa_to_gfn(GPA(addr));
-	const struct memslots *slots = memslots_get(a->vm);
-	const struct memslot *s = memslot_find(slots, gfn);
+	const struct memslot *s = memslot_find(memslots_get(a->vm), gfn);
 	u64 *word;
 
-	if (!s)
-		check_slotless(a, slots, gfn, level, entry);
-	if (!s || (s->flags & MEMSLOT_INVALID))
+	if (!s) {
+		complain(a, "a spte lies in no slot", gfn.v, page_table_read(entry));
 		return;
+	}
 	word = level == small_level(a->vm) ? rmap_word(s, gfn) : rmap_large_word(s, gfn);
 	if (!word) {
 		complain(a, "a spte has no reverse map", gfn.v, page_table_read(entry));

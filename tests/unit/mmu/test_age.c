@@ -249,8 +249,12 @@ static void use_of_a_large_page_is_remembered(void **state)
 static void through_every_slot_and_vm(void **state)
 {
 	static struct mmu_vm other;
+	struct gmem *another = object_new(PAGES);
 	struct mmu_vcpu v;
 
+	/* None of this is about what another object shows at the same indexes. */
+	assert_int_equal(memslot_create(&vm, 3, GFN(0x3000), PAGES, another, 0, 0), 0);
+	assert_int_equal(touch(&vcpu, PAGE(0x3000 + 9), MMU_READ), 0);
 	/* Pages 8 to 23 of the object, once more; and pages 0 to 9 in another VM. */
 	assert_int_equal(memslot_create(&vm, 2, GFN(0x2000), 16, ram, 8, 0), 0);
 	assert_int_equal(mmu_vm_create(&other, MMU_EPT), 0);
@@ -278,6 +282,9 @@ static void through_every_slot_and_vm(void **state)
 	mmu_vcpu_destroy(&v);
 	mmu_vm_destroy(&other);
 	assert_int_equal(gmem_age(ram, 0, PAGES), 0);
+	assert_true(is_mapped(0x3000 + 9));
+	assert_int_equal(gmem_age(another, 0, PAGES), 1);
+	gmem_unref(another);
 }
 
 int main(void)

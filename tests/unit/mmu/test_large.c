@@ -74,6 +74,8 @@ static void one_fault_maps_it_all(u64 pages)
 	}
 	assert_int_equal(fault(&vcpu, PAGE(BASE + 511), MMU_WRITE), 0);
 	assert_true(ept_walk(&vm, PAGE(BASE)) & PAGE_TABLE_DIRTY);
+	/* Nor does a fault that went to the thread disturb what is there. */
+	assert_int_equal(mmu_fault_slow(&vcpu, PAGE(BASE + 9), MMU_WRITE), 0);
 	assert_int_equal(STAT(mapped_large), 1);
 	assert_int_equal(STAT(mapped), 512);
 	assert_int_equal(STAT(flushes), 0);

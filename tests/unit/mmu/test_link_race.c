@@ -261,6 +261,30 @@ static void a_page_is_taken_while_its_region_is_linked(void **state)
 	take_while_it_is_linked(true);
 }
 
+static bool ended; /* atomic */
+
+static void *end_later(void *arg)
+{
+	hosted_cpu_set(9);
+	usleep(50000);
+	__atomic_store_n(&ended, true, __ATOMIC_SEQ_CST);
+	gmem_invalidate_end(ram, 3, 1);
+	return NULL;
+}
+
+/* A fault that meets one under way sleeps until it is over: the guest would only fault again. */
+static void a_page_that_is_being_changed_is_waited_for(void **state)
+{
+	ended = false;
+	gmem_invalidate_begin(ram, 3, 1);
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 3), MMU_WRITE), ERR_TOO_HARD);
+	pthread_create(&taker, NULL, end_later, NULL);
+	assert_int_equal(mmu_fault_slow(&vcpu, PAGE(BASE + 3), MMU_WRITE), 0);
+	assert_true(__atomic_load_n(&ended, __ATOMIC_SEQ_CST));
+	pthread_join(taker, NULL);
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 3), MMU_WRITE), 0);
+}
+
 static void *protect(void *arg)
 {
 	u64 done;
@@ -302,6 +326,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_page_is_taken_while_it_is_linked, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_page_is_taken_while_its_region_is_linked, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_page_that_is_being_changed_is_waited_for, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_page_is_protected_while_it_is_linked, setup,
 						teardown),

@@ -249,6 +249,26 @@ static void protecting_a_page(void **state)
 	assert_true(is_large(BASE + 520));
 }
 
+/* However often a guest makes it change, only so many tables wait for their grace period. */
+static void tables_that_wait_are_bounded(void **state)
+{
+	u64 done, free = frames_free();
+
+	for (u32 i = 0; i < 600; i++) {
+		assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 520), 1, true, &done), 0);
+		assert_int_equal(touch(&vcpu, PAGE(BASE + 512), MMU_READ), 0);
+		assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 520), 1, false, &done), 0);
+		assert_int_equal(touch(&vcpu, PAGE(BASE + 512), MMU_READ), 0);
+	}
+	assert_true(STAT(collapsed) > 80 && STAT(collapsed) < 400);
+	assert_true(free - frames_free() < 400);
+	assert_false(is_large(BASE + 512));
+	/* When they are gone it goes on. */
+	grace();
+	assert_int_equal(mmu_fault_slow(&vcpu, PAGE(BASE + 512), MMU_READ), 0);
+	assert_true(is_large(BASE + 512));
+}
+
 /* The marks go with a slot that moves; what they forbid is forbidden at its new place. */
 static void protected_pages_move_along(void **state)
 {
@@ -292,6 +312,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_flag_forbids_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(edges_of_odd_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(protecting_a_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(tables_that_wait_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(protected_pages_move_along, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_collapse_while_a_reason_stands, setup, teardown),
 	};
