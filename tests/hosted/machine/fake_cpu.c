@@ -43,6 +43,7 @@ struct fake_cpu {
 
 static struct fake_cpu cpus[HOSTED_JOBS_MAX];
 void (*fake_cpu_dirtied)(gpa_t gpa);
+bool fake_cpu_keeps_dirty;
 
 static struct fake_cpu *self(void)
 {
@@ -205,6 +206,28 @@ static bool walk(struct fake_cpu *c, u64 eptp, u64 gpa, u32 access, struct trans
 	return true;
 }
 
+/*
+ * A CPU that cached a page as dirty sets D no more. So the entry has D, as long as it shows that page
+ * and nobody takes D away on purpose.
+ */
+static void check_dirty(const struct translation *t, u64 gpa)
+{
+	pfn_t table = PFN(t->root);
+
+	for (u32 level = 0;; level++) {
+		const u64 *entry = (u64 *)pfn_to_virt(table) + (page_of(gpa, level) & 511);
+		struct fake_entry e = fake_decode(level, __atomic_load_n(entry, __ATOMIC_ACQUIRE));
+
+		if (!e.present)
+			return;
+		if (e.leaf && level == t->level && e.pfn.v == t->pfn.v && !e.dirty)
+			panic("R18: a D bit was lost: gpa %#llx", (unsigned long long)gpa);
+		if (e.leaf)
+			return;
+		table = e.pfn;
+	}
+}
+
 static bool serves(const struct translation *t, u32 access)
 {
 	return t && !(access & ~t->access) && (t->dirty || !(access & MMU_WRITE));
@@ -225,6 +248,8 @@ enum fake_outcome fake_cpu_translate(u64 eptp, gpa_t gpa, u32 access, pfn_t *out
 	cached = tlb_find(c, root, gpa.v);
 	if (serves(cached, access)) {
 		found = *cached;
+		if ((access & MMU_WRITE) && fake_cpu_keeps_dirty && fake_root(eptp).accessed_dirty)
+			check_dirty(cached, gpa.v);
 	} else {
 		/* Rights that it lacks by what is cached: the CPU may look again, or not. */
 		bool refused = cached && (access & ~cached->access) && random_one_in(&c->random, 2);
@@ -266,6 +291,7 @@ void fake_cpus_reset(u64 seed)
 		cpus[i].random = seed + i;
 	hosted_invept_hook = on_invept;
 	fake_cpu_dirtied = NULL;
+	fake_cpu_keeps_dirty = true;
 }
 
 struct fake_cpu_stats fake_cpus_stats(void)

@@ -32,6 +32,9 @@ void fake_cpu_speculate(u64 eptp, gpa_t gpa);
 /* With PML: called at each D bit that is set. May be NULL. Set while no CPU is in the guest. */
 extern void (*fake_cpu_dirtied)(gpa_t gpa);
 
+/* Whether nobody takes D bits away from entries that stay: then one that is gone was lost. */
+extern bool fake_cpu_keeps_dirty;
+
 /* Interrupts are on again: a kick that was pending is taken. */
 void fake_cpu_interrupts_on(void);
 

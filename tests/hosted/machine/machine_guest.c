@@ -178,6 +178,7 @@ void machine_drain(struct mmu_vm *vm)
 void machine_logs(void)
 {
 	fake_cpu_dirtied = log_page;
+	fake_cpu_keeps_dirty = false; /* a log that is read takes them */
 }
 
 /* One stay in the guest. True: it faulted, and in->gfn says where. Interrupts stay off then. */
