@@ -64,6 +64,36 @@ static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
 	return done_or_look(v);
 }
 
+/*
+ * A MOV of 32 bits to or from a register of the local APIC. The CPU has checked the access and
+ * worked out its address; what it is to do is read from the instruction. Another vCPU may have
+ * changed that since: then this one does what it says now, as if it had come later.
+ */
+static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
+{
+	bool write = e->mmio.access & MMU_WRITE;
+	struct fetch_code code;
+	struct insn_mov mov;
+	u64 words[FETCH_WORDS], *gpr = vmx_gprs(v->vmx), value;
+	const u8 *bytes;
+
+	if (!vmx_get_code(v->vmx, &code))
+		return ERR_TOO_HARD;
+	bytes = fetch_instruction(&v->mmu, &code, words);
+	if (!bytes || !decode_mov(&mov, bytes, code.mode) || mov.load == write || mov.reg == RSP)
+		return ERR_TOO_HARD;
+	value = mov.reg == INSN_REG_NONE ? mov.imm : (u32)gpr[mov.reg];
+	if (!is_aligned(e->mmio.gpa.v, 4ull) ||
+	    !lapic_mmio(v->lapic, e->mmio.gpa, 4, write, &value))
+		return ERR_TOO_HARD;
+	e->mmio.length = mov.length;
+	mmu_count_mmio(&v->mmu);
+	if (write)
+		return done_or_look(v);
+	gpr[mov.reg] = (u32)value;
+	return 0;
+}
+
 int vcpu_quick(void *owner, struct vmx_exit *e)
 {
 	struct vcpu *v = owner;
@@ -77,5 +107,7 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 	}
 	if (e->kind == VMX_EXIT_IO)
 		return quick_io(v, e);
+	if (e->kind == VMX_EXIT_MMIO)
+		return quick_mmio(v, e);
 	return hypercall_quick(v, &e->hypercall);
 }

@@ -313,6 +313,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.tsc_offset = v->vm->tsc_offset,
 		.quick = vcpu_quick,
 		.owner = v,
+		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
 	};
 	struct vmx_vcpu *vmx;
 	int err;

@@ -138,4 +138,19 @@ struct insn {
  */
 int decode_insn(struct insn *out, const u8 *bytes, size_t n, enum decode_mode mode) __must_check;
 
+/* A MOV of 32 bits between a register, or from an immediate, and memory. */
+struct insn_mov {
+	u8 length;
+	bool load; /* from memory */
+	u8 reg;	   /* enum gpr, or INSN_REG_NONE: imm */
+	u32 imm;
+};
+
+/*
+ * true: the bytes begin with such a MOV in one of its common encodings without prefixes but REX, and
+ * decode_insn would say the same of it. false: decode_insn knows. For where the time that
+ * decode_insn takes counts.
+ */
+bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode);
+
 #endif

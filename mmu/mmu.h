@@ -139,6 +139,12 @@ static inline void mmu_exit(struct mmu_vm *vm)
  * device emulation. ERR_PERM: a write to a page that the guest itself protected.
  */
 int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access);
+/* One that is known to be a device's was answered without: it counts like the others. */
+static inline void mmu_count_mmio(struct mmu_vcpu *v)
+{
+	__atomic_store_n(&v->stats.faults, v->stats.faults + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&v->stats.faults_mmio, v->stats.faults_mmio + 1, __ATOMIC_RELAXED);
+}
 /*
  * Thread context; gets the page, then links it. 0 (resume; where a race was lost the guest faults
  * again), ERR_NOSLOT, ERR_PERM, ERR_NOMEM.

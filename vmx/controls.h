@@ -107,6 +107,7 @@
 #define ACCESS_TYPE_MASK     0xfu
 #define ACCESS_DPL(a)	     (((a) >> 5) & 3u)
 #define ACCESS_LONG	     BIT(13)
+#define ACCESS_BIG	     BIT(14) /* D/B */
 #define ACCESS_UNUSABLE	     BIT(16)
 #define ACCESS_REAL_CODE     0x9bu   /* present, code, read, accessed */
 #define ACCESS_REAL_DATA     0x93u   /* present, data, write, accessed */

@@ -3,30 +3,28 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "vmx/controls.h"
-#include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
-#define VIOLATION_READ	 BIT(0)
-#define VIOLATION_WRITE	 BIT(1)
-#define VIOLATION_FETCH	 BIT(2)
-#define VIOLATION_LINEAR BIT(7) /* EXIT_GUEST_LINEAR holds the address */
+#define VIOLATION_READ		BIT(0)
+#define VIOLATION_WRITE		BIT(1)
+#define VIOLATION_FETCH		BIT(2)
+#define VIOLATION_LINEAR	BIT(7) /* EXIT_GUEST_LINEAR holds the address */
+#define VIOLATION_FINAL		BIT(8) /* of its translation, not of a page table's entry */
+#define VIOLATION_UNBLOCKED_NMI BIT(12)
 
 /* Error code of #PF (SDM 3A 4.7). */
 #define PF_PRESENT 1u
 #define PF_WRITE   2u
 #define PF_USER	   4u
 
+/* The CPU and mmu/ number them alike. */
+static_assert(MMU_READ == VIOLATION_READ && MMU_WRITE == VIOLATION_WRITE &&
+		      MMU_EXEC == VIOLATION_FETCH,
+	      "SDM 3C table 28-7");
+
 static u32 access_of(u64 qualification)
 {
-	u32 access = 0;
-
-	if (qualification & VIOLATION_READ)
-		access |= MMU_READ;
-	if (qualification & VIOLATION_WRITE)
-		access |= MMU_WRITE;
-	if (qualification & VIOLATION_FETCH)
-		access |= MMU_EXEC;
-	return access;
+	return (u32)qualification & (MMU_READ | MMU_WRITE | MMU_EXEC);
 }
 
 /*
@@ -71,10 +69,9 @@ static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gp
 	return EXIT_RESUME;
 }
 
-enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
+static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION);
-	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
 	u32 access = access_of(q);
 	int err;
 
@@ -100,6 +97,38 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 			  (unsigned long long)gpa.v, error_name(err));
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
+}
+
+/*
+ * A page where there is never memory: the floor above may be able to do the access at once, where
+ * it is an instruction's own to its data.
+ */
+static enum exit_verdict __noinline handle_device_page(struct vmx_vcpu *v, struct vmx_exit *e,
+						       gpa_t gpa)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION), own = VIOLATION_LINEAR | VIOLATION_FINAL;
+	int err;
+
+	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own)
+		return handle_memory(v, e, gpa);
+	e->mmio.gpa = gpa;
+	e->mmio.access = access_of(q);
+	err = exit_offer(v, e, VMX_EXIT_MMIO);
+	if (unlikely(err && err != VMX_LOOK))
+		return handle_memory(v, e, gpa);
+	vcpu_skip_fault(v, e->mmio.length);
+	if (err == 0)
+		return EXIT_RESUME;
+	return exit_kind(e, VMX_EXIT_NONE);
+}
+
+enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
+
+	if ((gpa.v & PAGE_MASK) == v->config.device_page.v)
+		return handle_device_page(v, e, gpa);
+	return handle_memory(v, e, gpa);
 }
 
 /* An entry that Weir wrote makes no sense to the CPU. */

@@ -43,10 +43,10 @@ bool vcpu_in_64bit(struct vmx_vcpu *v)
 	return (v->msr.efer & EFER_LMA) && (vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG);
 }
 
-void vcpu_skip_slowly(struct vmx_vcpu *v)
+void vcpu_skip_slowly(struct vmx_vcpu *v, u64 length)
 {
 	struct guest_regs *r = vcpu_regs(v);
-	u64 rip = r->rip + vmcs_read(EXIT_INSTRUCTION_LENGTH);
+	u64 rip = r->rip + length;
 
 	/* Outside 64-bit code RIP has 32 bits; the VM entry would refuse more. */
 	if ((rip >> 32) && !vcpu_in_64bit(v))
@@ -55,4 +55,19 @@ void vcpu_skip_slowly(struct vmx_vcpu *v)
 	/* It was for the instruction that is over (SDM 3B 17.3.1.1). */
 	r->rflags &= ~RFLAGS_RF;
 	vcpu_end_shadow(v);
+}
+
+/* After a fault the saved RF is set (SDM 3C 28.3.3): that is no reason for the slow way. */
+void vcpu_skip_fault(struct vmx_vcpu *v, u64 length)
+{
+	u64 rflags = vmcs_read(GUEST_RFLAGS), rip = vmcs_read(GUEST_RIP);
+
+	if (unlikely(v->regs_here || (rflags & RFLAGS_TF) || ((rip ^ (rip + length)) >> 32) ||
+		     (vmcs_read(GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))) {
+		vcpu_skip_slowly(v, length);
+		return;
+	}
+	if (rflags & RFLAGS_RF)
+		vmcs_write(GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+	vmcs_write(GUEST_RIP, rip + length);
 }

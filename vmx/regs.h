@@ -17,7 +17,9 @@
 /* regs.c */
 void regs_pull(struct vmx_vcpu *v);
 void regs_push(struct vmx_vcpu *v);
-void vcpu_skip_slowly(struct vmx_vcpu *v);
+void vcpu_skip_slowly(struct vmx_vcpu *v, u64 length);
+/* Past an instruction of this length whose access faulted and was done in its place. */
+void vcpu_skip_fault(struct vmx_vcpu *v, u64 length);
 
 /* All registers, to be read and changed. */
 static inline struct guest_regs *vcpu_regs(struct vmx_vcpu *v)
@@ -44,13 +46,13 @@ static inline void vcpu_skip(struct vmx_vcpu *v)
 
 	if (unlikely(v->regs_here) || unlikely(vmcs_read(GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF)) ||
 	    unlikely(vmcs_read(GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS))) {
-		vcpu_skip_slowly(v);
+		vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
 		return;
 	}
 	rip = vmcs_read(GUEST_RIP);
 	next = rip + vmcs_read(EXIT_INSTRUCTION_LENGTH);
 	if (unlikely((rip ^ next) >> 32)) {
-		vcpu_skip_slowly(v);
+		vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
 		return;
 	}
 	vmcs_write(GUEST_RIP, next);

@@ -84,8 +84,10 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	if (!v)
 		return ERR_NOMEM;
 	v->config = *config;
-	if (!v->config.quick)
+	if (!v->config.quick) {
 		v->config.quick = not_quick;
+		v->config.device_page = GPA(~0ull);
+	}
 	v->cpu = cpu_id();
 	if (take_frames(v)) {
 		free_vcpu(v);
@@ -155,6 +157,32 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 u32 vmx_cpl(struct vmx_vcpu *v)
 {
 	return vcpu_cpl(v);
+}
+
+bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
+{
+	u64 access = vmcs_read(GUEST_CS_ACCESS), rip = vmcs_read(GUEST_RIP);
+	bool ia32e = v->msr.efer & EFER_LMA;
+
+	ASSERT(!v->regs_here);
+	out->paging = vmcs_read(GUEST_CR0) & CR0_PG;
+	out->four_levels = ia32e;
+	if (out->paging)
+		out->cr3 = vmcs_read(GUEST_CR3);
+	if (ia32e && (access & ACCESS_LONG)) {
+		out->mode = DECODE_64;
+		out->linear = rip;
+		return true;
+	}
+	out->mode = access & ACCESS_BIG ? DECODE_32 : DECODE_16;
+	out->linear = (u32)(rip + vmcs_read(GUEST_CS_BASE));
+	/* Two levels, where PSE lets entries be large; three are rare. */
+	return !out->paging || ia32e || (vmcs_read(GUEST_CR4) & (CR4_PAE | CR4_PSE)) == CR4_PSE;
+}
+
+u64 *vmx_gprs(struct vmx_vcpu *v)
+{
+	return v->regs.gpr;
 }
 
 u64 vmx_cr8(struct vmx_vcpu *v)

@@ -8,6 +8,7 @@
 #define VMX_VMX_H
 
 #include "mmu/mmu.h"
+#include "mmu/fetch.h"
 #include "mmu/regs.h"
 #include "mmu/walk.h"
 #include "kernel/base/stat.h"
@@ -66,6 +67,7 @@ struct vmx_exit {
 		struct {
 			gpa_t gpa;
 			u32 access;
+			u8 length; /* of the instruction that vmx_config.quick has done */
 		} mmio;
 		struct {
 			u32 index;
@@ -86,14 +88,17 @@ struct vmx_config {
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
 	/*
-	 * Is offered the exits of kinds IO, RDMSR, WRMSR and HYPERCALL before vmx_vcpu_run returns
-	 * them. Exit context: interrupts off, no sleep; registers and completion are none of its
-	 * business. 0: done, with what the guest reads in *e. ERR_FAULT: #GP. VMX_LOOK: done, but
+	 * Is offered the exits of kinds IO, RDMSR, WRMSR, HYPERCALL, and of kind MMIO where an
+	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them. Exit
+	 * context: interrupts off, no sleep; completion is none of its business. 0: done, with what
+	 * the guest reads in *e (MMIO: in its registers). ERR_FAULT: #GP. VMX_LOOK: done, but
 	 * vmx_vcpu_run is to return after it, as after a kick. ERR_TOO_HARD: nothing was done, the
 	 * exit is returned. NULL: it is always too hard.
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
 	void *owner;
+	/* A page that is a device's and never has a slot: offered before the slots are searched. */
+	gpa_t device_page;
 };
 
 /* Thread context, on the thread and CPU that will run it. ERR_NOMEM. */
@@ -133,6 +138,12 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
 /* Between runs, by the vCPU's thread. What vmx_regs returns is good until the next run. */
 struct guest_regs *vmx_regs(struct vmx_vcpu *v);
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
+/*
+ * For vmx_config.quick, MMIO: where the instruction is (false: in a mode that mmu/fetch.h does not
+ * know), and the registers, of which gpr[RSP], rip and rflags are not there.
+ */
+bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out);
+u64 *vmx_gprs(struct vmx_vcpu *v);
 struct vmx_segment {
 	u16 selector;
 	u32 limit, access; /* access rights in VMCS format (SDM 3C 25.4.1) */

@@ -3,6 +3,7 @@
 #include "kernel/dev/lapic.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/msr.h"
 #include "kernel/dev/chipset.h"
 
 /* Register numbers: xAPIC has them 16 bytes apart, x2APIC one MSR apart from 0x800. */
@@ -144,43 +145,62 @@ static bool lvt_of(u32 reg, enum lapic_lvt *i)
 	return true;
 }
 
+static u32 read_vectors(const u32 *words, u32 reg)
+{
+	return __atomic_load_n(&words[reg & 7], __ATOMIC_SEQ_CST);
+}
+
 /* Registers that both modes have and that read. False: there is none. */
 static bool read_register(struct lapic *l, u32 reg, u32 *value)
 {
-	enum lapic_lvt i;
-
-	if (reg >= REG_ISR && reg < REG_ESR) {
-		u32 *words = reg < REG_TMR ? l->isr.word : reg < REG_IRR ? l->tmr : l->irr.word;
-
-		*value = __atomic_load_n(&words[reg & 7], __ATOMIC_SEQ_CST);
-	} else if (lvt_of(reg, &i)) {
-		*value = l->lvt[i];
-	} else if (reg == REG_ID) {
+	switch (reg) {
+	case REG_ID:
 		*value = l->id;
-	} else if (reg == REG_VERSION) {
+		return true;
+	case REG_VERSION:
 		*value = VERSION;
-	} else if (reg == REG_TPR) {
+		return true;
+	case REG_TPR:
 		*value = l->tpr;
-	} else if (reg == REG_PPR) {
+		return true;
+	case REG_PPR:
 		*value = lapic_ppr(l);
-	} else if (reg == REG_LDR) {
+		return true;
+	case REG_LDR:
 		*value = l->ldr;
-	} else if (reg == REG_SVR) {
+		return true;
+	case REG_SVR:
 		*value = l->svr;
-	} else if (reg == REG_ESR) {
+		return true;
+	case REG_ISR ... REG_TMR - 1:
+		*value = read_vectors(l->isr.word, reg);
+		return true;
+	case REG_TMR ... REG_IRR - 1:
+		*value = read_vectors(l->tmr, reg);
+		return true;
+	case REG_IRR ... REG_ESR - 1:
+		*value = read_vectors(l->irr.word, reg);
+		return true;
+	case REG_ESR:
 		*value = l->esr;
-	} else if (reg == REG_ICR_LOW) {
+		return true;
+	case REG_ICR_LOW:
 		*value = l->icr_low;
-	} else if (reg == REG_INITIAL_COUNT) {
+		return true;
+	case REG_LVT_TIMER ... REG_LVT_ERROR:
+		*value = l->lvt[reg - REG_LVT_TIMER];
+		return true;
+	case REG_INITIAL_COUNT:
 		*value = l->initial_count;
-	} else if (reg == REG_CURRENT_COUNT) {
+		return true;
+	case REG_CURRENT_COUNT:
 		*value = lapic_timer_current(l);
-	} else if (reg == REG_DIVIDE) {
+		return true;
+	case REG_DIVIDE:
 		*value = l->divide_register;
-	} else {
-		return false;
+		return true;
 	}
-	return true;
+	return false;
 }
 
 /* Registers that both modes have and that are written alike. False: there is none. */
@@ -275,14 +295,19 @@ static void xapic_write(struct lapic *l, u32 reg, u32 value)
  */
 bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value)
 {
-	u64 offset = gpa.v - (l->apic_base & PAGE_MASK);
+	u64 base = l->apic_base, offset = gpa.v - (base & PAGE_MASK);
 	u32 reg = (u32)offset >> REGISTER_SHIFT, at = offset & 0xf;
 
-	if (!lapic_enabled(l) || lapic_is_x2apic(l) || offset >= PAGE_SIZE)
+	if ((base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) != APIC_BASE_ENABLE ||
+	    offset >= PAGE_SIZE)
 		return false;
 	if (write) {
 		if (at == 0 && size == 4)
 			xapic_write(l, reg, (u32)*value);
+		return true;
+	}
+	if (likely(at == 0 && size == 4)) {
+		*value = xapic_read(l, reg);
 		return true;
 	}
 	*value = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/quick.c tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
+ * unit-sources: kernel/quick.c mmu/decode_mov.c tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
  *	kernel/dev/lapic.c kernel/dev/lapic_registers.c kernel/dev/lapic_deliver.c
  *	kernel/dev/lapic_timer.c kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c
  *	kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c
@@ -38,6 +38,28 @@ int hypercall_quick(struct vcpu *v, u64 *rax)
 {
 	*rax += 42;
 	return 0;
+}
+
+/* The vCPU's next instruction. */
+static u64 gpr[GPR_COUNT];
+static u8 code[FETCH_WORDS * sizeof(u64)];
+static bool fetched;
+
+u64 *vmx_gprs(struct vmx_vcpu *v)
+{
+	return gpr;
+}
+
+bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
+{
+	*out = (struct fetch_code){.mode = DECODE_64};
+	return true;
+}
+
+const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *c, u64 words[FETCH_WORDS])
+{
+	memcpy(words, code, sizeof(code));
+	return fetched ? (const u8 *)words : NULL;
 }
 
 static int offer(struct vmx_exit *e)
@@ -216,6 +238,86 @@ static void msrs_alike(void **state)
 	}
 }
 
+/* MOV between EDI's memory and a register; the exit says where that is. */
+static void mmio(u64 offset, bool write, u8 reg, u64 value)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_MMIO};
+	u64 before[GPR_COUNT], seen = (u32)value, counted = quick.v->mmu.stats.faults_mmio;
+	int err;
+
+	for (u32 i = 0; i < GPR_COUNT; i++)
+		gpr[i] = ~0ull - i;
+	gpr[reg] = value;
+	memcpy(before, gpr, sizeof(gpr));
+	code[0] = reg & 8 ? 0x44 : 0x40;
+	code[1] = write ? 0x89 : 0x8b;
+	code[2] = (u8)((reg & 7) << 3 | RDI);
+	e.mmio.gpa = GPA(PLATFORM_LAPIC_BASE + offset);
+	e.mmio.access = write ? MMU_WRITE : MMU_READ;
+	err = offer(&e);
+	if (reg == RSP || offset & 3) {
+		assert_int_equal(err, ERR_TOO_HARD);
+		return;
+	}
+	assert_true(platform_lapic_mmio(slow.v, e.mmio.gpa, 4, write, &seen));
+	assert_int_equal(e.mmio.length, 3);
+	assert_int_equal(quick.v->mmu.stats.faults_mmio, counted + 1);
+	if (!write)
+		before[reg] = (u32)seen;
+	assert_memory_equal(gpr, before, sizeof(gpr));
+	if (write)
+		compare(err, true);
+	else
+		assert_int_equal(err, 0);
+}
+
+static void lapic_alike(void **state)
+{
+	static const u16 registers[] = {0x20,  0x30,  0x80,  0x90,  0xa0,  0xb0,  0xd0,	 0xe0,
+					0xf0,  0x100, 0x200, 0x280, 0x300, 0x310, 0x320, 0x350,
+					0x370, 0x380, 0x390, 0x3e0, 0x84,  0x3f0, 0x33};
+
+	fetched = true;
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u16 offset = registers[next() % ARRAY_SIZE(registers)];
+		u64 value = (u64)next() << 32 | (next() % 4 ? next() & 0xff : next());
+
+		/* Self-IPIs rather than INIT for oneself. */
+		if (offset == 0x300)
+			value = (1u << 18) | (value & 0xff);
+		mmio(offset, next() & 1, next() & 15, value);
+		if (next() % 4 == 0)
+			take_interrupt();
+		if (next() % 16 == 0)
+			machine_run(next() % 100000);
+		if (next() % 64 == 0)
+			mmio(0xf0, true, RAX, 0x1ff);
+	}
+}
+
+static void mmio_too_hard(void **state)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_MMIO};
+
+	e.mmio.gpa = GPA(PLATFORM_LAPIC_BASE + 0x30);
+	e.mmio.access = MMU_READ;
+	memcpy(code, "\x8b\x07", 2);
+	fetched = false;
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
+	fetched = true;
+	assert_int_equal(offer(&e), 0);
+	/* The CPU wanted to write, or the instruction is another by now. */
+	e.mmio.access = MMU_WRITE;
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
+	e.mmio.access = MMU_READ;
+	memcpy(code, "\x03\x07", 2);
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
+	/* The registers are elsewhere, or reached by MSR. */
+	memcpy(code, "\x8b\x07", 2);
+	assert_int_equal(platform_wrmsr(quick.v, MSR_IA32_APIC_BASE, 0xfee00d00), 0);
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
+}
+
 static void others(void **state)
 {
 	struct vmx_exit e = {.kind = VMX_EXIT_HYPERCALL};
@@ -237,6 +339,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ports_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(msrs_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(lapic_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(mmio_too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(others, setup, teardown),
 	};
 

@@ -10,7 +10,7 @@
 #include "tests/hosted/hosted.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
 #include <cmocka.h>
 #include <string.h>
@@ -125,6 +125,80 @@ static void answers(void **state)
 	assert_int_equal(access_seen, MMU_EXEC);
 }
 
+/* --- The page that is a device's --- */
+
+static int quick_answer;
+static u32 offered;
+
+static int quick(void *owner, struct vmx_exit *exit)
+{
+	assert_int_equal(exit->kind, VMX_EXIT_MMIO);
+	assert_int_equal(exit->mmio.gpa.v, GPA_AT);
+	assert_false(in_thread);
+	offered++;
+	exit->mmio.length = 7;
+	return quick_answer;
+}
+
+static enum exit_verdict device(u64 qualification, int answer)
+{
+	setup(NULL);
+	v.config.quick = quick;
+	v.config.device_page = GPA(GPA_AT & ~0xfffull);
+	vmcs_write(GUEST_RIP, 0x1000);
+	vmcs_write(GUEST_RFLAGS, RFLAGS_RF | 2);
+	offered = 0;
+	quick_answer = answer;
+	fast_answer = ERR_NOSLOT;
+	return violate(qualification, 0);
+}
+
+static void device_page(void **state)
+{
+	static const u64 not_own[] = {Q_READ, Q_READ | Q_LINEAR, Q_READ | Q_FINAL,
+				      Q_FETCH | Q_LINEAR | Q_FINAL,
+				      Q_READ | Q_LINEAR | Q_FINAL | Q_NMI};
+	const u64 own = Q_READ | Q_LINEAR | Q_FINAL;
+
+	assert_int_equal(device(own, 0), EXIT_RESUME);
+	assert_int_equal(offered, 1);
+	assert_int_equal(e.mmio.access, MMU_READ);
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+	assert_int_equal(vmcs_read(GUEST_RFLAGS), 2);
+
+	assert_int_equal(device(own, VMX_LOOK), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_NONE);
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+
+	/* The long way, and the instruction is still to be done. */
+	assert_int_equal(device(own, ERR_TOO_HARD), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1000);
+	for (u32 i = 0; i < ARRAY_SIZE(not_own); i++) {
+		assert_int_equal(device(not_own[i], 0), EXIT_RETURN);
+		assert_int_equal(offered, 0);
+		assert_int_equal(vmcs_read(GUEST_RIP), 0x1000);
+	}
+}
+
+/* A single step traps after it, and a shadow ends with it. */
+static void device_page_shadow_and_step(void **state)
+{
+	setup(NULL);
+	v.config.quick = quick;
+	v.config.device_page = GPA(GPA_AT & ~0xfffull);
+	quick_answer = 0;
+	vmcs_write(GUEST_RIP, 0x1000);
+	vmcs_write(GUEST_RFLAGS, RFLAGS_RF | RFLAGS_TF | 2);
+	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	regs_push(&v);
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1007);
+	assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_TF | 2);
+	assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
+	assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_BS);
+}
+
 static void expect_page_fault(u32 error_code)
 {
 	assert_true(v.event.valid);
@@ -218,6 +292,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(device_page, setup),
+		cmocka_unit_test_setup(device_page_shadow_and_step, setup),
 		cmocka_unit_test_setup(a_refused_write_is_a_page_fault, setup),
 		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),
 		cmocka_unit_test_setup(during_delivery, setup),

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/* The few encodings by which device registers are mostly read and written (SDM 2B, MOV). */
+#include "kernel/base/string.h"
+#include "mmu/decode.h"
+
+#define REX_W	  8u
+#define REX_R	  4u
+#define MOD(m)	  ((m) >> 6)
+#define REG(m)	  (((m) >> 3) & 7)
+#define RM(m)	  ((m)&7)
+#define RM_SIB	  4 /* a SIB byte follows */
+#define RM_DISP32 5 /* with mod 0: no base, but 32 bits of displacement */
+#define MOD_REG	  3
+
+/* Bytes of ModRM, SIB and displacement for an operand in memory. */
+static u32 memory_length(const u8 *modrm)
+{
+	u32 mod = MOD(modrm[0]), base = RM(modrm[0]), length = 1;
+
+	if (base == RM_SIB) {
+		base = RM(modrm[1]);
+		length++;
+	}
+	if (mod == 1)
+		return length + 1;
+	return mod == 2 || base == RM_DISP32 ? length + 4 : length;
+}
+
+static bool __noinline decode_immediate(struct insn_mov *out, const u8 *bytes, u32 at)
+{
+	if (MOD(bytes[at]) == MOD_REG || REG(bytes[at]) != 0)
+		return false;
+	at += memory_length(bytes + at);
+	memcpy(&out->imm, bytes + at, sizeof(out->imm));
+	out->load = false;
+	out->reg = INSN_REG_NONE;
+	out->length = (u8)(at + sizeof(out->imm));
+	return true;
+}
+
+/* 8B and 89, ModRM; C7 /0, imm32; A1 and A3, which have the address instead of ModRM. */
+bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode)
+{
+	u32 at = 0, rex = 0;
+	u8 opcode;
+
+	if (mode == DECODE_16)
+		return false;
+	if (mode == DECODE_64 && (bytes[0] & 0xf0) == 0x40)
+		rex = bytes[at++];
+	opcode = bytes[at++];
+	if (rex & REX_W)
+		return false;
+	if (opcode == 0xc7)
+		return decode_immediate(out, bytes, at);
+	if (opcode == 0xa1 || opcode == 0xa3) {
+		out->load = opcode == 0xa1;
+		out->reg = RAX;
+		out->length = (u8)(at + (mode == DECODE_64 ? 8 : 4));
+		return true;
+	}
+	if ((opcode != 0x8b && opcode != 0x89) || MOD(bytes[at]) == MOD_REG)
+		return false;
+	out->load = opcode == 0x8b;
+	out->reg = (u8)(REG(bytes[at]) | (rex & REX_R ? 8 : 0));
+	out->length = (u8)(at + memory_length(bytes + at));
+	return true;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is read may be taken from the guest meanwhile: the page is looked up between two looks at
+ * its object's sequence, and what was read counts only if nothing was taken in between. Until then
+ * it may have been another's; it is not used.
+ */
+#include "mmu/fetch.h"
+
+#include "kernel/base/error.h"
+#include "mmu/mmu_private.h"
+
+#define ENTRY_PRESENT BIT(0)
+#define ENTRY_LARGE   BIT(7)
+#define ENTRY_ADDRESS (BIT(52) - PAGE_SIZE)
+#define ENTRY_SIZE_4  4u
+#define PDE_PSE36     0x1fe000u /* bits 20:13: address bits above 32, or reserved */
+#define TABLE_SHIFT   9
+#define PAGE_WORDS    (PAGE_SIZE / sizeof(u64))
+
+/*
+ * In a reader. The aligned word at gpa and those behind it, `count` in all and in one page; the
+ * guest may be writing them. false: too hard.
+ */
+static inline bool read_words(struct mmu_vcpu *v, gpa_t gpa, u64 *words, u32 count)
+{
+	gfn_t gfn = gpa_to_gfn(gpa);
+	u64 first = (gpa.v & (PAGE_SIZE - 1)) / sizeof(u64), generation, index, seq;
+	const struct memslot *s;
+	struct gmem *g;
+	const u64 *from;
+	pfn_t pfn;
+
+	if (first + count > PAGE_WORDS ||
+	    memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation))
+		return false;
+	g = s->object;
+	index = memslot_index(s, gfn);
+	seq = gmem_seq_sample(g, index);
+	if (gmem_lookup(g, index, false, &pfn))
+		return false;
+	from = (const u64 *)pfn_to_virt(pfn) + first;
+#pragma GCC unroll 3
+	for (u32 i = 0; i < count; i++)
+		words[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
+	return gmem_seq_unchanged(g, index, seq);
+}
+
+/* Four levels of 512 entries (SDM 3A 4.5). */
+static int walk_four(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+{
+	u64 table = code->cr3 & ENTRY_ADDRESS, entry;
+
+	for (u32 shift = PAGE_SHIFT + 3 * TABLE_SHIFT; shift >= PAGE_SHIFT; shift -= TABLE_SHIFT) {
+		u64 index = (code->linear >> shift) & (BIT(TABLE_SHIFT) - 1);
+		u64 within = BIT(shift) - 1;
+
+		if (!read_words(v, GPA(table + index * sizeof(u64)), &entry, 1) ||
+		    !(entry & ENTRY_PRESENT))
+			return ERR_TOO_HARD;
+		if (shift == PAGE_SHIFT || (entry & ENTRY_LARGE)) {
+			*out = GPA((entry & ENTRY_ADDRESS & ~within) | (code->linear & within));
+			return 0;
+		}
+		table = entry & ENTRY_ADDRESS;
+	}
+	return ERR_TOO_HARD;
+}
+
+static int read_entry_4(struct mmu_vcpu *v, u64 at, u32 *entry)
+{
+	u64 word;
+
+	if (!read_words(v, GPA(at), &word, 1))
+		return ERR_TOO_HARD;
+	*entry = (u32)(word >> (at & ENTRY_SIZE_4) * 8);
+	return *entry & ENTRY_PRESENT ? 0 : ERR_TOO_HARD;
+}
+
+/* Two levels of 1024 entries (SDM 3A 4.3). */
+static int walk_two(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+{
+	u32 linear = (u32)code->linear, entry;
+	u64 table = (u32)code->cr3 & PAGE_MASK;
+
+	if (read_entry_4(v, table + (linear >> 22) * ENTRY_SIZE_4, &entry))
+		return ERR_TOO_HARD;
+	if (entry & ENTRY_LARGE) {
+		*out = GPA((entry & ~(u32)(MIB(4) - 1)) | (linear & (MIB(4) - 1)));
+		return entry & PDE_PSE36 ? ERR_TOO_HARD : 0;
+	}
+	table = entry & (u32)PAGE_MASK;
+	if (read_entry_4(v, table + ((linear >> PAGE_SHIFT) & 0x3ff) * ENTRY_SIZE_4, &entry))
+		return ERR_TOO_HARD;
+	*out = GPA((entry & (u32)PAGE_MASK) | (linear & (PAGE_SIZE - 1)));
+	return 0;
+}
+
+static int walk(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+{
+	return code->four_levels ? walk_four(v, code, out) : walk_two(v, code, out);
+}
+
+const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *code,
+			    u64 words[FETCH_WORDS])
+{
+	u32 reader = srcu_read_lock(&v->vm->srcu);
+	gpa_t gpa = GPA(code->linear);
+	bool found = (!code->paging || walk(v, code, &gpa) == 0) &&
+		     read_words(v, gpa, words, FETCH_WORDS);
+
+	srcu_read_unlock(&v->vm->srcu, reader);
+	return found ? (const u8 *)words + (gpa.v & (sizeof(u64) - 1)) : NULL;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c mmu/fetch.c */
+/* unit-cflags: -include tests/hosted/points.h */
+/*
+ * Instructions as they are fetched in exit context: the same bytes as by the walker that knows
+ * every case, or none; and none of a page that is taken away meanwhile.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "mmu/fetch.h"
+#include "mmu/walk.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/schedule.h"
+#include "tests/unit/mmu/fixture.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define RAM_PAGES 64
+#define TABLES	  8
+#define CASES	  60000
+#define SEEDS	  40
+#define ROUNDS	  30
+#define VICTIM	  9
+#define PATTERN	  0x5a
+
+static struct gmem *ram;
+static u8 *host[RAM_PAGES];
+static u64 seed = 0xda3e39cb94b95bdbull;
+static bool done; /* atomic */
+
+static u64 rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed * 0x2545f4914f6cdd1dull;
+}
+
+static int setup(void **state)
+{
+	fixture_start(MIB(16));
+	ram = object_new(RAM_PAGES);
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
+	for (u32 i = 0; i < RAM_PAGES; i++) {
+		pfn_t pfn;
+
+		assert_int_equal(gmem_get_page(ram, i, true, &pfn), 0);
+		host[i] = pfn_to_virt(pfn);
+		for (u32 at = 0; at < PAGE_SIZE; at++)
+			host[i][at] = (u8)rnd();
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	gmem_unref(ram);
+	fixture_end();
+	return 0;
+}
+
+/* Tables that lead to each other and to pages of RAM, now and then nowhere. */
+static void make_tables(bool four_levels)
+{
+	u32 width = four_levels ? 8 : 4;
+
+	for (u32 i = 0; i < TABLES * PAGE_SIZE / width; i++) {
+		u64 page = rnd() % 32 ? rnd() % RAM_PAGES : rnd() % 1000;
+		u64 entry = (page << PAGE_SHIFT) | 0x27;
+
+		if (rnd() % 2)
+			entry = ((rnd() % TABLES) << PAGE_SHIFT) | 0x27;
+		/* A large page in the tables' own memory, of which the first MiB are there. */
+		if (rnd() % 8 == 0)
+			entry = 0xa7 | (rnd() & BIT(12)); /* PAT is no address */
+		if (rnd() % 16 == 0)
+			entry &= ~1ull;
+		memcpy(host[i * width / PAGE_SIZE] + i * width % PAGE_SIZE, &entry, width);
+	}
+}
+
+static const u8 *fetch(const struct fetch_code *code, u64 words[FETCH_WORDS])
+{
+	bool on = irq_save();
+	const u8 *bytes = fetch_instruction(&vcpu, code, words);
+
+	irq_restore(on);
+	return bytes;
+}
+
+/* Returns whether it was fetched. */
+static bool compare(const struct fetch_code *code, const struct guest_paging *p)
+{
+	u64 words[FETCH_WORDS];
+	const u8 *bytes = fetch(code, words);
+	struct walk_fault fault;
+	u8 expected[INSN_MAX_LENGTH];
+	int err = gva_read(&vm, p, GVA(code->linear), expected, sizeof(expected),
+			   MMU_READ | WALK_NO_AD, &fault);
+
+	/* Reserved bits are the CPU's to check, and it has. */
+	if (err == ERR_FAULT && (fault.error_code & PAGE_FAULT_RSVD))
+		return false;
+	if (err)
+		assert_null(bytes);
+	if (bytes)
+		assert_memory_equal(bytes, expected, sizeof(expected));
+	return bytes;
+}
+
+static void translated(bool four_levels, u64 linear_bits)
+{
+	struct guest_paging p = {.cr0 = CR0_PE | CR0_PG, .maxphyaddr = 40, .cr4 = CR4_PSE};
+	u32 fetched = 0;
+
+	if (four_levels) {
+		p.cr4 |= CR4_PAE;
+		p.efer = EFER_LME | EFER_LMA;
+	}
+	for (u32 i = 0; i < CASES; i++) {
+		struct fetch_code code = {.paging = true, .four_levels = four_levels};
+
+		if (i % 64 == 0)
+			make_tables(four_levels);
+		p.cr3 = (rnd() % TABLES) << PAGE_SHIFT;
+		code.cr3 = p.cr3;
+		code.linear = rnd() & (BIT(linear_bits) - 1);
+		if (rnd() % 4 == 0)
+			code.linear |= PAGE_SIZE - 32 + rnd() % 32;
+		fetched += compare(&code, &p);
+	}
+	assert_true(fetched > CASES / 64);
+}
+
+static void two_levels(void **state)
+{
+	translated(false, 32);
+}
+
+static void four_levels(void **state)
+{
+	translated(true, 47);
+}
+
+static void no_paging(void **state)
+{
+	struct guest_paging p = {.cr0 = CR0_PE, .maxphyaddr = 40};
+	struct fetch_code code = {0};
+
+	for (u64 at = 0; at < (RAM_PAGES + 1) * PAGE_SIZE; at += 3) {
+		bool whole = (at & (PAGE_SIZE - 1) & ~7ull) <=
+			     PAGE_SIZE - sizeof(u64) * FETCH_WORDS;
+
+		code.linear = at;
+		assert_int_equal(compare(&code, &p), whole && at < RAM_PAGES * PAGE_SIZE);
+	}
+}
+
+static void too_hard(void **state)
+{
+	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
+	u64 words[FETCH_WORDS];
+
+	assert_non_null(fetch(&code, words));
+	gmem_invalidate_begin(ram, VICTIM, 1);
+	assert_null(fetch(&code, words));
+	gmem_invalidate_end(ram, VICTIM, 1);
+	assert_non_null(fetch(&code, words));
+	assert_int_equal(gmem_drop(ram, VICTIM), 0);
+	assert_null(fetch(&code, words));
+	assert_int_equal(gmem_entry_state(gmem_entry(ram, VICTIM)), GMEM_ABSENT);
+}
+
+/* The page goes, its frame is filled with junk, and another with the pattern comes. */
+static void take_away(void *arg)
+{
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u64 bytes[PAGE_SIZE / sizeof(u64)];
+
+		memset(bytes, PATTERN, sizeof(bytes));
+		assert_int_equal(gmem_drop(ram, VICTIM), 0);
+		assert_int_equal(gpa_write(&vm, GPA(VICTIM * PAGE_SIZE), bytes, sizeof(bytes)), 0);
+	}
+	__atomic_store_n(&done, true, __ATOMIC_SEQ_CST);
+}
+
+static void look(void *arg)
+{
+	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
+	u64 *seen = arg;
+
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST)) {
+		u64 words[FETCH_WORDS];
+		const u8 *bytes = fetch(&code, words);
+
+		/* Zeros come between the page and what is written to it. */
+		for (u32 i = 0; bytes && i < INSN_MAX_LENGTH; i++)
+			BUG_ON(bytes[i] != PATTERN && bytes[i] != 0);
+		*seen += bytes != NULL;
+		hosted_relax();
+	}
+}
+
+static void never_of_a_page_that_is_gone(void **state)
+{
+	u64 seen = 0;
+
+	memset(host[VICTIM], PATTERN, PAGE_SIZE);
+	for (u64 i = 0; i < SEEDS; i++) {
+		struct hosted_job jobs[] = {{"taker", take_away, NULL}, {"vCPU", look, &seen}};
+		struct hosted_way way = {.serial = true, .seed = i, .period = 3};
+
+		done = false;
+		hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+	}
+	assert_true(seen > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(no_paging, setup, teardown),
+		cmocka_unit_test_setup_teardown(two_levels, setup, teardown),
+		cmocka_unit_test_setup_teardown(four_levels, setup, teardown),
+		cmocka_unit_test_setup_teardown(too_hard, setup, teardown),
+		cmocka_unit_test_setup_teardown(never_of_a_page_that_is_gone, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
