@@ -107,7 +107,7 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 	}
 	if (e->kind == VMX_EXIT_IO)
 		return quick_io(v, e);
-	if (e->kind == VMX_EXIT_MMIO)
-		return quick_mmio(v, e);
-	return hypercall_quick(v, &e->hypercall);
+	if (e->kind == VMX_EXIT_HYPERCALL)
+		return hypercall_quick(v, &e->hypercall);
+	return quick_mmio(v, e);
 }

@@ -37,6 +37,7 @@ static void index_low_ports(struct bus *b)
 
 		for (u64 port = r->start; port < r->end && port < BUS_LOW_PORTS; port++)
 			b->low_port[port] = (u8)(i + 1);
+		b->high_ports |= r->end > BUS_LOW_PORTS;
 	}
 }
 

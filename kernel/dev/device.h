@@ -55,6 +55,7 @@ struct bus {
 	u32 count[2];
 	struct bus_range range[2][BUS_RANGES_MAX]; /* by space, sorted by start */
 	u8 low_port[BUS_LOW_PORTS]; /* of the port: its range's number + 1; 0: nobody */
+	bool high_ports;	    /* somebody is above them */
 };
 static_assert(BUS_RANGES_MAX < 0xff, "struct bus: low_port");
 
@@ -67,8 +68,8 @@ static inline const struct bus_range *bus_find_port(const struct bus *b, u16 por
 {
 	u32 n;
 
-	if (unlikely(port >= BUS_LOW_PORTS))
-		return bus_find_high_port(b, port);
+	if (port >= BUS_LOW_PORTS)
+		return unlikely(b->high_ports) ? bus_find_high_port(b, port) : NULL;
 	n = b->low_port[port];
 	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
 }

@@ -123,6 +123,34 @@ static void accesses_are_cut(void **state)
 	assert_int_equal(value, 0x01ff02ff);
 }
 
+/* The index of ports says what a search would. */
+static void ports_are_found(void **state)
+{
+	static const struct {
+		u64 start, size;
+	} ranges[] = {{0, 1},	  {0x20, 2},	{0xcf8, 8}, {0xfff, 1},
+		      {0xffe, 1}, {0x1000, 16}, {0xffff, 1}};
+	struct probe p = {.dev.ops = &any_ops};
+	struct bus b = {0};
+
+	for (u32 made = 0; made <= ARRAY_SIZE(ranges); made++) {
+		for (u32 port = 0; port < 0x10000; port++) {
+			const struct bus_range *r = bus_find_port(&b, (u16)port), *found = NULL;
+
+			for (u32 i = 0; i < b.count[SPACE_PIO]; i++) {
+				if (port >= b.range[SPACE_PIO][i].start &&
+				    port < b.range[SPACE_PIO][i].end)
+					found = &b.range[SPACE_PIO][i];
+			}
+			assert_ptr_equal(r, found);
+		}
+		if (made < ARRAY_SIZE(ranges))
+			assert_int_equal(bus_register(&b, SPACE_PIO, ranges[made].start,
+						      ranges[made].size, &p.dev, 0),
+					 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -131,6 +159,7 @@ int main(void)
 		cmocka_unit_test(nobody_reads_as_ones),
 		cmocka_unit_test(offsets_count_from_the_range),
 		cmocka_unit_test(accesses_are_cut),
+		cmocka_unit_test(ports_are_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
