@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The buddy's free lists and the per-CPU caches over them. */
+/* Allocation and freeing, and the per-CPU caches of single frames over the buddy. */
 #include "mem/frame_internal.h"
 #include "mem/fail.h"
 #include "mem/junk.h"
@@ -7,17 +7,6 @@
 #include "kernel/base/panic.h"
 #include "smp/cpu.h"
 #include "smp/spinlock.h"
-
-#define ORDERS (FRAME_ORDER_MAX + 1)
-
-struct zone {
-	struct spinlock lock;
-	/* lock */
-	struct list free[ORDERS];
-	u32 nonempty; /* bit n: free[n] has a block */
-	u64 free_frames;
-	u64 total_frames;
-};
 
 /*
  * Order-0 frames at hand. A CPU uses its own; when memory runs out the others' are emptied too,
@@ -33,16 +22,11 @@ struct cache {
 	struct frame *frames[CACHE_SIZE];
 } __aligned(64);
 
-static struct zone zone = {.lock = SPINLOCK_INIT("frame zone", LOCK_ZONE)};
 static struct cache caches[CPU_MAX];
 
 void frame_pool_reset(void)
 {
-	zone.nonempty = 0;
-	zone.free_frames = 0;
-	zone.total_frames = 0;
-	for (u32 i = 0; i < ORDERS; i++)
-		list_init(&zone.free[i]);
+	frame_zone_reset();
 	for (u32 i = 0; i < CPU_MAX; i++) {
 		spin_init(&caches[i].lock, "frame cache", LOCK_ZONE);
 		caches[i].count = 0;
@@ -89,149 +73,6 @@ static void junk_on_free(struct frame *f, u32 order)
 	}
 }
 
-/* --- Buddy (zone.lock held) ---------------------------------------------------------------- */
-
-static void list_block(struct frame *f, u32 order)
-{
-	f->order = order;
-	frame_set_state(f, FRAME_FREE);
-	list_add(&f->link, &zone.free[order]);
-	zone.nonempty |= 1u << order;
-}
-
-static void unlist_block(struct frame *f)
-{
-	list_del(&f->link);
-	if (list_empty(&zone.free[f->order]))
-		zone.nonempty &= ~(1u << f->order);
-}
-
-/* A block with a lower half that is wanted gives up its upper halves. NULL: nothing that large. */
-static struct frame *zone_take(u32 order)
-{
-	u32 fitting = zone.nonempty & ~((1u << order) - 1);
-	struct frame *f;
-	u32 have;
-
-	if (!fitting)
-		return NULL;
-	have = (u32)__builtin_ctz(fitting);
-	f = list_first(&zone.free[have], struct frame, link);
-	unlist_block(f);
-	while (have > order) {
-		have--;
-		list_block(f + (1ull << have), have);
-	}
-	f->order = order;
-	zone.free_frames -= 1ull << order;
-	return f;
-}
-
-static void zone_put(struct frame *f, u32 order)
-{
-	u64 pfn = frame_pfn(f).v;
-
-	zone.free_frames += 1ull << order;
-	frame_set_state(f, FRAME_BODY);
-	while (order < FRAME_ORDER_MAX) {
-		struct frame *buddy = frame_slot(pfn ^ (1ull << order));
-
-		if (!buddy || frame_state(buddy) != FRAME_FREE || buddy->order != order)
-			break;
-		unlist_block(buddy);
-		frame_set_state(buddy, FRAME_BODY);
-		pfn &= ~(1ull << order);
-		order++;
-	}
-	list_block(frame_slot(pfn), order);
-}
-
-/* Any range, as the largest blocks that it holds. */
-static void zone_put_range(u64 start_pfn, u64 end_pfn)
-{
-	while (start_pfn < end_pfn) {
-		u32 order = FRAME_ORDER_MAX;
-
-		while (!is_aligned(start_pfn, 1ull << order) || end_pfn - start_pfn < 1ull << order)
-			order--;
-		zone_put(frame_slot(start_pfn), order);
-		start_pfn += 1ull << order;
-	}
-}
-
-void frame_pool_add(u64 start_pfn, u64 end_pfn)
-{
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	zone.total_frames += end_pfn - start_pfn;
-	zone_put_range(start_pfn, end_pfn);
-	spin_unlock_irqrestore(&zone.lock, on);
-}
-
-/*
- * The first free run that holds so many frames from a multiple of align: where they begin, and where
- * the run does, which is the beginning of a block.
- */
-static bool find_run(u64 pages, u64 align, u64 *start, u64 *run)
-{
-	const struct mem_range *ram;
-	u32 count;
-
-	ram = frame_ram(&count);
-	for (u32 i = 0; i < count; i++) {
-		u64 at = ram[i].start >> PAGE_SHIFT, end = ram[i].end >> PAGE_SHIFT;
-
-		*run = at;
-		while (at < end) {
-			struct frame *f = frame_slot(at);
-
-			if (!f || frame_state(f) != FRAME_FREE) {
-				*run = ++at;
-				continue;
-			}
-			at += 1ull << f->order;
-			*start = align_up(*run, align);
-			if (at >= *start && at - *start >= pages)
-				return true;
-		}
-	}
-	return false;
-}
-
-static void reserve_frames(u64 start_pfn, u64 end_pfn)
-{
-	for (u64 pfn = start_pfn; pfn < end_pfn; pfn++) {
-		struct frame *f = frame_slot(pfn);
-
-		junk_check_frame(f);
-		frame_set_state(f, FRAME_RESERVED);
-		f->refs = 0;
-		f->pins = 0;
-	}
-	zone.total_frames -= end_pfn - start_pfn;
-}
-
-/*
- * Takes [start, end) out of the free blocks that it lies in; `at` is the beginning of one. None of
- * them has start inside: whichever is smaller, the block or the alignment of start, both are aligned
- * to it.
- */
-static void take_run(u64 at, u64 start, u64 end)
-{
-	while (at < end) {
-		struct frame *f = frame_slot(at);
-		u64 next = at + (1ull << f->order);
-
-		if (at >= start) {
-			unlist_block(f);
-			zone.free_frames -= next - at;
-			reserve_frames(at, min(next, end));
-			zone_put_range(min(next, end), next);
-		}
-		at = next;
-	}
-}
-
 /* --- Per-CPU caches ------------------------------------------------------------------------ */
 
 static struct frame *cache_take(struct cache *c)
@@ -258,15 +99,6 @@ static u32 cache_put(struct cache *c, struct frame **frames, u32 count)
 	return count;
 }
 
-static void zone_put_frames(struct frame **frames, u32 count)
-{
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	for (u32 i = 0; i < count; i++)
-		zone_put(frames[i], 0);
-	spin_unlock_irqrestore(&zone.lock, on);
-}
-
 /* Moves up to count frames, oldest first, from the cache to the zone, where they may merge. */
 static void cache_drain(struct cache *c, u32 count)
 {
@@ -282,39 +114,31 @@ static void cache_drain(struct cache *c, u32 count)
 	c->count -= n;
 	spin_unlock_irqrestore(&c->lock, on);
 	if (n)
-		zone_put_frames(out, n);
+		frame_zone_put(0, out, n);
 }
 
 static struct frame *zone_alloc(u32 order)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-	struct frame *f = zone_take(order);
+	struct frame *f;
 
-	if (f)
-		frame_set_state(f, FRAME_USED);
-	spin_unlock_irqrestore(&zone.lock, on);
-	return f;
+	return frame_zone_take(order, &f, 1) ? f : NULL;
 }
 
 static struct frame *alloc_one(void)
 {
 	struct cache *c = &caches[cpu_id()];
 	struct frame *batch[CACHE_BATCH], *f = cache_take(c);
-	u32 n = 0;
-	bool on;
+	u32 n;
 
 	if (f)
 		return f;
-	on = spin_lock_irqsave(&zone.lock);
-	while (n < CACHE_BATCH && (batch[n] = zone_take(0)))
-		frame_set_state(batch[n++], FRAME_USED);
-	spin_unlock_irqrestore(&zone.lock, on);
+	n = frame_zone_take(0, batch, CACHE_BATCH);
 	if (!n)
 		return NULL;
 	f = batch[0];
 	/* Someone else may have filled the cache meanwhile. */
 	for (u32 i = 1, left = cache_put(c, batch + 1, n - 1); i <= left; i++)
-		zone_put_frames(&batch[i], 1);
+		frame_zone_put(0, &batch[i], 1);
 	return f;
 }
 
@@ -326,7 +150,7 @@ static void free_one(struct frame *f)
 		return;
 	cache_drain(c, CACHE_BATCH);
 	if (cache_put(c, &f, 1))
-		zone_put_frames(&f, 1);
+		frame_zone_put(0, &f, 1);
 }
 
 /* What the CPUs keep may be what is wanted, or may merge to it. */
@@ -337,6 +161,16 @@ static void drain_all(void)
 }
 
 /* --- For everyone -------------------------------------------------------------------------- */
+
+static void make_ready(struct frame *f, pfn_t pfn, u32 order, u32 flags)
+{
+	junk_on_alloc(f, order, flags);
+	f->refs = 1;
+	f->pins = 0;
+	f->slab_class = 0;
+	if (flags & FRAME_ZERO)
+		memset(pfn_to_virt(pfn), 0, PAGE_SIZE << order);
+}
 
 int frame_alloc(u32 order, u32 flags, pfn_t *out)
 {
@@ -353,14 +187,34 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out)
 	}
 	if (!f)
 		return ERR_NOMEM;
-	junk_on_alloc(f, order, flags);
-	f->refs = 1;
-	f->pins = 0;
-	f->slab_class = 0;
 	*out = frame_pfn(f);
-	if (flags & FRAME_ZERO)
-		memset(pfn_to_virt(*out), 0, PAGE_SIZE << order);
+	make_ready(f, *out, order, flags);
 	return 0;
+}
+
+int frame_alloc_apart(u32 number, u32 flags, pfn_t *out)
+{
+	struct frame *f;
+	int err;
+
+	if (number >= 1u << FRAME_LARGE_ORDER)
+		return ERR_INVAL;
+	err = frame_zone_take_apart(number, &f);
+	if (err)
+		return err;
+	*out = frame_pfn(f);
+	make_ready(f, *out, 0, flags);
+	return 0;
+}
+
+int frame_alloc_at(pfn_t pfn, u32 flags)
+{
+	struct frame *f = frame_slot(pfn.v);
+	int err = f ? frame_zone_take_at(f, pfn.v) : ERR_BUSY;
+
+	if (!err)
+		make_ready(f, pfn, 0, flags);
+	return err;
 }
 
 void frame_free(pfn_t pfn, u32 order)
@@ -381,33 +235,25 @@ void frame_free(pfn_t pfn, u32 order)
 		panic("frame %llx is freed twice at once", (unsigned long long)pfn.v);
 	f->refs = 0;
 	junk_on_free(f, order);
-	if (order == 0) {
+	if (order == 0)
 		free_one(f);
-	} else {
-		bool on = spin_lock_irqsave(&zone.lock);
-
-		zone_put(f, order);
-		spin_unlock_irqrestore(&zone.lock, on);
-	}
+	else
+		frame_zone_put(order, &f, 1);
 }
 
 int frame_reserve(u64 pages, u64 align, pfn_t *out)
 {
-	u64 start, run;
-	bool on, found;
+	u64 start;
 
 	if (pages == 0)
 		return ERR_RANGE;
 	if (hosted_should_fail())
 		return ERR_NOMEM;
 	drain_all();
-	on = spin_lock_irqsave(&zone.lock);
-	found = find_run(pages, align, &start, &run);
-	if (found)
-		take_run(run, start, start + pages);
-	spin_unlock_irqrestore(&zone.lock, on);
-	if (!found)
+	if (!frame_zone_reserve(pages, align, &start))
 		return ERR_NOMEM;
+	for (u64 i = 0; i < pages; i++)
+		junk_check_frame(frame_slot(start + i));
 	*out = PFN(start);
 	return 0;
 }
@@ -426,13 +272,9 @@ void frame_free_page(void *page)
 
 void frame_get_stats(struct frame_stats *out)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	out->total = zone.total_frames;
-	out->free = zone.free_frames;
-	spin_unlock_irqrestore(&zone.lock, on);
+	frame_zone_count(&out->total, &out->free);
 	for (u32 i = 0; i < CPU_MAX; i++) {
-		on = spin_lock_irqsave(&caches[i].lock);
+		bool on = spin_lock_irqsave(&caches[i].lock);
 		out->free += caches[i].count;
 		spin_unlock_irqrestore(&caches[i].lock, on);
 	}

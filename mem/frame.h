@@ -15,7 +15,8 @@
 #include "mem/memmap.h"
 #include "smp/rcu.h"
 
-#define FRAME_ORDER_MAX 18
+#define FRAME_ORDER_MAX	  18
+#define FRAME_LARGE_ORDER 9 /* 2 MiB */
 
 enum frame_flags {
 	FRAME_ZERO = 1, /* contents zeroed */
@@ -62,6 +63,14 @@ const struct mem_range *frame_ram(u32 *count);
 
 /* 2^order contiguous frames, aligned to their size. ERR_NOMEM; ERR_INVAL: order too large. */
 int frame_alloc(u32 order, u32 flags, pfn_t *out);
+/*
+ * One frame: that with this number in some 2 MiB that are free as a whole. What is left of them is
+ * handed out by frame_alloc when there is nothing else; until then frame_alloc_at finds it.
+ * ERR_BUSY: no such 2 MiB; ERR_INVAL: number. ERR_NOMEM only when a test makes it fail.
+ */
+int frame_alloc_apart(u32 number, u32 flags, pfn_t *out);
+/* This frame and no other. ERR_BUSY: not free, or in a CPU's cache. ERR_NOMEM as above. */
+int frame_alloc_at(pfn_t pfn, u32 flags);
 /* The order it was allocated with. Panics when the block is not allocated or is pinned. */
 void frame_free(pfn_t pfn, u32 order);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What frame.c (buddy and caches) and frame_array.c (the struct frames and where they are) know
- * of each other. Not for anyone else.
+ * What frame.c (caches), frame_zone.c (the buddy) and frame_array.c (the struct frames and where
+ * they are) know of each other. Not for anyone else.
  */
 #ifndef MEM_FRAME_INTERNAL_H
 #define MEM_FRAME_INTERNAL_H
@@ -61,7 +61,22 @@ struct frame *frame_slot(u64 pfn);
 /* Empties the allocator. Boot CPU. */
 void frame_pool_reset(void);
 
-/* Gives [start, end), frames that are FRAME_BODY, to the free lists. Takes LOCK_ZONE. */
+/* --- The buddy. Each takes LOCK_ZONE; exit and thread context. -------------------------------- */
+
+void frame_zone_reset(void); /* nothing is free; boot CPU */
+
+/* Gives [start, end), frames that are FRAME_BODY, to the free lists. */
 void frame_pool_add(u64 start_pfn, u64 end_pfn);
+
+/* Takes up to count blocks of 2^order, which are FRAME_USED then. Returns how many. */
+u32 frame_zone_take(u32 order, struct frame **blocks, u32 count);
+void frame_zone_put(u32 order, struct frame **blocks, u32 count);
+
+/* Behind frame_alloc_apart, frame_alloc_at and frame_reserve. f: the frame of pfn. */
+int frame_zone_take_apart(u32 number, struct frame **out);
+int frame_zone_take_at(struct frame *f, u64 pfn);
+bool frame_zone_reserve(u64 pages, u64 align, u64 *start);
+
+void frame_zone_count(u64 *total, u64 *free);
 
 #endif

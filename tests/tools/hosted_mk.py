@@ -34,7 +34,7 @@ SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", 
 
 # What tests name by one word.
 GROUPS = {
-    "@mem": [f"mem/{name}.c" for name in ("frame", "frame_array", "slab")] + sorted(
+    "@mem": [f"mem/{name}.c" for name in ("frame", "frame_array", "frame_zone", "slab")] + sorted(
         glob.glob("mem/gmem*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
         "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/memmap.c */
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_zone.c mem/memmap.c */
 /* The frame allocator against an oracle, and each thing it is meant to catch. */
 #include <cmocka.h>
 #include <stdlib.h>
@@ -69,6 +69,27 @@ static u32 largest_order(void)
 	return ~0u;
 }
 
+/* Frames are also had by what they are and by what is free around them. */
+static int take_somehow(u32 order, u32 flags, pfn_t *out)
+{
+	u32 way = (u32)random() % 4, number = (u32)random() % 512;
+	int err;
+
+	if (order || way >= 2)
+		return frame_alloc(order, flags, out);
+	if (way == 0) {
+		err = frame_alloc_apart(number, flags, out);
+		if (!err)
+			assert_int_equal(out->v % 512, number);
+		return err;
+	}
+	*out = PFN(random() % PAGES);
+	err = frame_alloc_at(*out, flags);
+	if (taken[out->v])
+		assert_int_equal(err, ERR_BUSY);
+	return err;
+}
+
 static void random_operations(void **state)
 {
 	struct {
@@ -91,7 +112,7 @@ static void random_operations(void **state)
 			pfn_t pfn;
 			u8 *p;
 
-			if (frame_alloc(order, flags, &pfn))
+			if (take_somehow(order, flags, &pfn))
 				continue;
 			assert_true(is_aligned(pfn.v, 1ull << order));
 			mark(pfn, order, 0, 1);
@@ -183,6 +204,108 @@ static void caches_are_emptied_under_pressure(void **state)
 	}
 	assert_int_equal(frame_alloc(10, 0, &pfn), 0);
 	frame_free(pfn, 10);
+}
+
+/* --- One frame and no other ----------------------------------------------------------------- */
+
+static void at_a_place(void **state)
+{
+	u64 initial;
+	u32 largest;
+	pfn_t block, pfn;
+
+	start(ARENA);
+	initial = free_now();
+	largest = largest_order();
+	/* From the middle of whatever block has it, whose halves are still to be had. */
+	assert_int_equal(frame_alloc(9, 0, &block), 0);
+	frame_free(block, 9);
+	pfn = PFN(block.v + 300);
+	assert_int_equal(frame_alloc_at(pfn, FRAME_ZERO), 0);
+	assert_int_equal(*(u64 *)pfn_to_virt(pfn), 0);
+	assert_int_equal(frame_of(pfn)->refs, 1);
+	assert_int_equal(initial - free_now(), 1);
+	assert_int_equal(frame_alloc_at(pfn, 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(block.v + 301), 0), 0);
+	assert_int_equal(*(u8 *)pfn_to_virt(PFN(block.v + 301)), FRAME_JUNK_ALLOC);
+	assert_int_equal(frame_alloc_at(block, 0), 0);
+	assert_int_equal(frame_alloc_at(PFN(block.v + 511), 0), 0);
+	assert_int_equal(initial - free_now(), 4);
+	/* In a cache it is not found, and where there is no RAM of ours neither. */
+	frame_free(pfn, 0);
+	assert_int_equal(frame_alloc_at(pfn, 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(3), 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(PAGES), 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(~0ull), 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(MIB(1) >> PAGE_SHIFT), 0), ERR_BUSY);
+	/* As any allocation it may be made to fail, once, where it would have succeeded. */
+	hosted_fail_after(1);
+	assert_int_equal(frame_alloc_at(block, 0), ERR_BUSY);
+	assert_false(hosted_fail_happened());
+	assert_int_equal(frame_alloc_at(PFN(block.v + 1), 0), ERR_NOMEM);
+	assert_true(hosted_fail_happened());
+	frame_free(PFN(block.v + 301), 0);
+	frame_free(block, 0);
+	frame_free(PFN(block.v + 511), 0);
+	assert_int_equal(free_now(), initial);
+	assert_int_equal(largest_order(), largest);
+}
+
+static bool is_in(const pfn_t *blocks, u32 count, u64 pfn)
+{
+	for (u32 i = 0; i < count; i++) {
+		if (pfn / 512 == blocks[i].v / 512)
+			return true;
+	}
+	return false;
+}
+
+static void apart(void **state)
+{
+	u64 initial, n;
+	pfn_t first, second, pfn, whole[PAGES / 512];
+	u32 largest, count = 0;
+
+	start(ARENA);
+	initial = free_now();
+	largest = largest_order();
+	assert_int_equal(frame_alloc_apart(512, 0, &pfn), ERR_INVAL);
+	assert_int_equal(frame_alloc_apart(~0u, 0, &pfn), ERR_INVAL);
+	hosted_fail_after(1);
+	assert_int_equal(frame_alloc_apart(0, 0, &pfn), ERR_NOMEM);
+	assert_int_equal(frame_alloc_apart(7, FRAME_ZERO, &first), 0);
+	assert_int_equal(first.v % 512, 7);
+	assert_int_equal(frame_alloc_apart(7, 0, &second), 0);
+	assert_int_equal(second.v % 512, 7);
+	assert_int_not_equal(first.v, second.v);
+	assert_int_equal(initial - free_now(), 2);
+	/* Nobody else is given what is beside them, order by order, while there is other memory. */
+	for (u32 order = 0; order < 9; order++) {
+		assert_int_equal(frame_alloc(order, 0, &pfn), 0);
+		assert_true(pfn.v / 512 != first.v / 512 && pfn.v / 512 != second.v / 512);
+		frame_free(pfn, order);
+	}
+	while (frame_alloc(9, 0, &pfn) == 0)
+		whole[count++] = pfn;
+	assert_int_equal(frame_alloc_apart(7, 0, &pfn), ERR_BUSY);
+	for (n = 0; frame_alloc_at(PFN(first.v + 1 + n), 0) == 0 && n < 100; n++)
+		;
+	assert_int_equal(n, 100);
+	/* Then they are given everything. */
+	n = free_now();
+	while (n && frame_alloc(0, 0, &pfn) == 0)
+		n--;
+	assert_int_equal(n, 0);
+	assert_int_equal(frame_alloc(0, 0, &pfn), ERR_NOMEM);
+	/* What is freed merges whatever list its buddies were on. */
+	for (u64 i = 0; i < PAGES; i++) {
+		if (frame_of(PFN(i)) && frame_of(PFN(i))->refs && !is_in(whole, count, i))
+			frame_free(PFN(i), 0);
+	}
+	while (count--)
+		frame_free(whole[count], 9);
+	assert_int_equal(free_now(), initial);
+	assert_int_equal(largest_order(), largest);
 }
 
 /* --- What it catches ----------------------------------------------------------------------- */
@@ -507,6 +630,8 @@ int main(void)
 		cmocka_unit_test(random_operations),
 		cmocka_unit_test(exhaustion),
 		cmocka_unit_test(caches_are_emptied_under_pressure),
+		cmocka_unit_test(at_a_place),
+		cmocka_unit_test(apart),
 		cmocka_unit_test(double_free),
 		cmocka_unit_test(wrong_frees),
 		cmocka_unit_test(write_after_free),

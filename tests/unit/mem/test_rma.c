@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * unit-sources: mem/rma.c mem/frame.c mem/frame_array.c mem/slab.c mem/gmem.c mem/gmem_get.c
- *   mem/gmem_change.c mem/gmem_pin.c mem/gmem_notify.c
- */
+/* unit-sources: @mem mem/rma.c */
 /* The pool of real-mode areas: what it sets aside, whom it gives what, and that it comes back. */
 #include <cmocka.h>
 #include <stdlib.h>
