@@ -249,8 +249,9 @@ static void measure_faults(struct selftest *t)
 	}
 	mmu_vcpu_init(&v, vm);
 	vm->fault_around = 1;
-	if (EXPECT(t, gmem_create(PAGES, &g) == 0)) {
-		if (EXPECT(t, memslot_create(vm, 0, GFN(0), PAGES, g, 0, 0) == 0) &&
+	/* The slot begins a page into the object, so that nothing of it is mapped large. */
+	if (EXPECT(t, gmem_create(PAGES + 1, &g) == 0)) {
+		if (EXPECT(t, memslot_create(vm, 0, GFN(0), PAGES, g, 1, 0) == 0) &&
 		    EXPECT(t, mmu_vcpu_topup(&v) == 0))
 			measure_faults_of(t, &v);
 		measure_large(t, vm, &v);

@@ -137,7 +137,12 @@ void gmem_count_in(struct gmem *g, u64 index)
 
 u64 gmem_count_undo(struct gmem *g, u64 index)
 {
-	BUG_ON(__atomic_fetch_sub(&gmem_chunk_of(g, index)->resident, 1, __ATOMIC_RELAXED) == 0);
+	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
+	u16 before = __atomic_fetch_sub(&chunk->resident, 1, __ATOMIC_RELAXED);
+
+	BUG_ON(before == 0);
+	if (before == 1)
+		__atomic_store_n(&chunk->place, GMEM_PLACE_OPEN, __ATOMIC_RELAXED);
 	return __atomic_fetch_sub(&g->resident, gmem_entry_pages(g), __ATOMIC_RELAXED);
 }
 

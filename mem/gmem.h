@@ -72,7 +72,10 @@ struct gmem_chunk {
 	u64 *entries; /* atomic; NULL: all of them ABSENT */
 	u16 resident; /* atomic; entries in GOT_PAGE or SHARED; exact when nobody changes any */
 	u8 scattered; /* atomic; when all were resident they were no large page; none has left since */
+	u32 place;    /* atomic; which 2 MiB of memory its pages are best put in; GMEM_PLACE_* */
 };
+#define GMEM_PLACE_OPEN 0   /* to be chosen at the first touch */
+#define GMEM_PLACE_NONE ~0u /* anywhere: none was free, or a page is elsewhere already */
 
 struct gmem {
 	/* set once */

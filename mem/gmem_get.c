@@ -75,24 +75,83 @@ bool gmem_large(struct gmem *g, u64 index, pfn_t *out)
 
 /* --- First touch ---------------------------------------------------------------------------- */
 
-/* Whoever loses finds out by reading the entry again. */
-static int fill_absent(struct gmem *g, u64 index, u64 *e)
+static_assert(FRAME_LARGE_ORDER == GMEM_LARGE_ORDER, "a place is what a large page needs");
+
+static pfn_t in_place(u32 place, u64 index)
 {
+	return PFN(place * GMEM_LARGE_PAGES + index % GMEM_LARGE_PAGES);
+}
+
+/*
+ * The first of 2 MiB: wherever 2 MiB are free the others will find theirs beside it, if nobody
+ * needed the memory meanwhile. Of two who choose at once one begins again. ERR_BUSY: no place.
+ */
+static int choose_place(const struct gmem *g, struct gmem_chunk *chunk, u64 index, pfn_t *out)
+{
+	u32 open = GMEM_PLACE_OPEN, place = GMEM_PLACE_NONE;
+	int err = ERR_BUSY;
+
+	if (align_down(index, GMEM_LARGE_PAGES) + GMEM_LARGE_PAGES <= g->pages)
+		err = frame_alloc_apart(index % GMEM_LARGE_PAGES, FRAME_ZERO, out);
+	if (!err)
+		place = out->v / GMEM_LARGE_PAGES;
+	if (err == ERR_NOMEM || __atomic_compare_exchange_n(&chunk->place, &open, place, false,
+							    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return err;
+	if (!err)
+		frame_free(*out, 0);
+	return ERR_AGAIN;
+}
+
+/*
+ * A frame that makes the 2 MiB around the page one piece, if it can be had; or any, and once that
+ * is used the effort is vain for the others.
+ */
+static int frame_for(const struct gmem *g, struct gmem_chunk *chunk, u64 index, pfn_t *out,
+		     bool *vain)
+{
+	u32 place = __atomic_load_n(&chunk->place, __ATOMIC_RELAXED);
+	int err = ERR_BUSY;
+
+	*vain = false;
+	while (place == GMEM_PLACE_OPEN) {
+		err = choose_place(g, chunk, index, out);
+		if (err != ERR_AGAIN)
+			break;
+		place = __atomic_load_n(&chunk->place, __ATOMIC_RELAXED);
+	}
+	if (place != GMEM_PLACE_OPEN && place != GMEM_PLACE_NONE) {
+		*out = in_place(place, index);
+		err = frame_alloc_at(*out, FRAME_ZERO);
+		*vain = err != 0;
+	}
+	return err == ERR_BUSY || err == ERR_AGAIN ? frame_alloc(0, FRAME_ZERO, out) : err;
+}
+
+/* ERR_AGAIN: somebody else was first; what the entry is now tells what to do. */
+static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out)
+{
+	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
 	u64 absent = GMEM_ABSENT;
-	pfn_t pfn;
-	int err = frame_alloc(0, FRAME_ZERO, &pfn);
+	bool vain;
+	int err = frame_for(g, chunk, index, out, &vain);
 
 	if (err)
-		return gmem_entry_load(e) == GMEM_ABSENT ? err : 0;
+		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
 	gmem_count_in(g, index);
-	if (!gmem_entry_exchange(e, &absent, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE)) {
+	if (!gmem_entry_exchange(e, &absent,
+				 out->v << GMEM_PFN_SHIFT | (write ? GMEM_DIRTY : 0) |
+					 GMEM_GOT_PAGE)) {
 		gmem_count_undo(g, index);
-		frame_free(pfn, 0);
+		frame_free(*out, 0);
+		return ERR_AGAIN;
 	}
+	if (vain)
+		__atomic_store_n(&chunk->place, GMEM_PLACE_NONE, __ATOMIC_RELAXED);
 	return 0;
 }
 
-/* 2 MiB are too much to be got and zeroed twice: one does, the others wait. */
+/* 2 MiB are too much to be got and zeroed twice: one does, the others wait. As fill_absent. */
 static int fill_large(struct gmem *g, u64 index, u64 *e)
 {
 	u64 absent = GMEM_ABSENT;
@@ -100,25 +159,26 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 	int err;
 
 	if (!gmem_entry_exchange(e, &absent, GMEM_BUSY))
-		return 0;
+		return ERR_AGAIN;
 	err = frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn);
 	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
-	return err;
+	return err ? err : ERR_AGAIN;
 }
 
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	u64 *e;
+	int err;
 
 	if (index >= g->pages)
 		return ERR_RANGE;
 	e = gmem_entry_make(g, index);
 	if (!e)
 		return ERR_NOMEM;
-	for (;;) {
+	do {
 		u64 entry = gmem_entry_load(e);
-		int err = 0;
 
+		err = ERR_AGAIN;
 		if (fit_for(entry, write)) {
 			if (gmem_lookup(g, index, write, out) == 0)
 				return 0;
@@ -126,7 +186,8 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 		}
 		switch (gmem_entry_state(entry)) {
 		case GMEM_ABSENT:
-			err = g->order ? fill_large(g, index, e) : fill_absent(g, index, e);
+			err = g->order ? fill_large(g, index, e)
+				       : fill_absent(g, index, e, write, out);
 			break;
 		case GMEM_BUSY:
 			gmem_wait_settled(g, e);
@@ -134,7 +195,6 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 		default:
 			err = ERR_NOTSUP;
 		}
-		if (err)
-			return err;
-	}
+	} while (err == ERR_AGAIN);
+	return err;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /* Guest memory objects: their life, first touch, and failing allocations, on one thread. */
 #include <string.h>
 #include "kernel/base/error.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /* Guest memory objects: claims, dropped contents and foreign frames, on one thread. */
 #include <string.h>
 #include "kernel/base/error.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /* Guest memory objects: pages of 2 MiB, and 2 MiB of small ones that happen to be one piece. */
 #include <string.h>
 #include "kernel/base/error.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /* Guest memory objects: the sequence of invalidations and the notifiers, on one thread. */
 #include <string.h>
 #include "kernel/base/error.h"

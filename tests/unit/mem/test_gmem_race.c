@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /* unit-sanitizer: thread */
 /* Threads at the same pages, frames and objects at once; ThreadSanitizer watches. */
 #include <pthread.h>

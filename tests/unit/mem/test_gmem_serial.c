@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources tests/unit/mem/storm.c */
+/* unit-sources: @mem tests/unit/mem/fixture.c tests/unit/mem/storm.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * The storms of storm.h, one thread at a time, in many orders. What fails says with which seed;

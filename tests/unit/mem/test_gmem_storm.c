@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources tests/unit/mem/storm.c */
+/* unit-sources: @mem tests/unit/mem/fixture.c tests/unit/mem/storm.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /* unit-sanitizer: thread */
 /* The storms of storm.h on threads that run in parallel. WEIR_FUZZ=full: longer. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @tests/unit/mem/gmem.sources */
+/* unit-sources: @mem tests/unit/mem/fixture.c */
 /*
  * unit-libs: -Wl,--wrap=frame_alloc,--wrap=frame_alloc_page,--wrap=gmem_get_page
  *   -Wl,--wrap=gmem_count_in

@@ -233,10 +233,13 @@ static void deleting_one_of_two(void **state)
 
 	assert_int_equal(memslot_create(&vm, 2, GFN(0x80000), 3, ram, 0, 0), 0);
 	assert_int_equal(memslot_create(&vm, 3, GFN(0x80003), 0x400, ram, 3, 0), 0);
-	for (u64 i = 0; i < 0x403; i++)
-		assert_int_equal(touch(&vcpu, GPA((0x80000 + i) << 12), MMU_READ), 0);
+	/* All but one, or 2 MiB of them would be mapped at once. */
+	for (u64 i = 0; i < 0x403; i++) {
+		if (i != 0x300)
+			assert_int_equal(touch(&vcpu, GPA((0x80000 + i) << 12), MMU_READ), 0);
+	}
 	ept_census(&vm, &leaves, &tables);
-	assert_int_equal(leaves, 0x403);
+	assert_int_equal(leaves, 0x402);
 	assert_int_equal(tables, 1 + 1 + 1 + 3);
 	free = frames_free();
 	assert_int_equal(memslot_delete(&vm, 3), 0);
