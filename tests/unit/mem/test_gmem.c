@@ -76,6 +76,31 @@ static void last_reference(void **state)
 	assert_true(hosted_catch_panic(ref, g)); /* a reference to what is gone */
 }
 
+static u32 freed;
+
+static void count_free(void *arg)
+{
+	assert_ptr_equal(arg, &freed);
+	freed++;
+}
+
+/* Whose frames an object was filled with hears of its end, once. */
+static void told_of_the_end(void **state)
+{
+	u64 before = start(MIB(16));
+	struct gmem *g;
+
+	assert_int_equal(gmem_create(100, &g), 0);
+	assert_int_equal(gmem_on_free(g, count_free, &freed), 0);
+	assert_int_equal(gmem_on_free(g, count_free, NULL), ERR_EXIST);
+	gmem_ref(g);
+	gmem_unref(g);
+	assert_int_equal(freed, 0);
+	gmem_unref(g);
+	assert_int_equal(freed, 1);
+	assert_int_equal(free_now(), before);
+}
+
 static void first_touch(void **state)
 {
 	u64 before = start(MIB(16)), index[] = {0, 1, 511, 512, 5000, 9999};
@@ -234,9 +259,13 @@ static void every_allocation_fails_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(creation),	 cmocka_unit_test(last_reference),
-		cmocka_unit_test(first_touch),	 cmocka_unit_test(r12_no_reference),
-		cmocka_unit_test(out_of_memory), cmocka_unit_test(every_allocation_fails_once),
+		cmocka_unit_test(told_of_the_end),
+		cmocka_unit_test(creation),
+		cmocka_unit_test(last_reference),
+		cmocka_unit_test(first_touch),
+		cmocka_unit_test(r12_no_reference),
+		cmocka_unit_test(out_of_memory),
+		cmocka_unit_test(every_allocation_fails_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

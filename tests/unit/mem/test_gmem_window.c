@@ -2,7 +2,7 @@
 /* unit-sources: @mem tests/unit/mem/fixture.c */
 /*
  * unit-libs: -Wl,--wrap=frame_alloc,--wrap=frame_alloc_page,--wrap=gmem_get_page
- *   -Wl,--wrap=gmem_count_in
+ *   -Wl,--wrap=gmem_count_in,--wrap=gmem_count_out
  */
 /*
  * What others do between two steps of a function. Threads meet such a moment too seldom, so the
@@ -24,6 +24,8 @@ int __real_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 void __real_gmem_count_in(struct gmem *g, u64 index);
 void __wrap_gmem_count_in(struct gmem *g, u64 index);
+void __real_gmem_count_out(struct gmem *g, u64 index);
+void __wrap_gmem_count_out(struct gmem *g, u64 index);
 
 static struct gmem *g;
 static void (*at_frame)(void);
@@ -64,6 +66,12 @@ void __wrap_gmem_count_in(struct gmem *object, u64 index)
 {
 	once(&before_count);
 	__real_gmem_count_in(object, index);
+}
+
+void __wrap_gmem_count_out(struct gmem *object, u64 index)
+{
+	once(&before_count);
+	__real_gmem_count_out(object, index);
 }
 
 #define INDEX 77
@@ -245,6 +253,34 @@ static void a_large_page_is_made_once(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* Claimed, and not yet counted out: no large page, and nothing is remembered against it. */
+static void look_for_large(void)
+{
+	pfn_t pfn;
+
+	assert_int_equal(g->slot_phys[0].resident, GMEM_LARGE_PAGES);
+	assert_false(gmem_large(g, 0, &pfn));
+	assert_false(g->slot_phys[0].scattered);
+}
+
+static void no_large_page_with_a_claimed_one(void **state)
+{
+	u64 before = start(MIB(16)), entry;
+	pfn_t block, pfn;
+
+	assert_int_equal(gmem_create(GMEM_LARGE_PAGES, &g), 0);
+	assert_int_equal(frame_alloc(9, 0, &block), 0);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
+	assert_int_equal(gmem_fill(g, 1, PFN(block.v + 1), GMEM_LARGE_PAGES - 1), 0);
+	before_count = look_for_large;
+	assert_int_equal(gmem_claim(g, 0, &entry), 0);
+	assert_null(before_count);
+	gmem_settle(g, 0, entry);
+	gmem_unref(g);
+	frame_free(block, 9);
+	assert_int_equal(free_now(), before);
+}
+
 /* --- Who meets a page in the midst of a change sleeps, and is woken when it is done ----------- */
 
 static pthread_t sleeper;
@@ -317,6 +353,7 @@ int main(void)
 		cmocka_unit_test(r37_gone_before_it_was_pinned),
 		cmocka_unit_test(r08_sample_before_the_page),
 		cmocka_unit_test(a_large_page_is_made_once),
+		cmocka_unit_test(no_large_page_with_a_claimed_one),
 		cmocka_unit_test(a_drop_wakes),
 		cmocka_unit_test(a_fill_wakes),
 	};
