@@ -232,8 +232,9 @@ static struct writer {
 	pthread_t thread;
 	u32 index;
 	u32 pages[1 << 16];
-	u32 count; /* atomic */
-	bool stop; /* atomic */
+	u32 count;     /* atomic */
+	bool stop;     /* atomic */
+	bool finished; /* atomic */
 } writers[VCPUS];
 
 static void *run_vcpu(void *arg)
@@ -262,6 +263,7 @@ static void *run_vcpu(void *arg)
 		}
 		comes_out(v);
 	}
+	__atomic_store_n(&w->finished, true, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
@@ -274,7 +276,7 @@ static void what_was_written_before_is_in_the_log(void **state)
 		assert_int_equal(pml_create(&vcpus[i]), 0);
 		writers[i].index = i;
 		writers[i].count = 0;
-		writers[i].stop = false;
+		writers[i].stop = writers[i].finished = false;
 		assert_int_equal(pthread_create(&writers[i].thread, NULL, run_vcpu, &writers[i]),
 				 0);
 	}
@@ -294,8 +296,11 @@ static void what_was_written_before_is_in_the_log(void **state)
 		__atomic_store_n(&writers[i].stop, true, __ATOMIC_SEQ_CST);
 	vm.drain_dirty(&vm);
 	for (u32 i = 0; i < VCPUS; i++) {
-		while (__atomic_load_n(&vcpus[i].in_guest, __ATOMIC_SEQ_CST))
+		/* It may have been about to go in when it was told to stop. */
+		while (!__atomic_load_n(&writers[i].finished, __ATOMIC_SEQ_CST)) {
 			ipi_kick(vcpus[i].cpu);
+			sched_yield();
+		}
 		pthread_join(writers[i].thread, NULL);
 	}
 }
