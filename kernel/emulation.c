@@ -30,6 +30,7 @@ struct emulation {
 	u8 bytes[INSN_MAX_LENGTH];
 	u32 fetched;
 	u64 linear_rip;
+	bool device_answered; /* a register was read: reading it again may give another value */
 };
 
 /* One page's part of an access. */
@@ -239,6 +240,7 @@ static int read_step(struct emulation *em)
 		if (err == ERR_NOSLOT) {
 			u32 step = device_step(pieces[i].size);
 
+			em->device_answered = true;
 			for (u32 at = 0; at < pieces[i].size; at += step) {
 				u64 value = device_read(em->v, GPA(pieces[i].gpa.v + at), step);
 
@@ -323,6 +325,24 @@ static int port_out(struct emulation *em)
 	return 0;
 }
 
+/*
+ * What a device gave cannot be given back: where there is no frame for its destination, the
+ * instruction does not begin again but waits.
+ */
+static int write_answer(struct emulation *em)
+{
+	int err;
+
+	for (;;) {
+		err = write_step(em);
+		if (err != ERR_NOMEM || !em->device_answered)
+			return err;
+		if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+			return err;
+		vcpu_wait_for_memory(em->v);
+	}
+}
+
 int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	struct emulation em = {.v = v};
@@ -340,7 +360,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 			err = read_step(&em);
 			break;
 		case EMULATE_WRITE:
-			err = write_step(&em);
+			err = write_answer(&em);
 			break;
 		case EMULATE_IN:
 			err = port_in(&em);

@@ -109,7 +109,7 @@ static void run_halted(struct vcpu *v, bool ceded)
 }
 
 /* No frame was to be had. Others may give some back; the VM's contents are never dropped. */
-static void wait_for_memory(struct vcpu *v)
+void vcpu_wait_for_memory(struct vcpu *v)
 {
 	struct frame_stats stats;
 
@@ -126,7 +126,7 @@ static void wait_for_memory(struct vcpu *v)
 static void emulate(struct vcpu *v, u32 port_size)
 {
 	if (vcpu_emulate(v, port_size) == ERR_NOMEM)
-		wait_for_memory(v);
+		vcpu_wait_for_memory(v);
 }
 
 static void handle_io(struct vcpu *v, const struct vmx_exit *e)
@@ -181,7 +181,7 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 	else
 		tell_unknown_msr(v, "WRMSR", index);
 	if (err == ERR_NOMEM)
-		wait_for_memory(v); /* the guest does it again */
+		vcpu_wait_for_memory(v); /* the guest does it again */
 	else if (err)
 		vmx_inject_gp(v->vmx);
 	else
@@ -197,7 +197,7 @@ static void handle_hypercall(struct vcpu *v, u64 rax)
 		run_halted(v, true);
 		break;
 	case HYPERCALL_WAIT_MEMORY:
-		wait_for_memory(v);
+		vcpu_wait_for_memory(v);
 		break;
 	}
 }
@@ -230,7 +230,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		platform_set_tpr(v, vmx_cr8(v->vmx));
 		break;
 	case VMX_EXIT_NOMEM:
-		wait_for_memory(v);
+		vcpu_wait_for_memory(v);
 		break;
 	case VMX_EXIT_SHUTDOWN:
 	case VMX_EXIT_ERROR:
@@ -248,7 +248,7 @@ static bool may_run(struct vcpu *v)
 		if (!err)
 			return true;
 		if (err == ERR_NOMEM)
-			wait_for_memory(v);
+			vcpu_wait_for_memory(v);
 		else if (err != ERR_AGAIN)
 			vm_request_end(v->vm, VM_END_CRASH, 0);
 	}

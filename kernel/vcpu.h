@@ -17,9 +17,13 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start);
  * Ends with the instruction done, or an exception queued; an instruction that cannot be run is
  * #UD for a user's program, and for the guest's kernel ends the VM with bytes and address in the
  * log. port_size: of the port access that made the guest exit, 0 for memory. ERR_NOMEM: nothing is
- * queued, run the guest again when there is memory.
+ * queued, run the guest again when there is memory; not once a device has answered, which is
+ * waited for in here.
  */
 int vcpu_emulate(struct vcpu *v, u32 port_size);
+
+/* There was no frame: sleeps a while, and says so once for each VM. Own thread. */
+void vcpu_wait_for_memory(struct vcpu *v);
 
 /*
  * Tells the VM's manager that the guest runs no more, and waits until nothing but this thread

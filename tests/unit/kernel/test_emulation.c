@@ -49,6 +49,8 @@ static struct {
 } injected;
 static u32 completed, ended;
 static int walk_error, read_error, write_error;
+static u32 waits_until_memory;
+static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
 static bool memory_changes; /* before a compare-and-exchange */
 static u64 protected_page;  /* by the guest, from all who write */
@@ -233,6 +235,15 @@ void vmx_complete_emulation(struct vmx_vcpu *v)
 	completed++;
 }
 
+void vcpu_wait_for_memory(struct vcpu *v)
+{
+	assert_true(waits_until_memory > 0);
+	if (--waits_until_memory == 0)
+		write_error = 0;
+	if (ends_while_waiting)
+		v->vm->end = VM_END_KILLED;
+}
+
 void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 {
 	assert_int_equal(cause, VM_END_CRASH);
@@ -257,6 +268,8 @@ static int start(void **state)
 	walk_error = read_error = write_error = 0;
 	memory_changes = protected_late = false;
 	second_device = protected_page = 0;
+	waits_until_memory = 0;
+	ends_while_waiting = false;
 	return 0;
 }
 
@@ -414,12 +427,37 @@ static void tables_that_change_are_walked_again_later(void **state)
 static void no_memory_leaves_the_registers(void **state)
 {
 	write_error = ERR_NOMEM;
-	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RSI] = DATA + 8;
 	regs.gpr[RDI] = DATA;
 	assert_int_equal(RUN(0, 0xa4), ERR_NOMEM); /* movsb */
 	assert_int_equal(completed + injected.count + ended, 0);
-	assert_int_equal(regs.gpr[RSI], DEVICE);
+	assert_int_equal(regs.gpr[RSI], DATA + 8);
 	assert_int_equal(regs.rip, CODE);
+}
+
+/* A device's answer is not asked for twice: it is kept until its destination has a frame. */
+static void a_devices_answer_waits_for_memory(void **state)
+{
+	write_error = ERR_NOMEM;
+	waits_until_memory = 3;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA;
+	memory[DEVICE] = 0x5a;
+	assert_int_equal(RUN(0, 0xa4), 0); /* movsb */
+	assert_int_equal(waits_until_memory, 0);
+	assert_int_equal(completed, 1);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(memory[DATA], 0x5a);
+
+	/* A VM that ends waits for nothing. */
+	start(NULL);
+	write_error = ERR_NOMEM;
+	waits_until_memory = 3;
+	ends_while_waiting = true;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(0, 0xa4), ERR_NOMEM);
+	assert_int_equal(completed, 0);
 }
 
 static void table_in_a_device_ends_the_vm(void **state)
@@ -645,6 +683,7 @@ int main(void)
 		cmocka_unit_test_setup(non_canonical_fetch_is_gp, start),
 		cmocka_unit_test_setup(tables_that_change_are_walked_again_later, start),
 		cmocka_unit_test_setup(no_memory_leaves_the_registers, start),
+		cmocka_unit_test_setup(a_devices_answer_waits_for_memory, start),
 		cmocka_unit_test_setup(table_in_a_device_ends_the_vm, start),
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
 		cmocka_unit_test_setup(illegal_and_overlong, start),
