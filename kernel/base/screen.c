@@ -87,23 +87,32 @@ static void new_line(struct screen *s)
 }
 
 /*
- * Of a terminal's escape sequences only where they end is understood (ECMA-48 5.4): ESC, then '['
- * and bytes up to one of '@' to '~'. They change nothing.
+ * A sequence is ESC, '[', parameters and one of '@' to '~' (ECMA-48 5.4). A control character in
+ * between ends it and counts itself.
  */
-static bool swallow_escape(struct screen *s, u8 c)
+static bool take_escape(struct screen *s, u8 c)
 {
-	switch (s->escape) {
-	case ESCAPE_NONE:
-		if (c != ESCAPE)
-			return false;
+	if (c == ESCAPE) {
 		s->escape = ESCAPE_BEGUN;
 		return true;
+	}
+	if (c < ' ')
+		s->escape = ESCAPE_NONE;
+	switch (s->escape) {
+	case ESCAPE_NONE:
+		return false;
 	case ESCAPE_BEGUN:
 		s->escape = c == '[' ? ESCAPE_SEQUENCE : ESCAPE_NONE;
+		memset(s->parameter, 0, sizeof(s->parameter));
+		s->parameter_index = 0;
 		return true;
 	default:
-		if (c >= '@' && c <= '~')
+		if (c >= '@' && c <= '~') {
 			s->escape = ESCAPE_NONE;
+			screen_sequence(s, c);
+		} else {
+			screen_parameter(s, c);
+		}
 		return true;
 	}
 }
@@ -122,7 +131,7 @@ void screen_write(struct screen *s, const u8 *bytes, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		u8 c = bytes[i];
 
-		if (swallow_escape(s, c))
+		if (take_escape(s, c))
 			continue;
 		if (c == '\n')
 			new_line(s);

@@ -2,8 +2,9 @@
 /*
  * A text screen kept in memory and drawn on what is there: VGA's cells or a framebuffer's pixels.
  * Writing changes only the text in memory; screen_flush draws the cells that differ from what was
- * drawn, so that device memory is never read and a scroll redraws little. Pure but for the device
- * memory; the console lock guards the one that is in use.
+ * drawn, so that device memory is never read and a scroll redraws little. It understands as much of a
+ * VT100 as the monitor's line editor and `top` need. Pure but for the device memory; the console
+ * lock guards the one that is in use.
  */
 #ifndef KERNEL_BASE_SCREEN_H
 #define KERNEL_BASE_SCREEN_H
@@ -12,6 +13,7 @@
 
 #define SCREEN_COLUMNS_MAX 240
 #define SCREEN_ROWS_MAX	   100
+#define SCREEN_PARAMETERS  2 /* of a control sequence that are looked at */
 #define GLYPH_WIDTH	   8
 #define GLYPH_HEIGHT	   16
 #define VGA_TEXT_COLUMNS   80
@@ -27,6 +29,8 @@ struct screen {
 		ESCAPE_BEGUN,
 		ESCAPE_SEQUENCE
 	} escape;
+	u16 parameter[SCREEN_PARAMETERS]; /* of the sequence under way */
+	u32 parameter_index;
 	bool stale;   /* drawn[] says nothing: draw all */
 	void *pixels; /* NULL: not mapped now */
 	bool vga;
@@ -44,6 +48,14 @@ int screen_init_framebuffer(struct screen *s, const struct boot_framebuffer *fb,
 void screen_attach(struct screen *s, void *pixels);
 void screen_write(struct screen *s, const u8 *bytes, size_t n);
 void screen_flush(struct screen *s);
+
+/*
+ * kernel/base/screen_sequence.c, for screen.c: one more byte of a sequence's parameters, and its
+ * end. Of a VT100's those that move the cursor (A B C D G H d f) and erase (J K) are understood;
+ * any other does nothing. No parameter leads off the screen.
+ */
+void screen_parameter(struct screen *s, u8 c);
+void screen_sequence(struct screen *s, u8 final);
 
 /* Bytes of device memory behind it. */
 u64 screen_bytes(const struct screen *s);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/base/console.c kernel/base/screen.c kernel/base/serial.c
+ * unit-sources: kernel/base/console.c kernel/base/screen.c kernel/base/screen_sequence.c
+ *               kernel/base/serial.c
  * unit-cflags: -DCONSOLE_BREAK_SPINS=2000
  */
 /* The console's lock, and what goes to the sinks under it. A "CPU" here is a thread. */

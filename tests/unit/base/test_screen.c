@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/base/screen.c */
+/* unit-sources: kernel/base/screen.c kernel/base/screen_sequence.c */
 /*
  * The text screen on VGA cells and on framebuffers of every depth, in memory of exactly their
  * size. The font is made here: glyph c shows the bits of c in each of its lines.
@@ -7,6 +7,8 @@
 #include "kernel/base/error.h"
 #include "kernel/base/screen.h"
 #include "kernel/base/string.h"
+
+#include "tests/hosted/random.h"
 
 #include <cmocka.h>
 #include <stdlib.h>
@@ -76,9 +78,71 @@ static void test_escapes(void **state)
 {
 	init_vga(NULL);
 	write_text("a\x1b[1;31mb\x1b[0mc\x1b");
-	write_text("[2");
-	write_text("Jd\x1b(e");
-	assert_row(0, "abcde");
+	write_text("[?25");
+	write_text("hd\x1b(e\x1b[1;2;3;4;5me");
+	assert_row(0, "abcdee");
+	/* Broken ones end at a control character, which counts. */
+	write_text("\x1b[12\nX\x1b\nY\x1b[\x1b[1;1HZ");
+	assert_row(0, "Zbcdee");
+	assert_row(1, "X");
+	assert_row(2, "Y");
+}
+
+static void test_cursor_sequences(void **state)
+{
+	init_vga(NULL);
+	write_text("\x1b[3;5Ha\x1b[Ab\x1b[2Bc\x1b[3Dd\x1b[2Ce\x1b[10Gf\x1b[7dg\x1b[Hh\x1b[2;fi");
+	assert_row(0, "h");
+	assert_row(1, "i    b");
+	assert_row(2, "    a");
+	assert_row(3, "    d ce f");
+	screen_write(&screen, (const u8 *)"\x1b[3;5H\x1b[;3Hj", 12);
+	assert_int_equal(screen.row, 0);
+	assert_row(6, "          g");
+	/* None leads off the screen, however far it goes. */
+	write_text("\x1b[99999999999;99999999999H\x1b[9999C\x1b[9999B");
+	assert_int_equal(screen.row, 24);
+	assert_int_equal(screen.column, 79);
+	write_text("\x1b[0A\x1b[0D\x1b[9999D\x1b[9999A");
+	assert_int_equal(screen.row, 0);
+	assert_int_equal(screen.column, 0);
+}
+
+static void test_erase_sequences(void **state)
+{
+	init_vga(NULL);
+	write_text("abcdef\nghijkl\nmnopqr\x1b[2;3H\x1b[K");
+	assert_row(1, "gh");
+	write_text("\x1b[1;3H\x1b[1K");
+	assert_row(0, "   def");
+	write_text("\x1b[3;2H\x1b[2K\x1b[7K");
+	assert_row(2, "");
+	write_text("xyz\x1b[2;2H\x1b[J");
+	assert_row(0, "   def");
+	assert_row(1, "g");
+	assert_row(2, "");
+	write_text("\x1b[2;1Hgh\x1b[1;5H\x1b[1J");
+	assert_row(0, "     f");
+	assert_row(1, "gh");
+	write_text("\x1b[2J");
+	for (u32 row = 0; row < 25; row++)
+		assert_row(row, "");
+}
+
+/* Guests write what they like: the sanitizers watch. */
+static void test_any_bytes(void **state)
+{
+	static const u8 favourites[] = "\33\33[[[0123456789;ABCDGHJKdfm\n\r\t\b?x";
+	u64 r = 1;
+
+	init_vga(NULL);
+	for (u32 i = 0; i < 300000; i++) {
+		u8 byte = random_below(&r, 8) ? favourites[random_below(&r, sizeof(favourites) - 1)]
+					      : (u8)random_next(&r);
+
+		screen_write(&screen, &byte, 1);
+		assert_true(screen.row < screen.rows && screen.column <= screen.columns);
+	}
 }
 
 static void test_wrap_and_scroll(void **state)
@@ -238,10 +302,17 @@ static void test_refused(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_vga),	     cmocka_unit_test(test_control),
-		cmocka_unit_test(test_escapes),	     cmocka_unit_test(test_wrap_and_scroll),
-		cmocka_unit_test(test_draws_little), cmocka_unit_test(test_framebuffers),
-		cmocka_unit_test(test_huge),	     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_vga),
+		cmocka_unit_test(test_control),
+		cmocka_unit_test(test_escapes),
+		cmocka_unit_test(test_cursor_sequences),
+		cmocka_unit_test(test_erase_sequences),
+		cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_wrap_and_scroll),
+		cmocka_unit_test(test_draws_little),
+		cmocka_unit_test(test_framebuffers),
+		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
