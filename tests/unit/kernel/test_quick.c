@@ -312,7 +312,7 @@ static void mmio_too_hard(void **state)
 	e.mmio.access = MMU_READ;
 	memcpy(code, "\x03\x07", 2);
 	assert_int_equal(offer(&e), ERR_TOO_HARD);
-	/* The registers are elsewhere, or reached by MSR. */
+	/* R31: the registers are elsewhere by now, or reached by MSR. */
 	memcpy(code, "\x8b\x07", 2);
 	assert_int_equal(platform_wrmsr(quick.v, MSR_IA32_APIC_BASE, 0xfee00d00), 0);
 	assert_int_equal(offer(&e), ERR_TOO_HARD);

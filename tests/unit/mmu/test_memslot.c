@@ -319,11 +319,41 @@ static void nothing_changes_without_memory(void **state)
 	gmem_unref(g);
 }
 
+/*
+ * R31. What a vCPU remembers is the number of the slot that it used last; whether a slot is there it
+ * looks up each time.
+ */
+static void a_gfn_that_was_a_devices(void **state)
+{
+	struct gmem *g = object_new(40);
+
+	assert_int_equal(memslot_create(&vm, 1, GFN(100), 10, g, 0, 0), 0);
+	assert_int_equal(memslot_create(&vm, 2, GFN(200), 10, g, 10, 0), 0);
+	for (u32 i = 0; i < 3; i++) {
+		assert_int_equal(touch(&vcpu, GPA(200 << 12), MMU_READ), 0);
+		assert_int_equal(touch(&vcpu, GPA(50 << 12), MMU_WRITE), ERR_NOSLOT);
+		assert_int_equal(touch(&vcpu, GPA(150 << 12), MMU_READ), ERR_NOSLOT);
+		assert_int_equal(touch(&vcpu, GPA(150 << 12), MMU_READ), ERR_NOSLOT);
+		/* Slots before and behind the one it used last. */
+		assert_int_equal(memslot_create(&vm, 3, GFN(45), 10, g, 20, 0), 0);
+		assert_int_equal(memslot_create(&vm, 4, GFN(150), 1, g, 30, 0), 0);
+		assert_int_equal(touch(&vcpu, GPA(150 << 12), MMU_READ), 0);
+		assert_int_equal(touch(&vcpu, GPA(50 << 12), MMU_WRITE), 0);
+		assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(50 << 12))),
+				 gmem_entry_pfn(gmem_entry(g, 25)).v);
+		/* And a device's again. */
+		assert_int_equal(memslot_delete(&vm, 3), 0);
+		assert_int_equal(memslot_delete(&vm, 4), 0);
+	}
+	gmem_unref(g);
+}
+
 static void read_array(void *arg)
 {
 	memslots_get(&vm);
 }
 
+/* R27 */
 static void array_is_for_readers(void **state)
 {
 	u32 reader = srcu_read_lock(&vm.srcu);
@@ -345,6 +375,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deleting_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(moving_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_changes_without_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_gfn_that_was_a_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(array_is_for_readers, setup, teardown),
 	};
 

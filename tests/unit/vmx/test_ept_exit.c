@@ -181,6 +181,21 @@ static void device_page(void **state)
 	}
 }
 
+/* R31: that the page is a device's is asked each time; where it is none by now the slots tell. */
+static void device_page_no_more(void **state)
+{
+	static const int answers[] = {0, ERR_AGAIN};
+
+	for (u32 i = 0; i < ARRAY_SIZE(answers); i++) {
+		device(Q_WRITE | Q_LINEAR | Q_FINAL, ERR_TOO_HARD);
+		fast_answer = answers[i];
+		access_seen = 0;
+		assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+		assert_int_equal(access_seen, MMU_WRITE);
+		assert_int_equal(vmcs_read(GUEST_RIP), 0x1000);
+	}
+}
+
 /* A single step traps after it, and a shadow ends with it. */
 static void device_page_shadow_and_step(void **state)
 {
@@ -293,6 +308,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
 		cmocka_unit_test_setup(device_page, setup),
+		cmocka_unit_test_setup(device_page_no_more, setup),
 		cmocka_unit_test_setup(device_page_shadow_and_step, setup),
 		cmocka_unit_test_setup(a_refused_write_is_a_page_fault, setup),
 		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),
