@@ -370,12 +370,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(refusals, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_gfn_that_was_a_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(random_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(as_many_as_there_may_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleting_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(moving_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_changes_without_memory, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_gfn_that_was_a_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(array_is_for_readers, setup, teardown),
 	};
 

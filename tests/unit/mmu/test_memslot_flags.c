@@ -175,7 +175,7 @@ static void age_it(void)
 	(void)gmem_test_young(ram, 0, PAGES);
 }
 
-/* mem/ may ask at any time until the VM has nothing of the object any more. */
+/* R33: mem/ may ask at any time until the VM has nothing of the object any more. */
 static void an_announcement_while_the_vm_ends(void **state)
 {
 	struct mmu_vcpu v;
