@@ -98,7 +98,7 @@ static void r34_large(void **state)
 	assert_int_equal(free_now(), before);
 }
 
-/* --- Claims against touches, pins and each other ------------------------------------------- */
+/* --- R37: claims against touches, pins and each other -------------------------------------- */
 
 #define HOT_PAGES 4
 #define ROUNDS	  2000 /* at least, of each pinner */
