@@ -202,7 +202,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 
 /* One module line on its way into a VM. */
 struct line {
-	struct word name, mem, vcpus, mmu, rma, psize; /* .at NULL: not there */
+	struct word name, mem, vcpus, mmu, rma, psize, on_crash; /* .at NULL: not there */
 	bool kind_set;
 	enum config_module_kind kind;
 	const char *guest_cmdline;
@@ -264,6 +264,8 @@ static void line_parse(struct line *l, const char *text)
 			line_key(l, &l->rma, &w, v);
 		else if (word_value(&w, "psize", &v))
 			line_key(l, &l->psize, &w, v);
+		else if (word_value(&w, "on_crash", &v))
+			line_key(l, &l->on_crash, &w, v);
 		else if (word_is(&w, "kernel"))
 			line_kind(l, &w, CONFIG_KERNEL);
 		else if (word_is(&w, "initrd"))
@@ -273,7 +275,8 @@ static void line_parse(struct line *l, const char *text)
 		else
 			line_fault(l,
 				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
-				   "vcpus= mmu= rma= psize=; the guest's own words go after --",
+				   "vcpus= mmu= rma= psize= on_crash=; the guest's own words go "
+				   "after --",
 				   WORD_ARGS(&w));
 	}
 }
@@ -365,6 +368,12 @@ static void take_kernel_words(struct vm_config *vm, const struct line *l)
 			refuse(vm, "vcpus=%.*s: this version gives a VM one vCPU: write vcpus=1",
 			       WORD_ARGS(&l->vcpus));
 	}
+	if (l->on_crash.at) {
+		vm->restart_on_crash = word_is(&l->on_crash, "restart");
+		if (!vm->restart_on_crash && !word_is(&l->on_crash, "stop"))
+			refuse(vm, "on_crash=%.*s is unknown: accepted are restart, stop",
+			       WORD_ARGS(&l->on_crash));
+	}
 	if (!l->mmu.at || word_is(&l->mmu, "auto"))
 		vm->mmu = CONFIG_MMU_AUTO;
 	else if (word_is(&l->mmu, "ept"))
@@ -395,10 +404,10 @@ static void take_module(struct vm_config *vm, const struct line *l, const struct
 		return;
 	}
 	if (l->kind != CONFIG_KERNEL &&
-	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at))
+	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at || l->on_crash.at))
 		refuse(vm,
-		       "module %u: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's "
-		       "line: move them",
+		       "module %u: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the "
+		       "kernel's line: move them",
 		       index + 1);
 	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
 		refuse(vm, "module %u is a second %s: keep one (others are of kind 'module')",

@@ -39,6 +39,7 @@ struct vm_config {
 		CONFIG_MMU_EPT,
 		CONFIG_MMU_SHADOW
 	} mmu;
+	bool restart_on_crash;
 	u32 module_count;
 	struct config_module modules[CONFIG_MODULES_MAX];
 	bool refused; /* message says why; the VM is not started */

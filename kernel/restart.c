@@ -18,6 +18,19 @@ void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns)
 	r->due_ns = now_ns + delay;
 }
 
+bool restart_ask_after_crash(struct restart *r, u64 now_ns, u64 ran_ns)
+{
+	if (ran_ns >= RESTART_STABLE_NS)
+		r->crashes = 0;
+	if (r->crashes == RESTART_CRASHES_MAX) {
+		r->crashes = 0; /* who starts it by hand gives it as many again */
+		return false;
+	}
+	r->crashes++;
+	restart_ask(r, now_ns, ran_ns);
+	return true;
+}
+
 bool restart_is_loud(const struct restart *r)
 {
 	return r->count <= RESTART_LOUD || r->quick <= 1 || (r->count & (r->count - 1)) == 0;

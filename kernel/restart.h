@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * When a VM whose guest asked for a reset starts again. A guest may do so as often as it likes, but
+ * When a VM whose guest asked for a reset, or that crashed, starts again. A guest may do so as often as it likes, but
  * one that does it at once, again and again, neither fills the log nor keeps the boot CPU busy. Pure:
  * the manager's thread (kernel/vm.c).
  */
@@ -12,8 +12,10 @@
 #define RESTART_QUICK_NS     1000000000ull /* a run shorter than this was a quick one */
 #define RESTART_DELAY_NS     10000000ull   /* after the first quick run; doubles with each */
 #define RESTART_DELAY_MAX_NS 1000000000ull
-#define RESTART_MEMORY_NS    100000000ull /* between tries to get memory */
-#define RESTART_LOUD	     4		  /* so many are told, then one in 2, 4, 8, ... */
+#define RESTART_MEMORY_NS    100000000ull   /* between tries to get memory */
+#define RESTART_CRASHES_MAX  5		    /* in a row: it crashes once more and stays down */
+#define RESTART_STABLE_NS    60000000000ull /* a run as long as this ends the row */
+#define RESTART_LOUD	     4		    /* so many are told, then one in 2, 4, 8, ... */
 
 /* Of one configured VM, for as long as Weir runs. */
 struct restart {
@@ -21,12 +23,15 @@ struct restart {
 	u64 due_ns;
 	u32 count;	  /* resets so far */
 	u32 quick;	  /* of them in a row, after quick runs */
+	u32 crashes;	  /* in a row, none after a long run */
 	bool memory_told; /* that it waits for memory, this time */
 	u32 lines_told;	  /* of the log that the guest can cause: they count over resets */
 };
 
 /* The guest asked for a reset after so long. */
 void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns);
+/* It crashed after so long. False: that was too often in a row, it is not to be started again. */
+bool restart_ask_after_crash(struct restart *r, u64 now_ns, u64 ran_ns);
 /* The log tells of this one. */
 bool restart_is_loud(const struct restart *r);
 bool restart_is_due(const struct restart *r, u64 now_ns);

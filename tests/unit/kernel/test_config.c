@@ -163,8 +163,8 @@ static void test_orphan_lines(void **state)
 		{"-- vm=alpha kernel", "module 2 is ignored: it has no vm= word: say whose it is, "
 				       "as in 'vm=alpha kernel'"},
 		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
-			     "initrd module mem= vcpus= mmu= rma= psize=; the guest's own words go "
-			     "after --"},
+			     "initrd module mem= vcpus= mmu= rma= psize= on_crash=; the guest's "
+			     "own words go after --"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -195,7 +195,7 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu= rma= psize=; the guest's own words go after --"},
+		 "mmu= rma= psize= on_crash=; the guest's own words go after --"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
 		 "mem=lots is not a size: write for example mem=256M"},
@@ -221,14 +221,19 @@ static void test_refused_vms(void **state)
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
-		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
-		 "them"},
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd psize=2M",
-		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
-		 "them"},
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "line: move them"},
 		{"vm=bad kernel", "vm=bad module rma=1M",
-		 "module 3: mem=, vcpus=, mmu=, rma= and psize= belong on the kernel's line: move "
-		 "them"},
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "line: move them"},
+		{"vm=bad kernel", "vm=bad initrd on_crash=stop",
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "line: move them"},
+		{"vm=bad kernel on_crash=often", NULL,
+		 "on_crash=often is unknown: accepted are restart, stop"},
 		{"vm=bad kernel rma=much", NULL,
 		 "rma=much is not a size: write for example rma=16M"},
 		{"vm=bad kernel rma=0", NULL,

@@ -72,9 +72,34 @@ static void short_of_memory(void **state)
 	assert_true(restart_put_off(&r, 6));
 }
 
+static void crash_in_a_row(struct restart *r, u32 times)
+{
+	for (u32 i = 0; i < times; i++) {
+		assert_true(restart_ask_after_crash(r, SECOND, RESTART_STABLE_NS - 1));
+		assert_true(r->pending);
+		restart_done(r);
+	}
+}
+
+static void crashes_in_a_row_are_bounded(void **state)
+{
+	struct restart r = {0};
+
+	crash_in_a_row(&r, RESTART_CRASHES_MAX);
+	/* One that lasted ends the row, and is the first of the next. */
+	assert_true(restart_ask_after_crash(&r, SECOND, RESTART_STABLE_NS));
+	restart_done(&r);
+	crash_in_a_row(&r, RESTART_CRASHES_MAX - 1);
+	assert_false(restart_ask_after_crash(&r, SECOND, RESTART_STABLE_NS - 1));
+	assert_false(r.pending);
+	/* Who starts it by hand gives it as many again. */
+	crash_in_a_row(&r, RESTART_CRASHES_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(crashes_in_a_row_are_bounded),
 		cmocka_unit_test(a_long_run_starts_again_at_once),
 		cmocka_unit_test(quick_runs_wait_longer_and_longer),
 		cmocka_unit_test(the_log_is_not_filled),
