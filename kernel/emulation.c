@@ -50,7 +50,7 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 	log_error("vm %s: the instruction at 0x%llx (bytes %s) %s, gpa 0x%llx: the VM ends",
 		  em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip, text, why,
 		  (unsigned long long)gpa);
-	vm_request_end(em->v->vm, VM_END_CRASH, 0);
+	vcpu_crash(em->v);
 }
 
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */

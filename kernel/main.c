@@ -30,6 +30,8 @@ static void __noreturn finish(void)
 		break;
 	}
 	log_info("halted: nothing is left to run");
+	if (config.vm_count)
+		vm_run_asked(&config);
 	for (;;)
 		thread_block();
 }

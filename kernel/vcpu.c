@@ -57,6 +57,14 @@ static void take_requests(struct vcpu *v)
 
 	if (bits & (VCPU_REQ_TIMER | VCPU_REQ_POLL))
 		platform_vcpu_poll(v);
+	if (bits & VCPU_REQ_LIFE)
+		vcpu_attend(v);
+}
+
+void vcpu_crash(struct vcpu *v)
+{
+	if (vm_request_end(v->vm, VM_END_CRASH, 0))
+		v->crashed = true;
 }
 
 static void inject_pending(struct vcpu *v)
@@ -234,7 +242,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		break;
 	case VMX_EXIT_SHUTDOWN:
 	case VMX_EXIT_ERROR:
-		vm_request_end(v->vm, VM_END_CRASH, 0);
+		vcpu_crash(v);
 		break;
 	}
 }
@@ -243,14 +251,16 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 static bool may_run(struct vcpu *v)
 {
 	while (!must_stop(v)) {
-		int err = vcpu_rma_set_up(v);
+		int err;
 
+		take_requests(v);
+		err = vcpu_rma_set_up(v);
 		if (!err)
 			return true;
 		if (err == ERR_NOMEM)
 			vcpu_wait_for_memory(v);
 		else if (err != ERR_AGAIN)
-			vm_request_end(v->vm, VM_END_CRASH, 0);
+			vcpu_crash(v);
 	}
 	return false;
 }
@@ -324,14 +334,14 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		log_error(
 			"vm %s: vCPU %u cannot be made: %s: give the VM less memory or end others",
 			v->vm->name, v->id, error_name(err));
-		vm_request_end(v->vm, VM_END_CRASH, 0);
+		vcpu_crash(v);
 	} else {
 		__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
 		attach(v);
 		vmx_vcpu_set_start(v->vmx, start);
 		if (may_run(v)) {
 			run_loop(v);
-			if (v->vm->end == VM_END_CRASH)
+			if (v->crashed)
 				vmx_vcpu_dump(v->vmx);
 		}
 	}

@@ -31,6 +31,12 @@ void vcpu_wait_for_memory(struct vcpu *v);
  */
 void vm_vcpu_stopped(struct vcpu *v);
 
+/* Own thread, between two instructions of the guest: parks while the VM is paused, and dumps. */
+void vcpu_attend(struct vcpu *v);
+
+/* Ends the VM as crashed, because of this vCPU. Own thread. */
+void vcpu_crash(struct vcpu *v);
+
 /*
  * Something is to be done before the guest goes on: a request, or an interrupt that it would take.
  * Own thread.

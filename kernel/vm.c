@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernel/vm.h"
+#include "kernel/vm_private.h"
 #include "kernel/console.h"
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
@@ -24,9 +24,6 @@ enum {
 
 #define LOADER_MESSAGE_MAX 200
 
-/* vCPUs stop and are released under its lock; the manager sleeps on it. */
-static struct wait_queue vm_wait;
-static struct list vms = LIST_INIT(vms);	/* manager's thread only */
 static struct restart restarts[CONFIG_VMS_MAX]; /* by configuration; manager's thread only */
 
 static struct frame_stats frames_now(void)
@@ -35,31 +32,6 @@ static struct frame_stats frames_now(void)
 
 	frame_get_stats(&s);
 	return s;
-}
-
-void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
-{
-	enum vm_end none = VM_END_NONE;
-
-	if (!__atomic_compare_exchange_n(&vm->end, &none, cause, false, __ATOMIC_SEQ_CST,
-					 __ATOMIC_SEQ_CST))
-		return;
-	/* Read when every vCPU has stopped, the one that called this among them. */
-	vm->end_code = code;
-	for (u32 i = 0; i < vm->vcpu_count; i++) {
-		if (vm->vcpus[i])
-			vcpu_request(vm->vcpus[i], VCPU_REQ_STOP);
-	}
-}
-
-void vm_vcpu_stopped(struct vcpu *v)
-{
-	bool on = wait_lock(&vm_wait);
-
-	v->stopped = true;
-	wait_unlock(&vm_wait, on);
-	wait_wake_all(&vm_wait);
-	wait_event(&vm_wait, v->released);
 }
 
 /* --- making one --- */
@@ -191,11 +163,15 @@ static void destroy_parts(struct vm *vm)
 	kfree(vm);
 }
 
+/* It begins when all have a thread. Where one has none the others go without having run. */
 static void vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
+	struct vm *vm = v->vm;
 
-	vcpu_main(v, v->vm->start);
+	wait_event(&vm_wait, vm->threads_go || vm->threads_leave);
+	if (vm->threads_go)
+		vcpu_main(v, vm->start);
 }
 
 /* Spreads vCPUs over the CPUs on which VMX is on. */
@@ -211,16 +187,39 @@ static u32 pick_cpu(void)
 	return 0;
 }
 
-static int start_threads(struct vm *vm)
+static int create_threads(struct vm *vm)
 {
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct vcpu *v = vm->vcpus[i];
 		int err = thread_create(&v->thread, vm->name, vcpu_thread, v, pick_cpu());
 
-		if (err)
+		if (err) {
+			v->thread = NULL;
 			return err;
+		}
 	}
 	return 0;
+}
+
+static void set_flag_and_wake(bool *flag)
+{
+	bool on = wait_lock(&vm_wait);
+
+	*flag = true;
+	wait_wake_all_locked(&vm_wait);
+	wait_unlock(&vm_wait, on);
+}
+
+static int start_threads(struct vm *vm)
+{
+	int err = create_threads(vm);
+
+	if (!err)
+		return 0;
+	set_flag_and_wake(&vm->threads_leave);
+	for (u32 i = 0; i < vm->vcpu_count && vm->vcpus[i]->thread; i++)
+		thread_join(vm->vcpus[i]->thread);
+	return err;
 }
 
 static void log_start(const struct vm *vm)
@@ -265,6 +264,7 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 		strlcpy(vm->name, config->name, sizeof(vm->name));
 		vm->config = *config;
 		mutex_init(&vm->lock, "vm", LOCK_VM);
+		vm_life_init_vm(vm);
 		vm->start_ns = clock_ns();
 		vm->tsc_offset = -rdtsc();
 		err = console_vm_add(vm);
@@ -274,11 +274,12 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 			err = start_threads(vm);
 	}
 	if (!err) {
-		list_add_tail(&vm->link, &vms);
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))
 			log_start(vm);
 		restart_done(restart);
+		vm_list_add(vm);
+		set_flag_and_wake(&vm->threads_go);
 		return;
 	}
 	if (vm)
@@ -329,41 +330,36 @@ static void log_end(struct vm *vm)
 		 (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
 }
 
-static bool all_stopped(const struct vm *vm)
+/* A reset is the guest's to ask for; a crash starts it again where its configuration says so. */
+static bool starts_again(struct vm *vm)
 {
-	for (u32 i = 0; i < vm->vcpu_count; i++) {
-		if (!vm->vcpus[i]->stopped)
-			return false;
-	}
-	return true;
-}
+	u64 now = clock_ns(), ran = now - vm->start_ns;
 
-static struct vm *find_stopped(void)
-{
-	struct vm *vm;
-
-	list_for_each_entry (vm, &vms, link) {
-		if (all_stopped(vm))
-			return vm;
+	if (vm->end == VM_END_RESET) {
+		restart_ask(vm->restart, now, ran);
+		return true;
 	}
-	return NULL;
+	if (vm->end != VM_END_CRASH || !vm->config.restart_on_crash)
+		return false;
+	if (restart_ask_after_crash(vm->restart, now, ran))
+		return true;
+	log_error("vm %s: crashed %u times in a row: it is not started again", vm->name,
+		  RESTART_CRASHES_MAX + 1);
+	return false;
 }
 
 /*
- * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
+ * It is off the list, no vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
  * and interrupts may still reach exist; then the threads take the vCPUs apart, each on its CPU.
  */
 static void reap(struct vm *vm)
 {
-	bool on;
+	bool on, again = starts_again(vm);
 
-	list_del(&vm->link);
-	if (vm->end == VM_END_RESET)
-		restart_ask(vm->restart, clock_ns(), clock_ns() - vm->start_ns);
-	if (vm->end != VM_END_RESET || restart_is_loud(vm->restart))
+	if (!again || restart_is_loud(vm->restart))
 		log_end(vm);
 	/* A guest may reset itself as often as it likes: that fills no log. */
-	if (vm->end != VM_END_RESET)
+	if (!again)
 		stats_log_vm(vm);
 	stats_vm_remove(vm);
 	platform_console_flush(vm->platform);
@@ -390,7 +386,11 @@ static u64 start_due(struct weir_config *config)
 	u64 next = ~0ull;
 
 	for (u32 i = 0; i < config->vm_count; i++) {
-		if (restart_is_due(&restarts[i], clock_ns()))
+		bool asked, on = wait_lock(&vm_wait);
+
+		asked = vm_start_asked(i);
+		wait_unlock(&vm_wait, on);
+		if (asked || restart_is_due(&restarts[i], clock_ns()))
 			start_vm(&config->vms[i], &restarts[i]);
 		if (restarts[i].pending)
 			next = min(next, restarts[i].due_ns);
@@ -398,23 +398,38 @@ static u64 start_due(struct weir_config *config)
 	return next;
 }
 
-static struct vm *wait_for_stopped(u64 until_ns)
+/* Something to do: a VM to take apart, or (with NULL) one to start. */
+static struct vm *wait_for_work(u64 until_ns)
 {
 	struct vm *vm = NULL;
 
 	if (until_ns == ~0ull)
-		wait_event(&vm_wait, (vm = find_stopped()) != NULL);
+		wait_event(&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_start_asked());
 	else
-		(void)wait_event_until(&vm_wait, (vm = find_stopped()) != NULL, until_ns);
+		(void)wait_event_until(
+			&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_start_asked(),
+			until_ns);
 	return vm;
+}
+
+static void run_until_none_is_left(struct weir_config *config)
+{
+	u64 next = start_due(config);
+	struct vm *vm;
+
+	while (!vm_list_empty() || next != ~0ull) {
+		vm = wait_for_work(next);
+		if (vm)
+			reap(vm);
+		next = start_due(config);
+	}
 }
 
 void vm_run_all(struct weir_config *config)
 {
-	u64 free_before = frames_now().free, next = ~0ull;
-	struct vm *vm;
+	u64 free_before = frames_now().free;
 
-	wait_queue_init(&vm_wait);
+	vm_life_init(config);
 	for (u32 i = 0; i < config->vm_count; i++) {
 		struct vm_config *c = &config->vms[i];
 
@@ -423,13 +438,16 @@ void vm_run_all(struct weir_config *config)
 		else
 			start_vm(c, &restarts[i]);
 	}
-	while (!list_empty(&vms) || next != ~0ull) {
-		vm = wait_for_stopped(next);
-		if (vm)
-			reap(vm);
-		next = start_due(config);
-	}
+	run_until_none_is_left(config);
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);
+}
+
+void vm_run_asked(struct weir_config *config)
+{
+	for (;;) {
+		wait_event(&vm_wait, vm_any_start_asked());
+		run_until_none_is_left(config);
+	}
 }

@@ -45,6 +45,7 @@ enum vcpu_request {
 	VCPU_REQ_TIMER = BIT(1), /* a timer of the LAPIC fired */
 	VCPU_REQ_STOP = BIT(2),
 	VCPU_REQ_POLL = BIT(3), /* a device left work for platform_vcpu_poll */
+	VCPU_REQ_LIFE = BIT(4), /* vm_life.h wants it to pause, or to show its registers */
 };
 
 struct vcpu {
@@ -59,20 +60,35 @@ struct vcpu {
 	/* vm_wait's lock */
 	bool stopped;  /* the guest runs no more */
 	bool released; /* its thread may take the vCPU apart */
+	/* vm->life's lock */
+	bool parked;	 /* executes nothing until vm_resume */
+	bool dump_asked; /* atomic */
 	/* own thread */
 	bool halted;
+	bool crashed;	  /* it is what ended the VM */
 	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 };
 
 struct vm {
-	struct list link; /* the manager's list; its thread only */
+	/* vm_wait's lock */
+	struct list link;
+	u32 references;			/* vm_life.h: while there are some nothing is taken apart */
+	bool threads_go, threads_leave; /* all vCPUs have a thread; or it could not be */
 	char name[CONFIG_NAME_MAX];
 	struct vm_config config;
-	/* atomic: set once, by vm_request_end */
-	enum vm_end end;
-	u32 end_code;
-	struct mutex lock; /* LOCK_VM: the set-up of the real-mode area */
+	/* atomic, both at once: set once, by vm_request_end */
+	union {
+		struct {
+			enum vm_end end;
+			u32 end_code;
+		};
+		u64 end_and_code;
+	};
+	struct wait_queue life; /* who parks, resumes, dumps */
+	bool paused;		/* atomic; written under life's lock */
+	struct mutex dump_lock; /* LOCK_VM_DUMP: one dump at a time */
+	struct mutex lock;	/* LOCK_VM: the set-up of the real-mode area */
 	/* set at creation */
 	struct gmem *ram;
 	struct gmem_account pins;    /* of all its objects: of ram */
@@ -97,8 +113,11 @@ struct vm {
 /* Any context: sets request bits and makes the vCPU notice (kick or wake). */
 void vcpu_request(struct vcpu *v, u64 bits);
 
-/* Asks the VM to end, from any of its threads or a device. The first cause wins. Any context. */
-void vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
+/*
+ * Asks the VM to end, from any of its threads or a device. The first cause wins: false, where it is
+ * another's. Any context.
+ */
+bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
 
 /*
  * Starts every VM that is not refused, says which are, then runs them to their ends: a VM whose
@@ -106,6 +125,9 @@ void vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
  * when none is left. Thread context, the boot thread.
  */
 void vm_run_all(struct weir_config *config);
+
+/* After vm_run_all: goes on with what vm_start asks for, for ever. The boot thread. */
+void __noreturn vm_run_asked(struct weir_config *config);
 
 /* Output of the guest's console UART. Thread context. Never blocks for long. */
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count);

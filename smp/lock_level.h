@@ -11,6 +11,7 @@ enum lock_level {
 	LOCK_NONE = 0,
 	LOCK_STAT = 3,	      /* kernel/: the registry of counters, mutex */
 	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
+	LOCK_VM_DUMP = 8,     /* kernel/: one dump of a VM at a time, mutex */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */

@@ -58,6 +58,12 @@ void chipset_add(struct platform *p, struct device *d, const struct device_ops *
 /* platform_irq under the platform's lock. Any context. */
 void chipset_irq(struct platform *p, u32 gsi, bool level);
 
+/* No timer is to be armed: platform_resume will do it. */
+static inline bool chipset_is_paused(const struct platform *p)
+{
+	return __atomic_load_n(&p->vm->paused, __ATOMIC_SEQ_CST);
+}
+
 /* The PIC's INTR output changed: LINT0 of every local APIC, and IOAPIC pin 0. Under the lock. */
 void chipset_intr(struct platform *p, bool level);
 

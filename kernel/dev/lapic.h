@@ -161,6 +161,7 @@ int lapic_pending_vector(const struct lapic *l);
 int lapic_ack(struct lapic *l);
 void lapic_eoi(struct lapic *l);
 bool lapic_nmi_take(struct lapic *l);
+void lapic_nmi_button(struct lapic *l); /* any context */
 u32 lapic_ppr(const struct lapic *l);
 u32 lapic_apr(const struct lapic *l);
 
@@ -178,6 +179,7 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
 void lapic_timer_set_initial(struct lapic *l, u32 count);
 void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
+void lapic_timer_resume(struct lapic *l); /* any context: what came due in the pause */
 u64 lapic_timer_deadline(struct lapic *l);
 void lapic_timer_set_deadline(struct lapic *l, u64 tsc);
 

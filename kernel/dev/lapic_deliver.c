@@ -347,6 +347,15 @@ bool lapic_takes_lint0_extint(const struct lapic *l)
 	return !(lvt & LVT_MASKED) && ((lvt >> LVT_MODE_SHIFT) & 7) == LAPIC_EXTINT;
 }
 
+/* Without an APIC the pin is the CPU's NMI itself. */
+void lapic_nmi_button(struct lapic *l)
+{
+	if (lapic_enabled(l))
+		lapic_local_interrupt(l, LVT_LINT1);
+	else
+		accept_nmi(l);
+}
+
 void lapic_set_lint0(struct lapic *l, bool level)
 {
 	bool rising = level && !l->lint0;

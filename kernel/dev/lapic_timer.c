@@ -75,15 +75,13 @@ static u64 deadline_target(struct lapic *l)
 /* Arms the host's timer where it is wanted. One that is armed in vain finds nothing due. */
 static void arm(struct lapic *l)
 {
-	if (!l->counting || !audible(l))
+	if (!l->counting || !audible(l) || chipset_is_paused(l->v->vm->platform))
 		return;
 	timer_arm(&l->timer, l->target_ns);
 }
 
-/* Interrupt context. */
-static void fired(struct timer *t)
+void lapic_timer_resume(struct lapic *l)
 {
-	struct lapic *l = container_of(t, struct lapic, timer);
 	bool on = spin_lock_irqsave(&l->lock);
 	u64 now = clock_ns();
 
@@ -92,6 +90,12 @@ static void fired(struct timer *t)
 		l->target_ns = max(deadline_target(l), now + DEVICE_PERIOD_MIN_NS);
 	arm(l);
 	spin_unlock_irqrestore(&l->lock, on);
+}
+
+/* Interrupt context. */
+static void fired(struct timer *t)
+{
+	lapic_timer_resume(container_of(t, struct lapic, timer));
 }
 
 void lapic_timer_init(struct lapic *l)

@@ -73,6 +73,8 @@ void pit_rearm(struct pit *pit)
 {
 	u64 edge, now = clock_ns();
 
+	if (chipset_is_paused(pit->p))
+		return;
 	if (!pic_wants_edge(&pit->p->pic, IRQ) && !ioapic_wants_edge(&pit->p->ioapic, IO_PIN))
 		return;
 	edge = pit_channel_next_edge(&pit->channel[0], pit->synced);

@@ -139,6 +139,24 @@ void platform_reset(struct platform *p)
 	reset_devices(p);
 }
 
+void platform_resume(struct platform *p)
+{
+	bool on = spin_lock_irqsave(&p->lock);
+
+	pit_sync(&p->pit);
+	pit_rearm(&p->pit);
+	rtc_resume(&p->rtc);
+	spin_unlock_irqrestore(&p->lock, on);
+	for (u32 i = 0; i < p->vm->vcpu_count; i++)
+		lapic_timer_resume(p->vm->vcpus[i]->lapic);
+}
+
+void platform_nmi(struct platform *p)
+{
+	for (u32 i = 0; i < p->vm->vcpu_count; i++)
+		lapic_nmi_button(p->vm->vcpus[i]->lapic);
+}
+
 u32 platform_console_input(struct platform *p, const u8 *bytes, u32 count)
 {
 	return uart_input(&p->uart, bytes, count);

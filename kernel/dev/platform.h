@@ -33,6 +33,15 @@ void platform_reset(struct platform *p);
  */
 void platform_irq(struct platform *p, u32 gsi, bool level);
 
+/*
+ * While vm->paused no device arms a timer of its own accord again: one that was armed fires at most
+ * once. Resuming lets each do what came due, and arm. Any context.
+ */
+void platform_resume(struct platform *p);
+
+/* The NMI button: LINT1 of every local APIC (the CPU's own pin, where the APIC is off). */
+void platform_nmi(struct platform *p);
+
 /* Bytes typed by the person reach the guest's 16550. Returns how many it took. Thread context. */
 u32 platform_console_input(struct platform *p, const u8 *bytes, u32 count);
 

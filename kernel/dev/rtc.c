@@ -186,7 +186,7 @@ static void rearm(struct rtc *r, u64 now)
 	u64 at = ~0ull;
 	s64 alarm;
 
-	if (r->line || !enabled)
+	if (r->line || !enabled || chipset_is_paused(r->p))
 		return;
 	if ((enabled & C_PERIODIC) && period_ticks(r))
 		at = ns_of_next_period(r);
@@ -201,15 +201,21 @@ static void rearm(struct rtc *r, u64 now)
 		timer_arm(&r->timer, max(at, now + DEVICE_PERIOD_MIN_NS));
 }
 
+void rtc_resume(struct rtc *r)
+{
+	u64 now = clock_ns();
+
+	catch_up(r, now);
+	rearm(r, now);
+}
+
 /* Interrupt context. */
 static void fired(struct timer *t)
 {
 	struct rtc *r = container_of(t, struct rtc, timer);
 	bool on = spin_lock_irqsave(&r->p->lock);
-	u64 now = clock_ns();
 
-	catch_up(r, now);
-	rearm(r, now);
+	rtc_resume(r);
 	spin_unlock_irqrestore(&r->p->lock, on);
 }
 

@@ -32,6 +32,9 @@ struct rtc {
 
 int rtc_init(struct rtc *r, struct platform *p);
 
+/* What came due, and the next timer. Under the platform's lock. */
+void rtc_resume(struct rtc *r);
+
 /* --- rtc_date.c: dates and encodings, pure --- */
 
 struct rtc_date {

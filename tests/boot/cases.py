@@ -266,6 +266,18 @@ def triple(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k:2"], deadline=180,
+      guests=lambda: (small_guest("triple", vm_words="on_crash=restart") +
+                      small_guest("smoke", "one two")))
+def on_crash(boot):
+    """A VM with on_crash=restart that crashes at once starts again, each time later, and not for ever."""
+    boot.anywhere(r"vm triple: crashed 6 times in a row: it is not started again")
+    assert len(re.findall(r"vm triple: triple fault at", boot.text())) == 6
+    assert len(re.findall(r"vm smoke: started", boot.text())) == 1
+    boot.anywhere(r"vm smoke: debug exit code 0\b")
+    boot.ends()
+
+
 def check_shell(boot):
     boot.expect(r"weir-guest: shell ready")
     boot.expect(r"guest# ")

@@ -48,12 +48,13 @@ u64 hosted_vm_requests(struct vcpu *v)
 	return __atomic_exchange_n(&v->requests, 0, __ATOMIC_SEQ_CST);
 }
 
-void vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
+bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 {
 	if (vm->end != VM_END_NONE)
-		return;
+		return false;
 	vm->end = cause;
 	vm->end_code = code;
+	return true;
 }
 
 /* Thread context, and no spin lock: the real one may wait for a slow line. */

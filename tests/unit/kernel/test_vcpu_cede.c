@@ -172,11 +172,17 @@ NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
 
 /* --- kernel/ --- */
 
-void vm_request_end(struct vm *m, enum vm_end cause, u32 code)
+bool vm_request_end(struct vm *m, enum vm_end cause, u32 code)
 {
 	__atomic_store_n(&m->end, cause, __ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < VCPUS; i++)
 		vcpu_request(&cpus[i], VCPU_REQ_STOP);
+	return true;
+}
+
+void vcpu_attend(struct vcpu *v)
+{
+	fail();
 }
 
 void vm_vcpu_stopped(struct vcpu *v)

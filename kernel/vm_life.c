@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/vm_private.h"
+#include "kernel/vcpu.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+#include "kernel/dev/platform.h"
+
+#define DUMP_LINE 16
+
+struct wait_queue vm_wait = WAIT_QUEUE_INIT(vm_wait);
+/* vm_wait's lock */
+static struct list vms = LIST_INIT(vms);
+static bool start_asked[CONFIG_VMS_MAX];
+static struct weir_config *config; /* set once */
+
+/* --- the list --- */
+
+void vm_life_init(struct weir_config *c)
+{
+	config = c;
+}
+
+void vm_life_init_vm(struct vm *vm)
+{
+	wait_queue_init(&vm->life);
+	mutex_init(&vm->dump_lock, "vm dump", LOCK_VM_DUMP);
+}
+
+void vm_list_add(struct vm *vm)
+{
+	bool on = wait_lock(&vm_wait);
+
+	list_add_tail(&vm->link, &vms);
+	wait_unlock(&vm_wait, on);
+}
+
+bool vm_list_empty(void)
+{
+	bool empty, on = wait_lock(&vm_wait);
+
+	empty = list_empty(&vms);
+	wait_unlock(&vm_wait, on);
+	return empty;
+}
+
+static bool all_stopped(const struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (!vm->vcpus[i]->stopped)
+			return false;
+	}
+	return true;
+}
+
+struct vm *vm_list_take_stopped(void)
+{
+	struct vm *vm;
+
+	list_for_each_entry (vm, &vms, link) {
+		if (vm->references || !all_stopped(vm))
+			continue;
+		list_del(&vm->link);
+		return vm;
+	}
+	return NULL;
+}
+
+/* vm_wait's lock. */
+static struct vm *find(const char *name)
+{
+	struct vm *vm;
+
+	list_for_each_entry (vm, &vms, link) {
+		if (strcmp(vm->name, name) == 0)
+			return vm;
+	}
+	return NULL;
+}
+
+struct vm *vm_find(const char *name)
+{
+	bool on = wait_lock(&vm_wait);
+	struct vm *vm = find(name);
+
+	if (vm)
+		vm->references++;
+	wait_unlock(&vm_wait, on);
+	return vm;
+}
+
+void vm_put(struct vm *vm)
+{
+	bool on = wait_lock(&vm_wait);
+
+	/* The last one may be what its end waits for: vm is not to be touched after this. */
+	if (--vm->references == 0)
+		wait_wake_all_locked(&vm_wait);
+	wait_unlock(&vm_wait, on);
+}
+
+u32 vm_list(struct vm **out, u32 max)
+{
+	bool on = wait_lock(&vm_wait);
+	struct vm *vm;
+	u32 n = 0;
+
+	list_for_each_entry (vm, &vms, link) {
+		if (n == max)
+			break;
+		vm->references++;
+		out[n++] = vm;
+	}
+	wait_unlock(&vm_wait, on);
+	return n;
+}
+
+/* --- start --- */
+
+static int start_index(const char *name)
+{
+	for (u32 i = 0; config && i < config->vm_count; i++) {
+		if (strcmp(config->vms[i].name, name) == 0)
+			return config->vms[i].refused ? ERR_PERM : (int)i;
+	}
+	return ERR_NOENT;
+}
+
+int vm_start(const char *name)
+{
+	int i = start_index(name);
+	bool on;
+
+	if (i < 0)
+		return i;
+	on = wait_lock(&vm_wait);
+	if (find(name) || start_asked[i]) {
+		i = ERR_EXIST;
+	} else {
+		start_asked[i] = true;
+		wait_wake_all_locked(&vm_wait);
+	}
+	wait_unlock(&vm_wait, on);
+	return min(i, 0);
+}
+
+bool vm_start_asked(u32 index)
+{
+	bool asked = start_asked[index];
+
+	start_asked[index] = false;
+	/* It may have started by itself since. */
+	return asked && !find(config->vms[index].name);
+}
+
+bool vm_any_start_asked(void)
+{
+	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
+		if (start_asked[i])
+			return true;
+	}
+	return false;
+}
+
+/* --- pause --- */
+
+static bool has_ended(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE;
+}
+
+bool vm_is_paused(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST);
+}
+
+/* vm->life's lock. */
+static bool all_parked(const struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (!vm->vcpus[i]->parked)
+			return false;
+	}
+	return true;
+}
+
+static void set_paused(struct vm *vm, bool paused)
+{
+	bool on = wait_lock(&vm->life);
+
+	__atomic_store_n(&vm->paused, paused, __ATOMIC_SEQ_CST);
+	wait_wake_all_locked(&vm->life);
+	wait_unlock(&vm->life, on);
+}
+
+int vm_pause(struct vm *vm)
+{
+	set_paused(vm, true);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_LIFE);
+	wait_event(&vm->life, has_ended(vm) || !vm->paused || all_parked(vm));
+	return has_ended(vm) ? ERR_NOENT : 0;
+}
+
+int vm_resume(struct vm *vm)
+{
+	if (has_ended(vm))
+		return ERR_NOENT;
+	set_paused(vm, false);
+	platform_resume(vm->platform);
+	return 0;
+}
+
+/* --- on the vCPU's thread --- */
+
+static void dump_if_asked(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	bool on;
+
+	if (!__atomic_load_n(&v->dump_asked, __ATOMIC_SEQ_CST))
+		return;
+	log_info("vm %s: vCPU %u%s", vm->name, v->id, v->halted ? ", halted" : "");
+	vmx_vcpu_dump(v->vmx);
+	on = wait_lock(&vm->life);
+	v->dump_asked = false;
+	wait_wake_all_locked(&vm->life);
+	wait_unlock(&vm->life, on);
+}
+
+void vcpu_attend(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	bool on;
+
+	dump_if_asked(v);
+	while (vm_is_paused(vm) && !has_ended(vm)) {
+		on = wait_lock(&vm->life);
+		v->parked = true;
+		wait_wake_all_locked(&vm->life);
+		while (vm->paused && !has_ended(vm) && !v->dump_asked)
+			wait_sleep(&vm->life, &on);
+		v->parked = false;
+		wait_unlock(&vm->life, on);
+		dump_if_asked(v);
+	}
+}
+
+/* --- end --- */
+
+static_assert(offsetof(struct vm, end_code) == offsetof(struct vm, end) + 4, "one word");
+
+bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
+{
+	u64 none = VM_END_NONE;
+
+	/* Together: every vCPU may have stopped, and the manager looked, before a second store. */
+	if (!__atomic_compare_exchange_n(&vm->end_and_code, &none, (u64)code << 32 | cause, false,
+					 __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		return false;
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (vm->vcpus[i])
+			vcpu_request(vm->vcpus[i], VCPU_REQ_STOP);
+	}
+	wait_wake_all(&vm->life);
+	return true;
+}
+
+void vm_vcpu_stopped(struct vcpu *v)
+{
+	bool on = wait_lock(&vm_wait);
+
+	v->stopped = true;
+	wait_unlock(&vm_wait, on);
+	wait_wake_all(&vm_wait);
+	wait_event(&vm_wait, v->released);
+}
+
+static int ask_end(struct vm *vm, enum vm_end cause)
+{
+	return vm_request_end(vm, cause, 0) ? 0 : ERR_NOENT;
+}
+
+int vm_reset(struct vm *vm)
+{
+	return ask_end(vm, VM_END_RESET);
+}
+
+int vm_power_off(struct vm *vm)
+{
+	return ask_end(vm, VM_END_POWEROFF);
+}
+
+int vm_kill(struct vm *vm)
+{
+	return ask_end(vm, VM_END_KILLED);
+}
+
+/* --- NMI and dump --- */
+
+int vm_nmi(struct vm *vm)
+{
+	if (has_ended(vm))
+		return ERR_NOENT;
+	platform_nmi(vm->platform);
+	return 0;
+}
+
+static void dump_vcpu(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	bool on = wait_lock(&vm->life);
+
+	v->dump_asked = true;
+	wait_wake_all_locked(&vm->life);
+	wait_unlock(&vm->life, on);
+	vcpu_request(v, VCPU_REQ_LIFE);
+	wait_event(&vm->life, has_ended(vm) || !v->dump_asked);
+}
+
+/* One after the other: lines of several do not mix. */
+int vm_dump(struct vm *vm)
+{
+	mutex_lock(&vm->dump_lock);
+	for (u32 i = 0; i < vm->vcpu_count && !has_ended(vm); i++)
+		dump_vcpu(vm->vcpus[i]);
+	mutex_unlock(&vm->dump_lock);
+	return has_ended(vm) ? ERR_NOENT : 0;
+}
+
+static void dump_line(const struct vm *vm, u64 gpa, const u8 *bytes, u32 count)
+{
+	char hex[3 * DUMP_LINE + 1], text[DUMP_LINE + 1];
+	u32 at = 0;
+
+	for (u32 i = 0; i < count; i++) {
+		at += (u32)snprintf(hex + at, sizeof(hex) - at, "%02x ", bytes[i]);
+		text[i] = bytes[i] >= ' ' && bytes[i] < 0x7f ? (char)bytes[i] : '.';
+	}
+	text[count] = 0;
+	log_info("vm %s: %012llx  %-48s %s", vm->name, (unsigned long long)gpa, hex, text);
+}
+
+int vm_dump_memory(struct vm *vm, u64 gpa, u64 size)
+{
+	u8 bytes[DUMP_LINE];
+	int err = 0;
+
+	if (!size || size > VM_DUMP_MAX || gpa + size < gpa)
+		return ERR_RANGE;
+	mutex_lock(&vm->dump_lock);
+	for (u64 at = 0; at < size && !err; at += DUMP_LINE) {
+		u32 count = (u32)min(size - at, (u64)DUMP_LINE);
+
+		err = gpa_read(&vm->mmu, GPA(gpa + at), bytes, count);
+		if (!err)
+			dump_line(vm, gpa + at, bytes, count);
+	}
+	mutex_unlock(&vm->dump_lock);
+	return err;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A VM's life as others steer it: whoever means one by its name, such as the monitor. Thread
+ * context, no spin lock held, never a vCPU's own thread (it would wait for itself).
+ *
+ * What vm_find and vm_list give is a reference. The VM may end at any moment, and every call then
+ * says ERR_NOENT; but the struct and all it points to (vCPUs, devices, memory, counters) stay as
+ * they are until vm_put. Its memory goes back only then, and a reset waits as well: a reference is
+ * held for one command, not while a person thinks.
+ */
+#ifndef KERNEL_VM_LIFE_H
+#define KERNEL_VM_LIFE_H
+
+#include "kernel/vm.h"
+
+/* The VM of that name, if it runs. NULL: none does. */
+struct vm *vm_find(const char *name);
+void vm_put(struct vm *vm);
+
+/* References to the VMs that run, in the order of starting; how many. Each is to be put. */
+u32 vm_list(struct vm **out, u32 max);
+
+/*
+ * Asks for a start of a configured VM that does not run, from its modules. 0: the manager does it
+ * soon, and logs how it went. ERR_NOENT: none has the name. ERR_EXIST: it runs, or is about to.
+ * ERR_PERM: its configuration was refused.
+ */
+int vm_start(const char *name);
+
+/*
+ * vm_pause returns when no vCPU of it executes guest code any more (or someone has resumed it
+ * meanwhile). Until vm_resume its vCPUs' threads sleep, its periodic timers are off, and its
+ * interrupts wait; its clocks run on. Pausing twice is pausing once.
+ */
+int vm_pause(struct vm *vm);
+int vm_resume(struct vm *vm);
+bool vm_is_paused(const struct vm *vm); /* any context */
+
+/*
+ * Ask for its end, paused or not, and do not wait for it. The first cause wins. Reset starts it
+ * again from its modules; the guest is not asked in any of them.
+ */
+int vm_reset(struct vm *vm);
+int vm_power_off(struct vm *vm);
+int vm_kill(struct vm *vm);
+
+/* The NMI button of a PC: LINT1 of every local APIC, as its entry says. */
+int vm_nmi(struct vm *vm);
+
+/* The registers of every vCPU into the log, each looked at between two of its instructions. */
+int vm_dump(struct vm *vm);
+
+/*
+ * [gpa, gpa + size) into the log, 16 bytes a line, read page by page as they are at the moment.
+ * ERR_RANGE: more than VM_DUMP_MAX, nothing, or a sum that wraps. ERR_NOSLOT: from some page on
+ * there is no RAM; what comes before it is shown. ERR_NOMEM.
+ */
+#define VM_DUMP_MAX 4096
+int vm_dump_memory(struct vm *vm, u64 gpa, u64 size);
+
+#endif

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/vcpu.c kernel/vm_life.c */
+/*
+ * Pausing, resuming, ending and looking at a VM from other threads, its vCPUs being real threads in
+ * the real loop. Instead of a guest each vCPU has something that it does again and again.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "kernel/dev/platform.h"
+#include "kernel/hypercall.h"
+#include "kernel/rma.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm_private.h"
+#include "mem/frame.h"
+#include "tests/hosted/hosted.h"
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define VCPUS  4
+#define ROUNDS 300
+
+/* What a vCPU meets, one each in turn: halted for good, waiting for memory, emulating, running. */
+enum habit {
+	HALTS,
+	NO_MEMORY,
+	EMULATES,
+	RUNS,
+};
+
+struct vmx_vcpu {
+	u32 id;
+};
+
+static struct vm machine;
+static struct vcpu cpus[VCPUS];
+static struct vmx_vcpu guests[VCPUS];
+/* atomic */
+static u32 runs[VCPUS]; /* entries into the guest, and emulations */
+static u32 dumps[VCPUS], dumps_under_way, nmis, resumes;
+static bool dumps_mixed;
+
+static u32 look(const u32 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
+}
+
+static void count(u32 *p)
+{
+	__atomic_fetch_add(p, 1, __ATOMIC_SEQ_CST);
+}
+
+/* --- vmx/ --- */
+
+int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
+{
+	guests[config->vcpu_id].id = config->vcpu_id;
+	*out = &guests[config->vcpu_id];
+	return 0;
+}
+
+void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	count(&runs[v->id]);
+	*e = (struct vmx_exit){.kind = VMX_EXIT_NONE};
+	switch ((enum habit)v->id) {
+	case HALTS:
+		e->kind = VMX_EXIT_HLT;
+		break;
+	case NO_MEMORY:
+		e->kind = VMX_EXIT_NOMEM;
+		break;
+	case EMULATES:
+		e->kind = VMX_EXIT_MMIO;
+		break;
+	case RUNS:
+		usleep(50);
+		break;
+	}
+}
+
+int vcpu_emulate(struct vcpu *v, u32 port_size)
+{
+	usleep(500);
+	count(&runs[v->id]);
+	return 0;
+}
+
+void vmx_vcpu_dump(struct vmx_vcpu *v)
+{
+	if (__atomic_fetch_add(&dumps_under_way, 1, __ATOMIC_SEQ_CST))
+		dumps_mixed = true;
+	usleep(100);
+	count(&dumps[v->id]);
+	__atomic_fetch_sub(&dumps_under_way, 1, __ATOMIC_SEQ_CST);
+}
+
+#define NOTHING(name, ...)      \
+	void name(__VA_ARGS__); \
+	void name(__VA_ARGS__)  \
+	{                       \
+	}
+#define ANSWER(type, name, value, ...) \
+	type name(__VA_ARGS__);        \
+	type name(__VA_ARGS__)         \
+	{                              \
+		return value;          \
+	}
+
+NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
+NOTHING(vmx_set_cr8, struct vmx_vcpu *v, u64 cr8)
+NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
+NOTHING(vmx_inject_interrupt, struct vmx_vcpu *v, u8 vector)
+NOTHING(vmx_inject_exception, struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
+NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
+NOTHING(vmx_complete_io_in, struct vmx_vcpu *v, u32 value)
+NOTHING(vmx_complete_io_out, struct vmx_vcpu *v)
+NOTHING(vmx_complete_rdmsr, struct vmx_vcpu *v, u64 value)
+NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
+ANSWER(bool, vmx_interrupt_allowed, true, struct vmx_vcpu *v)
+ANSWER(bool, vmx_nmi_allowed, true, struct vmx_vcpu *v)
+ANSWER(bool, vmx_nmi_blocked, false, struct vmx_vcpu *v)
+ANSWER(u64, vmx_cr8, 0, struct vmx_vcpu *v)
+ANSWER(u64, vmx_guest_tsc, 0, struct vmx_vcpu *v)
+ANSWER(int, vcpu_quick, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
+
+/* --- kernel/, mmu/, mem/ --- */
+
+NOTHING(platform_vcpu_poll, struct vcpu *v)
+NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
+NOTHING(mmu_vcpu_init, struct mmu_vcpu *v, struct mmu_vm *vm)
+NOTHING(mmu_vcpu_destroy, struct mmu_vcpu *v)
+ANSWER(bool, platform_interrupt_pending, false, struct vcpu *v)
+ANSWER(int, platform_interrupt_ack, -1, struct vcpu *v)
+ANSWER(bool, platform_nmi_take, false, struct vcpu *v)
+ANSWER(u64, platform_tpr, 0, struct vcpu *v)
+ANSWER(bool, platform_owns_msr, false, u32 index)
+ANSWER(int, platform_rdmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 *value)
+ANSWER(int, platform_wrmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 value)
+ANSWER(bool, paravirt_owns_msr, false, u32 index)
+ANSWER(int, paravirt_rdmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 *value)
+ANSWER(int, paravirt_wrmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 value)
+ANSWER(int, vcpu_rma_set_up, 0, struct vcpu *v)
+ANSWER(bool, hypercall_take_prod, false, struct vcpu *v)
+ANSWER(enum hypercall_next, hypercall, HYPERCALL_GO_ON, struct vcpu *v, u64 rax)
+ANSWER(bool, bus_read, false, struct bus *b, struct vcpu *v, enum device_space space, u64 addr,
+       u32 size, u64 *value)
+ANSWER(bool, bus_write, false, struct bus *b, struct vcpu *v, enum device_space space, u64 addr,
+       u32 size, u64 value)
+
+void frame_get_stats(struct frame_stats *s)
+{
+	*s = (struct frame_stats){0};
+}
+
+void platform_resume(struct platform *p)
+{
+	count(&resumes);
+}
+
+void platform_nmi(struct platform *p)
+{
+	count(&nmis);
+}
+
+/* RAM up to 8 KiB. */
+int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+{
+	if (gpa.v + size > 8192)
+		return ERR_NOSLOT;
+	memset(buf, 'x', size);
+	return 0;
+}
+
+/* --- Running one --- */
+
+static struct weir_config config = {
+	.vm_count = 3,
+	.vms = {{.name = "alpha"}, {.name = "beta"}, {.name = "bad", .refused = true}},
+};
+static struct restart restart;
+
+static void run_vcpu(void *arg)
+{
+	vcpu_main(arg, NULL);
+}
+
+static int setup(void **state)
+{
+	memset(&machine, 0, sizeof(machine));
+	memset(cpus, 0, sizeof(cpus));
+	memset(runs, 0, sizeof(runs));
+	memset(dumps, 0, sizeof(dumps));
+	dumps_under_way = nmis = resumes = 0;
+	dumps_mixed = false;
+	vm_life_init(&config);
+	strlcpy(machine.name, "alpha", sizeof(machine.name));
+	machine.vcpu_count = VCPUS;
+	machine.restart = &restart;
+	vm_life_init_vm(&machine);
+	for (u32 i = 0; i < VCPUS; i++) {
+		cpus[i].vm = &machine;
+		cpus[i].id = i;
+		machine.vcpus[i] = &cpus[i];
+	}
+	vm_list_add(&machine);
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_equal(thread_create(&cpus[i].thread, "vcpu", run_vcpu, &cpus[i], 1 + i),
+				 0);
+	return 0;
+}
+
+static struct vm *take_stopped(void)
+{
+	struct vm *vm = NULL;
+
+	wait_event(&vm_wait, (vm = vm_list_take_stopped()) != NULL);
+	return vm;
+}
+
+/* As the manager does. */
+static int teardown(void **state)
+{
+	bool on;
+
+	vm_kill(&machine);
+	assert_ptr_equal(take_stopped(), &machine);
+	on = wait_lock(&vm_wait);
+	for (u32 i = 0; i < VCPUS; i++)
+		cpus[i].released = true;
+	wait_unlock(&vm_wait, on);
+	wait_wake_all(&vm_wait);
+	for (u32 i = 0; i < VCPUS; i++)
+		thread_join(cpus[i].thread);
+	return 0;
+}
+
+static void wait_all_run(void)
+{
+	for (u32 i = 0; i < VCPUS; i++) {
+		u32 from = i == HALTS ? 0 : look(&runs[i]);
+
+		while (look(&runs[i]) == from)
+			usleep(100);
+	}
+}
+
+static bool moved(u32 for_us)
+{
+	u32 before[VCPUS];
+
+	for (u32 i = 0; i < VCPUS; i++)
+		before[i] = look(&runs[i]);
+	usleep(for_us);
+	for (u32 i = 0; i < VCPUS; i++) {
+		if (look(&runs[i]) != before[i])
+			return true;
+	}
+	return false;
+}
+
+/* --- The tests --- */
+
+static void paused_stands_still(void **state)
+{
+	wait_all_run();
+	assert_int_equal(vm_pause(&machine), 0);
+	assert_true(vm_is_paused(&machine));
+	assert_false(moved(30000));
+	assert_int_equal(vm_pause(&machine), 0);
+	/* What wakes a vCPU does not make a paused one run. */
+	for (u32 i = 0; i < VCPUS; i++)
+		vcpu_request(&cpus[i], VCPU_REQ_KICK | VCPU_REQ_TIMER);
+	assert_false(moved(30000));
+	assert_int_equal(vm_resume(&machine), 0);
+	assert_int_equal(resumes, 1);
+	wait_all_run();
+}
+
+static void each_is_paused_anywhere(void **state)
+{
+	for (u32 i = 0; i < ROUNDS; i++) {
+		assert_int_equal(vm_pause(&machine), 0);
+		if (i % 16 == 0)
+			assert_false(moved(2000));
+		assert_int_equal(vm_resume(&machine), 0);
+		usleep(i % 7 * 100);
+	}
+}
+
+static void ends_while_paused(void **state)
+{
+	assert_int_equal(vm_pause(&machine), 0);
+	assert_int_equal(vm_power_off(&machine), 0);
+	/* The first cause wins. */
+	assert_int_equal(vm_kill(&machine), ERR_NOENT);
+	assert_int_equal(vm_reset(&machine), ERR_NOENT);
+	assert_int_equal(machine.end, VM_END_POWEROFF);
+	assert_int_equal(vm_pause(&machine), ERR_NOENT);
+	assert_int_equal(vm_resume(&machine), ERR_NOENT);
+	assert_int_equal(vm_nmi(&machine), ERR_NOENT);
+	assert_int_equal(vm_dump(&machine), ERR_NOENT);
+}
+
+static bool stop; /* atomic */
+
+static void pauser(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) && vm_pause(&machine) == 0)
+		;
+}
+
+static void resumer(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) && vm_resume(&machine) == 0)
+		usleep(200);
+}
+
+static void dumper(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_SEQ_CST) && vm_dump(&machine) == 0)
+		;
+}
+
+/* Everybody at once, until one of them kills it; none of them waits for ever. */
+static void all_at_once(void **state)
+{
+	void (*fns[])(void *) = {pauser, pauser, resumer, dumper, dumper};
+	struct thread *t[ARRAY_SIZE(fns)];
+
+	stop = false;
+	for (u32 i = 0; i < ARRAY_SIZE(fns); i++)
+		assert_int_equal(thread_create(&t[i], "at once", fns[i], NULL, VCPUS + 1 + i), 0);
+	usleep(300000);
+	assert_int_equal(vm_kill(&machine), 0);
+	for (u32 i = 0; i < ARRAY_SIZE(fns); i++)
+		thread_join(t[i]);
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_not_equal(dumps[i], 0);
+	assert_false(dumps_mixed);
+}
+
+static void dump_shows_each(void **state)
+{
+	wait_all_run();
+	assert_int_equal(vm_dump(&machine), 0);
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_equal(dumps[i], 1);
+	assert_int_equal(vm_pause(&machine), 0);
+	assert_int_equal(vm_dump(&machine), 0);
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_equal(dumps[i], 2);
+	assert_false(moved(10000));
+}
+
+static void dump_memory_is_bounded(void **state)
+{
+	assert_int_equal(vm_dump_memory(&machine, 4, 40), 0);
+	assert_int_equal(vm_dump_memory(&machine, 0, 0), ERR_RANGE);
+	assert_int_equal(vm_dump_memory(&machine, 0, VM_DUMP_MAX + 1), ERR_RANGE);
+	assert_int_equal(vm_dump_memory(&machine, ~0ull - 4, 16), ERR_RANGE);
+	assert_int_equal(vm_dump_memory(&machine, 8192 - 32, 64), ERR_NOSLOT);
+	assert_int_equal(vm_nmi(&machine), 0);
+	assert_int_equal(nmis, 1);
+}
+
+static void a_reference_keeps_it(void **state)
+{
+	struct vm *list[4], *vm = vm_find("alpha");
+	bool on;
+
+	assert_ptr_equal(vm, &machine);
+	assert_null(vm_find("alph"));
+	assert_int_equal(vm_list(list, 4), 1);
+	assert_ptr_equal(list[0], vm);
+	assert_int_equal(vm_kill(vm), 0);
+	for (u32 i = 0; i < VCPUS; i++) {
+		while (!__atomic_load_n(&cpus[i].stopped, __ATOMIC_SEQ_CST))
+			usleep(100);
+	}
+	vm_put(list[0]);
+	on = wait_lock(&vm_wait);
+	assert_null(vm_list_take_stopped());
+	wait_unlock(&vm_wait, on);
+	assert_int_equal(vm_pause(vm), ERR_NOENT);
+	vm_put(vm);
+}
+
+static void start_asks_the_manager(void **state)
+{
+	bool on;
+
+	assert_int_equal(vm_start("gamma"), ERR_NOENT);
+	assert_int_equal(vm_start("bad"), ERR_PERM);
+	assert_int_equal(vm_start("alpha"), ERR_EXIST);
+	assert_int_equal(vm_start("beta"), 0);
+	assert_int_equal(vm_start("beta"), ERR_EXIST);
+	on = wait_lock(&vm_wait);
+	assert_true(vm_any_start_asked());
+	assert_false(vm_start_asked(0));
+	assert_true(vm_start_asked(1));
+	assert_false(vm_start_asked(1));
+	assert_false(vm_any_start_asked());
+	wait_unlock(&vm_wait, on);
+}
+
+/* Its code is there as soon as its end is. */
+static void end_and_code_are_one(void **state)
+{
+	assert_true(vm_request_end(&machine, VM_END_DEBUG_EXIT, 0xfffffffe));
+	assert_false(vm_request_end(&machine, VM_END_CRASH, 7));
+	assert_int_equal(machine.end, VM_END_DEBUG_EXIT);
+	assert_int_equal(machine.end_code, 0xfffffffe);
+	assert_int_equal(machine.end_and_code, 0xfffffffeull << 32 | VM_END_DEBUG_EXIT);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(paused_stands_still, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_is_paused_anywhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(ends_while_paused, setup, teardown),
+		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(dump_shows_each, setup, teardown),
+		cmocka_unit_test_setup_teardown(dump_memory_is_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reference_keeps_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(start_asks_the_manager, setup, teardown),
+		cmocka_unit_test_setup_teardown(end_and_code_are_one, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
