@@ -121,14 +121,15 @@ void vcpu_wait_for_memory(struct vcpu *v)
 {
 	struct frame_stats stats;
 
-	if (!v->vm->memory_wait_told) {
-		v->vm->memory_wait_told = true;
+	if (!__atomic_exchange_n(&v->vm->memory_wait_told, true, __ATOMIC_RELAXED)) {
 		frame_get_stats(&stats);
 		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
 			 "with less mem= in all",
 			 v->vm->name, (unsigned long long)stats.free);
 	}
 	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
+	/* An emulation waits here in the middle of an instruction, as often as it takes. */
+	take_requests(v);
 }
 
 static void emulate(struct vcpu *v, u32 port_size)

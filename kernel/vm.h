@@ -105,7 +105,7 @@ struct vm {
 	u64 tsc_offset; /* guest TSC = host TSC + this; the guest's starts at 0 */
 	u64 kvmclock_wall_msr;
 	struct restart *restart; /* its configuration's; lines_told is atomic */
-	bool memory_wait_told;	 /* the log line about waiting for memory is said once */
+	bool memory_wait_told;	 /* atomic: the log line about waiting for memory is said once */
 	struct vm_console *console;
 	struct vm_stats stats;
 };
