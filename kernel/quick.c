@@ -19,12 +19,19 @@ static int done_or_look(struct vcpu *v)
 	return unlikely(platform_interrupt_pending(v)) ? VMX_LOOK : 0;
 }
 
+/* CR8 is part of TPR, and the guest may read it before the loop has a look. */
+static int lapic_written(struct vcpu *v)
+{
+	vmx_set_cr8(v->vmx, lapic_cr8(v->lapic));
+	return done_or_look(v);
+}
+
 /* These are apart from vcpu_quick so that it has nothing to save and restore. */
 static int __noinline quick_wrmsr(struct vcpu *v, const struct vmx_exit *e)
 {
 	int err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
 
-	return err ? err : done_or_look(v);
+	return err ? err : lapic_written(v);
 }
 
 /* No single device: the long way cuts the access to pieces, unless nobody is there at all. */
@@ -65,6 +72,15 @@ static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
 }
 
 /*
+ * All of one, in the page. An access that begins in the page before it faults at this one's first
+ * byte; no register is there, so whatever comes to it goes the long way.
+ */
+static bool is_register(gpa_t gpa)
+{
+	return (gpa.v & (PAGE_SIZE - 1)) && is_aligned(gpa.v, 4ull);
+}
+
+/*
  * A MOV of 32 bits to or from a register of the local APIC. The CPU has checked the access and
  * worked out its address; what it is to do is read from the instruction. Another vCPU may have
  * changed that since: then this one does what it says now, as if it had come later.
@@ -83,13 +99,12 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	if (!bytes || !decode_mov(&mov, bytes, code.mode) || mov.load == write || mov.reg == RSP)
 		return ERR_TOO_HARD;
 	value = mov.reg == INSN_REG_NONE ? mov.imm : (u32)gpr[mov.reg];
-	if (!is_aligned(e->mmio.gpa.v, 4ull) ||
-	    !lapic_mmio(v->lapic, e->mmio.gpa, 4, write, &value))
+	if (!is_register(e->mmio.gpa) || !lapic_mmio(v->lapic, e->mmio.gpa, 4, write, &value))
 		return ERR_TOO_HARD;
 	e->mmio.length = mov.length;
 	mmu_count_mmio(&v->mmu);
 	if (write)
-		return done_or_look(v);
+		return lapic_written(v);
 	gpr[mov.reg] = (u32)value;
 	return 0;
 }

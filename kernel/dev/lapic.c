@@ -158,11 +158,6 @@ int lapic_wrmsr(struct lapic *l, u32 index, u64 value)
 	return lapic_x2apic_write(l, index - MSR_X2APIC_BASE, value);
 }
 
-u64 lapic_cr8(const struct lapic *l)
-{
-	return l->tpr >> 4;
-}
-
 void lapic_set_cr8(struct lapic *l, u64 cr8)
 {
 	WRITE_ONCE(l->tpr, (u32)(cr8 & 0xf) << 4);

@@ -130,7 +130,10 @@ static inline bool lapic_owns_msr(u32 index)
 }
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
-u64 lapic_cr8(const struct lapic *l);
+static inline u64 lapic_cr8(const struct lapic *l)
+{
+	return l->tpr >> 4;
+}
 void lapic_set_cr8(struct lapic *l, u64 cr8);
 
 /* --- lapic_registers.c: own thread --- */
