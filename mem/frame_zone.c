@@ -27,6 +27,7 @@ static struct zone {
 	/* lock */
 	struct pool pools[POOLS];
 	u64 free_frames;
+	u64 whole_frames; /* those of them that are in blocks of 2 MiB or more */
 	u64 total_frames;
 } zone = {.lock = SPINLOCK_INIT("frame zone", LOCK_ZONE)};
 
@@ -38,15 +39,21 @@ static void list_block(struct frame *f, u32 order, struct pool *pool)
 	frame_set_state(f, FRAME_FREE);
 	list_add(&f->link, &pool->free[order]);
 	pool->nonempty |= 1u << order;
+	if (order >= FRAME_LARGE_ORDER)
+		zone.whole_frames += 1ull << order;
 }
 
 static void unlist_block(struct frame *f)
 {
+	struct list *head = f->link.next;
+	u32 order = f->order;
+	bool alone = head == f->link.prev; /* only the list's head is beside it */
+
 	list_del(&f->link);
-	for (u32 i = 0; i < POOLS; i++) {
-		if (list_empty(&zone.pools[i].free[f->order]))
-			zone.pools[i].nonempty &= ~(1u << f->order);
-	}
+	if (order >= FRAME_LARGE_ORDER)
+		zone.whole_frames -= 1ull << order;
+	if (alone)
+		zone.pools[head != &zone.pools[POOL_USUAL].free[order]].nonempty &= ~(1u << order);
 }
 
 /* The smallest block of at least that order, or NULL. */
@@ -216,6 +223,7 @@ static void take_run(u64 at, u64 start, u64 end)
 void frame_zone_reset(void)
 {
 	zone.free_frames = 0;
+	zone.whole_frames = 0;
 	zone.total_frames = 0;
 	for (u32 i = 0; i < POOLS; i++) {
 		zone.pools[i].nonempty = 0;
@@ -264,11 +272,25 @@ static int take_from(struct frame *block, struct frame *f)
 	return 0;
 }
 
+/*
+ * zone.lock held. 2 MiB may be broken up for one frame: half of what is free then stays whole. Else
+ * a guest that touches one page of each 2 MiB takes the large pages away from all others.
+ */
+static bool may_break_up(void)
+{
+	u64 large = 1ull << FRAME_LARGE_ORDER;
+
+	return zone.whole_frames >= large && (zone.whole_frames - large) * 2 >= zone.free_frames;
+}
+
 int frame_zone_take_apart(u32 number, struct frame **out)
 {
 	bool on = spin_lock_irqsave(&zone.lock);
-	struct frame *block = pool_find(&zone.pools[POOL_USUAL], FRAME_LARGE_ORDER);
+	struct frame *block = NULL;
 	int err;
+
+	if (may_break_up())
+		block = pool_find(&zone.pools[POOL_USUAL], FRAME_LARGE_ORDER);
 
 	*out = block ? block + number : NULL;
 	err = take_from(block, *out);
