@@ -86,6 +86,25 @@ static struct frame *cache_take(struct cache *c)
 	return f;
 }
 
+/* A failure is asked for where it is found, as in the zone. ERR_BUSY: another CPU has it. */
+static int cache_take_at(struct cache *c, struct frame *f)
+{
+	bool on = spin_lock_irqsave(&c->lock);
+	u32 i = c->count;
+	int err = ERR_BUSY;
+
+	while (i && c->frames[i - 1] != f)
+		i--;
+	if (i)
+		err = hosted_should_fail() ? ERR_NOMEM : 0;
+	if (!err) {
+		c->frames[i - 1] = c->frames[--c->count];
+		frame_set_state(f, FRAME_USED);
+	}
+	spin_unlock_irqrestore(&c->lock, on);
+	return err;
+}
+
 /* What does not fit stays in frames[]; returns how many. */
 static u32 cache_put(struct cache *c, struct frame **frames, u32 count)
 {
@@ -210,8 +229,15 @@ int frame_alloc_apart(u32 number, u32 flags, pfn_t *out)
 int frame_alloc_at(pfn_t pfn, u32 flags)
 {
 	struct frame *f = frame_slot(pfn.v);
-	int err = f ? frame_zone_take_at(f, pfn.v) : ERR_BUSY;
+	int err;
 
+	if (!f)
+		return ERR_BUSY;
+	/* What has just been given back is still at hand. */
+	if (unlikely(frame_state(f) == FRAME_CACHED))
+		err = cache_take_at(&caches[cpu_id()], f);
+	else
+		err = frame_zone_take_at(f, pfn.v);
 	if (!err)
 		make_ready(f, pfn, 0, flags);
 	return err;

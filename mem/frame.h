@@ -66,10 +66,11 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out);
 /*
  * One frame: that with this number in some 2 MiB that are free as a whole. What is left of them is
  * handed out by frame_alloc when there is nothing else; until then frame_alloc_at finds it.
- * ERR_BUSY: no such 2 MiB; ERR_INVAL: number. ERR_NOMEM only when a test makes it fail.
+ * ERR_BUSY: no such 2 MiB, or less than half of what is free would be left in such; ERR_INVAL:
+ * number. ERR_NOMEM only when a test makes it fail.
  */
 int frame_alloc_apart(u32 number, u32 flags, pfn_t *out);
-/* This frame and no other. ERR_BUSY: not free, or in a CPU's cache. ERR_NOMEM as above. */
+/* This frame and no other. ERR_BUSY: not free, or in another CPU's cache. ERR_NOMEM as above. */
 int frame_alloc_at(pfn_t pfn, u32 flags);
 /* The order it was allocated with. Panics when the block is not allocated or is pinned. */
 void frame_free(pfn_t pfn, u32 order);

@@ -231,9 +231,20 @@ static void at_a_place(void **state)
 	assert_int_equal(frame_alloc_at(block, 0), 0);
 	assert_int_equal(frame_alloc_at(PFN(block.v + 511), 0), 0);
 	assert_int_equal(initial - free_now(), 4);
-	/* In a cache it is not found, and where there is no RAM of ours neither. */
+	/* It is found in this CPU's cache, but not in another's, nor where there is no RAM of ours. */
 	frame_free(pfn, 0);
+	frame_free(PFN(block.v + 511), 0);
+	hosted_fail_after(1);
+	assert_int_equal(frame_alloc_at(pfn, 0), ERR_NOMEM);
+	assert_int_equal(frame_alloc_at(pfn, FRAME_ZERO), 0);
+	assert_int_equal(*(u64 *)pfn_to_virt(pfn), 0);
+	assert_int_equal(initial - free_now(), 3);
 	assert_int_equal(frame_alloc_at(pfn, 0), ERR_BUSY);
+	assert_int_equal(frame_alloc_at(PFN(block.v + 511), 0), 0);
+	frame_free(pfn, 0);
+	hosted_cpu_set(1);
+	assert_int_equal(frame_alloc_at(pfn, 0), ERR_BUSY);
+	hosted_cpu_set(0);
 	assert_int_equal(frame_alloc_at(PFN(3), 0), ERR_BUSY);
 	assert_int_equal(frame_alloc_at(PFN(PAGES), 0), ERR_BUSY);
 	assert_int_equal(frame_alloc_at(PFN(~0ull), 0), ERR_BUSY);

@@ -209,6 +209,40 @@ static void small_objects_have_no_place(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* Pages that come back one by one in another order, before their frames have left the CPU's cache. */
+static void given_back_and_touched_again(void **state)
+{
+	u64 before = start(MIB(16));
+
+	assert_int_equal(gmem_create(2 * LARGE, &g), 0);
+	touch_all(g, 0, 300);
+	for (u64 i = 100; i < 140; i++)
+		assert_int_equal(gmem_drop(g, i), 0);
+	touch_all(g, 100, 40);
+	touch_all(g, 0, LARGE);
+	assert_int_equal(count_large(g), 1);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
+/*
+ * A guest that touches one page of each 2 MiB leaves others their 2 MiB: no more are broken up
+ * where half of what is free is in pieces.
+ */
+static void sparse_touches_leave_large_pages(void **state)
+{
+	u64 before = start(MIB(64)), whole;
+
+	assert_int_equal(gmem_create(64 * LARGE, &g), 0);
+	whole = count_free_large();
+	for (u64 i = 0; i < 64; i++)
+		touch(g, i * LARGE);
+	assert_in_range(count_free_large(), whole / 2 - 1, whole / 2 + 1);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+	assert_int_equal(count_free_large(), whole);
+}
+
 /* --- Two at once ---------------------------------------------------------------------------- */
 
 static u64 touch_index;
@@ -254,7 +288,7 @@ static void two_at_once(void **state)
 
 static void failing_allocations(void **state)
 {
-	u64 before = start(MIB(16));
+	u64 before = start(MIB(32));
 	u32 n = 0;
 
 	do {
@@ -283,6 +317,8 @@ int main(void)
 		cmocka_unit_test(places_are_not_reserved),
 		cmocka_unit_test(places_are_taken_last),
 		cmocka_unit_test(small_objects_have_no_place),
+		cmocka_unit_test(given_back_and_touched_again),
+		cmocka_unit_test(sparse_touches_leave_large_pages),
 		cmocka_unit_test(two_at_once),
 		cmocka_unit_test(failing_allocations),
 	};
