@@ -290,6 +290,11 @@ static void sched_out(struct thread *t)
 	vmx_vcpu_sched_out(((struct vcpu *)t->sched_data)->vmx);
 }
 
+static void sched_leave(struct thread *t)
+{
+	vmx_vcpu_sched_leave(((struct vcpu *)t->sched_data)->vmx);
+}
+
 /* From here on the thread and the vCPU's machine state come and go together. */
 static void attach(struct vcpu *v)
 {
@@ -299,6 +304,7 @@ static void attach(struct vcpu *v)
 	t->sched_data = v;
 	t->sched_in = sched_in;
 	t->sched_out = sched_out;
+	t->sched_leave = sched_leave;
 	vmx_vcpu_sched_in(v->vmx);
 	irq_restore(on);
 }
@@ -309,8 +315,10 @@ static void detach(struct vcpu *v)
 	bool on = irq_save();
 
 	vmx_vcpu_sched_out(v->vmx);
+	vmx_vcpu_sched_leave(v->vmx);
 	t->sched_in = NULL;
 	t->sched_out = NULL;
+	t->sched_leave = NULL;
 	irq_restore(on);
 }
 

@@ -45,12 +45,13 @@ u32 cpu_count(void)
 
 bool in_interrupt(void)
 {
-	return this_cpu()->interrupt_nest != 0;
+	return THIS_CPU(interrupt_nest) != 0;
 }
 
 /*
  * No atomic is needed: an interrupt in between leaves the count as it found it, and so does
- * another thread, for a thread is switched out only at 0.
+ * another thread, for a thread is switched out only at 0. From then on this may be another CPU:
+ * the one before has looked at its flag as it switched.
  */
 void preempt_enable(void)
 {
@@ -58,8 +59,7 @@ void preempt_enable(void)
 
 	barrier();
 	ASSERT(cpu->preempt_off > 0);
-	if (--cpu->preempt_off == 0 && READ_ONCE(cpu->need_resched) && !cpu->interrupt_nest &&
-	    irq_enabled())
+	if (--cpu->preempt_off == 0 && THIS_CPU(need_resched) && !in_interrupt() && irq_enabled())
 		thread_preempt();
 }
 

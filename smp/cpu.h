@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The CPUs: per-CPU data, descriptor tables, bring-up, which are online. this_cpu() is stable
- * only while preemption or interrupts are off, or in a thread (threads do not move between CPUs).
+ * only while preemption or interrupts are off: a thread that may be preempted may go on elsewhere
+ * (but for one that is pinned). What is read of the CPU's data with preemption on is read by one
+ * instruction, THIS_CPU, and says where the thread was, or what is the same wherever it is.
  */
 #ifndef SMP_CPU_H
 #define SMP_CPU_H
@@ -38,8 +40,19 @@ static inline struct cpu *this_cpu(void)
 	__asm__ volatile("movq %%gs:0, %0" : "=r"(cpu));
 	return cpu;
 }
+
+/* A field of this CPU's, read by one instruction. */
+#define THIS_CPU(field)                                               \
+	({                                                            \
+		typeof(((struct cpu *)0)->field) value_;              \
+		__asm__ volatile("mov %%gs:%c1, %0"                   \
+				 : "=r"(value_)                       \
+				 : "i"(offsetof(struct cpu, field))); \
+		value_;                                               \
+	})
 #else
 struct cpu *this_cpu(void);
+#define THIS_CPU(field) READ_ONCE(this_cpu()->field)
 #endif
 
 struct cpu *cpu_get(u32 id); /* NULL when id >= cpu_count() */
@@ -47,14 +60,14 @@ u32 cpu_count(void);	     /* CPUs that came up; ids are dense */
 
 static inline u32 cpu_id(void)
 {
-	return this_cpu()->id;
+	return THIS_CPU(id);
 }
 
 #ifndef WEIR_HOSTED
 static inline void preempt_disable(void)
 {
-	this_cpu()->preempt_off++;
-	barrier();
+	/* One instruction, or the count of a CPU that the thread has just left would rise. */
+	__asm__ volatile("incl %%gs:%c0" ::"i"(offsetof(struct cpu, preempt_off)) : "memory", "cc");
 }
 #else
 void preempt_disable(void);

@@ -58,6 +58,7 @@ static void wait_for(u32 id)
 	}
 }
 
+/* Preemption off. */
 static void call_others(const struct cpu_set *cpus, void (*fn)(void *), void *arg)
 {
 	u32 me = cpu_id(), n = cpu_count();
@@ -87,12 +88,14 @@ void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg)
 
 	/* Who waits for a lock of ours with interrupts off would never answer. */
 	lock_order_may_sleep("ipi_call");
+	preempt_disable();
 	call_others(cpus, fn, arg);
 	if (cpu_set_has(cpus, cpu_id())) {
 		on = irq_save();
 		fn(arg);
 		irq_restore(on);
 	}
+	preempt_enable();
 }
 
 void ipi_call_all(void (*fn)(void *), void *arg)

@@ -39,11 +39,11 @@ bool lock_stack_pop(struct lock_stack *s, const void *lock)
 
 static bool thread_order_ok(enum lock_level level, struct lock_breach *b)
 {
-	struct cpu *cpu = this_cpu();
+	struct thread *t = thread_current();
 
-	if (cpu->interrupt_nest || !cpu->current)
+	if (in_interrupt() || !t)
 		return true;
-	b->held = lock_stack_conflict(&cpu->current->sleep_locks, level);
+	b->held = lock_stack_conflict(&t->sleep_locks, level);
 	b->why = "does not go up";
 	return !b->held;
 }
@@ -126,6 +126,8 @@ void lock_order_spin_dropped(struct spinlock *l)
 
 void lock_order_may_sleep(const char *what)
 {
+	/* Off for the look, that it is at one CPU. */
+	bool irqs_on = irq_save();
 	struct cpu *cpu = this_cpu();
 
 	if (cpu->spin_locks.count)
@@ -133,8 +135,9 @@ void lock_order_may_sleep(const char *what)
 		      cpu->spin_locks.held[cpu->spin_locks.count - 1].name);
 	if (cpu->interrupt_nest || cpu->preempt_off)
 		panic("%s may sleep, but this is interrupt context or preemption is off", what);
-	if (cpu->current && !irq_enabled())
+	if (cpu->current && !irqs_on)
 		panic("%s may sleep, but interrupts are off", what);
+	irq_restore(irqs_on);
 }
 
 void lock_order_sleep_check(const char *name, enum lock_level level)
@@ -148,7 +151,7 @@ void lock_order_sleep_check(const char *name, enum lock_level level)
 
 void lock_order_sleep_taken(const void *lock, const char *name, enum lock_level level)
 {
-	struct thread *t = this_cpu()->current;
+	struct thread *t = thread_current();
 
 	if (t)
 		lock_stack_push(&t->sleep_locks, &(struct lock_held){lock, name, level, 0});
@@ -156,10 +159,21 @@ void lock_order_sleep_taken(const void *lock, const char *name, enum lock_level 
 
 void lock_order_sleep_dropped(const void *lock)
 {
-	struct thread *t = this_cpu()->current;
+	struct thread *t = thread_current();
 
 	/* A lock that was taken before there were threads is not on the stack. */
 	if (t)
 		lock_stack_pop(&t->sleep_locks, lock);
+}
+
+bool lock_order_sleep_held(const void *lock)
+{
+	const struct thread *t = thread_current();
+
+	for (u32 i = 0; t && i < t->sleep_locks.count; i++) {
+		if (t->sleep_locks.held[i].lock == lock)
+			return true;
+	}
+	return !t;
 }
 #endif

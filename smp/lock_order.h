@@ -63,6 +63,8 @@ void lock_order_spin_dropped(struct spinlock *l);
 void lock_order_sleep_check(const char *name, enum lock_level level);
 void lock_order_sleep_taken(const void *lock, const char *name, enum lock_level level);
 void lock_order_sleep_dropped(const void *lock);
+/* By this thread; true where nobody keeps account: without threads, and in other builds. */
+bool lock_order_sleep_held(const void *lock);
 /* Panics unless the caller may sleep: thread context, interrupts on, no spin lock held. */
 void lock_order_may_sleep(const char *what);
 #else
@@ -92,6 +94,11 @@ static inline void lock_order_sleep_taken(const void *lock, const char *name, en
 static inline void lock_order_sleep_dropped(const void *lock)
 {
 	(void)lock;
+}
+static inline bool lock_order_sleep_held(const void *lock)
+{
+	(void)lock;
+	return true;
 }
 static inline void lock_order_may_sleep(const char *what)
 {

@@ -20,7 +20,7 @@ static bool take(struct mutex *m)
 	if (m->held)
 		return false;
 	m->held = true;
-	__atomic_store_n(&m->holder, this_cpu()->current, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->holder, thread_current(), __ATOMIC_RELAXED);
 	return true;
 }
 
@@ -47,7 +47,7 @@ void mutex_unlock(struct mutex *m)
 
 	lock_order_sleep_dropped(m);
 	on = wait_lock(&m->waiters);
-	BUG_ON(!m->held || m->holder != this_cpu()->current);
+	BUG_ON(!m->held || m->holder != thread_current());
 	m->held = false;
 	__atomic_store_n(&m->holder, NULL, __ATOMIC_RELAXED);
 	wait_wake_one_locked(&m->waiters);
@@ -56,7 +56,7 @@ void mutex_unlock(struct mutex *m)
 
 bool mutex_held(const struct mutex *m)
 {
-	struct thread *me = this_cpu()->current;
+	struct thread *me = thread_current();
 
 	/* Before there are threads, who holds it is nobody. */
 	return __atomic_load_n(&m->holder, __ATOMIC_RELAXED) == me && (me || m->held);

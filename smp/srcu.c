@@ -60,14 +60,7 @@ void srcu_read_unlock(struct srcu *s, u32 index)
 
 bool srcu_read_held(const struct srcu *s)
 {
-	const struct srcu_count *c = &s->cpu[cpu_id()];
-
-	for (u32 i = 0; i < 2; i++) {
-		if (__atomic_load_n(&c->lock[i], __ATOMIC_RELAXED) !=
-		    __atomic_load_n(&c->unlock[i], __ATOMIC_RELAXED))
-			return true;
-	}
-	return false;
+	return lock_order_sleep_held(s);
 }
 
 /*

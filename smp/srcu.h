@@ -62,8 +62,8 @@ u32 srcu_read_lock(struct srcu *s);
 void srcu_read_unlock(struct srcu *s, u32 index);
 
 /*
- * Whether a reader has begun on this CPU and not ended: for assertions. Threads do not move, so
- * this is true in every reader; it may be true beside one as well.
+ * Whether this thread is in a reader: for assertions. It may end on another CPU than it began on, so
+ * no counter tells; the debug build's stack of sleeping locks does, others say yes.
  */
 bool srcu_read_held(const struct srcu *s);
 

@@ -37,7 +37,7 @@ static struct scheduler *scheduler_of(const struct cpu *cpu)
 
 struct thread *thread_current(void)
 {
-	return this_cpu()->current;
+	return THIS_CPU(current);
 }
 
 bool thread_guard_page_hit(u64 addr, u64 rsp)

@@ -41,6 +41,11 @@ struct thread {
 	 */
 	void (*sched_out)(struct thread *t);
 	void (*sched_in)(struct thread *t);
+	/*
+	 * What sched_out leaves in the CPU: called there, with interrupts off and in whatever context,
+	 * while the thread runs nowhere and before it runs elsewhere. NULL: nothing.
+	 */
+	void (*sched_leave)(struct thread *t);
 	void *sched_data;
 	/* own */
 	u64 run_ns; /* time on the CPU, updated at each switch */

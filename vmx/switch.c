@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which vCPU's state a CPU holds. A vCPU whose thread sleeps keeps the CPU's registers until
- * another vCPU wants them: a thread of Weir's own in between costs nothing.
+ * another vCPU wants them, or it goes to another CPU: a thread of Weir's own in between costs nothing.
  */
 #include "kernel/base/msr.h"
 #include "kernel/base/panic.h"
@@ -37,9 +37,24 @@ static void save(struct vmx_vcpu *v)
 	fpu_save(v);
 }
 
+/* It comes from memory: no CPU has its VMCS active. */
+static void arrive(struct vmx_vcpu *v)
+{
+	u32 cpu = cpu_id();
+
+	WRITE_ONCE(v->cpu, cpu);
+	v->active = true;
+	if (v->host_cpu == cpu)
+		return;
+	vmcs_set_host_cpu();
+	v->host_cpu = cpu;
+}
+
 static void load(struct vmx_vcpu *v)
 {
 	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
+	if (!v->active)
+		arrive(v);
 	for (u32 i = 0; i < switched_count(); i++)
 		wrmsr(switched_index[i], v->switched[i]);
 	write_cr2(v->cr2);
@@ -51,7 +66,9 @@ void vcpu_own_cpu(struct vmx_vcpu *v)
 {
 	struct vmx_cpu *cpu = &vmx_cpus[cpu_id()];
 
-	ASSERT(!irq_enabled() && v->cpu == cpu_id());
+	ASSERT(!irq_enabled());
+	/* Active on two CPUs its VMCS would be corrupt. */
+	BUG_ON(v->active && v->cpu != cpu_id());
 	if (cpu->owner == v)
 		return;
 	if (cpu->owner)
@@ -66,12 +83,17 @@ void vcpu_disown_cpu(struct vmx_vcpu *v)
 {
 	struct vmx_cpu *cpu = &vmx_cpus[cpu_id()];
 
+	ASSERT(!irq_enabled());
+	if (!v->active)
+		return;
+	BUG_ON(v->cpu != cpu_id());
 	if (cpu->owner == v) {
 		save(v);
 		cpu->owner = NULL;
 	}
 	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
 	v->entry.flags &= ~(u32)ENTRY_RESUME;
+	v->active = false;
 }
 
 /* The VMCS is current. Weir's own entries are tagged 0: none of this touches them. */
@@ -85,15 +107,19 @@ void vcpu_take_vpid(struct vmx_vcpu *v)
 
 void vcpu_flush_tlb(struct vmx_vcpu *v)
 {
+	/* Off, so that what is looked at and what is flushed are of one CPU. */
+	bool on = irq_save();
+
 	/* The next entry looks whether it has one. */
 	v->unprepared = true;
 	/* Without a VPID every entry flushes; and one that is no longer good is not used again. */
-	if (!vpid_current(&v->vpid))
-		return;
-	if (vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE)
-		BUG_ON(!invvpid(INVVPID_SINGLE, v->vpid.vpid));
-	else
-		vpid_drop(&v->vpid);
+	if (vpid_current(&v->vpid)) {
+		if (vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE)
+			BUG_ON(!invvpid(INVVPID_SINGLE, v->vpid.vpid));
+		else
+			vpid_drop(&v->vpid);
+	}
+	irq_restore(on);
 }
 
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)
@@ -108,4 +134,9 @@ void vmx_vcpu_sched_out(struct vmx_vcpu *v)
 	/* The state stays where it is: vcpu_own_cpu of the next vCPU saves it. */
 	ASSERT(!irq_enabled() && vmx_cpus[cpu_id()].owner == v);
 	(void)v;
+}
+
+void vmx_vcpu_sched_leave(struct vmx_vcpu *v)
+{
+	vcpu_disown_cpu(v);
 }

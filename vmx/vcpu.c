@@ -36,15 +36,16 @@ static void init_state(struct vmx_vcpu *v)
 	fpu_init_area(v);
 }
 
-/* Interrupts off: another vCPU of this CPU may not come between. */
+/* Interrupts off: another vCPU of this CPU may not come between. The VMCS is left in memory. */
 static void init_vmcs(struct vmx_vcpu *v)
 {
-	struct vmx_vcpu *owner = vmx_cpus[v->cpu].owner;
+	struct vmx_vcpu *owner = vmx_cpus[cpu_id()].owner;
 
 	*(u32 *)v->vmcs = VMX_BASIC_REVISION(vmx_boot_capability.basic);
 	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
 	BUG_ON(vmptrld(virt_to_phys(v->vmcs)));
 	vmcs_setup(v);
+	BUG_ON(vmclear(virt_to_phys(v->vmcs)));
 	if (owner)
 		BUG_ON(vmptrld(virt_to_phys(owner->vmcs)));
 }
@@ -88,7 +89,7 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 		v->config.quick = not_quick;
 		v->config.device_page = GPA(~0ull);
 	}
-	v->cpu = cpu_id();
+	v->host_cpu = CPU_MAX;
 	if (take_frames(v)) {
 		free_vcpu(v);
 		return ERR_NOMEM;
@@ -105,7 +106,6 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v)
 {
 	bool on = irq_save();
 
-	ASSERT(v->cpu == cpu_id());
 	vcpu_disown_cpu(v);
 	irq_restore(on);
 	free_vcpu(v);
@@ -113,7 +113,7 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v)
 
 struct guest_regs *vmx_regs(struct vmx_vcpu *v)
 {
-	ASSERT(vmx_cpus[cpu_id()].owner == v);
+	ASSERT(v->active);
 	return vcpu_regs(v);
 }
 

@@ -2,9 +2,10 @@
 /*
  * A vCPU as vmx/ knows it, and what the files of vmx/ ask of each other. Not for other floors.
  *
- * One thread on one CPU owns a vCPU; nothing here is locked but what says so. The VMCS and the
- * register state that the CPU does not switch by itself (XSAVE, MSRs, debug registers) stay in the
- * CPU until another vCPU comes to it: struct vmx_cpu.owner says whose they are.
+ * One thread owns a vCPU; nothing here is locked but what says so. The VMCS and the register state
+ * that the CPU does not switch by itself (XSAVE, MSRs, debug registers) stay in the CPU until another
+ * vCPU comes to it: struct vmx_cpu.owner says whose they are. A vCPU whose thread goes to another CPU
+ * leaves this one first (vcpu_disown_cpu): a VMCS is active on one CPU at a time (SDM 3C 25.11.1).
  */
 #ifndef VMX_VCPU_H
 #define VMX_VCPU_H
@@ -50,7 +51,10 @@ struct vmx_vcpu {
 	struct guest_regs regs;
 	struct entry_state entry;
 	struct vmx_config config;
-	u32 cpu; /* the one it lives on */
+	/* the CPU that loaded its state last, which still has it while `active`; any CPU may read it */
+	u32 cpu; /* atomic; before in_guest */
+	bool active;
+	u32 host_cpu; /* whose tables the VMCS has for the host; CPU_MAX: nobody's */
 	void *vmcs;
 	struct vpid_tag vpid;
 	/* regs.h; and what the VMCS holds, so that only changes are written */
@@ -107,12 +111,14 @@ void vmx_exit_point(void);
 
 /* vmcs_setup.c */
 void vmcs_setup(struct vmx_vcpu *v); /* VMCS current, interrupts off */
+void vmcs_set_host_cpu(void);	     /* likewise: what of the host state is this CPU's own */
 void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value);
 void vmcs_set_entry_controls(struct vmx_vcpu *v, u32 value);
 
 /* switch.c */
 void vcpu_take_vpid(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void vcpu_own_cpu(struct vmx_vcpu *v);	 /* interrupts off */
+/* Interrupts off, on the CPU that has its state, if one has: nothing of it stays there. */
 void vcpu_disown_cpu(struct vmx_vcpu *v);
 void vcpu_flush_tlb(struct vmx_vcpu *v); /* the guest's linear translations */
 

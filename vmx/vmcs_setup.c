@@ -93,7 +93,14 @@ static void setup_cr_masks(void)
 	vmcs_write(CTRL_CR4_MASK, ~own4);
 }
 
-/* The vCPU never leaves this CPU, so the CPU's tables can be written here once. */
+void vmcs_set_host_cpu(void)
+{
+	vmcs_write(HOST_GS_BASE, (u64)this_cpu());
+	vmcs_write(HOST_TR_BASE, cpu_tss_base());
+	vmcs_write(HOST_GDTR_BASE, cpu_gdt_base());
+}
+
+/* What is the same on every CPU. */
 static void setup_host(void)
 {
 	vmcs_write(HOST_CR0, read_cr0());
@@ -109,9 +116,6 @@ static void setup_host(void)
 	vmcs_write(HOST_GS_SELECTOR, 0);
 	vmcs_write(HOST_TR_SELECTOR, SELECTOR_TSS);
 	vmcs_write(HOST_FS_BASE, 0);
-	vmcs_write(HOST_GS_BASE, (u64)this_cpu());
-	vmcs_write(HOST_TR_BASE, cpu_tss_base());
-	vmcs_write(HOST_GDTR_BASE, cpu_gdt_base());
 	vmcs_write(HOST_IDTR_BASE, cpu_idt_base());
 	vmcs_write(HOST_SYSENTER_CS, 0);
 	vmcs_write(HOST_SYSENTER_ESP, 0);

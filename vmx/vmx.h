@@ -101,8 +101,9 @@ struct vmx_config {
 	gpa_t device_page;
 };
 
-/* Thread context, on the thread and CPU that will run it. ERR_NOMEM. */
+/* Thread context, on the thread that will run it. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out);
+/* On the CPU that has its state, unless it was made to leave. */
 void vmx_vcpu_destroy(struct vmx_vcpu *v);
 
 /*
@@ -120,6 +121,11 @@ void vmx_vcpu_kick(struct vmx_vcpu *v);
  */
 void vmx_vcpu_sched_in(struct vmx_vcpu *v);
 void vmx_vcpu_sched_out(struct vmx_vcpu *v);
+/*
+ * Between two of them, on the CPU of the last: nothing of the vCPU stays in it, so that the next
+ * vmx_vcpu_sched_in may be another's. Any context, interrupts off.
+ */
+void vmx_vcpu_sched_leave(struct vmx_vcpu *v);
 
 /* The initial states that the loaders ask for. */
 enum vmx_start_mode {

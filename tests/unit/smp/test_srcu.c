@@ -72,6 +72,13 @@ static void waits_for_a_reader(void **state)
 	}
 }
 
+/* What srcu_read_lock does after it has read the index, which it read long ago. */
+static void count_with_index_0(void)
+{
+	__atomic_fetch_add(&srcu.cpu[0].lock[0], 1, __ATOMIC_SEQ_CST);
+	lock_order_sleep_taken(&srcu, "an SRCU reader", LOCK_SRCU_READ);
+}
+
 /* R28: it read the index before a grace period and counts itself only after that. */
 static void waits_for_a_reader_with_the_old_index(void **state)
 {
@@ -79,7 +86,7 @@ static void waits_for_a_reader_with_the_old_index(void **state)
 
 	srcu_synchronize(&srcu);
 	assert_int_equal(srcu.index & 1, 1);
-	__atomic_fetch_add(&srcu.cpu[0].lock[0], 1, __ATOMIC_SEQ_CST);
+	count_with_index_0();
 	writer = start_writer();
 	assert_false(finished_soon());
 	srcu_read_unlock(&srcu, 0);
@@ -235,7 +242,7 @@ static void calls_wait_for_readers(void **state)
 static void calls_wait_for_a_reader_with_the_old_index(void **state)
 {
 	srcu_synchronize(&srcu);
-	__atomic_fetch_add(&srcu.cpu[0].lock[0], 1, __ATOMIC_SEQ_CST);
+	count_with_index_0();
 	ran_count = 0;
 	call_items(&srcu, 0, 1);
 	rcu_work();
