@@ -305,6 +305,12 @@ int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *don
 		if (!err)
 			*done += run;
 	}
+	/*
+	 * Weir's own writes look at the protection in a reader and end within it (access.c): what
+	 * looked before it was there has been written when this returns.
+	 */
+	if (on && *done)
+		srcu_synchronize(&vm->srcu);
 	return err;
 }
 

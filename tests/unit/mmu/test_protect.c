@@ -3,7 +3,9 @@
 /* unit-libs: -Wl,--wrap=gmem_pin -Wl,--wrap=mmu_fault_slow */
 /* Pages that the guest protects from writers; and what a guest's calls meet on their way. */
 #include <cmocka.h>
+#include <unistd.h>
 #include "kernel/base/error.h"
+#include "smp/thread.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/peek.h"
 
@@ -213,11 +215,37 @@ static void a_slot_on_its_way_out(void **state)
 	assert_int_equal(rights(0), EPT_RWX);
 }
 
+static u32 writer_in, writer_out; /* atomic */
+
+/* One of Weir's own writes, which has looked at the protection already. */
+static void slow_writer(void *arg)
+{
+	u32 reader = srcu_read_lock(&vm.srcu);
+
+	__atomic_store_n(&writer_in, 1, __ATOMIC_SEQ_CST);
+	usleep(30000);
+	__atomic_store_n(&writer_out, 1, __ATOMIC_SEQ_CST);
+	srcu_read_unlock(&vm.srcu, reader);
+}
+
+static void a_write_under_way_lands_before(void **state)
+{
+	struct thread *t;
+
+	assert_int_equal(thread_create(&t, "writer", slow_writer, NULL, 1), 0);
+	while (!__atomic_load_n(&writer_in, __ATOMIC_SEQ_CST))
+		usleep(100);
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE), 1, true, &done), 0);
+	assert_int_equal(__atomic_load_n(&writer_out, __ATOMIC_SEQ_CST), 1);
+	thread_join(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(writes_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(weir_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_write_under_way_lands_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_through_this_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refused_get_pins_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_the_marks, setup, teardown),
