@@ -361,12 +361,11 @@ static void take_kernel_words(struct vm_config *vm, const struct line *l)
 	if (l->psize.at)
 		take_psize(vm, &l->psize);
 	if (l->vcpus.at) {
-		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0)
-			refuse(vm, "vcpus=%.*s is not a number from 1: write vcpus=1",
-			       WORD_ARGS(&l->vcpus));
-		else if (n > 1)
-			refuse(vm, "vcpus=%.*s: this version gives a VM one vCPU: write vcpus=1",
-			       WORD_ARGS(&l->vcpus));
+		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0 || n > CONFIG_VCPUS_MAX)
+			refuse(vm, "vcpus=%.*s is not a number from 1 to %u: write vcpus=1",
+			       WORD_ARGS(&l->vcpus), CONFIG_VCPUS_MAX);
+		else
+			vm->vcpus = (u32)n;
 	}
 	if (l->on_crash.at) {
 		vm->restart_on_crash = word_is(&l->on_crash, "restart");

@@ -10,6 +10,7 @@
 
 #define CONFIG_NAME_MAX	   32
 #define CONFIG_VMS_MAX	   16
+#define CONFIG_VCPUS_MAX   32 /* of one VM */
 #define CONFIG_CMDLINE_MAX 1024
 #define CONFIG_MODULES_MAX 16 /* of one VM */
 #define CONFIG_MESSAGE_MAX 256
@@ -33,7 +34,7 @@ struct vm_config {
 	u64 mem;	/* bytes, multiple of 4 KiB and of the page size */
 	u64 rma;	/* bytes of low memory from the pool, likewise; 0: none */
 	u32 page_order; /* of the pages that mem is made of: 0 (4 KiB) or 9 (2 MiB) */
-	u32 vcpus;	/* 1 until SMP guests are there */
+	u32 vcpus;	/* 1 to CONFIG_VCPUS_MAX */
 	enum {
 		CONFIG_MMU_AUTO,
 		CONFIG_MMU_EPT,

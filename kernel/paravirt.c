@@ -124,16 +124,16 @@ static int write_system_time(struct vcpu *v, u64 msr)
 {
 	struct pvclock_time t = {.flags = PVCLOCK_TSC_STABLE};
 	gpa_t gpa = GPA(msr & ~SYSTEM_TIME_ENABLE);
-	bool on;
 	int err;
 
 	if (!is_aligned(gpa.v, 4ull))
 		return ERR_FAULT;
-	/* Both of one moment, or the guest's time is off by a thread's slice. */
-	on = irq_save();
-	t.tsc_timestamp = vcpu_guest_tsc(v);
-	t.system_time = clock_ns() - v->vm->start_ns;
-	irq_restore(on);
+	/*
+	 * All vCPUs reckon from the VM's start, at the same rate: what one reads after another is
+	 * never earlier, however long ago each page was written.
+	 */
+	t.tsc_timestamp = vmx_tsc_offset(v->vmx) - v->vm->tsc_offset;
+	t.system_time = 0;
 	pvclock_scale(clock_tsc_khz(), &t.tsc_to_system_mul, &t.tsc_shift);
 	t.version = v->kvmclock_version + 1;
 	err = write_shared(v, gpa, &t, sizeof(t));
@@ -167,10 +167,15 @@ bool paravirt_owns_msr(u32 index)
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
 {
 	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_OLD)
-		*value = v->vm->kvmclock_wall_msr;
+		*value = READ_ONCE(v->vm->kvmclock_wall_msr);
 	else
 		*value = v->kvmclock_msr;
 	return 0;
+}
+
+int paravirt_tsc_moved(struct vcpu *v)
+{
+	return v->kvmclock_msr & SYSTEM_TIME_ENABLE ? write_system_time(v, v->kvmclock_msr) : 0;
 }
 
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
@@ -180,7 +185,7 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_OLD) {
 		err = write_wall_clock(v, value);
 		if (!err)
-			v->vm->kvmclock_wall_msr = value;
+			WRITE_ONCE(v->vm->kvmclock_wall_msr, value);
 		return err;
 	}
 	if (value & SYSTEM_TIME_ENABLE)

@@ -87,7 +87,8 @@ static void inject_pending(struct vcpu *v)
 
 bool vcpu_is_wanted(struct vcpu *v)
 {
-	if (must_stop(v) || __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
+	if (must_stop(v) || platform_start_up_pending(v) ||
+	    __atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
 		return true;
 	return platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx);
 }
@@ -102,7 +103,9 @@ static void run_halted(struct vcpu *v, bool ceded)
 	v->halted = true;
 	for (;;) {
 		take_requests(v);
-		if (must_stop(v) || (ceded && hypercall_take_prod(v)))
+		if (must_stop(v) || platform_start_up_pending(v))
+			break;
+		if (ceded && hypercall_take_prod(v))
 			break;
 		if (platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx))
 			break;
@@ -211,6 +214,14 @@ static void handle_hypercall(struct vcpu *v, u64 rax)
 	}
 }
 
+/* What was reckoned by the old one. A clock page that has no RAM any more is the guest's error. */
+static void tsc_moved(struct vcpu *v)
+{
+	platform_tsc_moved(v);
+	while (paravirt_tsc_moved(v) == ERR_NOMEM && !must_stop(v))
+		vcpu_wait_for_memory(v);
+}
+
 static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 {
 	switch (e->kind) {
@@ -237,6 +248,9 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		break;
 	case VMX_EXIT_TPR:
 		platform_set_tpr(v, vmx_cr8(v->vmx));
+		break;
+	case VMX_EXIT_TSC:
+		tsc_moved(v);
 		break;
 	case VMX_EXIT_NOMEM:
 		vcpu_wait_for_memory(v);
@@ -266,6 +280,17 @@ static bool may_run(struct vcpu *v)
 	return false;
 }
 
+/* Asleep: what wakes it is looked at by the loop. */
+static void wait_for_sipi(struct vcpu *v)
+{
+	while (v->waits_for_sipi && !must_stop(v)) {
+		take_requests(v);
+		vcpu_start_up(v);
+		if (v->waits_for_sipi && !__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
+			thread_block();
+	}
+}
+
 static void run_loop(struct vcpu *v)
 {
 	struct vmx_exit e;
@@ -273,6 +298,12 @@ static void run_loop(struct vcpu *v)
 	while (!must_stop(v)) {
 		if (__atomic_load_n(&v->requests, __ATOMIC_SEQ_CST))
 			take_requests(v);
+		if (unlikely(platform_start_up_pending(v)))
+			vcpu_start_up(v);
+		if (unlikely(v->waits_for_sipi)) {
+			wait_for_sipi(v);
+			continue;
+		}
 		inject_pending(v);
 		vmx_set_cr8(v->vmx, platform_tpr(v));
 		vmx_vcpu_run(v->vmx, &e);
@@ -334,6 +365,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.owner = v,
 		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
 	};
+	const struct vmx_start reset = {.mode = VMX_START_RESET};
 	struct vmx_vcpu *vmx;
 	int err;
 
@@ -347,8 +379,10 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 	} else {
 		__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
 		attach(v);
-		vmx_vcpu_set_start(v->vmx, start);
-		if (may_run(v)) {
+		vmx_vcpu_set_start(v->vmx, start ? start : &reset);
+		v->waits_for_sipi = !start;
+		/* The others run only when vCPU 0 lets them, which has been here then. */
+		if (!start || may_run(v)) {
 			run_loop(v);
 			if (v->crashed)
 				vmx_vcpu_dump(v->vmx);

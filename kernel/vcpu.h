@@ -9,7 +9,10 @@
 #include "kernel/vm.h"
 #include "vmx/vmx.h"
 
-/* The body of the vCPU's thread; start is vCPU 0's, NULL for one that waits for INIT-SIPI. */
+/*
+ * The body of the vCPU's thread; start is vCPU 0's, NULL for one that waits for a start-up IPI,
+ * asleep.
+ */
 void vcpu_main(struct vcpu *v, const struct vmx_start *start);
 
 /*
@@ -34,6 +37,9 @@ void vm_vcpu_stopped(struct vcpu *v);
 /* Own thread, between two instructions of the guest: parks while the VM is paused, and dumps. */
 void vcpu_attend(struct vcpu *v);
 
+/* INIT and start-up IPIs (kernel/start_up.c). Own thread, between two instructions of the guest. */
+void vcpu_start_up(struct vcpu *v);
+
 /* Ends the VM as crashed, because of this vCPU. Own thread. */
 void vcpu_crash(struct vcpu *v);
 
@@ -55,5 +61,7 @@ bool paravirt_owns_msr(u32 index);
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #GP */
 /* 0; ERR_FAULT: #GP; ERR_NOMEM: run the guest again when there is memory. */
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
+/* The guest moved this vCPU's TSC: its clock page is to follow. 0, ERR_FAULT, ERR_NOMEM. */
+int paravirt_tsc_moved(struct vcpu *v);
 
 #endif

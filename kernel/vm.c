@@ -171,7 +171,7 @@ static void vcpu_thread(void *arg)
 
 	wait_event(&vm_wait, vm->threads_go || vm->threads_leave);
 	if (vm->threads_go)
-		vcpu_main(v, vm->start);
+		vcpu_main(v, v->id == 0 ? vm->start : NULL);
 }
 
 /* Spreads vCPUs over the CPUs on which VMX is on. */
@@ -252,6 +252,15 @@ static bool must_wait(const struct vm_config *config, struct restart *restart, i
 	return true;
 }
 
+static void set_start(struct vm *vm)
+{
+	bool on = irq_save();
+
+	vm->start_ns = clock_ns();
+	vm->tsc_offset = -rdtsc();
+	irq_restore(on);
+}
+
 static void start_vm(const struct vm_config *config, struct restart *restart)
 {
 	static char message[LOADER_MESSAGE_MAX];
@@ -265,8 +274,7 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 		vm->config = *config;
 		mutex_init(&vm->lock, "vm", LOCK_VM);
 		vm_life_init_vm(vm);
-		vm->start_ns = clock_ns();
-		vm->tsc_offset = -rdtsc();
+		set_start(vm);
 		err = console_vm_add(vm);
 		if (!err)
 			err = create_parts(vm, message, sizeof(message));

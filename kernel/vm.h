@@ -18,7 +18,7 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define VM_VCPUS_MAX 32
+#define VM_VCPUS_MAX CONFIG_VCPUS_MAX
 
 /*
  * Pages of a VM that may be pinned at a time: what guests ask for (H_ENTER), and what Weir itself
@@ -65,8 +65,9 @@ struct vcpu {
 	bool dump_asked; /* atomic */
 	/* own thread */
 	bool halted;
-	bool crashed;	  /* it is what ended the VM */
-	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
+	bool waits_for_sipi; /* atomic: after power-on, but vCPU 0; and after INIT */
+	bool crashed;	     /* it is what ended the VM */
+	u64 kvmclock_msr;    /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 };
 
@@ -101,9 +102,10 @@ struct vm {
 	u32 vcpu_count;
 	struct vcpu *vcpus[VM_VCPUS_MAX];
 	struct vmx_start *start; /* how vCPU 0 begins */
+	/* one moment on both clocks, from which all its vCPUs' clock pages count */
 	u64 start_ns;
-	u64 tsc_offset; /* guest TSC = host TSC + this; the guest's starts at 0 */
-	u64 kvmclock_wall_msr;
+	u64 tsc_offset;		 /* guest TSC = host TSC + this; the guest's starts at 0 */
+	u64 kvmclock_wall_msr;	 /* atomic */
 	struct restart *restart; /* its configuration's; lines_told is atomic */
 	bool memory_wait_told;	 /* atomic: the log line about waiting for memory is said once */
 	struct vm_console *console;

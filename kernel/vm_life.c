@@ -18,6 +18,11 @@ static struct weir_config *config; /* set once */
 
 /* --- the list --- */
 
+/* list_for_each_entry would make a struct vm of the head, where none is aligned as one must be. */
+#define FOR_EACH_VM(vm)                   \
+	for (struct list *at_ = vms.next; \
+	     at_ != &vms && (vm = container_of(at_, struct vm, link)) != NULL; at_ = at_->next)
+
 void vm_life_init(struct weir_config *c)
 {
 	config = c;
@@ -59,7 +64,7 @@ struct vm *vm_list_take_stopped(void)
 {
 	struct vm *vm;
 
-	list_for_each_entry (vm, &vms, link) {
+	FOR_EACH_VM (vm) {
 		if (vm->references || !all_stopped(vm))
 			continue;
 		list_del(&vm->link);
@@ -73,7 +78,7 @@ static struct vm *find(const char *name)
 {
 	struct vm *vm;
 
-	list_for_each_entry (vm, &vms, link) {
+	FOR_EACH_VM (vm) {
 		if (strcmp(vm->name, name) == 0)
 			return vm;
 	}
@@ -107,7 +112,7 @@ u32 vm_list(struct vm **out, u32 max)
 	struct vm *vm;
 	u32 n = 0;
 
-	list_for_each_entry (vm, &vms, link) {
+	FOR_EACH_VM (vm) {
 		if (n == max)
 			break;
 		vm->references++;

@@ -170,6 +170,15 @@ bool vmx_nmi_blocked(struct vmx_vcpu *v)
 	return blocked(BLOCKED_BY_NMI);
 }
 
+void event_forget(struct vmx_vcpu *v)
+{
+	v->event.valid = false;
+	v->deferred.valid = false;
+	v->nmi_pending = false;
+	v->shutdown = false;
+	v->unprepared = true;
+}
+
 bool event_wakes(struct vmx_vcpu *v)
 {
 	return single_step_due(v) || (v->nmi_pending && nmi_may_go(v)) ||

@@ -77,7 +77,8 @@ static enum exit_verdict __noinline write_own(struct vmx_vcpu *v, struct vmx_exi
 	switch (msr_policy_write(&v->msr, e->msr.index, rdtsc(), e->msr.value, &effects)) {
 	case MSR_DONE:
 		apply(v, effects);
-		return done(v);
+		vcpu_skip(v);
+		return effects & MSR_EFFECT_TSC ? exit_kind(e, VMX_EXIT_TSC) : EXIT_RESUME;
 	case MSR_FAULT:
 		return exit_gp(v, e);
 	case MSR_UNKNOWN:

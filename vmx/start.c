@@ -4,7 +4,7 @@
 #include "kernel/base/x86.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
-#include "vmx/vcpu.h"
+#include "vmx/regs.h"
 
 #define RFLAGS_FIXED  BIT(1)
 #define DR7_INITIAL   0x400
@@ -42,19 +42,24 @@ static void set_tables(u64 gdt_base, u32 gdt_limit, u32 idt_limit)
 	vmcs_write(GUEST_IDTR_LIMIT, idt_limit);
 }
 
-/* What is the same in every mode. */
+/* What is the same in every mode, and after INIT. */
 static void set_common(void)
 {
 	vmcs_write(GUEST_DR7, DR7_INITIAL);
 	vmcs_write(GUEST_DEBUGCTL, 0);
-	vmcs_write(GUEST_PAT, PAT_INITIAL);
 	vmcs_write(GUEST_EFER, 0);
-	vmcs_write(GUEST_SYSENTER_CS, 0);
-	vmcs_write(GUEST_SYSENTER_ESP, 0);
-	vmcs_write(GUEST_SYSENTER_EIP, 0);
 	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(GUEST_ACTIVITY, 0);
 	vmcs_write(GUEST_PENDING_DEBUG, 0);
+}
+
+/* MSRs that INIT leaves alone. */
+static void set_power_on(void)
+{
+	vmcs_write(GUEST_PAT, PAT_INITIAL);
+	vmcs_write(GUEST_SYSENTER_CS, 0);
+	vmcs_write(GUEST_SYSENTER_ESP, 0);
+	vmcs_write(GUEST_SYSENTER_EIP, 0);
 }
 
 static void set_regs(struct vmx_vcpu *v, const struct vmx_start *s)
@@ -99,6 +104,7 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 	struct cr_state cr = {0};
 
 	set_common();
+	set_power_on();
 	switch (s->mode) {
 	case VMX_START_RESET:
 		start_reset(v, &cr);
@@ -117,4 +123,41 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 	}
 	vmcs_write(GUEST_CR3, cr.cr3);
 	cr_set(v, &cr);
+}
+
+/* Interrupts off: a switch of vCPUs would load what is being changed. */
+static void init_debug_regs(struct vmx_vcpu *v)
+{
+	debug_regs_save(v);
+	for (u32 i = 0; i < ARRAY_SIZE(v->dr); i++)
+		v->dr[i] = 0;
+	v->dr6 = DR6_INITIAL;
+	debug_regs_load(v); /* DR7 has none on: the next MOV DR exits */
+}
+
+void vmx_vcpu_init(struct vmx_vcpu *v)
+{
+	struct cr_state cr = {0}, old;
+	bool on = irq_save();
+
+	cr_get(v, &old);
+	set_common();
+	init_debug_regs(v);
+	start_reset(v, &cr);
+	cr.cr0 = CR0_ET | (old.cr0 & (CR0_CD | CR0_NW));
+	vmcs_write(GUEST_CR3, 0);
+	cr_set(v, &cr);
+	v->msr.efer = 0;
+	v->msr.debugctl = 0;
+	event_forget(v);
+	vcpu_flush_tlb(v);
+	irq_restore(on);
+}
+
+/* SDM 3A 9.4.4.1 and table 9-1: the rest is as INIT left it. */
+void vmx_vcpu_sipi(struct vmx_vcpu *v, u8 vector)
+{
+	set_segment(SEG_CS, (u16)(vector << 8), (u64)vector << PAGE_SHIFT, REAL_LIMIT,
+		    ACCESS_REAL_CODE);
+	vcpu_regs(v)->rip = 0;
 }

@@ -12,8 +12,6 @@
 #include "vmx/features.h"
 #include "vmx/regs.h"
 
-#define DR6_INITIAL 0xffff0ff0ull
-
 static void init_state(struct vmx_vcpu *v)
 {
 	const struct guest_features *f = &guest_features;
@@ -198,6 +196,11 @@ void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8)
 u64 vmx_guest_tsc(struct vmx_vcpu *v)
 {
 	return rdtsc() + v->msr.tsc_offset;
+}
+
+u64 vmx_tsc_offset(const struct vmx_vcpu *v)
+{
+	return v->msr.tsc_offset;
 }
 
 const char *vcpu_name(void)

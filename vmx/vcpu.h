@@ -128,6 +128,7 @@ void fpu_save(struct vmx_vcpu *v);
 void fpu_load(const struct vmx_vcpu *v);
 
 /* debug_regs.c */
+#define DR6_INITIAL 0xffff0ff0ull
 void debug_regs_save(struct vmx_vcpu *v); /* interrupts off */
 void debug_regs_load(struct vmx_vcpu *v); /* likewise */
 void debug_regs_raise(struct vmx_vcpu *v, u64 qualification);
@@ -138,7 +139,8 @@ void event_collect(struct vmx_vcpu *v);
 void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void event_take_back(struct vmx_vcpu *v);
 void event_queue(struct vmx_vcpu *v, const struct event *e);
-bool event_wakes(struct vmx_vcpu *v); /* something that waits here ends a HLT */
+void event_forget(struct vmx_vcpu *v); /* INIT: nothing waits any more */
+bool event_wakes(struct vmx_vcpu *v);  /* something that waits here ends a HLT */
 /* The exit's qualification may say that it was an IRET that is to run again. */
 void event_iret_faulted(struct vmx_vcpu *v, u64 qualification);
 

@@ -50,6 +50,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_HYPERCALL, /* VMCALL; complete by vmx_complete_hypercall */
 	VMX_EXIT_INTERRUPT_WINDOW,
 	VMX_EXIT_TPR,	   /* CR8 was written; vmx_cr8 tells */
+	VMX_EXIT_TSC,	   /* the guest moved its TSC; rip is already past it */
 	VMX_EXIT_SHUTDOWN, /* triple fault */
 	VMX_EXIT_NOMEM,	   /* a page could not be got: wait for memory, run again */
 	VMX_EXIT_ERROR,	   /* entry failed or an exit that must not be; already logged, VM ends */
@@ -141,6 +142,14 @@ struct vmx_start {
 };
 void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
 
+/*
+ * What INIT does to a CPU (SDM 3A table 9-1): as vmx_vcpu_set_start with VMX_START_RESET, but that
+ * FPU, XCR0, MTRRs, TSC and most MSRs stay, as do CR0's CD and NW; events that waited are gone.
+ * Then vmx_vcpu_sipi, for one that is to start at vector * 4 KiB in real mode. Between runs.
+ */
+void vmx_vcpu_init(struct vmx_vcpu *v);
+void vmx_vcpu_sipi(struct vmx_vcpu *v, u8 vector);
+
 /* Between runs, by the vCPU's thread. What vmx_regs returns is good until the next run. */
 struct guest_regs *vmx_regs(struct vmx_vcpu *v);
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
@@ -170,6 +179,7 @@ u32 vmx_cpl(struct vmx_vcpu *v);
 u64 vmx_cr8(struct vmx_vcpu *v); /* the TPR's upper four bits as the guest set them */
 void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8);
 u64 vmx_guest_tsc(struct vmx_vcpu *v);
+u64 vmx_tsc_offset(const struct vmx_vcpu *v); /* guest's TSC less the host's */
 
 /* Completing exits. Each moves rip past the instruction. */
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value);

@@ -55,8 +55,7 @@ void lapic_power_on(struct lapic *l)
 	reset_registers(l);
 	WRITE_ONCE(l->apic_base, APIC_BASE_DEFAULT | APIC_BASE_ENABLE | (boot ? APIC_BASE_BSP : 0));
 	__atomic_store_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&l->init_pending, false, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&l->sipi_vector, LAPIC_NO_SIPI, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&l->start_up, 0, __ATOMIC_SEQ_CST);
 	if (!boot)
 		return;
 	l->svr = SVR_POWER_ON | SVR_ENABLED;
@@ -101,6 +100,18 @@ static void enter_x2apic(struct lapic *l)
 	l->icr_high = 0;
 	WRITE_ONCE(l->id, l->v->id);
 	WRITE_ONCE(l->ldr, ((l->v->id >> 4) << 16) | (1u << (l->v->id & 0xf)));
+}
+
+void lapic_init(struct lapic *l)
+{
+	u32 id = l->id;
+
+	reset_registers(l);
+	__atomic_store_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
+	if (lapic_is_x2apic(l))
+		enter_x2apic(l);
+	else
+		WRITE_ONCE(l->id, id);
 }
 
 /*

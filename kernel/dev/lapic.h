@@ -98,9 +98,8 @@ struct lapic {
 	u32 tmr[LAPIC_VECTOR_WORDS];
 	u32 esr_pending;
 	bool nmi_pending;
-	bool init_pending; /* INIT arrived; */
-	u32 sipi_vector;   /* and then this start-up vector, or LAPIC_NO_SIPI */
-	bool lint0;	   /* the line, under the platform's lock */
+	u32 start_up; /* LAPIC_INIT_CAME, LAPIC_SIPI_CAME and its vector: what the vCPU is to take */
+	bool lint0;   /* the line, under the platform's lock */
 	/* lock */
 	struct spinlock lock;
 	struct timer timer;
@@ -111,7 +110,9 @@ struct lapic {
 	bool counting;
 };
 
-#define LAPIC_NO_SIPI (~0u)
+#define LAPIC_SIPI_VECTOR 0xffu
+#define LAPIC_SIPI_CAME	  BIT(8) /* after the INIT, if there is one */
+#define LAPIC_INIT_CAME	  BIT(9)
 
 #define X2APIC_MSRS 0x100u
 
@@ -121,6 +122,9 @@ void lapic_destroy(struct lapic *l);
 
 /* What a firmware leaves behind: vCPU 0 enabled with LINT0 as a virtual wire. Not while it runs. */
 void lapic_power_on(struct lapic *l);
+
+/* What INIT does to it (SDM 3A 11.4.7.3): ID, base and mode stay. Own thread. */
+void lapic_init(struct lapic *l);
 
 /* The rest: see platform.h, which hands them through. */
 static inline bool lapic_owns_msr(u32 index)
@@ -164,6 +168,8 @@ int lapic_pending_vector(const struct lapic *l);
 int lapic_ack(struct lapic *l);
 void lapic_eoi(struct lapic *l);
 bool lapic_nmi_take(struct lapic *l);
+/* INIT and start-up IPIs that came since the last look, as in lapic.start_up. */
+u32 lapic_start_up_take(struct lapic *l);
 void lapic_nmi_button(struct lapic *l); /* any context */
 u32 lapic_ppr(const struct lapic *l);
 u32 lapic_apr(const struct lapic *l);
@@ -182,7 +188,8 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
 void lapic_timer_set_initial(struct lapic *l, u32 count);
 void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
-void lapic_timer_resume(struct lapic *l); /* any context: what came due in the pause */
+/* What came due meanwhile, and the next alarm: after a pause, or another TSC. Any context. */
+void lapic_timer_resume(struct lapic *l);
 u64 lapic_timer_deadline(struct lapic *l);
 void lapic_timer_set_deadline(struct lapic *l, u64 tsc);
 

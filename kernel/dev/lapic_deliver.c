@@ -194,6 +194,27 @@ static void accept_nmi(struct lapic *l)
 	vcpu_request(l->v, VCPU_REQ_KICK);
 }
 
+/* The first one starts the CPU; those that follow, as one always does, find it running. */
+static void accept_startup(struct lapic *l, u8 vector)
+{
+	u32 old = __atomic_load_n(&l->start_up, __ATOMIC_SEQ_CST);
+
+	do {
+		if (old & LAPIC_SIPI_CAME)
+			return;
+	} while (!__atomic_compare_exchange_n(&l->start_up, &old,
+					      old | (u32)LAPIC_SIPI_CAME | vector, false,
+					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	vcpu_request(l->v, VCPU_REQ_KICK);
+}
+
+u32 lapic_start_up_take(struct lapic *l)
+{
+	if (likely(!__atomic_load_n(&l->start_up, __ATOMIC_SEQ_CST)))
+		return 0;
+	return __atomic_exchange_n(&l->start_up, 0, __ATOMIC_SEQ_CST);
+}
+
 static bool accept(struct lapic *l, const struct lapic_message *m)
 {
 	switch (m->mode) {
@@ -204,13 +225,12 @@ static bool accept(struct lapic *l, const struct lapic_message *m)
 		accept_nmi(l);
 		return true;
 	case LAPIC_INIT:
-		__atomic_store_n(&l->sipi_vector, LAPIC_NO_SIPI, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&l->init_pending, true, __ATOMIC_SEQ_CST);
+		/* A start-up IPI that came before it is forgotten. */
+		__atomic_store_n(&l->start_up, LAPIC_INIT_CAME, __ATOMIC_SEQ_CST);
 		vcpu_request(l->v, VCPU_REQ_KICK);
 		return true;
 	case LAPIC_STARTUP:
-		__atomic_store_n(&l->sipi_vector, m->vector, __ATOMIC_SEQ_CST);
-		vcpu_request(l->v, VCPU_REQ_KICK);
+		accept_startup(l, m->vector);
 		return true;
 	case LAPIC_SMI: /* there is no SMM */
 		return true;

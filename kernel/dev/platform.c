@@ -248,6 +248,27 @@ bool platform_nmi_take(struct vcpu *v)
 	return lapic_nmi_take(v->lapic);
 }
 
+bool platform_start_up_pending(struct vcpu *v)
+{
+	return __atomic_load_n(&v->lapic->start_up, __ATOMIC_SEQ_CST) != 0;
+}
+
+struct platform_start_up platform_start_up_take(struct vcpu *v)
+{
+	u32 bits = lapic_start_up_take(v->lapic);
+
+	return (struct platform_start_up){
+		.init = bits & LAPIC_INIT_CAME,
+		.sipi = bits & LAPIC_SIPI_CAME,
+		.vector = (u8)(bits & LAPIC_SIPI_VECTOR),
+	};
+}
+
+void platform_init(struct vcpu *v)
+{
+	lapic_init(v->lapic);
+}
+
 bool platform_owns_msr(u32 index)
 {
 	return lapic_owns_msr(index);
@@ -271,6 +292,11 @@ u64 platform_apic_base(struct vcpu *v)
 bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value)
 {
 	return lapic_mmio(v->lapic, gpa, size, write, value);
+}
+
+void platform_tsc_moved(struct vcpu *v)
+{
+	lapic_timer_resume(v->lapic);
 }
 
 u64 platform_tpr(struct vcpu *v)

@@ -57,6 +57,18 @@ bool platform_interrupt_pending(struct vcpu *v);
 int platform_interrupt_ack(struct vcpu *v);
 bool platform_nmi_take(struct vcpu *v); /* an NMI is pending; taken */
 
+/*
+ * INIT and start-up IPIs for the vCPU. pending: take would find some. taken: what there was, INIT
+ * before SIPI. After an INIT its local APIC is to be reset by platform_init. Own thread.
+ */
+struct platform_start_up {
+	bool init, sipi;
+	u8 vector;
+};
+bool platform_start_up_pending(struct vcpu *v);
+struct platform_start_up platform_start_up_take(struct vcpu *v);
+void platform_init(struct vcpu *v);
+
 /* Local APIC by MSR: IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC 0x800-0x8ff. 0 or ERR_FAULT: #GP. */
 int platform_rdmsr(struct vcpu *v, u32 index, u64 *value);
 int platform_wrmsr(struct vcpu *v, u32 index, u64 value);
@@ -67,6 +79,8 @@ bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *v
 
 u64 platform_tpr(struct vcpu *v); /* CR8 view: TPR bits 7:4 */
 void platform_set_tpr(struct vcpu *v, u64 cr8);
+/* The guest moved this vCPU's TSC: a deadline on it is another moment now. Own thread. */
+void platform_tsc_moved(struct vcpu *v);
 /* Work that interrupt context left for the vCPU's thread (timers that fired). */
 void platform_vcpu_poll(struct vcpu *v);
 

@@ -139,6 +139,15 @@ def two_cpus(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake:2"], full=["tigerlake", "tigerlake:4", "corei7_sandy_bridge_2600k",
+                                      "corei7_sandy_bridge_2600k:4"], deadline=300,
+      guests=lambda: small_guest("ipi", vm_words="vcpus=4"))
+def ipi(boot):
+    """Four vCPUs start, stop and interrupt each other in every way, and agree on the time."""
+    check_small_guest(boot, "ipi")
+    boot.ends()
+
+
 RESETS = ("register", "keyboard", "system")
 
 
@@ -295,6 +304,45 @@ def check_shell(boot):
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
     check_shell(boot)
+
+
+SMP_MACHINES = [f"{model}{cpus}" for model in ("tigerlake", "corei7_sandy_bridge_2600k")
+                for cpus in ("", ":2", ":4")]
+
+
+def check_linux_smp(boot, vcpus):
+    """All vCPUs are up, work, and agree on what time it is."""
+    boot.expect(rf"weir-guest: alpha: .* {vcpus} CPU\b")
+    boot.expect(r"guest# ")
+    boot.type("nproc")
+    boot.expect(rf"^{vcpus}\b")
+    boot.type("dmesg | grep -c 'clocksource: Marking\\|unstable\\|soft lockup\\|rcu.*stall'")
+    boot.expect(r"^0\b")
+    # Each of them runs a program at the same time, and none takes the others' place.
+    boot.type("for i in $(seq 0 $(($(nproc) - 1))); do taskset -c $i sh -c "
+              "'n=0; while [ $n -lt 300 ]; do n=$((n + 1)); done; echo cpu '$i' is done' & done; "
+              "wait; echo all are done")
+    boot.expect(r"^all are done")
+    for i in range(vcpus):
+        boot.anywhere(rf"^cpu {i} is done")
+    boot.type("poweroff -f")
+    boot.expect(r"vm alpha: powered off")
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+
+
+@case(machines=["tigerlake:2"], full=SMP_MACHINES,
+      guests=lambda: linux_guest(vm_words="vcpus=2"), deadline=600)
+def linux_smp_2(boot):
+    """Debian's kernel brings up two vCPUs, on one CPU and on several."""
+    check_linux_smp(boot, 2)
+
+
+@case(machines=[], full=SMP_MACHINES, guests=lambda: linux_guest(vm_words="vcpus=4"), deadline=900)
+def linux_smp_4(boot):
+    """Debian's kernel brings up four vCPUs, on one CPU and on several."""
+    check_linux_smp(boot, 4)
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],

@@ -465,7 +465,7 @@ static void lowest_priority(void **state)
 	machine_destroy(&m);
 }
 
-static void nmi_init_sipi(void **state)
+static void nmi_and_nobodys_modes(void **state)
 {
 	struct machine m;
 
@@ -476,19 +476,6 @@ static void nmi_init_sipi(void **state)
 	assert_false(platform_nmi_take(m.vm->vcpus[0]));
 	assert_true(platform_nmi_take(m.vm->vcpus[1])); /* though its APIC is not enabled */
 	assert_false(platform_nmi_take(m.vm->vcpus[1]));
-	apic_write(&m, 0, APIC_ICR, 0x4500);
-	assert_true(m.vm->vcpus[1]->lapic->init_pending);
-	assert_int_equal(m.vm->vcpus[1]->lapic->sipi_vector, LAPIC_NO_SIPI);
-	apic_write(&m, 0, APIC_ICR, 0x4600 | 0x9a);
-	assert_int_equal(m.vm->vcpus[1]->lapic->sipi_vector, 0x9a);
-	assert_false(m.vm->vcpus[2]->lapic->init_pending);
-	/* De-assert is nothing, to all including self is nothing, to the others is. */
-	apic_write(&m, 0, APIC_ICR, (2u << 18) | 0x8500);
-	apic_write(&m, 0, APIC_ICR, (2u << 18) | 0x4500);
-	assert_false(m.vm->vcpus[2]->lapic->init_pending);
-	apic_write(&m, 0, APIC_ICR, (3u << 18) | 0x4500);
-	assert_true(m.vm->vcpus[2]->lapic->init_pending);
-	assert_false(m.vm->vcpus[0]->lapic->init_pending);
 	/* SMI, remote read and the reserved mode are dropped. */
 	apic_write(&m, 0, APIC_ICR, (2u << 18) | 0x200);
 	apic_write(&m, 0, APIC_ICR, (2u << 18) | 0x300);
@@ -497,17 +484,146 @@ static void nmi_init_sipi(void **state)
 	machine_destroy(&m);
 }
 
+#define ICR_INIT 0x4500u
+#define ICR_SIPI 0x4600u
+
+static void ipi_to(struct machine *m, u32 dest, u32 low)
+{
+	apic_write(m, 0, APIC_ICR_HIGH, dest << 24);
+	apic_write(m, 0, APIC_ICR, low);
+}
+
+static void start_up_is(struct vcpu *v, bool init, bool sipi, u8 vector)
+{
+	struct platform_start_up s = platform_start_up_take(v);
+
+	assert_int_equal(s.init, init);
+	assert_int_equal(s.sipi, sipi);
+	assert_int_equal(s.vector, vector);
+	assert_false(platform_start_up_pending(v));
+}
+
+/* What a vCPU finds that looks only after several of them came. */
+static void start_up_in_order(void **state)
+{
+	struct machine m;
+	struct vcpu *v;
+
+	machine_create(&m, 2);
+	v = m.vm->vcpus[1];
+	start_up_is(v, false, false, 0);
+	ipi_to(&m, 1, ICR_INIT);
+	assert_true(platform_start_up_pending(v));
+	assert_int_not_equal(hosted_vm_requests(v), 0);
+	start_up_is(v, true, false, 0);
+	/* The second start-up IPI finds it started by the first. */
+	ipi_to(&m, 1, ICR_INIT);
+	ipi_to(&m, 1, ICR_SIPI | 0x12);
+	ipi_to(&m, 1, ICR_SIPI | 0x34);
+	start_up_is(v, true, true, 0x12);
+	/* An INIT forgets what came before it, and not what comes after. */
+	ipi_to(&m, 1, ICR_SIPI | 0x12);
+	ipi_to(&m, 1, ICR_INIT);
+	start_up_is(v, true, false, 0);
+	ipi_to(&m, 1, ICR_INIT);
+	ipi_to(&m, 1, ICR_SIPI | 0x12);
+	ipi_to(&m, 1, ICR_INIT);
+	ipi_to(&m, 1, ICR_SIPI | 0xff);
+	start_up_is(v, true, true, 0xff);
+	/* All but oneself; to oneself neither goes; nor does the end of an INIT's level. */
+	apic_write(&m, 0, APIC_ICR, 0xc0000 | ICR_INIT);
+	start_up_is(v, true, false, 0);
+	start_up_is(m.v, false, false, 0);
+	apic_write(&m, 0, APIC_ICR, 0x80000 | ICR_INIT);
+	ipi_to(&m, 1, 0x8500);
+	start_up_is(v, false, false, 0);
+	/* INIT reaches the boot processor, too. */
+	apic_write(&m, 1, APIC_ICR, 0xc0000 | ICR_INIT);
+	start_up_is(m.v, true, false, 0);
+	machine_destroy(&m);
+}
+
+static void init_keeps_id_and_mode(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 2);
+	apic_enable(&m, 1);
+	apic_write(&m, 1, APIC_ID, 9u << 24);
+	apic_write(&m, 1, APIC_LDR, 2u << 24);
+	apic_write(&m, 1, APIC_TPR, 0x30);
+	apic_write(&m, 1, APIC_TIMER, 0x20040);
+	apic_write(&m, 1, APIC_INITIAL, 1000);
+	apic_write(&m, 1, APIC_ICR, 0x40000 | 0x50);
+	apic_write(&m, 0, APIC_ICR, 0xc0000 | 0x400); /* NMI to the other */
+	platform_init(m.vm->vcpus[1]);
+	assert_int_equal(apic_read(&m, 1, APIC_ID), 9u << 24);
+	assert_int_equal(apic_read(&m, 1, APIC_LDR), 0);
+	assert_int_equal(apic_read(&m, 1, APIC_TPR), 0);
+	assert_int_equal(apic_read(&m, 1, APIC_SVR), 0xff);
+	assert_int_equal(apic_read(&m, 1, APIC_TIMER), 0x10000);
+	assert_false(apic_bit(&m, 1, APIC_IRR, 0x50));
+	assert_false(platform_nmi_take(m.vm->vcpus[1]));
+	machine_run(10000);
+	assert_false(platform_interrupt_pending(m.vm->vcpus[1]));
+	to_x2apic(&m, 1);
+	assert_int_equal(msr_write(&m, 1, X2APIC(APIC_TPR), 0x40), 0);
+	platform_init(m.vm->vcpus[1]);
+	assert_int_equal(msr_read(&m, 1, X2APIC(APIC_TPR)), 0);
+	assert_int_equal(msr_read(&m, 1, X2APIC(APIC_ID)), 1);
+	assert_int_equal(msr_read(&m, 1, X2APIC(APIC_LDR)), 2);
+	machine_destroy(&m);
+}
+
+/* Paused, its timers stand; resumed, what came due comes once. */
+static void timers_stand_while_paused(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	apic_write(&m, 0, APIC_DIVIDE, DIVIDE_BY_1);
+	apic_write(&m, 0, APIC_TIMER, 0x20040); /* periodic */
+	apic_write(&m, 0, APIC_INITIAL, 1000000);
+	pic_setup(&m, 0xfffe);
+	out8(&m, 0x43, 0x34);
+	out8(&m, 0x40, 0xa9);
+	out8(&m, 0x40, 0x04);
+	assert_true(machine_run(10000000) >= 9);
+	m.vm->paused = true;
+	assert_true(machine_run(10000000) <= 2);
+	assert_int_equal(machine_run(1000000000), 0);
+	assert_int_equal(lapic_ack(m.v->lapic), 0x40);
+	apic_write(&m, 0, APIC_EOI, 0);
+	m.vm->paused = false;
+	platform_resume(m.p);
+	assert_int_equal(lapic_ack(m.v->lapic), 0x40);
+	apic_write(&m, 0, APIC_EOI, 0);
+	assert_true(machine_run(10000000) >= 9);
+	machine_destroy(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(power_on),	      cmocka_unit_test(priorities),
-		cmocka_unit_test(task_priority),      cmocka_unit_test(errors),
-		cmocka_unit_test(software_disable),   cmocka_unit_test(lvt_bits),
-		cmocka_unit_test(odd_accesses),	      cmocka_unit_test(base_transitions),
-		cmocka_unit_test(base_reserved_bits), cmocka_unit_test(enable_toggle),
-		cmocka_unit_test(base_moves),	      cmocka_unit_test(x2apic_registers),
-		cmocka_unit_test(x2apic_ids_and_icr), cmocka_unit_test(destinations),
-		cmocka_unit_test(lowest_priority),    cmocka_unit_test(nmi_init_sipi),
+		cmocka_unit_test(start_up_in_order),
+		cmocka_unit_test(init_keeps_id_and_mode),
+		cmocka_unit_test(timers_stand_while_paused),
+		cmocka_unit_test(power_on),
+		cmocka_unit_test(priorities),
+		cmocka_unit_test(task_priority),
+		cmocka_unit_test(errors),
+		cmocka_unit_test(software_disable),
+		cmocka_unit_test(lvt_bits),
+		cmocka_unit_test(odd_accesses),
+		cmocka_unit_test(base_transitions),
+		cmocka_unit_test(base_reserved_bits),
+		cmocka_unit_test(enable_toggle),
+		cmocka_unit_test(base_moves),
+		cmocka_unit_test(x2apic_registers),
+		cmocka_unit_test(x2apic_ids_and_icr),
+		cmocka_unit_test(destinations),
+		cmocka_unit_test(lowest_priority),
+		cmocka_unit_test(nmi_and_nobodys_modes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

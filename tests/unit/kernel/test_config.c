@@ -33,7 +33,7 @@ static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
 	      "rma_pool=96M stats");
-	add("vm=alpha kernel mem=1G vcpus=1 mmu=ept rma=64M psize=2M -- console=ttyS0 quiet "
+	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M -- console=ttyS0 quiet "
 	    "mem=64M");
 	add("vm=beta kernel");
 	add("vm=alpha initrd");
@@ -210,10 +210,12 @@ static void test_refused_vms(void **state)
 		 "mem=0x100001 is not a multiple of 4K: round it"},
 		{"vm=bad kernel mem=1G mem=2G", NULL,
 		 "module 2: 'mem=2G' comes a second time: keep one"},
-		{"vm=bad kernel vcpus=0", NULL, "vcpus=0 is not a number from 1: write vcpus=1"},
-		{"vm=bad kernel vcpus=x", NULL, "vcpus=x is not a number from 1: write vcpus=1"},
-		{"vm=bad kernel vcpus=4", NULL,
-		 "vcpus=4: this version gives a VM one vCPU: write vcpus=1"},
+		{"vm=bad kernel vcpus=0", NULL,
+		 "vcpus=0 is not a number from 1 to 32: write vcpus=1"},
+		{"vm=bad kernel vcpus=x", NULL,
+		 "vcpus=x is not a number from 1 to 32: write vcpus=1"},
+		{"vm=bad kernel vcpus=33", NULL,
+		 "vcpus=33 is not a number from 1 to 32: write vcpus=1"},
 		{"vm=bad kernel mmu=fast", NULL, "mmu=fast is unknown: accepted are auto, ept"},
 		{"vm=bad kernel mmu=shadow", NULL,
 		 "mmu=shadow: this version has no shadow paging yet: write mmu=ept"},

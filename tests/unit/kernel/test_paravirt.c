@@ -32,8 +32,7 @@ static u32 writes;
 static u32 versions[16]; /* as each write left it at the clock's gpa */
 static u64 clock_gpa;
 static int write_error; /* of the next write */
-static u64 khz, now_tsc, now_ns;
-static bool interrupts_were_on;
+static u64 khz, tsc_offset;
 static bool (*leaves)(u32 leaf, struct cpuid_regs *r);
 
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *bytes, u64 size)
@@ -52,21 +51,14 @@ u64 clock_tsc_khz(void)
 	return khz;
 }
 
-u64 clock_ns(void)
-{
-	interrupts_were_on |= irq_enabled();
-	return now_ns;
-}
-
 u64 clock_boot_wall_seconds(void)
 {
 	return 1700000000;
 }
 
-u64 vcpu_guest_tsc(struct vcpu *v)
+u64 vmx_tsc_offset(const struct vmx_vcpu *v)
 {
-	interrupts_were_on |= irq_enabled();
-	return now_tsc;
+	return tsc_offset;
 }
 
 void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
@@ -86,10 +78,7 @@ static int start(void **state)
 	clock_gpa = 64;
 	write_error = 0;
 	khz = 2000000;
-	now_tsc = 5000;
-	now_ns = 4 * SECOND;
-	interrupts_were_on = false;
-	irq_enable();
+	machine.tsc_offset = tsc_offset = 0ull - 77777;
 	return 0;
 }
 
@@ -148,18 +137,40 @@ static void every_rate_scales(void **state)
 	check_rate(2000000);
 }
 
-static void clock_is_of_one_moment(void **state)
+/* The page's own moment is the VM's start, on this vCPU's TSC as the guest has moved it. */
+static void clock_counts_from_the_start(void **state)
 {
-	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
-	struct guest_clock c = clock_at(clock_gpa);
+	struct guest_clock c;
 
+	tsc_offset = machine.tsc_offset + 5000;
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
+	c = clock_at(clock_gpa);
 	assert_int_equal(c.tsc, 5000);
-	assert_int_equal(c.ns, SECOND - 7);
+	assert_int_equal(c.ns, 0);
 	assert_int_equal(c.flags, 1);
 	assert_int_equal(c.pad, 0);
 	assert_int_equal(c.pad2[0] | c.pad2[1], 0);
-	assert_false(interrupts_were_on);
-	assert_true(irq_enabled());
+}
+
+/* Whenever each wrote its page, and wherever the guest moved its TSC: the same time, to the ns. */
+static void vcpus_agree(void **state)
+{
+	struct guest_clock first, second;
+
+	khz = 2999997;
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
+	first = clock_at(clock_gpa);
+	tsc_offset += 0x123456789abull;
+	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
+	second = clock_at(clock_gpa);
+	assert_true(second.version > first.version && !(second.version & 1));
+	for (u64 tsc = 1; tsc < BIT(50); tsc = tsc * 3 + 1)
+		assert_int_equal(guest_ns(&first, tsc), guest_ns(&second, tsc + 0x123456789abull));
+	/* One that has no clock has none to move. */
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa), 0);
+	writes = 0;
+	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
+	assert_int_equal(writes, 0);
 }
 
 /* A reader that sees an odd version, or two that differ, reads again. */
@@ -184,7 +195,7 @@ static void where_a_clock_may_lie(void **state)
 
 	clock_gpa = 4096 - 8; /* across two pages */
 	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
-	assert_int_equal(clock_at(clock_gpa).tsc, 5000);
+	assert_int_equal(clock_at(clock_gpa).tsc, 0);
 	assert_int_equal(paravirt_rdmsr(&cpu, SYSTEM_TIME, &value), 0);
 	assert_int_equal(value, clock_gpa | 1);
 
@@ -274,7 +285,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(every_rate_scales, start),
-		cmocka_unit_test_setup(clock_is_of_one_moment, start),
+		cmocka_unit_test_setup(clock_counts_from_the_start, start),
+		cmocka_unit_test_setup(vcpus_agree, start),
 		cmocka_unit_test_setup(version_is_odd_while_it_changes, start),
 		cmocka_unit_test_setup(where_a_clock_may_lie, start),
 		cmocka_unit_test_setup(no_memory_is_not_the_guests_fault, start),

@@ -269,6 +269,18 @@ bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr,
 	return false;
 }
 
+bool platform_start_up_pending(struct vcpu *v)
+{
+	return false;
+}
+
+int paravirt_tsc_moved(struct vcpu *v)
+{
+	return 0;
+}
+
+NOTHING(vcpu_start_up, struct vcpu *v)
+NOTHING(platform_tsc_moved, struct vcpu *v)
 NOTHING(platform_vcpu_poll, struct vcpu *v)
 NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
 
@@ -307,7 +319,9 @@ static int teardown(void **state)
 
 static void run_vcpu(void *arg)
 {
-	vcpu_main(arg, NULL);
+	static const struct vmx_start start;
+
+	vcpu_main(arg, &start);
 }
 
 static void start(guest_fn fn)

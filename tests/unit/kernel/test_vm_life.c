@@ -131,6 +131,10 @@ ANSWER(int, vcpu_quick, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
 
 /* --- kernel/, mmu/, mem/ --- */
 
+NOTHING(vcpu_start_up, struct vcpu *v)
+NOTHING(platform_tsc_moved, struct vcpu *v)
+ANSWER(bool, platform_start_up_pending, false, struct vcpu *v)
+ANSWER(int, paravirt_tsc_moved, 0, struct vcpu *v)
 NOTHING(platform_vcpu_poll, struct vcpu *v)
 NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
 NOTHING(mmu_vcpu_init, struct mmu_vcpu *v, struct mmu_vm *vm)
@@ -187,7 +191,9 @@ static struct restart restart;
 
 static void run_vcpu(void *arg)
 {
-	vcpu_main(arg, NULL);
+	static const struct vmx_start start;
+
+	vcpu_main(arg, &start);
 }
 
 static int setup(void **state)
