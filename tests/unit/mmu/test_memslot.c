@@ -281,6 +281,50 @@ static void moving_takes_two_steps(void **state)
 	gmem_unref(object_of_two_step);
 }
 
+/* --- what is left over (R29) --- */
+
+#define CHANGES 20
+
+/* A reader that stays until all are made, and no longer than makes a failure of it. */
+static bool reader_in, all_made; /* atomic */
+static bool in_vain;
+
+static void *reader_that_stays(void *arg)
+{
+	u32 reader, waits = 0;
+
+	hosted_cpu_set(8);
+	reader = srcu_read_lock(&vm.srcu);
+	__atomic_store_n(&reader_in, true, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&all_made, __ATOMIC_SEQ_CST) && waits++ < 20000)
+		usleep(1000);
+	in_vain = !__atomic_load_n(&all_made, __ATOMIC_SEQ_CST);
+	srcu_read_unlock(&vm.srcu, reader);
+	return NULL;
+}
+
+/* Nobody waits for a grace period to free an array: one is enough for all of them. */
+static void many_arrays_to_one_grace_period(void **state)
+{
+	struct gmem *g = object_new(1);
+	u64 before = vm.srcu.grace_periods;
+	pthread_t thread;
+
+	reader_in = all_made = false;
+	pthread_create(&thread, NULL, reader_that_stays, NULL);
+	while (!__atomic_load_n(&reader_in, __ATOMIC_SEQ_CST))
+		usleep(100);
+	for (u32 i = 0; i < CHANGES; i++)
+		assert_int_equal(memslot_create(&vm, i, GFN(i), 1, g, 0, 0), 0);
+	assert_int_equal(vm.srcu.grace_periods, before);
+	__atomic_store_n(&all_made, true, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	assert_false(in_vain);
+	grace();
+	assert_true(vm.srcu.grace_periods - before < CHANGES / 2);
+	gmem_unref(g);
+}
+
 /* --- no memory --- */
 
 static void nothing_changes_without_memory(void **state)
@@ -375,6 +419,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(as_many_as_there_may_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(deleting_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(moving_takes_two_steps, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_arrays_to_one_grace_period, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_changes_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(array_is_for_readers, setup, teardown),
 	};
