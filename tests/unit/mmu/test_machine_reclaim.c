@@ -4,7 +4,7 @@
 /*
  * Guests on all CPUs fault while pages are taken from under them: moved to other frames by two
  * reclaimers at once, dropped, aged with and without hardware's bits. The pages are shown by
- * several slots and two VMs. R03, R08 to R10, R12 to R15, R17 to R20, R22, R27, R34, R35.
+ * several slots and two VMs. R03, R08 to R10, R12, R13, R15, R20, R22, R27, R34, R35.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"

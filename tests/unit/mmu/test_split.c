@@ -44,6 +44,7 @@ static void check_split(u64 gfn, u32 access)
 	assert_true(rmap_empty(large_word_of(gfn)));
 }
 
+/* R13 too: that it is flushed. */
 static void the_table_says_what_the_entry_did(void **state)
 {
 	static const u32 cases[] = {
