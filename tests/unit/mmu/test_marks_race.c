@@ -2,9 +2,9 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/peek.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
- * A sweep is stopped at each of its points in turn, and there the CPU writes the page. The CPU keeps
- * to itself what it has written (PML) until after, so the marks that it left in the entry are all
- * there is to know it by: R17 where the entry goes, R18 and R19 where it stays.
+ * A sweep is stopped at each of its points in turn, and there the CPU writes the page. The CPU
+ * keeps to itself what it has written (PML) until after, so the marks that it left in the entry are
+ * all there is to know it by: R17 where the entry goes, R18 and R19 where it stays.
  */
 #include <cmocka.h>
 #include "tests/hosted/schedule.h"
@@ -84,7 +84,7 @@ static void map_anew(u64 marks)
 	*spte |= marks;
 }
 
-/* The CPU comes at each point of `sweep`, to an entry with `marks`; `check` looks at what came of it. */
+/* The CPU comes at each point of `sweep`, to an entry with `marks`; then `check` looks. */
 static void at_each_point(void (*sweep)(void), u64 marks, void (*check)(void))
 {
 	const struct hosted_job jobs[JOBS] = {

@@ -278,8 +278,8 @@ static void wait_for_invalid(void)
 }
 
 /*
- * R23. The slot at 0 is INVALID: set-up waits for what becomes of it, outside the reader (R24; else the
- * deletion never ends, nor does this test) and without the VM's lock.
+ * R23. The slot at 0 is INVALID: set-up waits for what becomes of it, outside the reader (R24; else
+ * the deletion never ends, nor does this test) and without the VM's lock.
  */
 static void invalid_slot(void **state)
 {

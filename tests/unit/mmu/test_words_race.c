@@ -2,8 +2,8 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
- * R03: a guest's page table, which Weir writes, reads and marks while the guest's CPU is at the same
- * entry. One of the two goes on at a time, in orders that a seed chooses.
+ * R03: a guest's page table, which Weir writes, reads and marks while the guest's CPU is at the
+ * same entry. One of the two goes on at a time, in orders that a seed chooses.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
