@@ -279,14 +279,10 @@ void rmap_remove(u64 *word, u64 *spte)
 	set_address(word, NULL, 0);
 }
 
-u64 *rmap_spte(const u64 *word, u32 i)
+u64 *rmap_spte_of_many(const u64 *word, u32 i)
 {
 	const struct rmap_desc *d;
 
-	if (rmap_empty(word))
-		return NULL;
-	if (!(load(word) & RMAP_MANY))
-		return i == 0 ? address(load(word)) : NULL;
 	/* All descriptors but the first are full. */
 	for (d = address(load(word)); d; d = d->more) {
 		u32 used = 0;
@@ -300,18 +296,23 @@ u64 *rmap_spte(const u64 *word, u32 i)
 	return NULL;
 }
 
-void rmap_clear(u64 *word, u64 set)
+static void __noinline free_many(struct rmap_desc *d)
 {
-	struct rmap_desc *d = load(word) & RMAP_MANY ? address(load(word)) : NULL;
-
 	while (d) {
 		struct rmap_desc *more = d->more;
 
 		kfree(d);
 		d = more;
 	}
-	set_address(word, NULL, 0);
-	store(word, load(word) | set);
+}
+
+void rmap_clear(u64 *word, u64 set)
+{
+	u64 value = load(word);
+
+	store(word, (value & ~(RMAP_ADDRESS | RMAP_MANY)) | set);
+	if (unlikely(value & RMAP_MANY))
+		free_many(address(value));
 }
 
 void rmap_flag(u64 *word, u64 set, u64 clear)

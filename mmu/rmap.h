@@ -116,7 +116,16 @@ static inline bool rmap_empty(const u64 *word)
 int rmap_add(u64 *word, u64 *spte, struct rmap_cache *cache);
 void rmap_remove(u64 *word, u64 *spte); /* a bug where it is not in the chain */
 /* The i-th spte of the chain, NULL after the last. Removing the i-th puts another in its place. */
-u64 *rmap_spte(const u64 *word, u32 i);
+u64 *rmap_spte_of_many(const u64 *word, u32 i);
+static inline u64 *rmap_spte(const u64 *word, u32 i)
+{
+	u64 value = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+	if (unlikely(value & RMAP_MANY))
+		return rmap_spte_of_many(word, i);
+	value &= RMAP_ADDRESS;
+	return value && i == 0 ? phys_to_virt(HPA(value)) : NULL;
+}
 /* Drops the whole chain and sets these flags. */
 void rmap_clear(u64 *word, u64 set);
 void rmap_flag(u64 *word, u64 set, u64 clear);

@@ -24,6 +24,7 @@ struct sweeper {
 	/* of the batch */
 	bool flush; /* only ever set (R14) */
 	u32 count;
+	u32 unmapped; /* sptes */
 	struct {
 		u64 *word;
 		u64 flags; /* to set when the chain is dropped */
@@ -55,9 +56,7 @@ static u32 unmap_spte(struct sweeper *w, u64 *spte)
 
 	BUG_ON(!w->level->present(e));
 	w->flush = true;
-	mmu_count(&w->vm->stats.unmapped, w->pages);
-	if (w->pages > 1)
-		mmu_count(&w->vm->stats.unmapped_large, 1);
+	w->unmapped++;
 	return w->level->access(e);
 }
 
@@ -211,6 +210,10 @@ static void finish_batch(struct sweeper *w)
 {
 	if (w->flush)
 		mmu_flush(w->vm);
+	if (w->unmapped)
+		mmu_count(&w->vm->stats.unmapped, w->unmapped * w->pages);
+	if (w->unmapped && w->pages > 1)
+		mmu_count(&w->vm->stats.unmapped_large, w->unmapped);
 	/* The chain goes after its sptes (R22), and after the flush: until then the lock hides them. */
 	for (u32 i = w->count; i-- > 0;) {
 		u64 *word = w->batch[i].word;
@@ -244,6 +247,7 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	u64 i;
 
 	w->count = 0;
+	w->unmapped = 0;
 	w->flush = false;
 	for (i = 0; i < n && w->count < SWEEP_BATCH; i++) {
 		if (!is_marked(w, &words[i]) || !concerns(w, &words[i]))
