@@ -145,10 +145,33 @@ u64 gmem_entry(const struct gmem *g, u64 index);
  */
 int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
 
+/* Never touched, or dropped. Any context. */
+static inline bool gmem_is_absent(const struct gmem *g, u64 index)
+{
+	u64 at = index >> g->order;
+	const u64 *entries;
+
+	if (index >= g->pages)
+		return true;
+	entries = __atomic_load_n(&g->slot_phys[at / GMEM_CHUNK_ENTRIES].entries, __ATOMIC_ACQUIRE);
+	return !entries ||
+	       __atomic_load_n(&entries[at % GMEM_CHUNK_ENTRIES], __ATOMIC_ACQUIRE) == GMEM_ABSENT;
+}
+
+/* false: gmem_large would say no. index < pages. Any context. */
+static inline bool gmem_looks_large(const struct gmem *g, u64 index)
+{
+	const struct gmem_chunk *chunk = &g->slot_phys[(index >> g->order) / GMEM_CHUNK_ENTRIES];
+
+	return g->order ||
+	       (__atomic_load_n(&chunk->resident, __ATOMIC_ACQUIRE) == GMEM_CHUNK_ENTRIES &&
+		!__atomic_load_n(&chunk->scattered, __ATOMIC_RELAXED));
+}
+
 /*
  * Whether the 2 MiB of the object that index is in are one piece of memory that is aligned to its
  * size and may be written: *out is its first frame, and all its pages are dirty then. As
- * gmem_lookup otherwise. Cheap when the answer is no.
+ * gmem_lookup otherwise. Looks at all of them where it looks so (gmem_looks_large).
  */
 bool gmem_large(struct gmem *g, u64 index, pfn_t *out);
 

@@ -38,13 +38,17 @@ static_assert(GMEM_CHUNK_ENTRIES == GMEM_LARGE_PAGES, "a chunk is 2 MiB of order
  */
 static bool is_large(struct gmem_chunk *chunk, u64 *e, u64 first)
 {
-	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++) {
+	u64 mostly = first << GMEM_PFN_SHIFT | GMEM_DIRTY | GMEM_GOT_PAGE;
+
+	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++, mostly += BIT(GMEM_PFN_SHIFT)) {
 		u64 entry = gmem_entry_load(&e[i]);
 
+		if (likely(entry == mostly))
+			continue;
 		if (!gmem_entry_resident(entry))
 			return false;
 		if (gmem_entry_state(entry) != GMEM_GOT_PAGE ||
-		    gmem_entry_pfn(entry).v != first + i || !is_aligned(first, GMEM_LARGE_PAGES)) {
+		    gmem_entry_pfn(entry).v != first + i) {
 			__atomic_store_n(&chunk->scattered, 1, __ATOMIC_RELAXED);
 			return false;
 		}
@@ -57,19 +61,21 @@ static bool is_large(struct gmem_chunk *chunk, u64 *e, u64 first)
 bool gmem_large(struct gmem *g, u64 index, pfn_t *out)
 {
 	struct gmem_chunk *chunk;
-	u64 *e;
+	u64 *e, entry;
 
 	index = align_down(index, GMEM_LARGE_PAGES);
-	if (index >= g->pages)
+	if (index >= g->pages || !gmem_looks_large(g, index))
 		return false;
 	if (g->order == GMEM_LARGE_ORDER)
 		return gmem_lookup(g, index, true, out) == 0;
 	chunk = gmem_chunk_of(g, index);
-	if (__atomic_load_n(&chunk->resident, __ATOMIC_ACQUIRE) != GMEM_LARGE_PAGES ||
-	    __atomic_load_n(&chunk->scattered, __ATOMIC_RELAXED))
-		return false;
 	e = gmem_entry_find(g, index);
-	*out = gmem_entry_pfn(gmem_entry_load(e));
+	entry = gmem_entry_load(e);
+	*out = gmem_entry_pfn(entry);
+	if (gmem_entry_resident(entry) && !is_aligned(out->v, GMEM_LARGE_PAGES)) {
+		__atomic_store_n(&chunk->scattered, 1, __ATOMIC_RELAXED);
+		return false;
+	}
 	return is_large(chunk, e, out->v);
 }
 
@@ -172,9 +178,12 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 
 	if (index >= g->pages)
 		return ERR_RANGE;
-	e = gmem_entry_make(g, index);
-	if (!e)
-		return ERR_NOMEM;
+	e = gmem_entry_find(g, index);
+	if (unlikely(!e)) {
+		e = gmem_entry_make(g, index);
+		if (!e)
+			return ERR_NOMEM;
+	}
 	do {
 		u64 entry = gmem_entry_load(e);
 

@@ -45,11 +45,14 @@ int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access)
  */
 static int enter_again(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access)
 {
-	bool large = mmu_collapse(v->vm, s, gfn), on;
+	/* Asked at each first touch, of which one in 512 gets further. */
+	bool large = unlikely(gmem_looks_large(s->object, memslot_index(s, gfn))) &&
+		     mmu_collapse(v->vm, s, gfn);
+	bool on;
 	int err;
 
 	on = irq_save();
-	err = h_enter(v, s, gfn, access, large ? H_ENTER_LARGE : 0);
+	err = h_enter(v, s, gfn, access, H_ENTER_GOT | (large ? H_ENTER_LARGE : 0));
 	irq_restore(on);
 	return err;
 }

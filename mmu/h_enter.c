@@ -46,7 +46,7 @@ bool mmu_may_be_large(const struct memslot *s, gfn_t gfn)
  * What the rmap word and the dirty log leave of the access (word locked). A page of a slot that is
  * logged is either in the log or may not be written (R21), or the CPU logs it (PML).
  */
-static int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
+static inline int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
 {
 	bool writes = l->wanted & MMU_WRITE;
 
@@ -134,7 +134,7 @@ static int link_locked(struct mmu_vcpu *v, const struct link *l)
 	return e ? widen_leaf(v, l, e, access) : make_leaf(v, l, access);
 }
 
-static int reach(struct mmu_vcpu *v, struct link *l)
+static inline int reach(struct mmu_vcpu *v, struct link *l)
 {
 	struct page_table_cache cache = {v->cache, &v->cache_count};
 	u32 tables = 0;
@@ -147,28 +147,69 @@ static int reach(struct mmu_vcpu *v, struct link *l)
 	return err;
 }
 
-static int link(struct mmu_vcpu *v, struct link *l)
+static int link_reached(struct mmu_vcpu *v, const struct link *l)
 {
-	int err = reach(v, l);
+	int err;
 
-	if (err)
-		return err;
 	rmap_lock(l->word);
 	err = link_locked(v, l);
 	rmap_unlock(l->word);
 	return err;
 }
 
+static int link(struct mmu_vcpu *v, struct link *l)
+{
+	int err = reach(v, l);
+
+	return err ? err : link_reached(v, l);
+}
+
+/*
+ * Another vCPU may have been here first: then all is done, and the 512 pages need no look. ERR_EXIST:
+ * it is not mapped large, or not with all that it may be.
+ */
+static int __noinline is_there(struct mmu_vcpu *v, const struct link *l)
+{
+	const struct page_table_level *level = &v->vm->format->level[l->level];
+	int err = ERR_EXIST;
+	u32 access;
+	u64 e;
+
+	rmap_lock(l->word);
+	e = page_table_read(l->entry);
+	if (level->present(e) && level->leaf(e))
+		err = allowed(v, l, &access);
+	if (!err && (level->access(e) & access) != access)
+		err = ERR_EXIST;
+	rmap_unlock(l->word);
+	if (!err)
+		mmu_count_own(&v->stats.faults_spurious, 1);
+	return err;
+}
+
 /* ERR_EXIST: not as a large page. */
 static int enter_large(struct mmu_vcpu *v, struct link *l)
 {
-	if (!mmu_may_be_large(l->slot, l->gfn) || !gmem_large(l->slot->object, l->index, &l->pfn))
+	const struct page_table_level *level = &v->vm->format->level[large_level(v->vm)];
+	int err;
+	u64 e;
+
+	if (!gmem_looks_large(l->slot->object, l->index) || !mmu_may_be_large(l->slot, l->gfn))
 		return ERR_EXIST;
 	l->level = large_level(v->vm);
 	l->gfn = region_base(l->gfn);
 	l->word = rmap_large_word(l->slot, l->gfn);
 	l->access = MMU_READ | MMU_EXEC | (l->slot->flags & MEMSLOT_READONLY ? 0 : MMU_WRITE);
-	return link(v, l);
+	err = reach(v, l);
+	if (err)
+		return err;
+	e = page_table_read(l->entry);
+	if (level->present(e)) {
+		err = level->leaf(e) ? is_there(v, l) : ERR_EXIST;
+		if (err != ERR_EXIST || !level->leaf(e))
+			return err;
+	}
+	return gmem_large(l->slot->object, l->index, &l->pfn) ? link_reached(v, l) : ERR_EXIST;
 }
 
 /*
@@ -268,24 +309,32 @@ static int enter(struct mmu_vcpu *v, struct link *l, gfn_t gfn, u32 try)
 	return err;
 }
 
-int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try)
+/* Apart from h_enter so that it has nothing to save and restore where the page is not there. */
+static int __noinline enter_at(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 seq,
+			       u32 access, u32 try)
 {
 	struct link l = {
 		.slot = s,
 		.gfn = gfn,
 		.index = memslot_index(s, gfn),
+		.seq = seq,
 		.wanted = access,
 	};
 	int err;
 
-	l.seq = gmem_seq_sample(s->object, l.index);
-	/* What is under way may take long: wait for it, in thread context. And a first touch is slow. */
-	if (!gmem_seq_idle(l.seq) ||
-	    gmem_entry_state(gmem_entry(s->object, l.index)) == GMEM_ABSENT)
-		return ERR_TOO_HARD;
 	/* The tables on the way stay (R32). */
 	rcu_read_lock();
 	err = enter(v, &l, gfn, try);
 	rcu_read_unlock();
 	return err;
+}
+
+int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try)
+{
+	u64 index = memslot_index(s, gfn), seq = gmem_seq_sample(s->object, index);
+
+	/* What is under way may take long: wait for it, in thread context. And a first touch is slow. */
+	if (!gmem_seq_idle(seq) || (!(try & H_ENTER_GOT) && gmem_is_absent(s->object, index)))
+		return ERR_TOO_HARD;
+	return enter_at(v, s, gfn, seq, access, try);
 }

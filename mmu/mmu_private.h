@@ -69,6 +69,7 @@ static inline bool memslot_has_region(const struct memslot *s, gfn_t gfn)
 enum h_enter_try {
 	H_ENTER_LARGE = BIT(0),	 /* 2 MiB at once, where that can be */
 	H_ENTER_AROUND = BIT(1), /* its neighbours too, those that are resident and not mapped */
+	H_ENTER_GOT = BIT(2),	 /* the caller has just made it resident: no need to ask first */
 };
 int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try);
 

@@ -104,6 +104,30 @@ static void luck(void **state)
 	one_fault_maps_it_all(512);
 }
 
+/* Who comes after another vCPU looks at the mapping, not at each of the 512 pages. */
+static void what_is_there_needs_no_look(void **state)
+{
+	u64 *entry;
+
+	ram = object_filled(512);
+	slot_at(BASE, 512, 0, 0);
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
+	assert_true(is_large(BASE));
+	entry = &ram->slot_phys[0].entries[77];
+	assert_true(*entry & GMEM_DIRTY);
+	*entry &= ~GMEM_DIRTY; /* a look would set it again */
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 5), MMU_WRITE), 0);
+	assert_int_equal(vcpu.stats.faults_spurious, 1);
+	assert_false(*entry & GMEM_DIRTY);
+	/* With a right missing the page is made writable again, and so is dirty. */
+	assert_int_equal(memslot_set_flags(&vm, 1, MEMSLOT_READONLY), 0);
+	assert_int_equal(memslot_set_flags(&vm, 1, 0), 0);
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 5), MMU_WRITE), 0);
+	assert_true(is_large(BASE));
+	assert_true(ept_walk(&vm, PAGE(BASE)) & MMU_WRITE);
+	assert_true(*entry & GMEM_DIRTY);
+}
+
 static void expect_small(u64 gfn)
 {
 	assert_int_equal(touch(&vcpu, PAGE(gfn), MMU_READ), 0);
@@ -314,6 +338,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(pages_of_2m, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_filled_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(luck, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_there_needs_no_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(where_pages_of_2m_may_lie, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_the_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_where_gfn_and_object_are_at_odds, setup,
