@@ -46,6 +46,15 @@ GUEST = [
     Operation("first-touch", "first write to a 4 KiB page: zero fill", 2000,
               kvm="6,629", xen="4,475"),
     Operation("second-touch", "second write to it: no exit"),
+    Operation("h-read", "H_READ of a page"),
+    Operation("h-protect", "H_PROTECT of one page: write-protect and flush"),
+    Operation("h-release", "H_PROTECT: release it"),
+    Operation("touch-resident", "write to a resident page that is not mapped for it", 800),
+    Operation("h-remove", "H_REMOVE of one page: unmap, flush, free"),
+    Operation("touch-removed", "write to a page that was given back: zero fill", 2000),
+    Operation("h-enter-mapped", "H_ENTER of one page that is mapped"),
+    Operation("h-remove-again", "H_REMOVE, again"),
+    Operation("h-enter-absent", "H_ENTER of one page that was given back: zero fill"),
 ]
 
 # kernel/selftest_bench.c: Weir's own operations, without an exit around them.

@@ -296,6 +296,60 @@ static void memory(void)
 	MEASURE("second-touch", *(volatile u32 *)(FRESH + i * PAGE_SIZE) = 1);
 }
 
+/* --- What only Weir has: docs/hypercalls.md --- */
+
+#define CPUID_WEIR 0x40000100u
+#define H_REMOVE   0x57490004u
+#define H_ENTER	   0x57490008u
+#define H_READ	   0x5749000cu
+#define H_PROTECT  0x57490018u
+#define H_ON	   1u
+#define H_WRITE	   1u
+
+static inline int hypercall(u32 number, u32 page, u32 flags)
+{
+	int result;
+	u32 b, c;
+
+	__asm__ volatile("vmcall"
+			 : "=a"(result), "=b"(b), "=c"(c)
+			 : "a"(number), "b"(FRESH + page * PAGE_SIZE), "c"(1), "d"(flags), "S"(0)
+			 : "memory");
+	return result;
+}
+
+static u32 refused;
+
+static void call_on_page(const char *name, u32 number, u32 flags)
+{
+	MEASURE(name, refused += hypercall(number, i, flags) != 0);
+}
+
+static void touch_again(const char *name)
+{
+	MEASURE(name, *(volatile u32 *)(FRESH + i * PAGE_SIZE) = 1);
+}
+
+/* After memory(): all its pages are there and mapped. */
+static void memory_calls(void)
+{
+	u32 r[4];
+
+	cpuid(CPUID_WEIR, 0, r);
+	if (r[1] != 0x72696557 || r[2] != r[1] || r[3] != r[1]) /* WeirWeirWeir */
+		return;
+	call_on_page("h-read", H_READ, 0);
+	call_on_page("h-protect", H_PROTECT, H_ON);
+	call_on_page("h-release", H_PROTECT, 0);
+	touch_again("touch-resident");
+	call_on_page("h-remove", H_REMOVE, 0);
+	touch_again("touch-removed");
+	call_on_page("h-enter-mapped", H_ENTER, H_WRITE);
+	call_on_page("h-remove-again", H_REMOVE, 0);
+	call_on_page("h-enter-absent", H_ENTER, H_WRITE);
+	check("every hypercall is a success", refused == 0);
+}
+
 void main(void)
 {
 	interrupts_init();
@@ -308,5 +362,6 @@ void main(void)
 	deadline_timer();
 	x2apic();
 	memory();
+	memory_calls();
 	guest_end();
 }
