@@ -175,10 +175,13 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	u64 index = memslot_index(s, base);
 	pfn_t pfn;
 
-	if (!mmu_may_be_large(s, gfn) || !gmem_large(s->object, index, &pfn))
+	if (!gmem_looks_large(s->object, memslot_index(s, gfn)) || !mmu_may_be_large(s, gfn))
 		return false;
+	/* Who maps it large looks at its pages all the same. */
 	if (!has_table(vm, gfn))
 		return true;
+	if (!gmem_large(s->object, index, &pfn))
+		return false;
 	/* A guest can make it come to this as often as it likes, faster than tables are freed. */
 	if (__atomic_load_n(&tables_waiting, __ATOMIC_RELAXED) > TABLES_WAITING_MAX)
 		return false;

@@ -127,8 +127,8 @@ bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
- * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. Whether
- * one fits. Thread context, interrupts on; takes mmu_lock.
+ * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. false:
+ * none fits, or the way stays as it is. Thread context, interrupts on; takes mmu_lock.
  */
 bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 

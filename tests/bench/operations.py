@@ -49,7 +49,7 @@ GUEST = [
     Operation("h-read", "H_READ of a page"),
     Operation("h-protect", "H_PROTECT of one page: write-protect and flush"),
     Operation("h-release", "H_PROTECT: release it"),
-    Operation("touch-resident", "write to a resident page that is not mapped for it", 800),
+    Operation("touch-resident", "write to it then: one fault maps its 2 MiB again"),
     Operation("h-remove", "H_REMOVE of one page: unmap, flush, free"),
     Operation("touch-removed", "write to a page that was given back: zero fill", 2000),
     Operation("h-enter-mapped", "H_ENTER of one page that is mapped"),
