@@ -90,9 +90,9 @@ void frame_free_page(void *page);
 struct frame *frame_of(pfn_t pfn); /* NULL where there is no RAM of ours */
 pfn_t frame_pfn(const struct frame *f);
 
-#define FRAME_STATS(X)                                                    \
-	X(total, "frames", "Frames of 4 KiB that the allocator manages.") \
-	X(free, "frames", "Frames that are free, those in CPUs' caches too.")
+#define FRAME_STATS(X)                                                                \
+	X(total, "frames", "Frames of 4 KiB that the allocator manages.", STAT_LEVEL) \
+	X(free, "frames", "Frames that are free, those in CPUs' caches too.", STAT_LEVEL)
 
 struct frame_stats {
 	FRAME_STATS(STAT_FIELD)

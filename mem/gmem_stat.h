@@ -7,15 +7,16 @@
 #include "mem/gmem.h"
 
 /* The first are the states of an entry, in their order. */
-#define GMEM_STATS(X)                                                                  \
-	X(absent, "pages", "Pages that were never touched, or are known to be zero.")  \
-	X(got_page, "pages", "Pages that are resident in frames of their own.")        \
-	X(shared, "pages", "Pages that are resident in frames that others show too.")  \
-	X(packed, "pages", "Pages that are in the compressed pool.")                   \
-	X(swapped, "pages", "Pages that are on the swap disk.")                        \
-	X(busy, "pages", "Pages that a thread is changing from one state to another.") \
-	X(peak, "pages", "The most pages that were resident at any time.")             \
-	X(pins, "count", "Pins that keep pages where they are: under emulation, in queues.")
+#define GMEM_STATS(X)                                                                              \
+	X(absent, "pages", "Pages that were never touched, or are known to be zero.", STAT_LEVEL)  \
+	X(got_page, "pages", "Pages that are resident in frames of their own.", STAT_LEVEL)        \
+	X(shared, "pages", "Pages that are resident in frames that others show too.", STAT_LEVEL)  \
+	X(packed, "pages", "Pages that are in the compressed pool.", STAT_LEVEL)                   \
+	X(swapped, "pages", "Pages that are on the swap disk.", STAT_LEVEL)                        \
+	X(busy, "pages", "Pages that a thread is changing from one state to another.", STAT_LEVEL) \
+	X(peak, "pages", "The most pages that were resident at any time.", STAT_LEVEL)             \
+	X(pins, "count", "Pins that keep pages where they are: under emulation, in queues.",       \
+	  STAT_LEVEL)
 
 struct gmem_stats {
 	GMEM_STATS(STAT_FIELD)

@@ -46,11 +46,13 @@ void rma_put(struct rma_piece *piece);
 int rma_fill(struct rma_piece *piece, struct gmem *g, u64 first);
 
 #define RMA_STATS(X)                                                                          \
-	X(pages, "pages", "Pages of 4 KiB that were set aside for the pool.")                 \
-	X(used, "pages", "Pages of the pool that are in pieces now.")                         \
-	X(used_peak, "pages", "The most pages of the pool that were in pieces at once.")      \
-	X(longest_free, "pages", "The longest piece of 2 MiB or more that could be had now.") \
-	X(pieces, "count", "Pieces in use now.")                                              \
+	X(pages, "pages", "Pages of 4 KiB that were set aside for the pool.", STAT_LEVEL)     \
+	X(used, "pages", "Pages of the pool that are in pieces now.", STAT_LEVEL)             \
+	X(used_peak, "pages", "The most pages of the pool that were in pieces at once.",      \
+	  STAT_LEVEL)                                                                         \
+	X(longest_free, "pages", "The longest piece of 2 MiB or more that could be had now.", \
+	  STAT_LEVEL)                                                                         \
+	X(pieces, "count", "Pieces in use now.", STAT_LEVEL)                                  \
 	X(handed_out, "count", "Pieces that were handed out.")                                \
 	X(refused, "count", "Requests for a piece that found no free run of that length.")
 

@@ -25,7 +25,7 @@
 	X(unmapped_large, "pages", "Pages of 2 MiB whose mapping was taken away.")                 \
 	X(split, "pages", "Pages of 2 MiB that were split into mappings of 4 KiB.")                \
 	X(collapsed, "pages", "Regions of 2 MiB whose 4 KiB mappings gave way to a large one.")    \
-	X(tables, "pages", "Pages in the page tables now, the root included.")                     \
+	X(tables, "pages", "Pages in the page tables now, the root included.", STAT_LEVEL)         \
 	X(flushes, "count", "Flushes of the VM's translations, on all CPUs that may hold some.")   \
 	X(kicks, "count", "CPUs that had to be made to leave the guest for a flush.")              \
 	X(invepts, "count", "INVEPT instructions executed before entering the guest.")             \

@@ -2,7 +2,7 @@
 /* Names and meanings of the basic exit reasons (SDM 3D appendix C): one counter for each. */
 #include "vmx/vmx.h"
 
-#define EXIT(number, id, sentence) [number] = {#id, "count", "" sentence}
+#define EXIT(number, id, sentence) [number] = {#id, "count", "" sentence, false}
 
 const struct stat_desc vmx_exit_stat_descs[VMX_EXIT_REASONS] = {
 	EXIT(0, exception, "Exceptions that Weir watches for, and NMIs, that came in the guest."),

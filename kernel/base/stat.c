@@ -127,6 +127,12 @@ static bool fits(const char *pattern, const char *text)
 	return !*pattern;
 }
 
+static void full_name(char name[STAT_NAME_MAX], const struct stat_group *g, u32 i)
+{
+	snprintf(name, STAT_NAME_MAX, "%s%s%s.%s", g->scope, *g->scope ? "." : "", g->name,
+		 g->descs[i].name);
+}
+
 u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, void *arg), void *arg)
 {
 	char name[STAT_NAME_MAX];
@@ -136,11 +142,12 @@ u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, vo
 	registry_lock();
 	list_for_each_entry (g, &groups, link) {
 		for (u32 i = 0; i < g->count; i++) {
-			struct stat_value v = {
-				.scope = g->scope, .name = name, .desc = &g->descs[i]};
+			struct stat_value v = {.scope = g->scope,
+					       .group = g->name,
+					       .name = name,
+					       .desc = &g->descs[i]};
 
-			snprintf(name, sizeof(name), "%s%s%s.%s", g->scope, *g->scope ? "." : "",
-				 g->name, v.desc->name);
+			full_name(name, g, i);
 			if (pattern && !fits(pattern, name))
 				continue;
 			v.value = g->read(g->owner, i);
@@ -150,4 +157,65 @@ u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, vo
 	}
 	registry_unlock();
 	return fitted;
+}
+
+void stat_for_each_name(void (*fn)(const char *name, void *arg), void *arg)
+{
+	char name[STAT_NAME_MAX];
+	struct stat_group *g;
+
+	registry_lock();
+	list_for_each_entry (g, &groups, link) {
+		for (u32 i = 0; i < g->count; i++) {
+			full_name(name, g, i);
+			fn(name, arg);
+		}
+	}
+	registry_unlock();
+}
+
+static bool same_family(const struct stat_group *a, const struct stat_group *b)
+{
+	return a->descs == b->descs && !*a->scope == !*b->scope && !strcmp(a->name, b->name);
+}
+
+static bool is_first_of_family(const struct stat_group *g)
+{
+	struct stat_group *other;
+
+	list_for_each_entry (other, &groups, link) {
+		if (same_family(other, g))
+			return other == g;
+	}
+	return true;
+}
+
+static void show_family(struct stat_group *first, u32 i,
+			void (*fn)(const struct stat_value *v, bool first, void *arg), void *arg)
+{
+	char name[STAT_NAME_MAX];
+
+	for (struct stat_group *g = first; &g->link != &groups;
+	     g = list_entry(g->link.next, struct stat_group, link)) {
+		struct stat_value v = {
+			.scope = g->scope, .group = g->name, .name = name, .desc = &g->descs[i]};
+
+		if (!same_family(g, first))
+			continue;
+		full_name(name, g, i);
+		v.value = g->read(g->owner, i);
+		fn(&v, g == first, arg);
+	}
+}
+
+void stat_for_each_family(void (*fn)(const struct stat_value *v, bool first, void *arg), void *arg)
+{
+	struct stat_group *g;
+
+	registry_lock();
+	list_for_each_entry (g, &groups, link) {
+		for (u32 i = 0; i < g->count && is_first_of_family(g); i++)
+			show_family(g, i, fn, arg);
+	}
+	registry_unlock();
 }

@@ -6,7 +6,7 @@
  *
  *	#define POND_STATS(X) \
  *		X(leaps, "count", "Frogs that jumped in.") \
- *		X(depth, "pages", "Pages that hold water now.")
+ *		X(depth, "pages", "Pages that hold water now.", STAT_LEVEL)
  *
  *	struct pond_stats { POND_STATS(STAT_FIELD) };
  *	const struct stat_desc pond_stat_descs[] = {POND_STATS(STAT_DESC)};
@@ -29,14 +29,19 @@ struct stat_desc {
 	const char *name;     /* a-z 0-9 _ */
 	const char *unit;     /* one word in the plural: count, pages, ns */
 	const char *sentence; /* begins with a capital, ends with a full stop */
+	bool level;	      /* it falls, too: what there is now, not what has happened */
 };
 
-/* Makers of a table's rows. Unit and sentence are literals, and not empty. */
-#define STAT_FIELD(id, unit, sentence)                                                     \
+/*
+ * Makers of a table's rows. Unit and sentence are literals, and not empty; a row of what is a level
+ * has STAT_LEVEL after them.
+ */
+#define STAT_LEVEL true
+#define STAT_FIELD(id, unit, sentence, ...)                                                \
 	u64 id;                                                                            \
 	static_assert(sizeof("" unit) > 1 && sizeof("" sentence) > 1, "a counter needs a " \
 								      "unit and a sentence");
-#define STAT_DESC(id, unit, sentence) {#id, "" unit, "" sentence},
+#define STAT_DESC(id, unit, sentence, ...) {#id, "" unit, "" sentence, __VA_ARGS__ + 0},
 #define STAT_CHECK(type, descs)                                               \
 	static_assert(sizeof(struct type) == ARRAY_SIZE(descs) * sizeof(u64), \
 		      "every field of the group has its row")
@@ -70,7 +75,8 @@ void stat_unregister(struct stat_group *g); /* no-op for one that never was regi
 
 struct stat_value {
 	const char *scope; /* the group's */
-	const char *name;  /* full; for the time of the call */
+	const char *group;
+	const char *name; /* full; for the time of the call */
 	u64 value;
 	const struct stat_desc *desc;
 };
@@ -82,5 +88,14 @@ struct stat_value {
  */
 u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, void *arg),
 		  void *arg);
+
+/* The names alone: no value is read. */
+void stat_for_each_name(void (*fn)(const char *name, void *arg), void *arg);
+
+/*
+ * Family by family: calls fn for a counter of one scope, then for the same one of every other,
+ * before it goes on to the next. first: a family begins.
+ */
+void stat_for_each_family(void (*fn)(const struct stat_value *v, bool first, void *arg), void *arg);
 
 #endif

@@ -11,7 +11,7 @@
 
 #define POND_STATS(X)                              \
 	X(leaps, "count", "Frogs that jumped in.") \
-	X(depth, "pages", "Pages that hold water now.")
+	X(depth, "pages", "Pages that hold water now.", STAT_LEVEL)
 
 struct pond_stats {
 	POND_STATS(STAT_FIELD)
@@ -178,20 +178,20 @@ static void expect_refused(const struct stat_desc *d, const char *scope, const c
 
 static void test_refuses_what_breaks_the_rules(void **state)
 {
-	static const struct stat_desc sound = {"leaps", "count", "Frogs that jumped in."};
+	static const struct stat_desc sound = {"leaps", "count", "Frogs that jumped in.", false};
 	static const struct stat_desc broken[] = {
-		{NULL, NULL, NULL},
-		{"leaps", "count", NULL},
-		{"leaps", NULL, "Frogs that jumped in."},
-		{"", "count", "Frogs that jumped in."},
-		{"a.b", "count", "Frogs that jumped in."},
-		{"Leaps", "count", "Frogs that jumped in."},
-		{"leaps", "", "Frogs that jumped in."},
-		{"leaps", "two words", "Frogs jumped in."},
-		{"leaps", "count", ""},
-		{"leaps", "count", "."},
-		{"leaps", "count", "No full stop"},
-		{"leaps", "count", "small letter."},
+		{NULL, NULL, NULL, false},
+		{"leaps", "count", NULL, false},
+		{"leaps", NULL, "Frogs that jumped in.", false},
+		{"", "count", "Frogs that jumped in.", false},
+		{"a.b", "count", "Frogs that jumped in.", false},
+		{"Leaps", "count", "Frogs that jumped in.", false},
+		{"leaps", "", "Frogs that jumped in.", false},
+		{"leaps", "two words", "Frogs jumped in.", false},
+		{"leaps", "count", "", false},
+		{"leaps", "count", ".", false},
+		{"leaps", "count", "No full stop", false},
+		{"leaps", "count", "small letter.", false},
 	};
 	char long_scope[STAT_NAME_MAX];
 	struct pond_stats s = {0};
