@@ -179,6 +179,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			bad_value(c, w, "mitigations=on|off");
 	} else if (word_is(w, "stats")) {
 		c->stats = true;
+	} else if (word_is(w, "monitor")) {
+		c->monitor = true;
 	} else if (word_value(w, "selftest", &v)) {
 		size_t len = (size_t)(v.end - v.at);
 
@@ -193,7 +195,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
 			    "loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= "
-			    "stats",
+			    "stats monitor",
 			    WORD_ARGS(w));
 	}
 }

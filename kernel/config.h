@@ -59,6 +59,7 @@ struct weir_config {
 	u32 console_baud;
 	u32 loglevel; /* enum log_level */
 	bool stats;   /* log counters when a VM ends, and at the end */
+	bool monitor; /* stay when no VM is left */
 	bool selftest;
 	char selftest_names[128]; /* "all" or a comma list */
 	u32 max_cpus;		  /* 0: all */

@@ -1,42 +1,46 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/console.h"
+#include "kernel/console_input.h"
+#include "kernel/console_text.h"
 #include "kernel/vm.h"
 
 #include "kernel/base/console.h"
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
-#include "kernel/base/serial.h"
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
-#include "mem/slab.h"
-#include "smp/irq.h"
+#include "mem/frame.h"
 
-#define DELETE	    0x7f
-#define TEXT_MAX    240
-#define INPUT_RING  1024 /* typed and not yet taken by the thread; a power of two */
-#define INPUT_BATCH 64
-#define POLL_NS	    10000000ull
-#define COM1_PORT   0x3f8
-#define COM1_IRQ    4
-#define COM2_PORT   0x2f8
-#define COM2_IRQ    3
+#define TEXT_MAX 240 /* of a line that shares the console with others' */
+#define PIECE	 128 /* bytes of what was kept that are shown at a time */
 
-/* A VM's end of the console. */
+/* A VM's end of the console. There is one for each configured VM, for as long as Weir runs. */
 struct vm_console {
-	struct list link;
-	struct vm *vm;
-	/* the VM's UART's lock */
+	/* set once */
+	char name[CONFIG_NAME_MAX];
+	u8 *kept; /* NULL: there was no memory */
+	/* consoles_lock */
+	struct vm *vm;	  /* NULL: it does not run */
+	struct list link; /* those that run, in the order of starting */
+	/* output_lock */
+	u64 written; /* bytes ever kept; the last CONSOLE_KEPT of them are there */
+	struct console_text text;
 	u32 length;
 	char line[TEXT_MAX];
 };
 
-static struct mutex consoles_lock;		   /* LOCK_VM_LIST */
-static struct list consoles = LIST_INIT(consoles); /* consoles_lock; in order of starting */
-static u32 console_count;			   /* consoles_lock; read without */
+static struct vm_console slots[CONFIG_VMS_MAX];
+static u32 slot_count; /* set once */
 
-static struct wait_queue input_wait;
-static bool input_by_interrupt;
+static struct mutex consoles_lock; /* LOCK_CONSOLES */
+static struct list consoles = LIST_INIT(consoles);
+static u32 console_count; /* consoles_lock; read without */
+
+/* The console's thread writes these, under output_lock; it alone may read them without. */
+static struct mutex output_lock; /* LOCK_CONSOLE */
+static enum console_view view, last_view;
+static struct vm_console *viewed;
 
 /* --- output --- */
 
@@ -44,22 +48,39 @@ static bool input_by_interrupt;
 static void flush_line(struct vm_console *c)
 {
 	char text[TEXT_MAX + CONFIG_NAME_MAX + 8];
-	int n = snprintf(text, sizeof(text), "%s| %.*s\r\n", c->vm->name, (int)c->length, c->line);
+	int n = snprintf(text, sizeof(text), "%s| %.*s\r\n", c->name, (int)c->length, c->line);
 
 	console_write(text, (size_t)n);
 	c->length = 0;
 }
 
+static void add_to_line(struct vm_console *c, const u8 *text, u32 n)
+{
+	if (c->length + n > TEXT_MAX)
+		flush_line(c);
+	for (u32 i = 0; i < n; i++) {
+		if (text[i] == '\n')
+			flush_line(c);
+		else if (text[i] == '\t' || text[i] == '\b')
+			c->line[c->length++] = ' ';
+		else if (text[i] != '\r')
+			c->line[c->length++] = (char)text[i];
+	}
+}
+
 static void write_lines(struct vm_console *c, const u8 *bytes, u32 count)
 {
-	for (u32 i = 0; i < count; i++) {
-		if (bytes[i] == '\n' || c->length == TEXT_MAX)
-			flush_line(c);
-		if (bytes[i] == '\n' || bytes[i] == '\r')
-			continue;
-		/* An escape sequence could move the cursor into another VM's line. */
-		c->line[c->length++] = bytes[i] >= ' ' && bytes[i] != DELETE ? (char)bytes[i] : '?';
-	}
+	u8 text[CONSOLE_TEXT_MAX];
+
+	/* An escape sequence could move the cursor into another VM's line. */
+	for (u32 i = 0; i < count; i++)
+		add_to_line(c, text, console_text(&c->text, bytes[i], text));
+}
+
+static void keep(struct vm_console *c, const u8 *bytes, u32 count)
+{
+	for (u32 i = 0; c->kept && i < count; i++)
+		c->kept[c->written++ % CONSOLE_KEPT] = bytes[i];
 }
 
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count)
@@ -68,21 +89,178 @@ void vm_console_write(struct vm *vm, const u8 *bytes, u32 count)
 
 	if (!c)
 		return;
-	if (READ_ONCE(console_count) > 1 || c->length)
+	mutex_lock(&output_lock);
+	keep(c, bytes, count);
+	if (view == CONSOLE_SHARED && (READ_ONCE(console_count) > 1 || c->length))
 		write_lines(c, bytes, count);
-	else
+	else if (view == CONSOLE_SHARED || (view == CONSOLE_VM && viewed == c))
 		console_write(bytes, count);
+	mutex_unlock(&output_lock);
+}
+
+/* output_lock is held. */
+static void set_view(enum console_view v, struct vm_console *c)
+{
+	/* What was begun of a line is elsewhere from now on. */
+	for (u32 i = 0; view == CONSOLE_SHARED && i < slot_count; i++) {
+		if (slots[i].length)
+			flush_line(&slots[i]);
+	}
+	WRITE_ONCE(view, v);
+	viewed = c;
+}
+
+/*
+ * One piece of what was kept, from *at on. As text: what steered the terminal once would do it to
+ * another screen now, and a terminal would answer the guest questions that were answered long ago.
+ * Returns whether there is more; if not, the console is the VM's from here on.
+ */
+static bool show_piece(struct vm_console *c, u64 *at, struct console_text *t)
+{
+	u8 text[PIECE * CONSOLE_TEXT_MAX];
+	u32 n = 0;
+	bool more;
+
+	mutex_lock(&output_lock);
+	if (c->written > *at + CONSOLE_KEPT)
+		*at = c->written - CONSOLE_KEPT;
+	for (u32 i = 0; c->kept && i < PIECE && *at < c->written; i++, ++*at)
+		n += console_text(t, c->kept[*at % CONSOLE_KEPT], text + n);
+	more = *at < c->written;
+	if (!more) {
+		console_write(text, n);
+		set_view(CONSOLE_VM, c);
+	}
+	mutex_unlock(&output_lock);
+	if (more)
+		console_write(text, n);
+	return more;
+}
+
+/* The guest is not made to wait for the terminal: it writes on meanwhile, and more than there was
+ * at first is not shown piece by piece. */
+static void show_vm(struct vm_console *c)
+{
+	struct console_text t = {0};
+	u64 at = 0;
+	u32 pieces = 0;
+
+	while (show_piece(c, &at, &t)) {
+		if (++pieces == 2 * CONSOLE_KEPT / PIECE)
+			at = ~0ull - CONSOLE_KEPT;
+	}
+}
+
+/* --- who has it --- */
+
+enum console_view console_view(void)
+{
+	return READ_ONCE(view);
+}
+
+static struct vm_console *find_slot(const char *name)
+{
+	for (u32 i = 0; i < slot_count; i++) {
+		if (strcmp(slots[i].name, name) == 0)
+			return &slots[i];
+	}
+	return NULL;
+}
+
+/* The VM that is alone, and so has the console to itself. */
+static struct vm_console *find_only(void)
+{
+	struct vm_console *c = NULL;
+
+	mutex_lock(&consoles_lock);
+	if (console_count == 1)
+		c = list_first(&consoles, struct vm_console, link);
+	mutex_unlock(&consoles_lock);
+	return c;
+}
+
+void console_show_shared(void)
+{
+	struct vm_console *only = find_only();
+
+	if (only)
+		show_vm(only);
+	mutex_lock(&output_lock);
+	set_view(CONSOLE_SHARED, NULL);
+	mutex_unlock(&output_lock);
+}
+
+int console_show_vm(const char *name)
+{
+	struct vm_console *c = find_slot(name);
+
+	if (!c)
+		return ERR_NOENT;
+	show_vm(c);
+	return 0;
+}
+
+void console_show_last(void)
+{
+	if (last_view == CONSOLE_VM && viewed)
+		show_vm(viewed);
+	else
+		console_show_shared();
+}
+
+/*
+ * CAN and ST end what was begun; DECSTR and the rest bring back the modes of a terminal that was
+ * just switched on, as far as they would spoil text (VT420, xterm).
+ */
+static const char undo_terminal[] =
+	"\x18\x1b\\\x0f\x1b[!p\x1b[m\x1b[4l\x1b[?7h\x1b[?25h\x1b[?1l\x1b>"
+	"\x1b[?1000;1002;1003;1004;1006;2004l\x1b[?1049l\x1b[r\x1b(B\x1b[999;1H\r\n";
+
+void console_show_monitor(void)
+{
+	mutex_lock(&output_lock);
+	if (view != CONSOLE_MONITOR)
+		last_view = view;
+	set_view(CONSOLE_MONITOR, viewed);
+	console_write(undo_terminal, sizeof(undo_terminal) - 1);
+	mutex_unlock(&output_lock);
+}
+
+u32 console_deliver(const u8 *bytes, u32 count)
+{
+	struct vm_console *c = viewed;
+	u32 taken = count; /* nobody there: typed into the void */
+
+	mutex_lock(&consoles_lock);
+	if (view == CONSOLE_SHARED)
+		c = list_empty(&consoles) ? NULL : list_first(&consoles, struct vm_console, link);
+	if (c && c->vm && c->vm->platform)
+		taken = platform_console_input(c->vm->platform, bytes, count);
+	mutex_unlock(&consoles_lock);
+	return taken;
+}
+
+/* --- who there is --- */
+
+const char *console_vm_name(u32 i)
+{
+	return i < slot_count ? slots[i].name : NULL;
+}
+
+u32 console_running(void)
+{
+	return READ_ONCE(console_count);
 }
 
 int console_vm_add(struct vm *vm)
 {
-	struct vm_console *c = kmalloc(sizeof(*c));
+	struct vm_console *c = find_slot(vm->name);
 
 	if (!c)
-		return ERR_NOMEM;
-	c->vm = vm;
+		return ERR_NOENT;
 	vm->console = c;
 	mutex_lock(&consoles_lock);
+	c->vm = vm;
 	list_add_tail(&c->link, &consoles);
 	WRITE_ONCE(console_count, console_count + 1);
 	mutex_unlock(&consoles_lock);
@@ -97,129 +275,37 @@ void console_vm_remove(struct vm *vm)
 		return;
 	mutex_lock(&consoles_lock);
 	list_del(&c->link);
+	c->vm = NULL;
 	WRITE_ONCE(console_count, console_count - 1);
 	vm->console = NULL;
 	mutex_unlock(&consoles_lock);
+	mutex_lock(&output_lock);
 	if (c->length)
 		flush_line(c);
-	kfree(c);
+	c->text = (struct console_text){0};
+	mutex_unlock(&output_lock);
 }
 
-/* --- input --- */
-
-/*
- * A UART holds 16 bytes, which is a millisecond and a half at full speed: the interrupt empties it
- * into this ring, and the thread may take its time.
- */
-static u8 ring[INPUT_RING];
-static u32 ring_head; /* the thread's: next to take */
-static u32 ring_tail; /* interrupt's, or the thread's where it polls: next to fill */
-
-static bool ring_empty(void)
+static void add_slot(const char *name)
 {
-	return ring_head == __atomic_load_n(&ring_tail, __ATOMIC_ACQUIRE);
-}
+	struct vm_console *c = &slots[slot_count++];
+	pfn_t pfn;
 
-/*
- * What finds no room is lost, as on a UART; leaving it there would end the interrupts. Bounded, for
- * a broken UART may have a byte ready for ever.
- */
-static void collect(void)
-{
-	u32 tail = ring_tail;
-	int c;
-
-	for (u32 n = 0; n < INPUT_RING && (c = console_getc_poll()) >= 0; n++) {
-		if (tail - __atomic_load_n(&ring_head, __ATOMIC_ACQUIRE) < INPUT_RING)
-			ring[tail++ % INPUT_RING] = (u8)c;
-	}
-	__atomic_store_n(&ring_tail, tail, __ATOMIC_RELEASE);
-}
-
-static void input_interrupt(void *arg)
-{
-	(void)arg;
-	collect();
-	wait_wake_all(&input_wait);
-}
-
-static u32 take(u8 *bytes, u32 max)
-{
-	u32 n = 0;
-
-	while (n < max && !ring_empty()) {
-		bytes[n++] = ring[ring_head % INPUT_RING];
-		__atomic_store_n(&ring_head, ring_head + 1, __ATOMIC_RELEASE);
-	}
-	return n;
-}
-
-/* Hands what was typed to the VM in focus; what its UART has no room for is offered again. */
-static u32 deliver(const u8 *bytes, u32 count)
-{
-	struct vm_console *c;
-	u32 taken = count; /* nobody there: typed into the void */
-
-	mutex_lock(&consoles_lock);
-	if (!list_empty(&consoles)) {
-		c = list_first(&consoles, struct vm_console, link);
-		if (c->vm->platform)
-			taken = platform_console_input(c->vm->platform, bytes, count);
-	}
-	mutex_unlock(&consoles_lock);
-	return taken;
-}
-
-/* backlog: the guest had no room; nothing tells when it has. */
-static void wait_for_input(bool backlog)
-{
-	u64 deadline = clock_ns() + POLL_NS;
-
-	if (backlog)
-		thread_sleep_until(deadline);
-	else if (input_by_interrupt)
-		wait_event(&input_wait, !ring_empty());
-	else if (!wait_event_until(&input_wait, !ring_empty(), deadline))
-		collect();
-}
-
-static void input_thread(void *arg)
-{
-	static u8 pending[INPUT_BATCH];
-	u32 count = 0, taken;
-
-	(void)arg;
-	for (;;) {
-		wait_for_input(count > 0);
-		do {
-			count += take(pending + count, INPUT_BATCH - count);
-			taken = count ? deliver(pending, count) : 0;
-			memmove(pending, pending + taken, count - taken);
-			count -= taken;
-		} while (taken);
-	}
+	strlcpy(c->name, name, sizeof(c->name));
+	list_init(&c->link);
+	if (frame_alloc(CONSOLE_KEPT_ORDER, FRAME_ZERO, &pfn) == 0)
+		c->kept = phys_to_virt(pfn_to_hpa(pfn));
+	else
+		log_warn("console: no memory for what vm %s writes: the monitor shows only what "
+			 "comes from now on",
+			 name);
 }
 
 void console_init(const struct weir_config *config)
 {
-	struct thread *t;
-	int err;
-
-	mutex_init(&consoles_lock, "consoles", LOCK_VM_LIST);
-	wait_queue_init(&input_wait);
-	if (!config->console_port)
-		return;
-	err = serial_irq();
-	if (err >= 0)
-		err = irq_register_isa((u32)err, input_interrupt, NULL);
-	input_by_interrupt = err == 0;
-	if (thread_create(&t, "console-input", input_thread, NULL, 0)) {
-		log_error("console: no memory for the input thread: what is typed goes nowhere");
-		return;
-	}
-	thread_detach(t);
-	if (input_by_interrupt)
-		serial_enable_rx_interrupt();
-	else
-		log_info("console: the UART has no interrupt here: it is polled");
+	mutex_init(&consoles_lock, "consoles", LOCK_CONSOLES);
+	mutex_init(&output_lock, "console output", LOCK_CONSOLE);
+	for (u32 i = 0; i < config->vm_count; i++)
+		add_slot(config->vms[i].name);
+	console_input_start();
 }

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Weir's console shared among the log and the guests' serial ports. One VM alone: its bytes pass
- * as they are. Several: whole lines, each headed by the VM's name. What is typed goes to the VM in
- * focus, the first that was started and still runs.
+ * Weir's console shared among the log, the guests' serial ports and the monitor. At first it is the
+ * guests': one VM alone and its bytes pass as they are; several, and whole lines come, each headed
+ * by the VM's name. What is typed goes to the first VM that was started and still runs. Ctrl-] at
+ * any time leaves that for the monitor (kernel/monitor/), which may give the console to one VM.
+ *
+ * What a VM has written since Weir booted is kept, the last CONSOLE_KEPT bytes of it, also while
+ * another has the console, and beyond resets and its end.
  */
 #ifndef KERNEL_CONSOLE_H
 #define KERNEL_CONSOLE_H
@@ -11,11 +15,46 @@
 
 struct vm;
 
-/* Thread context, once, after smp_bring_up. Input by the UART's interrupt, else by polling. */
+#define CONSOLE_KEPT_ORDER 2
+#define CONSOLE_KEPT	   (PAGE_SIZE << CONSOLE_KEPT_ORDER)
+
+/* Thread context, once, after smp_bring_up; starts the thread that reads what is typed. */
 void console_init(const struct weir_config *config);
 
-/* Thread context, the manager's thread. ERR_NOMEM. Removing twice is harmless. */
+/* Thread context, the manager's thread. ERR_NOENT: not a configured VM. Removing twice is
+ * harmless. */
 int console_vm_add(struct vm *vm);
 void console_vm_remove(struct vm *vm);
+
+/* --- who has the console: the console's thread only, but for console_view --- */
+
+enum console_view {
+	CONSOLE_SHARED,	 /* as at first */
+	CONSOLE_VM,	 /* one VM's, whether it runs or not */
+	CONSOLE_MONITOR, /* the monitor's: no guest's byte is shown */
+};
+enum console_view console_view(void);
+
+void console_show_shared(void);
+/* Shows what was kept of the VM, then what it writes. ERR_NOENT: no VM is configured so. */
+int console_show_vm(const char *name);
+/* As it was when the monitor got it. */
+void console_show_last(void);
+
+/*
+ * Takes the console for the monitor. Whatever the guest before did to the terminal (modes, a
+ * sequence that does not end, the cursor's place) is undone: what follows is on a line of its own.
+ */
+void console_show_monitor(void);
+
+/* What is typed, for the VM that has the console. Returns how many bytes were taken. */
+u32 console_deliver(const u8 *bytes, u32 count);
+
+/* --- for everyone --- */
+
+/* The name of the i-th configured VM, NULL after the last. Any context. */
+const char *console_vm_name(u32 i);
+/* How many VMs have a console: those that run. Any context. */
+u32 console_running(void);
 
 #endif

@@ -2,6 +2,7 @@
 #include "kernel/main.h"
 #include "kernel/config.h"
 #include "kernel/console.h"
+#include "kernel/monitor/monitor.h"
 #include "kernel/rma.h"
 #include "kernel/selftest.h"
 #include "kernel/smp_glue.h"
@@ -18,22 +19,23 @@ static struct weir_config config;
 
 static void __noreturn finish(void)
 {
-	switch (config.when_done) {
-	case WHEN_DONE_POWEROFF:
+	enum config_when_done how = config.when_done;
+
+	monitor_stay(config.monitor);
+	vm_run_asked(&config, monitor_lets_end);
+	if (how == WHEN_DONE_HALT && !monitor_has_decided()) {
+		log_info("halted: nothing is left to run");
+		vm_run_asked(&config, monitor_has_decided);
+	}
+	if (monitor_has_decided())
+		how = monitor_decision();
+	if (how == WHEN_DONE_POWEROFF) {
 		log_info("powering off");
 		machine_poweroff();
-	case WHEN_DONE_REBOOT:
-		log_info("rebooting");
-		vmx_stop(); /* INIT does not reach a CPU in VMX operation */
-		machine_reboot();
-	case WHEN_DONE_HALT:
-		break;
 	}
-	log_info("halted: nothing is left to run");
-	if (config.vm_count)
-		vm_run_asked(&config);
-	for (;;)
-		thread_block();
+	log_info("rebooting");
+	vmx_stop(); /* INIT does not reach a CPU in VMX operation */
+	machine_reboot();
 }
 
 static void log_configuration(void)

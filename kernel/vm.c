@@ -452,10 +452,15 @@ void vm_run_all(struct weir_config *config)
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);
 }
 
-void vm_run_asked(struct weir_config *config)
+void vm_run_asked(struct weir_config *config, bool (*until)(void))
 {
-	for (;;) {
-		wait_event(&vm_wait, vm_any_start_asked());
+	while (!until()) {
+		wait_event(&vm_wait, vm_any_start_asked() || until());
 		run_until_none_is_left(config);
 	}
+}
+
+void vm_wake_manager(void)
+{
+	wait_wake_all(&vm_wait);
 }

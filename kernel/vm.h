@@ -128,8 +128,13 @@ bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
  */
 void vm_run_all(struct weir_config *config);
 
-/* After vm_run_all: goes on with what vm_start asks for, for ever. The boot thread. */
-void __noreturn vm_run_asked(struct weir_config *config);
+/*
+ * After vm_run_all: goes on with what vm_start asks for, until no VM is left and `until` says true.
+ * The boot thread. until is called under vm_wait's lock: it looks at words. Who changes what it
+ * looks at wakes the manager, from any context.
+ */
+void vm_run_asked(struct weir_config *config, bool (*until)(void));
+void vm_wake_manager(void);
 
 /* Output of the guest's console UART. Thread context. Never blocks for long. */
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count);

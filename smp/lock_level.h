@@ -10,7 +10,7 @@
 enum lock_level {
 	LOCK_NONE = 0,
 	LOCK_STAT = 3,	      /* kernel/: the registry of counters, mutex */
-	LOCK_VM_LIST = 5,     /* kernel/: the list of VMs */
+	LOCK_CONSOLES = 5,    /* kernel/: which VMs have a console, mutex */
 	LOCK_VM_DUMP = 8,     /* kernel/: one dump of a VM at a time, mutex */
 	LOCK_VM = 10,	      /* vm->lock, mutex */
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
@@ -19,6 +19,7 @@ enum lock_level {
 	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
+	LOCK_CONSOLE = 37,    /* kernel/: who has the console, what VMs wrote, mutex */
 	LOCK_SLOT_PHYS = 40,  /* mem: gmem slot_phys[] where more than one word changes */
 	LOCK_MMU = 50,	      /* mmu: tables that are taken out */
 	LOCK_MMU_VCPUS = 55,  /* mmu: the list of a VM's vCPUs */
@@ -36,7 +37,7 @@ enum lock_level {
 	LOCK_TIMER_MOVE = 87, /* smp: timers that change CPUs, irqs off */
 	LOCK_TIMER = 88,      /* smp: a CPU's timer queue, irqs off */
 	LOCK_RUNQUEUE = 90,   /* smp: a CPU's run queue, irqs off */
-	LOCK_CONSOLE = 96,    /* kernel/: console multiplexer, irqs off */
+	LOCK_INPUT = 96,      /* kernel/: what was typed, irqs off */
 	LOCK_LOG = 100,	      /* base: log, irqs off */
 };
 

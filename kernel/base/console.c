@@ -13,12 +13,17 @@
 #define CONSOLE_BREAK_SPINS 50000000
 #endif
 
+#define HAND_OVER_SPINS 1000
+
 static u32 lock_owner; /* CPU + 1; 0: free */
+static u32 waiting;    /* atomic: who spins for it */
 static bool locks_broken;
 
 /* lock_owner */
 static bool serial_present;
 static struct screen screen;
+static u8 footer[CONSOLE_FOOTER_MAX];
+static size_t footer_length;
 
 struct console_hold console_lock(void)
 {
@@ -29,17 +34,33 @@ struct console_hold console_lock(void)
 		hold.nested = true;
 		return hold;
 	}
+	__atomic_fetch_add(&waiting, 1, __ATOMIC_RELAXED);
 	for (;;) {
 		u32 nobody = 0;
 
 		if (__atomic_compare_exchange_n(&lock_owner, &nobody, me, false, __ATOMIC_ACQUIRE,
 						__ATOMIC_RELAXED))
-			return hold;
+			break;
 		cpu_relax();
 		if (READ_ONCE(locks_broken) && ++spins > CONSOLE_BREAK_SPINS) {
 			__atomic_store_n(&lock_owner, me, __ATOMIC_SEQ_CST);
-			return hold;
+			break;
 		}
+	}
+	__atomic_fetch_sub(&waiting, 1, __ATOMIC_RELAXED);
+	return hold;
+}
+
+/*
+ * Who writes much lets others in between its pieces: it would win the word back every time, for it
+ * has it in its cache, and who loses has interrupts off.
+ */
+static void let_others_in(void)
+{
+	for (u32 i = 0; i < HAND_OVER_SPINS; i++) {
+		if (!READ_ONCE(waiting) || READ_ONCE(lock_owner))
+			break;
+		cpu_relax();
 	}
 }
 
@@ -53,6 +74,14 @@ void console_unlock(struct console_hold hold)
 void console_break_locks(void)
 {
 	WRITE_ONCE(locks_broken, true);
+	footer_length = 0; /* nobody edits a line any more */
+}
+
+/* The console lock is held. */
+static void emit(const void *bytes, size_t n)
+{
+	serial_write(bytes, n);
+	screen_write(&screen, bytes, n);
 }
 
 void console_write(const void *bytes, size_t n)
@@ -63,10 +92,10 @@ void console_write(const void *bytes, size_t n)
 		size_t chunk = min(n, (size_t)CHUNK);
 		struct console_hold hold = console_lock();
 
-		serial_write(p, chunk);
-		screen_write(&screen, p, chunk);
+		emit(p, chunk);
 		screen_flush(&screen);
 		console_unlock(hold);
+		let_others_in();
 		p += chunk;
 		n -= chunk;
 	}
@@ -83,13 +112,29 @@ int console_getc_poll(void)
 
 bool console_emit_line(const char *text, size_t len)
 {
+	static const char erase_line[] = "\r\x1b[K";
+
 	if (!serial_present && !screen.columns)
 		return false;
-	serial_write(text, len);
-	serial_write("\r\n", 2);
-	screen_write(&screen, (const u8 *)text, len);
-	screen_write(&screen, (const u8 *)"\n", 1);
+	if (footer_length)
+		emit(erase_line, sizeof(erase_line) - 1);
+	emit(text, len);
+	emit("\r\n", 2);
+	if (footer_length)
+		emit(footer, footer_length);
 	return true;
+}
+
+void console_set_footer(const void *bytes, size_t n)
+{
+	struct console_hold hold = console_lock();
+
+	footer_length = min(n, sizeof(footer));
+	if (footer_length)
+		__builtin_memcpy(footer, bytes, footer_length);
+	emit(footer, footer_length);
+	screen_flush(&screen);
+	console_unlock(hold);
 }
 
 void console_flush(void)

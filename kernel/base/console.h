@@ -21,8 +21,16 @@ void console_unlock(struct console_hold hold);
 /* A panic no longer waits for a lock whose holder may be stopped: it takes it after a while. */
 void console_break_locks(void);
 
-/* Raw bytes to every sink, as they are. Screens take LF for a new line, and no escape sequences. */
+/* Raw bytes to every sink, as they are. Screens take LF for a new line, and few escape sequences. */
 void console_write(const void *bytes, size_t n);
+
+/*
+ * Bytes that draw an operator's line, from where the terminal's line begins. They are written now,
+ * and again below each line of the log, which takes the place of what they drew. n 0: there is no
+ * such line any more; what is shown of it stays.
+ */
+#define CONSOLE_FOOTER_MAX 320
+void console_set_footer(const void *bytes, size_t n);
 
 /* A byte that was received, or -1. Without interrupts: see serial.h for those. */
 int console_getc_poll(void);

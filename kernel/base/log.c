@@ -104,3 +104,23 @@ void log_show_last(u64 mark, u32 lines)
 	console_flush();
 	console_unlock(hold);
 }
+
+u64 log_tail(u32 lines)
+{
+	struct console_hold hold = console_lock();
+	u64 at = log_ring_last(&ring, ring.head, lines);
+
+	console_unlock(hold);
+	return at;
+}
+
+bool log_next(u64 *at, char *line)
+{
+	struct console_hold hold = console_lock();
+	u64 mark_at;
+	size_t len;
+	bool more = log_ring_next(&ring, at, ring.head, line, &len, &mark_at);
+
+	console_unlock(hold);
+	return more;
+}

@@ -48,4 +48,12 @@ void log_replay(void);
 u64 log_mark(void);
 void log_show_last(u64 mark, u32 lines);
 
+/*
+ * Reading the ring, any context but NMI. Where its last lines begin, now; and the line at *at,
+ * terminated, which moves *at on. line has LOG_PREFIX_MAX + LOG_LINE_MAX bytes (log_ring.h). Lines
+ * that are lost by now are passed over; false: there is none any more.
+ */
+u64 log_tail(u32 lines);
+bool log_next(u64 *at, char *line);
+
 #endif

@@ -107,6 +107,11 @@ int serial_init(u16 port, u32 baud)
 	return 0;
 }
 
+bool serial_is_there(void)
+{
+	return uart != 0;
+}
+
 /* What is read off a UART that answers nothing. */
 static bool rx_in(u8 status)
 {

@@ -14,6 +14,8 @@
 /* 8 bits, no parity, one stop bit. 0, ERR_NOENT: nothing answers, ERR_INVAL: rate. */
 int serial_init(u16 port, u32 baud);
 
+bool serial_is_there(void); /* serial_init found one */
+
 void serial_write(const void *bytes, size_t n);
 
 bool serial_rx_ready(void);

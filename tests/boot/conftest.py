@@ -11,6 +11,7 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 
 import boots  # noqa: E402
 import cases  # noqa: E402,F401
+import monitor_cases  # noqa: E402,F401
 
 TOTALS = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 

@@ -74,6 +74,16 @@ def test_relay_carries_both_ways_and_raw(relay):
     assert child.wait(20) == 0
 
 
+def test_relay_passes_its_key_on_alone(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"\x1d")  # nothing follows: it is for Weir's monitor
+    terminal.wait("<29>", soon())
+    terminal.send(b"q!")
+    terminal.wait("q!", soon())
+    assert child.wait(20) == 0
+
+
 def test_relay_leaves_at_its_key(relay):
     child, terminal = relay("echo")
     terminal.wait("shell ready", soon())

@@ -5,7 +5,8 @@
     tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|vmlinux|DIR] [--accel auto]
                  [--headless]
 
-The guest's console is the terminal, both ways; Ctrl-] then q leaves. With --headless nothing is
+The guest's console is the terminal, both ways; Ctrl-] then q at once leaves, and Ctrl-] alone goes
+to Weir, whose monitor it calls (docs/monitor.md). With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
 with the terminal's name as its argument.
@@ -31,6 +32,7 @@ WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 BANNER = r"weir-guest: shell ready"
 POWERED_OFF = r"vm alpha: powered off"
 ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
+ESCAPE_SECONDS = 0.5  # how long q may take
 HEADLESS_DEADLINE = 900
 SMP_MAX, MEM_MAX = 8, 1024 * 1024  # what is tested; MiB, the most that mem= takes
 
@@ -130,10 +132,13 @@ class Terminal:
 
 def relay(machine):
     """What is typed goes to the machine until it ends or the person leaves."""
-    escaped, watched = False, [0]
+    escaped, watched = None, [0]  # escaped: when Ctrl-] came, which may be ours
     while machine.alive():
-        ready, _, _ = select.select(watched, [], [], 0.2)
+        ready, _, _ = select.select(watched, [], [], 0.1 if escaped else 0.2)
         if not ready:
+            if escaped and time.monotonic() > escaped + ESCAPE_SECONDS:
+                machine.console.send(bytes([ESCAPE]))
+                escaped = None
             continue
         data = os.read(0, 1024)
         if not data:  # the input ended: go on showing
@@ -145,9 +150,9 @@ def relay(machine):
                 return "left"
             if escaped:
                 out.append(ESCAPE)
-                escaped = False
+                escaped = None
             if byte == ESCAPE:
-                escaped = True
+                escaped = time.monotonic()
             else:
                 out.append(byte)
         if out:
@@ -198,7 +203,7 @@ def main():
     machine = make_machine(args)
     start = time.monotonic()
     if not args.headless:
-        print("run: Ctrl-] then q leaves\n", flush=True)
+        print("run: Ctrl-] then q leaves; Ctrl-] alone calls Weir's monitor\n", flush=True)
     with machine:
         sys.exit(headless(machine, start) if args.headless else interactive(machine))
 

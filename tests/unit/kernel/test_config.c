@@ -83,6 +83,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.rma_pool, 0);
 	assert_false(config.selftest);
 	assert_false(config.stats);
+	assert_false(config.monitor);
 }
 
 /* Words of Weir's own line: each is passed over with a message and the rest still counts. */
@@ -93,10 +94,12 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats "
+		 "monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats "
+		 "monitor"},
 		{"console=com9", "command line: 'console=com9' is ignored: accepted is "
 				 "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=", "command line: 'console=' is ignored: accepted is "

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/console_input.h"
+#include "kernel/console.h"
+#include "kernel/monitor/keyboard.h"
+#include "kernel/monitor/keys.h"
+#include "kernel/monitor/monitor.h"
+
+#include "kernel/base/console.h"
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/serial.h"
+#include "kernel/base/string.h"
+#include "smp/irq.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+
+#define INPUT_RING  1024 /* typed and not yet taken by the thread; a power of two */
+#define INPUT_BATCH 64
+#define POLL_NS	    10000000ull
+#define PATIENCE    50 /* polls that a guest has to take what was typed before Ctrl-] */
+#define NEVER	    (~0ull)
+
+/*
+ * A UART holds 16 bytes, which is a millisecond and a half at full speed: the interrupt empties it
+ * into this ring, and the thread may take its time.
+ */
+static struct spinlock ring_lock = SPINLOCK_INIT("console input", LOCK_INPUT);
+static u8 ring[INPUT_RING]; /* ring_lock */
+static u32 ring_head;	    /* ring_lock; next to take */
+static u32 ring_tail;	    /* ring_lock; next to fill. Both may be read without */
+static bool called;	    /* atomic: Ctrl-] that found no room, or console_call_monitor */
+
+static struct wait_queue input_wait = WAIT_QUEUE_INIT(input_wait);
+static bool polled; /* the UART has no interrupt */
+
+bool console_input_waits(void)
+{
+	return READ_ONCE(ring_head) != READ_ONCE(ring_tail);
+}
+
+static bool was_called(void)
+{
+	return __atomic_load_n(&called, __ATOMIC_ACQUIRE);
+}
+
+/*
+ * What finds no room is lost, as on a UART; leaving it there would end the interrupts. But Ctrl-]
+ * is heard even so: it is how one leaves a guest that takes nothing.
+ */
+static void put_locked(u8 byte)
+{
+	if (ring_tail - ring_head < INPUT_RING)
+		ring[ring_tail++ % INPUT_RING] = byte;
+	else if (byte == KEY_LEAVE_BYTE)
+		__atomic_store_n(&called, true, __ATOMIC_RELEASE);
+}
+
+void console_input_put(u8 byte)
+{
+	bool on = spin_lock_irqsave(&ring_lock);
+
+	put_locked(byte);
+	spin_unlock_irqrestore(&ring_lock, on);
+	wait_wake_all(&input_wait);
+}
+
+/* Bounded, for a broken UART may have a byte ready for ever. */
+static void collect(void)
+{
+	bool on = spin_lock_irqsave(&ring_lock);
+	int c;
+
+	for (u32 n = 0; n < INPUT_RING && (c = console_getc_poll()) >= 0; n++)
+		put_locked((u8)c);
+	spin_unlock_irqrestore(&ring_lock, on);
+}
+
+static void input_interrupt(void *arg)
+{
+	(void)arg;
+	collect();
+	wait_wake_all(&input_wait);
+}
+
+void console_call_monitor(void)
+{
+	__atomic_store_n(&called, true, __ATOMIC_RELEASE);
+	wait_wake_all(&input_wait);
+}
+
+/* False: nothing came by the deadline. */
+static bool wait_for_input(u64 deadline_ns)
+{
+	u64 next;
+
+	for (;;) {
+		if (polled)
+			collect();
+		if (console_input_waits() || was_called())
+			return true;
+		if (clock_ns() >= deadline_ns)
+			return false;
+		next = polled ? min(deadline_ns, clock_ns() + POLL_NS) : deadline_ns;
+		if (next == NEVER)
+			wait_event(&input_wait, console_input_waits() || was_called());
+		else
+			(void)wait_event_until(&input_wait, console_input_waits() || was_called(),
+					       next);
+	}
+}
+
+int console_getc(u64 deadline_ns)
+{
+	int byte = -1;
+	bool on;
+
+	/* The monitor is called while it is there already: nothing to do. */
+	do {
+		__atomic_store_n(&called, false, __ATOMIC_RELEASE);
+		if (!wait_for_input(deadline_ns))
+			return -1;
+	} while (!console_input_waits());
+	on = spin_lock_irqsave(&ring_lock);
+	byte = ring[ring_head++ % INPUT_RING];
+	spin_unlock_irqrestore(&ring_lock, on);
+	return byte;
+}
+
+/* Takes everything up to the first such byte, and that. False: there is none. */
+static bool take_through(u8 byte)
+{
+	bool on = spin_lock_irqsave(&ring_lock), found = false;
+
+	for (u32 at = ring_head; !found && at != ring_tail; at++) {
+		found = ring[at % INPUT_RING] == byte;
+		if (found)
+			ring_head = at + 1;
+	}
+	spin_unlock_irqrestore(&ring_lock, on);
+	return found;
+}
+
+bool console_interrupted(void)
+{
+	if (polled)
+		collect();
+	return take_through(KEY_INTERRUPT_BYTE);
+}
+
+static void take_all(void)
+{
+	bool on = spin_lock_irqsave(&ring_lock);
+
+	ring_head = ring_tail;
+	spin_unlock_irqrestore(&ring_lock, on);
+}
+
+/* Up to max bytes that are before any Ctrl-]. */
+static u32 take(u8 *bytes, u32 max)
+{
+	bool on = spin_lock_irqsave(&ring_lock);
+	u32 n = 0;
+
+	while (n < max && ring_head != ring_tail && ring[ring_head % INPUT_RING] != KEY_LEAVE_BYTE)
+		bytes[n++] = ring[ring_head++ % INPUT_RING];
+	spin_unlock_irqrestore(&ring_lock, on);
+	return n;
+}
+
+/*
+ * What is typed goes to the VM that has the console, until Ctrl-]. What its UART has no room for is
+ * offered again, for a while also when Ctrl-] waits behind it.
+ */
+static void relay(void)
+{
+	u8 pending[INPUT_BATCH];
+	u32 count = 0, taken, refusals = 0;
+
+	for (;;) {
+		count += take(pending + count, INPUT_BATCH - count);
+		taken = count ? console_deliver(pending, count) : 0;
+		memmove(pending, pending + taken, count - taken);
+		count -= taken;
+		refusals = count && !taken ? refusals + 1 : 0;
+		if (__atomic_exchange_n(&called, false, __ATOMIC_ACQ_REL)) {
+			take_all(); /* it was typed for a guest */
+			return;
+		}
+		if ((!count || refusals > PATIENCE) && take_through(KEY_LEAVE_BYTE))
+			return;
+		if (count && !taken)
+			thread_sleep_until(clock_ns() + POLL_NS); /* nothing tells of room */
+		else if (!taken)
+			(void)wait_for_input(NEVER);
+	}
+}
+
+static void console_thread(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		relay();
+		console_show_monitor();
+		monitor_run();
+	}
+}
+
+/* The UART's interrupt, or that it is to be polled. */
+static void start_serial(void)
+{
+	int irq = serial_irq();
+
+	if (irq >= 0)
+		irq = irq_register_isa((u32)irq, input_interrupt, NULL);
+	polled = irq < 0;
+	if (polled)
+		log_info("console: the UART has no interrupt here: it is polled");
+	else
+		serial_enable_rx_interrupt();
+}
+
+void console_input_start(void)
+{
+	struct thread *t;
+
+	if (serial_is_there())
+		start_serial();
+	keyboard_start(console_input_put);
+	if (thread_create(&t, "console", console_thread, NULL, 0)) {
+		log_error("console: no memory for the input thread: what is typed goes nowhere");
+		return;
+	}
+	thread_detach(t);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* Commands that look at VMs and steer their lives (kernel/vm_life.h). */
+#include "kernel/base/error.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/size_text.h"
+#include "kernel/base/string.h"
+#include "kernel/console.h"
+#include "kernel/monitor/command.h"
+#include "kernel/vm_life.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+#include "vmx/vmx.h"
+
+#define NS_PER_MS 1000000ull
+#define MS_PER_S  1000
+
+/* --- names --- */
+
+static bool is_configured(const char *name)
+{
+	for (u32 i = 0; console_vm_name(i); i++) {
+		if (strcmp(console_vm_name(i), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void tell_missing(const char *name)
+{
+	if (is_configured(name))
+		monitor_print("vm %s does not run: vm start %s", name, name);
+	else
+		monitor_print("no VM is called '%s': vm list lists them", name);
+}
+
+/* A reference, or NULL after it was said that there is none. */
+static struct vm *get(const char *name)
+{
+	struct vm *vm = vm_find(name);
+
+	if (!vm)
+		tell_missing(name);
+	return vm;
+}
+
+/* --- showing --- */
+
+struct seconds_text {
+	char text[24];
+};
+
+static struct seconds_text seconds(u64 ns)
+{
+	struct seconds_text t;
+	unsigned long long ms = ns / NS_PER_MS;
+
+	snprintf(t.text, sizeof(t.text), "%llu.%03llu", ms / MS_PER_S, ms % MS_PER_S);
+	return t;
+}
+
+static u64 run_ns(const struct vm *vm)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		sum += thread_run_ns(vm->vcpus[i]->thread);
+	return sum;
+}
+
+static const char *state_text(const struct vm *vm)
+{
+	if (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+		return "ending";
+	return vm_is_paused(vm) ? "paused" : "runs";
+}
+
+static void print_row(const char *name, const struct vm *vm)
+{
+	struct size_text resident, mem;
+
+	if (!vm) {
+		monitor_print("%-20s off", name);
+		return;
+	}
+	resident = size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT);
+	mem = size_text(vm->config.mem);
+	monitor_print("%-20s %-7s %5u %9s of %-6s %10s %10s", name, state_text(vm), vm->vcpu_count,
+		      resident.text, mem.text, seconds(run_ns(vm)).text,
+		      seconds(clock_ns() - vm->start_ns).text);
+}
+
+void command_vm_list(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	if (!console_vm_name(0)) {
+		monitor_print("no VM is configured");
+		return;
+	}
+	monitor_print("%-20s %-7s %5s %9s %9s %10s %10s", "VM", "STATE", "VCPUS", "RESIDENT",
+		      "OF MEM", "CPU s", "UP s");
+	for (u32 i = 0; console_vm_name(i) && !monitor_stopped(); i++) {
+		const char *name = console_vm_name(i);
+		struct vm *vm = vm_find(name);
+
+		print_row(name, vm);
+		if (vm)
+			vm_put(vm);
+	}
+}
+
+static void print_vcpu(const struct vcpu *v)
+{
+	const struct vmx_vcpu *vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
+	u64 exits = 0;
+
+	for (u32 i = 0; vmx && i < VMX_EXIT_REASONS; i++)
+		exits += vmx_exit_count(vmx, i);
+	monitor_print("  vCPU %u: %s, on CPU %u, ran %s s, %llu exits", v->id,
+		      READ_ONCE(v->halted) ? "halted" : "not halted", v->thread->cpu->id,
+		      seconds(thread_run_ns(v->thread)).text, (unsigned long long)exits);
+}
+
+static void print_modules(const struct vm *vm)
+{
+	static const char *const kinds[] = {"kernel", "initrd", "module"};
+
+	for (u32 i = 0; i < vm->config.module_count; i++) {
+		const struct config_module *m = &vm->config.modules[i];
+
+		monitor_print("  %s: %llu bytes%s%.300s", kinds[m->kind],
+			      (unsigned long long)m->size, m->cmdline[0] ? ", -- " : "",
+			      m->cmdline);
+	}
+}
+
+void command_vm_show(u32 argc, char **argv)
+{
+	struct vm *vm = get(argv[0]);
+	struct mmu_stats stats;
+
+	(void)argc;
+	if (!vm)
+		return;
+	mmu_stats_get(&vm->mmu, &stats);
+	monitor_print("vm %s: %s for %s s, ran %s s of CPU time", vm->name, state_text(vm),
+		      seconds(clock_ns() - vm->start_ns).text, seconds(run_ns(vm)).text);
+	monitor_print(
+		"  memory: mem=%s psize=%s rma=%s, %s resident, %s", size_text(vm->config.mem).text,
+		size_text(PAGE_SIZE << vm->config.page_order).text, size_text(vm->config.rma).text,
+		size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT).text,
+		vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
+	monitor_print("  faults: %llu, %llu of them a device's; %llu pages are tables",
+		      (unsigned long long)stats.faults, (unsigned long long)stats.faults_mmio,
+		      (unsigned long long)stats.tables);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		print_vcpu(vm->vcpus[i]);
+	print_modules(vm);
+	vm_put(vm);
+}
+
+/* --- steering --- */
+
+/* What was asked for, or why it could not be. */
+static void answer(const struct vm *vm, int err, const char *done)
+{
+	if (err == ERR_NOENT)
+		monitor_print("vm %s has ended meanwhile", vm->name);
+	else if (err)
+		monitor_print("vm %s: %s", vm->name, error_name(err));
+	else
+		monitor_print("vm %s %s", vm->name, done);
+}
+
+static void steer(const char *name, int (*what)(struct vm *vm), const char *done)
+{
+	struct vm *vm = get(name);
+
+	if (!vm)
+		return;
+	answer(vm, what(vm), done);
+	vm_put(vm);
+}
+
+void command_vm_start(u32 argc, char **argv)
+{
+	int err = vm_start(argv[0]);
+
+	(void)argc;
+	if (err == ERR_EXIST)
+		monitor_print("vm %s runs already, or is about to", argv[0]);
+	else if (err == ERR_PERM)
+		monitor_print("vm %s was refused when Weir booted: log tells why", argv[0]);
+	else if (err)
+		tell_missing(argv[0]);
+	else
+		monitor_print("vm %s is about to start", argv[0]);
+}
+
+void command_vm_pause(u32 argc, char **argv)
+{
+	struct vm *vm = get(argv[0]);
+	bool was;
+
+	(void)argc;
+	if (!vm)
+		return;
+	was = vm_is_paused(vm);
+	answer(vm, vm_pause(vm), was ? "was paused already" : "is paused");
+	vm_put(vm);
+}
+
+void command_vm_resume(u32 argc, char **argv)
+{
+	struct vm *vm = get(argv[0]);
+
+	(void)argc;
+	if (!vm)
+		return;
+	if (vm_is_paused(vm))
+		answer(vm, vm_resume(vm), "goes on");
+	else
+		monitor_print("vm %s is not paused", vm->name);
+	vm_put(vm);
+}
+
+void command_vm_reset(u32 argc, char **argv)
+{
+	(void)argc;
+	steer(argv[0], vm_reset, "is reset");
+}
+
+void command_vm_off(u32 argc, char **argv)
+{
+	(void)argc;
+	steer(argv[0], vm_power_off, "is switched off");
+}
+
+void command_vm_kill(u32 argc, char **argv)
+{
+	(void)argc;
+	steer(argv[0], vm_kill, "is killed");
+}
+
+void command_vm_nmi(u32 argc, char **argv)
+{
+	(void)argc;
+	steer(argv[0], vm_nmi, "got an NMI");
+}
+
+static void dump_memory(struct vm *vm, const char *address, const char *bytes)
+{
+	u64 gpa, size;
+	int err;
+
+	if (!command_number("ADDRESS", address, &gpa) || !command_number("BYTES", bytes, &size))
+		return;
+	err = vm_dump_memory(vm, gpa, size);
+	if (err == ERR_RANGE)
+		monitor_print("BYTES is 1 to %u, and no address wraps", VM_DUMP_MAX);
+	else if (err == ERR_NOSLOT)
+		monitor_print("there is no RAM %s", size > 16 ? "from there on" : "there");
+	else if (err)
+		answer(vm, err, "");
+}
+
+void command_vm_dump(u32 argc, char **argv)
+{
+	struct vm *vm;
+
+	if (argc == 2) {
+		monitor_print("ADDRESS needs BYTES after it");
+		return;
+	}
+	vm = get(argv[0]);
+	if (!vm)
+		return;
+	if (argc == 1)
+		answer(vm, vm_dump(vm), "is in the log");
+	else
+		dump_memory(vm, argv[1], argv[2]);
+	vm_put(vm);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/monitor/metrics.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+
+#define NS_PER_S 1000000000ull
+#define VM_SCOPE "vm."
+
+struct metrics {
+	bool (*emit)(const char *line, void *arg);
+	void *arg;
+	bool stopped;
+};
+
+static void put(struct metrics *m, const char *line)
+{
+	if (!m->stopped)
+		m->stopped = !m->emit(line, m->arg);
+}
+
+/* The unit as the name ends with it; NULL: a plain number has none. */
+static const char *unit_of(const struct stat_desc *d)
+{
+	if (strcmp(d->unit, "count") == 0)
+		return NULL;
+	return strcmp(d->unit, "ns") == 0 ? "seconds" : d->unit;
+}
+
+static bool ends_with(const char *name, const char *unit)
+{
+	size_t n = strlen(name), u = strlen(unit);
+
+	return n >= u && strcmp(name + n - u, unit) == 0 && (n == u || name[n - u - 1] == '_');
+}
+
+static void family_name(const struct stat_value *v, char name[METRICS_LINE_MAX])
+{
+	const char *unit = unit_of(v->desc);
+	int n = snprintf(name, METRICS_LINE_MAX, "weir_%s%s_%s", *v->scope ? "vm_" : "", v->group,
+			 v->desc->name);
+
+	if (unit && !ends_with(v->desc->name, unit))
+		snprintf(name + n, METRICS_LINE_MAX - (size_t)n, "_%s", unit);
+}
+
+static void put_family(struct metrics *m, const struct stat_value *v, const char *name)
+{
+	char line[METRICS_LINE_MAX];
+	const char *unit = unit_of(v->desc);
+
+	snprintf(line, sizeof(line), "# TYPE %s %s", name, v->desc->level ? "gauge" : "counter");
+	put(m, line);
+	if (unit) {
+		snprintf(line, sizeof(line), "# UNIT %s %s", name, unit);
+		put(m, line);
+	}
+	snprintf(line, sizeof(line), "# HELP %s %s", name, v->desc->sentence);
+	put(m, line);
+}
+
+/* A VM's name has no character that a label would have to escape (docs/configuration.md). */
+static void put_value(struct metrics *m, const struct stat_value *v, const char *name)
+{
+	char line[METRICS_LINE_MAX], label[64] = "";
+	unsigned long long value = v->value;
+	int n;
+
+	if (*v->scope)
+		snprintf(label, sizeof(label), "{vm=\"%s\"}",
+			 v->scope + (strncmp(v->scope, VM_SCOPE, 3) == 0 ? 3 : 0));
+	n = snprintf(line, sizeof(line), "%s%s%s ", name, v->desc->level ? "" : "_total", label);
+	if (strcmp(v->desc->unit, "ns") == 0)
+		snprintf(line + n, sizeof(line) - (size_t)n, "%llu.%09llu", value / NS_PER_S,
+			 value % NS_PER_S);
+	else
+		snprintf(line + n, sizeof(line) - (size_t)n, "%llu", value);
+	put(m, line);
+}
+
+static void show(const struct stat_value *v, bool first, void *arg)
+{
+	struct metrics *m = arg;
+	char name[METRICS_LINE_MAX];
+
+	if (m->stopped)
+		return;
+	family_name(v, name);
+	if (first)
+		put_family(m, v, name);
+	put_value(m, v, name);
+}
+
+void metrics_each_line(bool (*emit)(const char *line, void *arg), void *arg)
+{
+	struct metrics m = {.emit = emit, .arg = arg};
+
+	stat_for_each_family(show, &m);
+	put(&m, "# EOF");
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/monitor/monitor.h"
+#include "kernel/base/console.h"
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/machine.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/string.h"
+#include "kernel/console.h"
+#include "kernel/console_input.h"
+#include "kernel/monitor/command.h"
+#include "kernel/version.h"
+#include "kernel/vm_life.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+
+#define COLUMNS	    80
+#define NEVER	    (~0ull)
+#define END_WAIT_NS 10000000000ull
+
+static struct editor editor = {
+	.prompt = "weir> ",
+	.columns = COLUMNS,
+	.complete = command_complete,
+};
+
+static bool stays;   /* set once, when no VM was left: the command line's word */
+static bool decided; /* atomic: by a command, it ends so */
+static enum config_when_done decision;
+
+/* --- the line --- */
+
+static void show_line(void)
+{
+	char bytes[EDIT_SHOW_MAX];
+
+	static_assert(EDIT_SHOW_MAX <= CONSOLE_FOOTER_MAX, "the log puts it back");
+	console_set_footer(bytes, edit_show(&editor, bytes));
+}
+
+/* What is shown of the line stays, and output begins below it. */
+static void leave_line(const char *mark)
+{
+	char bytes[EDIT_SHOW_MAX];
+	u32 n;
+
+	editor.cursor = editor.length;
+	n = edit_show(&editor, bytes);
+	console_set_footer(NULL, 0);
+	monitor_draw(bytes, n);
+	monitor_draw(mark, strlen(mark));
+	monitor_draw("\r\n", 2);
+}
+
+struct candidates {
+	char line[COLUMNS];
+	u32 length;
+};
+
+/* In columns of 16, or wider where a name is. */
+static void list_candidate(void *arg, const char *text)
+{
+	struct candidates *c = arg;
+	u32 width = ((u32)strlen(text) / 16 + 1) * 16;
+
+	if (c->length && c->length + width >= COLUMNS) {
+		monitor_print("%s", c->line);
+		c->length = 0;
+	}
+	c->length += (u32)snprintf(c->line + c->length, COLUMNS - c->length, "%-*s",
+				   (int)min(width, COLUMNS - 1 - c->length), text);
+}
+
+static void list_candidates(void)
+{
+	struct candidates c = {.length = 0};
+	u32 cursor = editor.cursor;
+
+	leave_line("");
+	editor.cursor = cursor;
+	edit_list(&editor, list_candidate, &c);
+	if (c.length)
+		monitor_print("%s", c.line);
+}
+
+/* --- coming and going --- */
+
+void command_vm_console(u32 argc, char **argv)
+{
+	(void)argc;
+	if (console_show_vm(argv[0]))
+		monitor_print("no VM is called '%s'", argv[0]);
+}
+
+void command_exit(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	if (stays && !console_running()) {
+		monitor_print("no VM runs, and Weir stays for the monitor: poweroff or reboot ends "
+			      "it");
+		return;
+	}
+	console_show_shared();
+	vm_wake_manager();
+}
+
+/* --- the end --- */
+
+bool monitor_has_decided(void)
+{
+	return __atomic_load_n(&decided, __ATOMIC_ACQUIRE);
+}
+
+enum config_when_done monitor_decision(void)
+{
+	return decision;
+}
+
+bool monitor_lets_end(void)
+{
+	return monitor_has_decided() || (!stays && console_view() == CONSOLE_SHARED);
+}
+
+void monitor_stay(bool stay)
+{
+	stays = stay;
+	if (stay && console_view() != CONSOLE_MONITOR)
+		console_call_monitor();
+	if (!monitor_lets_end())
+		log_info("monitor: no VM is left; Weir stays for the monitor");
+}
+
+static void decide(enum config_when_done how)
+{
+	decision = how;
+	__atomic_store_n(&decided, true, __ATOMIC_RELEASE);
+	vm_wake_manager();
+}
+
+static void kill_all(void)
+{
+	struct vm *vms[CONFIG_VMS_MAX];
+	u32 n = vm_list(vms, CONFIG_VMS_MAX);
+
+	for (u32 i = 0; i < n; i++) {
+		(void)vm_kill(vms[i]); /* it ends already */
+		vm_put(vms[i]);
+	}
+}
+
+static void end_weir(u32 argc, char **argv, enum config_when_done how)
+{
+	u32 running = console_running();
+	u64 deadline = clock_ns() + END_WAIT_NS;
+
+	if (argc && strcmp(argv[0], "-f")) {
+		monitor_print("'%s': only -f may follow", argv[0]);
+		return;
+	}
+	if (running && !argc) {
+		monitor_print("%u VM%s: -f kills what runs", running,
+			      running == 1 ? " runs" : "s run");
+		return;
+	}
+	decide(how);
+	kill_all();
+	/* The manager ends Weir when the last VM has ended. */
+	thread_sleep_until(deadline);
+	log_error("monitor: VMs do not end: the machine %s without them",
+		  how == WHEN_DONE_REBOOT ? "restarts" : "goes off");
+	if (how == WHEN_DONE_REBOOT)
+		machine_reboot();
+	machine_poweroff();
+}
+
+void command_reboot(u32 argc, char **argv)
+{
+	end_weir(argc, argv, WHEN_DONE_REBOOT);
+}
+
+void command_poweroff(u32 argc, char **argv)
+{
+	end_weir(argc, argv, WHEN_DONE_POWEROFF);
+}
+
+/* --- the session --- */
+
+static void run_line(void)
+{
+	char line[EDIT_LINE_MAX];
+
+	strlcpy(line, editor.line, sizeof(line));
+	edit_init(&editor);
+	command_run(line);
+}
+
+static void handle_key(enum key key, char c)
+{
+	switch (edit_key(&editor, key, c)) {
+	case EDIT_GO_ON:
+		break;
+	case EDIT_BELL:
+		monitor_draw("\a", 1);
+		break;
+	case EDIT_ENTERED:
+		leave_line("");
+		run_line();
+		break;
+	case EDIT_LIST:
+		list_candidates();
+		break;
+	case EDIT_CANCELED:
+		leave_line("^C");
+		edit_init(&editor);
+		break;
+	case EDIT_END:
+		leave_line("exit");
+		command_exit(0, NULL);
+		break;
+	case EDIT_LEAVE:
+		leave_line("");
+		edit_init(&editor);
+		console_show_last();
+		vm_wake_manager();
+		break;
+	case EDIT_REDRAW:
+		monitor_draw("\x1b[H\x1b[J", 6);
+		break;
+	}
+}
+
+void monitor_run(void)
+{
+	enum key key;
+	char c = 0;
+
+	edit_init(&editor);
+	monitor_print("Weir %s: the monitor. help lists the commands, Ctrl-] goes back.",
+		      WEIR_VERSION);
+	while (console_view() == CONSOLE_MONITOR) {
+		/* What was typed ahead is shown once, when it has been read. */
+		if (!console_input_waits())
+			show_line();
+		key = monitor_key(NEVER, &c);
+		handle_key(key, c);
+	}
+}
