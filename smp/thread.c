@@ -4,6 +4,7 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
+#include "kernel/base/trace.h"
 #include "kernel/base/x86.h"
 #include "smp/cpu_private.h"
 #include "smp/ipi.h"
@@ -92,6 +93,7 @@ static void switch_to(struct scheduler *s, struct thread *prev, struct thread *n
 		prev->sched_out(prev);
 	prev->run_ns += now - prev->switched_in_ns;
 	next->switched_in_ns = now;
+	TRACE(TRACE_SWITCH, 0, 0, 0, next->name);
 	s->previous = prev;
 	this_cpu()->current = next;
 	thread_switch(&prev->rsp, next->rsp);

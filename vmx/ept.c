@@ -2,6 +2,7 @@
 /* Exits of the second-level translation (SDM 3C 29.3.3). */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/trace.h"
 #include "vmx/controls.h"
 #include "vmx/regs.h"
 
@@ -81,6 +82,7 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 		exit_to_thread(v);
 		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);
 	}
+	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name());
 	switch (err) {
 	case 0:
 	case ERR_AGAIN:

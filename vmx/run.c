@@ -9,11 +9,13 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/trace.h"
 #include "kernel/base/x86.h"
 #include "smp/ipi.h"
 #include "vmx/regs.h"
 
-#define MASKED_EXITS_MAX 64
+#define MASKED_EXITS_MAX     64
+#define REASON_EPT_VIOLATION 48
 
 /*
  * The flag comes before the look at in_guest here, and in_guest before the look at the flag in
@@ -71,6 +73,14 @@ static void turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 	e->kind = VMX_EXIT_NONE;
 }
 
+static void __noinline trace_exit(u32 reason)
+{
+	u64 detail = vmcs_read(reason == REASON_EPT_VIOLATION ? EXIT_GUEST_PHYSICAL
+							      : EXIT_QUALIFICATION);
+
+	trace_put(TRACE_EXIT, reason, vmcs_read(GUEST_RIP), detail, vcpu_name());
+}
+
 /* What happened, as the exit's reason says. */
 static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit *e)
 {
@@ -80,6 +90,8 @@ static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit 
 	if (unlikely(reason >= VMX_EXIT_REASONS))
 		return exit_odd(v, e);
 	v->exits[reason]++;
+	if (unlikely(IS_SET(trace_is_on)))
+		trace_exit(reason);
 	if (!exit_at_instruction[reason])
 		event_collect(v);
 	return exit_handlers[reason](v, e);

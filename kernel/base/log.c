@@ -33,9 +33,15 @@ u32 log_cpu_id(void)
 	return source ? source() : 0;
 }
 
-void log_write(enum log_level level, const char *fmt, ...)
+u64 log_clock_ns(void)
 {
 	u64 (*clock)(void) = READ_ONCE(clock_source);
+
+	return clock ? clock() : 0;
+}
+
+void log_write(enum log_level level, const char *fmt, ...)
+{
 	char line[LOG_PREFIX_MAX + LOG_LINE_MAX];
 	struct console_hold hold;
 	bool shown;
@@ -43,7 +49,7 @@ void log_write(enum log_level level, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	len = log_format(line, level, clock ? clock() : 0, log_cpu_id(), fmt, ap);
+	len = log_format(line, level, log_clock_ns(), log_cpu_id(), fmt, ap);
 	va_end(ap);
 
 	hold = console_lock();

@@ -37,6 +37,7 @@ void log_set_level(enum log_level level);
 void log_set_clock(u64 (*clock_ns)(void));
 void log_set_cpu_id(u32 (*cpu_id)(void));
 u32 log_cpu_id(void);
+u64 log_clock_ns(void);
 
 /* Sends the lines that no sink has shown yet and the level lets through. When a sink is new. */
 void log_replay(void);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: vmx/ept.c vmx/inject.c vmx/event.c vmx/regs.c */
+/* unit-sources: kernel/base/trace.c vmx/ept.c vmx/inject.c vmx/event.c vmx/regs.c */
 /*
  * What becomes of an EPT violation by the MMU's answer. The MMU is this file's, which answers as it
  * is told; the VMCS is the fake machine's.

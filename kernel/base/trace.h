@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A record of what each CPU does: exits, faults, switches of threads, in a ring for each CPU, the
+ * newest in place of the oldest. While it is off it costs a load and a branch where it is asked.
+ * Any context but NMI. Each ring is written by its own CPU with interrupts off, without a lock.
+ */
+#ifndef KERNEL_BASE_TRACE_H
+#define KERNEL_BASE_TRACE_H
+
+#include "kernel/base/types.h"
+
+#define TRACE_CPUS_MAX	64
+#define TRACE_WHO_MAX	16
+#define TRACE_RING_SIZE 65536 /* bytes for each CPU */
+
+enum trace_kind {
+	TRACE_EXIT,   /* what: reason; a: rip; b: qualification, for an EPT violation the gpa */
+	TRACE_FAULT,  /* what: access; a: gpa; b: how it ended, an error or 0 */
+	TRACE_SWITCH, /* who runs from now on */
+};
+
+struct trace_record {
+	u64 ns; /* on the log's clock */
+	u32 kind, what;
+	u64 a, b;
+	char who[TRACE_WHO_MAX]; /* the thread's name, cut; a VM's vCPUs have the VM's */
+};
+#define TRACE_RING_RECORDS (TRACE_RING_SIZE / sizeof(struct trace_record))
+
+/* Written by trace_switch_on and _off alone. */
+extern bool trace_is_on;
+
+void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who);
+
+#define TRACE(...)                                    \
+	do {                                          \
+		if (unlikely(READ_ONCE(trace_is_on))) \
+			trace_put(__VA_ARGS__);       \
+	} while (0)
+
+/* One at a time calls these: the console's thread. */
+
+/* Memory for a CPU's ring, TRACE_RING_SIZE zeroed bytes; it stays. A CPU without is not traced. */
+void trace_set_ring(u32 cpu, void *memory);
+bool trace_has_ring(u32 cpu);
+void trace_switch(bool on);
+
+/*
+ * The records of all CPUs, oldest first, from the last `count` on; what is written meanwhile may
+ * push some out. False: fn has had enough.
+ */
+void trace_for_each(u64 count, bool (*fn)(u32 cpu, const struct trace_record *r, void *arg),
+		    void *arg);
+
+#endif

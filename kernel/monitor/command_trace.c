@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* The monitor's hold on the trace (kernel/base/trace.h). */
+#include "kernel/base/error.h"
+#include "kernel/base/printf.h"
+#include "kernel/base/trace.h"
+#include "kernel/monitor/command.h"
+#include "mem/frame.h"
+#include "mmu/mmu.h"
+#include "smp/cpu.h"
+#include "vmx/vmx.h"
+
+#define RING_ORDER	4
+#define RECORDS_DEFAULT 40
+#define NS_PER_US	1000
+#define US_PER_S	1000000
+
+static_assert(TRACE_RING_SIZE == PAGE_SIZE << RING_ORDER, "what frame_alloc gives");
+static_assert(TRACE_CPUS_MAX >= CPU_MAX, "a ring for each CPU");
+
+/* Rings stay once they are there: a CPU may be writing. */
+static bool make_rings(void)
+{
+	for (u32 cpu = 0; cpu < cpu_count(); cpu++) {
+		pfn_t pfn;
+
+		if (trace_has_ring(cpu))
+			continue;
+		if (frame_alloc(RING_ORDER, FRAME_ZERO, &pfn)) {
+			monitor_print("no memory for the trace of CPU %u, %u KiB", cpu,
+				      TRACE_RING_SIZE / 1024);
+			return false;
+		}
+		trace_set_ring(cpu, phys_to_virt(pfn_to_hpa(pfn)));
+	}
+	return true;
+}
+
+void command_trace_on(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	if (!make_rings())
+		return;
+	trace_switch(true);
+	monitor_print("the trace is on: the last %llu records of each CPU are kept",
+		      (unsigned long long)TRACE_RING_RECORDS);
+}
+
+void command_trace_off(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	trace_switch(false);
+	monitor_print("the trace is off; trace show shows what there is");
+}
+
+static void fault_text(const struct trace_record *r, char *out, size_t size)
+{
+	snprintf(out, size, "fault at gpa %#llx%s%s%s: %s", (unsigned long long)r->a,
+		 r->what & MMU_READ ? " read" : "", r->what & MMU_WRITE ? " write" : "",
+		 r->what & MMU_EXEC ? " fetch" : "", r->b ? error_name((int)(s64)r->b) : "mapped");
+}
+
+static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
+{
+	u64 us = r->ns / NS_PER_US;
+	char text[160] = "runs";
+
+	if (r->kind == TRACE_EXIT)
+		snprintf(text, sizeof(text), "exit %s at rip %#llx, %#llx", vmx_exit_name(r->what),
+			 (unsigned long long)r->a, (unsigned long long)r->b);
+	else if (r->kind == TRACE_FAULT)
+		fault_text(r, text, sizeof(text));
+	monitor_print("[%4llu.%06llu] cpu%u %s: %s", (unsigned long long)(us / US_PER_S),
+		      (unsigned long long)(us % US_PER_S), cpu, r->who, text);
+	++*(u64 *)arg;
+	return !monitor_stopped();
+}
+
+void command_trace_show(u32 argc, char **argv)
+{
+	u64 count = RECORDS_DEFAULT, shown = 0;
+
+	if (argc && !command_number("RECORDS", argv[0], &count))
+		return;
+	trace_for_each(count, print_record, &shown);
+	if (!shown)
+		monitor_print("there are no records: trace on begins");
+}
