@@ -4,7 +4,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
-#include "kernel/vm.h"
+#include "kernel/vm_life.h"
 #include "mem/frame.h"
 #include "mem/gmem_stat.h"
 #include "smp/mutex.h"
@@ -47,6 +47,23 @@ static u64 read_exits(const void *owner, u32 i)
 	return sum;
 }
 
+static const struct stat_desc vm_cpu_descs[] = {VM_CPU_STATS(STAT_DESC)};
+STAT_CHECK(vm_cpu_stats, vm_cpu_descs);
+
+static u64 read_cpu(const void *owner, u32 i)
+{
+	const struct vm *vm = owner;
+	u64 sum = 0;
+
+	if (i == offsetof(struct vm_cpu_stats, vcpus) / sizeof(u64))
+		return vm->vcpu_count;
+	if (i == offsetof(struct vm_cpu_stats, paused) / sizeof(u64))
+		return vm_is_paused(vm);
+	for (u32 k = 0; k < vm->vcpu_count; k++)
+		sum += thread_run_ns(vm->vcpus[k]->thread);
+	return sum;
+}
+
 void stats_vm_add(struct vm *vm)
 {
 	struct vm_stats *s = &vm->stats;
@@ -55,6 +72,11 @@ void stats_vm_add(struct vm *vm)
 		 .descs = vmx_exit_stat_descs,
 		 .count = VMX_EXIT_REASONS,
 		 .read = read_exits,
+		 .owner = vm},
+		{.name = "cpu",
+		 .descs = vm_cpu_descs,
+		 .count = ARRAY_SIZE(vm_cpu_descs),
+		 .read = read_cpu,
 		 .owner = vm},
 		{.name = "srcu",
 		 .descs = srcu_stat_descs,

@@ -11,7 +11,16 @@
 
 struct vm;
 
-#define VM_STAT_GROUPS 4
+#define VM_STAT_GROUPS 5
+
+#define VM_CPU_STATS(X)                                                                      \
+	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.") \
+	X(vcpus, "count", "The VM's vCPUs.", STAT_LEVEL)                                     \
+	X(paused, "count", "Whether an operator has paused the VM: 1 or 0.", STAT_LEVEL)
+
+struct vm_cpu_stats {
+	VM_CPU_STATS(STAT_FIELD)
+};
 
 /* A VM's part of the registry. */
 struct vm_stats {

@@ -4,6 +4,7 @@
 #include "kernel/base/string.h"
 
 #define NS_PER_S 1000000000ull
+#define NAME_MAX 160
 #define VM_SCOPE "vm."
 
 struct metrics {
@@ -33,14 +34,28 @@ static bool ends_with(const char *name, const char *unit)
 	return n >= u && strcmp(name + n - u, unit) == 0 && (n == u || name[n - u - 1] == '_');
 }
 
-static void family_name(const struct stat_value *v, char name[METRICS_LINE_MAX])
+static void family_name(const struct stat_value *v, char name[NAME_MAX])
 {
 	const char *unit = unit_of(v->desc);
-	int n = snprintf(name, METRICS_LINE_MAX, "weir_%s%s_%s", *v->scope ? "vm_" : "", v->group,
+	int n = snprintf(name, NAME_MAX, "weir_%s%s_%s", *v->scope ? "vm_" : "", v->group,
 			 v->desc->name);
 
 	if (unit && !ends_with(v->desc->name, unit))
-		snprintf(name + n, METRICS_LINE_MAX - (size_t)n, "_%s", unit);
+		snprintf(name + n, NAME_MAX - (size_t)n, "_%s", unit);
+}
+
+static void put_help(struct metrics *m, const char *name, const char *sentence)
+{
+	char line[METRICS_LINE_MAX];
+	size_t n = (size_t)snprintf(line, sizeof(line), "# HELP %s ", name);
+
+	for (; *sentence && n < sizeof(line) - 2; sentence++) {
+		if (*sentence == '"' || *sentence == '\\')
+			line[n++] = '\\';
+		line[n++] = *sentence;
+	}
+	line[n] = 0;
+	put(m, line);
 }
 
 static void put_family(struct metrics *m, const struct stat_value *v, const char *name)
@@ -54,8 +69,7 @@ static void put_family(struct metrics *m, const struct stat_value *v, const char
 		snprintf(line, sizeof(line), "# UNIT %s %s", name, unit);
 		put(m, line);
 	}
-	snprintf(line, sizeof(line), "# HELP %s %s", name, v->desc->sentence);
-	put(m, line);
+	put_help(m, name, v->desc->sentence);
 }
 
 /* A VM's name has no character that a label would have to escape (docs/configuration.md). */
@@ -80,7 +94,7 @@ static void put_value(struct metrics *m, const struct stat_value *v, const char 
 static void show(const struct stat_value *v, bool first, void *arg)
 {
 	struct metrics *m = arg;
-	char name[METRICS_LINE_MAX];
+	char name[NAME_MAX];
 
 	if (m->stopped)
 		return;

@@ -36,6 +36,11 @@ const struct command commands[] = {
 	 command_vm_dump},
 	{"mem", NULL, "", "", NULL, "How memory is used: by Weir, its pool, each VM.", NULL,
 	 command_mem},
+	{"top", NULL, "", "", NULL, "Show who uses the machine, every two seconds; q ends it.",
+	 "CPU % is of one CPU, since the line before. EXITS/s and FAULTS/s are what the guest "
+	 "took,\n"
+	 "with the four most frequent reasons of exits below.",
+	 command_top},
 	{"stat", NULL, "[-m|PATTERN]", "|s", "-m", "Show counters, each with what it means.",
 	 "In PATTERN * stands for any text and ? for one character; a pattern with neither is "
 	 "looked\n"
@@ -45,6 +50,24 @@ const struct command commands[] = {
 	 "From the first line, which begins with # TYPE, to the last, # EOF. A counter's name is\n"
 	 "weir_GROUP_NAME, or weir_vm_GROUP_NAME{vm=\"NAME\"} where it belongs to a VM.",
 	 command_metrics},
+	{"trace", "on", "", "", NULL, "Record exits, faults and switches of threads on each CPU.",
+	 "Each CPU has a ring of its own for the newest of them, 64 KiB, which stays from then on.",
+	 command_trace_on},
+	{"trace", "off", "", "", NULL, "Stop recording; what there is can still be shown.", NULL,
+	 command_trace_off},
+	{"trace", "show", "[RECORDS]", "|.", NULL,
+	 "Show the newest records, 40 or as many as given.",
+	 "Of all CPUs in the order of time: an exit with the guest's rip and the qualification "
+	 "(an\n"
+	 "EPT violation's guest physical address), a fault and how it ended, who runs from then "
+	 "on.",
+	 command_trace_show},
+	{"slot", NULL, "NAME", "v", NULL,
+	 "Show a VM's memslots and how full their reverse maps are.", NULL, command_slot},
+	{"rmap", NULL, "NAME GFN", "v.", NULL,
+	 "Show what a guest frame shows: its page, reverse map, entries.",
+	 "Words are read under their lock bit; sptes are shown with the addresses they are at.",
+	 command_rmap},
 	{"log", NULL, "[LINES]", "|.", NULL,
 	 "Show the end of the log, 40 lines or as many as given.",
 	 "Lines of all levels, those too that loglevel= keeps off the console. 64 KiB are kept.",

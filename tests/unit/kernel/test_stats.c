@@ -21,12 +21,22 @@
 
 static struct vm vm;
 static struct vcpu vcpus[2];
-static u64 exit_counts[2];
+static u64 exit_counts[2], no_time;
 
 /* A vCPU stands for itself by the address of its count. */
 u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)
 {
 	return *(const u64 *)v * 100 + reason;
+}
+
+bool vm_is_paused(const struct vm *v)
+{
+	return v->paused;
+}
+
+u64 thread_run_ns(const struct thread *t)
+{
+	return *(const u64 *)t;
 }
 
 static int start(void **state)
@@ -50,6 +60,7 @@ static int start(void **state)
 	vm.vcpu_count = 2;
 	vm.vcpus[0] = &vcpus[0];
 	vm.vcpus[1] = &vcpus[1];
+	vcpus[0].thread = vcpus[1].thread = (struct thread *)&no_time;
 	return 0;
 }
 
@@ -113,6 +124,22 @@ static void exits_are_summed_over_vcpus(void **state)
 	vcpus[1].vmx = (struct vmx_vcpu *)&exit_counts[1];
 	assert_int_equal(value("vm.*.exits.cpuid"), 310 + 410);
 	assert_int_equal(value("vm.*.exits.bus_lock"), 374 + 474);
+	stats_vm_remove(&vm);
+}
+
+static void time_on_cpus_is_summed(void **state)
+{
+	static u64 run_ns[2] = {1000, 234};
+
+	for (u32 i = 0; i < 2; i++)
+		vcpus[i].thread = (struct thread *)&run_ns[i];
+	stats_vm_add(&vm);
+	assert_int_equal(value("vm.*.cpu.run"), 1234);
+	assert_int_equal(value("vm.*.cpu.vcpus"), 2);
+	assert_int_equal(value("vm.*.cpu.paused"), 0);
+	vm.paused = true;
+	assert_int_equal(value("vm.*.cpu.paused"), 1);
+	vm.paused = false;
 	stats_vm_remove(&vm);
 }
 
@@ -225,6 +252,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_counter_says_what_it_is),
 		cmocka_unit_test(exits_are_summed_over_vcpus),
+		cmocka_unit_test(time_on_cpus_is_summed),
 		cmocka_unit_test(every_exit_reason_is_named),
 		cmocka_unit_test(pages_are_counted_by_state),
 		cmocka_unit_test(grace_periods_are_counted),
