@@ -84,10 +84,16 @@ enum hypercall_next {
 enum hypercall_next hypercall(struct vcpu *v, u64 rax);
 
 /*
- * Exit context: answers what is none of Weir's calls in *rax and returns 0; ERR_TOO_HARD for those
- * that may be.
+ * Exit context: answers a number that there is not in *rax and returns 0; ERR_TOO_HARD for calls
+ * that may be there.
  */
 int hypercall_quick(struct vcpu *v, u64 *rax);
+
+/* KVM's calls that are offered: their numbers and arguments are KVM's ABI. */
+#define KVM_HC_KICK_CPU 5
+
+/* A KVM_HC_KICK_CPU that came for the vCPU and that no HLT has taken yet. Own thread. */
+bool hypercall_take_kick(struct vcpu *v);
 
 /* Any context: H_PROD came for the vCPU, which takes it with its next H_CEDE, or in this one. */
 void hypercall_prod(struct vcpu *v);

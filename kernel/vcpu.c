@@ -96,7 +96,7 @@ bool vcpu_is_wanted(struct vcpu *v)
 /*
  * A halted guest costs nothing: the thread sleeps until a request. A request that is no wake-up
  * for the guest (a masked interrupt, a device's poll) is served and the sleep goes on. Who ceded
- * wakes by H_PROD, too; HLT knows nothing of that.
+ * wakes by H_PROD, too, and who halted by KVM_HC_KICK_CPU.
  */
 static void run_halted(struct vcpu *v, bool ceded)
 {
@@ -105,7 +105,7 @@ static void run_halted(struct vcpu *v, bool ceded)
 		take_requests(v);
 		if (must_stop(v) || platform_start_up_pending(v))
 			break;
-		if (ceded && hypercall_take_prod(v))
+		if (ceded ? hypercall_take_prod(v) : hypercall_take_kick(v))
 			break;
 		if (platform_interrupt_pending(v) && vmx_interrupt_allowed(v->vmx))
 			break;
@@ -248,6 +248,9 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		break;
 	case VMX_EXIT_TPR:
 		platform_set_tpr(v, vmx_cr8(v->vmx));
+		break;
+	case VMX_EXIT_PAUSE:
+		thread_yield();
 		break;
 	case VMX_EXIT_TSC:
 		tsc_moved(v);

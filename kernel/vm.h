@@ -55,8 +55,9 @@ struct vcpu {
 	struct vmx_vcpu *vmx;
 	struct mmu_vcpu mmu;
 	struct lapic *lapic;
-	u64 requests; /* atomic bits */
-	bool prodded; /* atomic: an H_PROD that no H_CEDE has taken yet */
+	u64 requests;	/* atomic bits */
+	bool prodded;	/* atomic: an H_PROD that no H_CEDE has taken yet */
+	bool kick_came; /* atomic: a KVM_HC_KICK_CPU that no HLT has taken yet */
 	/* vm_wait's lock */
 	bool stopped;  /* the guest runs no more */
 	bool released; /* its thread may take the vCPU apart */

@@ -88,7 +88,8 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 			     0, &out->proc);
 	if (!err)
 		err = choose("secondary processor-based", c->proc2, PROC2_EPT | PROC2_UNRESTRICTED,
-			     vpid | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID | PROC2_ENCLS,
+			     vpid | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID | PROC2_ENCLS |
+				     PROC2_PAUSE_LOOP,
 			     &out->proc2);
 	if (!err)
 		err = choose("VM-exit", c->exit,

@@ -70,6 +70,13 @@ enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_kind(e, VMX_EXIT_HLT);
 }
 
+/* Perhaps for a vCPU that does not run: the CPU is better given to others for a while. */
+enum exit_verdict handle_pause(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	vcpu_skip(v);
+	return exit_kind(e, VMX_EXIT_PAUSE);
+}
+
 /* INVD and WBINVD: guest memory is coherent with everything that a guest can reach. */
 enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
 {

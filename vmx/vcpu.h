@@ -218,6 +218,7 @@ enum exit_verdict handle_window(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e);
+enum exit_verdict handle_pause(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e);

@@ -13,6 +13,11 @@
 #define MISC_TIMER_SHIFT(m) ((u32)(m)&0x1f)
 #define LONGEST_IN_GUEST_MS 10
 
+/* Cycles of the TSC: what spins for longer than a short critical section takes (SDM 3C 25.1.3). */
+#define PAUSE_GAP      128
+#define PAUSE_WINDOW   4096
+#define PAUSE_FOR_EVER (~0u)
+
 /*
  * #DB and #AC: a guest can arrange for either to be raised while it is delivered, for ever, and
  * the CPU would take no interrupt meanwhile. #MC is the machine's, not the guest's.
@@ -83,6 +88,16 @@ static void setup_longest_stay(void)
 			   (u32)(ticks >> MISC_TIMER_SHIFT(vmx_boot_capability.misc)));
 }
 
+/* PAUSEs no further apart than the gap are a loop; one that lasts as long as the window exits. */
+static void setup_pause_loop(struct vmx_vcpu *v)
+{
+	if (!(vmx_boot_controls.proc2 & PROC2_PAUSE_LOOP))
+		return;
+	vmcs_write(CTRL_PLE_GAP, PAUSE_GAP);
+	/* One vCPU alone waits for no other. */
+	vmcs_write(CTRL_PLE_WINDOW, v->config.vcpu_count > 1 ? PAUSE_WINDOW : PAUSE_FOR_EVER);
+}
+
 static void setup_cr_masks(void)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
@@ -127,6 +142,7 @@ void vmcs_setup(struct vmx_vcpu *v)
 {
 	setup_controls(v);
 	setup_longest_stay();
+	setup_pause_loop(v);
 	setup_cr_masks();
 	setup_host();
 }

@@ -50,6 +50,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_HYPERCALL, /* VMCALL; complete by vmx_complete_hypercall */
 	VMX_EXIT_INTERRUPT_WINDOW,
 	VMX_EXIT_TPR,	   /* CR8 was written; vmx_cr8 tells */
+	VMX_EXIT_PAUSE,	   /* it has waited in a loop of PAUSEs for long; rip is past one */
 	VMX_EXIT_TSC,	   /* the guest moved its TSC; rip is already past it */
 	VMX_EXIT_SHUTDOWN, /* triple fault */
 	VMX_EXIT_NOMEM,	   /* a page could not be got: wait for memory, run again */

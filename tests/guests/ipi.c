@@ -528,6 +528,37 @@ static void check_halt(void)
 	check("and then it does", counts[0][0x57] == before + 51);
 }
 
+static volatile u32 kicked;
+
+static void halt_until_kicked(u32 me)
+{
+	(void)me;
+	__asm__ volatile("cli; hlt; sti");
+	kicked++;
+}
+
+static void kick(u32 id)
+{
+	u32 answer = 5, argument = id;
+
+	__asm__ volatile("vmcall" : "+a"(answer), "+c"(argument) : "b"(0) : "memory");
+	check("KVM_HC_KICK_CPU is there", answer == 0);
+}
+
+static void check_kick(void)
+{
+	run_on(1, halt_until_kicked);
+	linger();
+	check("HLT with interrupts off lasts", kicked == 0);
+	kick(1);
+	check("a kick ends it", done(1) && kicked == 1);
+	kick(1);
+	linger();
+	run_on(1, halt_until_kicked);
+	check("one that came before ends it, too", done(1) && kicked == 2);
+	kick(99);
+}
+
 /* --- time --- */
 
 struct kvm_clock {
@@ -675,6 +706,7 @@ void main(u32 magic, const void *info)
 	check_destinations();
 	check_priorities();
 	check_halt();
+	check_kick();
 	check_time();
 	check_x2apic();
 	guest_end();

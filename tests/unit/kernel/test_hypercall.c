@@ -25,6 +25,7 @@
 #define PROTECT 0x57490018ull
 #define CEDE	0x574900e0ull
 #define PROD	0x574900e8ull
+#define KICK	5 /* KVM_HC_KICK_CPU */
 
 #define SUCCESS	   0
 #define BUSY	   1
@@ -178,7 +179,9 @@ static s64 call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 	assert_int_equal(hypercall(&cpu, number), HYPERCALL_GO_ON);
 	assert_int_equal(completed, before + 1);
 	/* What the short way answers, the long one does alike. */
-	assert_int_equal(too_hard, ((u32)number & 0xffff0000) == 0x57490000 ? ERR_TOO_HARD : 0);
+	assert_int_equal(too_hard, ((u32)number & 0xffff0000) == 0x57490000 || (u32)number == KICK
+					   ? ERR_TOO_HARD
+					   : 0);
 	if (!too_hard)
 		assert_int_equal(regs.gpr[RAX], quick);
 	assert_int_equal(regs.gpr[RDX], rdx);
@@ -223,20 +226,9 @@ static u8 read_byte(u64 gpa)
 
 static void numbers(void **state)
 {
-	static const u64 kvm[] = {0,
-				  1,
-				  2,
-				  3,
-				  5,
-				  9,
-				  11,
-				  12,
-				  13,
-				  0x5748ffff,
-				  0x574a0000,
-				  0x157490008,
-				  0xffffffff57490008,
-				  ~0ull};
+	static const u64 kvm[] = {
+		0,  1,		2,	    3,		 0x100000005,	     9,	   11, 12,
+		13, 0x5748ffff, 0x574a0000, 0x157490008, 0xffffffff57490008, ~0ull};
 	static const u64 tokens[] = {0x00, 0x01, 0x10, 0x14, 0xdc, 0xe4, 0xec, 0xffff};
 
 	for (u32 i = 0; i < ARRAY_SIZE(kvm); i++) {
@@ -263,6 +255,7 @@ static void privilege(void **state)
 			assert_int_equal(regs.gpr[RCX], 1);
 		}
 		assert_int_equal(call(1, 0, 0, 0), -1);
+		assert_int_equal(call(KICK, 0, 1, 0), -1);
 	}
 	assert_int_equal(ram->resident, 0);
 	assert_null(requested);
@@ -297,6 +290,8 @@ static void narrow_registers(void **state)
 	assert_int_equal(call_32(ENTER, ~0xfffull, 1, 0), PARAMETER);
 	assert_int_equal(call_32(ENTER, DEVICE, 1, 0), NOT_FOUND);
 	assert_int_equal(call_32(PROD, 1, 0, 0), SUCCESS);
+	assert_int_equal(call_32(KICK, 0, 1, 0), 0);
+	assert_true(hypercall_take_kick(&other));
 	assert_int_equal(call_32(0x57490001, 1, 0, 0), FUNCTION);
 	/* Compatibility mode is no 64-bit code, and a bit that means nothing is none of it either. */
 	efer = EFER_LMA | EFER_LME;
@@ -662,6 +657,26 @@ static void ceding_and_prodding(void **state)
 	assert_int_equal(cede(), HYPERCALL_GO_ON);
 }
 
+static void kicking(void **state)
+{
+	assert_int_equal(call(KICK, 0, 1, 0), 0);
+	assert_ptr_equal(requested, &other);
+	assert_int_equal(requests, VCPU_REQ_KICK);
+	assert_true(hypercall_take_kick(&other));
+	assert_false(hypercall_take_kick(&other));
+	/* It is not what H_CEDE waits for, nor the other way round. */
+	assert_int_equal(call(KICK, 0, 0, 0), 0);
+	assert_int_equal(cede(), HYPERCALL_HALT);
+	assert_int_equal(call(PROD, 0, 0, 0), SUCCESS);
+	assert_true(hypercall_take_kick(&cpu));
+	assert_false(hypercall_take_kick(&cpu));
+	/* Of one that there is not nobody hears. */
+	requested = NULL;
+	assert_int_equal(call(KICK, 0, 2, 0), 0);
+	assert_int_equal(call(KICK, 0, 1ull << 32, 0), 0);
+	assert_null(requested);
+}
+
 static void vcpus_that_there_are_not(void **state)
 {
 	static const u64 ids[] = {2, 3, 31, 32, 0xffffffff, 1ull << 32, ~0ull};
@@ -692,6 +707,7 @@ int main(void)
 		TEST(interrupts_get_in),
 		TEST(waiting_for_memory),
 		TEST(ceding_and_prodding),
+		TEST(kicking),
 		TEST(vcpus_that_there_are_not),
 	};
 

@@ -263,7 +263,7 @@ static void cpuid_leaves(void **state)
 	assert_int_equal(r.eax, 0x40000001);
 	assert_memory_equal(&r.ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_true(leaves(0x40000001, &r));
-	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(24));
+	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(7) | BIT(24));
 	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
 	assert_true(leaves(0x40000100, &r));
 	assert_int_equal(r.eax, 0x40000102);

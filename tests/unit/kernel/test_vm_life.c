@@ -151,6 +151,7 @@ ANSWER(bool, paravirt_owns_msr, false, u32 index)
 ANSWER(int, paravirt_rdmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 *value)
 ANSWER(int, paravirt_wrmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 value)
 ANSWER(int, vcpu_rma_set_up, 0, struct vcpu *v)
+ANSWER(bool, hypercall_take_kick, false, struct vcpu *v)
 ANSWER(bool, hypercall_take_prod, false, struct vcpu *v)
 ANSWER(enum hypercall_next, hypercall, HYPERCALL_GO_ON, struct vcpu *v, u64 rax)
 ANSWER(bool, bus_read, false, struct bus *b, struct vcpu *v, enum device_space space, u64 addr,
