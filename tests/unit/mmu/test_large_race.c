@@ -4,6 +4,7 @@
 /* What others do while a fault is about to map 2 MiB: the linker puts the test into that moment. */
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include "kernel/base/error.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/peek.h"
@@ -71,17 +72,31 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void protect_one(void)
+static pthread_t protector;
+
+static void *protect(void *arg)
 {
 	u64 done;
 
+	hosted_cpu_set(9);
 	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), 0);
+	return NULL;
+}
+
+/* On another CPU, for it returns only when the reader that this fault is in has left. */
+static void protect_one(void)
+{
+	assert_int_equal(pthread_create(&protector, NULL, protect, NULL), 0);
+	while ((__atomic_load_n(word_of(BASE + 3), __ATOMIC_SEQ_CST) &
+		(RMAP_PROTECTED | RMAP_LOCKED)) != RMAP_PROTECTED)
+		sched_yield();
 }
 
 static void a_page_is_protected_before_the_link(void **state)
 {
 	after_gmem_large = protect_one;
 	assert_int_equal(fault(&vcpu, PAGE(BASE + 3), MMU_READ), 0);
+	pthread_join(protector, NULL);
 	assert_false(is_large(BASE + 3));
 	assert_int_equal(ept_walk(&vm, PAGE(BASE + 3)) & EPT_W, 0);
 }
