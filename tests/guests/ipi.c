@@ -110,7 +110,7 @@ static void relax(void)
 /* Long enough for what ought to come, and for what ought not. */
 static bool until(volatile u32 *p, u32 value)
 {
-	for (u32 i = 0; i < 100000000 && *p != value; i++)
+	for (u32 i = 0; i < 10000000 && *p != value; i++)
 		relax();
 	return *p == value;
 }
@@ -528,11 +528,13 @@ static void check_halt(void)
 	check("and then it does", counts[0][0x57] == before + 51);
 }
 
-static volatile u32 kicked;
+static volatile u32 kicked, may_halt;
 
 static void halt_until_kicked(u32 me)
 {
 	(void)me;
+	while (!may_halt)
+		relax();
 	__asm__ volatile("cli; hlt; sti");
 	kicked++;
 }
@@ -547,14 +549,17 @@ static void kick(u32 id)
 
 static void check_kick(void)
 {
+	may_halt = 1;
 	run_on(1, halt_until_kicked);
 	linger();
 	check("HLT with interrupts off lasts", kicked == 0);
 	kick(1);
 	check("a kick ends it", done(1) && kicked == 1);
-	kick(1);
-	linger();
+	may_halt = 0;
 	run_on(1, halt_until_kicked);
+	linger();
+	kick(1);
+	may_halt = 1;
 	check("one that came before ends it, too", done(1) && kicked == 2);
 	kick(99);
 }
