@@ -7,6 +7,7 @@
 #include "kernel/vm_life.h"
 #include "mem/frame.h"
 #include "mem/gmem_stat.h"
+#include "smp/thread.h"
 #include "smp/mutex.h"
 #include "vmx/vmx.h"
 
@@ -30,6 +31,7 @@ void stats_init(bool log)
 	log_wanted = log;
 	stat_register(&frame_stat_group);
 	stat_register(&rcu_stat_group);
+	stat_register(&sched_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 

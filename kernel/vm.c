@@ -174,24 +174,24 @@ static void vcpu_thread(void *arg)
 		vcpu_main(v, v->id == 0 ? vm->start : NULL);
 }
 
-/* Spreads vCPUs over the CPUs on which VMX is on. */
-static u32 pick_cpu(void)
+/* Which of the CPUs that take part a vCPU is on at a time is the scheduler's to say. */
+static void set_cpus(struct cpu_set *allowed)
 {
-	static u32 last;
-
-	for (u32 i = 0; i < cpu_count(); i++) {
-		last = (last + 1) % cpu_count();
-		if (vmx_cpu_ready(last))
-			return last;
+	for (u32 id = 0; id < cpu_count(); id++) {
+		if (vmx_cpu_ready(id))
+			cpu_set_add(allowed, id);
 	}
-	return 0;
 }
 
 static int create_threads(struct vm *vm)
 {
+	struct thread_options options = {.group = &vm->sched};
+
+	sched_group_init(&vm->sched, WEIGHT_DEFAULT);
+	set_cpus(&options.allowed);
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct vcpu *v = vm->vcpus[i];
-		int err = thread_create(&v->thread, vm->name, vcpu_thread, v, pick_cpu());
+		int err = thread_create_with(&v->thread, vm->name, vcpu_thread, v, &options);
 
 		if (err) {
 			v->thread = NULL;
@@ -358,7 +358,7 @@ static bool starts_again(struct vm *vm)
 
 /*
  * It is off the list, no vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
- * and interrupts may still reach exist; then the threads take the vCPUs apart, each on its CPU.
+ * and interrupts may still reach exist; then the threads take the vCPUs apart.
  */
 static void reap(struct vm *vm)
 {

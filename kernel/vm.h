@@ -87,10 +87,11 @@ struct vm {
 		};
 		u64 end_and_code;
 	};
-	struct wait_queue life; /* who parks, resumes, dumps */
-	bool paused;		/* atomic; written under life's lock */
-	struct mutex dump_lock; /* LOCK_VM_DUMP: one dump at a time */
-	struct mutex lock;	/* LOCK_VM: the set-up of the real-mode area */
+	struct wait_queue life;	  /* who parks, resumes, dumps */
+	bool paused;		  /* atomic; written under life's lock */
+	struct mutex dump_lock;	  /* LOCK_VM_DUMP: one dump at a time */
+	struct mutex lock;	  /* LOCK_VM: the set-up of the real-mode area */
+	struct sched_group sched; /* of its vCPUs' threads */
 	/* set at creation */
 	struct gmem *ram;
 	struct gmem_account pins;    /* of all its objects: of ram */

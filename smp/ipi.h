@@ -6,21 +6,7 @@
 #ifndef SMP_IPI_H
 #define SMP_IPI_H
 
-#include "smp/cpu.h"
-
-struct cpu_set {
-	u64 bits[(CPU_MAX + 63) / 64];
-};
-
-static inline void cpu_set_add(struct cpu_set *s, u32 cpu)
-{
-	s->bits[cpu / 64] |= BIT(cpu % 64);
-}
-
-static inline bool cpu_set_has(const struct cpu_set *s, u32 cpu)
-{
-	return s->bits[cpu / 64] & BIT(cpu % 64);
-}
+#include "smp/cpu_set.h"
 
 /* Runs fn(arg) on every CPU of the set; the caller's own is called directly. */
 void ipi_call(const struct cpu_set *cpus, void (*fn)(void *), void *arg);

@@ -91,9 +91,12 @@ static void __noreturn work_for_ever(void *arg)
 
 int rcu_start(void)
 {
+	struct thread_options options = {.weight = WEIGHT_DAEMON};
 	struct thread *t;
-	int err = thread_create(&t, "rcu", work_for_ever, NULL, 0);
+	int err;
 
+	cpu_set_fill(&options.allowed);
+	err = thread_create_with(&t, "rcu", work_for_ever, NULL, &options);
 	if (!err)
 		thread_detach(t);
 	return err;

@@ -1,67 +1,182 @@
 /* SPDX-License-Identifier: MIT */
-/* Round robin: who is runnable waits in the order they came. */
-#include "kernel/base/panic.h"
 #include "smp/runqueue.h"
+#include "kernel/base/panic.h"
 
-void runqueue_init(struct runqueue *rq, struct thread *idle)
+#define FRACTION_BITS 20
+
+/* What others look at without the lock. */
+#define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+
+void runqueue_init(struct runqueue *rq, struct thread *idle, u64 now_ns)
 {
+	*rq = (struct runqueue){.current = idle, .idle = idle, .charged_ns = now_ns};
 	spin_init(&rq->lock, "run queue", LOCK_RUNQUEUE);
-	list_init(&rq->runnable);
-	rq->queued = 0;
-	rq->idle = idle;
+	vtree_init(&rq->tree, 0x9e3779b9);
 }
 
-static void append(struct runqueue *rq, struct thread *t)
+u64 runqueue_virtual(u64 ns, u32 weight)
 {
-	t->state = THREAD_RUNNABLE;
-	list_add_tail(&t->run_link, &rq->runnable);
-	WRITE_ONCE(rq->queued, rq->queued + 1);
+	u64 rate = ((u64)WEIGHT_DEFAULT * WEIGHT_UNIT << FRACTION_BITS) / weight;
+
+	return (u64)((unsigned __int128)ns * rate >> FRACTION_BITS);
 }
 
-bool runqueue_wake(struct runqueue *rq, struct thread *t)
+u32 thread_weight(const struct thread *t)
 {
-	switch (t->state) {
-	case THREAD_BLOCKED:
-	case THREAD_NEW:
-		append(rq, t);
-		return rq->queued == 1;
-	case THREAD_RUNNING:
-	case THREAD_RUNNABLE:
-		t->wake_pending = true;
-		return false;
-	case THREAD_DEAD:
-		return false;
-	}
-	return false;
+	return t->group ? sched_group_part(t->group) : t->weight * WEIGHT_UNIT;
 }
 
-bool runqueue_block(struct runqueue *rq, struct thread *prev)
+static struct thread *thread_of(const struct vnode *n)
 {
-	ASSERT(prev->state == THREAD_RUNNING && prev != rq->idle);
-	if (prev->wake_pending) {
-		prev->wake_pending = false;
-		return false;
-	}
-	prev->state = THREAD_BLOCKED;
-	return true;
+	return n ? container_of(n, struct thread, queue_node) : NULL;
 }
 
-struct thread *runqueue_next(struct runqueue *rq, struct thread *prev)
+struct thread *runqueue_first(const struct runqueue *rq)
 {
-	struct thread *next = rq->idle;
+	return thread_of(vtree_first(&rq->tree));
+}
 
-	if (list_empty(&rq->runnable)) {
-		if (prev->state == THREAD_RUNNING)
-			return prev;
+struct thread *runqueue_after(const struct runqueue *rq, const struct thread *t)
+{
+	return thread_of(vtree_next(&rq->tree, &t->queue_node));
+}
+
+/* After each change of who is queued and who runs. */
+static void count_spare(struct runqueue *rq)
+{
+	u32 current = rq->current != rq->idle && cpu_set_is_choice(&rq->current->allowed);
+
+	SET(rq->spare, rq->queued ? rq->movable + current : 0);
+}
+
+static void put(struct runqueue *rq, struct thread *t)
+{
+	SET(t->state, THREAD_RUNNABLE);
+	t->queued_weight = thread_weight(t);
+	vtree_insert(&rq->tree, &t->queue_node, t->vruntime);
+	SET(rq->load, rq->load + t->queued_weight);
+	SET(rq->queued, rq->queued + 1);
+	if (cpu_set_is_choice(&t->allowed))
+		SET(rq->movable, rq->movable + 1);
+	count_spare(rq);
+}
+
+void runqueue_remove(struct runqueue *rq, struct thread *t)
+{
+	vtree_remove(&rq->tree, &t->queue_node);
+	SET(rq->load, rq->load - t->queued_weight);
+	SET(rq->queued, rq->queued - 1);
+	if (cpu_set_is_choice(&t->allowed))
+		SET(rq->movable, rq->movable - 1);
+	count_spare(rq);
+}
+
+/* To the least virtual time of those who want the CPU, unless that is in the past. */
+static void advance_clock(struct runqueue *rq)
+{
+	struct thread *first = runqueue_first(rq);
+	u64 least;
+
+	if (rq->current != rq->idle) {
+		least = rq->current->vruntime;
+		if (first && (s64)(first->vruntime - least) < 0)
+			least = first->vruntime;
+	} else if (first) {
+		least = first->vruntime;
 	} else {
-		if (prev->state == THREAD_RUNNING && prev != rq->idle)
-			append(rq, prev);
-		next = list_first(&rq->runnable, struct thread, run_link);
-		list_del(&next->run_link);
-		WRITE_ONCE(rq->queued, rq->queued - 1);
+		return;
 	}
-	if (prev == rq->idle && next != prev)
+	if ((s64)(least - rq->clock) > 0)
+		SET(rq->clock, least);
+}
+
+void runqueue_charge(struct runqueue *rq, u64 now_ns)
+{
+	struct thread *t = rq->current;
+	u64 ns = now_ns - rq->charged_ns;
+
+	/* Clocks of CPUs differ by a little; whoever is behind pays later. */
+	if ((s64)ns <= 0)
+		return;
+	rq->charged_ns = now_ns;
+	if (t == rq->idle)
+		return;
+	SET(t->charged_ns, now_ns);
+	SET(t->run_ns, t->run_ns + ns);
+	t->vruntime += runqueue_virtual(ns, thread_weight(t));
+	advance_clock(rq);
+}
+
+void runqueue_catch_up(struct runqueue *rq, u64 reference)
+{
+	struct thread *t = rq->current;
+	u64 least;
+
+	if (rq->queued)
+		return;
+	if (t != rq->idle) {
+		least = reference - runqueue_virtual(SCHED_CREDIT_NS, thread_weight(t));
+		if ((s64)(least - t->vruntime) > 0)
+			t->vruntime = least;
+		advance_clock(rq);
+	} else if ((s64)(reference - rq->clock) > 0) {
+		SET(rq->clock, reference);
+	}
+}
+
+static enum runqueue_tell whom_to_tell(const struct runqueue *rq, const struct thread *t)
+{
+	s64 lead = (s64)(rq->current->vruntime - t->vruntime);
+
+	if (rq->current == rq->idle)
+		return TELL_SWITCH;
+	if (lead > (s64)runqueue_virtual(SCHED_WAKE_NS, thread_weight(t)))
+		return TELL_SWITCH;
+	return rq->queued == 1 ? TELL_SLICE : TELL_NOTHING;
+}
+
+enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns)
+{
+	u32 weight = thread_weight(t);
+	s64 least = -(s64)runqueue_virtual(SCHED_CREDIT_NS, weight);
+	s64 most = (s64)runqueue_virtual(SCHED_DEBT_NS, weight);
+
+	runqueue_charge(rq, now_ns);
+	t->vruntime = rq->clock + (u64)min(max(ahead, least), most);
+	put(rq, t);
+	return whom_to_tell(rq, t);
+}
+
+struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runqueue_why why,
+			     u64 now_ns)
+{
+	struct thread *first, *next;
+	bool goes_on = why != WHY_GONE && prev != rq->idle;
+
+	ASSERT(prev == rq->current && (!goes_on || prev->state == THREAD_RUNNING));
+	runqueue_charge(rq, now_ns);
+	first = runqueue_first(rq);
+	if (goes_on &&
+	    (!first || (why == WHY_PREEMPT && (s64)(prev->vruntime - first->vruntime) <= 0)))
+		return prev;
+	next = first ? first : rq->idle;
+	if (first)
+		runqueue_remove(rq, first);
+	if (goes_on)
+		put(rq, prev);
+	if (prev == rq->idle)
 		prev->state = THREAD_RUNNABLE;
-	next->state = THREAD_RUNNING;
+	SET(next->state, THREAD_RUNNING);
+	SET(next->charged_ns, rq->charged_ns);
+	SET(rq->current, next);
+	count_spare(rq);
 	return next;
+}
+
+u64 runqueue_slice(const struct runqueue *rq)
+{
+	u64 weight = thread_weight(rq->current);
+	u64 slice = SCHED_LATENCY_NS * weight / (PEEK(rq->load) + weight);
+
+	return min(max(slice, SCHED_SLICE_MIN_NS), SCHED_SLICE_MAX_NS);
 }

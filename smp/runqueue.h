@@ -1,37 +1,88 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A CPU's run queue: which of its threads is next, and when its CPU must be told of a new one.
- * Pure decisions; thread.c does the switching. All under the queue's lock (LOCK_RUNQUEUE).
+ * A CPU's run queue: which of its threads is next, for how long, and when its CPU must be told of a
+ * new one. Fair by weight: a thread's virtual time advances while it runs, the slower the more it
+ * weighs, and whose is least is next. Pure decisions; sched.c keeps one for each CPU and thread.c
+ * does the switching. All under the queue's lock (LOCK_RUNQUEUE).
  */
 #ifndef SMP_RUNQUEUE_H
 #define SMP_RUNQUEUE_H
 
 #include "smp/thread.h"
 
+#define SCHED_LATENCY_NS   20000000ull /* each of a few threads runs once in this time */
+#define SCHED_SLICE_MIN_NS 2000000ull  /* with many of them it becomes longer instead */
+#define SCHED_SLICE_MAX_NS 10000000ull
+#define SCHED_WAKE_NS	   1000000ull  /* who wakes takes the CPU from one this far ahead of it */
+#define SCHED_CREDIT_NS	   10000000ull /* what sleeping earns at most: time owed to a thread */
+#define SCHED_DEBT_NS	   40000000ull /* what it may owe at most when it comes to a queue */
+
+/* What is read without the lock: out of date as soon as it is read. */
+#define PEEK(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
+
 struct runqueue {
 	struct spinlock lock;
 	/* lock */
-	struct list runnable; /* neither the running thread nor the idle one */
-	u32 queued;	      /* length of runnable; may be read without the lock */
+	struct vtree tree; /* runnable, neither the running thread nor the idle one */
+	u32 queued;	   /* how many; may be read without the lock */
+	u32 movable;	   /* of them, those that may run elsewhere too; likewise */
+	u32 spare;	   /* likewise: the same with the running one, where others are queued */
+	u64 load;	   /* what they count for, in WEIGHT_UNITs; likewise */
+	u64 clock;	/* virtual time: never goes back, no thread here is far from it; likewise */
+	u64 charged_ns; /* until when the running thread has paid */
+	struct thread *current; /* likewise */
 	struct thread *idle;
 };
 
-void runqueue_init(struct runqueue *rq, struct thread *idle);
+enum runqueue_tell {
+	TELL_NOTHING, /* it is going to look by itself */
+	TELL_SLICE,   /* it runs one thread without a time slice, which now needs one */
+	TELL_SWITCH,  /* it is idle, or the new thread is to take the CPU from the running one */
+};
+
+enum runqueue_why {
+	WHY_PREEMPT, /* the slice is over, or someone who woke comes first: if anyone does */
+	WHY_YIELD,   /* prev wants others to run, if there are any */
+	WHY_GONE,    /* prev sleeps, is dead, or goes elsewhere: it is not RUNNING any more */
+};
+
+void runqueue_init(struct runqueue *rq, struct thread *idle, u64 now_ns);
+
+/* Virtual time that ns of CPU time are to a thread of this weight (WEIGHT_UNITs). */
+u64 runqueue_virtual(u64 ns, u32 weight);
+/* What t counts for: its own weight, or its part of its group's. */
+u32 thread_weight(const struct thread *t);
+
+/* The running thread pays for its time so far. */
+void runqueue_charge(struct runqueue *rq, u64 now_ns);
 
 /*
- * Wakes t, or remembers the wake when it does not sleep. true: the CPU has to be told, for the
- * queue was empty: it may be idle, or run one thread without a time slice. When others are
- * queued already it is going to look by itself.
+ * Virtual time has gone on elsewhere: where there is no competition here it does so here, so that
+ * what was saved up alone is not owed to anyone. reference: the furthest clock of all CPUs.
  */
-bool runqueue_wake(struct runqueue *rq, struct thread *t);
-
-/* prev, which runs, is about to sleep. false: a wake was remembered, and it goes on. */
-bool runqueue_block(struct runqueue *rq, struct thread *prev);
+void runqueue_catch_up(struct runqueue *rq, u64 reference);
 
 /*
- * What runs after prev: the longest queued thread, prev itself when nobody else is there, or the
- * idle thread. prev goes to the end of the queue if it still runs.
+ * t, which is in no queue, becomes runnable here. ahead: how far its virtual time is before the
+ * clock of the queue that it comes from; more than the bounds above is forgotten. Charges.
  */
-struct thread *runqueue_next(struct runqueue *rq, struct thread *prev);
+enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns);
+
+/* Takes a queued thread out, for it goes to another CPU. */
+void runqueue_remove(struct runqueue *rq, struct thread *t);
+
+/*
+ * What runs after prev, which becomes `current`: prev itself if nobody comes before it, or the idle
+ * thread when nobody is there. Charges.
+ */
+struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runqueue_why why,
+			     u64 now_ns);
+
+/* How long the running thread may go on while others wait. */
+u64 runqueue_slice(const struct runqueue *rq);
+
+/* The queued threads in their order. NULL: no more. */
+struct thread *runqueue_first(const struct runqueue *rq);
+struct thread *runqueue_after(const struct runqueue *rq, const struct thread *t);
 
 #endif

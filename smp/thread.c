@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Threads on the CPU: switching, sleeping and waking, time slices, the idle thread. */
+/* Threads on the CPU: switching, sleeping and waking, the idle thread. */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/printf.h"
@@ -7,34 +7,15 @@
 #include "kernel/base/trace.h"
 #include "kernel/base/x86.h"
 #include "smp/cpu_private.h"
-#include "smp/ipi.h"
-#include "smp/runqueue.h"
+#include "smp/sched.h"
 #include "smp/thread_private.h"
-#include "smp/timer.h"
 
-/*
- * A thread never leaves its CPU, so the queue's lock need not be held across a switch: only this
- * CPU takes threads from its queue, and interrupts are off.
- */
-struct scheduler {
-	struct runqueue rq;
-	struct thread idle;
-	struct timer slice;
-	struct thread *previous; /* who was switched out, for who is switched in */
-	u32 threads;		 /* atomic */
-} __aligned(64);
-
-static struct scheduler schedulers[CPU_MAX];
+static struct thread idle_threads[CPU_MAX];
 static struct thread main_thread;
 
 void thread_switch(u64 *save_rsp, u64 load_rsp);
 void thread_entry(void);
 void __noreturn thread_first_run(void);
-
-static struct scheduler *scheduler_of(const struct cpu *cpu)
-{
-	return &schedulers[cpu->id];
-}
 
 struct thread *thread_current(void)
 {
@@ -43,7 +24,7 @@ struct thread *thread_current(void)
 
 bool thread_guard_page_hit(u64 addr, u64 rsp)
 {
-	const struct thread *t = this_cpu()->current;
+	const struct thread *t = thread_current();
 	u64 low;
 
 	if (!t)
@@ -55,75 +36,38 @@ bool thread_guard_page_hit(u64 addr, u64 rsp)
 	return addr < low && addr >= low - PAGE_SIZE;
 }
 
-/* Interrupts off. The slice runs only while someone waits for its end. */
-static void start_slice(struct scheduler *s)
-{
-	if (READ_ONCE(s->rq.queued) && s->rq.idle != this_cpu()->current)
-		timer_arm(&s->slice, clock_ns() + THREAD_SLICE_NS);
-}
-
-static void slice_ended(struct timer *timer)
-{
-	struct scheduler *s = container_of(timer, struct scheduler, slice);
-
-	if (READ_ONCE(s->rq.queued))
-		WRITE_ONCE(this_cpu()->need_resched, true);
-}
-
 /* The first thing after a switch, on the new stack, interrupts off. */
 static void finish_switch(void)
 {
-	struct scheduler *s = scheduler_of(this_cpu());
-	struct thread *t = this_cpu()->current;
+	struct thread *t = thread_current(), *dead = sched_switched();
 
-	if (s->previous->state == THREAD_DEAD) {
-		__atomic_fetch_sub(&s->threads, 1, __ATOMIC_RELAXED);
-		thread_bury(s->previous);
-	}
-	s->previous = NULL;
+	if (dead)
+		thread_bury(dead);
 	if (t->sched_in)
 		t->sched_in(t);
 }
 
-static void switch_to(struct scheduler *s, struct thread *prev, struct thread *next)
+static void switch_to(struct thread *prev, struct thread *next)
 {
-	u64 now = clock_ns();
-
 	if (prev->sched_out)
 		prev->sched_out(prev);
-	prev->run_ns += now - prev->switched_in_ns;
-	next->switched_in_ns = now;
 	TRACE(TRACE_SWITCH, 0, 0, 0, next->name);
-	s->previous = prev;
 	this_cpu()->current = next;
 	thread_switch(&prev->rsp, next->rsp);
+	/* Perhaps on another CPU. */
 	finish_switch();
 }
-
-enum schedule_why {
-	SCHEDULE_YIELD,
-	SCHEDULE_BLOCK,
-	SCHEDULE_EXIT,
-};
 
 /* Interrupts off, preemption on, no spin lock. Returns when the caller runs again. */
 static void schedule(enum schedule_why why)
 {
-	struct cpu *cpu = this_cpu();
-	struct scheduler *s = scheduler_of(cpu);
-	struct thread *prev = cpu->current, *next = prev;
+	struct thread *prev = thread_current(), *next;
 
-	ASSERT(!irq_enabled() && cpu->preempt_off == 0 && cpu->interrupt_nest == 0);
-	spin_lock(&s->rq.lock);
-	WRITE_ONCE(cpu->need_resched, false);
-	if (why == SCHEDULE_EXIT)
-		prev->state = THREAD_DEAD;
-	if (why != SCHEDULE_BLOCK || runqueue_block(&s->rq, prev))
-		next = runqueue_next(&s->rq, prev);
-	spin_unlock(&s->rq.lock);
+	ASSERT(!irq_enabled() && this_cpu()->preempt_off == 0 && !in_interrupt());
+	next = sched_next(prev, why);
 	if (next != prev)
-		switch_to(s, prev, next);
-	start_slice(s);
+		switch_to(prev, next);
+	sched_start_slice();
 }
 
 void thread_yield(void)
@@ -136,12 +80,15 @@ void thread_yield(void)
 
 void thread_preempt(void)
 {
-	thread_yield();
+	bool on = irq_save();
+
+	schedule(SCHEDULE_PREEMPT);
+	irq_restore(on);
 }
 
 void thread_preempt_from_interrupt(void)
 {
-	schedule(SCHEDULE_YIELD);
+	schedule(SCHEDULE_PREEMPT);
 }
 
 void thread_block(void)
@@ -165,35 +112,19 @@ void thread_exit(void)
 	panic("thread %s runs after its end", t->name);
 }
 
-/* On the CPU itself, interrupts off: someone was put into an empty queue. */
 void thread_kicked(void)
 {
-	struct cpu *cpu = this_cpu();
-	struct scheduler *s = scheduler_of(cpu);
-
-	if (!READ_ONCE(s->rq.queued))
-		return;
-	if (cpu->current == s->rq.idle)
-		WRITE_ONCE(cpu->need_resched, true);
-	else
-		start_slice(s);
+	sched_kicked();
 }
 
 void thread_wake(struct thread *t)
 {
-	struct cpu *cpu = t->cpu;
-	struct scheduler *s = scheduler_of(cpu);
-	bool tell, on = irq_save();
+	bool on = irq_save();
 
-	spin_lock(&s->rq.lock);
-	tell = runqueue_wake(&s->rq, t);
-	spin_unlock(&s->rq.lock);
-	/* From here on t may have run, ended and been freed. */
-	if (tell && cpu == this_cpu())
-		thread_kicked();
-	else if (tell)
-		ipi_kick(cpu->id);
+	sched_wake(t);
 	irq_restore(on);
+	if (on && THIS_CPU(need_resched) && !THIS_CPU(preempt_off) && !in_interrupt())
+		thread_preempt();
 }
 
 /* thread_entry calls it, on the new thread's stack with interrupts off. */
@@ -202,7 +133,7 @@ void thread_first_run(void)
 	struct thread *t = thread_current();
 
 	finish_switch();
-	start_slice(scheduler_of(t->cpu));
+	sched_start_slice();
 	irq_enable();
 	t->fn(t->arg);
 	thread_exit();
@@ -233,22 +164,20 @@ u32 thread_count(u32 cpu)
 
 u64 thread_run_ns(const struct thread *t)
 {
-	u64 run = READ_ONCE(t->run_ns);
+	u64 run = __atomic_load_n(&t->run_ns, __ATOMIC_RELAXED), now = clock_ns();
 
-	if (READ_ONCE(t->state) == THREAD_RUNNING)
-		run += clock_ns() - READ_ONCE(t->switched_in_ns);
+	if (__atomic_load_n(&t->state, __ATOMIC_RELAXED) == THREAD_RUNNING)
+		run += now - min(__atomic_load_n(&t->charged_ns, __ATOMIC_RELAXED), now);
 	return run;
 }
 
 /* STI lets an interrupt in only once HLT has begun, so a wake after the look is not slept over. */
 void thread_idle(void)
 {
-	struct scheduler *s = scheduler_of(this_cpu());
-
 	for (;;) {
 		irq_disable();
-		if (READ_ONCE(s->rq.queued)) {
-			schedule(SCHEDULE_YIELD);
+		if (sched_has_work()) {
+			schedule(SCHEDULE_PREEMPT);
 			irq_enable();
 		} else {
 			irq_enable_and_halt();
@@ -264,7 +193,7 @@ static void idle_fn(void *arg)
 
 int thread_prepare_idle(u32 cpu, u64 *top)
 {
-	struct thread *idle = &schedulers[cpu].idle;
+	struct thread *idle = &idle_threads[cpu];
 
 	if (!idle->stack)
 		idle->stack = smp_hooks_get()->stack_alloc(STACK_PAGES);
@@ -278,28 +207,29 @@ int thread_prepare_idle(u32 cpu, u64 *top)
 	return 0;
 }
 
+static void init_main(struct cpu *cpu)
+{
+	strlcpy(main_thread.name, "main", sizeof(main_thread.name));
+	main_thread.cpu = cpu;
+	cpu_set_add(&main_thread.allowed, cpu->id);
+	wait_queue_init(&main_thread.exit_wait);
+	schedulers[cpu->id].threads = 1;
+}
+
 void thread_init_cpu(void)
 {
 	struct cpu *cpu = this_cpu();
-	struct scheduler *s = scheduler_of(cpu);
-	struct thread *current = &s->idle;
+	struct thread *idle = &idle_threads[cpu->id], *current = idle;
 	u64 top;
 
-	runqueue_init(&s->rq, &s->idle);
-	timer_init(&s->slice, slice_ended);
 	if (cpu->id == 0) {
 		if (thread_prepare_idle(0, &top))
 			panic("no memory for the boot CPU's idle thread");
-		thread_set_first_frame(&s->idle);
-		s->idle.state = THREAD_RUNNABLE;
+		thread_set_first_frame(idle);
+		init_main(cpu);
 		current = &main_thread;
-		strlcpy(current->name, "main", sizeof(current->name));
-		current->cpu = cpu;
-		wait_queue_init(&current->exit_wait);
-		s->threads = 1;
 	}
-	current->state = THREAD_RUNNING;
-	current->switched_in_ns = clock_ns();
+	sched_init_cpu(idle, current);
 	cpu->current = current;
 	if (cpu->id == 0)
 		thread_reaper_init();

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: own stack with a guard page, pinned to one CPU, round-robin on its run queue,
- * preempted by the LAPIC timer when more than one is runnable. An idle CPU halts.
+ * Threads: own stack with a guard page, on the run queue of one CPU at a time (smp/runqueue.h), from
+ * where they go to others of those they are allowed when these have less to do (smp/balance.c). The
+ * LAPIC timer ends a time slice when more than one wants the CPU. An idle CPU halts.
  */
 #ifndef SMP_THREAD_H
 #define SMP_THREAD_H
 
 #include "kernel/base/list.h"
-#include "smp/cpu.h"
+#include "smp/cpu_set.h"
+#include "smp/sched_group.h"
+#include "smp/vtree.h"
 #include "smp/wait.h"
 
 enum thread_state {
@@ -15,21 +18,36 @@ enum thread_state {
 	THREAD_RUNNABLE,
 	THREAD_RUNNING,
 	THREAD_BLOCKED,
+	THREAD_MOVING, /* runnable, on its way to the queue of another CPU */
 	THREAD_DEAD
 };
 
 #define THREAD_NAME_MAX 24
-#define THREAD_ANY_CPU	(~0u) /* the CPU with the fewest threads */
-#define THREAD_SLICE_NS 10000000ull
+#define THREAD_ANY_CPU	(~0u)
 
 struct thread {
 	u64 rsp; /* saved stack pointer; switch.S knows the offset */
 	char name[THREAD_NAME_MAX];
+	/* atomic: whose run queue's lock guards what follows; changes under that lock */
 	struct cpu *cpu;
-	/* run queue lock */
-	enum thread_state state;
-	struct list run_link;
+	enum thread_state state; /* atomic */
 	bool wake_pending;
+	u64 vruntime;		 /* ns at WEIGHT_DEFAULT; see runqueue.h */
+	struct vnode queue_node; /* RUNNABLE */
+	u32 queued_weight;	 /* what the queue counts it for; likewise */
+	u64 woken_ns;		 /* when it became runnable; 0 once it has run */
+	u64 run_ns;		 /* atomic: time on the CPU, up to: */
+	u64 charged_ns;		 /* atomic */
+	bool resident;		 /* sched_leave is due before it runs elsewhere */
+	struct list move_link;	 /* MOVING, until that is done; and where to: */
+	u32 target;
+	s64 ahead; /* of the clock of the queue it was taken from */
+	/* atomic: its stack is in use, or its registers are not saved yet: no other CPU takes it */
+	bool on_cpu;
+	/* set at creation */
+	struct cpu_set allowed;
+	struct sched_group *group; /* or NULL, and then: */
+	u32 weight;
 	/* set before it first runs */
 	void (*fn)(void *arg);
 	void *arg;
@@ -48,8 +66,6 @@ struct thread {
 	void (*sched_leave)(struct thread *t);
 	void *sched_data;
 	/* own */
-	u64 run_ns; /* time on the CPU, updated at each switch */
-	u64 switched_in_ns;
 	struct lock_stack sleep_locks; /* debug: sleeping locks held */
 	/* exit_wait.lock */
 	struct wait_queue exit_wait;
@@ -64,17 +80,27 @@ struct thread {
  */
 void thread_init_cpu(void);
 
+struct thread_options {
+	struct cpu_set allowed;	   /* CPUs that it may run on; one that is online at least */
+	struct sched_group *group; /* or NULL, and then: */
+	u32 weight;		   /* WEIGHT_MIN to WEIGHT_MAX */
+};
+
 /*
- * Makes a thread and starts it. Thread context. ERR_NOMEM. cpu: an id or THREAD_ANY_CPU; ERR_RANGE.
+ * Makes a thread and starts it. Thread context. ERR_NOMEM; ERR_RANGE: no CPU that is online.
  * thread_join waits for its end and frees it; every thread is joined or detached.
  */
+int thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+		       const struct thread_options *options);
+/* The same at WEIGHT_DEFAULT; cpu: the id of the only one that it runs on, or THREAD_ANY_CPU. */
 int thread_create(struct thread **out, const char *name, void (*fn)(void *), void *arg, u32 cpu);
 void thread_join(struct thread *t);
 void thread_detach(struct thread *t); /* freed by itself at its end */
 void __noreturn thread_exit(void);
 
 struct thread *thread_current(void);
-void thread_yield(void);
+void thread_yield(void);   /* lets another run, if one wants to */
+void thread_preempt(void); /* a resched is due, preemption and interrupts are on */
 
 /* Sleeps until thread_wake. A wake that comes first is remembered, never lost. Thread context. */
 void thread_block(void);
@@ -83,18 +109,20 @@ bool thread_block_until(u64 deadline_ns); /* false: the deadline passed */
 void thread_wake(struct thread *t);
 void thread_sleep_until(u64 deadline_ns);
 
+struct stat_group;
+extern struct stat_group sched_stat_group; /* see sched.h */
+
 /* Time on the CPU so far, in ns. Any context; approximate for a thread of another CPU. */
 u64 thread_run_ns(const struct thread *t);
 
-/* Threads that live on a CPU, its idle thread not counted. */
+/* Threads that are at a CPU now, asleep or not, its idle thread not counted. */
 u32 thread_count(u32 cpu);
 
 /* From the interrupt exit path: switches if need_resched and preemption is on. */
 void thread_preempt_from_interrupt(void);
 
 /* smp/ only. */
-void thread_preempt(void); /* a resched is due, preemption and interrupts are on */
-void thread_kicked(void);  /* the kick arrived: look at the queue */
+void thread_kicked(void); /* the kick arrived: look at the queue */
 /* Did an access to addr, with this stack pointer, run off the current thread's stack? */
 bool thread_guard_page_hit(u64 addr, u64 rsp);
 int thread_prepare_idle(u32 cpu, u64 *top); /* stack a CPU comes up on, its idle thread's */

@@ -68,22 +68,26 @@ void thread_bury(struct thread *t)
 		give_to_reaper(t);
 }
 
-static u32 least_loaded_cpu(void)
+/* Of those it may run on, one that is online: where it goes from there is decided as it wakes. */
+static struct cpu *first_cpu(const struct cpu_set *allowed)
 {
-	u32 best = 0;
-
-	for (u32 id = 1; id < cpu_count(); id++) {
-		if (thread_count(id) < thread_count(best))
-			best = id;
+	for (u32 id = 0; id < cpu_count(); id++) {
+		if (cpu_set_has(allowed, id))
+			return cpu_get(id);
 	}
-	return best;
+	return NULL;
 }
 
-static int make(struct thread **out, const char *name, void (*fn)(void *), void *arg, u32 cpu)
+static int make(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+		const struct thread_options *options)
 {
 	const struct smp_hooks *hooks = smp_hooks_get();
-	struct thread *t = hooks->alloc(sizeof(*t));
+	struct cpu *cpu = first_cpu(&options->allowed);
+	struct thread *t;
 
+	if (!cpu)
+		return ERR_RANGE;
+	t = hooks->alloc(sizeof(*t));
 	if (!t)
 		return ERR_NOMEM;
 	t->stack = hooks->stack_alloc(STACK_PAGES);
@@ -92,11 +96,14 @@ static int make(struct thread **out, const char *name, void (*fn)(void *), void 
 		return ERR_NOMEM;
 	}
 	strlcpy(t->name, name, sizeof(t->name));
-	t->cpu = cpu_get(cpu);
+	t->cpu = cpu;
+	t->allowed = options->allowed;
+	t->group = options->group;
+	t->weight = options->weight;
 	t->fn = fn;
 	t->arg = arg;
 	t->state = THREAD_NEW;
-	list_init(&t->run_link);
+	list_init(&t->move_link);
 	list_init(&t->zombie_link);
 	wait_queue_init(&t->exit_wait);
 	thread_set_first_frame(t);
@@ -106,13 +113,15 @@ static int make(struct thread **out, const char *name, void (*fn)(void *), void 
 
 static int start_reaper(void)
 {
+	struct thread_options options = {.weight = WEIGHT_DAEMON};
 	u32 expected = 0;
 	int err;
 
 	if (!__atomic_compare_exchange_n(&reaper.started, &expected, 1, false, __ATOMIC_SEQ_CST,
 					 __ATOMIC_SEQ_CST))
 		return 0;
-	err = make(&reaper.thread, "reaper", reap, NULL, 0);
+	cpu_set_fill(&options.allowed);
+	err = make(&reaper.thread, "reaper", reap, NULL, &options);
 	if (err)
 		__atomic_store_n(&reaper.started, 0, __ATOMIC_SEQ_CST);
 	else
@@ -120,20 +129,27 @@ static int start_reaper(void)
 	return err;
 }
 
-int thread_create(struct thread **out, const char *name, void (*fn)(void *), void *arg, u32 cpu)
+int thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+		       const struct thread_options *options)
 {
-	int err;
+	int err = start_reaper();
 
-	if (cpu == THREAD_ANY_CPU)
-		cpu = least_loaded_cpu();
-	if (cpu >= cpu_count())
-		return ERR_RANGE;
-	err = start_reaper();
 	if (!err)
-		err = make(out, name, fn, arg, cpu);
+		err = make(out, name, fn, arg, options);
 	if (!err)
 		thread_start(*out);
 	return err;
+}
+
+int thread_create(struct thread **out, const char *name, void (*fn)(void *), void *arg, u32 cpu)
+{
+	struct thread_options options = {.weight = WEIGHT_DEFAULT};
+
+	if (cpu == THREAD_ANY_CPU)
+		cpu_set_fill(&options.allowed);
+	else if (cpu < CPU_MAX)
+		cpu_set_add(&options.allowed, cpu);
+	return thread_create_with(out, name, fn, arg, &options);
 }
 
 void thread_join(struct thread *t)

@@ -142,7 +142,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		irq_disable();
 		while (unlikely(IS_SET(this_cpu()->need_resched))) {
 			irq_enable();
-			thread_yield();
+			thread_preempt();
 			irq_disable();
 		}
 		if (unlikely(v->unprepared) && !prepare(v, e))

@@ -171,6 +171,12 @@ int thread_create(struct thread **out, const char *name, void (*fn)(void *), voi
 	return 0;
 }
 
+int thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+		       const struct thread_options *options)
+{
+	return thread_create(out, name, fn, arg, THREAD_ANY_CPU);
+}
+
 void thread_join(struct thread *t)
 {
 	pthread_join(host_of(t)->handle, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/stats.c vmx/exit_stats.c vmx/vpid.c @mmu @mem */
+/* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem */
 /* All counters that Weir has: their descriptions, what they count, and when they are logged. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -237,6 +237,7 @@ static void nothing_without_the_word(void **state)
 	/* The registry is there already: this test comes last and leaves it as it is. */
 	stat_unregister(&frame_stat_group);
 	stat_unregister(&rcu_stat_group);
+	stat_unregister(&sched_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/* Self-tests of the scheduler: threads that move between CPUs, where they may, and their shares. */
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "kernel/selftest_private.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+
+#define NS_PER_MS   1000000ull
+#define NS_PER_US   1000ull
+#define PATIENCE_NS (20000 * NS_PER_MS)
+#define RUNNERS_MAX 64
+#define STORM_TURNS 150
+#define SHARE_NS    (400 * NS_PER_MS)
+#define SLACK	    5 /* percent */
+
+struct runner {
+	struct selftest *test;
+	struct thread *thread;
+	struct thread_options options;
+	struct wait_queue queue;
+	u32 tokens; /* queue.lock */
+	u32 inside; /* atomic: who runs it; never more than one */
+	u64 seen;   /* CPUs, as bits */
+	u32 moves;  /* from one to another */
+	u64 until_ns;
+	u64 run_ns;
+};
+
+static struct runner runners[RUNNERS_MAX];
+static u32 turns_left; /* atomic */
+
+static void note_cpu(struct runner *r)
+{
+	bool on = irq_save();
+	u32 cpu = cpu_id();
+
+	EXPECT(r->test, cpu_set_has(&r->options.allowed, cpu));
+	EXPECT(r->test, thread_current() == r->thread || !r->thread);
+	r->moves += r->seen && !(r->seen & BIT(cpu % 64));
+	r->seen |= BIT(cpu % 64);
+	irq_restore(on);
+}
+
+static void spin(u64 ns)
+{
+	u64 end = clock_ns() + ns;
+
+	while (clock_ns() < end)
+		cpu_relax();
+}
+
+static u32 runner_count(void)
+{
+	return min(4 * cpu_count() + 1, (u32)RUNNERS_MAX);
+}
+
+static struct runner *next_of(struct runner *r)
+{
+	u32 i = (u32)(r - runners);
+
+	return &runners[(i + 3) % runner_count()];
+}
+
+static void give_token(struct runner *to)
+{
+	bool on = wait_lock(&to->queue);
+
+	to->tokens++;
+	wait_wake_one_locked(&to->queue);
+	wait_unlock(&to->queue, on);
+}
+
+static bool over(void)
+{
+	return !__atomic_load_n(&turns_left, __ATOMIC_RELAXED);
+}
+
+static bool take_token(struct runner *r)
+{
+	if (r->tokens) {
+		r->tokens--;
+		return true;
+	}
+	return over();
+}
+
+/* Works a little, passes the token on, and sleeps until it has another. */
+static void storm_runner(void *arg)
+{
+	struct runner *r = arg;
+	u32 turn = 0;
+
+	for (;;) {
+		wait_event(&r->queue, take_token(r));
+		if (over())
+			break;
+		EXPECT(r->test, __atomic_fetch_add(&r->inside, 1, __ATOMIC_SEQ_CST) == 0);
+		note_cpu(r);
+		spin((turn % 4) * 20 * NS_PER_US);
+		if (turn % 3 == 0)
+			thread_yield();
+		note_cpu(r);
+		EXPECT(r->test, __atomic_fetch_sub(&r->inside, 1, __ATOMIC_SEQ_CST) == 1);
+		if (turn++ % 8 == 0)
+			thread_sleep_until(clock_ns() + 100 * NS_PER_US);
+		give_token(next_of(r));
+		if (__atomic_sub_fetch(&turns_left, 1, __ATOMIC_SEQ_CST) == 0)
+			break;
+	}
+	__atomic_store_n(&turns_left, 0, __ATOMIC_SEQ_CST);
+	/* Who sleeps learns of the end from its neighbour. */
+	give_token(next_of(r));
+}
+
+static void prepare(struct selftest *t, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		runners[i] = (struct runner){.test = t, .options = {.weight = WEIGHT_DEFAULT}};
+		wait_queue_init(&runners[i].queue);
+	}
+}
+
+static bool start(struct selftest *t, u32 count, void (*fn)(void *))
+{
+	for (u32 i = 0; i < count; i++) {
+		struct runner *r = &runners[i];
+
+		if (!EXPECT(t, thread_create_with(&r->thread, "runner", fn, r, &r->options) == 0))
+			return false;
+	}
+	return true;
+}
+
+static void join(u32 count)
+{
+	for (u32 i = 0; i < count; i++)
+		thread_join(runners[i].thread);
+}
+
+/* Every fourth is pinned; with one token for each CPU and one more, CPUs are idle now and then. */
+static void test_migrate(struct selftest *t)
+{
+	u32 count = runner_count(), moves = 0, wanderers = 0;
+
+	prepare(t, count);
+	turns_left = STORM_TURNS * count;
+	for (u32 i = 0; i < count; i++) {
+		if (i % 4 == 3)
+			cpu_set_add(&runners[i].options.allowed, i % cpu_count());
+		else
+			cpu_set_fill(&runners[i].options.allowed);
+		runners[i].tokens = i <= cpu_count();
+	}
+	if (!start(t, count, storm_runner))
+		panic("threads of a self-test could not all be made");
+	join(count);
+	for (u32 i = 0; i < count; i++) {
+		moves += runners[i].moves;
+		wanderers += (runners[i].seen & (runners[i].seen - 1)) != 0;
+	}
+	EXPECT(t, cpu_count() == 1 || wanderers > 0);
+	selftest_note(t, "%u threads, %u of them on several CPUs, %u came to a new one", count,
+		      wanderers, moves);
+}
+
+static void share_runner(void *arg)
+{
+	struct runner *r = arg;
+
+	while (clock_ns() < r->until_ns) {
+		note_cpu(r);
+		spin(50 * NS_PER_US);
+	}
+	r->run_ns = thread_run_ns(thread_current());
+}
+
+/* Busy threads of these weights on CPUs 0 to cpus-1, from the same moment on. */
+static bool share(struct selftest *t, u32 cpus, u32 count, const u32 *weights)
+{
+	u64 begin = clock_ns() + 20 * NS_PER_MS;
+
+	prepare(t, count);
+	for (u32 i = 0; i < count; i++) {
+		runners[i].options.weight = weights[i];
+		runners[i].until_ns = begin + SHARE_NS;
+		for (u32 cpu = 0; cpu < cpus; cpu++)
+			cpu_set_add(&runners[i].options.allowed, cpu);
+	}
+	if (!start(t, count, share_runner))
+		panic("threads of a self-test could not all be made");
+	join(count);
+	return true;
+}
+
+static u64 sum_of_runs(u32 count)
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < count; i++)
+		sum += runners[i].run_ns;
+	return sum;
+}
+
+static u64 per_mille(u64 part, u64 whole)
+{
+	return part * 1000 / max(whole, (u64)1);
+}
+
+/* One CPU, weights 1 to 3. */
+static void test_fair(struct selftest *t)
+{
+	static const u32 weights[] = {100, 300};
+	u64 mine;
+
+	share(t, 1, 2, weights);
+	mine = per_mille(runners[0].run_ns, sum_of_runs(2));
+	EXPECT(t, mine >= 250 - 10 * SLACK && mine <= 250 + 10 * SLACK);
+	selftest_note(t, "%lu.%lu and %lu.%lu %%", mine / 10, mine % 10, (1000 - mine) / 10,
+		      (1000 - mine) % 10);
+}
+
+/* Three threads on two CPUs: two thirds of a CPU each, which they only get by going to and fro. */
+static void test_fair_cpus(struct selftest *t)
+{
+	static const u32 weights[] = {100, 100, 100};
+	u64 sum;
+
+	if (cpu_count() < 2) {
+		selftest_note(t, "not run: one CPU");
+		return;
+	}
+	share(t, 2, 3, weights);
+	sum = sum_of_runs(3);
+	for (u32 i = 0; i < 3; i++) {
+		u64 mine = per_mille(runners[i].run_ns, sum);
+
+		EXPECT(t, mine >= 333 - 10 * SLACK && mine <= 333 + 10 * SLACK);
+	}
+	selftest_note(t, "%lu, %lu and %lu per mille", per_mille(runners[0].run_ns, sum),
+		      per_mille(runners[1].run_ns, sum), per_mille(runners[2].run_ns, sum));
+}
+
+const struct selftest_case selftest_sched[] = {
+	{"migrate", test_migrate, false},
+	{"fair", test_fair, false},
+	{"fair-cpus", test_fair_cpus, false},
+	{NULL, NULL, false},
+};

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+#include "smp/sched.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "smp/ipi.h"
+
+static struct scheduler *here(void)
+{
+	return scheduler_of(this_cpu());
+}
+
+/* Own CPU's, interrupts off; others read it. */
+#define COUNT(s, field) __atomic_store_n(&(s)->stats.field, (s)->stats.field + 1, __ATOMIC_RELAXED)
+
+static void set_need_resched(struct scheduler *s, bool on)
+{
+	__atomic_store_n(&s->cpu->need_resched, on, __ATOMIC_RELAXED);
+}
+
+static void slice_ended(struct timer *timer)
+{
+	struct scheduler *s = container_of(timer, struct scheduler, slice);
+
+	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
+	if (s->rq.current == s->rq.idle)
+		return;
+	if (PEEK(s->rq.queued) || balance_wanted(s)) {
+		s->slice_over = true;
+		set_need_resched(s, true);
+	}
+	s->call_others = PEEK(s->rq.queued) != 0;
+}
+
+void sched_init_cpu(struct thread *idle, struct thread *current)
+{
+	struct scheduler *s = here();
+
+	runqueue_init(&s->rq, idle, clock_ns());
+	s->rq.current = current;
+	s->cpu = this_cpu();
+	list_init(&s->departures);
+	timer_init(&s->slice, slice_ended);
+	idle->weight = current->weight = WEIGHT_DEFAULT;
+	current->on_cpu = true;
+	current->charged_ns = s->rq.charged_ns;
+	current->state = THREAD_RUNNING;
+	if (idle != current)
+		idle->state = THREAD_RUNNABLE;
+}
+
+/* Interrupts off. Locks the queue that t belongs to. */
+static struct scheduler *lock_queue_of(struct thread *t)
+{
+	for (;;) {
+		struct cpu *cpu = __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE);
+		struct scheduler *s = scheduler_of(cpu);
+
+		spin_lock(&s->rq.lock);
+		/* It may have been away and be on its way back: what its mover wrote comes first. */
+		if (__atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE) == cpu)
+			return s;
+		spin_unlock(&s->rq.lock);
+	}
+}
+
+void sched_start_slice(void)
+{
+	struct scheduler *s = here();
+	u64 slice;
+
+	/* Not before the switch: who has just run could not be taken then. */
+	if (s->call_others) {
+		s->call_others = false;
+		balance_call_others(s);
+	}
+	if (s->rq.current == s->rq.idle || s->slice_runs)
+		return;
+	if (!PEEK(s->rq.queued) && !balance_wanted(s))
+		return;
+	slice = runqueue_slice(&s->rq);
+	if (s->missed)
+		slice = min(slice, SCHED_SLICE_MIN_NS);
+	s->missed = false;
+	__atomic_store_n(&s->slice_runs, true, __ATOMIC_RELAXED);
+	timer_arm(&s->slice, clock_ns() + slice);
+}
+
+/* s's queue is locked: its CPU will look at the flag, for it takes this lock before it does. */
+static void prepare_to_tell(struct scheduler *s, enum runqueue_tell tell)
+{
+	if (tell == TELL_SWITCH)
+		set_need_resched(s, true);
+}
+
+static void tell_cpu(struct scheduler *s, enum runqueue_tell tell)
+{
+	if (tell == TELL_NOTHING)
+		return;
+	if (s != here())
+		ipi_kick(s->cpu->id);
+	else if (tell == TELL_SLICE)
+		sched_start_slice();
+}
+
+/* t is MOVING and belongs to s, and no CPU holds anything of it. */
+static void arrive(struct scheduler *s, struct thread *t, s64 ahead)
+{
+	enum runqueue_tell tell;
+
+	spin_lock(&s->rq.lock);
+	runqueue_charge(&s->rq, clock_ns());
+	runqueue_catch_up(&s->rq, balance_clock(s));
+	tell = runqueue_add(&s->rq, t, ahead, clock_ns());
+	prepare_to_tell(s, tell);
+	spin_unlock(&s->rq.lock);
+	tell_cpu(s, tell);
+}
+
+static void belong_to(struct thread *t, struct scheduler *from, struct scheduler *to)
+{
+	__atomic_fetch_sub(&from->threads, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&to->threads, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->cpu, to->cpu, __ATOMIC_RELEASE);
+}
+
+/*
+ * This CPU gives up what it holds of threads that leave it, and sends them on their way. Only who
+ * took a thread out of the list knows where it is; others find it MOVING.
+ */
+static void depart(struct scheduler *s)
+{
+	struct scheduler *to;
+	struct thread *t;
+
+	spin_lock(&s->rq.lock);
+	while (!list_empty(&s->departures)) {
+		t = list_first(&s->departures, struct thread, move_link);
+		list_del(&t->move_link);
+		spin_unlock(&s->rq.lock);
+		t->sched_leave(t);
+		COUNT(s, left);
+		to = &schedulers[t->target];
+		spin_lock(&s->rq.lock);
+		t->resident = false;
+		belong_to(t, s, to);
+		spin_unlock(&s->rq.lock);
+		arrive(to, t, t->ahead);
+		__atomic_fetch_sub(&to->coming, 1, __ATOMIC_RELAXED);
+		spin_lock(&s->rq.lock);
+	}
+	spin_unlock(&s->rq.lock);
+}
+
+void sched_send(struct scheduler *from, struct thread *t, struct scheduler *to, s64 ahead)
+{
+	enum runqueue_tell tell;
+
+	if (from == to) {
+		tell = runqueue_add(&to->rq, t, ahead, clock_ns());
+		prepare_to_tell(to, tell);
+		spin_unlock(&to->rq.lock);
+		tell_cpu(to, tell);
+		return;
+	}
+	__atomic_store_n(&t->state, THREAD_MOVING, __ATOMIC_RELAXED);
+	if (!t->resident) {
+		belong_to(t, from, to);
+		spin_unlock(&from->rq.lock);
+		arrive(to, t, ahead);
+		return;
+	}
+	t->target = to->cpu->id;
+	t->ahead = ahead;
+	list_add_tail(&t->move_link, &from->departures);
+	__atomic_fetch_add(&to->coming, 1, __ATOMIC_RELAXED);
+	spin_unlock(&from->rq.lock);
+	if (from == here())
+		depart(from);
+	else
+		ipi_kick(from->cpu->id);
+}
+
+void sched_wake(struct thread *t)
+{
+	struct scheduler *from = lock_queue_of(t), *to = from;
+	u64 now = clock_ns();
+	bool is_new = t->state == THREAD_NEW;
+
+	switch (t->state) {
+	case THREAD_BLOCKED:
+	case THREAD_NEW:
+		break;
+	case THREAD_RUNNING:
+	case THREAD_RUNNABLE:
+	case THREAD_MOVING:
+		t->wake_pending = true;
+		spin_unlock(&from->rq.lock);
+		return;
+	case THREAD_DEAD:
+		spin_unlock(&from->rq.lock);
+		return;
+	}
+	if (t->group)
+		sched_group_enter(t->group);
+	t->woken_ns = now;
+	COUNT(here(), wakes);
+	/* The CPU that is about to leave its stack is the one that will come to it again. */
+	if (!__atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE))
+		to = balance_place(from, t);
+	if (to != from)
+		COUNT(here(), placed);
+	runqueue_charge(&from->rq, now);
+	/* To be made earns nothing: neither time nor a place before others. */
+	sched_send(from, t, to, is_new ? 0 : (s64)(t->vruntime - from->rq.clock));
+}
+
+static void count_wait(struct scheduler *s, u64 ns)
+{
+	u64 *bucket = &s->stats.wait_1us, bound = 1000;
+
+	while (ns > bound && bucket != &s->stats.wait_longer) {
+		bucket++;
+		bound *= 4;
+	}
+	__atomic_store_n(bucket, *bucket + 1, __ATOMIC_RELAXED);
+}
+
+/* prev does not want the CPU any more. false: it does, a wake came first. */
+static bool give_up(struct thread *prev, enum schedule_why why)
+{
+	ASSERT(prev->state == THREAD_RUNNING);
+	if (why == SCHEDULE_BLOCK && prev->wake_pending) {
+		prev->wake_pending = false;
+		return false;
+	}
+	__atomic_store_n(&prev->state, why == SCHEDULE_EXIT ? THREAD_DEAD : THREAD_BLOCKED,
+			 __ATOMIC_RELAXED);
+	if (prev->group)
+		sched_group_leave(prev->group);
+	return true;
+}
+
+/* The queue is locked. */
+static struct thread *choose(struct scheduler *s, struct thread *prev, enum schedule_why why)
+{
+	enum runqueue_why rq_why = why == SCHEDULE_PREEMPT ? WHY_PREEMPT : WHY_YIELD;
+	struct thread *next;
+
+	set_need_resched(s, false);
+	if (why == SCHEDULE_BLOCK || why == SCHEDULE_EXIT) {
+		if (!give_up(prev, why))
+			return prev;
+		rq_why = WHY_GONE;
+	}
+	next = runqueue_next(&s->rq, prev, rq_why, clock_ns());
+	if (next == prev)
+		return prev;
+	/* What its hooks have left here is here as long as it has them. */
+	prev->resident = prev->sched_leave != NULL;
+	__atomic_store_n(&next->on_cpu, true, __ATOMIC_RELAXED);
+	s->previous = prev;
+	s->previous_dead = why == SCHEDULE_EXIT;
+	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
+	COUNT(s, switches);
+	if (next->woken_ns) {
+		count_wait(s, s->rq.charged_ns - min(next->woken_ns, s->rq.charged_ns));
+		next->woken_ns = 0;
+	}
+	return next;
+}
+
+struct thread *sched_next(struct thread *prev, enum schedule_why why)
+{
+	struct scheduler *s = here();
+	struct thread *next;
+
+	if (s->slice_over) {
+		s->slice_over = false;
+		balance_steal(s);
+	}
+	if (!PEEK(s->rq.queued) &&
+	    (why == SCHEDULE_BLOCK || why == SCHEDULE_EXIT || prev == s->rq.idle))
+		balance_pull(s);
+	spin_lock(&s->rq.lock);
+	next = choose(s, prev, why);
+	spin_unlock(&s->rq.lock);
+	return next;
+}
+
+struct thread *sched_switched(void)
+{
+	struct scheduler *s = here();
+	struct thread *prev = s->previous;
+
+	s->previous = NULL;
+	if (s->previous_dead)
+		__atomic_fetch_sub(&s->threads, 1, __ATOMIC_RELAXED);
+	/* From here on another CPU may run it. */
+	__atomic_store_n(&prev->on_cpu, false, __ATOMIC_RELEASE);
+	return s->previous_dead ? prev : NULL;
+}
+
+void sched_kicked(void)
+{
+	struct scheduler *s = here();
+
+	depart(s);
+	if (s->rq.current == s->rq.idle)
+		set_need_resched(s, true);
+	else
+		sched_start_slice();
+}
+
+bool sched_has_work(void)
+{
+	struct scheduler *s = here();
+
+	return PEEK(s->cpu->need_resched) || PEEK(s->rq.queued) || balance_pull(s);
+}

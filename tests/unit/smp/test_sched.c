@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shares over several CPUs, in simulated time: the CPUs of one test run one after the other, from
+ * event to event, by the real run queues, placement and balancing.
+ */
+/*
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
+ *   smp/sched_group.c
+ */
+#include <cmocka.h>
+#include <string.h>
+#include "tests/hosted/fake_timer.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/smp/sched_cpus.h"
+
+#define THREADS 24
+#define MS	1000000ull
+#define STEP	(MS / 4) /* how late a CPU notices what others did */
+
+static struct thread threads[THREADS];
+static struct sched_group groups[4];
+static u64 now, last_ran[THREADS];
+static u32 leaves, left_on[THREADS];
+
+static void setup(u32 cpu_number)
+{
+	memset(threads, 0, sizeof(threads));
+	hosted_timers_forget();
+	now = 5000 * MS;
+	hosted_clock_set(now);
+	start_cpus(cpu_number);
+	leaves = 0;
+}
+
+static void teardown(void)
+{
+	hosted_timers_forget();
+	irq_enable();
+}
+
+static struct thread *make(u32 i, u32 weight, u32 cpu)
+{
+	struct thread *t = &threads[i];
+
+	*t = (struct thread){.weight = weight, .state = THREAD_NEW, .cpu = &cpus[0]};
+	if (cpu == THREAD_ANY_CPU)
+		cpu_set_fill(&t->allowed);
+	else
+		cpu_set_add(&t->allowed, cpu);
+	if (cpu != THREAD_ANY_CPU)
+		t->cpu = &cpus[cpu];
+	list_init(&t->move_link);
+	return t;
+}
+
+static void schedule_here(enum schedule_why why)
+{
+	struct thread *next = sched_next(me->current, why);
+
+	if (next != me->current) {
+		me->current = next;
+		sched_switched();
+	}
+	sched_start_slice();
+}
+
+static void step_cpu(u32 id)
+{
+	hosted_cpu_set(id);
+	if (take_kick(id))
+		sched_kicked();
+	if (me->current == &idles[id] ? sched_has_work() : me->need_resched)
+		schedule_here(SCHEDULE_PREEMPT);
+}
+
+static void wake_from(u32 cpu, struct thread *t)
+{
+	hosted_cpu_set(cpu);
+	sched_wake(t);
+}
+
+static void run_until(u64 end)
+{
+	while (now < end) {
+		now = min(end, now + STEP);
+		hosted_timers_run(now);
+		for (u32 id = 0; id < cpus_used; id++)
+			step_cpu(id);
+		for (u32 i = 0; i < THREADS; i++) {
+			if (threads[i].state == THREAD_RUNNING)
+				last_ran[i] = now;
+		}
+	}
+}
+
+static void charge_all(void)
+{
+	for (u32 id = 0; id < cpus_used; id++)
+		runqueue_charge(&schedulers[id].rq, now);
+}
+
+/* Of the time of all CPUs that those threads share. */
+static double percent_of(u64 ns, u64 whole)
+{
+	return 100.0 * (double)ns / (double)whole;
+}
+
+#define expect_percent(ns, whole, want, by)                                              \
+	do {                                                                             \
+		double got_ = percent_of(ns, whole);                                     \
+		if (got_ < (want) - (by) || got_ > (want) + (by))                        \
+			fail_msg("%s: %.2f %% and not %.2f", #ns, got_, (double)(want)); \
+	} while (0)
+
+static void one_to_three_on_one_cpu(void **state)
+{
+	setup(1);
+	for (u32 i = 0; i < 2; i++)
+		sched_wake(make(i, i ? 300 : 100, THREAD_ANY_CPU));
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 25, 1);
+	expect_percent(threads[1].run_ns, 10000 * MS, 75, 1);
+	teardown();
+}
+
+/* No CPU has more than one thread to spare, and still each gets two thirds. */
+static void three_on_two_cpus(void **state)
+{
+	u64 start;
+
+	setup(2);
+	for (u32 i = 0; i < 3; i++)
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+	start = now;
+	run_until(start + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns, 20000 * MS, 100.0 / 3, 1);
+	/* By going from one to the other, and that not all the time. */
+	assert_in_range(schedulers[0].stats.stolen + schedulers[1].stats.stolen, 100, 2500);
+	teardown();
+}
+
+/* The second VM has two vCPUs and three times the weight. */
+static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
+{
+	setup(2);
+	sched_group_init(&groups[0], 100);
+	sched_group_init(&groups[1], 300);
+	for (u32 i = 0; i < 3; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[i ? 1 : 0];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 20000 * MS, 25, 2);
+	expect_percent(threads[1].run_ns + threads[2].run_ns, 20000 * MS, 75, 2);
+	teardown();
+}
+
+/* Nobody can use more than a CPU: what one cannot, the others share. */
+static void more_weight_than_a_cpu(void **state)
+{
+	setup(2);
+	sched_wake(make(0, 900, THREAD_ANY_CPU));
+	sched_wake(make(1, 100, THREAD_ANY_CPU));
+	sched_wake(make(2, 100, THREAD_ANY_CPU));
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 100, 3);
+	expect_percent(threads[1].run_ns, 10000 * MS, 50, 3);
+	expect_percent(threads[2].run_ns, 10000 * MS, 50, 3);
+	teardown();
+}
+
+static void many_weights_on_four_cpus(void **state)
+{
+	u64 weights = 0;
+
+	setup(4);
+	for (u32 i = 0; i < 16; i++) {
+		sched_wake(make(i, 50 + 10 * i, THREAD_ANY_CPU));
+		weights += 50 + 10 * i;
+	}
+	run_until(now + 20000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 16; i++)
+		expect_percent(threads[i].run_ns, 80000 * MS,
+			       100.0 * (50 + 10 * i) / (double)weights, 1);
+	teardown();
+}
+
+/* Two CPUs whose clocks are hours apart, for one was alone all the time. */
+static void clocks_that_are_far_apart(void **state)
+{
+	u64 before[3];
+
+	setup(2);
+	sched_wake(make(0, 1, 0));
+	run_until(now + 5000 * MS);
+	threads[0].vruntime += 3600000 * MS;
+	for (u32 i = 1; i < 3; i++)
+		sched_wake(make(i, 1, i == 1 ? 1 : THREAD_ANY_CPU));
+	run_until(now + 1000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns - before[i], 20000 * MS, 100.0 / 3, 3);
+	teardown();
+}
+
+static void an_idle_cpu_takes_what_waits(void **state)
+{
+	setup(2);
+	for (u32 i = 0; i < 2; i++)
+		sched_wake(make(i, 100, 0));
+	run_until(now + 100 * MS);
+	/* Pinned: the other stays idle, and takes no tick for it. */
+	assert_ptr_equal(cpus[1].current, &idles[1]);
+	cpu_set_fill(&threads[1].allowed);
+	sched_wake(make(2, 100, 0));
+	schedulers[0].rq.movable = 0;
+	for (struct thread *t = runqueue_first(&schedulers[0].rq); t;
+	     t = runqueue_after(&schedulers[0].rq, t))
+		schedulers[0].rq.movable += cpu_set_is_choice(&t->allowed);
+	run_until(now + 40 * MS);
+	assert_ptr_equal(cpus[1].current, &threads[1]);
+	teardown();
+}
+
+static void wakes_where_it_was_or_where_nobody_is(void **state)
+{
+	setup(4);
+	for (u32 i = 0; i < 4; i++) {
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+		run_until(now + 2 * MS);
+	}
+	for (u32 i = 0; i < 4; i++)
+		assert_true(cpus[i].current != &idles[i]);
+	/* One sleeps and wakes: its CPU is idle. */
+	hosted_cpu_set(2);
+	struct thread *t = cpus[2].current;
+
+	schedule_here(SCHEDULE_BLOCK);
+	assert_ptr_equal(cpus[2].current, &idles[2]);
+	wake_from(0, t);
+	run_until(now + MS);
+	assert_ptr_equal(cpus[2].current, t);
+	/* Now its CPU is taken while it sleeps, and another is free. */
+	hosted_cpu_set(2);
+	schedule_here(SCHEDULE_BLOCK);
+	wake_from(0, make(5, 100, 2));
+	run_until(now + MS);
+	hosted_cpu_set(3);
+	schedule_here(SCHEDULE_BLOCK);
+	wake_from(0, t);
+	run_until(now + MS);
+	assert_ptr_equal(cpus[3].current, t);
+	teardown();
+}
+
+static void no_tick_without_need(void **state)
+{
+	setup(2);
+	assert_int_equal(hosted_timers_next(), ~0ull);
+	sched_wake(make(0, 100, THREAD_ANY_CPU));
+	sched_wake(make(1, 100, THREAD_ANY_CPU));
+	run_until(now + 50 * MS);
+	/* A thread for each CPU: nothing is armed. */
+	assert_true(cpus[0].current != &idles[0] && cpus[1].current != &idles[1]);
+	assert_int_equal(hosted_timers_next(), ~0ull);
+	sched_wake(make(2, 100, THREAD_ANY_CPU));
+	run_until(now + 50 * MS);
+	assert_true(hosted_timers_next() < now + 20 * MS);
+	for (u32 id = 0; id < 2; id++) {
+		hosted_cpu_set(id);
+		while (cpus[id].current != &idles[id])
+			schedule_here(SCHEDULE_BLOCK);
+	}
+	run_until(now + 50 * MS);
+	assert_int_equal(hosted_timers_next(), ~0ull);
+	teardown();
+}
+
+static void leave(struct thread *t)
+{
+	leaves++;
+	assert_int_equal(t->state, THREAD_MOVING);
+	assert_false(t->on_cpu);
+	left_on[t - threads] = cpu_id();
+}
+
+/* A thread whose state stays in the CPU is sent away by that CPU, and runs elsewhere only then. */
+static void state_leaves_first(void **state)
+{
+	struct thread *t;
+
+	setup(2);
+	t = make(0, 100, THREAD_ANY_CPU);
+	sched_wake(t);
+	run_until(now + MS);
+	t->sched_leave = leave;
+	hosted_cpu_set(t->cpu->id);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_true(t->resident);
+	wake_from(0, make(1, 100, t->cpu->id));
+	run_until(now + MS);
+	assert_int_equal(leaves, 0);
+	/* From the other one: its CPU has to be asked. */
+	wake_from(1 - t->cpu->id, t);
+	assert_int_equal(t->state, THREAD_MOVING);
+	sched_wake(t);
+	assert_true(t->wake_pending);
+	t->wake_pending = false;
+	run_until(now + 2 * MS);
+	assert_int_equal(leaves, 1);
+	assert_int_equal(left_on[0], threads[1].cpu->id);
+	assert_int_equal(t->state, THREAD_RUNNING);
+	assert_int_equal(t->cpu->id, 1 - threads[1].cpu->id);
+	assert_int_equal(schedulers[0].coming + schedulers[1].coming, 0);
+	teardown();
+}
+
+/* Woken while its stack is in use: it stays, and is not taken before that ends. */
+static void on_cpu_keeps_it(void **state)
+{
+	struct thread *t, *next;
+
+	setup(2);
+	t = make(0, 100, THREAD_ANY_CPU);
+	sched_wake(t);
+	run_until(now + MS);
+	hosted_cpu_set(t->cpu->id);
+	next = sched_next(t, SCHEDULE_BLOCK);
+	assert_ptr_equal(next, &idles[me->id]);
+	me->current = next;
+	sched_wake(t);
+	assert_int_equal(t->state, THREAD_RUNNABLE);
+	assert_ptr_equal(t->cpu, me);
+	hosted_cpu_set(1 - me->id);
+	assert_false(sched_has_work());
+	hosted_cpu_set(1 - me->id);
+	sched_switched();
+	hosted_cpu_set(1 - me->id);
+	assert_true(sched_has_work());
+	assert_ptr_equal(t->cpu, me);
+	teardown();
+}
+
+/*
+ * Anything, for a long time: no thread that wants a CPU waits for ever, none is at two places, and
+ * where threads may run is kept to.
+ */
+static void random_storm(void **state)
+{
+	u64 seed = 5;
+
+	setup(4);
+	for (u32 i = 0; i < THREADS; i++) {
+		make(i, 20 + random_below(&seed, 400), i % 5 ? THREAD_ANY_CPU : i % 4);
+		if (i % 3 == 0)
+			threads[i].sched_leave = leave;
+		if (i % 7 == 0) {
+			threads[i].allowed = (struct cpu_set){{0}};
+			cpu_set_add(&threads[i].allowed, 1);
+			cpu_set_add(&threads[i].allowed, 2);
+			threads[i].cpu = &cpus[1];
+		}
+		sched_wake(&threads[i]);
+		last_ran[i] = now;
+	}
+	for (u32 round = 0; round < 40000; round++) {
+		u32 i = random_below(&seed, THREADS), cpu = random_below(&seed, 4), seen = 0;
+
+		if (random_one_in(&seed, 2))
+			wake_from(cpu, &threads[i]);
+		hosted_cpu_set(cpu);
+		if (me->current != &idles[cpu] && random_one_in(&seed, 3))
+			schedule_here(random_one_in(&seed, 4) ? SCHEDULE_BLOCK : SCHEDULE_YIELD);
+		run_until(now + random_below(&seed, 2 * MS));
+		for (u32 id = 0; id < 4; id++) {
+			struct thread *t = cpus[id].current;
+
+			assert_true(t == &idles[id] || cpu_set_has(&t->allowed, id));
+			assert_true(t == &idles[id] || t->cpu == &cpus[id]);
+			assert_ptr_equal(schedulers[id].rq.current, t);
+			seen += schedulers[id].rq.queued + (t != &idles[id]);
+		}
+		for (i = 0; i < THREADS; i++) {
+			bool wants = threads[i].state == THREAD_RUNNABLE ||
+				     threads[i].state == THREAD_MOVING;
+
+			assert_true(!wants || now - last_ran[i] < 2000 * MS);
+			seen -= wants || threads[i].state == THREAD_RUNNING;
+			if (!wants)
+				last_ran[i] = now;
+		}
+		/* But for those on their way from a CPU that has yet to take its kick. */
+		assert_true((int)seen <= 0 && (int)seen >= -(int)THREADS);
+	}
+	assert_true(leaves > 100);
+	teardown();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_to_three_on_one_cpu),
+		cmocka_unit_test(three_on_two_cpus),
+		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
+		cmocka_unit_test(more_weight_than_a_cpu),
+		cmocka_unit_test(many_weights_on_four_cpus),
+		cmocka_unit_test(clocks_that_are_far_apart),
+		cmocka_unit_test(an_idle_cpu_takes_what_waits),
+		cmocka_unit_test(wakes_where_it_was_or_where_nobody_is),
+		cmocka_unit_test(no_tick_without_need),
+		cmocka_unit_test(state_leaves_first),
+		cmocka_unit_test(on_cpu_keeps_it),
+		cmocka_unit_test(random_storm),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

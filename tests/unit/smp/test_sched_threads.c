@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sanitizer: thread */
+/*
+ * Waking, sleeping, ending and moving at once, under the thread sanitizer: a host thread for each
+ * CPU runs the real run queues. What a thread does on a CPU is a step that writes its memory with no
+ * other protection than that nobody else runs it: if it ran twice at a time, or before its stack was
+ * left, that is a race.
+ */
+/*
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
+ *   smp/sched_group.c
+ */
+#include <cmocka.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include "tests/hosted/random.h"
+#include "tests/unit/smp/sched_cpus.h"
+
+#define CPUS	4
+#define THREADS 14
+#define TOKENS	6
+#define STEPS	60000 /* of each CPU */
+
+struct body {
+	struct thread thread;
+	u64 stack;	  /* of who runs it alone */
+	u32 inbox;	  /* atomic: tokens that wait for it */
+	u64 held;	  /* of who runs it alone: tokens taken and not passed on */
+	bool resident_on; /* its registers are in resident_cpu */
+	u32 resident_cpu;
+	bool dead; /* atomic */
+	u64 turns;
+};
+
+static struct body bodies[THREADS];
+static struct sched_group group;
+static u32 stopped; /* atomic: CPUs that are done */
+static _Thread_local u64 seed;
+static bool stop; /* atomic */
+
+/* No clock is set: slices end when a CPU feels like it. */
+void timer_init(struct timer *t, void (*fn)(struct timer *t))
+{
+	t->fn = fn;
+	t->pending = false;
+}
+
+void timer_arm(struct timer *t, u64 deadline_ns)
+{
+	t->deadline_ns = deadline_ns;
+	t->pending = true;
+}
+
+static struct body *body_of(struct thread *t)
+{
+	return container_of(t, struct body, thread);
+}
+
+static bool is_idle(const struct thread *t)
+{
+	return t >= idles && t < idles + CPUS;
+}
+
+/* The CPU's registers are its own: only it may write them back. */
+static void leave(struct thread *t)
+{
+	struct body *b = body_of(t);
+
+	assert_true(b->resident_on);
+	assert_int_equal(b->resident_cpu, cpu_id());
+	b->resident_on = false;
+	b->stack++;
+}
+
+static void came_in(struct thread *t)
+{
+	struct body *b = body_of(t);
+
+	assert_true(!b->resident_on || b->resident_cpu == cpu_id());
+	assert_true(cpu_set_has(&t->allowed, cpu_id()));
+	if (t->sched_leave) {
+		b->resident_on = true;
+		b->resident_cpu = cpu_id();
+	}
+	b->stack++;
+}
+
+static void schedule_here(enum schedule_why why)
+{
+	struct thread *prev = me->current, *next = sched_next(prev, why);
+
+	if (next != prev) {
+		/* Here the target still stands on prev's stack. */
+		if (!is_idle(prev))
+			body_of(prev)->stack++;
+		me->current = next;
+		if (sched_switched())
+			__atomic_store_n(&body_of(prev)->dead, true, __ATOMIC_RELEASE);
+		if (!is_idle(next))
+			came_in(next);
+	}
+	sched_start_slice();
+}
+
+static void interrupts(void)
+{
+	struct scheduler *s = scheduler_of(me);
+
+	if (take_kick(me->id))
+		sched_kicked();
+	if (s->slice.pending && random_one_in(&seed, 8)) {
+		s->slice.pending = false;
+		s->slice.fn(&s->slice);
+	}
+	if (PEEK(me->need_resched))
+		schedule_here(SCHEDULE_PREEMPT);
+}
+
+static void give(struct body *b)
+{
+	__atomic_fetch_add(&b->inbox, 1, __ATOMIC_SEQ_CST);
+	sched_wake(&b->thread);
+}
+
+/* Sleeps until there is a token, and passes it on: a wake that is lost stops it for good. */
+static void run_body(struct body *b)
+{
+	u32 n;
+
+	b->stack++;
+	b->turns++;
+	if (b->held && random_one_in(&seed, 3)) {
+		b->held--;
+		give(&bodies[random_below(&seed, THREADS)]);
+		return;
+	}
+	n = __atomic_exchange_n(&b->inbox, 0, __ATOMIC_SEQ_CST);
+	b->held += n;
+	if (!n && !b->held)
+		schedule_here(SCHEDULE_BLOCK);
+	else if (random_one_in(&seed, 16))
+		schedule_here(SCHEDULE_YIELD);
+}
+
+/* With the clock of all of them stopped, none of the tokens may be on its way. */
+static void *run_cpu(void *arg)
+{
+	u32 id = (u32)(uintptr_t)arg;
+
+	hosted_cpu_set(id);
+	seed = 100 + id;
+	irq_disable();
+	for (u32 step = 0; !__atomic_load_n(&stop, __ATOMIC_ACQUIRE); step++) {
+		interrupts();
+		if (!is_idle(me->current))
+			run_body(body_of(me->current));
+		else if (sched_has_work())
+			schedule_here(SCHEDULE_PREEMPT);
+		else
+			sched_yield();
+		if (step == STEPS)
+			__atomic_fetch_add(&stopped, 1, __ATOMIC_SEQ_CST);
+	}
+	irq_enable();
+	return NULL;
+}
+
+static void make(u32 i)
+{
+	struct body *b = &bodies[i];
+	struct thread *t = &b->thread;
+
+	memset(b, 0, sizeof(*b));
+	t->state = THREAD_NEW;
+	t->cpu = &cpus[i % CPUS];
+	t->weight = 50 + 20 * i;
+	t->group = i % 4 == 1 ? &group : NULL;
+	list_init(&t->move_link);
+	if (i % 5 == 4)
+		cpu_set_add(&t->allowed, i % CPUS);
+	else
+		cpu_set_fill(&t->allowed);
+	if (i % 2)
+		t->sched_leave = leave;
+}
+
+/* As many as there were, and nobody sleeps with one in its inbox. */
+static void count_tokens(void)
+{
+	u64 tokens = 0;
+
+	for (u32 i = 0; i < THREADS; i++) {
+		struct body *b = &bodies[i];
+
+		tokens += b->held + b->inbox;
+		assert_true(!b->inbox || b->thread.state != THREAD_BLOCKED);
+		assert_true(b->turns > 100);
+	}
+	assert_int_equal(tokens, TOKENS);
+}
+
+static void no_wake_is_lost_and_nobody_runs_twice(void **state)
+{
+	pthread_t threads[CPUS];
+
+	sched_group_init(&group, 300);
+	start_cpus(CPUS);
+	for (u32 i = 0; i < THREADS; i++) {
+		make(i);
+		if (i < TOKENS)
+			bodies[i].inbox = 1;
+		sched_wake(&bodies[i].thread);
+	}
+	stop = false;
+	for (u32 i = 0; i < CPUS; i++)
+		pthread_create(&threads[i], NULL, run_cpu, (void *)(uintptr_t)i);
+	while (__atomic_load_n(&stopped, __ATOMIC_SEQ_CST) < CPUS)
+		sched_yield();
+	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+	for (u32 i = 0; i < CPUS; i++)
+		pthread_join(threads[i], NULL);
+	count_tokens();
+	u64 moved = 0, left = 0;
+
+	for (u32 i = 0; i < CPUS; i++) {
+		struct sched_stats *s = &schedulers[i].stats;
+
+		moved += s->placed + s->pulled + s->stolen;
+		left += s->left;
+	}
+	print_message("%llu moves, %llu of them with state\n", (unsigned long long)moved,
+		      (unsigned long long)left);
+	assert_true(moved > 1000 && left > 100);
+	irq_enable();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(no_wake_is_lost_and_nobody_runs_twice),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
