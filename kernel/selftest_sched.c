@@ -13,6 +13,7 @@
 #define STORM_TURNS 150
 #define SHARE_NS    (400 * NS_PER_MS)
 #define SLACK	    5 /* percent */
+#define CAP_PERCENT 40
 
 struct runner {
 	struct selftest *test;
@@ -28,7 +29,7 @@ struct runner {
 };
 
 static struct runner runners[RUNNERS_MAX];
-static u32 turns_left; /* atomic */
+static s32 turns_left; /* atomic; below 0 once it is over */
 
 static void note_cpu(struct runner *r)
 {
@@ -73,7 +74,7 @@ static void give_token(struct runner *to)
 
 static bool over(void)
 {
-	return !__atomic_load_n(&turns_left, __ATOMIC_RELAXED);
+	return __atomic_load_n(&turns_left, __ATOMIC_RELAXED) <= 0;
 }
 
 static bool take_token(struct runner *r)
@@ -105,10 +106,8 @@ static void storm_runner(void *arg)
 		if (turn++ % 8 == 0)
 			thread_sleep_until(clock_ns() + 100 * NS_PER_US);
 		give_token(next_of(r));
-		if (__atomic_sub_fetch(&turns_left, 1, __ATOMIC_SEQ_CST) == 0)
-			break;
+		__atomic_fetch_sub(&turns_left, 1, __ATOMIC_SEQ_CST);
 	}
-	__atomic_store_n(&turns_left, 0, __ATOMIC_SEQ_CST);
 	/* Who sleeps learns of the end from its neighbour. */
 	give_token(next_of(r));
 }
@@ -144,7 +143,7 @@ static void test_migrate(struct selftest *t)
 	u32 count = runner_count(), moves = 0, wanderers = 0;
 
 	prepare(t, count);
-	turns_left = STORM_TURNS * count;
+	turns_left = (s32)(STORM_TURNS * count);
 	for (u32 i = 0; i < count; i++) {
 		if (i % 4 == 3)
 			cpu_set_add(&runners[i].options.allowed, i % cpu_count());
@@ -241,9 +240,113 @@ static void test_fair_cpus(struct selftest *t)
 		      per_mille(runners[1].run_ns, sum), per_mille(runners[2].run_ns, sum));
 }
 
+static void capped_runner(void *arg)
+{
+	struct runner *r = arg;
+
+	while (clock_ns() < r->until_ns) {
+		thread_may_park();
+		spin(50 * NS_PER_US);
+	}
+	r->run_ns = thread_run_ns(thread_current());
+}
+
+/* Two threads that may use CAP_PERCENT of a CPU together, whatever else is idle. */
+static void test_cap(struct selftest *t)
+{
+	static struct sched_group group;
+	u64 start_ns = clock_ns(), used;
+
+	sched_group_init(&group, WEIGHT_DEFAULT, CAP_PERCENT);
+	prepare(t, 2);
+	for (u32 i = 0; i < 2; i++) {
+		cpu_set_fill(&runners[i].options.allowed);
+		runners[i].options.group = &group;
+		runners[i].until_ns = start_ns + SHARE_NS;
+	}
+	if (!start(t, 2, capped_runner))
+		panic("threads of a self-test could not all be made");
+	join(2);
+	used = per_mille(sum_of_runs(2), clock_ns() - start_ns);
+	/* The last period may have been used up at its beginning. */
+	EXPECT(t, used >= 10 * (CAP_PERCENT - SLACK) && used <= 10 * (CAP_PERCENT + 2 * SLACK));
+	sched_group_destroy(&group);
+	selftest_note(t, "%lu.%lu %% of a CPU, cap %u %%", used / 10, used % 10, CAP_PERCENT);
+}
+
+/* What keeps a thread on a CPU is told of as it leaves, there, and before it runs elsewhere. */
+static u32 state_cpu, leaves; /* of one thread; state_cpu: id + 1, 0: nowhere */
+
+static void state_in(struct thread *thread)
+{
+	struct runner *r = thread->arg;
+
+	EXPECT(r->test, state_cpu == 0 || state_cpu == cpu_id() + 1);
+	state_cpu = cpu_id() + 1;
+}
+
+static void state_leave(struct thread *thread)
+{
+	struct runner *r = thread->arg;
+
+	EXPECT(r->test, !irq_enabled() && state_cpu == cpu_id() + 1);
+	EXPECT(r->test, thread_current() != thread);
+	state_cpu = 0;
+	leaves++;
+}
+
+static void state_runner(void *arg)
+{
+	struct runner *r = arg;
+	struct thread *me = thread_current();
+	bool on = irq_save();
+
+	me->sched_in = state_in;
+	me->sched_leave = state_leave;
+	state_in(me);
+	irq_restore(on);
+	while (clock_ns() < r->until_ns) {
+		EXPECT(r->test, READ_ONCE(state_cpu) != 0);
+		note_cpu(r);
+		spin(100 * NS_PER_US);
+		if (r->moves % 2)
+			thread_sleep_until(clock_ns() + 200 * NS_PER_US);
+	}
+	me->sched_in = NULL;
+	me->sched_leave = NULL;
+}
+
+static void busy_runner(void *arg)
+{
+	struct runner *r = arg;
+
+	while (clock_ns() < r->until_ns)
+		spin(50 * NS_PER_US);
+}
+
+/* One such thread among busy ones, with one more than there are CPUs, so that all move. */
+static void test_leave(struct selftest *t)
+{
+	u64 until_ns = clock_ns() + SHARE_NS / 2;
+	u32 count = cpu_count() + 1;
+
+	state_cpu = leaves = 0;
+	prepare(t, count);
+	for (u32 i = 0; i < count; i++) {
+		cpu_set_fill(&runners[i].options.allowed);
+		runners[i].until_ns = until_ns;
+		if (!EXPECT(t, thread_create_with(&runners[i].thread, "runner",
+						  i ? busy_runner : state_runner, &runners[i],
+						  &runners[i].options) == 0))
+			panic("threads of a self-test could not all be made");
+	}
+	join(count);
+	EXPECT(t, cpu_count() == 1 || leaves > 0);
+	selftest_note(t, "left a CPU %u times", leaves);
+}
+
 const struct selftest_case selftest_sched[] = {
-	{"migrate", test_migrate, false},
-	{"fair", test_fair, false},
-	{"fair-cpus", test_fair_cpus, false},
-	{NULL, NULL, false},
+	{"migrate", test_migrate, false},     {"fair", test_fair, false},
+	{"fair-cpus", test_fair_cpus, false}, {"cap", test_cap, false},
+	{"sched-leave", test_leave, false},   {NULL, NULL, false},
 };

@@ -187,7 +187,7 @@ static int create_threads(struct vm *vm)
 {
 	struct thread_options options = {.group = &vm->sched};
 
-	sched_group_init(&vm->sched, WEIGHT_DEFAULT);
+	sched_group_init(&vm->sched, WEIGHT_DEFAULT, 0);
 	set_cpus(&options.allowed);
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct vcpu *v = vm->vcpus[i];

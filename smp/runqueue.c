@@ -103,6 +103,8 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 		return;
 	SET(t->charged_ns, now_ns);
 	SET(t->run_ns, t->run_ns + ns);
+	if (t->group)
+		sched_group_charge(t->group, ns, now_ns);
 	t->vruntime += runqueue_virtual(ns, thread_weight(t));
 	advance_clock(rq);
 }

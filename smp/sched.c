@@ -17,6 +17,11 @@ static void set_need_resched(struct scheduler *s, bool on)
 	__atomic_store_n(&s->cpu->need_resched, on, __ATOMIC_RELAXED);
 }
 
+static bool is_capped(const struct thread *t)
+{
+	return t->group && t->group->quota_ns;
+}
+
 static void slice_ended(struct timer *timer)
 {
 	struct scheduler *s = container_of(timer, struct scheduler, slice);
@@ -24,7 +29,7 @@ static void slice_ended(struct timer *timer)
 	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
 	if (s->rq.current == s->rq.idle)
 		return;
-	if (PEEK(s->rq.queued) || balance_wanted(s)) {
+	if (PEEK(s->rq.queued) || balance_wanted(s) || is_capped(s->rq.current)) {
 		s->slice_over = true;
 		set_need_resched(s, true);
 	}
@@ -39,6 +44,7 @@ void sched_init_cpu(struct thread *idle, struct thread *current)
 	s->rq.current = current;
 	s->cpu = this_cpu();
 	list_init(&s->departures);
+	list_init(&s->parked);
 	timer_init(&s->slice, slice_ended);
 	idle->weight = current->weight = WEIGHT_DEFAULT;
 	current->on_cpu = true;
@@ -63,9 +69,23 @@ static struct scheduler *lock_queue_of(struct thread *t)
 	}
 }
 
+/* How long the running thread goes on before someone looks; ~0: until something happens. */
+static u64 slice_of(struct scheduler *s)
+{
+	struct thread *t = s->rq.current;
+	u64 slice = ~0ull;
+
+	if (PEEK(s->rq.queued) || balance_wanted(s))
+		slice = s->missed ? SCHED_SLICE_MIN_NS : runqueue_slice(&s->rq);
+	if (is_capped(t))
+		slice = min(slice, sched_group_left(t->group, clock_ns()));
+	return slice;
+}
+
 void sched_start_slice(void)
 {
 	struct scheduler *s = here();
+	struct thread *t = s->rq.current;
 	u64 slice;
 
 	/* Not before the switch: who has just run could not be taken then. */
@@ -73,14 +93,17 @@ void sched_start_slice(void)
 		s->call_others = false;
 		balance_call_others(s);
 	}
-	if (s->rq.current == s->rq.idle || s->slice_runs)
+	if (t == s->rq.idle)
 		return;
-	if (!PEEK(s->rq.queued) && !balance_wanted(s))
+	/* So that it comes to where it can be parked. */
+	if (is_capped(t) && sched_group_throttled(t->group))
+		set_need_resched(s, true);
+	if (s->slice_runs)
 		return;
-	slice = runqueue_slice(&s->rq);
-	if (s->missed)
-		slice = min(slice, SCHED_SLICE_MIN_NS);
+	slice = slice_of(s);
 	s->missed = false;
+	if (slice == ~0ull)
+		return;
 	__atomic_store_n(&s->slice_runs, true, __ATOMIC_RELAXED);
 	timer_arm(&s->slice, clock_ns() + slice);
 }
@@ -193,6 +216,7 @@ void sched_wake(struct thread *t)
 	case THREAD_RUNNING:
 	case THREAD_RUNNABLE:
 	case THREAD_MOVING:
+	case THREAD_PARKED:
 		t->wake_pending = true;
 		spin_unlock(&from->rq.lock);
 		return;
@@ -225,10 +249,18 @@ static void count_wait(struct scheduler *s, u64 ns)
 	__atomic_store_n(bucket, *bucket + 1, __ATOMIC_RELAXED);
 }
 
-/* prev does not want the CPU any more. false: it does, a wake came first. */
-static bool give_up(struct thread *prev, enum schedule_why why)
+/* prev does not want the CPU any more. false: it does, what it would wait for came first. */
+static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why why)
 {
 	ASSERT(prev->state == THREAD_RUNNING);
+	if (why == SCHEDULE_PARK) {
+		if (!sched_group_throttled(prev->group))
+			return false;
+		__atomic_store_n(&prev->state, THREAD_PARKED, __ATOMIC_RELAXED);
+		list_add_tail(&prev->move_link, &s->parked);
+		COUNT(s, parked);
+		return true;
+	}
 	if (why == SCHEDULE_BLOCK && prev->wake_pending) {
 		prev->wake_pending = false;
 		return false;
@@ -247,8 +279,8 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 	struct thread *next;
 
 	set_need_resched(s, false);
-	if (why == SCHEDULE_BLOCK || why == SCHEDULE_EXIT) {
-		if (!give_up(prev, why))
+	if (why >= SCHEDULE_BLOCK) {
+		if (!give_up(s, prev, why))
 			return prev;
 		rq_why = WHY_GONE;
 	}
@@ -278,13 +310,46 @@ struct thread *sched_next(struct thread *prev, enum schedule_why why)
 		s->slice_over = false;
 		balance_steal(s);
 	}
-	if (!PEEK(s->rq.queued) &&
-	    (why == SCHEDULE_BLOCK || why == SCHEDULE_EXIT || prev == s->rq.idle))
+	if (!PEEK(s->rq.queued) && (why >= SCHEDULE_BLOCK || prev == s->rq.idle))
 		balance_pull(s);
 	spin_lock(&s->rq.lock);
 	next = choose(s, prev, why);
 	spin_unlock(&s->rq.lock);
+	/* After it was parked, or the end of the period could pass it by. */
+	if (why == SCHEDULE_PARK && next != prev)
+		sched_group_arm(prev->group);
 	return next;
+}
+
+/* The queue is locked. */
+static struct thread *take_parked(struct scheduler *s, const struct sched_group *g)
+{
+	struct thread *t;
+
+	list_for_each_entry (t, &s->parked, move_link) {
+		if (t->group == g) {
+			list_del(&t->move_link);
+			return t;
+		}
+	}
+	return NULL;
+}
+
+void sched_unpark(struct sched_group *g)
+{
+	for (u32 id = 0; id < cpu_count(); id++) {
+		struct scheduler *s = &schedulers[id];
+		struct thread *t;
+
+		for (;;) {
+			spin_lock(&s->rq.lock);
+			t = take_parked(s, g);
+			if (!t)
+				break;
+			sched_send(s, t, s, (s64)(t->vruntime - s->rq.clock));
+		}
+		spin_unlock(&s->rq.lock);
+	}
 }
 
 struct thread *sched_switched(void)

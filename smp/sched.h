@@ -21,6 +21,7 @@ enum schedule_why {
 	SCHEDULE_PREEMPT,
 	SCHEDULE_YIELD,
 	SCHEDULE_BLOCK,
+	SCHEDULE_PARK, /* its group is throttled; returns at once if that is over */
 	SCHEDULE_EXIT,
 };
 
@@ -30,6 +31,7 @@ enum schedule_why {
 	X(placed, "count", "Threads that were woken on another CPU than they slept on.")          \
 	X(pulled, "count", "Threads that a CPU with nothing to do took from another.")            \
 	X(stolen, "count", "Threads that a busy CPU took because they were owed time elsewhere.") \
+	X(parked, "count", "Times a thread waited for the next period, its group's cap used up.") \
 	X(left, "count", "Threads whose state had to leave a CPU before they went.")              \
 	X(wait_1us, "count", "Wake-ups after which the thread ran within 1 us.")                  \
 	X(wait_4us, "count", "Wake-ups after which the thread ran within 1 to 4 us.")             \
@@ -48,6 +50,7 @@ struct sched_stats {
 struct scheduler {
 	struct runqueue rq;
 	struct list departures;	  /* rq.lock: MOVING threads whose state this CPU still holds */
+	struct list parked;	  /* rq.lock */
 	u32 threads;		  /* atomic: those that belong to rq */
 	u32 coming;		  /* atomic: threads on their way here from departures elsewhere */
 	struct sched_stats stats; /* own CPU's, but for those of waking: atomic */
@@ -97,6 +100,9 @@ bool sched_has_work(void);
  * may be the same. Unlocks. t may have run and been freed when it returns.
  */
 void sched_send(struct scheduler *from, struct thread *t, struct scheduler *to, s64 ahead);
+
+/* The parked threads of a group go on. Interrupts off. */
+void sched_unpark(struct sched_group *g);
 
 /* --- balance.c: all own CPU, interrupts off, no queue locked unless it says so --- */
 

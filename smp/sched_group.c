@@ -1,11 +1,54 @@
 /* SPDX-License-Identifier: MIT */
 #include "smp/sched_group.h"
 #include "kernel/base/panic.h"
+#include "smp/sched.h"
 
-void sched_group_init(struct sched_group *g, u32 weight)
+/* Interrupts off, the group locked. Begins the period that now_ns lies in. */
+static void refill(struct sched_group *g, u64 now_ns)
+{
+	u64 periods, paid;
+
+	if ((s64)(now_ns - g->period_end_ns) < 0)
+		return;
+	periods = (now_ns - g->period_end_ns) / CAP_PERIOD_NS + 1;
+	g->period_end_ns += periods * CAP_PERIOD_NS;
+	/* Whatever a group owes is less than what it has in a few periods. */
+	paid = min(periods, (u64)1000) * g->quota_ns;
+	g->used_ns -= min(g->used_ns, paid);
+	__atomic_store_n(&g->throttled, g->used_ns >= g->quota_ns, __ATOMIC_RELAXED);
+}
+
+static void refill_now(struct timer *timer)
+{
+	struct sched_group *g = container_of(timer, struct sched_group, refill);
+	u64 end;
+
+	spin_lock(&g->lock);
+	refill(g, clock_ns());
+	end = g->period_end_ns;
+	spin_unlock(&g->lock);
+	/* All of them, even if others have used this period up already: none is left out for ever. */
+	sched_unpark(g);
+	if (sched_group_throttled(g))
+		timer_arm(timer, end);
+}
+
+void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent)
 {
 	BUG_ON(weight < WEIGHT_MIN || weight > WEIGHT_MAX);
-	*g = (struct sched_group){.weight = weight};
+	*g = (struct sched_group){
+		.weight = weight,
+		.quota_ns = CAP_PERIOD_NS / 100 * cap_percent,
+		.period_end_ns = clock_ns() + CAP_PERIOD_NS,
+	};
+	spin_init(&g->lock, "sched group", LOCK_SCHED_CAP);
+	timer_init(&g->refill, refill_now);
+}
+
+void sched_group_destroy(struct sched_group *g)
+{
+	BUG_ON(g->runnable);
+	timer_cancel(&g->refill);
 }
 
 void sched_group_enter(struct sched_group *g)
@@ -24,4 +67,46 @@ u32 sched_group_part(const struct sched_group *g)
 	u32 part = g->weight * WEIGHT_UNIT / max(runnable, 1u);
 
 	return max(part, 1u);
+}
+
+void sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns)
+{
+	if (!g->quota_ns)
+		return;
+	spin_lock(&g->lock);
+	/* Most of it may have been in the period before. */
+	g->used_ns += ns;
+	refill(g, now_ns);
+	if (g->used_ns >= g->quota_ns)
+		__atomic_store_n(&g->throttled, true, __ATOMIC_RELAXED);
+	spin_unlock(&g->lock);
+}
+
+u64 sched_group_left(struct sched_group *g, u64 now_ns)
+{
+	u32 runnable = __atomic_load_n(&g->runnable, __ATOMIC_RELAXED);
+	u64 left = 0;
+
+	if (!g->quota_ns)
+		return ~0ull;
+	spin_lock(&g->lock);
+	refill(g, now_ns);
+	if (g->used_ns < g->quota_ns)
+		left = g->quota_ns - g->used_ns;
+	spin_unlock(&g->lock);
+	/* All of them may be running. */
+	if (!left)
+		return ~0ull;
+	left /= max(runnable, 1u);
+	return max(left, (u64)CAP_LOOK_NS);
+}
+
+void sched_group_arm(struct sched_group *g)
+{
+	u64 end;
+
+	spin_lock(&g->lock);
+	end = g->period_end_ns;
+	spin_unlock(&g->lock);
+	timer_arm(&g->refill, end);
 }

@@ -3,11 +3,17 @@
  * Threads that share one weight: the vCPUs of a VM. A thread's part is the group's weight divided
  * by how many of its threads run or wait for a CPU, wherever they are. Weights only mean something
  * beside each other: of two groups that are always busy, one of twice the weight gets twice the time.
+ *
+ * A cap is what the threads of a group may use together of each CAP_PERIOD_NS, whoever else wants a
+ * CPU. Once it is used up the group is throttled: its threads are parked, each where it holds
+ * nothing (thread_may_park), until the next period begins. What they used too much by then they owe
+ * to the next one; what they did not use is not saved.
  */
 #ifndef SMP_SCHED_GROUP_H
 #define SMP_SCHED_GROUP_H
 
-#include "kernel/base/types.h"
+#include "smp/spinlock.h"
+#include "smp/timer.h"
 
 #define WEIGHT_MIN     1
 #define WEIGHT_MAX     10000
@@ -17,13 +23,31 @@
 /* A thread's part of a weight is counted in these. */
 #define WEIGHT_UNIT 1024u
 
+#ifndef CAP_PERIOD_NS /* tests shorten it */
+#define CAP_PERIOD_NS 100000000ull
+#endif
+#define CAP_LOOK_NS 500000ull /* at least so long between two looks at what is left */
+
 struct sched_group {
-	u32 weight;   /* set at creation */
-	u32 runnable; /* atomic: threads that run or wait for a CPU */
+	/* set at creation */
+	u32 weight;
+	u64 quota_ns; /* of a period; 0: no cap */
+	/* atomic */
+	u32 runnable; /* threads that run or wait for a CPU */
+	bool throttled;
+	struct timer refill; /* runs while the group is throttled */
+	struct spinlock lock;
+	/* lock */
+	u64 used_ns;
+	u64 period_end_ns;
 };
 
-/* Weight from WEIGHT_MIN to WEIGHT_MAX. The group outlives its threads. */
-void sched_group_init(struct sched_group *g, u32 weight);
+/*
+ * Weight from WEIGHT_MIN to WEIGHT_MAX; cap in percent of a CPU, 0: none. The group outlives its
+ * threads. Thread context; destroy may wait for a timer's function.
+ */
+void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent);
+void sched_group_destroy(struct sched_group *g);
 
 /* A thread of it begins or ceases to want a CPU. Any context. */
 void sched_group_enter(struct sched_group *g);
@@ -31,5 +55,22 @@ void sched_group_leave(struct sched_group *g);
 
 /* What one of its threads counts for now, in WEIGHT_UNITs; never 0. Any context. */
 u32 sched_group_part(const struct sched_group *g);
+
+/* One of its threads has run for so long. Interrupts off; a run queue may be locked. */
+void sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns);
+
+static inline bool sched_group_throttled(const struct sched_group *g)
+{
+	return __atomic_load_n(&g->throttled, __ATOMIC_RELAXED);
+}
+
+/*
+ * For how long a thread may run before someone looks at the cap again; ~0: there is none, or it is
+ * used up. Interrupts off.
+ */
+u64 sched_group_left(struct sched_group *g, u64 now_ns);
+
+/* A thread of it was parked: there is an end to that. Interrupts off, no lock held. */
+void sched_group_arm(struct sched_group *g);
 
 #endif

@@ -91,6 +91,19 @@ void thread_preempt_from_interrupt(void)
 	schedule(SCHEDULE_PREEMPT);
 }
 
+void thread_may_park(void)
+{
+	struct thread *t = thread_current();
+	bool on;
+
+	if (!t->group || !sched_group_throttled(t->group))
+		return;
+	lock_order_may_sleep("thread_may_park");
+	on = irq_save();
+	schedule(SCHEDULE_PARK);
+	irq_restore(on);
+}
+
 void thread_block(void)
 {
 	lock_order_may_sleep("thread_block");

@@ -19,6 +19,7 @@ enum thread_state {
 	THREAD_RUNNING,
 	THREAD_BLOCKED,
 	THREAD_MOVING, /* runnable, on its way to the queue of another CPU */
+	THREAD_PARKED, /* runnable, but for the cap of its group */
 	THREAD_DEAD
 };
 
@@ -39,7 +40,7 @@ struct thread {
 	u64 run_ns;		 /* atomic: time on the CPU, up to: */
 	u64 charged_ns;		 /* atomic */
 	bool resident;		 /* sched_leave is due before it runs elsewhere */
-	struct list move_link;	 /* MOVING, until that is done; and where to: */
+	struct list move_link;	 /* MOVING, until that is done; PARKED; and where to: */
 	u32 target;
 	s64 ahead; /* of the clock of the queue it was taken from */
 	/* atomic: its stack is in use, or its registers are not saved yet: no other CPU takes it */
@@ -99,6 +100,11 @@ void thread_detach(struct thread *t); /* freed by itself at its end */
 void __noreturn thread_exit(void);
 
 struct thread *thread_current(void);
+/*
+ * The caller holds nothing that anyone waits for: if its group has used up its cap, it waits here for
+ * the next period. Who has a cap comes by here often. Thread context, interrupts on.
+ */
+void thread_may_park(void);
 void thread_yield(void);   /* lets another run, if one wants to */
 void thread_preempt(void); /* a resched is due, preemption and interrupts are on */
 

@@ -143,6 +143,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		while (unlikely(IS_SET(this_cpu()->need_resched))) {
 			irq_enable();
 			thread_preempt();
+			thread_may_park();
 			irq_disable();
 		}
 		if (unlikely(v->unprepared) && !prepare(v, e))

@@ -19,6 +19,7 @@
 
 static struct thread threads[THREADS];
 static struct sched_group groups[4];
+static bool parks;
 static u64 now, last_ran[THREADS];
 static u32 leaves, left_on[THREADS];
 
@@ -30,6 +31,7 @@ static void setup(u32 cpu_number)
 	hosted_clock_set(now);
 	start_cpus(cpu_number);
 	leaves = 0;
+	parks = true;
 }
 
 static void teardown(void)
@@ -79,6 +81,16 @@ static void wake_from(u32 cpu, struct thread *t)
 	sched_wake(t);
 }
 
+/* Between two instructions of a guest's. */
+static void may_park(u32 id)
+{
+	struct thread *t = cpus[id].current;
+
+	hosted_cpu_set(id);
+	if (t->group && sched_group_throttled(t->group) && parks)
+		schedule_here(SCHEDULE_PARK);
+}
+
 static void run_until(u64 end)
 {
 	while (now < end) {
@@ -86,6 +98,8 @@ static void run_until(u64 end)
 		hosted_timers_run(now);
 		for (u32 id = 0; id < cpus_used; id++)
 			step_cpu(id);
+		for (u32 id = 0; id < cpus_used; id++)
+			may_park(id);
 		for (u32 i = 0; i < THREADS; i++) {
 			if (threads[i].state == THREAD_RUNNING)
 				last_ran[i] = now;
@@ -146,8 +160,8 @@ static void three_on_two_cpus(void **state)
 static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
 {
 	setup(2);
-	sched_group_init(&groups[0], 100);
-	sched_group_init(&groups[1], 300);
+	sched_group_init(&groups[0], 100, 0);
+	sched_group_init(&groups[1], 300, 0);
 	for (u32 i = 0; i < 3; i++) {
 		make(i, 0, THREAD_ANY_CPU)->group = &groups[i ? 1 : 0];
 		sched_wake(&threads[i]);
@@ -210,6 +224,117 @@ static void clocks_that_are_far_apart(void **state)
 	charge_all();
 	for (u32 i = 0; i < 3; i++)
 		expect_percent(threads[i].run_ns - before[i], 20000 * MS, 100.0 / 3, 3);
+	teardown();
+}
+
+/* Alone on its CPU, and no more than its cap; the rest of the time it is idle. */
+static void a_cap_alone(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 30);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 30, 0.5);
+	/* Once a period, and not more often. */
+	assert_in_range(schedulers[0].stats.parked, 90, 110);
+	teardown();
+}
+
+/* What it may not use, the other one has; and where it may use more than its share, it does not. */
+static void a_cap_beside_others(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 300, 30);
+	sched_group_init(&groups[1], 100, 90);
+	for (u32 i = 0; i < 2; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[i];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 30, 1);
+	expect_percent(threads[1].run_ns, 10000 * MS, 70, 1);
+	teardown();
+}
+
+/* Three vCPUs on four CPUs, a CPU and a half for all of them; one sleeps now and then. */
+static void a_cap_over_several_cpus(void **state)
+{
+	u64 sum = 0;
+
+	setup(4);
+	sched_group_init(&groups[0], 100, 150);
+	for (u32 i = 0; i < 3; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[0];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++) {
+		sum += threads[i].run_ns;
+		assert_true(threads[i].run_ns > 4000 * MS);
+	}
+	expect_percent(sum, 10000 * MS, 150, 2);
+	teardown();
+}
+
+/* One that is long in coming to where it may be parked pays for it in the periods after. */
+static void a_debt_is_paid(void **state)
+{
+	u64 before;
+
+	setup(1);
+	sched_group_init(&groups[0], 100, 20);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	parks = false;
+	run_until(now + 300 * MS);
+	assert_in_range(threads[0].run_ns, 295 * MS, 301 * MS);
+	parks = true;
+	before = threads[0].run_ns;
+	run_until(now + 1000 * MS);
+	charge_all();
+	/* It had 60 ms in those three periods, so 240 are owed: twelve periods' worth. */
+	assert_in_range(threads[0].run_ns - before, 0, MS);
+	run_until(now + 1000 * MS);
+	charge_all();
+	assert_in_range(threads[0].run_ns - before, 140 * MS, 185 * MS);
+	teardown();
+}
+
+/* Woken while it is parked it stays so, and remembers. */
+static void parked_and_woken(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 10);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 50 * MS);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	sched_wake(&threads[0]);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	assert_true(threads[0].wake_pending);
+	run_until(now + 55 * MS);
+	assert_int_equal(threads[0].state, THREAD_RUNNING);
+	hosted_cpu_set(0);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_int_equal(threads[0].state, THREAD_RUNNING);
+	teardown();
+}
+
+/* A group that slept for long has one period's worth, not that of all it slept. */
+static void unused_time_is_not_saved(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 10);
+	run_until(now + 5000 * MS);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 1000 * MS);
+	charge_all();
+	assert_in_range(threads[0].run_ns, 95 * MS, 112 * MS);
 	teardown();
 }
 
@@ -415,6 +540,12 @@ int main(void)
 		cmocka_unit_test(more_weight_than_a_cpu),
 		cmocka_unit_test(many_weights_on_four_cpus),
 		cmocka_unit_test(clocks_that_are_far_apart),
+		cmocka_unit_test(a_cap_alone),
+		cmocka_unit_test(a_cap_beside_others),
+		cmocka_unit_test(a_cap_over_several_cpus),
+		cmocka_unit_test(a_debt_is_paid),
+		cmocka_unit_test(parked_and_woken),
+		cmocka_unit_test(unused_time_is_not_saved),
 		cmocka_unit_test(an_idle_cpu_takes_what_waits),
 		cmocka_unit_test(wakes_where_it_was_or_where_nobody_is),
 		cmocka_unit_test(no_tick_without_need),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sanitizer: thread */
+/* unit-cflags: -DCAP_PERIOD_NS=200000ull */
 /*
  * Waking, sleeping, ending and moving at once, under the thread sanitizer: a host thread for each
  * CPU runs the real run queues. What a thread does on a CPU is a step that writes its memory with no
@@ -48,8 +49,18 @@ void timer_init(struct timer *t, void (*fn)(struct timer *t))
 
 void timer_arm(struct timer *t, u64 deadline_ns)
 {
-	t->deadline_ns = deadline_ns;
-	t->pending = true;
+	__atomic_store_n(&t->deadline_ns, deadline_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->pending, true, __ATOMIC_RELEASE);
+}
+
+void timer_cancel(struct timer *t)
+{
+	__atomic_store_n(&t->pending, false, __ATOMIC_RELEASE);
+}
+
+static bool group_timer_armed(void)
+{
+	return __atomic_exchange_n(&group.refill.pending, false, __ATOMIC_ACQ_REL);
 }
 
 static struct body *body_of(struct thread *t)
@@ -106,6 +117,7 @@ static void schedule_here(enum schedule_why why)
 static void interrupts(void)
 {
 	struct scheduler *s = scheduler_of(me);
+	const struct thread *t;
 
 	if (take_kick(me->id))
 		sched_kicked();
@@ -115,6 +127,12 @@ static void interrupts(void)
 	}
 	if (PEEK(me->need_resched))
 		schedule_here(SCHEDULE_PREEMPT);
+	t = me->current;
+	if (t->group && sched_group_throttled(t->group))
+		schedule_here(SCHEDULE_PARK);
+	/* The timer of the group, on one of the CPUs. */
+	if (me->id == 1 && random_one_in(&seed, 8) && group_timer_armed())
+		group.refill.fn(&group.refill);
 }
 
 static void give(struct body *b)
@@ -195,7 +213,7 @@ static void count_tokens(void)
 
 		tokens += b->held + b->inbox;
 		assert_true(!b->inbox || b->thread.state != THREAD_BLOCKED);
-		assert_true(b->turns > 100);
+		assert_true(b->turns > 50);
 	}
 	assert_int_equal(tokens, TOKENS);
 }
@@ -204,7 +222,7 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 {
 	pthread_t threads[CPUS];
 
-	sched_group_init(&group, 300);
+	sched_group_init(&group, 300, 60);
 	start_cpus(CPUS);
 	for (u32 i = 0; i < THREADS; i++) {
 		make(i);
@@ -221,17 +239,19 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_join(threads[i], NULL);
 	count_tokens();
-	u64 moved = 0, left = 0;
+	u64 moved = 0, left = 0, parked = 0;
 
 	for (u32 i = 0; i < CPUS; i++) {
 		struct sched_stats *s = &schedulers[i].stats;
 
 		moved += s->placed + s->pulled + s->stolen;
 		left += s->left;
+		parked += s->parked;
 	}
-	print_message("%llu moves, %llu of them with state\n", (unsigned long long)moved,
-		      (unsigned long long)left);
-	assert_true(moved > 1000 && left > 100);
+	print_message("%llu moves, %llu of them with state, %llu times parked\n",
+		      (unsigned long long)moved, (unsigned long long)left,
+		      (unsigned long long)parked);
+	assert_true(moved > 1000 && left > 100 && parked > 10);
 	irq_enable();
 }
 
