@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/config.h"
+#include "kernel/config_cpus.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -11,6 +12,8 @@
 #define MEM_MIN	    MIB(1)
 #define MEM_MAX	    GIB(1024)
 #define BAUD_MAX    115200
+#define WEIGHT_MAX  10000u
+#define CAP_MAX	    6400u /* 64 CPUs */
 #define RMA_MIN	    KIB(64)
 #define PAGE_2M	    MIB(2)
 #define ORDER_2M    9
@@ -204,7 +207,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 
 /* One module line on its way into a VM. */
 struct line {
-	struct word name, mem, vcpus, mmu, rma, psize, on_crash; /* .at NULL: not there */
+	struct word name, mem, vcpus, mmu, rma, psize, on_crash, weight, cap,
+		cpus; /* .at NULL: not there */
 	bool kind_set;
 	enum config_module_kind kind;
 	const char *guest_cmdline;
@@ -268,6 +272,12 @@ static void line_parse(struct line *l, const char *text)
 			line_key(l, &l->psize, &w, v);
 		else if (word_value(&w, "on_crash", &v))
 			line_key(l, &l->on_crash, &w, v);
+		else if (word_value(&w, "weight", &v))
+			line_key(l, &l->weight, &w, v);
+		else if (word_value(&w, "cap", &v))
+			line_key(l, &l->cap, &w, v);
+		else if (word_value(&w, "cpus", &v))
+			line_key(l, &l->cpus, &w, v);
 		else if (word_is(&w, "kernel"))
 			line_kind(l, &w, CONFIG_KERNEL);
 		else if (word_is(&w, "initrd"))
@@ -277,8 +287,8 @@ static void line_parse(struct line *l, const char *text)
 		else
 			line_fault(l,
 				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
-				   "vcpus= mmu= rma= psize= on_crash=; the guest's own words go "
-				   "after --",
+				   "vcpus= mmu= rma= psize= on_crash= weight= cap= cpus=; the "
+				   "guest's own words go after --",
 				   WORD_ARGS(&w));
 	}
 }
@@ -311,6 +321,7 @@ static struct vm_config *find_vm(struct weir_config *c, const struct word *name)
 	memset(vm, 0, sizeof(*vm));
 	memcpy(vm->name, name->at, (size_t)(name->end - name->at));
 	vm->vcpus = 1;
+	vm->weight = 100;
 	return vm;
 }
 
@@ -352,10 +363,36 @@ static void take_psize(struct vm_config *vm, const struct word *w)
 		refuse(vm, "psize=%.*s is no page size: accepted are 4K, 2M", WORD_ARGS(w));
 }
 
+static void take_scheduling(struct vm_config *vm, const struct line *l)
+{
+	u64 n;
+
+	if (l->weight.at) {
+		if (parse_u64(l->weight.at, l->weight.end, &n) || n < 1 || n > WEIGHT_MAX)
+			refuse(vm, "weight=%.*s is no weight: give 1 to %u, 100 being usual",
+			       WORD_ARGS(&l->weight), WEIGHT_MAX);
+		else
+			vm->weight = (u32)n;
+	}
+	if (l->cap.at) {
+		if (parse_u64(l->cap.at, l->cap.end, &n) || n > CAP_MAX)
+			refuse(vm,
+			       "cap=%.*s is no cap: give percent of a CPU, 1 to %u, or 0 for none",
+			       WORD_ARGS(&l->cap), CAP_MAX);
+		else
+			vm->cap = (u32)n;
+	}
+	if (l->cpus.at && config_parse_cpus(l->cpus.at, l->cpus.end, &vm->cpus))
+		refuse(vm,
+		       "cpus=%.*s is no list of CPUs from 0 to 63: write for example cpus=0,2-3",
+		       WORD_ARGS(&l->cpus));
+}
+
 static void take_kernel_words(struct vm_config *vm, const struct line *l)
 {
 	u64 n;
 
+	take_scheduling(vm, l);
 	if (l->mem.at)
 		take_mem(vm, &l->mem);
 	if (l->rma.at)
@@ -405,10 +442,11 @@ static void take_module(struct vm_config *vm, const struct line *l, const struct
 		return;
 	}
 	if (l->kind != CONFIG_KERNEL &&
-	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at || l->on_crash.at))
+	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at || l->on_crash.at ||
+	     l->weight.at || l->cap.at || l->cpus.at))
 		refuse(vm,
-		       "module %u: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the "
-		       "kernel's line: move them",
+		       "module %u: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and "
+		       "cpus= belong on the kernel's line: move them",
 		       index + 1);
 	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
 		refuse(vm, "module %u is a second %s: keep one (others are of kind 'module')",

@@ -40,6 +40,9 @@ struct vm_config {
 		CONFIG_MMU_EPT,
 		CONFIG_MMU_SHADOW
 	} mmu;
+	u32 weight; /* 1 to 10000, beside that of other VMs */
+	u32 cap;    /* percent of a CPU, of all vCPUs together; 0: none */
+	u64 cpus;   /* on which they may run, as bits; 0: all */
 	bool restart_on_crash;
 	u32 module_count;
 	struct config_module modules[CONFIG_MODULES_MAX];

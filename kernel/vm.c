@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vm_private.h"
+#include "kernel/config_cpus.h"
 #include "kernel/console.h"
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
@@ -160,6 +161,7 @@ static void destroy_parts(struct vm *vm)
 		gmem_unref(vm->ram);
 	vm_rma_destroy(vm);
 	kfree(vm->start);
+	sched_group_destroy(&vm->sched);
 	kfree(vm);
 }
 
@@ -174,25 +176,42 @@ static void vcpu_thread(void *arg)
 		vcpu_main(v, v->id == 0 ? vm->start : NULL);
 }
 
-/* Which of the CPUs that take part a vCPU is on at a time is the scheduler's to say. */
-static void set_cpus(struct cpu_set *allowed)
+/*
+ * On which of the CPUs that take part a vCPU is at a time is the scheduler's to say. ERR_RANGE: none
+ * of those that it may run on takes part.
+ */
+static int set_cpus(const struct vm *vm, struct cpu_set *allowed, char *message, size_t size)
 {
+	u64 there = 0;
+	char names[64];
+
 	for (u32 id = 0; id < cpu_count(); id++) {
-		if (vmx_cpu_ready(id))
+		if (!vmx_cpu_ready(id))
+			continue;
+		there |= BIT(id);
+		if (!vm->config.cpus || (vm->config.cpus & BIT(id)))
 			cpu_set_add(allowed, id);
 	}
+	if (!cpu_set_is_empty(allowed))
+		return 0;
+	config_cpus_text(there, names, sizeof(names));
+	snprintf(message, size, "cpus= names no CPU that runs VMs: give some of %s", names);
+	return ERR_RANGE;
 }
 
-static int create_threads(struct vm *vm)
+static_assert(CPU_MAX <= 64, "a configuration has a bit for each CPU");
+
+static int create_threads(struct vm *vm, char *message, size_t size)
 {
 	struct thread_options options = {.group = &vm->sched};
+	int err = set_cpus(vm, &options.allowed, message, size);
 
-	sched_group_init(&vm->sched, WEIGHT_DEFAULT, 0);
-	set_cpus(&options.allowed);
+	if (err)
+		return err;
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct vcpu *v = vm->vcpus[i];
-		int err = thread_create_with(&v->thread, vm->name, vcpu_thread, v, &options);
 
+		err = thread_create_with(&v->thread, vm->name, vcpu_thread, v, &options);
 		if (err) {
 			v->thread = NULL;
 			return err;
@@ -210,9 +229,9 @@ static void set_flag_and_wake(bool *flag)
 	wait_unlock(&vm_wait, on);
 }
 
-static int start_threads(struct vm *vm)
+static int start_threads(struct vm *vm, char *message, size_t size)
 {
-	int err = create_threads(vm);
+	int err = create_threads(vm, message, size);
 
 	if (!err)
 		return 0;
@@ -272,6 +291,7 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 		vm->restart = restart;
 		strlcpy(vm->name, config->name, sizeof(vm->name));
 		vm->config = *config;
+		sched_group_init(&vm->sched, config->weight, config->cap);
 		mutex_init(&vm->lock, "vm", LOCK_VM);
 		vm_life_init_vm(vm);
 		set_start(vm);
@@ -279,7 +299,7 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 		if (!err)
 			err = create_parts(vm, message, sizeof(message));
 		if (!err)
-			err = start_threads(vm);
+			err = start_threads(vm, message, sizeof(message));
 	}
 	if (!err) {
 		stats_vm_add(vm);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/config.c */
+/* unit-sources: kernel/config.c kernel/config_cpus.c */
 /*
  * The command line and GRUB's module lines: every malformed line gets its own message, and what is
  * sound beside it still stands.
@@ -7,6 +7,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/string.h"
 #include "kernel/config.h"
+#include "kernel/config_cpus.h"
 
 #include <cmocka.h>
 #include <stdio.h>
@@ -33,7 +34,8 @@ static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
 	      "rma_pool=96M stats");
-	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M -- console=ttyS0 quiet "
+	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
+	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
 	    "mem=64M");
 	add("vm=beta kernel");
 	add("vm=alpha initrd");
@@ -58,6 +60,9 @@ static void test_full_example(void **state)
 	assert_int_equal(a->mem, GIB(1));
 	assert_int_equal(a->rma, MIB(64));
 	assert_int_equal(a->page_order, 9);
+	assert_int_equal(a->weight, 300);
+	assert_int_equal(a->cap, 150);
+	assert_int_equal(a->cpus, BIT(0) | BIT(2) | BIT(3) | BIT(63));
 	assert_int_equal(a->module_count, 2);
 	assert_int_equal(a->modules[0].kind, CONFIG_KERNEL);
 	assert_string_equal(a->modules[0].cmdline, "console=ttyS0 quiet mem=64M");
@@ -66,8 +71,35 @@ static void test_full_example(void **state)
 	assert_false(b->refused);
 	assert_int_equal(b->mem, MIB(256));
 	assert_int_equal(b->rma, 0);
+	assert_int_equal(b->weight, 100);
+	assert_int_equal(b->cap, 0);
+	assert_int_equal(b->cpus, 0);
 	assert_int_equal(b->page_order, 0);
 	assert_string_equal(b->modules[1].cmdline, "one  two");
+}
+
+static void test_cpus_text(void **state)
+{
+	static const struct {
+		const char *list, *text;
+	} cases[] = {
+		{"0", "0"},
+		{"3,1,2", "1-3"},
+		{"0,2-3,3,63", "0,2-3,63"},
+		{"0-63", "0-63"},
+	};
+	char text[64];
+	u64 cpus;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		const char *list = cases[i].list;
+
+		assert_int_equal(config_parse_cpus(list, list + strlen(list), &cpus), 0);
+		config_cpus_text(cpus, text, sizeof(text));
+		assert_string_equal(text, cases[i].text);
+	}
+	config_cpus_text(0x5555555555555555ull, text, 8);
+	assert_string_equal(text, "0,2,4,6");
 }
 
 static void test_defaults(void **state)
@@ -166,8 +198,8 @@ static void test_orphan_lines(void **state)
 		{"-- vm=alpha kernel", "module 2 is ignored: it has no vm= word: say whose it is, "
 				       "as in 'vm=alpha kernel'"},
 		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
-			     "initrd module mem= vcpus= mmu= rma= psize= on_crash=; the guest's "
-			     "own words go after --"},
+			     "initrd module mem= vcpus= mmu= rma= psize= on_crash= "
+			     "weight= cap= cpus=; the guest's own words go after --"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -198,7 +230,8 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu= rma= psize= on_crash=; the guest's own words go after --"},
+		 "mmu= rma= psize= on_crash= weight= cap= cpus=; the guest's own words go after "
+		 "--"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
 		 "mem=lots is not a size: write for example mem=256M"},
@@ -226,16 +259,20 @@ static void test_refused_vms(void **state)
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd psize=2M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad module rma=1M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd on_crash=stop",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize= and on_crash= belong on the kernel's "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel on_crash=often", NULL,
 		 "on_crash=often is unknown: accepted are restart, stop"},
@@ -255,6 +292,45 @@ static void test_refused_vms(void **state)
 		 "rma=64M is more than mem=32M: give less rma= or more mem="},
 		{"vm=bad kernel rma=1G", NULL,
 		 "rma=1G is more than mem=256M: give less rma= or more mem="},
+		{"vm=bad kernel weight=", NULL, "module 2: 'weight=' has no value: give it one"},
+		{"vm=bad kernel weight=0", NULL,
+		 "weight=0 is no weight: give 1 to 10000, 100 being usual"},
+		{"vm=bad kernel weight=10001", NULL,
+		 "weight=10001 is no weight: give 1 to 10000, 100 being usual"},
+		{"vm=bad kernel weight=heavy", NULL,
+		 "weight=heavy is no weight: give 1 to 10000, 100 being usual"},
+		{"vm=bad kernel weight=-5", NULL,
+		 "weight=-5 is no weight: give 1 to 10000, 100 being usual"},
+		{"vm=bad kernel weight=1 weight=1", NULL,
+		 "module 2: 'weight=1' comes a second time: keep one"},
+		{"vm=bad kernel cap=", NULL, "module 2: 'cap=' has no value: give it one"},
+		{"vm=bad kernel cap=50%", NULL,
+		 "cap=50% is no cap: give percent of a CPU, 1 to 6400, or 0 for none"},
+		{"vm=bad kernel cap=6401", NULL,
+		 "cap=6401 is no cap: give percent of a CPU, 1 to 6400, or 0 for none"},
+		{"vm=bad kernel cap=4294967297", NULL,
+		 "cap=4294967297 is no cap: give percent of a CPU, 1 to 6400, or 0 for none"},
+		{"vm=bad kernel cpus=", NULL, "module 2: 'cpus=' has no value: give it one"},
+		{"vm=bad kernel cpus=all", NULL,
+		 "cpus=all is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=1,", NULL,
+		 "cpus=1, is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=,1", NULL,
+		 "cpus=,1 is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=3-1", NULL,
+		 "cpus=3-1 is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=0-", NULL,
+		 "cpus=0- is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=1-2-3", NULL,
+		 "cpus=1-2-3 is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=64", NULL,
+		 "cpus=64 is no list of CPUs from 0 to 63: write for example cpus=0,2-3"},
+		{"vm=bad kernel cpus=0-18446744073709551616", NULL,
+		 "cpus=0-18446744073709551616 is no list of CPUs from 0 to 63: write for example "
+		 "cpus=0,2-3"},
+		{"vm=bad kernel", "vm=bad initrd cap=5",
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "belong on the kernel's line: move them"},
 		{"vm=bad kernel psize=", NULL, "module 2: 'psize=' has no value: give it one"},
 		{"vm=bad kernel psize=1G", NULL, "psize=1G is no page size: accepted are 4K, 2M"},
 		{"vm=bad kernel psize=2M mem=33M", NULL,
@@ -340,13 +416,10 @@ static void test_message_flood(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_full_example),
-		cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_malformed_own_words),
-		cmocka_unit_test(test_orphan_lines),
-		cmocka_unit_test(test_refused_vms),
-		cmocka_unit_test(test_faults_of_size),
-		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_full_example),   cmocka_unit_test(test_cpus_text),
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_malformed_own_words),
+		cmocka_unit_test(test_orphan_lines),   cmocka_unit_test(test_refused_vms),
+		cmocka_unit_test(test_faults_of_size), cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_message_flood),
 	};
 
