@@ -132,6 +132,7 @@ void console_set_footer(const void *bytes, size_t n)
 	footer_length = min(n, sizeof(footer));
 	if (footer_length)
 		__builtin_memcpy(footer, bytes, footer_length);
+	screen.cursor = footer_length != 0;
 	emit(footer, footer_length);
 	screen_flush(&screen);
 	console_unlock(hold);

@@ -4,6 +4,7 @@
 #include "kernel/base/string.h"
 
 #define VGA_GREY_ON_BLACK 0x07
+#define VGA_BLACK_ON_GREY 0x70
 #define GREY		  0xc0 /* of each colour, of 0xff */
 #define TAB_WIDTH	  8
 #define MIN_COLUMNS	  20
@@ -173,25 +174,47 @@ static void draw_row(const struct screen *s, u8 *to, u8 bits)
 	}
 }
 
-static void draw_cell(struct screen *s, u32 row, u32 column, u8 c)
+static void draw_cell(struct screen *s, u32 row, u32 column, u8 c, bool inverse)
 {
 	if (s->vga) {
-		((volatile u16 *)s->pixels)[row * VGA_TEXT_COLUMNS + column] =
-			(u16)(VGA_GREY_ON_BLACK << 8 | c);
+		u16 attribute = inverse ? VGA_BLACK_ON_GREY : VGA_GREY_ON_BLACK;
+
+		((volatile u16 *)s->pixels)[row * VGA_TEXT_COLUMNS + column] = (u16)(attribute
+											     << 8 |
+										     c);
 		return;
 	}
 	for (u32 y = 0; y < GLYPH_HEIGHT; y++) {
 		u64 at = ((u64)row * GLYPH_HEIGHT + y) * s->fb.pitch +
 			 (u64)column * GLYPH_WIDTH * (s->fb.bpp / 8);
 
-		draw_row(s, (u8 *)s->pixels + at, font_8x16[c][y]);
+		draw_row(s, (u8 *)s->pixels + at, font_8x16[c][y] ^ (inverse ? 0xff : 0));
 	}
+}
+
+/* Where it was drawn last the cell is drawn anew. */
+static void take_cursor(struct screen *s)
+{
+	if (!s->cursor_drawn)
+		return;
+	s->drawn[s->cursor_row][s->cursor_column] = (u8)~s->cells[s->cursor_row][s->cursor_column];
+	s->cursor_drawn = false;
+}
+
+static void draw_cursor(struct screen *s)
+{
+	s->cursor_row = s->row;
+	s->cursor_column = min(s->column, s->columns - 1);
+	s->cursor_drawn = true;
+	draw_cell(s, s->cursor_row, s->cursor_column, s->cells[s->cursor_row][s->cursor_column],
+		  true);
 }
 
 void screen_flush(struct screen *s)
 {
 	if (!s->columns || !s->pixels)
 		return;
+	take_cursor(s);
 	for (u32 row = 0; row < s->rows; row++) {
 		if (!s->stale && memcmp(s->cells[row], s->drawn[row], s->columns) == 0)
 			continue;
@@ -200,9 +223,11 @@ void screen_flush(struct screen *s)
 
 			if (!s->stale && c == s->drawn[row][column])
 				continue;
-			draw_cell(s, row, column, c);
+			draw_cell(s, row, column, c, false);
 			s->drawn[row][column] = c;
 		}
 	}
 	s->stale = false;
+	if (s->cursor)
+		draw_cursor(s);
 }

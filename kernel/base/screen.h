@@ -31,8 +31,11 @@ struct screen {
 	} escape;
 	u16 parameter[SCREEN_PARAMETERS]; /* of the sequence under way */
 	u32 parameter_index;
-	bool stale;   /* drawn[] says nothing: draw all */
-	void *pixels; /* NULL: not mapped now */
+	bool cursor; /* the owner's wish: to show where it is */
+	bool cursor_drawn;
+	u32 cursor_row, cursor_column; /* where it was drawn */
+	bool stale;		       /* drawn[] says nothing: draw all */
+	void *pixels;		       /* NULL: not mapped now */
 	bool vga;
 	struct boot_framebuffer fb;
 	u32 ink, paper; /* pixel values */

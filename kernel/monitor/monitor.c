@@ -201,7 +201,8 @@ static void handle_key(enum key key, char c)
 	case EDIT_GO_ON:
 		break;
 	case EDIT_BELL:
-		monitor_draw("\a", 1);
+		if (!console_input_waits()) /* once for all that is pasted */
+			monitor_draw("\a", 1);
 		break;
 	case EDIT_ENTERED:
 		leave_line("");

@@ -5,6 +5,10 @@
 const struct command commands[] = {
 	{"help", NULL, "[COMMAND]", "|cc", NULL, "Explain a command, or list all of them.", NULL,
 	 command_help},
+	{"vm", "list", "", "", NULL, "List the VMs: state, memory, CPU time.", NULL,
+	 command_vm_list},
+	{"vm", "show", "NAME", "v", NULL, "Show one VM: vCPUs, memory, modules.", NULL,
+	 command_vm_show},
 	{"vm", "console", "NAME", "v", NULL, "Go to a VM's console; Ctrl-] comes back.",
 	 "What it wrote since Weir booted is shown first, the last 16 KiB of it, as plain text. "
 	 "What\n"
@@ -12,10 +16,6 @@ const struct command commands[] = {
 	 "itself\n"
 	 "cannot be typed to a VM.",
 	 command_vm_console},
-	{"vm", "list", "", "", NULL, "List the VMs: state, memory, CPU time.", NULL,
-	 command_vm_list},
-	{"vm", "show", "NAME", "v", NULL, "Show one VM: vCPUs, memory, modules.", NULL,
-	 command_vm_show},
 	{"vm", "start", "NAME", "v", NULL, "Start a VM that does not run, from its modules.", NULL,
 	 command_vm_start},
 	{"vm", "pause", "NAME", "v", NULL, "Stop a VM's vCPUs until vm resume.",

@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: MIT
 """An operator at Weir's console: types to the monitor as on a terminal, and reads its answers."""
+import os
 import re
 
+from lab import ROOT
 from lab.terminal import Terminal
 
 LEAVE = b"\x1d"
 PROMPT = r"weir> \x1b\[K\r\x1b\[6C"
+MONITOR_MD = os.path.join(ROOT, "docs/monitor.md")
+CAPTURE_MARK = "<!-- WEIR_CAPTURE=1 make test-boot CASES=monitor-top CPUS=tigerlake -->\n```\n"
+
+
+def write_capture(lines):
+    """Puts what top showed into docs/monitor.md, in place of what stands there."""
+    with open(MONITOR_MD) as file:
+        before, mark, after = file.read().partition(CAPTURE_MARK)
+    assert mark, "docs/monitor.md has no place for it"
+    with open(MONITOR_MD, "w") as file:
+        file.write(before + mark + "\n".join(lines) + "\n```\n" + after.partition("```\n")[2])
 
 
 class Operator:
@@ -22,11 +35,30 @@ class Operator:
         self.at = match.end()
         return match
 
+    def prompt(self):
+        self.wait(PROMPT)
+
+    def arrive(self):
+        self.wait(r"the monitor\. help lists")
+        self.prompt()
+
     def enter(self):
         """To the monitor, from whoever has the console."""
         self.send(LEAVE)
-        self.wait(r"the monitor\. help lists")
-        self.wait(PROMPT)
+        self.arrive()
+
+    def console(self, name):
+        self.send(f"vm console {name}\r")
+        self.wait(rf"vm console {name}\x1b\[K.*\n")
+
+    def until(self, command, pattern):
+        """Asks until the answer has it: for what takes the guest some time."""
+        while not re.search(pattern, self.ask(command), re.M):
+            pass
+
+    def end(self):
+        self.send("poweroff -f\r")
+        self.boot.ends()
 
     def ask(self, command, prompt=PROMPT):
         """What a command says, as text: without the echo, escape sequences and carriage returns."""
@@ -47,7 +79,7 @@ class Operator:
         return answer
 
     def screen(self):
-        """What a terminal shows of all that came since the machine was switched on."""
+        """What a terminal shows of all that came before what was waited for, and that."""
         terminal = Terminal()
-        terminal.feed(self.boot.machine.console.text)
+        terminal.feed(self.boot.machine.console.text[:self.at])
         return terminal

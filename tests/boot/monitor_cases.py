@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: MIT
-"""Boot cases of the monitor: an operator at a real pseudo-terminal."""
+"""Boot cases of the monitor: an operator at a real pseudo-terminal, or at a keyboard and a screen."""
+import os
 import re
+import sys
 
 from boots import case, small_guest
-from monitor import LEAVE, PROMPT, Operator
+from lab import ROOT, screen
+from monitor import Operator, write_capture
+
+sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
+import openmetrics  # noqa: E402
+
+FULL = ["corei7_sandy_bridge_2600k", "tigerlake:2"]
 
 
 def two_talkers():
     return small_guest("talker") + small_guest("talker", vm="beta")
 
 
-def leave_talker(operator, name):
-    """Its console, and the key that ends it."""
-    operator.send(f"vm console {name}\r")
-    operator.wait(r"talker: ready")
-    operator.send("q")
-    operator.wait(rf"vm {name}: left by debug exit")
-
-
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], deadline=120,
-      guests=two_talkers)
+@case(machines=["tigerlake"], full=FULL, deadline=120, guests=two_talkers)
 def monitor(boot):
     """From a guest's console to the monitor and back: commands, consoles, a VM's life, the end."""
     operator = Operator(boot)
@@ -34,7 +33,7 @@ def monitor(boot):
     operator.says("vm resume beta", r"^vm beta goes on$")
     operator.says("stat vm.beta.exits.hlt", r"^vm\.beta\.exits\.hlt [1-9]\d* count: HLT instr")
     operator.says("mem", r"^RAM for Weir and VMs", r"^beta ")
-    operator.send("vm console talker\r")
+    operator.console("talker")
     operator.wait(r"talker: ready\r\n<97><98>")
     operator.send("c")
     operator.wait(r"<99>")
@@ -46,4 +45,244 @@ def monitor(boot):
     operator.send("poweroff -f\r")
     operator.wait(r"vm talker: killed after")
     operator.wait(r"powering off")
+    boot.ends()
+
+
+# Each command that changes nothing, and what its answer has. Those of a VM's life are below.
+QUESTIONS = (
+    ("help vm", r"^  vm nmi NAME +Press", r"^  vm dump NAME \[ADDRESS BYTES\]"),
+    ("help vm dump", r"^vm dump NAME", r"4096 at most\.$"),
+    ("help metrics", r"^  From the first line"),
+    ("vm show talker", r"^vm talker: runs for \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
+     r"^  faults: \d+", r"^  vCPU 0: (not )?halted, on CPU \d, ran ", r"^  kernel: \d+ bytes"),
+    ("stat", r"^frames\.free \d+ frames: ", r"^vm\.talker\.cpu\.run \d+ ns: ",
+     r"^vm\.beta\.mmu\.faults "),
+    ("stat *.vcpus", r"^vm\.talker\.cpu\.vcpus 1 count: ", r"^vm\.beta\.cpu\.vcpus 1 "),
+    ("log 3", r"vm beta: started"),
+    ("slot talker", r"^2 slots, generation \d+$", r"^slot 0: gfn 0 to 0xa0, ",
+     r"^  reverse map: 1 of 1 chunks, 0 pinned"),
+    ("rmap talker 0x100", r"^gfn 0x100: slot 1, page 0x100 of its object, resident, entry 0x",
+     r"^  mapped: yes.* writable", r"^  word of 4 KiB: 0x[0-9a-f]+, 1 spte$",
+     r"^    spte at 0x[0-9a-f]+: 0x[0-9a-f]+$", r"^  word of 2 MiB: 0, 0 sptes$"),
+    ("rmap talker 8191", r"^gfn 0x1fff: slot 1, .*, absent, entry 0$", r"^  mapped: no"),
+    ("trace show", r"^there are no records: trace on begins$"),
+)
+
+# What is wrong, and what is said of it.
+ERRORS = (
+    ("nonsense", r"^'nonsense' is no command: help lists them$"),
+    ("vm", r"^'vm' alone is no command: after it comes list, show, "),
+    ("vm fly talker", r"^'vm fly' is no command: after vm comes list, "),
+    ("vm show", r"^it is used so: vm show NAME$"),
+    ("vm show talker beta", r"^it is used so: vm show NAME$"),
+    ("vm show nobody", r"^no VM is called 'nobody': vm list lists them$"),
+    ("vm pause nobody", r"^no VM is called 'nobody'"),
+    ("vm console nobody", r"^no VM is called 'nobody'"),
+    ("vm start nobody", r"^no VM is called 'nobody'"),
+    ("vm start talker", r"^vm talker runs already, or is about to$"),
+    ("vm resume talker", r"^vm talker is not paused$"),
+    ("vm dump talker 0", r"^ADDRESS needs BYTES after it$"),
+    ("vm dump talker here 16", r"^ADDRESS 'here' is no number: "),
+    ("vm dump talker 0 4097", r"^BYTES is 1 to 4096, "),
+    ("vm dump talker 0xffffffffffffffff 2", r"^BYTES is 1 to 4096, "),
+    ("vm dump talker 0xd0000000 16", r"^there is no RAM there$"),
+    ("stat nothing.at.all", r"^no counter's name fits 'nothing\.at\.all'$"),
+    ("rmap talker", r"^it is used so: rmap NAME GFN$"),
+    ("rmap talker x", r"^GFN 'x' is no number: give digits, "),
+    ("rmap talker 0xa0", r"^no slot has gfn 0xa0: slot talker lists them$"),
+    ("rmap talker 99999999999999999999", r"is no number"),
+    ("rmap nobody 0", r"^no VM 'nobody' runs$"),
+    ("slot nobody", r"^no VM 'nobody' runs$"),
+    ("log x", r"^LINES 'x' is no number"),
+    ("trace", r"^'trace' alone is no command: after it comes on, off, show$"),
+    ("trace show x", r"^RECORDS 'x' is no number"),
+    ("help nonsense", r"^'nonsense' is no command: "),
+    ("help vm fly", r"^'vm fly' is no command: "),
+    ("reboot now", r"^'now': only -f may follow$"),
+    ("reboot", r"^2 VMs run: -f kills what runs$"),
+    ("poweroff", r"^2 VMs run: -f kills what runs$"),
+    ("a b c d e f g h i", r"^9 words are too many: no command has more than 8$"),
+)
+
+
+@case(machines=[], full=["tigerlake", *FULL], deadline=240, guests=two_talkers)
+def monitor_commands(boot):
+    """Every command of the monitor answers, and every wrong one says what is wrong."""
+    operator = Operator(boot)
+    boot.anywhere(r"beta\| talker: ready")
+    operator.enter()
+    for question, *patterns in QUESTIONS + ERRORS:
+        operator.says(question, *patterns)
+    operator.says("vm pause talker", r"^vm talker is paused$")
+    operator.says("vm pause talker", r"^vm talker was paused already$")
+    operator.says("vm resume talker", r"^vm talker goes on$")
+    operator.says("vm dump talker", r"^\[.*vm talker: vCPU 0", r"rip", r"^vm talker is in the log$")
+    operator.says("vm dump talker 0x100000 32", r"vm talker: 000000100000  02 b0 ad 1b ")
+    operator.says("trace on", r"^the trace is on: ")
+    operator.says("trace off", r"^the trace is off; ")
+    operator.says("trace show 1000", r"cpu\d+ talker: exit hlt at rip 0x1", r"cpu\d+ talker: runs",
+                  r"cpu\d+ talker: exit ept_violation at rip 0x\w+, 0xfee000b0$")
+    operator.says("vm reset talker", r"^vm talker is reset$")
+    boot.anywhere(r"vm talker: reset after")
+    operator.says("vm off beta", r"^vm beta is switched off$")
+    boot.anywhere(r"vm beta: powered off after")
+    operator.says("vm list", r"^beta +off$")
+    operator.says("vm start beta", r"^vm beta is about to start$")
+    operator.console("beta")
+    operator.wait(r"talker: ready\r\ntalker: ready")  # of before its end, too
+    operator.enter()
+    operator.says("vm nmi beta", r"^vm beta got an NMI$")
+    operator.console("beta")
+    operator.wait(r"talker: NMI")
+    operator.enter()
+    boot.note(f"{len(QUESTIONS)} questions, {len(ERRORS)} errors")
+    operator.send("reboot -f\r")
+    operator.wait(r"vm beta: killed after")
+    operator.wait(r"rebooting")
+    # With several CPUs Bochs's BIOS does not come up a second time: "Keyboard error:21".
+    if ":" not in boot.machine_name:
+        operator.wait(r"cpu0 info: loaded by GRUB")
+
+
+@case(machines=[], full=["tigerlake", *FULL], deadline=240, guests=two_talkers)
+def monitor_metrics(boot):
+    """All counters as OpenMetrics text, which a reader that knows only the format accepts."""
+    operator = Operator(boot)
+    boot.anywhere(r"beta\| talker: ready")
+    operator.enter()
+    for command in ("metrics", "stat -m"):
+        text = operator.ask(command)
+        wrong = [f"line {number}: {breach}" for number, breach in openmetrics.breaches(text)]
+        assert not wrong, "\n".join(wrong)
+        for vm in ("talker", "beta"):
+            assert re.search(rf'^weir_vm_exits_hlt_total{{vm="{vm}"}} [1-9]', text, re.M)
+        assert re.search(r"^weir_vm_cpu_run_seconds_total\{vm=\"beta\"\} \d+\.\d{9}$", text, re.M)
+        assert "# TYPE weir_frames_free_frames gauge\n" in text
+    boot.note(f"{len(text.splitlines())} lines")
+    # Ctrl-C ends it before its end.
+    operator.send("metrics\r")
+    operator.wait(r"# TYPE weir_vm_cpu_run")
+    operator.send("\x03")
+    operator.prompt()
+    assert boot.machine.console.text.count("# EOF") == 2
+    operator.end()
+
+
+@case(machines=[], full=["tigerlake", *FULL], deadline=240,
+      guests=lambda: small_guest("talker") + small_guest("hostile"))
+def monitor_top(boot):
+    """top shows what a busy and an idle VM do, in 80 columns and 24 lines."""
+    operator = Operator(boot)
+    boot.anywhere(r"talker\| talker: ready")
+    operator.enter()
+    operator.send("top\r")
+    for _ in range(2):  # the second has rates
+        operator.wait(r"q ends\x1b\[K\x1b\[J")
+    shown = operator.screen().text()
+    operator.send("q")
+    operator.prompt()
+    lines = shown.rstrip().splitlines()
+    assert re.match(r"Weir \S+, up \d+ s, \d CPUs? [\d.]+% in VMs, 2 VMs, \d+M of \d+M free$",
+                    lines[0]), shown
+    assert lines[1].split() == ["VM", "STATE", "VCPUS", "CPU", "%", "EXITS/s", "FAULTS/s",
+                                "RESIDENT", "OF"], shown
+    rows = {line.split()[0]: line.split() for line in lines[2:6:2]}
+    assert set(rows) == {"talker", "hostile"}, shown
+    assert float(rows["talker"][3]) < 20 < float(rows["hostile"][3]), shown
+    assert re.search(r"^   exits: .*hlt \d+%", shown, re.M), shown
+    assert lines[-1] == "q ends" and len(lines) == 7, shown
+    with open(os.path.join(boot.folder, "top.txt"), "w") as file:
+        file.write(shown.rstrip() + "\n")
+    if os.environ.get("WEIR_CAPTURE") and boot.machine_name == "tigerlake":
+        write_capture(lines)
+    operator.end()
+
+
+@case(machines=[], full=["tigerlake", *FULL], deadline=240, guests=lambda: small_guest("talker"))
+def monitor_hostile(boot):
+    """Long lines, control bytes, and a guest that writes what would harm a terminal's reader."""
+    operator = Operator(boot)
+    boot.anywhere(r"talker: ready")
+    operator.send("h")
+    operator.wait(r"harm ends in a string")
+    operator.enter()
+    # Nothing of the guest is on the monitor's lines, whose terminal is itself again.
+    shown = operator.screen().text().splitlines()
+    assert shown[-1] == "weir>" and shown[-2].startswith("Weir "), "\n".join(shown)
+    operator.says("vm list", r"^talker +runs ")
+    # Its console again: text, and none of the sequences.
+    begin = operator.at
+    operator.console("talker")
+    operator.wait(r"harm ends in a string")
+    replayed = boot.machine.console.text[begin:operator.at]
+    replayed = replayed[replayed.index("talker: ready"):]
+    assert "\x1b" not in replayed and "\x9b" not in replayed and "\x07" not in replayed
+    assert "redhidden" in replayed and "\xe4" in replayed
+    # What a terminal would have answered to it is no command.
+    operator.enter()
+    operator.send("\x1b[24;80R\x1b[?62c\x1b]lreboot -f\x1b\\\x1b]2;vm kill talker\r")
+    operator.prompt()
+    # A line of every byte, and one that is too long.
+    operator.send(bytes(b for b in range(256) if b not in (3, 4, 10, 12, 13, 27, 29)) + b"\x03")
+    operator.prompt()
+    for _ in range(8):
+        operator.send("x" * 500)
+        operator.wait(r"weir> <x+\x1b\[K\r\x1b\[60C")
+    operator.send("\r")
+    operator.wait(r"^'x+' is no command")
+    operator.prompt()
+    operator.send("\x1b[999999999999C\x1bO\x1b\x1b[[\x03")
+    operator.prompt()
+    # More than is kept, while nobody looks; then the guest that takes nothing is left all the same.
+    operator.console("talker")
+    operator.wait(r"harm ends in a string")
+    operator.send("f" + "z")
+    operator.enter()
+    operator.until("vm show talker", r"resident")
+    operator.console("talker")
+    operator.wait(r"talker: flooded")
+    operator.wait(r"talker: deaf")
+    operator.send("y" * 3000)
+    operator.enter()
+    answer = operator.says("vm list", r"^talker +runs ")
+    assert "y" not in answer
+    operator.end()
+
+
+@case(machines=[], full=["tigerlake"], deadline=120, weir="monitor",
+      guests=lambda: small_guest("talker"))
+def monitor_stays(boot):
+    """With the word `monitor` Weir stays when no VM is left, and starts one again."""
+    operator = Operator(boot)
+    boot.anywhere(r"talker: ready")
+    operator.send("q")
+    boot.anywhere(r"vm talker: left by debug exit")
+    operator.arrive()
+    operator.says("vm list", r"^talker +off$")
+    operator.says("exit", r"^no VM runs, and Weir stays for the monitor: ")
+    operator.says("vm start talker", r"is about to start$")
+    operator.console("talker")
+    operator.wait(r"<113>[\s\S]*talker: ready")
+    operator.send("q")
+    operator.wait(r"left by debug exit")
+    operator.enter()
+    operator.send("poweroff\r")
+    operator.wait(r"powering off")
+    boot.ends()
+
+
+@case(machines=[], full=["qemu-bios", "qemu-uefi"], deadline=90, weir="monitor console=none")
+def monitor_keyboard(boot):
+    """A machine without UART: the monitor on its keyboard and screen, text mode and framebuffer."""
+    keys = screen.Keyboard(boot.machine)
+    screen.wait_text(boot.machine, "weir> ", boot.deadline)
+    keys.type("help mem\n")
+    screen.wait_text(boot.machine, "How memory is used: by Weir, its pool, each VM.", boot.deadline)
+    keys.type("Log")
+    keys.press("home", "delete", "l", "end")
+    keys.type(" 2\n")
+    screen.wait_text(boot.machine, "weir> log 2", boot.deadline)
+    keys.press("ctrl-l", "up", "up", "left", "left", "left", "ctrl-u", "ret")
+    screen.wait_text(boot.machine, "RAM for Weir and VMs", boot.deadline)
+    keys.type("power\t\n")
     boot.ends()

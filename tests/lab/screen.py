@@ -28,8 +28,11 @@ class Monitor:
     def __init__(self, machine):
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(10)
-        path = machine.monitor()
-        self.socket.connect(os.path.relpath(os.path.join(machine.folder, path)))
+        path = os.path.relpath(os.path.join(machine.folder, machine.monitor()))
+        deadline = time.monotonic() + 10
+        while not os.path.exists(path) and machine.alive() and time.monotonic() < deadline:
+            time.sleep(0.1)  # QEMU has only just been started
+        self.socket.connect(path)
         self._answer()
 
     def _answer(self):
@@ -102,3 +105,22 @@ def wait_text(machine, wanted, deadline):
         if time.monotonic() > deadline or not machine.alive():
             raise Ended(f"the screen does not show '{wanted}' but:\n{shown.strip()}")
         time.sleep(0.2)
+
+
+class Keyboard:
+    """The keyboard of a QEMU machine: keys by QEMU's names, or the text that they type."""
+
+    NAMES = {" ": "spc", "\n": "ret", "\t": "tab", "-": "minus", ".": "dot"}
+
+    def __init__(self, machine):
+        self.machine = machine
+
+    def press(self, *keys):
+        monitor = Monitor(self.machine)
+        for key in keys:
+            monitor.command(f"sendkey {key} 20")
+            time.sleep(0.05)
+        monitor.close()
+
+    def type(self, text):
+        self.press(*(f"shift-{c.lower()}" if c.isupper() else self.NAMES.get(c, c) for c in text))

@@ -194,6 +194,34 @@ static void test_draws_little(void **state)
 	free(cells);
 }
 
+/* Where text goes on, for an operator who types. */
+static void test_shows_the_cursor(void **state)
+{
+	u16 *cells = calloc(1, VGA_TEXT_SIZE);
+
+	init_vga(cells);
+	screen.cursor = true;
+	write_text("ab");
+	assert_int_equal(cells[2], 0x7000 | ' ');
+	write_text("\b");
+	assert_int_equal(cells[1], 0x7000 | 'b');
+	assert_int_equal(cells[2], 0x0700 | ' ');
+	write_text("X");
+	assert_int_equal(cells[1], 0x0700 | 'X');
+	assert_int_equal(cells[2], 0x7000 | ' ');
+	/* Beyond the last column it is on it. */
+	write_text("\x1b[80G#");
+	assert_int_equal(cells[79], 0x7000 | '#');
+	for (u32 i = 0; i < 30; i++)
+		write_text("\n");
+	assert_int_equal(cells[24 * 80], 0x7000 | ' ');
+	screen.cursor = false;
+	write_text("");
+	for (u32 i = 0; i < 80 * 25; i++)
+		assert_int_equal(cells[i] >> 8, 0x07);
+	free(cells);
+}
+
 static u32 pixel_at(const u8 *pixels, const struct boot_framebuffer *fb, u32 x, u32 y)
 {
 	u32 v = 0;
@@ -308,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_cursor_sequences),
 		cmocka_unit_test(test_erase_sequences),
 		cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_shows_the_cursor),
 		cmocka_unit_test(test_wrap_and_scroll),
 		cmocka_unit_test(test_draws_little),
 		cmocka_unit_test(test_framebuffers),
