@@ -20,6 +20,7 @@
 #define KVM_FEATURE_CLOCKSOURCE	       BIT(0)
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
 #define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
+#define KVM_FEATURE_STEAL_TIME	       BIT(5)
 #define KVM_FEATURE_PV_UNHALT	       BIT(7) /* KVM_HC_KICK_CPU ends a HLT */
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
@@ -27,6 +28,7 @@
 #define MSR_KVM_SYSTEM_TIME_OLD 0x12
 #define MSR_KVM_WALL_CLOCK	0x4b564d00
 #define MSR_KVM_SYSTEM_TIME	0x4b564d01
+#define MSR_KVM_STEAL_TIME	0x4b564d03
 #define SYSTEM_TIME_ENABLE	BIT(0)
 
 /* The guest reads these: the layouts are KVM's ABI. */
@@ -67,7 +69,7 @@ static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
 		return true;
 	case CPUID_KVM_FEATURES:
 		r->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
-			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_PV_UNHALT |
+			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
 			 KVM_FEATURE_CLOCKSOURCE_STABLE;
 		return true;
 	case CPUID_WEIR_SIGNATURE:
@@ -163,13 +165,16 @@ static int write_wall_clock(struct vcpu *v, u64 gpa)
 bool paravirt_owns_msr(u32 index)
 {
 	return index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_SYSTEM_TIME ||
-	       index == MSR_KVM_WALL_CLOCK_OLD || index == MSR_KVM_SYSTEM_TIME_OLD;
+	       index == MSR_KVM_STEAL_TIME || index == MSR_KVM_WALL_CLOCK_OLD ||
+	       index == MSR_KVM_SYSTEM_TIME_OLD;
 }
 
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
 {
 	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_OLD)
 		*value = READ_ONCE(v->vm->kvmclock_wall_msr);
+	else if (index == MSR_KVM_STEAL_TIME)
+		*value = v->steal.msr;
 	else
 		*value = v->kvmclock_msr;
 	return 0;
@@ -190,6 +195,8 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 			WRITE_ONCE(v->vm->kvmclock_wall_msr, value);
 		return err;
 	}
+	if (index == MSR_KVM_STEAL_TIME)
+		return steal_time_wrmsr(v, value);
 	if (value & SYSTEM_TIME_ENABLE)
 		err = write_system_time(v, value);
 	if (!err)

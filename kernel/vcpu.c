@@ -308,6 +308,7 @@ static void run_loop(struct vcpu *v)
 			continue;
 		}
 		inject_pending(v);
+		steal_time_tell(v);
 		vmx_set_cr8(v->vmx, platform_tpr(v));
 		vmx_vcpu_run(v->vmx, &e);
 		handle_exit(v, &e);
@@ -316,12 +317,18 @@ static void run_loop(struct vcpu *v)
 
 static void sched_in(struct thread *t)
 {
-	vmx_vcpu_sched_in(((struct vcpu *)t->sched_data)->vmx);
+	struct vcpu *v = t->sched_data;
+
+	steal_time_in(v);
+	vmx_vcpu_sched_in(v->vmx);
 }
 
 static void sched_out(struct thread *t)
 {
-	vmx_vcpu_sched_out(((struct vcpu *)t->sched_data)->vmx);
+	struct vcpu *v = t->sched_data;
+
+	vmx_vcpu_sched_out(v->vmx);
+	steal_time_out(v, t);
 }
 
 static void sched_leave(struct thread *t)

@@ -55,6 +55,15 @@ bool vcpu_is_wanted(struct vcpu *v);
  */
 int vcpu_quick(void *owner, struct vmx_exit *e);
 
+/*
+ * Steal time (kernel/steal_time.c). out and in: the thread's switches, interrupts off. tell: before
+ * an entry, own thread. wrmsr: as paravirt_wrmsr.
+ */
+void steal_time_out(struct vcpu *v, const struct thread *t);
+void steal_time_in(struct vcpu *v);
+void steal_time_tell(struct vcpu *v);
+int steal_time_wrmsr(struct vcpu *v, u64 value);
+
 /* Paravirtual clock and CPUID leaves (kernel/paravirt.c). */
 void paravirt_init(void);
 bool paravirt_owns_msr(u32 index);

@@ -70,6 +70,13 @@ struct vcpu {
 	bool crashed;	     /* it is what ended the VM */
 	u64 kvmclock_msr;    /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
+	struct steal_time {
+		u64 msr;       /* MSR_KVM_STEAL_TIME as written: gpa | enable */
+		u64 since_ns;  /* it would run and does not; 0: it runs, or sleeps */
+		u64 stolen_ns; /* since the MSR was written */
+		u32 version;
+		bool news; /* the guest's memory does not have all of it */
+	} steal;
 };
 
 struct vm {

@@ -328,6 +328,11 @@ def check_linux_smp(boot, vcpus):
     boot.expect(r"^all are done")
     for i in range(vcpus):
         boot.anywhere(rf"^cpu {i} is done")
+    boot.type("set -- $(head -1 /proc/stat); echo stolen: $9 of a second/100")
+    stolen = int(boot.expect(r"^stolen: (\d+) of").group(1))
+    if vcpus > int(boot.machine_name.partition(":")[2] or 1):
+        assert stolen > 0, "vCPUs share CPUs, and Linux does not know"
+    boot.note(f"{stolen * 10} ms stolen")
     boot.type("poweroff -f")
     boot.expect(r"vm alpha: powered off")
     frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
@@ -346,6 +351,13 @@ def linux_smp_2(boot):
 def linux_smp_4(boot):
     """Debian's kernel brings up four vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 4)
+
+
+@case(machines=[], full=["tigerlake:2"], guests=lambda: linux_guest(vm_words="vcpus=32"),
+      deadline=900)
+def linux_smp_32(boot):
+    """As many vCPUs as a VM may have, on two CPUs."""
+    check_linux_smp(boot, 32)
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],

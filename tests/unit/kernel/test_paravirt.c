@@ -61,6 +61,11 @@ u64 vmx_tsc_offset(const struct vmx_vcpu *v)
 	return tsc_offset;
 }
 
+int steal_time_wrmsr(struct vcpu *v, u64 value)
+{
+	return ERR_FAULT;
+}
+
 void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
 {
 	leaves = fn;
@@ -263,7 +268,7 @@ static void cpuid_leaves(void **state)
 	assert_int_equal(r.eax, 0x40000001);
 	assert_memory_equal(&r.ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_true(leaves(0x40000001, &r));
-	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(7) | BIT(24));
+	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(24));
 	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
 	assert_true(leaves(0x40000100, &r));
 	assert_int_equal(r.eax, 0x40000102);

@@ -281,6 +281,9 @@ int paravirt_tsc_moved(struct vcpu *v)
 
 NOTHING(vcpu_start_up, struct vcpu *v)
 NOTHING(platform_tsc_moved, struct vcpu *v)
+NOTHING(steal_time_out, struct vcpu *v, const struct thread *t)
+NOTHING(steal_time_in, struct vcpu *v)
+NOTHING(steal_time_tell, struct vcpu *v)
 NOTHING(platform_vcpu_poll, struct vcpu *v)
 NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
 

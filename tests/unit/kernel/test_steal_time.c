@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/steal_time.c */
+/* What counts as stolen, and what the guest finds in its memory, and when. */
+#include "kernel/base/error.h"
+#include "kernel/vcpu.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define ENABLE	 1
+#define RAM_SIZE 4096u
+
+struct record {
+	u64 steal;
+	u32 version, flags;
+	u8 preempted, pad[47];
+};
+
+static u8 ram[RAM_SIZE];
+static u32 writes, versions[8];
+static int write_error;
+static u64 now_ns;
+static struct vm machine;
+static struct vcpu cpu;
+static struct thread thread;
+
+int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *bytes, u64 size)
+{
+	if (write_error)
+		return write_error;
+	if (gpa.v > RAM_SIZE || size > RAM_SIZE - gpa.v)
+		return ERR_NOSLOT;
+	memcpy(ram + gpa.v, bytes, size);
+	memcpy(&versions[writes++ % ARRAY_SIZE(versions)], ram + 64 + 8, sizeof(u32));
+	return 0;
+}
+
+u64 clock_ns(void)
+{
+	return now_ns;
+}
+
+static int setup(void **state)
+{
+	memset(ram, 0xa5, sizeof(ram));
+	cpu = (struct vcpu){.vm = &machine};
+	thread.state = THREAD_RUNNABLE;
+	writes = 0;
+	write_error = 0;
+	now_ns = 1000;
+	return 0;
+}
+
+static struct record record(void)
+{
+	struct record r;
+
+	memcpy(&r, ram + 64, sizeof(r));
+	return r;
+}
+
+static void away(enum thread_state how, u64 ns)
+{
+	thread.state = how;
+	steal_time_out(&cpu, &thread);
+	now_ns += ns;
+	thread.state = THREAD_RUNNING;
+	steal_time_in(&cpu);
+}
+
+static void what_others_took(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	assert_int_equal(record().steal | record().version | record().flags, 0);
+	away(THREAD_RUNNABLE, 300);
+	/* Nothing is written where interrupts are off. */
+	assert_int_equal(writes, 1);
+	steal_time_tell(&cpu);
+	assert_int_equal(record().steal, 300);
+	assert_int_equal(record().preempted, 0);
+	away(THREAD_BLOCKED, 5000); /* it slept */
+	away(THREAD_RUNNABLE, 7);
+	away(THREAD_RUNNABLE, 5);
+	steal_time_tell(&cpu);
+	assert_int_equal(record().steal, 312);
+	/* Nothing new: nothing is written. */
+	writes = 0;
+	steal_time_tell(&cpu);
+	assert_int_equal(writes, 0);
+	/* Each MSR write begins anew. */
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	assert_int_equal(record().steal, 0);
+	assert_int_equal(ram[63], 0xa5);
+	assert_int_equal(ram[128], 0xa5);
+}
+
+static void version_is_odd_while_it_changes(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	for (u32 i = 0; i < 3; i++) {
+		writes = 0;
+		away(THREAD_RUNNABLE, 1);
+		steal_time_tell(&cpu);
+		assert_int_equal(writes, 3);
+		assert_int_equal(versions[0], 2 * i + 1);
+		assert_int_equal(versions[1], 2 * i + 1);
+		assert_int_equal(versions[2], 2 * i + 2);
+	}
+}
+
+static void for_want_of_memory_later(void **state)
+{
+	write_error = ERR_NOMEM;
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), ERR_NOMEM);
+	assert_int_equal(cpu.steal.msr, 0);
+	write_error = 0;
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	away(THREAD_RUNNABLE, 9);
+	write_error = ERR_NOMEM;
+	steal_time_tell(&cpu);
+	write_error = 0;
+	steal_time_tell(&cpu);
+	assert_int_equal(record().steal, 9);
+	assert_int_equal(record().version & 1, 0);
+	/* The RAM has gone since: it is told to nobody, and tried once. */
+	away(THREAD_RUNNABLE, 9);
+	write_error = ERR_NOSLOT;
+	steal_time_tell(&cpu);
+	assert_false(cpu.steal.news);
+}
+
+static void what_the_msr_takes(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE | 2), ERR_FAULT);
+	assert_int_equal(steal_time_wrmsr(&cpu, RAM_SIZE | ENABLE), ERR_FAULT);
+	assert_int_equal(cpu.steal.msr, 0);
+	assert_int_equal(steal_time_wrmsr(&cpu, RAM_SIZE), 0);
+	assert_int_equal(cpu.steal.msr, RAM_SIZE);
+	/* Off: nothing is counted. */
+	away(THREAD_RUNNABLE, 9);
+	steal_time_tell(&cpu);
+	assert_int_equal(cpu.steal.stolen_ns, 0);
+	assert_int_equal(writes, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(what_others_took, setup),
+		cmocka_unit_test_setup(version_is_odd_while_it_changes, setup),
+		cmocka_unit_test_setup(for_want_of_memory_later, setup),
+		cmocka_unit_test_setup(what_the_msr_takes, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
