@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/restart.c */
+/* unit-libs: -Wl,--wrap=thread_create_with */
+/*
+ * The manager: VMs from their start to their end, and those that do not come so far. Their parts
+ * are counted, not made; the vCPUs are real threads that do what the test says.
+ */
+#include "kernel/base/error.h"
+#include "kernel/config_cpus.h"
+#include "kernel/console.h"
+#include "kernel/dev/platform.h"
+#include "kernel/guest/loader.h"
+#include "kernel/rma.h"
+#include "kernel/vcpu.h"
+#include "kernel/vm_private.h"
+#include "mem/frame.h"
+#include "tests/hosted/hosted.h"
+
+#include <cmocka.h>
+#include <string.h>
+#include <unistd.h>
+
+#define VCPUS	4
+#define NOWHERE (~0u)
+
+static struct weir_config config;
+/* atomic */
+static u32 ran, starts;
+static s32 parts; /* made and not yet taken apart */
+static u32 threads_made, fail_at;
+static void (*guest)(struct vcpu *v); /* what vCPU 0 does, once for each start */
+
+static void made(void)
+{
+	__atomic_fetch_add(&parts, 1, __ATOMIC_SEQ_CST);
+}
+
+static void unmade(void)
+{
+	__atomic_fetch_sub(&parts, 1, __ATOMIC_SEQ_CST);
+}
+
+int __real_thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+			      const struct thread_options *options);
+int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+			      const struct thread_options *options);
+
+int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+			      const struct thread_options *options)
+{
+	if (threads_made == fail_at)
+		return ERR_NOMEM;
+	threads_made++;
+	return __real_thread_create_with(out, name, fn, arg, options);
+}
+
+/* --- vCPUs --- */
+
+void vcpu_main(struct vcpu *v, const struct vmx_start *start)
+{
+	__atomic_fetch_add(&ran, 1, __ATOMIC_SEQ_CST);
+	assert_int_equal(start != NULL, v->id == 0);
+	if (v->id == 0) {
+		starts++;
+		guest(v);
+	}
+	while (__atomic_load_n(&v->vm->end, __ATOMIC_SEQ_CST) == VM_END_NONE)
+		usleep(100);
+	vm_vcpu_stopped(v);
+}
+
+void vcpu_request(struct vcpu *v, u64 bits)
+{
+}
+
+/* --- parts --- */
+
+static struct gmem ram;
+
+int gmem_create_order(u64 pages, u32 order, struct gmem **out)
+{
+	made();
+	*out = &ram;
+	return 0;
+}
+
+void gmem_unref(struct gmem *g)
+{
+	unmade();
+}
+
+int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
+{
+	made();
+	return 0;
+}
+
+void mmu_vm_destroy(struct mmu_vm *vm)
+{
+	unmade();
+}
+
+int platform_create(struct vm *vm, struct platform **out)
+{
+	made();
+	*out = (struct platform *)vm;
+	return 0;
+}
+
+void platform_destroy(struct platform *p)
+{
+	unmade();
+}
+
+int platform_vcpu_create(struct vcpu *v)
+{
+	made();
+	v->lapic = (struct lapic *)v;
+	return 0;
+}
+
+void platform_vcpu_destroy(struct vcpu *v)
+{
+	if (v->lapic)
+		unmade();
+	v->lapic = NULL;
+}
+
+int console_vm_add(struct vm *vm)
+{
+	made();
+	vm->console = (struct vm_console *)vm;
+	return 0;
+}
+
+void console_vm_remove(struct vm *vm)
+{
+	if (vm->console)
+		unmade();
+	vm->console = NULL;
+}
+
+#define NOTHING(name, ...)      \
+	void name(__VA_ARGS__); \
+	void name(__VA_ARGS__)  \
+	{                       \
+	}
+#define ANSWER(type, name, value, ...) \
+	type name(__VA_ARGS__);        \
+	type name(__VA_ARGS__)         \
+	{                              \
+		return value;          \
+	}
+
+NOTHING(gmem_set_account, struct gmem *g, struct gmem_account *a)
+NOTHING(vm_rma_destroy, struct vm *vm)
+NOTHING(vm_rma_watch, struct vm *vm)
+NOTHING(vm_rma_unwatch, struct vm *vm)
+NOTHING(platform_console_flush, struct platform *p)
+NOTHING(platform_resume, struct platform *p)
+NOTHING(platform_nmi, struct platform *p)
+NOTHING(stats_vm_add, struct vm *vm)
+NOTHING(stats_vm_remove, struct vm *vm)
+NOTHING(stats_log_vm, struct vm *vm)
+NOTHING(stats_log_weir, void)
+NOTHING(mmu_stats_get, struct mmu_vm *vm, struct mmu_stats *out)
+NOTHING(frame_get_stats, struct frame_stats *s)
+NOTHING(vmx_vcpu_dump, struct vmx_vcpu *v)
+NOTHING(config_cpus_text, u64 cpus, char *text, size_t size)
+NOTHING(sched_group_init, struct sched_group *g, u32 weight, u32 cap)
+NOTHING(sched_group_destroy, struct sched_group *g)
+ANSWER(int, vm_rma_create, 0, struct vm *vm, char *message, size_t size)
+ANSWER(int, memslot_create, 0, struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *g,
+       u64 offset, u32 flags)
+ANSWER(int, loader_load, 0, struct vm *vm, struct vmx_start *start, char *message, size_t size)
+ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
+ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
+ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+
+/* --- the tests --- */
+
+static int setup(void **state)
+{
+	memset(&config, 0, sizeof(config));
+	config.vm_count = 1;
+	config.vms[0] = (struct vm_config){.name = "alpha", .mem = MIB(256), .vcpus = VCPUS};
+	ran = starts = threads_made = 0;
+	parts = 0;
+	fail_at = NOWHERE;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	assert_int_equal(parts, 0);
+	assert_true(vm_list_empty());
+	return 0;
+}
+
+static void power_off(struct vcpu *v)
+{
+	vm_request_end(v->vm, VM_END_POWEROFF, 0);
+}
+
+static void crash(struct vcpu *v)
+{
+	vm_request_end(v->vm, VM_END_CRASH, 0);
+}
+
+static void reset_twice(struct vcpu *v)
+{
+	vm_request_end(v->vm, starts <= 2 ? VM_END_RESET : VM_END_POWEROFF, 0);
+}
+
+static void all_run_and_end(void **state)
+{
+	guest = power_off;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS);
+	assert_int_equal(starts, 1);
+}
+
+/* Those that have a thread never run, and everything goes back. */
+static void one_has_no_thread(void **state)
+{
+	guest = power_off;
+	for (u32 i = 0; i < VCPUS; i++) {
+		threads_made = 0;
+		fail_at = i;
+		vm_run_all(&config);
+		assert_int_equal(threads_made, i);
+		assert_int_equal(ran, 0);
+		assert_int_equal(parts, 0);
+	}
+}
+
+static void reset_starts_again(void **state)
+{
+	guest = reset_twice;
+	vm_run_all(&config);
+	assert_int_equal(starts, 3);
+	assert_int_equal(ran, 3 * VCPUS);
+}
+
+static void crash_stays_down(void **state)
+{
+	guest = crash;
+	vm_run_all(&config);
+	assert_int_equal(starts, 1);
+}
+
+static void crash_starts_again_so_often(void **state)
+{
+	config.vms[0].restart_on_crash = true;
+	guest = crash;
+	vm_run_all(&config);
+	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
+}
+
+/* While somebody has a reference nothing is taken apart. */
+static struct vm *held;
+
+static void hold_and_power_off(struct vcpu *v)
+{
+	held = vm_find("alpha");
+	vm_request_end(v->vm, VM_END_POWEROFF, 0);
+}
+
+static void put_later(void *arg)
+{
+	while (!__atomic_load_n(&held, __ATOMIC_SEQ_CST) || held->end == VM_END_NONE)
+		usleep(100);
+	usleep(20000);
+	/* All parts: RAM, MMU, platform, console and a local APIC for each vCPU. */
+	assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 4 + VCPUS);
+	vm_put(held);
+}
+
+static void a_reference_delays_the_end(void **state)
+{
+	struct thread *t;
+
+	held = NULL;
+	guest = hold_and_power_off;
+	assert_int_equal(thread_create(&t, "holder", put_later, NULL, 0), 0);
+	vm_run_all(&config);
+	thread_join(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
+		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
+		cmocka_unit_test_setup_teardown(crash_starts_again_so_often, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reference_delays_the_end, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
