@@ -102,7 +102,8 @@ $(BUILD)/gen/%_aml.c: kernel/guest/%.asl tests/tools/aml.py | deps-build
 $(BUILD)/weir.elf: $(OBJECTS) $(LINKER) tests/tools/link.py tests/tools/symbols.py $(BUILD)/objects.txt
 	@echo '  LINK  $@'
 	$(Q)$(PYTHON) tests/tools/link.py --cc '$(CC)' --asflags '$(ASFLAGS_WEIR)' \
-		--ldflags '$(LDFLAGS_WEIR) -T $(LINKER)' --gen $(BUILD)/gen --out $@ $(OBJECTS)
+		--ldflags '$(LDFLAGS_WEIR) -T $(LINKER)' --gen $(BUILD)/gen --out $@ $(OBJECTS) \
+		$$($(CC) -print-file-name=liblz4.a)
 $(BUILD)/weir.sym: $(BUILD)/weir.elf
 	$(Q)nm -n $< >$@
 $(BUILD)/weir.lst: $(BUILD)/weir.elf

@@ -101,6 +101,9 @@ struct frame_stats {
 void frame_get_stats(struct frame_stats *out);
 extern struct stat_group frame_stat_group;
 
+/* Frames that are free, but for those in CPUs' caches. Any context, no lock. */
+u64 frame_free_estimate(void);
+
 /*
  * Gives a range (page-aligned, reserved at init or by frame_reserve) to the allocator. Boot CPU,
  * thread context. Frames of it that are not RAM are passed over with a warning; a frame that is not

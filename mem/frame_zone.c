@@ -26,12 +26,17 @@ static struct zone {
 	struct spinlock lock;
 	/* lock */
 	struct pool pools[POOLS];
-	u64 free_frames;
+	u64 free_frames;  /* read without, too */
 	u64 whole_frames; /* those of them that are in blocks of 2 MiB or more */
 	u64 total_frames;
 } zone = {.lock = SPINLOCK_INIT("frame zone", LOCK_ZONE)};
 
 /* --- zone.lock held -------------------------------------------------------------------------- */
+
+static void count_free(s64 frames)
+{
+	__atomic_store_n(&zone.free_frames, zone.free_frames + (u64)frames, __ATOMIC_RELAXED);
+}
 
 static void list_block(struct frame *f, u32 order, struct pool *pool)
 {
@@ -86,7 +91,7 @@ static struct frame *zone_take(u32 order)
 		list_block(f + (1ull << have), have, pool);
 	}
 	f->order = order;
-	zone.free_frames -= 1ull << order;
+	count_free(-(1ll << order));
 	return f;
 }
 
@@ -108,7 +113,7 @@ static void zone_take_at(struct frame *block, struct frame *f)
 	}
 	f->order = 0;
 	frame_set_state(f, FRAME_USED);
-	zone.free_frames--;
+	count_free(-1);
 }
 
 /* The free block that the frame of pfn is in, or NULL. It is mostly the first of one. */
@@ -127,7 +132,7 @@ static void zone_put(struct frame *f, u32 order)
 {
 	u64 pfn = frame_pfn(f).v;
 
-	zone.free_frames += 1ull << order;
+	count_free(1ll << order);
 	frame_set_state(f, FRAME_BODY);
 	while (order < FRAME_ORDER_MAX) {
 		struct frame *buddy = frame_slot(pfn ^ (1ull << order));
@@ -210,7 +215,7 @@ static void take_run(u64 at, u64 start, u64 end)
 
 		if (at >= start) {
 			unlist_block(f);
-			zone.free_frames -= next - at;
+			count_free(-(s64)(next - at));
 			reserve_frames(at, min(next, end));
 			zone_put_range(min(next, end), next);
 		}
@@ -222,7 +227,7 @@ static void take_run(u64 at, u64 start, u64 end)
 
 void frame_zone_reset(void)
 {
-	zone.free_frames = 0;
+	__atomic_store_n(&zone.free_frames, 0, __ATOMIC_RELAXED);
 	zone.whole_frames = 0;
 	zone.total_frames = 0;
 	for (u32 i = 0; i < POOLS; i++) {
@@ -326,4 +331,9 @@ void frame_zone_count(u64 *total, u64 *free)
 	*total = zone.total_frames;
 	*free = zone.free_frames;
 	spin_unlock_irqrestore(&zone.lock, on);
+}
+
+u64 frame_free_estimate(void)
+{
+	return __atomic_load_n(&zone.free_frames, __ATOMIC_RELAXED);
 }

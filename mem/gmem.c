@@ -5,6 +5,7 @@
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
 #include "mem/slab.h"
+#include "mem/tier.h"
 
 static u64 chunk_count(const struct gmem *g)
 {
@@ -69,6 +70,10 @@ static void free_chunk(const struct gmem *g, u64 *entries)
 	for (u32 i = 0; i < GMEM_CHUNK_ENTRIES; i++) {
 		if (entries[i] == GMEM_ABSENT)
 			continue;
+		if (tier_has(entries[i])) {
+			tier_free(entries[i]);
+			continue;
+		}
 		/* Nothing makes any other state yet, and nobody may still be changing it. */
 		BUG_ON(gmem_entry_state(entries[i]) != GMEM_GOT_PAGE);
 		if (!(entries[i] & GMEM_FOREIGN))

@@ -44,6 +44,10 @@ enum gmem_state {
 #define GMEM_STATE_MASK (BIT(GMEM_STATE_BITS) - 1)
 #define GMEM_DIRTY	BIT(3) /* was writable since it was last clean */
 #define GMEM_FOREIGN	BIT(4) /* someone else's frame: never freed with the object, never claimed */
+#define GMEM_HARD	BIT(5) /* does not pack, unless it was written since: DIRTY says so */
+#define GMEM_WANTED	BIT(6) /* of BUSY: somebody waits for the page */
+#define GMEM_GEN_SHIFT	7      /* the generation it was used in last, modulo 8 */
+#define GMEM_GEN_MASK	(7ull << GMEM_GEN_SHIFT)
 #define GMEM_PFN_SHIFT	12
 
 #define GMEM_PAGES_MAX	   BIT(36)
@@ -89,6 +93,8 @@ struct gmem {
 	u64 seq[GMEM_SEQ_BUCKETS] __aligned(64);
 	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
 	u64 peak;		    /* the most that resident was before it last went down */
+	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
+	u64 fetched;		    /* pages that came back from where they were put */
 	u32 refs;		    /* memslots and the VM */
 	struct gmem_account own;    /* where account points until one is set */
 	/* lock */
@@ -239,6 +245,32 @@ int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
  */
 int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg);
 
+/* What became of pages that gmem_take was to take. */
+struct gmem_taken {
+	u64 freed;  /* frames that came free: */
+	u64 zero;   /* the pages were all zero, */
+	u64 packed; /* or were packed */
+	u64 hard;   /* do not pack, and stayed */
+	u64 wanted; /* were touched meanwhile, and stayed */
+	u64 kept;   /* were not there, pinned or busy */
+	bool full;  /* there was no memory to put one away: nothing after it was tried */
+};
+
+/*
+ * Takes the frames of pages away and puts their contents where mem/tier.h says; the pages of
+ * [first, first + pages), which is in one 2 MiB, that have a bit in `marked` (bit 0 is first). Who
+ * touches one that is being taken gets it back at once. Begins and ends invalidations of its own.
+ * Thread context, may sleep; LOCK_NOTIFY, LOCK_POOL. Adds to *t. Does nothing to an object of 2 MiB
+ * pages.
+ */
+void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t);
+
+/*
+ * Where the page is packed by this handle, moves that to another place in the pool. Thread context;
+ * LOCK_POOL. False: it is not, or there was no memory.
+ */
+bool gmem_move_packed(struct gmem *g, u64 index, u64 handle);
+
 /* --- Invalidation --------------------------------------------------------------------------- */
 
 static inline u32 gmem_seq_bucket(u64 index)
@@ -292,12 +324,13 @@ enum gmem_event {
 
 /*
  * notify is called in thread context with notify_sem (LOCK_NOTIFY) held for reading, by several
- * threads at once, and may sleep. Returns the pages that it unmapped, or that were young.
+ * threads at once, and may sleep. Returns the pages that it unmapped, or that were young. young is
+ * NULL, or with AGE a bitmap of the caller's own: a bit is set for each page from first that was.
  */
 struct gmem_notifier {
 	struct list link;
 	u64 (*notify)(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
-		      u64 pages);
+		      u64 pages, u64 *young);
 };
 
 /*
@@ -314,6 +347,8 @@ void gmem_notifier_remove(struct gmem *g, struct gmem_notifier *n);
  */
 u64 gmem_unmap(struct gmem *g, u64 first, u64 pages);
 u64 gmem_age(struct gmem *g, u64 first, u64 pages);
+/* As gmem_age; *young has a bit set for each page that was, bit 0 is first. */
+u64 gmem_age_marked(struct gmem *g, u64 first, u64 pages, u64 *young);
 bool gmem_test_young(struct gmem *g, u64 first, u64 pages);
 
 #endif

@@ -4,9 +4,15 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/tier.h"
 
-void gmem_wait_settled(struct gmem *g, const u64 *e)
+void gmem_wait_settled(struct gmem *g, u64 *e)
 {
+	u64 entry = gmem_entry_load(e);
+
+	while (gmem_entry_state(entry) == GMEM_BUSY && !(entry & GMEM_WANTED) &&
+	       !gmem_entry_exchange(e, &entry, entry | GMEM_WANTED))
+		;
 	wait_event(&g->busy, gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
 }
 
@@ -37,11 +43,7 @@ static int may_claim(u64 entry)
 	}
 }
 
-/*
- * Makes an entry BUSY, whatever its order; but for the state it still reads as before. As
- * gmem_claim, but ERR_AGAIN: somebody else has it BUSY.
- */
-static int claim(struct gmem *g, u64 index, u64 *e, u64 *entry)
+int gmem_claim_entry(struct gmem *g, u64 index, u64 *e, u64 *entry)
 {
 	int err;
 
@@ -56,8 +58,7 @@ static int claim(struct gmem *g, u64 index, u64 *e, u64 *entry)
 	return err;
 }
 
-/* The caller wakes those who wait, once for all that it settles. */
-static void settle(struct gmem *g, u64 index, u64 *e, u64 entry)
+void gmem_settle_entry(struct gmem *g, u64 index, u64 *e, u64 entry)
 {
 	BUG_ON(gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
 	BUG_ON(gmem_entry_state(entry) == GMEM_BUSY);
@@ -78,7 +79,7 @@ int gmem_claim(struct gmem *g, u64 index, u64 *entry)
 	e = gmem_entry_find(g, index);
 	if (!e)
 		return ERR_NOENT;
-	err = claim(g, index, e, entry);
+	err = gmem_claim_entry(g, index, e, entry);
 	return err == ERR_AGAIN ? ERR_BUSY : err;
 }
 
@@ -87,7 +88,7 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry)
 	u64 *e = gmem_entry_find(g, index);
 
 	BUG_ON(!e);
-	settle(g, index, e, entry);
+	gmem_settle_entry(g, index, e, entry);
 	wait_wake_all(&g->busy);
 }
 
@@ -96,6 +97,7 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry)
 /* The pages of a batch that are claimed. */
 struct claimed {
 	u64 bits[GMEM_LARGE_PAGES / 64];
+	u64 packed[GMEM_LARGE_PAGES / 64]; /* of those, which held no frame */
 	u64 count;
 };
 
@@ -107,32 +109,43 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 	for (index = first; index < end; index += gmem_entry_pages(g)) {
 		u64 *e = gmem_entry_find(g, index), entry;
 
-		*err = claim(g, index, e, &entry);
+		*err = gmem_claim_entry(g, index, e, &entry);
 		if (*err && *err != ERR_NOENT)
 			return index;
 		if (*err)
 			continue;
-		if (gmem_entry_state(entry) != GMEM_GOT_PAGE) {
+		if (gmem_entry_state(entry) != GMEM_GOT_PAGE && !tier_has(entry)) {
 			gmem_settle(g, index, entry);
 			*err = ERR_NOTSUP;
 			return index;
 		}
 		c->bits[(index - first) / 64] |= BIT((index - first) % 64);
+		if (tier_has(entry))
+			c->packed[(index - first) / 64] |= BIT((index - first) % 64);
 		c->count++;
 	}
 	*err = 0;
 	return index;
 }
 
+/* What a claimed entry held goes: `entry` is BUSY, but for the state as it was. */
+static void drop_contents(struct gmem *g, u64 entry, bool packed)
+{
+	if (packed)
+		tier_free((entry & ~GMEM_STATE_MASK) | GMEM_PACKED);
+	else
+		frame_free(gmem_entry_pfn(entry), g->order);
+}
+
 static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)
 {
 	for (u64 index = first; index < end; index += gmem_entry_pages(g)) {
-		u64 *e = gmem_entry_find(g, index);
+		u64 *e = gmem_entry_find(g, index), at = index - first;
 
-		if (!(c->bits[(index - first) / 64] & BIT((index - first) % 64)))
+		if (!(c->bits[at / 64] & BIT(at % 64)))
 			continue;
-		frame_free(gmem_entry_pfn(gmem_entry_load(e)), g->order);
-		settle(g, index, e, GMEM_ABSENT);
+		drop_contents(g, gmem_entry_load(e), c->packed[at / 64] & BIT(at % 64));
+		gmem_settle_entry(g, index, e, GMEM_ABSENT);
 	}
 	wait_wake_all(&g->busy);
 }
@@ -243,8 +256,8 @@ int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages)
 	if (err)
 		return err;
 	for (u64 i = 0; i < pages; i += gmem_entry_pages(g))
-		settle(g, first + i, gmem_entry_find(g, first + i),
-		       (pfn.v + i) << GMEM_PFN_SHIFT | GMEM_FOREIGN | GMEM_GOT_PAGE);
+		gmem_settle_entry(g, first + i, gmem_entry_find(g, first + i),
+				  (pfn.v + i) << GMEM_PFN_SHIFT | GMEM_FOREIGN | GMEM_GOT_PAGE);
 	wait_wake_all(&g->busy);
 	return 0;
 }

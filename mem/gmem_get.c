@@ -3,6 +3,8 @@
 #include "kernel/base/error.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/tier.h"
+#include "mem/watermark.h"
 
 static bool fit_for(u64 entry, bool write)
 {
@@ -140,14 +142,14 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
 	u64 absent = GMEM_ABSENT;
 	bool vain;
-	int err = frame_for(g, chunk, index, out, &vain);
+	int err = watermark_admits() ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
 
 	if (err)
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
 	gmem_count_in(g, index);
 	if (!gmem_entry_exchange(e, &absent,
-				 out->v << GMEM_PFN_SHIFT | (write ? GMEM_DIRTY : 0) |
-					 GMEM_GOT_PAGE)) {
+				 out->v << GMEM_PFN_SHIFT | gmem_generation_bits(g) |
+					 (write ? GMEM_DIRTY : 0) | GMEM_GOT_PAGE)) {
 		gmem_count_undo(g, index);
 		frame_free(*out, 0);
 		return ERR_AGAIN;
@@ -166,9 +168,33 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 
 	if (!gmem_entry_exchange(e, &absent, GMEM_BUSY))
 		return ERR_AGAIN;
-	err = frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn);
+	err = watermark_admits() ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn) : ERR_NOMEM;
 	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 	return err ? err : ERR_AGAIN;
+}
+
+/*
+ * The page comes back from where its contents were put. Of those who want it one does that, the
+ * others wait. As fill_absent.
+ */
+static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
+{
+	u64 resident = gmem_generation_bits(g) | GMEM_GOT_PAGE;
+	pfn_t pfn;
+	int err;
+
+	if (!gmem_entry_exchange(e, &entry, (entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
+		return ERR_AGAIN;
+	err = watermark_admits() ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+	if (!err) {
+		tier_get(entry, pfn_to_virt(pfn));
+		tier_free(entry);
+	}
+	gmem_settle(g, index, err ? entry : pfn.v << GMEM_PFN_SHIFT | resident);
+	if (err)
+		return err;
+	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
+	return ERR_AGAIN;
 }
 
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
@@ -200,6 +226,9 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			break;
 		case GMEM_BUSY:
 			gmem_wait_settled(g, e);
+			break;
+		case GMEM_PACKED:
+			err = fetch(g, index, e, entry);
 			break;
 		default:
 			err = ERR_NOTSUP;

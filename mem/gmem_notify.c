@@ -68,7 +68,8 @@ void gmem_notifier_remove(struct gmem *g, struct gmem_notifier *n)
 }
 
 /* Goes no further than the sum `enough`. */
-static u64 notify(struct gmem *g, enum gmem_event event, u64 first, u64 pages, u64 enough)
+static u64 notify(struct gmem *g, enum gmem_event event, u64 first, u64 pages, u64 enough,
+		  u64 *young)
 {
 	struct gmem_notifier *n;
 	u64 sum = 0;
@@ -76,7 +77,7 @@ static u64 notify(struct gmem *g, enum gmem_event event, u64 first, u64 pages, u
 	BUG_ON(!gmem_range_ok(g, first, pages));
 	rwsem_read_lock(&g->notify_sem);
 	list_for_each_entry (n, &g->notifiers, link) {
-		sum += n->notify(n, g, event, first, pages);
+		sum += n->notify(n, g, event, first, pages, young);
 		if (sum >= enough)
 			break;
 	}
@@ -87,15 +88,20 @@ static u64 notify(struct gmem *g, enum gmem_event event, u64 first, u64 pages, u
 u64 gmem_unmap(struct gmem *g, u64 first, u64 pages)
 {
 	BUG_ON(pages && gmem_seq_idle(gmem_seq_sample(g, first)));
-	return notify(g, GMEM_EVENT_UNMAP, first, pages, ~0ull);
+	return notify(g, GMEM_EVENT_UNMAP, first, pages, ~0ull, NULL);
 }
 
 u64 gmem_age(struct gmem *g, u64 first, u64 pages)
 {
-	return notify(g, GMEM_EVENT_AGE, first, pages, ~0ull);
+	return notify(g, GMEM_EVENT_AGE, first, pages, ~0ull, NULL);
+}
+
+u64 gmem_age_marked(struct gmem *g, u64 first, u64 pages, u64 *young)
+{
+	return notify(g, GMEM_EVENT_AGE, first, pages, ~0ull, young);
 }
 
 bool gmem_test_young(struct gmem *g, u64 first, u64 pages)
 {
-	return notify(g, GMEM_EVENT_TEST_YOUNG, first, pages, 1) != 0;
+	return notify(g, GMEM_EVENT_TEST_YOUNG, first, pages, 1, NULL) != 0;
 }

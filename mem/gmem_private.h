@@ -75,7 +75,31 @@ void gmem_count_in(struct gmem *g, u64 index);
 u64 gmem_count_undo(struct gmem *g, u64 index);
 void gmem_count_out(struct gmem *g, u64 index);
 
-/* Sleeps until the entry is not BUSY. Thread context. */
-void gmem_wait_settled(struct gmem *g, const u64 *e);
+/* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
+void gmem_wait_settled(struct gmem *g, u64 *e);
+
+/*
+ * The halves of gmem_claim and gmem_settle, of the entry at e, whatever its order. claim: as
+ * gmem_claim, but ERR_AGAIN where somebody else has it BUSY; but for the state it reads as before.
+ * settle: the caller wakes those who wait, once for all that it settles.
+ */
+int gmem_claim_entry(struct gmem *g, u64 index, u64 *e, u64 *entry);
+void gmem_settle_entry(struct gmem *g, u64 index, u64 *e, u64 entry);
+
+/* --- Generations: an entry's is the object's of when the page was used last, modulo 8 --- */
+
+static inline u64 gmem_generation_bits(const struct gmem *g)
+{
+	return (__atomic_load_n(&g->generation, __ATOMIC_RELAXED) << GMEM_GEN_SHIFT) &
+	       GMEM_GEN_MASK;
+}
+
+/* How many generations ago: 0 to 7. */
+static inline u32 gmem_entry_age(const struct gmem *g, u64 entry)
+{
+	u64 behind = gmem_generation_bits(g) - (entry & GMEM_GEN_MASK);
+
+	return (u32)((behind & GMEM_GEN_MASK) >> GMEM_GEN_SHIFT);
+}
 
 #endif

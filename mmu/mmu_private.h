@@ -107,6 +107,9 @@ enum sweep {
  * context; the slot does not go away meanwhile (a reader of the VM's SRCU, or slots_lock).
  */
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what);
+/* AGE, and *young gets a bit for each young page: bit 0 is the object's page young_first. */
+u64 mmu_sweep_age(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, u64 *young,
+		  u64 young_first);
 
 /*
  * The same for those pages of the slot that have a bit in `marked`, which covers the slot. Large

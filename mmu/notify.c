@@ -31,17 +31,23 @@ static enum sweep sweep_of(enum gmem_event event)
 
 /* An INVALID slot counts: what it mapped is there until its deleter has taken it away. */
 static u64 sweep_slot(struct mmu_vm *vm, const struct memslot *s, enum sweep what, u64 first,
-		      u64 end)
+		      u64 end, u64 *young)
 {
+	u64 from = first;
+	gfn_t gfn;
+
 	first = max(first, s->first);
 	end = min(end, s->first + s->pages);
 	if (first >= end)
 		return 0;
-	return mmu_sweep(vm, s, GFN(s->base.v + (first - s->first)), end - first, what);
+	gfn = GFN(s->base.v + (first - s->first));
+	if (young)
+		return mmu_sweep_age(vm, s, gfn, end - first, young, from);
+	return mmu_sweep(vm, s, gfn, end - first, what);
 }
 
 static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
-		  u64 pages)
+		  u64 pages, u64 *young)
 {
 	struct mmu_vm *vm = container_of(n, struct mmu_object, notifier)->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
@@ -51,7 +57,7 @@ static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event
 	for (u32 i = 0; i < slots->count; i++) {
 		if (slots->slots[i].object == g)
 			done += sweep_slot(vm, &slots->slots[i], sweep_of(event), first,
-					   first + pages);
+					   first + pages, young);
 	}
 	srcu_read_unlock(&vm->srcu, reader);
 	return done;

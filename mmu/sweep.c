@@ -18,6 +18,8 @@ struct sweeper {
 	const struct page_table_level *level;
 	u64 pages;	   /* that one spte maps */
 	const u64 *marked; /* bits by the gfn's place in the slot: only these; NULL: all */
+	u64 *young;	   /* AGE: gets a bit for each young page, by its index; NULL: not wanted */
+	u64 young_first;   /* the index of bit 0 */
 	/* a run of words, and whose the first is */
 	u64 *words;
 	gfn_t gfn;
@@ -119,6 +121,14 @@ static void clean_word(struct sweeper *w, u64 *word)
 		w->flush |= take_bits(w->level, spte, PAGE_TABLE_DIRTY);
 }
 
+static void mark_young(struct sweeper *w, gfn_t gfn, u64 pages)
+{
+	u64 bit = memslot_index(w->slot, gfn) - w->young_first;
+
+	for (; w->young && pages; pages--, bit++)
+		w->young[bit / 64] |= BIT(bit % 64);
+}
+
 /*
  * Clearing an accessed bit needs no flush: a CPU that goes on with what it cached makes the page
  * look idle for one round at most. Without such bits the mapping goes (R20), and what was said at
@@ -126,6 +136,7 @@ static void clean_word(struct sweeper *w, u64 *word)
  */
 static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 {
+	gfn_t gfn = GFN(w->gfn.v + (u64)(word - w->words));
 	bool young = was_young(word, true);
 	u64 *spte;
 
@@ -136,6 +147,8 @@ static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 	if (!young)
 		return;
 	w->done += w->pages;
+	if (w->pages == 1)
+		mark_young(w, gfn, 1);
 	mmu_count(&w->vm->stats.aged_young, w->pages);
 }
 
@@ -329,8 +342,11 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 	w->level = &w->vm->format->level[large_level(w->vm)];
 	w->pages = LARGE_PAGES;
 	sweep_words(w, gfn, word, 1);
-	if (w->done != before)
-		w->done = before + pages;
+	if (w->done == before)
+		return;
+	w->done = before + pages;
+	if (w->what == SWEEP_AGE)
+		mark_young(w, gfn, pages);
 }
 
 static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
@@ -367,6 +383,20 @@ static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what)
 {
 	struct sweeper w = {.vm = vm, .slot = s, .what = what};
+
+	return sweep(&w, gfn, pages);
+}
+
+u64 mmu_sweep_age(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, u64 *young,
+		  u64 young_first)
+{
+	struct sweeper w = {
+		.vm = vm,
+		.slot = s,
+		.what = SWEEP_AGE,
+		.young = young,
+		.young_first = young_first,
+	};
 
 	return sweep(&w, gfn, pages);
 }

@@ -47,9 +47,9 @@ bool harden_nx_was_hidden(void)
 
 void cpu_harden(void)
 {
-	u64 cr4 = read_cr4();
+	u64 cr4 = read_cr4() | CR4_OSFXSR; /* for mem/vector.h; long mode has it */
 
-	write_cr0(read_cr0() | CR0_WP);
+	write_cr0((read_cr0() | CR0_WP) & ~(CR0_TS | CR0_EM));
 	/* Without it a machine check resets the computer, and nobody learns why. */
 	if (cpuid(CPUID_BASIC_FEATURES, 0).edx & FEATURES_EDX_MCE)
 		cr4 |= CR4_MCE;

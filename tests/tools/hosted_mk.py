@@ -34,8 +34,9 @@ SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", 
 
 # What tests name by one word.
 GROUPS = {
-    "@mem": [f"mem/{name}.c" for name in ("frame", "frame_array", "frame_zone", "slab")] + sorted(
-        glob.glob("mem/gmem*.c")),
+    "@mem": [f"mem/{name}.c" for name in (
+        "frame", "frame_array", "frame_zone", "lz4", "pool", "slab", "tier",
+        "watermark")] + sorted(glob.glob("mem/gmem*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
         "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",
         "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb")],
@@ -142,7 +143,7 @@ class Rules:
         target = f"{self.build}/{kind}/{inner}"
         objects = [self.object(s, variant) for s in [source] + wish["sources"]]
         objects.append(self.archive(variant))
-        libs = " ".join(["-lcmocka"] + wish["libs"] + ["-pthread"])
+        libs = " ".join(["-lcmocka"] + wish["libs"] + ["-llz4", "-pthread"])
         write_if_changed(f"{target}.list", " ".join(objects) + f" {libs}\n")
         self.lines += [f"{target}: {' '.join(objects)} {target}.list",
                        f"\t@echo '  LINK  {target}'",

@@ -189,6 +189,11 @@ void machine_resume(void);
 /* Some pages of the object go to other frames, and the old ones are overwritten and freed. */
 void machine_reclaim(struct machine_object *o, u64 *random);
 void machine_reclaim_pages(struct machine_object *o, u64 first, u64 n);
+/*
+ * As kaged takes pages: their frames go, their contents are put away, and come back by a fault.
+ * Returns how many were packed.
+ */
+u64 machine_put_away(struct machine_object *o, u64 *random);
 /* The contents of a page are dropped. */
 void machine_drop(struct machine_object *o, u64 *random);
 void machine_drop_page(struct machine_object *o, u64 index);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
+#include "mem/tier.h"
 #include "mem/frame.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/machine/fake_cpu.h"
@@ -493,10 +494,16 @@ static void check_page(const struct machine_object *o, u64 index)
 	u64 entry = gmem_entry(o->gmem, index), stamp = 0, count = 0;
 	struct candidate c = {.slot.object = (struct machine_object *)o, .index = index};
 
-	if (is_resident(entry)) {
-		const u64 *word = pfn_to_virt(gmem_entry_pfn(entry));
+	if (is_resident(entry) || tier_has(entry)) {
+		u64 unpacked[PAGE_SIZE / sizeof(u64)];
+		const u64 *word = unpacked;
 
-		fake_check_frame(gmem_entry_pfn(entry), "page");
+		if (tier_has(entry)) {
+			tier_get(entry, unpacked);
+		} else {
+			word = pfn_to_virt(gmem_entry_pfn(entry));
+			fake_check_frame(gmem_entry_pfn(entry), "page");
+		}
 		stamp = relaxed(&word[PAGE_STAMP]);
 		count = relaxed(&word[PAGE_COUNT]);
 	}

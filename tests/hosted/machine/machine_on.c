@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "kernel/base/panic.h"
+#include "mem/pool.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
 #include "smp/rcu.h"
@@ -55,6 +56,7 @@ void machine_on(u64 memory, u64 random)
 	map.highest_ram = memory;
 	BUG_ON(frame_init(&map));
 	slab_init();
+	pool_init();
 	mmu_init(&hw);
 	fake_cpus_reset(random);
 	free_at_start = frames_free();

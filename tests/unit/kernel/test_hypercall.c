@@ -10,6 +10,7 @@
 #include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 #include "mem/frame.h"
+#include "mem/tier.h"
 #include "mmu/mmu_private.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/fixture.h"
@@ -488,7 +489,8 @@ static void read_is(u64 gpa, u64 contents, u64 bits)
 
 static void reading(void **state)
 {
-	u64 entry;
+	u64 entry, packed;
+	char back[5];
 	pfn_t pfn;
 
 	read_is(page(0), 0, 0);
@@ -510,23 +512,34 @@ static void reading(void **state)
 	gmem_release(ram, 8, pfn, false);
 	EXPECT(ENTER, BIG + 0x3000, 1, WRITE, SUCCESS, 1);
 	read_is(BIG + 0x4000, 1, 0x21f); /* large, and so are its contents */
-	/* What reclaim will make of a page. */
+	/* What reclaim makes of a page. */
 	EXPECT(ENTER, page(20), 1, 0, SUCCESS, 1);
+	assert_int_equal(gpa_write(&machine.mmu, GPA(page(20)), "packs", 5), 0);
 	assert_int_equal(call(REMOVE, page(21), 1, 0), SUCCESS);
 	gmem_invalidate_begin(ram, 20, 1);
 	assert_int_equal(gmem_claim(ram, 20, &entry), 0);
 	gmem_unmap(ram, 20, 1);
 	read_is(page(20), 5, 0);
+	assert_int_equal(tier_put(ram, 20, pfn_to_virt(gmem_entry_pfn(entry)), &packed), 0);
 	frame_free(gmem_entry_pfn(entry), 0);
-	gmem_settle(ram, 20, GMEM_PACKED);
-	read_is(page(20), 3, 0);
-	/* Until somebody unpacks it the slow half of a fault can only fail. */
+	gmem_settle(ram, 20, packed);
 	gmem_invalidate_end(ram, 20, 1);
+	read_is(page(20), 3, 0);
+	EXPECT(ENTER, page(20), 1, 0, SUCCESS, 1);
+	assert_int_equal(gpa_read(&machine.mmu, GPA(page(20)), back, 5), 0);
+	assert_memory_equal(back, "packs", 5);
+	assert_int_equal(gmem_drop(ram, 20), 0);
+	/* Until somebody fetches it the slow half of a fault can only fail. */
+	EXPECT(ENTER, page(20), 1, 0, SUCCESS, 1);
+	gmem_invalidate_begin(ram, 20, 1);
+	assert_int_equal(gmem_claim(ram, 20, &entry), 0);
+	gmem_unmap(ram, 20, 1);
+	frame_free(gmem_entry_pfn(entry), 0);
+	gmem_settle(ram, 20, GMEM_SWAPPED);
+	gmem_invalidate_end(ram, 20, 1);
+	read_is(page(20), 4, 0);
 	EXPECT(ENTER, page(20), 1, 0, HARDWARE, 0);
 	EXPECT(REMOVE, page(20), 1, 0, HARDWARE, 0);
-	assert_int_equal(gmem_claim(ram, 20, &entry), 0);
-	gmem_settle(ram, 20, GMEM_SWAPPED);
-	read_is(page(20), 4, 0);
 	assert_int_equal(gmem_claim(ram, 20, &entry), 0);
 	frame_alloc(0, FRAME_ZERO, &pfn);
 	gmem_settle(ram, 20, pfn.v << GMEM_PFN_SHIFT | GMEM_SHARED);

@@ -63,7 +63,7 @@ u64 entry_of(pfn_t pfn, u64 state_and_flags)
 }
 
 static u64 record(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
-		  u64 pages)
+		  u64 pages, u64 *young)
 {
 	struct recorder *r = container_of(n, struct recorder, n);
 

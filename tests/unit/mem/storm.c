@@ -70,7 +70,7 @@ static void dawdle(void)
 /* --- A mapper ------------------------------------------------------------------------------- */
 
 static u64 answer(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
-		  u64 pages)
+		  u64 pages, u64 *young)
 {
 	struct mapper *m = container_of(n, struct mapper, n);
 	u64 sum = 0;

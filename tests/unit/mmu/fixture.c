@@ -4,6 +4,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
+#include "mem/pool.h"
 #include "mem/slab.h"
 #include "mmu/ept.h"
 #include "tests/hosted/hosted.h"
@@ -45,6 +46,7 @@ void machine_start(u64 memory)
 	map.highest_ram = memory;
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
+	pool_init();
 	mmu_init(&hw);
 }
 

@@ -287,6 +287,32 @@ static void through_every_slot_and_vm(void **state)
 	gmem_unref(another);
 }
 
+/* Which pages were young, by their place in the object, from every slot that shows them. */
+static void which_they_are(void **state)
+{
+	u64 young[2] = {0};
+	struct gmem *g;
+
+	assert_int_equal(memslot_create(&vm, 7, GFN(0x9000), 16, ram, 8, 0), 0);
+	touch_pages(4, 2);
+	assert_int_equal(touch(&vcpu, PAGE(0x9000 + 15), MMU_READ), 0); /* 23 */
+	touch_pages(63, 1);
+	assert_int_equal(gmem_age_marked(ram, 5, 59, young), 3);
+	assert_int_equal(young[0], BIT(0) | BIT(23 - 5) | BIT(63 - 5));
+	assert_int_equal(gmem_age_marked(ram, 0, PAGES, young + 1), 1);
+	assert_int_equal(young[1], BIT(4));
+
+	/* Of a large mapping all that were asked for, and none beside them. */
+	g = map_large();
+	for (u32 i = 0; i < 2; i++)
+		young[i] = 0;
+	assert_int_equal(gmem_age_marked(g, 100, 70, young), 70);
+	assert_int_equal(young[0], ~0ull);
+	assert_int_equal(young[1], BIT(6) - 1);
+	assert_int_equal(gmem_age_marked(g, 100, 70, young), 0);
+	gmem_unref(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +330,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(use_of_a_large_page_is_remembered, setup_without,
 						teardown),
 		cmocka_unit_test_setup_teardown(through_every_slot_and_vm, setup, teardown),
+		cmocka_unit_test_setup_teardown(which_they_are, setup, teardown),
+		cmocka_unit_test_setup_teardown(which_they_are, setup_without, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

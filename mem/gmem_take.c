@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Guest memory objects: taking the frames of pages that are not used. */
+#include "kernel/base/error.h"
+#include "kernel/base/panic.h"
+#include "mem/frame.h"
+#include "mem/gmem_private.h"
+#include "mem/tier.h"
+
+#define RUN_MAX 32 /* pages that are BUSY at a time */
+
+/* Neighbours that are claimed. */
+struct run {
+	u64 first;
+	u32 count;
+	u64 *e; /* of the first */
+	u64 entry[RUN_MAX];
+};
+
+static bool is_marked(const u64 *marked, u64 at)
+{
+	return marked[at / 64] & BIT(at % 64);
+}
+
+/*
+ * Claims marked pages from [first + at, first + pages) on until one cannot be. Returns how far it
+ * looked.
+ */
+static u64 claim_run(struct gmem *g, u64 first, u64 at, u64 pages, const u64 *marked, struct run *r,
+		     struct gmem_taken *t)
+{
+	r->count = 0;
+	r->first = first + at;
+	r->e = gmem_entry_find(g, r->first);
+	for (; at < pages && r->count < RUN_MAX && is_marked(marked, at); at++) {
+		u64 *entry = &r->entry[r->count];
+
+		if (gmem_claim_entry(g, first + at, r->e + r->count, entry)) {
+			t->kept++;
+			return at + 1;
+		}
+		if (gmem_entry_state(*entry) != GMEM_GOT_PAGE) {
+			gmem_settle(g, first + at, *entry);
+			t->kept++;
+			return at + 1;
+		}
+		r->count++;
+	}
+	return at;
+}
+
+/* The entry that the page gets, its frame being unmapped; the frame is freed if it is not in it. */
+static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_taken *t)
+{
+	pfn_t pfn = gmem_entry_pfn(entry);
+	u64 put;
+	int err;
+
+	if (gmem_entry_load(e) & GMEM_WANTED) {
+		t->wanted++;
+		return (entry & ~GMEM_GEN_MASK) | gmem_generation_bits(g);
+	}
+	if (t->full)
+		return entry;
+	err = tier_put(g, index, pfn_to_virt(pfn), &put);
+	if (err == ERR_NOSPC) {
+		t->hard++;
+		return (entry & ~GMEM_DIRTY) | GMEM_HARD;
+	}
+	if (err) {
+		t->full = true;
+		return entry;
+	}
+	t->zero += put == GMEM_ABSENT;
+	t->packed += put != GMEM_ABSENT;
+	t->freed++;
+	frame_free(pfn, 0);
+	return put;
+}
+
+/*
+ * No CPU has the pages mapped, and they are BUSY: nobody links or holds one until it is settled,
+ * each as soon as it can be.
+ */
+static void settle_run(struct gmem *g, struct run *r, struct gmem_taken *t)
+{
+	for (u32 i = 0; i < r->count; i++) {
+		u64 put = put_away(g, r->first + i, r->e + i, r->entry[i], t);
+		bool waited = gmem_entry_load(r->e + i) & GMEM_WANTED;
+
+		gmem_settle_entry(g, r->first + i, r->e + i, put);
+		if (waited)
+			wait_wake_all(&g->busy);
+	}
+	/* Who came between the look and the settling has not been seen. */
+	wait_wake_all(&g->busy);
+}
+
+/*
+ * The sequence counts from before the first claim until after the unmapping: a page that was looked
+ * up before is not linked any more. From then on BUSY keeps others off. Returns how far it looked.
+ */
+static u64 take_run(struct gmem *g, u64 first, u64 at, u64 pages, const u64 *marked,
+		    struct gmem_taken *t)
+{
+	u64 from = first + at, length = min(pages - at, (u64)RUN_MAX);
+	struct run r;
+
+	gmem_invalidate_begin(g, from, length);
+	at = claim_run(g, first, at, pages, marked, &r, t);
+	if (r.count)
+		gmem_unmap(g, r.first, r.count);
+	gmem_invalidate_end(g, from, length);
+	if (r.count)
+		settle_run(g, &r, t);
+	return at;
+}
+
+void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t)
+{
+	u64 at = 0;
+
+	BUG_ON(!gmem_range_ok(g, first, pages));
+	BUG_ON(pages && first / GMEM_LARGE_PAGES != (first + pages - 1) / GMEM_LARGE_PAGES);
+	if (g->order || !gmem_entry_find(g, first))
+		return;
+	while (at < pages && !t->full) {
+		if (is_marked(marked, at))
+			at = take_run(g, first, at, pages, marked, t);
+		else
+			at++;
+	}
+}
+
+bool gmem_move_packed(struct gmem *g, u64 index, u64 handle)
+{
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT, moved;
+	int err;
+
+	if (gmem_entry_state(entry) != GMEM_PACKED || entry >> GMEM_PFN_SHIFT != handle)
+		return false;
+	/* The handle may have been freed and given out again: then the entry is another, too. */
+	if (!gmem_entry_exchange(e, &entry, (entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
+		return false;
+	moved = entry;
+	err = tier_move(g, index, &moved);
+	gmem_settle(g, index, err ? entry : moved);
+	return !err;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One page by LZ4, which is Debian's liblz4. Exit and thread context, after vector_init; interrupts
+ * are off for as long as it takes.
+ */
+#ifndef MEM_LZ4_H
+#define MEM_LZ4_H
+
+#include "kernel/base/types.h"
+
+/*
+ * Calls use with what the page at `page` packs to, interrupts off, if that is at most `most` bytes:
+ * 0, or what use returned. ERR_NOSPC: it is more; ERR_NOMEM: vector_init had none.
+ */
+int lz4_pack(const void *page, u32 most, int (*use)(void *arg, const void *bytes, u32 size),
+	     void *arg);
+
+/*
+ * The bytes may be in two pieces; second_size may be 0. False: they are not of a page that lz4_pack
+ * packed.
+ */
+bool lz4_unpack(const void *first, u32 first_size, const void *second, u32 second_size, void *page);
+
+#endif

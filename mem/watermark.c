@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+#include "mem/watermark.h"
+
+struct watermarks watermarks;

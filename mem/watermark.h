@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How much memory has to be free before something is done about it. Set once, by reclaim_start;
+ * until then nothing is refused.
+ */
+#ifndef MEM_WATERMARK_H
+#define MEM_WATERMARK_H
+
+#include "mem/frame.h"
+
+/* In frames. Below min guests get none: what is left is for Weir, and for making more of it. */
+struct watermarks {
+	u64 min;
+	u64 low;	    /* below it cold pages are taken */
+	u64 high;	    /* until so many are free */
+	void (*wake)(void); /* whoever takes them. Any context below LOCK_WAIT */
+};
+extern struct watermarks watermarks;
+
+/* Whether a guest may have a frame. Exit and thread context. */
+static inline bool watermark_admits(void)
+{
+	u64 free = frame_free_estimate();
+
+	if (likely(free >= watermarks.low))
+		return true;
+	watermarks.wake();
+	return free >= watermarks.min;
+}
+
+#endif
