@@ -14,6 +14,7 @@
 #include "kernel/base/machine.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
+#include "mem/reclaim.h"
 
 static struct weir_config config;
 
@@ -60,6 +61,10 @@ void __noreturn kernel_main(void)
 	stats_init(config.stats);
 	log_configuration();
 	rma_start(config.rma_pool);
+	if (reclaim_start())
+		log_error("memory: none is left for the page-aging daemon: nothing will be taken "
+			  "from "
+			  "guests that do not use it");
 	console_init(&config);
 	if (config.selftest)
 		selftest_run(config.selftest_names);

@@ -8,6 +8,8 @@
 #include "mem/frame.h"
 #include "mem/gmem_stat.h"
 #include "smp/thread.h"
+#include "mem/pool.h"
+#include "mem/reclaim.h"
 #include "smp/mutex.h"
 #include "vmx/vmx.h"
 
@@ -32,6 +34,8 @@ void stats_init(bool log)
 	stat_register(&frame_stat_group);
 	stat_register(&rcu_stat_group);
 	stat_register(&sched_stat_group);
+	stat_register(&pool_stat_group);
+	stat_register(&reclaim_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 

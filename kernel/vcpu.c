@@ -119,11 +119,18 @@ static void run_halted(struct vcpu *v, bool ceded)
 	v->halted = false;
 }
 
-/* No frame was to be had. Others may give some back; the VM's contents are never dropped. */
+/*
+ * No frame was to be had. What others do not use is taken, or they may give some back; the VM's
+ * contents are never dropped.
+ */
 void vcpu_wait_for_memory(struct vcpu *v)
 {
 	struct frame_stats stats;
 
+	if (reclaim_help()) {
+		take_requests(v);
+		return;
+	}
 	if (!__atomic_exchange_n(&v->vm->memory_wait_told, true, __ATOMIC_RELAXED)) {
 		frame_get_stats(&stats);
 		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "

@@ -133,6 +133,7 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	if (err)
 		return err;
 	vm->mmu_made = true;
+	reclaim_add(&vm->reclaim, vm->ram);
 	vm_rma_watch(vm);
 	err = map_ram(vm, message, size);
 	if (!err)
@@ -154,6 +155,7 @@ static void destroy_parts(struct vm *vm)
 	if (vm->platform)
 		platform_destroy(vm->platform);
 	if (vm->mmu_made) {
+		reclaim_remove(&vm->reclaim);
 		vm_rma_unwatch(vm);
 		mmu_vm_destroy(&vm->mmu);
 	}

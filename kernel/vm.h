@@ -11,6 +11,7 @@
 #include "kernel/dev/device.h"
 #include "kernel/restart.h"
 #include "kernel/stats.h"
+#include "mem/reclaim.h"
 #include "mem/rma.h"
 #include "mmu/mmu.h"
 #include "mmu/rma_setup.h"
@@ -101,8 +102,9 @@ struct vm {
 	struct sched_group sched; /* of its vCPUs' threads */
 	/* set at creation */
 	struct gmem *ram;
-	struct gmem_account pins;    /* of all its objects: of ram */
-	struct rma_piece *rma_piece; /* the bottom of ram; NULL: pages like any other */
+	struct gmem_account pins;      /* of all its objects: of ram */
+	struct rma_piece *rma_piece;   /* the bottom of ram; NULL: pages like any other */
+	struct reclaim_target reclaim; /* its RAM */
 	struct mmu_vm mmu;
 	bool mmu_made;
 	struct rma_area rma;

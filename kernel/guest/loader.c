@@ -5,6 +5,9 @@
 #include "kernel/base/error.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
+#include "mem/reclaim.h"
+
+#define LOAD_PIECE KIB(64)
 
 int load_fail(struct load *l, int err, const char *fmt, ...)
 {
@@ -44,9 +47,27 @@ const struct config_module *load_find_module(const struct load *l, enum config_m
 	return NULL;
 }
 
+/* In pieces, so that what had to wait for memory does not begin again from the start. */
+static int write_patiently(struct load *l, u64 gpa, const u8 *data, u64 size)
+{
+	int err = 0;
+
+	while (size && !err) {
+		u64 n = min(size, (u64)LOAD_PIECE);
+
+		do {
+			err = gpa_write(l->mmu, GPA(gpa), data, n);
+		} while (err == ERR_NOMEM && reclaim_help());
+		gpa += n;
+		data += n;
+		size -= n;
+	}
+	return err;
+}
+
 int load_write(struct load *l, u64 gpa, const void *data, u64 size)
 {
-	int err = gpa_write(l->mmu, GPA(gpa), data, size);
+	int err = write_patiently(l, gpa, data, size);
 
 	if (err == ERR_NOMEM)
 		return load_fail(l, err,

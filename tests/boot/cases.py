@@ -421,3 +421,23 @@ def malformed_config(boot):
     boot.anywhere(r"weir-guest: alpha: MemTotal")
     boot.anywhere(r"vm alpha: powered off")
     boot.ends()
+
+
+DENSE_GUESTS, DENSE_MIB = 7, 12
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
+      weir="stats", deadline=400,
+      guests=lambda: sum((small_guest("density", f"{n} {DENSE_MIB} 1", mem=f"{DENSE_MIB + 4}M",
+                                      vm=f"dense{n}") for n in range(DENSE_GUESTS)), []))
+def density(boot):
+    """Guests whose memory sums to more than twice the machine's RAM fill it and find every word."""
+    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
+    for n in range(DENSE_GUESTS):
+        boot.anywhere(rf"vm dense{n}: debug exit code 0\b")
+    used = DENSE_GUESTS * DENSE_MIB
+    assert used > 2 * free, "the guests would have fitted as they are"
+    boot.note(f"{used} MiB in {free} MiB")
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    assert after == before, "frames were lost"
+    boot.ends()

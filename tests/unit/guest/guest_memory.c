@@ -4,12 +4,24 @@
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
 #include "kernel/guest/memory.h"
+#include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
 
 u8 test_ram[TEST_RAM];
 char test_message[256];
 static u64 ram_size;
 static u64 arena_used;
+
+u32 test_no_memory, test_helps;
+
+/* Stands in for mem/: of those who want memory it helps so many. */
+bool reclaim_help(void)
+{
+	if (!test_helps)
+		return false;
+	test_helps--;
+	return true;
+}
 
 /* Stands in for mmu/: the same holes as the slots that kernel/vm.c makes. */
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
@@ -21,6 +33,10 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 		return ERR_NOSLOT;
 	if (gpa.v < GUEST_BIOS_AREA && end > GUEST_LEGACY_HOLE)
 		return ERR_NOSLOT;
+	if (test_no_memory) {
+		test_no_memory--;
+		return ERR_NOMEM;
+	}
 	memcpy(test_ram + gpa.v, buf, size);
 	return 0;
 }

@@ -10,6 +10,9 @@
 extern u8 test_ram[TEST_RAM];
 extern char test_message[256];
 
+/* So many writes find no memory, and so often some is found by asking for it. */
+extern u32 test_no_memory, test_helps;
+
 /* A load into mem bytes of zeroed RAM, with this kernel image and command line. */
 struct load test_load(struct vm_config *config, const void *kernel, u64 size, const char *cmdline,
 		      struct vmx_start *start);

@@ -145,6 +145,22 @@ static void test_bzimage_relocates(void **state)
 	assert_string_equal(test_message, "its bzImage needs 9 MiB from 0x1000000: raise mem=");
 }
 
+/* Memory that others have to give first is waited for, as long as they give some. */
+static void test_bzimage_waits_for_memory(void **state)
+{
+	make_bzimage();
+	test_no_memory = test_helps = 3;
+	assert_int_equal(load_bzimage("quiet"), 0);
+	assert_int_equal(test_helps, 0);
+
+	make_bzimage();
+	test_no_memory = 3;
+	test_helps = 2;
+	assert_int_equal(load_bzimage("quiet"), ERR_NOMEM);
+	assert_non_null(strstr(test_message, "no memory"));
+	test_no_memory = 0;
+}
+
 static void test_bzimage_refusals(void **state)
 {
 	char line[3000];
@@ -466,6 +482,7 @@ int main(void)
 		cmocka_unit_test(test_bzimage),
 		cmocka_unit_test(test_bzimage_relocates),
 		cmocka_unit_test(test_bzimage_refusals),
+		cmocka_unit_test(test_bzimage_waits_for_memory),
 		cmocka_unit_test(test_pvh),
 		cmocka_unit_test(test_elf_refusals),
 		cmocka_unit_test(test_multiboot),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem */
+/* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem mem/reclaim.c */
 /* All counters that Weir has: their descriptions, what they count, and when they are logged. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -9,6 +9,8 @@
 #include "kernel/vm.h"
 #include "mem/frame.h"
 #include "mem/gmem_stat.h"
+#include "mem/pool.h"
+#include "mem/reclaim.h"
 #include "mem/slab.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/vmx.h"
@@ -51,6 +53,7 @@ static int start(void **state)
 	map.highest_ram = MIB(16);
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
+	assert_int_equal(reclaim_init(), 0);
 	mmu_init(&hw);
 	stats_init(true);
 	strlcpy(vm.name, "a.long-name_of-the-most-letters", sizeof(vm.name));
@@ -238,6 +241,8 @@ static void nothing_without_the_word(void **state)
 	stat_unregister(&frame_stat_group);
 	stat_unregister(&rcu_stat_group);
 	stat_unregister(&sched_stat_group);
+	stat_unregister(&pool_stat_group);
+	stat_unregister(&reclaim_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);

@@ -13,6 +13,7 @@
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
 #include "mem/frame.h"
+#include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/fixture.h"
 
@@ -54,6 +55,11 @@ static u32 look(const u32 *p)
 }
 
 /* --- vmx/ --- */
+
+bool reclaim_help(void)
+{
+	return false;
+}
 
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {

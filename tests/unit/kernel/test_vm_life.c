@@ -12,6 +12,7 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm_private.h"
 #include "mem/frame.h"
+#include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
 
 #include <cmocka.h>
@@ -52,6 +53,11 @@ static void count(u32 *p)
 }
 
 /* --- vmx/ --- */
+
+bool reclaim_help(void)
+{
+	return false;
+}
 
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem mem/reclaim.c tests/unit/mem/fixture.c */
+/*
+ * Taking cold pages: what becomes of each kind of page, how pages grow old, whose go first, and who
+ * may have the last frames. The test says which pages a guest uses.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "mem/gmem_private.h"
+#include "mem/pool.h"
+#include "mem/reclaim.h"
+#include "mem/watermark.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/mem/fixture.h"
+
+#define PAGES 1024u
+
+static struct gmem *g;
+static struct reclaim_target target;
+static u64 before;
+
+/* Stands for the guest's mappings. */
+static struct {
+	struct gmem_notifier n;
+	bool used[PAGES]; /* since the last look */
+	u64 unmapped;
+	u32 touch; /* atomic; a page that is wanted while pages are unmapped; 0: none */
+	pthread_t waiter;
+} guest;
+
+static void *touch(void *arg)
+{
+	u64 index = (u64)arg;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(g, index, false, &pfn), 0);
+	return NULL;
+}
+
+static u64 notify(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
+		  u64 pages, u64 *young)
+{
+	u64 sum = 0;
+
+	for (u64 i = 0; i < pages; i++) {
+		bool *used = &guest.used[first + i];
+
+		if (event == GMEM_EVENT_UNMAP)
+			continue;
+		sum += *used;
+		if (*used && young)
+			young[i / 64] |= BIT(i % 64);
+		*used = false;
+	}
+	if (event != GMEM_EVENT_UNMAP)
+		return sum;
+	guest.unmapped += pages;
+	if (guest.touch && guest.touch >= first && guest.touch < first + pages) {
+		u64 *e = gmem_entry_find(g, guest.touch);
+
+		assert_int_equal(
+			pthread_create(&guest.waiter, NULL, touch, (void *)(u64)guest.touch), 0);
+		while (!(gmem_entry_load(e) & GMEM_WANTED))
+			sched_yield();
+		guest.touch = 0;
+	}
+	return pages;
+}
+
+static u8 *page(u64 index)
+{
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(g, index, true, &pfn), 0);
+	return pfn_to_virt(pfn);
+}
+
+static void fill_page(u64 index, bool packs)
+{
+	u64 *p = (u64 *)(void *)page(index), random = index + 1;
+
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		p[i] = packs ? index + 1 : random_next(&random);
+}
+
+static void check_page(u64 index, bool packs)
+{
+	const u64 *p = (const u64 *)(void *)page(index);
+	u64 random = index + 1;
+
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		assert_int_equal(p[i], packs ? index + 1 : random_next(&random));
+}
+
+static int setup(void **state)
+{
+	before = start(MIB(16));
+	assert_int_equal(reclaim_init(), 0);
+	before = free_now();
+	watermarks.low = watermarks.high = 1u << 20; /* memory is short for whoever asks */
+	watermarks.min = 1;
+	assert_int_equal(gmem_create(PAGES, &g), 0);
+	memset(&guest, 0, sizeof(guest));
+	guest.n.notify = notify;
+	gmem_notifier_add(g, &guest.n);
+	reclaim_add(&target, g);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pool_stats pool;
+
+	reclaim_remove(&target);
+	gmem_notifier_remove(g, &guest.n);
+	gmem_unref(g);
+	pool_get_stats(&pool);
+	assert_int_equal(pool.objects, 0);
+	assert_int_equal(free_now(), before);
+	memset(&watermarks, 0, sizeof(watermarks));
+	hosted_clock_free();
+	return 0;
+}
+
+static u64 state_of(u64 index)
+{
+	return gmem_entry_state(gmem_entry(g, index));
+}
+
+/* As a vCPU asks for memory; long enough after the last time for another round. */
+static bool help(void)
+{
+	static u64 now = 1000000000;
+
+	hosted_clock_set(now += 50000000);
+	return reclaim_help();
+}
+
+static u64 read_stat(const char *name)
+{
+	for (u32 i = 0; i < reclaim_stat_group.count; i++) {
+		if (!strcmp(reclaim_stat_group.descs[i].name, name))
+			return reclaim_stat_group.read(NULL, i);
+	}
+	fail_msg("no counter %s", name);
+	return 0;
+}
+
+/* --- One page ------------------------------------------------------------------------------- */
+
+static void each_kind_of_page(void **state)
+{
+	const u64 all = 0x1f;
+	struct gmem_taken t = {0};
+	u64 free;
+	pfn_t pfn;
+
+	(void)page(0); /* zero */
+	fill_page(1, true);
+	fill_page(2, false);
+	/* 3 is not there; 4 is pinned. */
+	assert_int_equal(gmem_pin(g, 4, true, &pfn), 0);
+	free = free_now();
+	gmem_take(g, 0, 5, &all, &t);
+	assert_int_equal(t.freed, 2);
+	assert_int_equal(t.zero, 1);
+	assert_int_equal(t.packed, 1);
+	assert_int_equal(t.hard, 1);
+	assert_int_equal(t.kept, 2);
+	assert_int_equal(state_of(0), GMEM_ABSENT);
+	assert_int_equal(state_of(1), GMEM_PACKED);
+	assert_int_equal(state_of(2), GMEM_GOT_PAGE);
+	assert_int_equal(state_of(3), GMEM_ABSENT);
+	assert_int_equal(state_of(4), GMEM_GOT_PAGE);
+	assert_int_equal(g->resident, 2);
+	assert_true(free_now() <= free + 2);
+	gmem_unpin(g, 4, pfn, false);
+	check_page(1, true);
+	check_page(2, false);
+	assert_true(all_zero(virt_to_pfn(page(0)), 0));
+	assert_int_equal(state_of(1), GMEM_GOT_PAGE);
+	assert_int_equal(g->fetched, 1);
+}
+
+/* A page that did not pack is left alone until it was written. */
+static void hard_until_written(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 one = 1, entry;
+
+	fill_page(0, false);
+	gmem_take(g, 0, 1, &one, &t);
+	entry = gmem_entry(g, 0);
+	assert_true(entry & GMEM_HARD);
+	assert_false(entry & GMEM_DIRTY);
+	guest.used[0] = false;
+	for (u32 i = 0; i < 10; i++)
+		(void)help();
+	assert_int_equal(read_stat("hard"), 0); /* it was not tried */
+	memset(page(0), 0x11, PAGE_SIZE);
+	assert_true(gmem_entry(g, 0) & GMEM_DIRTY);
+	assert_true(help());
+	assert_int_equal(state_of(0), GMEM_PACKED);
+	assert_int_equal(page(0)[77], 0x11);
+}
+
+/* A page that is touched while it is being taken is given back at once. */
+static void wanted_is_given_back(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 marked = 0xffff;
+
+	for (u64 i = 0; i < 16; i++)
+		fill_page(i, true);
+	guest.touch = 5;
+	gmem_take(g, 0, 16, &marked, &t);
+	pthread_join(guest.waiter, NULL);
+	assert_int_equal(t.wanted, 1);
+	assert_int_equal(t.packed, 15);
+	assert_int_equal(state_of(5), GMEM_GOT_PAGE);
+	for (u64 i = 0; i < 16; i++)
+		check_page(i, true);
+}
+
+/* Memory that is short where a page would be put away: it stays as it is. */
+static void no_memory_to_put_it(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 one = 1;
+
+	fill_page(0, true);
+	hosted_fail_after(1);
+	gmem_take(g, 0, 1, &one, &t);
+	hosted_fail_after(0);
+	assert_true(t.full);
+	assert_int_equal(t.freed, 0);
+	check_page(0, true);
+	/* And where one would come back it stays where it is. */
+	t.full = false;
+	gmem_take(g, 0, 1, &one, &t);
+	assert_int_equal(t.packed, 1);
+	for (u64 n = 1; n < 3; n++) {
+		pfn_t pfn;
+
+		hosted_fail_after(n);
+		if (gmem_get_page(g, 0, false, &pfn) == 0)
+			break;
+		assert_int_equal(state_of(0), GMEM_PACKED);
+		assert_int_equal(n, 1);
+	}
+	hosted_fail_after(0);
+	check_page(0, true);
+}
+
+static void dropped_from_the_pool(void **state)
+{
+	struct gmem_taken t = {0};
+	struct pool_stats pool;
+	u64 both = 3, done;
+
+	fill_page(0, true);
+	fill_page(1, true);
+	gmem_take(g, 0, 2, &both, &t);
+	assert_int_equal(gmem_drop_range(g, 0, 1, &done), 0);
+	assert_int_equal(state_of(0), GMEM_ABSENT);
+	pool_get_stats(&pool);
+	assert_int_equal(pool.objects, 1);
+	/* The other goes with the object. */
+}
+
+/* --- Which pages ---------------------------------------------------------------------------- */
+
+static u32 taken_of(u64 first, u64 pages)
+{
+	u32 n = 0;
+
+	for (u64 i = 0; i < pages; i++)
+		n += state_of(first + i) == GMEM_PACKED;
+	return n;
+}
+
+/* Pages that are used stay, as long as there are others. */
+static void the_old_go_first(void **state)
+{
+	for (u64 i = 0; i < 600; i++)
+		fill_page(i, true);
+	for (u32 round = 0; round < 4; round++) {
+		for (u64 i = 0; i < 600; i += 3)
+			guest.used[i] = true;
+		assert_true(help());
+	}
+	for (u64 i = 0; i < 600; i += 3)
+		assert_int_equal(state_of(i), GMEM_GOT_PAGE);
+	assert_true(taken_of(0, 600) >= 4 * 64);
+	for (u64 i = 0; i < 600; i++)
+		check_page(i, true);
+}
+
+/* Ages go up to the oldest and no further, and wrap to young nowhere. */
+static void ages(void **state)
+{
+	for (u64 i = 0; i < 3; i++)
+		fill_page(i, false); /* HARD once tried: not taken, but aged */
+	for (u32 round = 0; round < 40; round++) {
+		guest.used[1] = true;
+		guest.used[2] = round % 3 == 0;
+		(void)help();
+		assert_int_equal(gmem_entry_age(g, gmem_entry(g, 1)), 0);
+		assert_true(gmem_entry_age(g, gmem_entry(g, 2)) <= 2);
+		if (round > 7)
+			assert_in_range(gmem_entry_age(g, gmem_entry(g, 0)), RECLAIM_AGES - 2,
+					RECLAIM_AGES - 1);
+	}
+}
+
+/* The last frames are not the guests'. */
+static void watermarks_hold(void **state)
+{
+	u64 n = 0;
+	pfn_t pfn;
+
+	reclaim_remove(&target); /* nobody takes */
+	while (n < PAGES && gmem_get_page(g, n, true, &pfn) == 0)
+		n++;
+	if (n == PAGES) { /* memory for all: take the rest by hand */
+		pfn_t hold[4096];
+		u32 held = 0;
+
+		while (frame_free_estimate() >= watermarks.min && held < ARRAY_SIZE(hold) &&
+		       frame_alloc(0, 0, &hold[held]) == 0)
+			held++;
+		assert_int_equal(gmem_drop(g, 7), 0);
+		while (frame_free_estimate() >= watermarks.min && held < ARRAY_SIZE(hold) &&
+		       frame_alloc(0, 0, &hold[held]) == 0)
+			held++;
+		assert_int_equal(gmem_get_page(g, 7, true, &pfn), ERR_NOMEM);
+		while (held)
+			frame_free(hold[--held], 0);
+	}
+	assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
+}
+
+static void nothing_to_take(void **state)
+{
+	watermarks.low = watermarks.high = 1u << 20; /* memory is short */
+	assert_false(help());
+	assert_int_equal(read_stat("fruitless"), 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(each_kind_of_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_old_go_first, setup, teardown),
+		cmocka_unit_test_setup_teardown(ages, setup, teardown),
+		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
