@@ -336,8 +336,10 @@ static void kaged(void *arg)
 
 void reclaim_add(struct reclaim_target *t, struct gmem *object)
 {
-	mutex_lock(&reclaim_lock);
 	memset(t, 0, sizeof(*t));
+	if (object->order)
+		return;
+	mutex_lock(&reclaim_lock);
 	t->object = object;
 	list_add_tail(&t->link, &targets);
 	mutex_unlock(&reclaim_lock);

@@ -33,7 +33,10 @@ struct reclaim_target {
 int reclaim_init(void);
 int reclaim_start(void);
 
-/* Thread context. remove: nothing of the object is looked at any more on return. */
+/*
+ * Thread context. An object of 2 MiB pages keeps them: add does nothing. remove: nothing of the
+ * object is looked at any more on return.
+ */
 void reclaim_add(struct reclaim_target *t, struct gmem *object);
 void reclaim_remove(struct reclaim_target *t);
 

@@ -343,6 +343,26 @@ static void watermarks_hold(void **state)
 	assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
 }
 
+/* Pages of 2 MiB stay whole and where they are, and nobody takes their entries for small ones. */
+static void large_pages_are_left_alone(void **state)
+{
+	static struct reclaim_target other;
+	struct gmem *large;
+	u64 entry;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create_order(2 * GMEM_LARGE_PAGES, GMEM_LARGE_ORDER, &large), 0);
+	reclaim_add(&other, large);
+	assert_int_equal(gmem_get_page(large, GMEM_LARGE_PAGES, true, &pfn), 0);
+	entry = gmem_entry(large, GMEM_LARGE_PAGES);
+	for (u32 i = 0; i < 10; i++)
+		assert_false(help());
+	assert_int_equal(gmem_entry(large, GMEM_LARGE_PAGES), entry);
+	assert_int_equal(read_stat("aged"), 0);
+	reclaim_remove(&other);
+	gmem_unref(large);
+}
+
 static void nothing_to_take(void **state)
 {
 	watermarks.low = watermarks.high = 1u << 20; /* memory is short */
@@ -362,6 +382,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
