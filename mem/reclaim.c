@@ -22,6 +22,8 @@
 #define RETRY_MOST_NS  1600000000ull
 #define COMPACT_FRAMES 64u /* that compaction might free, for it to be begun */
 
+#define TELL_GAP_NS 1000000000ull
+
 /* A part of memory for each watermark, and bounds in frames. */
 #define MIN_PART  256
 #define MIN_LEAST 256u
@@ -31,6 +33,8 @@ static struct mutex reclaim_lock;
 /* reclaim_lock */
 static struct list targets = LIST_INIT(targets);
 static struct reclaim_stats stats;
+static enum reclaim_state told;
+static u64 told_ns; /* 0: never */
 
 static struct wait_queue kaged_wait, progress_wait;
 static bool woken;   /* atomic */
@@ -269,6 +273,41 @@ static u64 reclaim(u64 want, bool urgent)
 	return freed;
 }
 
+/* --- What the operator is told -------------------------------------------------------------- */
+
+static const char *const state_texts[] = {
+	[RECLAIM_ENOUGH] = "enough is free",
+	[RECLAIM_LOW] = "low: cold pages are taken",
+	[RECLAIM_SHORT] = "short: guests wait for pages to be taken",
+};
+
+/* From low on until high is reached it is low. */
+static enum reclaim_state state_now(u64 free)
+{
+	if (free < watermarks.min)
+		return RECLAIM_SHORT;
+	if (free < watermarks.low || (free < watermarks.high && told != RECLAIM_ENOUGH))
+		return RECLAIM_LOW;
+	return RECLAIM_ENOUGH;
+}
+
+/* reclaim_lock. When the state has changed, but not more often than anybody wants to read. */
+static void tell_state(void)
+{
+	u64 now = clock_ns(), free = frame_free_estimate();
+	enum reclaim_state state = state_now(free);
+	struct pool_stats pool;
+
+	if (state == told || (told_ns && now - told_ns < TELL_GAP_NS))
+		return;
+	told = state;
+	told_ns = now;
+	pool_get_stats(&pool);
+	log_info("memory: %s: %llu frames free; %llu pages packed in %llu frames",
+		 state_texts[state], (unsigned long long)free, (unsigned long long)pool.objects,
+		 (unsigned long long)pool.frames);
+}
+
 /* --- Whoever does it ------------------------------------------------------------------------ */
 
 void reclaim_wake(void)
@@ -294,6 +333,7 @@ bool reclaim_help(void)
 	/* Another may have done it meanwhile. */
 	freed = frame_free_estimate() >= watermarks.low ? 1 : reclaim(BATCH, true);
 	stats.direct++;
+	tell_state();
 	mutex_unlock(&reclaim_lock);
 	wait_wake_all(&progress_wait);
 	return freed;
@@ -310,6 +350,7 @@ static bool fill_up(void)
 		freed = free < watermarks.high
 				? reclaim(min(watermarks.high - free, (u64)BATCH), false)
 				: 0;
+		tell_state();
 		mutex_unlock(&reclaim_lock);
 		wait_wake_all(&progress_wait);
 	} while (freed);
@@ -366,6 +407,8 @@ int reclaim_init(void)
 	wait_queue_init(&progress_wait);
 	list_init(&targets);
 	memset(&stats, 0, sizeof(stats));
+	told = RECLAIM_ENOUGH;
+	told_ns = 0;
 	pool_init();
 	err = vector_init();
 	if (err)

@@ -16,6 +16,13 @@
 
 #define RECLAIM_AGES 8 /* a page that was not used for longer stays as old as it can be */
 
+/* What is logged when it changes, once a second at most. */
+enum reclaim_state {
+	RECLAIM_ENOUGH,
+	RECLAIM_LOW,   /* between the watermarks: kaged takes */
+	RECLAIM_SHORT, /* below min: who needs a frame takes, too */
+};
+
 /* An object that pages may be taken from. */
 struct reclaim_target {
 	/* LOCK_RECLAIM */

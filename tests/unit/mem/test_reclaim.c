@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
 #include "mem/reclaim.h"
@@ -343,6 +344,25 @@ static void watermarks_hold(void **state)
 	assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
 }
 
+/* The log says so when memory becomes short, and when it no longer is; not more than once a second. */
+static void changes_are_told(void **state)
+{
+	u64 high = watermarks.high;
+
+	fill_page(0, true);
+	hosted_log_reset();
+	(void)help();
+	assert_int_equal(hosted_log_count(LOG_INFO), 1);
+	assert_non_null(strstr(hosted_log_last(), "memory: low: "));
+	watermarks.low = watermarks.high = 0;
+	for (u32 i = 0; i < 20; i++) { /* 50 ms each */
+		(void)help();
+		assert_int_equal(hosted_log_count(LOG_INFO), i < 19 ? 1 : 2);
+	}
+	assert_non_null(strstr(hosted_log_last(), "memory: enough is free"));
+	watermarks.low = watermarks.high = high;
+}
+
 /* Pages of 2 MiB stay whole and where they are, and nobody takes their entries for small ones. */
 static void large_pages_are_left_alone(void **state)
 {
@@ -382,6 +402,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
+		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
 	};
 
