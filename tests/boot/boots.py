@@ -61,8 +61,9 @@ def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
 
 
 def machines_of(chosen, full, models):
-    """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept."""
-    machines = chosen.machines + (chosen.full if full else [])
+    """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept. A case of
+    make test-full alone runs where they say."""
+    machines = chosen.machines + (chosen.full if full or not chosen.machines and models else [])
     if not models:
         return list(dict.fromkeys(machines))
     counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in QEMU}

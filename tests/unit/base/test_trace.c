@@ -110,19 +110,29 @@ static void test_wraps(void **state)
 
 static bool stop;
 
+/* All of a record says which it is: a, b and each letter of the name. */
 static void *writer(void *arg)
 {
+	char who[TRACE_WHO_MAX] = "";
+
 	cpu = (u32)(uintptr_t)arg;
-	for (u64 i = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++)
-		put(i);
+	for (u64 i = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++) {
+		memset(who, 'a' + (int)(i % 26), TRACE_WHO_MAX - 1);
+		TRACE(TRACE_FAULT, 0, i, i * 3 + cpu, who);
+	}
 	return NULL;
 }
 
 static bool note_torn(u32 of_cpu, const struct trace_record *r, void *arg)
 {
+	bool whole = r->b == r->a * 3 + of_cpu;
+
+	if (of_cpu < 3)
+		return true; /* of the tests before */
 	seen.count++;
-	if (r->b != r->a * 3 + of_cpu)
-		++*(u64 *)arg;
+	for (u32 i = 0; i < TRACE_WHO_MAX - 1; i++)
+		whole = whole && r->who[i] == (char)('a' + r->a % 26);
+	*(u64 *)arg += !whole;
 	return true;
 }
 
@@ -132,9 +142,11 @@ static void test_writers_beside(void **state)
 	pthread_t threads[2];
 	u64 torn = 0;
 
+	for (u32 i = 3; i < 5; i++)
+		trace_set_ring(i, calloc(1, TRACE_RING_SIZE));
 	trace_switch(true);
 	for (uintptr_t i = 0; i < 2; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, writer, (void *)(i + 1)), 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, writer, (void *)(i + 3)), 0);
 	seen.count = 0;
 	for (u32 i = 0; i < 300; i++)
 		trace_for_each(~0ull, note_torn, &torn);
