@@ -12,8 +12,9 @@
 #include "kernel/dev/platform.h"
 #include "mem/frame.h"
 
-#define TEXT_MAX 240 /* of a line that shares the console with others' */
-#define PIECE	 128 /* bytes of what was kept that are shown at a time */
+#define TEXT_MAX   240 /* of a line that shares the console with others' */
+#define PIECE	   128 /* bytes of what was kept that are shown at a time */
+#define PIECES_MAX (2 * CONSOLE_KEPT / PIECE)
 
 /* A VM's end of the console. There is one for each configured VM, for as long as Weir runs. */
 struct vm_console {
@@ -111,44 +112,44 @@ static void set_view(enum console_view v, struct vm_console *c)
 }
 
 /*
- * One piece of what was kept, from *at on. As text: what steered the terminal once would do it to
- * another screen now, and a terminal would answer the guest questions that were answered long ago.
- * Returns whether there is more; if not, the console is the VM's from here on.
+ * Puts one piece of what was kept, from *at on, into text, and says how long it is. As text: what
+ * steered the terminal once would do it to another screen now, and a terminal would answer the guest
+ * questions that were answered long ago. output_lock is held.
  */
-static bool show_piece(struct vm_console *c, u64 *at, struct console_text *t)
+static u32 take_piece(struct vm_console *c, u64 *at, struct console_text *t, u8 *text)
 {
-	u8 text[PIECE * CONSOLE_TEXT_MAX];
 	u32 n = 0;
-	bool more;
 
-	mutex_lock(&output_lock);
 	if (c->written > *at + CONSOLE_KEPT)
 		*at = c->written - CONSOLE_KEPT;
 	for (u32 i = 0; c->kept && i < PIECE && *at < c->written; i++, ++*at)
 		n += console_text(t, c->kept[*at % CONSOLE_KEPT], text + n);
-	more = *at < c->written;
-	if (!more) {
-		console_write(text, n);
-		set_view(CONSOLE_VM, c);
-	}
-	mutex_unlock(&output_lock);
-	if (more)
-		console_write(text, n);
-	return more;
+	return n;
 }
 
-/* The guest is not made to wait for the terminal: it writes on meanwhile, and more than there was
- * at first is not shown piece by piece. */
+/*
+ * The guest writes on meanwhile, and is not made to wait for the terminal; but one that writes as
+ * fast as the terminal shows waits in the end, as it does from then on.
+ */
 static void show_vm(struct vm_console *c)
 {
+	u8 text[PIECE * CONSOLE_TEXT_MAX];
 	struct console_text t = {0};
 	u64 at = 0;
-	u32 pieces = 0;
+	u32 n;
 
-	while (show_piece(c, &at, &t)) {
-		if (++pieces == 2 * CONSOLE_KEPT / PIECE)
-			at = ~0ull - CONSOLE_KEPT;
+	for (u32 pieces = 0;; pieces++) {
+		mutex_lock(&output_lock);
+		n = take_piece(c, &at, &t, text);
+		if (at >= c->written || pieces == PIECES_MAX)
+			break;
+		mutex_unlock(&output_lock);
+		console_write(text, n);
 	}
+	for (; n || at < c->written; n = take_piece(c, &at, &t, text))
+		console_write(text, n);
+	set_view(CONSOLE_VM, c);
+	mutex_unlock(&output_lock);
 }
 
 /* --- who has it --- */
