@@ -78,6 +78,10 @@ WEIR = [
     Operation("enter-no-flush", "what an entry asks the MMU, nothing to flush"),
     Operation("unmap-flush", "unmap one page and flush"),
     Operation("unmap-flush-invept", "the same, and INVEPT at the next entry"),
+    Operation("age-2m", "ask of 512 mapped pages which were used"),
+    Operation("take-zero", "take a page that is all zero: unmap, flush, look, free"),
+    Operation("take-packed", "take a page that LZ4 packs to a third"),
+    Operation("fault-packed", "fault of such a page: unpack and map"),
 ]
 
 # Breakpoints in Bochs: how far a boot has come.
