@@ -14,6 +14,7 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm_private.h"
 #include "mem/frame.h"
+#include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
 
 #include <cmocka.h>
@@ -96,6 +97,17 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 }
 
 void mmu_vm_destroy(struct mmu_vm *vm)
+{
+	unmade();
+}
+
+void reclaim_add(struct reclaim_target *t, struct gmem *object)
+{
+	assert_ptr_equal(object, &ram);
+	made();
+}
+
+void reclaim_remove(struct reclaim_target *t)
 {
 	unmade();
 }
