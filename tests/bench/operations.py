@@ -84,6 +84,27 @@ WEIR = [
     Operation("fault-packed", "fault of such a page: unpack and map"),
 ]
 
+# run.py: busy VMs beside each other. Shares are in tenths of a percent of all CPUs' time.
+SCHED = [
+    Operation("share-one-cpu-light", "1 CPU: weight 100 beside 300; 250 is fair", unit="per mille"),
+    Operation("share-one-cpu-heavy", "and the other; 750 is fair", unit="per mille"),
+    Operation("share-two-cpus-light", "2 CPUs: weight 100, one vCPU, beside 300 with two; 250 is fair",
+              unit="per mille"),
+    Operation("share-two-cpus-heavy", "and the other; 750 is fair", unit="per mille"),
+    Operation("share-three-a", "2 CPUs: three VMs of equal weight; 333 is fair", unit="per mille"),
+    Operation("share-three-b", "the second", unit="per mille"),
+    Operation("share-three-c", "the third", unit="per mille"),
+    Operation("wait_1us", "wake-ups after which a thread ran within 1 us", unit="times"),
+    Operation("wait_4us", "within 4 us", unit="times"),
+    Operation("wait_16us", "within 16 us", unit="times"),
+    Operation("wait_64us", "within 64 us", unit="times"),
+    Operation("wait_256us", "within 256 us", unit="times"),
+    Operation("wait_1ms", "within 1 ms", unit="times"),
+    Operation("wait_4ms", "within 4 ms", unit="times"),
+    Operation("wait_16ms", "within 16 ms", unit="times"),
+    Operation("wait_longer", "later", unit="times"),
+]
+
 # Breakpoints in Bochs: how far a boot has come.
 BOOT = [
     Operation("pvh-entry", "vmlinux by PVH: GRUB's hand-over to the first guest instruction"),

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [weir] [boot]
+    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [boot]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
 weir    Weir counts what its own operations cost (selftest=bench)
+sched   what VMs that compete get of the CPUs, in tenths of a percent of all CPU time, and how long
+        threads wait after a wake-up (tests/guests/busy.c, Weir's own counters)
 boot    from GRUB's hand-over to a Linux guest's first instruction, and to its shell, by breakpoints
         of Bochs's debugger; the guest powers off right after its banner
 
@@ -33,14 +35,18 @@ BUILDS = {"release": os.path.join(BUILD, "release"), "debug": BUILD}
 IMAGE_BASE = 0xffffffff80000000
 DEADLINE = 1200
 FOLDER = os.path.join(BUILD, "logs/bench")
+STAT = re.compile(r"\bstat (\S+) (\d+) ")
+BUSY_TICKS = 150000000
+BUSY_NS = 20 * BUSY_TICKS  # Bochs's TSC: 50 MHz
+SHARE_SLACK = 20  # tenths of a percent
 LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
-def run_bochs(name, build, cmdline, modules, debugger=GO_ON):
+def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1):
     """A machine that ran until it switched itself off."""
     kernel = os.path.join(BUILDS[build], "weir.elf")
     iso = image.cached_iso(f"{WEIR} {cmdline}".rstrip(), modules, kernel=kernel, bios_only=True)
-    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger)
+    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpus=cpus)
     with machine:
         machine.wait_exit(time.monotonic() + DEADLINE)
     return machine
@@ -67,6 +73,45 @@ def guest(build):
 
 def weir(build):
     return lines_of(run_bochs("weir", build, "selftest=bench", []), operations.WEIR)
+
+
+def busy(name, words, what):
+    path = os.path.join(BUILD, "guests/busy.elf")
+    return image.Module(path, f"vm={name} kernel mem=32M {words} -- {what} {BUSY_TICKS}")
+
+
+def counters_of(name, build, cpus, modules):
+    machine = run_bochs(name, build, "stats", modules, cpus=cpus)
+    found = {key: int(value) for key, value in STAT.findall(machine.console.text)}
+    if machine.console.text.count("debug exit code 0") != len(modules):
+        raise SystemExit(f"bench {name}: a VM did not end well; see {machine.path('console.txt')}")
+    return found
+
+
+def shares(name, build, cpus, vms):
+    """Of all CPU time while they ran: {row: tenths of a percent}; a share that is unfair ends it."""
+    stats = counters_of(name, build, cpus, [busy(vm, words, what) for vm, words, what, _ in vms])
+    got = {}
+    for vm, _, _, fair in vms:
+        share = round(1000 * stats[f"vm.{vm}.cpu.run"] / (BUSY_NS * cpus))
+        if abs(share - fair) > SHARE_SLACK:
+            raise SystemExit(f"bench {name}-{build}: {vm} got {share / 10} % and not {fair / 10} %")
+        got[f"{name}-{vm}"] = share
+    return got
+
+
+def sched(build):
+    got = shares("share-one-cpu", build, 1, [("light", "weight=100", "spin", 250),
+                                             ("heavy", "weight=300", "spin", 750)])
+    got |= shares("share-two-cpus", build, 2, [("light", "weight=100", "spin", 250),
+                                               ("heavy", "weight=300 vcpus=2", "spin-all", 750)])
+    got |= shares("share-three", build, 2, [(vm, "", "spin", 333) for vm in ("a", "b", "c")])
+    stats = counters_of("wait", build, 1, [busy("one", "", "spin"), busy("two", "", "spin"),
+                                           busy("sleeper", "", "sleep")])
+    got |= {row.name: stats[f"sched.{row.name}"] for row in operations.SCHED
+            if row.name.startswith("wait_")}
+    return {name: dict.fromkeys(("median", "min", "max"), value) | {"count": 1}
+            for name, value in got.items()}
 
 
 def symbol(build, name):
@@ -117,6 +162,7 @@ def boot(build):
 GROUPS = {
     "guest": (guest, operations.GUEST),
     "weir": (weir, operations.WEIR),
+    "sched": (sched, operations.SCHED),
     "boot": (boot, operations.BOOT),
 }
 
