@@ -156,6 +156,54 @@ static void three_on_two_cpus(void **state)
 	teardown();
 }
 
+/* A CPU that runs one thread without a slice does not look by itself: it is called. */
+static void the_third_comes_later(void **state)
+{
+	u64 before[3];
+
+	setup(2);
+	for (u32 i = 0; i < 2; i++)
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+	run_until(now + 100 * MS);
+	assert_int_equal(hosted_timers_next(), ~0ull);
+	sched_wake(make(2, 100, THREAD_ANY_CPU));
+	run_until(now + 50 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 5000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns - before[i], 10000 * MS, 100.0 / 3, 1);
+	teardown();
+}
+
+/* The one that is owed time happens to run when a CPU looks for it: it looks again soon. */
+static void a_miss_is_made_good(void **state)
+{
+	struct scheduler *s = &schedulers[1];
+
+	setup(2);
+	sched_wake(make(0, 100, 1));
+	sched_wake(make(1, 100, 0));
+	run_until(now + 20 * MS);
+	make(2, 100, THREAD_ANY_CPU);
+	threads[2].allowed = (struct cpu_set){{3}};
+	wake_from(0, &threads[2]);
+	run_until(now + 100 * MS);
+	/* As if it had waited long, and came to run just now. */
+	while (threads[2].state != THREAD_RUNNING || threads[2].cpu != &cpus[0])
+		run_until(now + STEP);
+	threads[2].vruntime = s->rq.clock - 100 * MS;
+	hosted_cpu_set(1);
+	s->slice_over = true;
+	schedule_here(SCHEDULE_PREEMPT);
+	assert_ptr_equal(me->current, &threads[0]);
+	assert_true(s->slice_runs);
+	assert_true(s->slice.deadline_ns <= now + SCHED_SLICE_MIN_NS);
+	teardown();
+}
+
 /* The second VM has two vCPUs and three times the weight. */
 static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
 {
@@ -536,6 +584,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_to_three_on_one_cpu),
 		cmocka_unit_test(three_on_two_cpus),
+		cmocka_unit_test(the_third_comes_later),
+		cmocka_unit_test(a_miss_is_made_good),
 		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
 		cmocka_unit_test(more_weight_than_a_cpu),
 		cmocka_unit_test(many_weights_on_four_cpus),
