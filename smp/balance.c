@@ -65,33 +65,45 @@ static struct thread *find(const struct scheduler *from, u32 cpu, const u64 *beh
 	return NULL;
 }
 
-bool balance_pull(struct scheduler *me)
+/* Of those that are not in `tried`, the one with the most threads to give. */
+static struct scheduler *busiest_but(const struct scheduler *me, const struct cpu_set *tried)
 {
 	struct scheduler *busiest = NULL;
-	struct thread *t;
 	u32 most = 0;
 
-	if (PEEK(me->coming))
-		return false;
 	for (u32 i = 0; i < cpu_count(); i++) {
 		struct scheduler *s = &schedulers[i];
 
-		if (s != me && PEEK(s->rq.movable) > most) {
-			most = PEEK(s->rq.movable);
-			busiest = s;
-		}
+		if (s == me || cpu_set_has(tried, i) || PEEK(s->rq.movable) <= most)
+			continue;
+		most = PEEK(s->rq.movable);
+		busiest = s;
 	}
-	if (!busiest)
+	return busiest;
+}
+
+bool balance_pull(struct scheduler *me)
+{
+	struct cpu_set tried = {{0}};
+	struct scheduler *s;
+	struct thread *t;
+
+	if (PEEK(me->coming))
 		return false;
-	spin_lock(&busiest->rq.lock);
-	t = find(busiest, me->cpu->id, NULL);
-	if (!t) {
-		spin_unlock(&busiest->rq.lock);
-		return false;
+	/* Its threads may be none that may come here; then those of the next. */
+	while ((s = busiest_but(me, &tried))) {
+		cpu_set_add(&tried, s->cpu->id);
+		spin_lock(&s->rq.lock);
+		t = find(s, me->cpu->id, NULL);
+		if (t)
+			break;
+		spin_unlock(&s->rq.lock);
 	}
-	runqueue_remove(&busiest->rq, t);
+	if (!s)
+		return false;
+	runqueue_remove(&s->rq, t);
 	__atomic_store_n(&me->stats.pulled, me->stats.pulled + 1, __ATOMIC_RELAXED);
-	sched_send(busiest, t, me, (s64)(t->vruntime - busiest->rq.clock));
+	sched_send(s, t, me, (s64)(t->vruntime - s->rq.clock));
 	return PEEK(me->rq.queued);
 }
 

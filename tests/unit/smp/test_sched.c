@@ -405,6 +405,34 @@ static void an_idle_cpu_takes_what_waits(void **state)
 	teardown();
 }
 
+static struct cpu_set two_cpus(u32 a, u32 b)
+{
+	struct cpu_set set = {{0}};
+
+	cpu_set_add(&set, a);
+	cpu_set_add(&set, b);
+	return set;
+}
+
+/* The longest queue has none that may come; the next one has. CPU 3 is not there. */
+static void an_idle_cpu_looks_at_all_queues(void **state)
+{
+	setup(3);
+	sched_wake(make(0, 100, 2));
+	for (u32 i = 1; i < 6; i++) {
+		make(i, 100, 0)->allowed = i < 4 ? two_cpus(0, 3) : two_cpus(1, 2);
+		sched_wake(&threads[i]);
+	}
+	run_until(now + MS);
+	assert_ptr_equal(cpus[2].current, &threads[0]);
+	assert_int_equal(schedulers[0].rq.movable, 2);
+	assert_int_equal(schedulers[1].rq.movable, 1);
+	hosted_cpu_set(2);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_ptr_equal(cpus[2].current, &threads[5]);
+	teardown();
+}
+
 static void wakes_where_it_was_or_where_nobody_is(void **state)
 {
 	setup(4);
@@ -597,6 +625,7 @@ int main(void)
 		cmocka_unit_test(parked_and_woken),
 		cmocka_unit_test(unused_time_is_not_saved),
 		cmocka_unit_test(an_idle_cpu_takes_what_waits),
+		cmocka_unit_test(an_idle_cpu_looks_at_all_queues),
 		cmocka_unit_test(wakes_where_it_was_or_where_nobody_is),
 		cmocka_unit_test(no_tick_without_need),
 		cmocka_unit_test(state_leaves_first),
