@@ -22,7 +22,7 @@
 #define START_OTHERS	0xc4600u /* at page 8 */
 #define TRAMPOLINE	0x8000u
 #define STI_AND_SPIN	0xfeebfbu
-#define SLEEP_COUNT	500009u /* some 2 ms, and no part of a slice */
+#define SLEEP_COUNT	500009u /* no part of a slice */
 #define MULTIBOOT_MAGIC 0x2badb002u
 
 struct multiboot_info {
