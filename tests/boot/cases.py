@@ -151,6 +151,28 @@ def ipi(boot):
     boot.note(f"{loops} PAUSE loops")
 
 
+BUSY_TICKS = 100000000  # two seconds of Bochs's TSC
+
+
+@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2", "tigerlake:4"], deadline=300,
+      weir="stats",
+      guests=lambda: [m for vm, words in (("light", "weight=100 cpus=0"),
+                                          ("heavy", "weight=300 cpus=0"),
+                                          ("capped", "cap=40 cpus=1"), ("nowhere", "cpus=9-10"))
+                      for m in small_guest("busy", f"spin {BUSY_TICKS}", vm=vm, vm_words=words)])
+def shares(boot):
+    """Busy VMs get what weight=, cap= and cpus= say, and one whose CPUs are not there is refused."""
+    there = "0-3" if boot.machine_name.endswith(":4") else "0-1"
+    boot.anywhere(rf"vm nowhere: not started: cpus= names no CPU that runs VMs: give some of {there}")
+    boot.ends()
+    found = counters(boot)
+    for vm, fair in (("light", 25), ("heavy", 75), ("capped", 40)):
+        boot.anywhere(rf"vm {vm}: debug exit code 0\b")
+        got = 100 * found[f"vm.{vm}.cpu.run"] / (20 * BUSY_TICKS)
+        assert abs(got - fair) < 4, f"{vm} had {got:.1f} % of a CPU"
+        boot.note(f"{vm} {got:.1f} %")
+
+
 RESETS = ("register", "keyboard", "system")
 
 
