@@ -14,7 +14,8 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define BATCH	       64u	   /* frames that are taken under one hold of the lock */
+#define BATCH	       64u	   /* frames that are taken under one hold of the lock, */
+#define TRIES	       512u	   /* and pages that are tried for them: not all of them pack */
 #define ROUND_GAP_NS   20000000ull /* between two rounds over one object, */
 #define URGENT_GAP_NS  2000000ull  /* and where guests wait */
 #define HELP_WAIT_NS   10000000ull
@@ -33,6 +34,7 @@ static struct mutex reclaim_lock;
 /* reclaim_lock */
 static struct list targets = LIST_INIT(targets);
 static struct reclaim_stats stats;
+static u64 tries; /* left for this call of reclaim() */
 static enum reclaim_state told;
 static u64 told_ns; /* 0: never */
 
@@ -129,7 +131,7 @@ static void count(const struct gmem_taken *t)
 
 /*
  * reclaim_lock. Takes pages of at least this age, from where it ended the last time, until so many
- * frames are free or the object has been gone through.
+ * frames are free, the object has been gone through or there have been tries enough.
  */
 static u64 take(struct reclaim_target *t, u32 age, u64 want)
 {
@@ -137,12 +139,13 @@ static u64 take(struct reclaim_target *t, u32 age, u64 want)
 	u64 chunks = (g->pages + GMEM_LARGE_PAGES - 1) / GMEM_LARGE_PAGES;
 	struct gmem_taken taken = {0};
 
-	for (u64 i = 0; i < chunks && taken.freed < want && !taken.full; i++) {
+	for (u64 i = 0; i < chunks && taken.freed < want && !taken.full && tries; i++) {
 		u64 first = t->chunk * GMEM_LARGE_PAGES, marked[GMEM_LARGE_PAGES / 64] = {0};
 		u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
-		u64 before = taken.freed, most = want - before;
+		u64 before = taken.freed, most = min(want - before, tries);
 		u64 n = mark_old(g, first, pages, age, most, marked);
 
+		tries -= n;
 		if (n)
 			gmem_take(g, first, pages, marked, &taken);
 		/* Where there may be more it goes on the next time, unless these do not go. */
@@ -245,9 +248,9 @@ static u64 take_oldest(u64 want)
 	do {
 		age = age_for(want - freed);
 		freed += take_all(age, want - freed);
-		if (freed < want)
+		if (freed < want && tries)
 			forget_ages(age);
-	} while (freed < want && age > 1);
+	} while (freed < want && tries && age > 1);
 	return freed;
 }
 
@@ -258,9 +261,11 @@ static u64 take_oldest(u64 want)
  */
 static u64 reclaim(u64 want, bool urgent)
 {
-	u64 freed = take_oldest(want);
+	u64 freed;
 
-	if (freed < want && age_all(urgent))
+	tries = TRIES;
+	freed = take_oldest(want);
+	if (freed < want && tries && age_all(urgent))
 		freed += take_oldest(want - freed);
 	if (freed < want)
 		freed += compact();
@@ -317,9 +322,10 @@ void reclaim_wake(void)
 	wait_wake_all(&kaged_wait);
 }
 
-bool reclaim_help(void)
+bool reclaim_help(u32 order)
 {
-	u64 before = __atomic_load_n(&progress, __ATOMIC_ACQUIRE), freed;
+	u64 before = __atomic_load_n(&progress, __ATOMIC_ACQUIRE);
+	bool again;
 
 	if (!watermarks.min)
 		return false;
@@ -330,13 +336,16 @@ bool reclaim_help(void)
 				       clock_ns() + HELP_WAIT_NS);
 		return true;
 	}
-	/* Another may have done it meanwhile. */
-	freed = frame_free_estimate() >= watermarks.low ? 1 : reclaim(BATCH, true);
+	/* Another may have done it meanwhile; but more small frames make no large one. */
+	if (frame_free_estimate() >= watermarks.low)
+		again = order == 0;
+	else
+		again = reclaim(BATCH, true) || !tries;
 	stats.direct++;
 	tell_state();
 	mutex_unlock(&reclaim_lock);
 	wait_wake_all(&progress_wait);
-	return freed;
+	return again;
 }
 
 /* From low to high, in batches, so that others get the lock between. False: in vain. */

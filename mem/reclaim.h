@@ -48,11 +48,12 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object);
 void reclaim_remove(struct reclaim_target *t);
 
 /*
- * For a thread that was refused a frame, holding no lock: takes some pages itself, or waits a moment
- * for whoever does. False: there was nothing to be taken; wait then and try again. Thread context;
- * LOCK_RECLAIM.
+ * For a thread that was refused a frame of this order, holding no lock: takes some pages itself, or
+ * waits a moment for whoever does. False: there was nothing to be taken, or frames are free but not
+ * in blocks of that order; wait then and try again. The same frame may be refused after each true.
+ * Thread context; LOCK_RECLAIM.
  */
-bool reclaim_help(void);
+bool reclaim_help(u32 order);
 
 /* Any context below LOCK_WAIT. */
 void reclaim_wake(void);

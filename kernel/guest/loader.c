@@ -8,6 +8,7 @@
 #include "mem/reclaim.h"
 
 #define LOAD_PIECE KIB(64)
+#define LOAD_TRIES 1000u /* for a piece; each is a wait of 10 ms at most, or takes pages */
 
 int load_fail(struct load *l, int err, const char *fmt, ...)
 {
@@ -47,17 +48,22 @@ const struct config_module *load_find_module(const struct load *l, enum config_m
 	return NULL;
 }
 
-/* In pieces, so that what had to wait for memory does not begin again from the start. */
+/*
+ * In pieces, so that what had to wait for memory does not begin again from the start. Others may
+ * take what is freed each time, so that it gives up.
+ */
 static int write_patiently(struct load *l, u64 gpa, const u8 *data, u64 size)
 {
 	int err = 0;
 
 	while (size && !err) {
 		u64 n = min(size, (u64)LOAD_PIECE);
+		u32 tries = 0;
 
 		do {
 			err = gpa_write(l->mmu, GPA(gpa), data, n);
-		} while (err == ERR_NOMEM && reclaim_help());
+		} while (err == ERR_NOMEM && ++tries < LOAD_TRIES &&
+			 reclaim_help(l->config->page_order));
 		gpa += n;
 		data += n;
 		size -= n;

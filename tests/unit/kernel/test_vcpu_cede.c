@@ -56,8 +56,9 @@ static u32 look(const u32 *p)
 
 /* --- vmx/ --- */
 
-bool reclaim_help(void)
+bool reclaim_help(u32 order)
 {
+	(void)order;
 	return false;
 }
 

@@ -54,8 +54,9 @@ static void count(u32 *p)
 
 /* --- vmx/ --- */
 
-bool reclaim_help(void)
+bool reclaim_help(u32 order)
 {
+	(void)order;
 	return false;
 }
 

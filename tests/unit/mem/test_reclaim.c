@@ -132,12 +132,17 @@ static u64 state_of(u64 index)
 }
 
 /* As a vCPU asks for memory; long enough after the last time for another round. */
-static bool help(void)
+static bool help_with(u32 order)
 {
 	static u64 now = 1000000000;
 
 	hosted_clock_set(now += 50000000);
-	return reclaim_help();
+	return reclaim_help(order);
+}
+
+static bool help(void)
+{
+	return help_with(0);
 }
 
 static u64 read_stat(const char *name)
@@ -344,6 +349,47 @@ static void watermarks_hold(void **state)
 	assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
 }
 
+/* Where single frames are free and none of 2 MiB, taking more of them is no help: it waits. */
+static void enough_is_no_help_for_large(void **state)
+{
+	fill_page(0, true);
+	watermarks.low = 1;
+	assert_true(help_with(0));
+	assert_false(help_with(GMEM_LARGE_ORDER));
+	watermarks.low = 1u << 20;
+	assert_true(help_with(GMEM_LARGE_ORDER));
+	assert_int_equal(state_of(0), GMEM_PACKED);
+}
+
+/* Pages that do not go cost whoever tries them a bounded time, and then the next come. */
+static void tries_are_bounded(void **state)
+{
+	const u64 chunks = 16, each = 60;
+	static struct reclaim_target other;
+	struct gmem *mine = g, *hard;
+	u64 before_it = 0, tried;
+	u32 calls = 0;
+
+	assert_int_equal(gmem_create(chunks * GMEM_LARGE_PAGES, &hard), 0);
+	g = hard;
+	for (u64 i = 0; i < chunks * each; i++)
+		fill_page(i / each * GMEM_LARGE_PAGES + i % each, false);
+	fill_page(chunks * GMEM_LARGE_PAGES - 1, true);
+	g = mine;
+	reclaim_add(&other, hard);
+	while (gmem_entry_state(gmem_entry(hard, hard->pages - 1)) != GMEM_PACKED) {
+		assert_true(help());
+		tried = read_stat("hard");
+		assert_in_range(tried - before_it, 0, 512);
+		before_it = tried;
+		assert_true(++calls < 10);
+	}
+	assert_int_equal(tried, chunks * each);
+	assert_false(help());
+	reclaim_remove(&other);
+	gmem_unref(hard);
+}
+
 /* The log says so when memory becomes short, and when it no longer is; not more than once a second. */
 static void changes_are_told(void **state)
 {
@@ -401,6 +447,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_old_go_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
+		cmocka_unit_test_setup_teardown(enough_is_no_help_for_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(tries_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
