@@ -206,7 +206,8 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 		return ERR_RANGE;
 	e = gmem_entry_find(g, index);
 	if (unlikely(!e)) {
-		e = gmem_entry_make(g, index);
+		/* Entries are never given back: a guest must not spend the last frames on them. */
+		e = watermark_admits() ? gmem_entry_make(g, index) : NULL;
 		if (!e)
 			return ERR_NOMEM;
 	}

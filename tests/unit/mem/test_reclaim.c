@@ -349,6 +349,21 @@ static void watermarks_hold(void **state)
 	assert_int_equal(gmem_get_page(g, 7, true, &pfn), 0);
 }
 
+/* Nor are they for entries: a guest that goes from 2 MiB to the next gets none below min. */
+static void no_entries_below_min(void **state)
+{
+	u64 free;
+	pfn_t pfn;
+
+	fill_page(0, true);
+	free = free_now();
+	watermarks.min = 1u << 20;
+	assert_int_equal(gmem_get_page(g, GMEM_LARGE_PAGES, true, &pfn), ERR_NOMEM);
+	assert_int_equal(free_now(), free);
+	watermarks.min = 1;
+	assert_int_equal(gmem_get_page(g, GMEM_LARGE_PAGES, true, &pfn), 0);
+}
+
 /* Where single frames are free and none of 2 MiB, taking more of them is no help: it waits. */
 static void enough_is_no_help_for_large(void **state)
 {
@@ -447,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_old_go_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_entries_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(enough_is_no_help_for_large, setup, teardown),
 		cmocka_unit_test_setup_teardown(tries_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
