@@ -69,10 +69,11 @@ static int get_and_enter(struct mmu_vcpu *v, gfn_t gfn, u32 access, u64 *generat
 	int err;
 
 	err = memslot_look_up(v->vm, gfn, access & MMU_WRITE, &v->last_slot, &s, generation);
-	if (!err)
-		err = rmap_prepare(s, gfn);
+	/* The page first: who is refused one, memory being short, gets no words for it either. */
 	if (!err)
 		err = gmem_get_page(s->object, memslot_index(s, gfn), access & MMU_WRITE, &pfn);
+	if (!err)
+		err = rmap_prepare(s, gfn);
 	if (!err)
 		*entered = enter_again(v, s, gfn, access);
 	else if (err == ERR_NOSLOT)

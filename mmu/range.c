@@ -5,6 +5,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
+#include "mem/watermark.h"
 #include "mmu/mmu_private.h"
 
 /* Races that one page may lose before the guest is told to come again. */
@@ -265,6 +266,12 @@ int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 
 /* --- Protect --- */
 
+/* A guest may protect all that it never touched: below the min watermark it gets no words for that. */
+static int prepare(const struct memslot *s, gfn_t gfn)
+{
+	return rmap_word(s, gfn) || watermark_admits() ? rmap_prepare(s, gfn) : ERR_NOMEM;
+}
+
 /* Pages of one region and one slot. The region counts as small before anything is looked at. */
 static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 run, bool on)
 {
@@ -273,7 +280,7 @@ static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u6
 	int err = 0;
 
 	for (u64 i = 0; on && !err && i < run; i++)
-		err = rmap_prepare(s, GFN(gfn.v + i));
+		err = prepare(s, GFN(gfn.v + i));
 	if (err)
 		return err;
 	if (on)

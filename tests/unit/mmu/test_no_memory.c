@@ -8,6 +8,7 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "mem/slab.h"
+#include "mem/watermark.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/peek.h"
 
@@ -251,6 +252,36 @@ static void topping_up(void **state)
 	assert_true(n > MMU_CACHE_MAX + RMAP_CACHE_MAX);
 }
 
+static void nothing(void)
+{
+}
+
+/* Below the min watermark a guest that goes where it never was gets no words for it either. */
+static void no_words_below_min(void **state)
+{
+	struct gmem *g = object_new(PAGES);
+	u64 free, done;
+
+	assert_int_equal(memslot_create(&vm, 6, GFN(0x9000), PAGES, g, 0, 0), 0);
+	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
+	free = frames_free();
+	watermarks = (struct watermarks){.min = 1u << 20, .low = 1u << 20, .wake = nothing};
+	assert_int_equal(mmu_fault_slow(&vcpu, PAGE(0x9000), MMU_WRITE), ERR_NOMEM);
+	assert_int_equal(frames_free(), free);
+	assert_int_equal(mmu_range_protect(&vm, GFN(0x9200), 9, true, &done), ERR_NOMEM);
+	assert_int_equal(done, 0);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(0x9200), 9, true, true, &done), ERR_NOMEM);
+	assert_int_equal(done, 0);
+	assert_int_equal(frames_free(), free);
+	/* What is there goes on being mapped. */
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 1), MMU_WRITE), 0);
+	memset(&watermarks, 0, sizeof(watermarks));
+	assert_int_equal(mmu_range_protect(&vm, GFN(0x9200), 9, true, &done), 0);
+	assert_int_equal(memslot_delete(&vm, 6), 0);
+	grace();
+	gmem_unref(g);
+}
+
 static void a_vm_that_cannot_be_made(void **state)
 {
 	struct mmu_vm *other = kmalloc(sizeof(*other));
@@ -282,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(splits_within_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(getting_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(topping_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_words_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_vm_that_cannot_be_made, setup, teardown),
 	};
 
