@@ -217,7 +217,7 @@ def monitor_hostile(boot):
     replayed = boot.machine.console.text[begin:operator.at]
     replayed = replayed[replayed.index("talker: ready"):]
     assert "\x1b" not in replayed and "\x9b" not in replayed and "\x07" not in replayed
-    assert "redhidden" in replayed and "\xe4" in replayed
+    assert "redhidden" in replayed
     # What a terminal would have answered to it is no command.
     operator.enter()
     operator.send("\x1b[24;80R\x1b[?62c\x1b]lreboot -f\x1b\\\x1b]2;vm kill talker\r")
@@ -227,7 +227,7 @@ def monitor_hostile(boot):
     operator.prompt()
     for _ in range(8):
         operator.send("x" * 500)
-        operator.wait(r"weir> <x+\x1b\[K\r\x1b\[60C")
+        operator.wait(r"weir> <x+>?\x1b\[K\r\x1b\[\d+C")
     operator.send("\r")
     operator.wait(r"^'x+' is no command")
     operator.prompt()
@@ -238,7 +238,9 @@ def monitor_hostile(boot):
     operator.wait(r"harm ends in a string")
     operator.send("f" + "z")
     operator.enter()
-    operator.until("vm show talker", r"resident")
+    begin = operator.at
+    operator.until("stat talker.exits.io", r"exits\.io [1-9]\d{4,} ")  # it floods
+    assert "talker: " not in boot.machine.console.text[begin:operator.at], "the monitor shows it"
     operator.console("talker")
     operator.wait(r"talker: flooded")
     operator.wait(r"talker: deaf")
