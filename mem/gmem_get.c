@@ -142,7 +142,7 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
 	u64 absent = GMEM_ABSENT;
 	bool vain;
-	int err = watermark_admits() ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
+	int err = watermark_admits(1) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
 
 	if (err)
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
@@ -168,7 +168,8 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 
 	if (!gmem_entry_exchange(e, &absent, GMEM_BUSY))
 		return ERR_AGAIN;
-	err = watermark_admits() ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn) : ERR_NOMEM;
+	err = watermark_admits(GMEM_LARGE_PAGES) ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn)
+						 : ERR_NOMEM;
 	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 	return err ? err : ERR_AGAIN;
 }
@@ -185,7 +186,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 
 	if (!gmem_entry_exchange(e, &entry, (entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
 		return ERR_AGAIN;
-	err = watermark_admits() ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+	err = watermark_admits(1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
 	if (!err) {
 		tier_get(entry, pfn_to_virt(pfn));
 		tier_free(entry);
@@ -207,7 +208,7 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 	e = gmem_entry_find(g, index);
 	if (unlikely(!e)) {
 		/* Entries are never given back: a guest must not spend the last frames on them. */
-		e = watermark_admits() ? gmem_entry_make(g, index) : NULL;
+		e = watermark_admits(1) ? gmem_entry_make(g, index) : NULL;
 		if (!e)
 			return ERR_NOMEM;
 	}

@@ -17,11 +17,12 @@ struct watermarks {
 };
 extern struct watermarks watermarks;
 
-/* Whether a guest may have a frame. Exit and thread context. */
-static inline bool watermark_admits(void)
+/* Whether a guest may have so many frames, the last of them above min, too. Exit and thread context. */
+static inline bool watermark_admits(u64 frames)
 {
 	u64 free = frame_free_estimate();
 
+	free -= min(free, frames - 1);
 	if (likely(free >= watermarks.low))
 		return true;
 	watermarks.wake();

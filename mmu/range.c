@@ -269,7 +269,7 @@ int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 /* A guest may protect all that it never touched: below the min watermark it gets no words for that. */
 static int prepare(const struct memslot *s, gfn_t gfn)
 {
-	return rmap_word(s, gfn) || watermark_admits() ? rmap_prepare(s, gfn) : ERR_NOMEM;
+	return rmap_word(s, gfn) || watermark_admits(1) ? rmap_prepare(s, gfn) : ERR_NOMEM;
 }
 
 /* Pages of one region and one slot. The region counts as small before anything is looked at. */

@@ -364,6 +364,22 @@ static void no_entries_below_min(void **state)
 	assert_int_equal(gmem_get_page(g, GMEM_LARGE_PAGES, true, &pfn), 0);
 }
 
+/* What is kept is kept from 2 MiB at a time, too. */
+static void large_pages_leave_min(void **state)
+{
+	struct gmem *large;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create_order(2 * GMEM_LARGE_PAGES, GMEM_LARGE_ORDER, &large), 0);
+	watermarks.min = frame_free_estimate() - GMEM_LARGE_PAGES / 2;
+	assert_int_equal(gmem_get_page(large, 0, true, &pfn), ERR_NOMEM);
+	watermarks.low = watermarks.min; /* nor does enough for one frame do */
+	assert_int_equal(gmem_get_page(large, 0, true, &pfn), ERR_NOMEM);
+	watermarks.min -= GMEM_LARGE_PAGES;
+	assert_int_equal(gmem_get_page(large, 0, true, &pfn), 0);
+	gmem_unref(large);
+}
+
 /* Where single frames are free and none of 2 MiB, taking more of them is no help: it waits. */
 static void enough_is_no_help_for_large(void **state)
 {
@@ -464,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_entries_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(enough_is_no_help_for_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(large_pages_leave_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(tries_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
