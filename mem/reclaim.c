@@ -23,7 +23,9 @@
 #define RETRY_MOST_NS  1600000000ull
 #define COMPACT_FRAMES 64u /* that compaction might free, for it to be begun */
 
-#define TELL_GAP_NS 1000000000ull
+/* Between two lines of the log, doubled for each that comes within the most. */
+#define TELL_GAP_NS	 1000000000ull
+#define TELL_GAP_MOST_NS 600000000000ull
 
 /* A part of memory for each watermark, and bounds in frames. */
 #define MIN_PART  256
@@ -37,6 +39,7 @@ static struct reclaim_stats stats;
 static u64 tries; /* left for this call of reclaim() */
 static enum reclaim_state told;
 static u64 told_ns; /* 0: never */
+static u64 tell_gap_ns;
 
 static struct wait_queue kaged_wait, progress_wait;
 static bool woken;   /* atomic */
@@ -303,8 +306,12 @@ static void tell_state(void)
 	enum reclaim_state state = state_now(free);
 	struct pool_stats pool;
 
-	if (state == told || (told_ns && now - told_ns < TELL_GAP_NS))
+	if (state == told || (told_ns && now - told_ns < tell_gap_ns))
 		return;
+	if (told_ns && now - told_ns < TELL_GAP_MOST_NS)
+		tell_gap_ns = min(2 * tell_gap_ns, TELL_GAP_MOST_NS);
+	else
+		tell_gap_ns = TELL_GAP_NS;
 	told = state;
 	told_ns = now;
 	pool_get_stats(&pool);

@@ -16,7 +16,7 @@
 
 #define RECLAIM_AGES 8 /* a page that was not used for longer stays as old as it can be */
 
-/* What is logged when it changes, once a second at most. */
+/* What is logged when it changes: once a second at most, and less often where it goes on changing. */
 enum reclaim_state {
 	RECLAIM_ENOUGH,
 	RECLAIM_LOW,   /* between the watermarks: kaged takes */

@@ -440,6 +440,21 @@ static void changes_are_told(void **state)
 	watermarks.low = watermarks.high = high;
 }
 
+/* Guests that make it short over and over do not fill the log. */
+static void flapping_is_told_seldom(void **state)
+{
+	u64 high = watermarks.high;
+
+	fill_page(0, true);
+	hosted_log_reset();
+	for (u32 i = 0; i < 64 * 20; i++) { /* 64 s */
+		watermarks.low = watermarks.high = i / 3 % 2 ? 0 : high;
+		(void)help();
+	}
+	assert_in_range(hosted_log_count(LOG_INFO), 5, 7);
+	watermarks.low = watermarks.high = high;
+}
+
 /* Pages of 2 MiB stay whole and where they are, and nobody takes their entries for small ones. */
 static void large_pages_are_left_alone(void **state)
 {
@@ -484,6 +499,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tries_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
 	};
 
