@@ -74,7 +74,7 @@ static int setup(void **state)
 	xd_stuck = false;
 	misc_enable = 0;
 	efer = 0;
-	hosted_cr[0] = 0;
+	hosted_cr[0] = CR0_TS | CR0_EM;
 	hosted_cr[4] = CR4_PAE;
 	return 0;
 }
@@ -83,7 +83,8 @@ static void test_all(void **state)
 {
 	cpu_harden();
 	assert_int_equal(hosted_cr[0], CR0_WP);
-	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_MCE | CR4_SMEP | CR4_SMAP | CR4_UMIP);
+	assert_int_equal(hosted_cr[4],
+			 CR4_PAE | CR4_OSFXSR | CR4_MCE | CR4_SMEP | CR4_SMAP | CR4_UMIP);
 }
 
 /* A bit that CPUID does not show is not set: it would be #GP. */
@@ -92,19 +93,19 @@ static void test_each_alone(void **state)
 	leaf7 = (struct cpuid_regs){.ebx = LEAF_7_SMEP};
 	leaf1.edx = 0;
 	cpu_harden();
-	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_SMEP);
+	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_OSFXSR | CR4_SMEP);
 	setup(state);
 	leaf7 = (struct cpuid_regs){.ecx = LEAF_7_UMIP};
 	cpu_harden();
-	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_MCE | CR4_UMIP);
+	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_OSFXSR | CR4_MCE | CR4_UMIP);
 	setup(state);
 	leaf7 = (struct cpuid_regs){.ebx = LEAF_7_SMAP};
 	cpu_harden();
-	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_MCE | CR4_SMAP);
+	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_OSFXSR | CR4_MCE | CR4_SMAP);
 	setup(state);
 	leaf0.eax = 6;
 	cpu_harden();
-	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_MCE);
+	assert_int_equal(hosted_cr[4], CR4_PAE | CR4_OSFXSR | CR4_MCE);
 }
 
 static void test_nx(void **state)
