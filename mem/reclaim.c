@@ -14,14 +14,13 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define BATCH	       64u	   /* frames that are taken under one hold of the lock, */
-#define TRIES	       512u	   /* and pages that are tried for them: not all of them pack */
-#define ROUND_GAP_NS   20000000ull /* between two rounds over one object, */
-#define URGENT_GAP_NS  2000000ull  /* and where guests wait */
-#define HELP_WAIT_NS   10000000ull
-#define RETRY_NS       50000000ull /* after a try in vain; doubled for each that follows, up to */
-#define RETRY_MOST_NS  1600000000ull
-#define COMPACT_FRAMES 64u /* that compaction might free, for it to be begun */
+#define BATCH	      64u	  /* frames that are taken under one hold of the lock, */
+#define TRIES	      512u	  /* and pages that are tried for them: not all of them pack */
+#define ROUND_GAP_NS  20000000ull /* between two rounds over one object, */
+#define URGENT_GAP_NS 2000000ull  /* and where guests wait */
+#define HELP_WAIT_NS  10000000ull
+#define RETRY_NS      50000000ull /* after a try in vain; doubled for each that follows, up to */
+#define RETRY_MOST_NS 1600000000ull
 
 /* Between two lines of the log, doubled for each that comes within the most. */
 #define TELL_GAP_NS	 1000000000ull
