@@ -109,20 +109,31 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	return 0;
 }
 
+static int quick_msr(struct vcpu *v, struct vmx_exit *e)
+{
+	if (!lapic_owns_msr(e->msr.index))
+		return ERR_TOO_HARD;
+	if (e->kind == VMX_EXIT_RDMSR)
+		return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
+	return quick_wrmsr(v, e);
+}
+
 int vcpu_quick(void *owner, struct vmx_exit *e)
 {
 	struct vcpu *v = owner;
 
-	if (e->kind == VMX_EXIT_RDMSR || e->kind == VMX_EXIT_WRMSR) {
-		if (!lapic_owns_msr(e->msr.index))
-			return ERR_TOO_HARD;
-		if (e->kind == VMX_EXIT_RDMSR)
-			return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
-		return quick_wrmsr(v, e);
-	}
-	if (e->kind == VMX_EXIT_IO)
-		return quick_io(v, e);
+	/* First what has the least to do. */
 	if (e->kind == VMX_EXIT_HYPERCALL)
 		return hypercall_quick(v, &e->hypercall);
-	return quick_mmio(v, e);
+	switch (e->kind) {
+	case VMX_EXIT_RDMSR:
+	case VMX_EXIT_WRMSR:
+		return quick_msr(v, e);
+	case VMX_EXIT_IO:
+		return quick_io(v, e);
+	case VMX_EXIT_MMIO:
+		return quick_mmio(v, e);
+	default:
+		return ERR_TOO_HARD;
+	}
 }
