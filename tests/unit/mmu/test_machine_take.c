@@ -4,8 +4,7 @@
 /*
  * Guests on all CPUs fault while the frames of their pages are taken and what was in them is put
  * away: packed, or forgotten where it is all zero. Two threads take, one ages, one drops, one
- * empties the pool's spans. The pages are shown by several slots and two VMs. R08 to R10, R12, R13,
- * R17, R22, R34, R35, R38.
+ * empties the pool's spans. The pages are shown by several slots and two VMs. R13.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
