@@ -22,7 +22,9 @@
  *   gmem_invalidate_end(g, first, pages)
  *
  * A link that is made before begin is found by gmem_unmap, whose notifiers take the same guard;
- * one that would come after it is refused.
+ * one that would come after it is refused. Who changes pages one after the other may end the
+ * invalidation once they are unmapped (gmem_take.c): until it is settled BUSY keeps each from being
+ * looked up.
  */
 #ifndef MEM_GMEM_H
 #define MEM_GMEM_H
