@@ -62,9 +62,9 @@ void __noreturn kernel_main(void)
 	log_configuration();
 	rma_start(config.rma_pool);
 	if (reclaim_start())
-		log_error("memory: none is left for the page-aging daemon: nothing will be taken "
-			  "from "
-			  "guests that do not use it");
+		log_error(
+			"memory: none is left for the page-aging daemon: pages that guests do not "
+			"use are taken late, or not at all: give the machine more");
 	console_init(&config);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
