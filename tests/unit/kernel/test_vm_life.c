@@ -54,10 +54,13 @@ static void count(u32 *p)
 
 /* --- vmx/ --- */
 
+/* atomic; memory is found again and again, and is gone again before an instruction has it */
+static bool in_vain;
+
 bool reclaim_help(u32 order)
 {
-	(void)order;
-	return false;
+	usleep(100);
+	return __atomic_load_n(&in_vain, __ATOMIC_SEQ_CST);
 }
 
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
@@ -91,6 +94,8 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	usleep(500);
 	count(&runs[v->id]);
+	while (__atomic_load_n(&in_vain, __ATOMIC_SEQ_CST))
+		vcpu_wait_for_memory(v);
 	return 0;
 }
 
@@ -311,6 +316,20 @@ static void each_is_paused_anywhere(void **state)
 	}
 }
 
+/* Who is promised memory without an end, in the middle of an instruction, is paused all the same. */
+static void paused_while_memory_is_sought(void **state)
+{
+	wait_all_run();
+	__atomic_store_n(&in_vain, true, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < 20; i++) {
+		usleep(1000);
+		assert_int_equal(vm_pause(&machine), 0);
+		assert_int_equal(vm_resume(&machine), 0);
+	}
+	__atomic_store_n(&in_vain, false, __ATOMIC_SEQ_CST);
+	wait_all_run();
+}
+
 static void ends_while_paused(void **state)
 {
 	assert_int_equal(vm_pause(&machine), 0);
@@ -443,6 +462,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paused_stands_still, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_is_paused_anywhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(paused_while_memory_is_sought, setup, teardown),
 		cmocka_unit_test_setup_teardown(ends_while_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(dump_shows_each, setup, teardown),
