@@ -135,10 +135,12 @@ static u64 contents_of(enum gmem_state state)
 	case GMEM_SHARED:
 		return H_CONTENTS_SHARED;
 	case GMEM_PACKED:
+	case GMEM_FILLED:
 		return H_CONTENTS_PACKED;
 	case GMEM_SWAPPED:
 		return H_CONTENTS_SWAPPED;
 	case GMEM_BUSY:
+	case GMEM_STATES:
 		break;
 	}
 	return H_CONTENTS_CHANGING;

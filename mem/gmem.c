@@ -163,6 +163,20 @@ void gmem_count_out(struct gmem *g, u64 index)
 		;
 }
 
+void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES])
+{
+	u64 sum = 0;
+
+	for (u32 i = 0; i < GMEM_STATES; i++)
+		pages[i] = __atomic_load_n(&g->in_state[i], __ATOMIC_RELAXED) << g->order;
+	pages[GMEM_GOT_PAGE] = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+	/* What is under way may be counted twice or not at all. */
+	pages[GMEM_GOT_PAGE] -= min(pages[GMEM_GOT_PAGE], pages[GMEM_SHARED]);
+	for (u32 i = 0; i < GMEM_STATES; i++)
+		sum += pages[i];
+	pages[GMEM_ABSENT] = g->pages - min(g->pages, sum);
+}
+
 u64 gmem_touched_peak(const struct gmem *g)
 {
 	return max(__atomic_load_n(&g->peak, __ATOMIC_RELAXED),

@@ -41,6 +41,8 @@ enum gmem_state {
 	GMEM_PACKED,	 /* compressed pool; handle */
 	GMEM_SWAPPED,	 /* swap disk; block */
 	GMEM_BUSY,	 /* one thread is changing it; wait on the object */
+	GMEM_FILLED,	 /* one word all over, which the entry tells */
+	GMEM_STATES
 };
 #define GMEM_STATE_BITS 3
 #define GMEM_STATE_MASK (BIT(GMEM_STATE_BITS) - 1)
@@ -97,6 +99,7 @@ struct gmem {
 	u64 peak;		    /* the most that resident was before it last went down */
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
 	u64 fetched;		    /* pages that came back from where they were put */
+	u64 in_state[GMEM_STATES];  /* entries; but for GOT_PAGE and ABSENT */
 	u32 refs;		    /* memslots and the VM */
 	struct gmem_account own;    /* where account points until one is set */
 	/* lock */
@@ -130,6 +133,11 @@ void gmem_unref(struct gmem *g);
 
 /* The most that resident has been. Any context. */
 u64 gmem_touched_peak(const struct gmem *g);
+
+/*
+ * 4 KiB pages by state, without a look at the entries: exact while nobody changes any. Any context.
+ */
+void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES]);
 
 /* --- Entries -------------------------------------------------------------------------------- */
 
@@ -251,6 +259,7 @@ int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg);
 struct gmem_taken {
 	u64 freed;  /* frames that came free: */
 	u64 zero;   /* the pages were all zero, */
+	u64 filled; /* were one word all over, */
 	u64 packed; /* or were packed */
 	u64 hard;   /* do not pack, and stayed */
 	u64 wanted; /* were touched meanwhile, and stayed */

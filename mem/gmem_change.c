@@ -51,7 +51,7 @@ int gmem_claim_entry(struct gmem *g, u64 index, u64 *e, u64 *entry)
 	*entry = gmem_entry_load(e);
 	do {
 		err = may_claim(*entry);
-	} while (!err && !gmem_entry_exchange(e, entry, (*entry & ~GMEM_STATE_MASK) | GMEM_BUSY));
+	} while (!err && !gmem_entry_take(g, e, entry));
 	spin_unlock(&g->lock);
 	if (!err && gmem_entry_resident(*entry))
 		gmem_count_out(g, index);
@@ -64,7 +64,9 @@ void gmem_settle_entry(struct gmem *g, u64 index, u64 *e, u64 entry)
 	BUG_ON(gmem_entry_state(entry) == GMEM_BUSY);
 	if (gmem_entry_resident(entry))
 		gmem_count_in(g, index);
+	gmem_count_state(g, entry, 1);
 	__atomic_store_n(e, entry, __ATOMIC_RELEASE);
+	gmem_count_state(g, GMEM_BUSY, -1ull);
 }
 
 int gmem_claim(struct gmem *g, u64 index, u64 *entry)
@@ -94,10 +96,9 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry)
 
 /* --- Dropping contents ---------------------------------------------------------------------- */
 
-/* The pages of a batch that are claimed. */
+/* The pages of a batch that are claimed, and the states that they were in; ABSENT: not claimed. */
 struct claimed {
-	u64 bits[GMEM_LARGE_PAGES / 64];
-	u64 packed[GMEM_LARGE_PAGES / 64]; /* of those, which held no frame */
+	u8 state[GMEM_LARGE_PAGES];
 	u64 count;
 };
 
@@ -119,20 +120,17 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 			*err = ERR_NOTSUP;
 			return index;
 		}
-		c->bits[(index - first) / 64] |= BIT((index - first) % 64);
-		if (tier_has(entry))
-			c->packed[(index - first) / 64] |= BIT((index - first) % 64);
+		c->state[index - first] = (u8)gmem_entry_state(entry);
 		c->count++;
 	}
 	*err = 0;
 	return index;
 }
 
-/* What a claimed entry held goes: `entry` is BUSY, but for the state as it was. */
-static void drop_contents(struct gmem *g, u64 entry, bool packed)
+static void drop_contents(struct gmem *g, u64 entry)
 {
-	if (packed)
-		tier_free((entry & ~GMEM_STATE_MASK) | GMEM_PACKED);
+	if (tier_has(entry))
+		tier_free(entry);
 	else
 		frame_free(gmem_entry_pfn(entry), g->order);
 }
@@ -140,11 +138,13 @@ static void drop_contents(struct gmem *g, u64 entry, bool packed)
 static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)
 {
 	for (u64 index = first; index < end; index += gmem_entry_pages(g)) {
-		u64 *e = gmem_entry_find(g, index), at = index - first;
+		u64 *e = gmem_entry_find(g, index);
+		u8 was = c->state[index - first];
 
-		if (!(c->bits[at / 64] & BIT(at % 64)))
+		if (was == GMEM_ABSENT)
 			continue;
-		drop_contents(g, gmem_entry_load(e), c->packed[at / 64] & BIT(at % 64));
+		/* BUSY is as it was, but for the state. */
+		drop_contents(g, (gmem_entry_load(e) & ~GMEM_STATE_MASK) | was);
 		gmem_settle_entry(g, index, e, GMEM_ABSENT);
 	}
 	wait_wake_all(&g->busy);
@@ -235,7 +235,7 @@ static int reserve(struct gmem *g, u64 first, u64 end)
 			return ERR_NOMEM;
 	}
 	for (index = first; index < end; index += gmem_entry_pages(g)) {
-		if (!gmem_entry_exchange(gmem_entry_find(g, index), &absent, GMEM_BUSY))
+		if (!gmem_entry_take(g, gmem_entry_find(g, index), &absent))
 			break;
 	}
 	if (index == end)

@@ -166,7 +166,7 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 	pfn_t pfn;
 	int err;
 
-	if (!gmem_entry_exchange(e, &absent, GMEM_BUSY))
+	if (!gmem_entry_take(g, e, &absent))
 		return ERR_AGAIN;
 	err = watermark_admits(GMEM_LARGE_PAGES) ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn)
 						 : ERR_NOMEM;
@@ -184,7 +184,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 	pfn_t pfn;
 	int err;
 
-	if (!gmem_entry_exchange(e, &entry, (entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
+	if (!gmem_entry_take(g, e, &entry))
 		return ERR_AGAIN;
 	err = watermark_admits(1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
 	if (!err) {
@@ -230,6 +230,7 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			gmem_wait_settled(g, e);
 			break;
 		case GMEM_PACKED:
+		case GMEM_FILLED:
 			err = fetch(g, index, e, entry);
 			break;
 		default:

@@ -41,6 +41,25 @@ static inline bool gmem_entry_exchange(u64 *e, u64 *old, u64 new)
 	return __atomic_compare_exchange_n(e, old, new, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+/* How many entries are in a state: +1 before it comes to one, -1 after it has left it. */
+static inline void gmem_count_state(struct gmem *g, u64 entry, u64 n)
+{
+	enum gmem_state state = gmem_entry_state(entry);
+
+	if (state != GMEM_GOT_PAGE && state != GMEM_ABSENT)
+		__atomic_fetch_add(&g->in_state[state], n, __ATOMIC_RELAXED);
+}
+
+/* Makes the entry BUSY; on failure *entry is what was found. It leads to gmem_settle_entry. */
+static inline bool gmem_entry_take(struct gmem *g, u64 *e, u64 *entry)
+{
+	if (!gmem_entry_exchange(e, entry, (*entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
+		return false;
+	gmem_count_state(g, GMEM_BUSY, 1);
+	gmem_count_state(g, *entry, -1ull);
+	return true;
+}
+
 static inline bool gmem_entry_resident(u64 entry)
 {
 	enum gmem_state state = gmem_entry_state(entry);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "mem/gmem_stat.h"
-#include "mem/gmem_private.h"
 
 const struct stat_desc gmem_stat_descs[] = {GMEM_STATS(STAT_DESC)};
 STAT_CHECK(gmem_stats, gmem_stat_descs);
@@ -9,33 +8,14 @@ STAT_CHECK(gmem_stats, gmem_stat_descs);
 
 static_assert(STAT_INDEX(absent) == GMEM_ABSENT && STAT_INDEX(got_page) == GMEM_GOT_PAGE &&
 		      STAT_INDEX(shared) == GMEM_SHARED && STAT_INDEX(packed) == GMEM_PACKED &&
-		      STAT_INDEX(swapped) == GMEM_SWAPPED && STAT_INDEX(busy) == GMEM_BUSY,
+		      STAT_INDEX(swapped) == GMEM_SWAPPED && STAT_INDEX(busy) == GMEM_BUSY &&
+		      STAT_INDEX(filled) == GMEM_FILLED,
 	      "an entry's state is the index of its counter");
-
-static u64 count_state(const struct gmem *g, enum gmem_state state)
-{
-	u64 step = gmem_entry_pages(g), n = 0;
-
-	for (u64 index = 0; index < g->pages; index += step) {
-		const u64 *e = gmem_entry_find(g, index);
-
-		if (!e) {
-			/* Nothing of the chunk was touched. */
-			u64 chunk = step * GMEM_CHUNK_ENTRIES;
-			u64 end = min(align_down(index, chunk) + chunk, g->pages);
-
-			n += state == GMEM_ABSENT ? end - index : 0;
-			index = end - step;
-		} else if (gmem_entry_state(gmem_entry_load(e)) == state) {
-			n += step;
-		}
-	}
-	return n;
-}
 
 u64 gmem_stat_read(const void *owner, u32 i)
 {
 	const struct gmem *g = owner;
+	u64 pages[GMEM_STATES];
 
 	switch (i) {
 	case STAT_INDEX(peak):
@@ -43,6 +23,7 @@ u64 gmem_stat_read(const void *owner, u32 i)
 	case STAT_INDEX(pins):
 		return READ_ONCE(g->pins);
 	default:
-		return count_state(g, i);
+		gmem_count_states(g, pages);
+		return pages[i];
 	}
 }

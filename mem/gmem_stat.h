@@ -14,6 +14,8 @@
 	X(packed, "pages", "Pages that are in the compressed pool.", STAT_LEVEL)                   \
 	X(swapped, "pages", "Pages that are on the swap disk.", STAT_LEVEL)                        \
 	X(busy, "pages", "Pages that a thread is changing from one state to another.", STAT_LEVEL) \
+	X(filled, "pages", "Pages that are one word all over, which their entry tells.",           \
+	  STAT_LEVEL)                                                                              \
 	X(peak, "pages", "The most pages that were resident at any time.", STAT_LEVEL)             \
 	X(pins, "count", "Pins that keep pages where they are: under emulation, in queues.",       \
 	  STAT_LEVEL)
@@ -24,7 +26,7 @@ struct gmem_stats {
 extern const struct stat_desc gmem_stat_descs[];
 #define GMEM_STAT_COUNT (sizeof(struct gmem_stats) / sizeof(u64))
 
-/* Of a struct gmem. Looks at every entry that there is; approximate while pages change. */
+/* Of a struct gmem. Approximate while pages change. */
 u64 gmem_stat_read(const void *g, u32 i);
 
 #endif

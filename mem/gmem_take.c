@@ -70,8 +70,9 @@ static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_ta
 		t->full = true;
 		return entry;
 	}
-	t->zero += put == GMEM_ABSENT;
-	t->packed += put != GMEM_ABSENT;
+	t->zero += gmem_entry_state(put) == GMEM_ABSENT;
+	t->filled += gmem_entry_state(put) == GMEM_FILLED;
+	t->packed += gmem_entry_state(put) == GMEM_PACKED;
 	t->freed++;
 	frame_free(pfn, 0);
 	return put;
@@ -140,7 +141,7 @@ bool gmem_move_packed(struct gmem *g, u64 index, u64 handle)
 	if (gmem_entry_state(entry) != GMEM_PACKED || entry >> GMEM_PFN_SHIFT != handle)
 		return false;
 	/* The handle may have been freed and given out again: then the entry is another, too. */
-	if (!gmem_entry_exchange(e, &entry, (entry & ~GMEM_STATE_MASK) | GMEM_BUSY))
+	if (!gmem_entry_take(g, e, &entry))
 		return false;
 	moved = entry;
 	err = tier_move(g, index, &moved);

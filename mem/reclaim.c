@@ -125,6 +125,7 @@ static u64 mark_old(struct gmem *g, u64 first, u64 pages, u32 age, u64 most, u64
 static void count(const struct gmem_taken *t)
 {
 	stats.zero += t->zero;
+	stats.filled += t->filled;
 	stats.packed += t->packed;
 	stats.hard += t->hard;
 	stats.wanted += t->wanted;

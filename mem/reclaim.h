@@ -63,6 +63,7 @@ void reclaim_wake(void);
 	X(aged, "pages", "Pages that were looked at in them.")                                   \
 	X(young, "pages", "Of those, pages that had been used since the last time.")             \
 	X(zero, "pages", "Pages that were taken and are all zero: they cost nothing now.")       \
+	X(filled, "pages", "Pages that were taken and are one word all over.")                   \
 	X(packed, "pages", "Pages that were taken and packed.")                                  \
 	X(hard, "pages", "Pages that stayed because they do not pack.")                          \
 	X(wanted, "pages", "Pages that stayed because they were touched while they were taken.") \

@@ -9,17 +9,86 @@
 
 static_assert(POOL_HANDLE_BITS + GMEM_PFN_SHIFT <= 64, "a handle goes where a pfn goes");
 
-static bool is_zero(const void *page)
-{
-	const u64 *p = page;
+#define PAGE_WORDS (PAGE_SIZE / sizeof(u64))
 
-	for (u32 i = 0; i < PAGE_SIZE / sizeof(*p); i += 8) {
-		if (p[i] | p[i + 1] | p[i + 2] | p[i + 3] | p[i + 4] | p[i + 5] | p[i + 6] |
-		    p[i + 7])
+/* --- One word all over ---------------------------------------------------------------------- */
+
+/*
+ * How the word of a FILLED page is told in the upper 52 bits of its entry. Others, which are no
+ * small number, no kernel's address and no repetition of 32 bits, are packed: to some 30 bytes.
+ */
+#define FILLED_VALUE_BITS 48
+#define FILLED_VALUE_MASK (BIT(FILLED_VALUE_BITS) - 1)
+enum filled {
+	FILLED_POSITIVE, /* the upper 16 bits are 0, */
+	FILLED_NEGATIVE, /* or 1 */
+	FILLED_TWICE,	 /* 32 bits, twice */
+};
+static_assert(GMEM_PFN_SHIFT + FILLED_VALUE_BITS + 2 <= 64, "a word goes where a pfn goes");
+
+static bool is_filled(const u64 *p)
+{
+	u64 word = p[0];
+
+	if (p[PAGE_WORDS - 1] != word)
+		return false;
+	for (u32 i = 0; i < PAGE_WORDS; i += 8) {
+		if ((p[i] ^ word) | (p[i + 1] ^ word) | (p[i + 2] ^ word) | (p[i + 3] ^ word) |
+		    (p[i + 4] ^ word) | (p[i + 5] ^ word) | (p[i + 6] ^ word) | (p[i + 7] ^ word))
 			return false;
 	}
 	return true;
 }
+
+static u64 filled_entry(enum filled how, u64 word)
+{
+	u64 value = (word & FILLED_VALUE_MASK) | (u64)how << FILLED_VALUE_BITS;
+
+	return value << GMEM_PFN_SHIFT | GMEM_FILLED;
+}
+
+/* False: the word has no such entry. */
+static bool put_filled(u64 word, u64 *entry)
+{
+	u64 upper = word >> FILLED_VALUE_BITS;
+
+	if (word == 0)
+		*entry = GMEM_ABSENT;
+	else if (upper == 0)
+		*entry = filled_entry(FILLED_POSITIVE, word);
+	else if (upper == ~0ull >> FILLED_VALUE_BITS)
+		*entry = filled_entry(FILLED_NEGATIVE, word);
+	else if (word >> 32 == (u32)word)
+		*entry = filled_entry(FILLED_TWICE, (u32)word);
+	else
+		return false;
+	return true;
+}
+
+static u64 filled_word(u64 entry)
+{
+	u64 value = entry >> GMEM_PFN_SHIFT, low = value & FILLED_VALUE_MASK;
+
+	switch ((enum filled)(value >> FILLED_VALUE_BITS)) {
+	case FILLED_POSITIVE:
+		return low;
+	case FILLED_NEGATIVE:
+		return low | ~FILLED_VALUE_MASK;
+	case FILLED_TWICE:
+		return low << 32 | low;
+	}
+	panic("entry %#llx tells of no word", (unsigned long long)entry);
+}
+
+static void get_filled(u64 entry, u64 *page)
+{
+	u64 word = filled_word(entry);
+
+	for (u32 i = 0; i < PAGE_WORDS; i++)
+		page[i] = word;
+}
+
+/* --- Packed --------------------------------------------------------------------------------- */
 
 static u64 packed_entry(u64 handle)
 {
@@ -54,10 +123,8 @@ int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry)
 	struct store s = {.owner = {g, index}};
 	int err;
 
-	if (is_zero(page)) {
-		*entry = GMEM_ABSENT;
+	if (is_filled(page) && put_filled(*(const u64 *)page, entry))
 		return 0;
-	}
 	err = lz4_pack(page, POOL_OBJECT_MAX, store, &s);
 	*entry = s.entry;
 	return err;
@@ -68,13 +135,17 @@ void tier_get(u64 entry, void *page)
 	struct pool_bytes b;
 
 	BUG_ON(!tier_has(entry));
+	if (gmem_entry_state(entry) == GMEM_FILLED) {
+		get_filled(entry, page);
+		return;
+	}
 	b = pool_read(handle_of(entry));
 	BUG_ON(!lz4_unpack(b.first, b.first_size, b.second, b.second_size, page));
 }
 
 void tier_free(u64 entry)
 {
-	if (tier_has(entry))
+	if (gmem_entry_state(entry) == GMEM_PACKED)
 		pool_free(handle_of(entry));
 }
 

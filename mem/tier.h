@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where a page's contents go when its frame is taken, cheapest first: nowhere when they are all
- * zero, else packed into the pool. An entry says which, and finds them again.
+ * zero, into the entry itself when they are one word all over, else packed into the pool. An entry
+ * says which, and finds them again.
  */
 #ifndef MEM_TIER_H
 #define MEM_TIER_H
@@ -24,7 +25,7 @@ void tier_free(u64 entry);
 /* A state that tier_put makes and the others take. */
 static inline bool tier_has(u64 entry)
 {
-	return gmem_entry_state(entry) == GMEM_PACKED;
+	return gmem_entry_state(entry) == GMEM_PACKED || gmem_entry_state(entry) == GMEM_FILLED;
 }
 
 /* Moves what is packed to another place in the pool, the entry being BUSY. ERR_NOMEM. */

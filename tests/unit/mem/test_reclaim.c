@@ -79,12 +79,18 @@ static u8 *page(u64 index)
 	return pfn_to_virt(pfn);
 }
 
+/* The i-th word of a page that packs. */
+static u64 packing(u64 index, u32 i)
+{
+	return index + 1 + i % 4;
+}
+
 static void fill_page(u64 index, bool packs)
 {
 	u64 *p = (u64 *)(void *)page(index), random = index + 1;
 
 	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
-		p[i] = packs ? index + 1 : random_next(&random);
+		p[i] = packs ? packing(index, i) : random_next(&random);
 }
 
 static void check_page(u64 index, bool packs)
@@ -93,7 +99,7 @@ static void check_page(u64 index, bool packs)
 	u64 random = index + 1;
 
 	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
-		assert_int_equal(p[i], packs ? index + 1 : random_next(&random));
+		assert_int_equal(p[i], packs ? packing(index, i) : random_next(&random));
 }
 
 static int setup(void **state)
@@ -191,6 +197,86 @@ static void each_kind_of_page(void **state)
 	assert_int_equal(g->fetched, 1);
 }
 
+/* One word all over: its entry tells it, where it can. All of the word, and of nothing less. */
+static void one_word_all_over(void **state)
+{
+	static const struct {
+		u64 word;
+		enum gmem_state state;
+	} kinds[] = {
+		{0, GMEM_ABSENT},
+		{1, GMEM_FILLED},
+		{0x0000ffffffffffff, GMEM_FILLED},
+		{0xffff888012345678, GMEM_FILLED},
+		{~0ull, GMEM_FILLED},
+		{0xffff000000000000, GMEM_FILLED},
+		{0xcccccccccccccccc, GMEM_FILLED},
+		{0x1234567812345678, GMEM_FILLED},
+		{0x0001000000000000, GMEM_PACKED},
+		{0x1234567812345679, GMEM_PACKED},
+	};
+	const u32 count = ARRAY_SIZE(kinds);
+	u64 all = BIT(count + 2) - 1, states[GMEM_STATES];
+	struct gmem_taken t = {0};
+	struct pool_stats pool;
+
+	for (u32 k = 0; k < count; k++) {
+		for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+			((u64 *)(void *)page(k))[i] = kinds[k].word;
+	}
+	/* Nearly. */
+	memset(page(count), 0xcc, PAGE_SIZE);
+	page(count)[PAGE_SIZE / 2 + 3] = 0xcd;
+	memset(page(count + 1), 0xcc, PAGE_SIZE);
+	page(count + 1)[PAGE_SIZE - 1] = 0;
+	gmem_take(g, 0, count + 2, &all, &t);
+	assert_int_equal(t.filled, 7);
+	assert_int_equal(t.zero, 1);
+	assert_int_equal(t.packed, 4);
+	pool_get_stats(&pool);
+	assert_int_equal(pool.objects, 4);
+	gmem_count_states(g, states);
+	assert_int_equal(states[GMEM_FILLED], 7);
+	assert_int_equal(states[GMEM_PACKED], 4);
+	assert_int_equal(states[GMEM_GOT_PAGE], 0);
+	assert_int_equal(states[GMEM_BUSY], 0);
+	assert_int_equal(states[GMEM_ABSENT], PAGES - 11);
+	for (u32 k = 0; k < count; k++) {
+		assert_int_equal(state_of(k), kinds[k].state);
+		for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+			assert_int_equal(((u64 *)(void *)page(k))[i], kinds[k].word);
+	}
+	assert_int_equal(page(count)[PAGE_SIZE / 2 + 3], 0xcd);
+	assert_int_equal(page(count + 1)[PAGE_SIZE - 1], 0);
+	gmem_count_states(g, states);
+	assert_int_equal(states[GMEM_FILLED] + states[GMEM_PACKED], 0);
+	assert_int_equal(states[GMEM_GOT_PAGE], count + 2);
+}
+
+/* What an entry tells goes with it, by a drop or with the object; and a fetch without memory. */
+static void one_word_goes(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 all = 7, done, states[GMEM_STATES];
+	pfn_t pfn;
+
+	for (u64 i = 0; i < 3; i++)
+		memset(page(i), 0x77, PAGE_SIZE);
+	gmem_take(g, 0, 3, &all, &t);
+	assert_int_equal(t.filled, 3);
+	hosted_fail_after(1);
+	assert_int_equal(gmem_get_page(g, 1, true, &pfn), ERR_NOMEM);
+	hosted_fail_after(0);
+	assert_int_equal(state_of(1), GMEM_FILLED);
+	assert_int_equal(page(1)[99], 0x77);
+	assert_int_equal(gmem_drop_range(g, 0, 1, &done), 0);
+	assert_int_equal(state_of(0), GMEM_ABSENT);
+	gmem_take(g, 2, 1, &all, &t);
+	assert_int_equal(t.kept, 1); /* it has no frame to take */
+	gmem_count_states(g, states);
+	assert_int_equal(states[GMEM_FILLED], 1);
+}
+
 /* A page that did not pack is left alone until it was written. */
 static void hard_until_written(void **state)
 {
@@ -209,7 +295,7 @@ static void hard_until_written(void **state)
 	memset(page(0), 0x11, PAGE_SIZE);
 	assert_true(gmem_entry(g, 0) & GMEM_DIRTY);
 	assert_true(help());
-	assert_int_equal(state_of(0), GMEM_PACKED);
+	assert_int_equal(state_of(0), GMEM_FILLED);
 	assert_int_equal(page(0)[77], 0x11);
 }
 
@@ -486,6 +572,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_kind_of_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_word_all_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_word_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
