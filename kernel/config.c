@@ -1,27 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/config.h"
 #include "kernel/config_cpus.h"
+#include "kernel/config_memory.h"
+#include "kernel/config_private.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
-#include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
+#include "mem/reclaim_policy.h"
 
-#define MEM_DEFAULT MIB(256)
-#define MEM_MIN	    MIB(1)
-#define MEM_MAX	    GIB(1024)
-#define BAUD_MAX    115200
-#define WEIGHT_MAX  10000u
-#define CAP_MAX	    6400u /* 64 CPUs */
-#define RMA_MIN	    KIB(64)
-#define PAGE_2M	    MIB(2)
-#define ORDER_2M    9
-
-/* A word of a command line: [at, end). */
-struct word {
-	const char *at, *end;
-};
+#define MEM_MAX	   GIB(1024)
+#define BAUD_MAX   115200
+#define WEIGHT_MAX 10000u
+#define CAP_MAX	   6400u /* 64 CPUs */
+#define PAGE_2M	   MIB(2)
 
 static bool is_space(char c)
 {
@@ -61,10 +54,6 @@ static bool word_value(const struct word *w, const char *key, struct word *value
 	return true;
 }
 
-/* %.*s of a word, cut so that a hostile line cannot push the remedy out of the message. */
-#define WORD_SHOWN_MAX 40
-#define WORD_ARGS(w)   (int)min((w)->end - (w)->at, (ptrdiff_t)WORD_SHOWN_MAX), (w)->at
-
 static void __printf_like(2, 3) add_message(struct weir_config *c, const char *fmt, ...)
 {
 	va_list ap;
@@ -77,8 +66,7 @@ static void __printf_like(2, 3) add_message(struct weir_config *c, const char *f
 	c->message_count++;
 }
 
-/* The first fault of a VM is the one that is told; later ones often follow from it. */
-static void __printf_like(2, 3) refuse(struct vm_config *vm, const char *fmt, ...)
+void config_refuse(struct vm_config *vm, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -175,6 +163,16 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			bad_value(c, w, "rma_pool=SIZE, a multiple of 2M up to 1024G");
 		else
 			c->rma_pool = n;
+	} else if (word_value(w, "watermarks", &v)) {
+		if (config_parse_watermarks(v.at, v.end, c->watermarks))
+			bad_value(c, w,
+				  "watermarks=MIN,LOW,HIGH, sizes from 1M to 1024G, none less than "
+				  "the one before it");
+	} else if (word_value(w, "tax", &v)) {
+		if (parse_u64(v.at, v.end, &n) || n > RECLAIM_TAX_MAX)
+			bad_value(c, w, "tax=PERCENT with PERCENT from 0 to 99");
+		else
+			c->tax = (u32)n;
 	} else if (word_value(w, "mitigations", &v)) {
 		if (word_is(&v, "off") || word_is(&v, "on"))
 			c->mitigations_off = word_is(&v, "off");
@@ -197,8 +195,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 	} else {
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
-			    "loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= "
-			    "stats monitor",
+			    "loglevel= when_done= max_cpus= rma_pool= watermarks= tax= "
+			    "mitigations= selftest= stats monitor",
 			    WORD_ARGS(w));
 	}
 }
@@ -207,8 +205,9 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 
 /* One module line on its way into a VM. */
 struct line {
-	struct word name, mem, vcpus, mmu, rma, psize, on_crash, weight, cap,
-		cpus; /* .at NULL: not there */
+	/* .at NULL: not there */
+	struct word name, vcpus, mmu, on_crash, weight, cap, cpus;
+	struct memory_words memory;
 	bool kind_set;
 	enum config_module_kind kind;
 	const char *guest_cmdline;
@@ -261,15 +260,15 @@ static void line_parse(struct line *l, const char *text)
 		if (word_value(&w, "vm", &v))
 			line_key(l, &l->name, &w, v);
 		else if (word_value(&w, "mem", &v))
-			line_key(l, &l->mem, &w, v);
+			line_key(l, &l->memory.mem, &w, v);
 		else if (word_value(&w, "vcpus", &v))
 			line_key(l, &l->vcpus, &w, v);
 		else if (word_value(&w, "mmu", &v))
 			line_key(l, &l->mmu, &w, v);
 		else if (word_value(&w, "rma", &v))
-			line_key(l, &l->rma, &w, v);
+			line_key(l, &l->memory.rma, &w, v);
 		else if (word_value(&w, "psize", &v))
-			line_key(l, &l->psize, &w, v);
+			line_key(l, &l->memory.psize, &w, v);
 		else if (word_value(&w, "on_crash", &v))
 			line_key(l, &l->on_crash, &w, v);
 		else if (word_value(&w, "weight", &v))
@@ -278,6 +277,12 @@ static void line_parse(struct line *l, const char *text)
 			line_key(l, &l->cap, &w, v);
 		else if (word_value(&w, "cpus", &v))
 			line_key(l, &l->cpus, &w, v);
+		else if (word_value(&w, "min", &v))
+			line_key(l, &l->memory.min, &w, v);
+		else if (word_value(&w, "max", &v))
+			line_key(l, &l->memory.max, &w, v);
+		else if (word_value(&w, "shares", &v))
+			line_key(l, &l->memory.shares, &w, v);
 		else if (word_is(&w, "kernel"))
 			line_kind(l, &w, CONFIG_KERNEL);
 		else if (word_is(&w, "initrd"))
@@ -287,8 +292,8 @@ static void line_parse(struct line *l, const char *text)
 		else
 			line_fault(l,
 				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
-				   "vcpus= mmu= rma= psize= on_crash= weight= cap= cpus=; the "
-				   "guest's own words go after --",
+				   "vcpus= mmu= rma= psize= on_crash= weight= cap= cpus= min= "
+				   "max= shares=; the guest's own words go after --",
 				   WORD_ARGS(&w));
 	}
 }
@@ -325,67 +330,31 @@ static struct vm_config *find_vm(struct weir_config *c, const struct word *name)
 	return vm;
 }
 
-static void take_mem(struct vm_config *vm, const struct word *w)
-{
-	u64 bytes;
-
-	if (parse_size(w->at, w->end, &bytes))
-		refuse(vm, "mem=%.*s is not a size: write for example mem=256M", WORD_ARGS(w));
-	else if (bytes < MEM_MIN || bytes > MEM_MAX)
-		refuse(vm, "mem=%.*s is out of range: give 1M to 1024G", WORD_ARGS(w));
-	else if (!is_aligned(bytes, PAGE_SIZE))
-		refuse(vm, "mem=%.*s is not a multiple of 4K: round it", WORD_ARGS(w));
-	else
-		vm->mem = bytes;
-}
-
-static void take_rma(struct vm_config *vm, const struct word *w)
-{
-	u64 bytes;
-
-	if (parse_size(w->at, w->end, &bytes))
-		refuse(vm, "rma=%.*s is not a size: write for example rma=16M", WORD_ARGS(w));
-	else if (bytes < RMA_MIN || bytes > MEM_MAX)
-		refuse(vm, "rma=%.*s is out of range: give 64K up to the VM's mem=", WORD_ARGS(w));
-	else if (!is_aligned(bytes, PAGE_SIZE))
-		refuse(vm, "rma=%.*s is not a multiple of 4K: round it", WORD_ARGS(w));
-	else
-		vm->rma = bytes;
-}
-
-static void take_psize(struct vm_config *vm, const struct word *w)
-{
-	u64 bytes;
-
-	if (!parse_size(w->at, w->end, &bytes) && bytes == PAGE_2M)
-		vm->page_order = ORDER_2M;
-	else if (parse_size(w->at, w->end, &bytes) || bytes != PAGE_SIZE)
-		refuse(vm, "psize=%.*s is no page size: accepted are 4K, 2M", WORD_ARGS(w));
-}
-
 static void take_scheduling(struct vm_config *vm, const struct line *l)
 {
 	u64 n;
 
 	if (l->weight.at) {
 		if (parse_u64(l->weight.at, l->weight.end, &n) || n < 1 || n > WEIGHT_MAX)
-			refuse(vm, "weight=%.*s is no weight: give 1 to %u, 100 being usual",
-			       WORD_ARGS(&l->weight), WEIGHT_MAX);
+			config_refuse(vm, "weight=%.*s is no weight: give 1 to %u, 100 being usual",
+				      WORD_ARGS(&l->weight), WEIGHT_MAX);
 		else
 			vm->weight = (u32)n;
 	}
 	if (l->cap.at) {
 		if (parse_u64(l->cap.at, l->cap.end, &n) || n > CAP_MAX)
-			refuse(vm,
-			       "cap=%.*s is no cap: give percent of a CPU, 1 to %u, or 0 for none",
-			       WORD_ARGS(&l->cap), CAP_MAX);
+			config_refuse(
+				vm,
+				"cap=%.*s is no cap: give percent of a CPU, 1 to %u, or 0 for none",
+				WORD_ARGS(&l->cap), CAP_MAX);
 		else
 			vm->cap = (u32)n;
 	}
 	if (l->cpus.at && config_parse_cpus(l->cpus.at, l->cpus.end, &vm->cpus))
-		refuse(vm,
-		       "cpus=%.*s is no list of CPUs from 0 to 63: write for example cpus=0,2-3",
-		       WORD_ARGS(&l->cpus));
+		config_refuse(
+			vm,
+			"cpus=%.*s is no list of CPUs from 0 to 63: write for example cpus=0,2-3",
+			WORD_ARGS(&l->cpus));
 }
 
 static void take_kernel_words(struct vm_config *vm, const struct line *l)
@@ -393,33 +362,30 @@ static void take_kernel_words(struct vm_config *vm, const struct line *l)
 	u64 n;
 
 	take_scheduling(vm, l);
-	if (l->mem.at)
-		take_mem(vm, &l->mem);
-	if (l->rma.at)
-		take_rma(vm, &l->rma);
-	if (l->psize.at)
-		take_psize(vm, &l->psize);
+	config_take_memory(vm, &l->memory);
 	if (l->vcpus.at) {
 		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0 || n > CONFIG_VCPUS_MAX)
-			refuse(vm, "vcpus=%.*s is not a number from 1 to %u: write vcpus=1",
-			       WORD_ARGS(&l->vcpus), CONFIG_VCPUS_MAX);
+			config_refuse(vm, "vcpus=%.*s is not a number from 1 to %u: write vcpus=1",
+				      WORD_ARGS(&l->vcpus), CONFIG_VCPUS_MAX);
 		else
 			vm->vcpus = (u32)n;
 	}
 	if (l->on_crash.at) {
 		vm->restart_on_crash = word_is(&l->on_crash, "restart");
 		if (!vm->restart_on_crash && !word_is(&l->on_crash, "stop"))
-			refuse(vm, "on_crash=%.*s is unknown: accepted are restart, stop",
-			       WORD_ARGS(&l->on_crash));
+			config_refuse(vm, "on_crash=%.*s is unknown: accepted are restart, stop",
+				      WORD_ARGS(&l->on_crash));
 	}
 	if (!l->mmu.at || word_is(&l->mmu, "auto"))
 		vm->mmu = CONFIG_MMU_AUTO;
 	else if (word_is(&l->mmu, "ept"))
 		vm->mmu = CONFIG_MMU_EPT;
 	else if (word_is(&l->mmu, "shadow"))
-		refuse(vm, "mmu=shadow: this version has no shadow paging yet: write mmu=ept");
+		config_refuse(vm,
+			      "mmu=shadow: this version has no shadow paging yet: write mmu=ept");
 	else
-		refuse(vm, "mmu=%.*s is unknown: accepted are auto, ept", WORD_ARGS(&l->mmu));
+		config_refuse(vm, "mmu=%.*s is unknown: accepted are auto, ept",
+			      WORD_ARGS(&l->mmu));
 }
 
 static u32 count_kind(const struct vm_config *vm, enum config_module_kind kind)
@@ -437,30 +403,34 @@ static void take_module(struct vm_config *vm, const struct line *l, const struct
 	struct config_module *m;
 
 	if (vm->module_count == CONFIG_MODULES_MAX) {
-		refuse(vm, "module %u is one too many: a VM has at most %u", index + 1,
-		       CONFIG_MODULES_MAX);
+		config_refuse(vm, "module %u is one too many: a VM has at most %u", index + 1,
+			      CONFIG_MODULES_MAX);
 		return;
 	}
 	if (l->kind != CONFIG_KERNEL &&
-	    (l->mem.at || l->vcpus.at || l->mmu.at || l->rma.at || l->psize.at || l->on_crash.at ||
-	     l->weight.at || l->cap.at || l->cpus.at))
-		refuse(vm,
-		       "module %u: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and "
-		       "cpus= belong on the kernel's line: move them",
-		       index + 1);
+	    (l->memory.mem.at || l->vcpus.at || l->mmu.at || l->memory.rma.at ||
+	     l->memory.psize.at || l->on_crash.at || l->weight.at || l->cap.at || l->cpus.at ||
+	     l->memory.min.at || l->memory.max.at || l->memory.shares.at))
+		config_refuse(
+			vm,
+			"module %u: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, "
+			"cpus=, min=, max= and shares= belong on the kernel's line: move them",
+			index + 1);
 	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
-		refuse(vm, "module %u is a second %s: keep one (others are of kind 'module')",
-		       index + 1, l->kind == CONFIG_KERNEL ? "kernel" : "initrd");
+		config_refuse(vm,
+			      "module %u is a second %s: keep one (others are of kind 'module')",
+			      index + 1, l->kind == CONFIG_KERNEL ? "kernel" : "initrd");
 	if (b->size == 0)
-		refuse(vm, "module %u is empty: check the file that GRUB loaded", index + 1);
+		config_refuse(vm, "module %u is empty: check the file that GRUB loaded", index + 1);
 	m = &vm->modules[vm->module_count++];
 	m->kind = l->kind;
 	m->boot_index = index;
 	m->start = b->start;
 	m->size = b->size;
 	if (strlcpy(m->cmdline, l->guest_cmdline, sizeof(m->cmdline)) >= sizeof(m->cmdline))
-		refuse(vm, "module %u: the words after -- are longer than %u bytes: shorten them",
-		       index + 1, CONFIG_CMDLINE_MAX - 1);
+		config_refuse(
+			vm, "module %u: the words after -- are longer than %u bytes: shorten them",
+			index + 1, CONFIG_CMDLINE_MAX - 1);
 	if (l->kind == CONFIG_KERNEL)
 		take_kernel_words(vm, l);
 }
@@ -495,42 +465,24 @@ static void parse_module(struct weir_config *c, const struct boot_module *b, u32
 		return;
 	}
 	if (b->cmdline_cut)
-		refuse(vm, "module %u: its line is longer than %u bytes: shorten it", index + 1,
-		       BOOT_MODULE_CMDLINE - 1);
+		config_refuse(vm, "module %u: its line is longer than %u bytes: shorten it",
+			      index + 1, BOOT_MODULE_CMDLINE - 1);
 	if (l.fault[0])
-		refuse(vm, "module %u: %s", index + 1, l.fault);
+		config_refuse(vm, "module %u: %s", index + 1, l.fault);
 	if (!l.kind_set) {
-		refuse(vm, "module %u has no kind: add one of kernel, initrd, module", index + 1);
+		config_refuse(vm, "module %u has no kind: add one of kernel, initrd, module",
+			      index + 1);
 		return;
 	}
 	take_module(vm, &l, b, index);
 }
 
-/* What mem=, rma= and psize= ask of each other. */
-static void check_sizes(struct vm_config *vm)
-{
-	u64 page = PAGE_SIZE << vm->page_order;
-
-	if (!is_aligned(vm->mem, page))
-		refuse(vm, "mem=%s is not a multiple of psize=%s: give mem=%s",
-		       size_text(vm->mem).text, size_text(page).text,
-		       size_text(align_up(vm->mem, page)).text);
-	if (!is_aligned(vm->rma, page))
-		refuse(vm, "rma=%s is not a multiple of psize=%s: give rma=%s",
-		       size_text(vm->rma).text, size_text(page).text,
-		       size_text(align_up(vm->rma, page)).text);
-	if (vm->rma > vm->mem)
-		refuse(vm, "rma=%s is more than mem=%s: give less rma= or more mem=",
-		       size_text(vm->rma).text, size_text(vm->mem).text);
-}
-
 static void finish_vm(struct vm_config *vm)
 {
 	if (!count_kind(vm, CONFIG_KERNEL))
-		refuse(vm, "it has no kernel: add a module line 'vm=%s kernel mem=256M'", vm->name);
-	if (!vm->mem)
-		vm->mem = MEM_DEFAULT;
-	check_sizes(vm);
+		config_refuse(vm, "it has no kernel: add a module line 'vm=%s kernel mem=256M'",
+			      vm->name);
+	config_check_memory(vm);
 }
 
 void config_parse(const struct boot_info *boot, struct weir_config *out)
@@ -542,6 +494,7 @@ void config_parse(const struct boot_info *boot, struct weir_config *out)
 	out->console_port = 0x3f8;
 	out->console_baud = BAUD_MAX;
 	out->loglevel = LOG_INFO;
+	out->tax = RECLAIM_TAX_DEFAULT;
 	out->when_done = WHEN_DONE_HALT;
 	while (next_word(&cursor, &w))
 		parse_own_word(out, &w);

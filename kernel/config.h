@@ -33,6 +33,9 @@ struct vm_config {
 	char name[CONFIG_NAME_MAX];
 	u64 mem;	/* bytes, multiple of 4 KiB and of the page size */
 	u64 rma;	/* bytes of low memory from the pool, likewise; 0: none */
+	u64 min;	/* bytes, multiple of 4 KiB, up to mem: what of it stays resident */
+	u64 max;	/* likewise: what of it may be resident; 0: all */
+	u32 shares;	/* of memory, beside those of other VMs; 1 to RECLAIM_SHARES_MAX */
 	u32 page_order; /* of the pages that mem is made of: 0 (4 KiB) or 9 (2 MiB) */
 	u32 vcpus;	/* 1 to CONFIG_VCPUS_MAX */
 	enum {
@@ -67,6 +70,8 @@ struct weir_config {
 	char selftest_names[128]; /* "all" or a comma list */
 	u32 max_cpus;		  /* 0: all */
 	u64 rma_pool;		  /* bytes, multiple of 2 MiB; 0: none */
+	u64 watermarks[3];	  /* min, low, high in bytes, multiples of 4 KiB; 0: by size */
+	u32 tax;		  /* on idle memory, in percent */
 	enum config_when_done when_done;
 	bool mitigations_off; /* mitigations=off */
 	u32 message_count;    /* of unknown or malformed words; may exceed what is kept */

@@ -53,6 +53,18 @@ static void log_configuration(void)
 		log_error("command line: %u more faults like these", config.message_count - shown);
 }
 
+static int start_reclaim(void)
+{
+	struct reclaim_options options = {
+		.min = config.watermarks[0] >> PAGE_SHIFT,
+		.low = config.watermarks[1] >> PAGE_SHIFT,
+		.high = config.watermarks[2] >> PAGE_SHIFT,
+		.tax = config.tax,
+	};
+
+	return reclaim_start(&options);
+}
+
 void __noreturn kernel_main(void)
 {
 	config_parse(&boot_info, &config);
@@ -61,7 +73,7 @@ void __noreturn kernel_main(void)
 	stats_init(config.stats);
 	log_configuration();
 	rma_start(config.rma_pool);
-	if (reclaim_start())
+	if (start_reclaim())
 		log_error(
 			"memory: none is left for the page-aging daemon: pages that guests do not "
 			"use are taken late, or not at all: give the machine more");

@@ -127,7 +127,7 @@ void vcpu_wait_for_memory(struct vcpu *v)
 {
 	struct frame_stats stats;
 
-	if (reclaim_help(v->vm->config.page_order)) {
+	if (reclaim_help(&v->vm->reclaim, v->vm->config.page_order)) {
 		take_requests(v);
 		return;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vm_private.h"
+#include "kernel/admission.h"
 #include "kernel/config_cpus.h"
 #include "kernel/console.h"
 #include "kernel/rma.h"
@@ -23,7 +24,8 @@ enum {
 	SLOT_HIGH
 };
 
-#define LOADER_MESSAGE_MAX 200
+#define LOADER_MESSAGE_MAX 256
+#define START_TRIES	   64u
 
 static struct restart restarts[CONFIG_VMS_MAX]; /* by configuration; manager's thread only */
 
@@ -124,16 +126,20 @@ static int create_ram(struct vm *vm, char *message, size_t size)
 /* Everything but the threads. On error what was made stays, for destroy_parts. */
 static int create_parts(struct vm *vm, char *message, size_t size)
 {
+	struct reclaim_terms terms;
 	int err;
 
-	err = create_ram(vm, message, size);
+	err = vm_admit(&vm->config, message, size);
+	if (!err)
+		err = create_ram(vm, message, size);
 	if (!err)
 		err = mmu_vm_create(&vm->mmu,
 				    vm->config.mmu == CONFIG_MMU_EPT ? MMU_EPT : MMU_AUTO);
 	if (err)
 		return err;
 	vm->mmu_made = true;
-	reclaim_add(&vm->reclaim, vm->ram);
+	terms = vm_terms(&vm->config);
+	reclaim_add(&vm->reclaim, vm->ram, &terms);
 	vm_rma_watch(vm);
 	err = map_ram(vm, message, size);
 	if (!err)
@@ -282,27 +288,46 @@ static void set_start(struct vm *vm)
 	irq_restore(on);
 }
 
+/* All of it, its threads waiting to go; or nothing. */
+static int make_vm(const struct vm_config *config, struct restart *restart, struct vm **out,
+		   char *message, size_t size)
+{
+	struct vm *vm = kmalloc(sizeof(*vm));
+	int err;
+
+	if (!vm)
+		return ERR_NOMEM;
+	vm->restart = restart;
+	strlcpy(vm->name, config->name, sizeof(vm->name));
+	vm->config = *config;
+	sched_group_init(&vm->sched, config->weight, config->cap);
+	mutex_init(&vm->lock, "vm", LOCK_VM);
+	vm_life_init_vm(vm);
+	set_start(vm);
+	err = console_vm_add(vm);
+	if (!err)
+		err = create_parts(vm, message, size);
+	if (!err)
+		err = start_threads(vm, message, size);
+	if (err)
+		destroy_parts(vm);
+	*out = vm;
+	return err;
+}
+
 static void start_vm(const struct vm_config *config, struct restart *restart)
 {
 	static char message[LOADER_MESSAGE_MAX];
-	struct vm *vm = kmalloc(sizeof(*vm));
-	int err = ERR_NOMEM;
+	u32 tries = 0;
+	struct vm *vm;
+	int err;
 
-	message[0] = 0;
-	if (vm) {
-		vm->restart = restart;
-		strlcpy(vm->name, config->name, sizeof(vm->name));
-		vm->config = *config;
-		sched_group_init(&vm->sched, config->weight, config->cap);
-		mutex_init(&vm->lock, "vm", LOCK_VM);
-		vm_life_init_vm(vm);
-		set_start(vm);
-		err = console_vm_add(vm);
-		if (!err)
-			err = create_parts(vm, message, sizeof(message));
-		if (!err)
-			err = start_threads(vm, message, sizeof(message));
-	}
+	/* Others' pages are taken for it as long as memory is short, if there are some to be taken. */
+	do {
+		message[0] = 0;
+		err = make_vm(config, restart, &vm, message, sizeof(message));
+	} while (err == ERR_NOMEM && !message[0] && ++tries < START_TRIES &&
+		 reclaim_help(NULL, GMEM_LARGE_ORDER));
 	if (!err) {
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))
@@ -312,8 +337,6 @@ static void start_vm(const struct vm_config *config, struct restart *restart)
 		set_flag_and_wake(&vm->threads_go);
 		return;
 	}
-	if (vm)
-		destroy_parts(vm);
 	if (must_wait(config, restart, err))
 		return;
 	restart_done(restart);

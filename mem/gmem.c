@@ -35,6 +35,7 @@ int gmem_create_order(u64 pages, u32 order, struct gmem **out)
 		kfree(g);
 		return ERR_NOMEM;
 	}
+	g->resident_max = ~0ull;
 	g->own.pins_max = GMEM_PINS_MAX;
 	g->account = &g->own;
 	spin_init(&g->lock, "slot_phys_lock", LOCK_SLOT_PHYS);

@@ -98,8 +98,10 @@ struct gmem {
 	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
 	u64 peak;		    /* the most that resident was before it last went down */
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
+	u64 resident_max;	    /* pages; above it none is got */
 	u64 fetched;		    /* pages that came back from where they were put */
 	u64 in_state[GMEM_STATES];  /* entries; but for GOT_PAGE and ABSENT */
+	u64 packed_bytes;	    /* what its packed pages have been packed to */
 	u32 refs;		    /* memslots and the VM */
 	struct gmem_account own;    /* where account points until one is set */
 	/* lock */

@@ -4,7 +4,6 @@
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
 #include "mem/tier.h"
-#include "mem/watermark.h"
 
 static bool fit_for(u64 entry, bool write)
 {
@@ -142,7 +141,7 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
 	u64 absent = GMEM_ABSENT;
 	bool vain;
-	int err = watermark_admits(1) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
+	int err = gmem_admits(g, 1) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
 
 	if (err)
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
@@ -168,8 +167,8 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 
 	if (!gmem_entry_take(g, e, &absent))
 		return ERR_AGAIN;
-	err = watermark_admits(GMEM_LARGE_PAGES) ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn)
-						 : ERR_NOMEM;
+	err = gmem_admits(g, GMEM_LARGE_PAGES) ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn)
+					       : ERR_NOMEM;
 	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 	return err ? err : ERR_AGAIN;
 }
@@ -186,7 +185,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 
 	if (!gmem_entry_take(g, e, &entry))
 		return ERR_AGAIN;
-	err = watermark_admits(1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+	err = gmem_admits(g, 1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
 	if (!err) {
 		tier_get(entry, pfn_to_virt(pfn));
 		tier_free(entry);

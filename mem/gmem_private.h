@@ -7,6 +7,7 @@
 #define MEM_GMEM_PRIVATE_H
 
 #include "mem/gmem.h"
+#include "mem/watermark.h"
 
 /* How many 4 KiB pages an entry stands for. */
 static inline u64 gmem_entry_pages(const struct gmem *g)
@@ -93,6 +94,19 @@ static inline bool gmem_range_aligned(const struct gmem *g, u64 first, u64 pages
 void gmem_count_in(struct gmem *g, u64 index);
 u64 gmem_count_undo(struct gmem *g, u64 index);
 void gmem_count_out(struct gmem *g, u64 index);
+
+/* As far as the object itself goes. Any context. */
+static inline bool gmem_may_grow(const struct gmem *g, u64 pages)
+{
+	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) + pages <=
+	       __atomic_load_n(&g->resident_max, __ATOMIC_RELAXED);
+}
+
+/* Whether it may have so many frames more (ERR_NOMEM otherwise). Exit and thread context. */
+static inline bool gmem_admits(const struct gmem *g, u64 pages)
+{
+	return likely(gmem_may_grow(g, pages)) && watermark_admits(pages);
+}
 
 /* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
 void gmem_wait_settled(struct gmem *g, u64 *e);

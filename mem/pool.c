@@ -8,15 +8,17 @@
 #include "mem/slab.h"
 #include "smp/spinlock.h"
 
-#define STEP	    64u /* classes are so many bytes apart */
-#define FRAMES_MAX  4u
-#define SLOT_BITS   7u
-#define SLOTS_MAX   (1u << SLOT_BITS)
-#define SPAN_ALIGN  16u /* kmalloc's */
-#define SIZE_BITS   12u
-#define SIZE_MASK   ((1u << SIZE_BITS) - 1)
-#define CLASS_BYTES (POOL_OBJECT_MAX + sizeof(struct header))
-#define CLASSES	    ((CLASS_BYTES + STEP - 1) / STEP)
+#define STEP	   64u /* classes are so many bytes apart */
+#define FRAMES_MAX 4u
+#define SLOT_BITS  7u
+#define SLOTS_MAX  (1u << SLOT_BITS)
+#define SPAN_ALIGN 16u /* kmalloc's */
+/* Of how many the emptiest is chosen, while the class is locked. */
+#define SPANS_LOOKED 64u
+#define SIZE_BITS    12u
+#define SIZE_MASK    ((1u << SIZE_BITS) - 1)
+#define CLASS_BYTES  (POOL_OBJECT_MAX + sizeof(struct header))
+#define CLASSES	     ((CLASS_BYTES + STEP - 1) / STEP)
 
 /* Before the bytes of each object. */
 struct header {
@@ -51,6 +53,7 @@ struct class
 
 static struct class classes[CLASSES];
 static u64 moved, emptied; /* atomic */
+static u32 compact_next;   /* class; pool_compact's */
 
 static u32 stride_of(u32 class)
 {
@@ -89,6 +92,7 @@ void pool_init(void)
 		set_shape(c, stride_of(i));
 	}
 	moved = emptied = 0;
+	compact_next = 0;
 }
 
 /* --- Handles -------------------------------------------------------------------------------- */
@@ -149,6 +153,13 @@ void pool_write(u64 handle, const void *bytes)
 	memcpy((void *)b.first, bytes, b.first_size);
 	if (b.second_size)
 		memcpy((void *)b.second, (const u8 *)bytes + b.first_size, b.second_size);
+}
+
+struct pool_owner pool_owner(u64 handle)
+{
+	const struct header *h = header_of(span_of(handle), slot_of(handle));
+
+	return (struct pool_owner){h->object, h->index_and_size >> SIZE_BITS};
 }
 
 /* --- Spans ---------------------------------------------------------------------------------- */
@@ -262,12 +273,15 @@ void pool_free(u64 handle)
 static struct span *pick_span(struct class *c)
 {
 	struct span *s, *least = NULL;
+	u32 looked = 0;
 
 	if (c->spans * c->slots - c->objects < c->slots)
 		return NULL;
 	list_for_each_entry (s, &c->partial, link) {
 		if (!least || s->used < least->used)
 			least = s;
+		if (++looked == SPANS_LOOKED)
+			break;
 	}
 	if (least) {
 		least->emptying = true;
@@ -313,37 +327,42 @@ static u64 end_emptying(struct class *c, struct span *s)
 	return frames;
 }
 
-static u64 compact_class(struct class *c, pool_move_fn move, void *arg)
+/* The frames that came free; 0: no span could be emptied. */
+static u64 empty_span(struct class *c, pool_move_fn move, void *arg)
 {
-	u64 freed = 0, got;
+	struct span *s;
 
-	do {
-		struct span *s;
+	spin_lock(&c->lock);
+	s = pick_span(c);
+	spin_unlock(&c->lock);
+	if (!s)
+		return 0;
+	for (u32 slot = 0; slot < c->slots; slot++) {
 		struct pool_owner owner;
 
-		spin_lock(&c->lock);
-		s = pick_span(c);
-		spin_unlock(&c->lock);
-		if (!s)
-			break;
-		for (u32 slot = 0; slot < c->slots; slot++) {
-			if (!look_at_slot(c, s, slot, &owner))
-				continue;
-			if (move(&owner, handle_of(s, slot), arg))
-				__atomic_fetch_add(&moved, 1, __ATOMIC_RELAXED);
-		}
-		got = end_emptying(c, s);
-		freed += got;
-	} while (got);
-	return freed;
+		if (!look_at_slot(c, s, slot, &owner))
+			continue;
+		if (move(&owner, handle_of(s, slot), arg))
+			__atomic_fetch_add(&moved, 1, __ATOMIC_RELAXED);
+	}
+	return end_emptying(c, s);
 }
 
-u64 pool_compact(pool_move_fn move, void *arg)
+u64 pool_compact(pool_move_fn move, void *arg, u32 spans)
 {
 	u64 freed = 0;
 
-	for (u32 i = 0; i < CLASSES; i++)
-		freed += compact_class(&classes[i], move, arg);
+	for (u32 left = CLASSES; left && spans;) {
+		u64 got = empty_span(&classes[compact_next], move, arg);
+
+		freed += got;
+		if (got) {
+			spans--;
+			continue;
+		}
+		compact_next = (compact_next + 1) % CLASSES;
+		left--;
+	}
 	return freed;
 }
 

@@ -40,14 +40,16 @@ struct pool_bytes {
 	u32 first_size, second_size;
 };
 struct pool_bytes pool_read(u64 handle);
+struct pool_owner pool_owner(u64 handle);
 
 /*
- * Empties spans of which others have room for all that is in them, as long as there are some:
- * `move` is told of an object and its owner, and moves it by pool_alloc and pool_free, or returns
- * false. Returns the frames that came free. One caller at a time.
+ * Empties up to so many spans of which others have room for all that is in them, and goes on the
+ * next time with the class at which it stopped: `move` is told of an object and its owner, and moves
+ * it by pool_alloc and pool_free, or returns false. Returns the frames that came free. One caller at
+ * a time.
  */
 typedef bool (*pool_move_fn)(const struct pool_owner *owner, u64 handle, void *arg);
-u64 pool_compact(pool_move_fn move, void *arg);
+u64 pool_compact(pool_move_fn move, void *arg, u32 spans);
 
 #define POOL_STATS(X)                                                      \
 	X(objects, "count", "Packed pages in the pool.")                   \

@@ -2,325 +2,166 @@
 #include "mem/reclaim.h"
 
 #include "kernel/base/error.h"
-#include "kernel/base/log.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
-#include "mem/gmem_private.h"
 #include "mem/pool.h"
+#include "mem/reclaim_private.h"
 #include "mem/vector.h"
-#include "mem/watermark.h"
-#include "smp/mutex.h"
 #include "smp/thread.h"
-#include "smp/timer.h"
 
-#define BATCH	      64u	  /* frames that are taken under one hold of the lock, */
-#define TRIES	      512u	  /* and pages that are tried for them: not all of them pack */
-#define ROUND_GAP_NS  20000000ull /* between two rounds over one object, */
-#define URGENT_GAP_NS 2000000ull  /* and where guests wait */
+#define TRIES	      512u    /* pages that are tried for a batch: not all of them pack */
+#define LOOKS	      BIT(18) /* entries looked at for it: those of 1 GiB */
+#define AGES	      64u     /* chunks aged for it: 128 MiB */
+#define SPANS	      4u      /* of the pool that are emptied for it */
 #define HELP_WAIT_NS  10000000ull
+#define REST_ROUND_NS 10000000000ull
 #define RETRY_NS      50000000ull /* after a try in vain; doubled for each that follows, up to */
 #define RETRY_MOST_NS 1600000000ull
-
-/* Between two lines of the log, doubled for each that comes within the most. */
-#define TELL_GAP_NS	 1000000000ull
-#define TELL_GAP_MOST_NS 600000000000ull
 
 /* A part of memory for each watermark, and bounds in frames. */
 #define MIN_PART  256
 #define MIN_LEAST 256u
 #define MIN_MOST  16384u
 
-static struct mutex reclaim_lock;
-/* reclaim_lock */
-static struct list targets = LIST_INIT(targets);
-static struct reclaim_stats stats;
-static u64 tries; /* left for this call of reclaim() */
-static enum reclaim_state told;
-static u64 told_ns; /* 0: never */
-static u64 tell_gap_ns;
+struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 static struct wait_queue kaged_wait, progress_wait;
-static bool woken;   /* atomic */
-static u64 progress; /* atomic; counts batches that freed something */
+/* atomic */
+static bool kaged_runs;
+static bool woken;   /* memory is low, */
+static bool asked;   /* or somebody waits for kaged to take */
+static u64 progress; /* counts efforts that freed something */
 
-/* --- Aging ---------------------------------------------------------------------------------- */
+/* --- Targets -------------------------------------------------------------------------------- */
 
-/* Not used by anybody, and worth a try. */
-static bool may_go(u64 entry)
+void reclaim_put(struct reclaim_target *t)
 {
-	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
-		return false;
-	return (entry & (GMEM_HARD | GMEM_DIRTY)) != GMEM_HARD;
+	if (__atomic_fetch_sub(&t->users, 1, __ATOMIC_RELEASE) == 1)
+		wait_wake_all(&reclaim.unused);
 }
 
-/* What the guest used gets the generation of now; what is as old as it can be stays that old. */
-static void age_entry(struct reclaim_target *t, u64 *e, bool young)
+struct reclaim_target *reclaim_find(const struct gmem *object)
 {
-	struct gmem *g = t->object;
-	u64 entry = gmem_entry_load(e), now = gmem_generation_bits(g);
-	u64 oldest = (now - ((RECLAIM_AGES - 2ull) << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK;
-	u32 age;
+	struct reclaim_target *t, *found = NULL;
 
-	do {
-		if (!gmem_entry_resident(entry))
-			return;
-		age = young ? 0 : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
-		if (age == gmem_entry_age(g, entry))
-			break;
-	} while (
-		!gmem_entry_exchange(e, &entry, (entry & ~GMEM_GEN_MASK) | (young ? now : oldest)));
-	stats.aged++;
-	stats.young += young;
-	if (may_go(entry))
-		t->by_age[age]++;
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link) {
+		if (t->object == object)
+			found = t;
+	}
+	if (found)
+		reclaim_use(found);
+	spin_unlock(&reclaim.lock);
+	return found;
 }
 
-static void age_chunk(struct reclaim_target *t, u64 first)
+void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
 {
-	struct gmem *g = t->object;
-	u64 young[GMEM_LARGE_PAGES / 64] = {0};
-	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
-	u64 *e = gmem_entry_find(g, first);
+	memset(t, 0, sizeof(*t));
+	t->object = object;
+	t->terms = *terms;
+	t->age_next = t->age_done = reclaim_chunks(t);
+	spin_lock(&reclaim.lock);
+	BUG_ON(reclaim.ids == ~0ull);
+	t->id = (u32)__builtin_ctzll(~reclaim.ids);
+	reclaim.ids |= BIT(t->id);
+	list_add_tail(&t->link, &reclaim.targets);
+	spin_unlock(&reclaim.lock);
+	__atomic_store_n(&object->resident_max, terms->max, __ATOMIC_RELAXED);
+}
 
-	if (!e || !__atomic_load_n(&gmem_chunk_of(g, first)->resident, __ATOMIC_RELAXED))
+static_assert(RECLAIM_TARGETS_MAX == 64, "ids are bits of a word");
+
+void reclaim_remove(struct reclaim_target *t)
+{
+	if (!t->object)
 		return;
-	gmem_age_marked(g, first, pages, young);
-	for (u64 i = 0; i < pages; i++)
-		age_entry(t, e + i, young[i / 64] & BIT(i % 64));
+	spin_lock(&reclaim.lock);
+	list_del(&t->link);
+	reclaim.ids &= ~BIT(t->id);
+	spin_unlock(&reclaim.lock);
+	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);
+	t->object = NULL;
 }
 
-/* reclaim_lock. All of the object. */
-static void age(struct reclaim_target *t)
+void reclaim_get_room(struct reclaim_room *out)
 {
-	struct gmem *g = t->object;
-
-	memset(t->by_age, 0, sizeof(t->by_age));
-	t->aged_ns = clock_ns();
-	__atomic_fetch_add(&g->generation, 1, __ATOMIC_RELAXED);
-	for (u64 first = 0; first < g->pages; first += GMEM_LARGE_PAGES)
-		age_chunk(t, first);
-	stats.rounds++;
-}
-
-/* --- Taking --------------------------------------------------------------------------------- */
-
-/* Up to `most` of the pages of 2 MiB that are so old at least; how many. */
-static u64 mark_old(struct gmem *g, u64 first, u64 pages, u32 age, u64 most, u64 *marked)
-{
-	const u64 *e = gmem_entry_find(g, first);
-	u64 n = 0;
-
-	for (u64 i = 0; e && i < pages && n < most; i++) {
-		u64 entry = gmem_entry_load(e + i);
-
-		if (!may_go(entry) || gmem_entry_age(g, entry) < age)
-			continue;
-		marked[i / 64] |= BIT(i % 64);
-		n++;
-	}
-	return n;
-}
-
-static void count(const struct gmem_taken *t)
-{
-	stats.zero += t->zero;
-	stats.filled += t->filled;
-	stats.packed += t->packed;
-	stats.hard += t->hard;
-	stats.wanted += t->wanted;
-	stats.kept += t->kept;
-}
-
-/*
- * reclaim_lock. Takes pages of at least this age, from where it ended the last time, until so many
- * frames are free, the object has been gone through or there have been tries enough.
- */
-static u64 take(struct reclaim_target *t, u32 age, u64 want)
-{
-	struct gmem *g = t->object;
-	u64 chunks = (g->pages + GMEM_LARGE_PAGES - 1) / GMEM_LARGE_PAGES;
-	struct gmem_taken taken = {0};
-
-	for (u64 i = 0; i < chunks && taken.freed < want && !taken.full && tries; i++) {
-		u64 first = t->chunk * GMEM_LARGE_PAGES, marked[GMEM_LARGE_PAGES / 64] = {0};
-		u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
-		u64 before = taken.freed, most = min(want - before, tries);
-		u64 n = mark_old(g, first, pages, age, most, marked);
-
-		tries -= n;
-		if (n)
-			gmem_take(g, first, pages, marked, &taken);
-		/* Where there may be more it goes on the next time, unless these do not go. */
-		if (n < most || taken.freed == before)
-			t->chunk = (t->chunk + 1) % chunks;
-	}
-	count(&taken);
-	return taken.freed;
-}
-
-/* reclaim_lock. From all objects, each in turn, so that none gives all. */
-static u64 take_all(u32 age, u64 want)
-{
+	struct frame_stats frames;
 	struct reclaim_target *t;
-	u64 freed = 0, left = 0;
 
-	list_for_each_entry (t, &targets, link)
-		left++;
-	list_for_each_entry (t, &targets, link) {
-		freed += take(t, age, (want - min(freed, want) + left - 1) / left);
-		left--;
-		if (freed >= want)
-			break;
-	}
-	return freed;
+	frame_get_stats(&frames);
+	*out = (struct reclaim_room){.total = frames.total};
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link)
+		out->promised += t->terms.costs;
+	/* What is kept for making memory cannot be promised. */
+	out->total -= min(out->total, reclaim.own_frames + watermarks.min);
+	spin_unlock(&reclaim.lock);
 }
 
-/* The oldest age of which, and of all above, there are so many pages; 1 where there are not. */
-static u32 age_for(u64 want)
-{
-	u32 age = RECLAIM_AGES - 1;
-	u64 pages = 0;
+/* --- An effort ------------------------------------------------------------------------------ */
 
-	for (; age > 1; age--) {
-		struct reclaim_target *t;
-
-		list_for_each_entry (t, &targets, link)
-			pages += t->by_age[age];
-		if (pages >= want)
-			break;
-	}
-	return age;
-}
-
-/* reclaim_lock. Whether any object was aged: all whose last round is long enough ago. */
-static bool age_all(bool urgent)
-{
-	struct reclaim_target *t;
-	u64 now = clock_ns(), gap = urgent ? URGENT_GAP_NS : ROUND_GAP_NS;
-	bool any = false;
-
-	list_for_each_entry (t, &targets, link) {
-		if (t->aged_ns && now - t->aged_ns < gap)
-			continue;
-		age(t);
-		any = true;
-	}
-	return any;
-}
-
+/* Only of objects that are here can it be said that they are still there. */
 static bool move_packed(const struct pool_owner *owner, u64 handle, void *arg)
 {
-	struct reclaim_target *t;
+	struct reclaim_target *t = reclaim_find(owner->object);
+	bool moved;
 
 	(void)arg;
-	/* Only of objects that are here can it be said that they are still there. */
-	list_for_each_entry (t, &targets, link) {
-		if (t->object == owner->object)
-			return gmem_move_packed(owner->object, owner->index, handle);
-	}
-	return false;
+	if (!t)
+		return false;
+	moved = gmem_move_packed(owner->object, owner->index, handle);
+	reclaim_put(t);
+	return moved;
 }
 
-/* reclaim_lock. */
-static u64 compact(void)
-{
-	u64 freed = pool_compact(move_packed, NULL);
-
-	stats.compacted += freed;
-	return freed;
-}
-
-/* reclaim_lock. Of this age and above nothing is left, as far as anybody knows. */
-static void forget_ages(u32 from)
-{
-	struct reclaim_target *t;
-
-	list_for_each_entry (t, &targets, link) {
-		for (u32 age = from; age < RECLAIM_AGES; age++)
-			t->by_age[age] = 0;
-	}
-}
-
-/* reclaim_lock. The oldest pages first, and no younger ones than those of the last round. */
-static u64 take_oldest(u64 want)
-{
-	u64 freed = 0;
-	u32 age;
-
-	do {
-		age = age_for(want - freed);
-		freed += take_all(age, want - freed);
-		if (freed < want && tries)
-			forget_ages(age);
-	} while (freed < want && tries && age > 1);
-	return freed;
-}
-
-/*
- * reclaim_lock. A round of aging costs a look at every page, so it is made when what the last one
- * found is used up. urgent: somebody waits, and any page will do at last, for others may be wanted
- * less.
- */
-static u64 reclaim(u64 want, bool urgent)
+/* By one at a time; others go without. */
+static void compact(struct reclaim_effort *e)
 {
 	u64 freed;
 
-	tries = TRIES;
-	freed = take_oldest(want);
-	if (freed < want && tries && age_all(urgent))
-		freed += take_oldest(want - freed);
-	if (freed < want)
-		freed += compact();
-	if (freed == 0 && urgent)
-		freed += take_all(0, want);
-	if (freed)
-		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);
-	else
-		stats.fruitless++;
-	return freed;
-}
-
-/* --- What the operator is told -------------------------------------------------------------- */
-
-static const char *const state_texts[] = {
-	[RECLAIM_ENOUGH] = "enough is free",
-	[RECLAIM_LOW] = "low: cold pages are taken",
-	[RECLAIM_SHORT] = "short: guests wait for pages to be taken",
-};
-
-/* From low on until high is reached it is low. */
-static enum reclaim_state state_now(u64 free)
-{
-	if (free < watermarks.min)
-		return RECLAIM_SHORT;
-	if (free < watermarks.low || (free < watermarks.high && told != RECLAIM_ENOUGH))
-		return RECLAIM_LOW;
-	return RECLAIM_ENOUGH;
-}
-
-/* reclaim_lock. When the state has changed, but not more often than anybody wants to read. */
-static void tell_state(void)
-{
-	u64 now = clock_ns(), free = frame_free_estimate();
-	enum reclaim_state state = state_now(free);
-	struct pool_stats pool;
-
-	if (state == told || (told_ns && now - told_ns < tell_gap_ns))
+	if (__atomic_exchange_n(&reclaim.compacting, true, __ATOMIC_ACQUIRE))
 		return;
-	if (told_ns && now - told_ns < TELL_GAP_MOST_NS)
-		tell_gap_ns = min(2 * tell_gap_ns, TELL_GAP_MOST_NS);
-	else
-		tell_gap_ns = TELL_GAP_NS;
-	told = state;
-	told_ns = now;
-	pool_get_stats(&pool);
-	log_info("memory: %s: %llu frames free; %llu pages packed in %llu frames",
-		 state_texts[state], (unsigned long long)free, (unsigned long long)pool.objects,
-		 (unsigned long long)pool.frames);
+	freed = pool_compact(move_packed, NULL, SPANS);
+	__atomic_store_n(&reclaim.compacting, false, __ATOMIC_RELEASE);
+	reclaim_count(&reclaim.stats.compacted, freed);
+	e->freed += freed;
 }
 
-/* --- Whoever does it ------------------------------------------------------------------------ */
+static bool wants_more(const struct reclaim_effort *e)
+{
+	return e->freed < e->want && !e->more;
+}
+
+/*
+ * A round of aging costs a look at every page, so it is made when what the last one found is used
+ * up. urgent: somebody waits, and any page will do at last, for others may be wanted less.
+ */
+static void make_effort(struct reclaim_effort *e)
+{
+	e->tries = TRIES;
+	e->looks = LOOKS;
+	e->ages = AGES;
+	reclaim_take(e, 1);
+	if (wants_more(e) && reclaim_age(e)) {
+		e->more = false;
+		reclaim_take(e, 1);
+		e->more |= e->ages == 0;
+	}
+	if (e->freed < e->want && !e->only)
+		compact(e);
+	if (e->freed == 0 && e->urgent && !e->more)
+		reclaim_take(e, 0);
+	if (e->freed) {
+		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);
+		wait_wake_all(&progress_wait);
+	} else if (!e->more) {
+		reclaim_count(&reclaim.stats.fruitless, 1);
+	}
+}
+
+/* --- Who needs a frame ---------------------------------------------------------------------- */
 
 void reclaim_wake(void)
 {
@@ -329,48 +170,92 @@ void reclaim_wake(void)
 	wait_wake_all(&kaged_wait);
 }
 
-bool reclaim_help(u32 order)
+/*
+ * Pages are BUSY while they are taken, and other VMs may wait for those: a thread that gets little
+ * of the CPU does not do it.
+ */
+static bool is_slow(void)
+{
+	const struct sched_group *group = thread_current()->group;
+
+	return group && group->weight < WEIGHT_DEFAULT &&
+	       __atomic_load_n(&kaged_runs, __ATOMIC_RELAXED);
+}
+
+static bool ask_kaged(void)
 {
 	u64 before = __atomic_load_n(&progress, __ATOMIC_ACQUIRE);
+
+	reclaim_count(&reclaim.stats.asked, 1);
+	__atomic_store_n(&asked, true, __ATOMIC_SEQ_CST);
+	wait_wake_all(&kaged_wait);
+	return wait_event_until(&progress_wait,
+				__atomic_load_n(&progress, __ATOMIC_ACQUIRE) != before,
+				clock_ns() + HELP_WAIT_NS);
+}
+
+/* Memory is there, but not for this one, which may not have more than it has. */
+static bool make_own_room(struct reclaim_target *t)
+{
+	struct reclaim_effort e = {.want = RECLAIM_BATCH, .urgent = true, .only = t};
+
+	reclaim_count(&reclaim.stats.own, 1);
+	make_effort(&e);
+	return e.freed || e.more;
+}
+
+bool reclaim_help(struct reclaim_target *t, u32 order)
+{
+	struct reclaim_effort e = {.want = RECLAIM_BATCH, .urgent = true};
 	bool again;
 
 	if (!watermarks.min)
 		return false;
-	if (!mutex_trylock(&reclaim_lock)) {
-		/* Somebody is at it. */
-		(void)wait_event_until(&progress_wait,
-				       __atomic_load_n(&progress, __ATOMIC_ACQUIRE) != before,
-				       clock_ns() + HELP_WAIT_NS);
-		return true;
-	}
+	if (t && t->object && !gmem_may_grow(t->object, 1))
+		return make_own_room(t);
 	/* Another may have done it meanwhile; but more small frames make no large one. */
-	if (frame_free_estimate() >= watermarks.low)
+	if (frame_free_estimate() >= watermarks.low) {
 		again = order == 0;
-	else
-		again = reclaim(BATCH, true) || !tries;
-	stats.direct++;
-	tell_state();
-	mutex_unlock(&reclaim_lock);
-	wait_wake_all(&progress_wait);
+	} else if (is_slow()) {
+		again = ask_kaged();
+	} else {
+		reclaim_count(&reclaim.stats.direct, 1);
+		make_effort(&e);
+		again = e.freed || e.more;
+	}
+	reclaim_tell_state();
 	return again;
 }
 
-/* From low to high, in batches, so that others get the lock between. False: in vain. */
+/* --- kaged ---------------------------------------------------------------------------------- */
+
+/* From low to high, a batch after the other. False: in vain. */
 static bool fill_up(void)
 {
-	u64 free, freed;
+	struct reclaim_effort e;
+	u64 free;
 
 	do {
-		mutex_lock(&reclaim_lock);
+		e = (struct reclaim_effort){
+			.urgent = __atomic_exchange_n(&asked, false, __ATOMIC_SEQ_CST)};
 		free = frame_free_estimate();
-		freed = free < watermarks.high
-				? reclaim(min(watermarks.high - free, (u64)BATCH), false)
-				: 0;
-		tell_state();
-		mutex_unlock(&reclaim_lock);
-		wait_wake_all(&progress_wait);
-	} while (freed);
+		e.want = free < watermarks.high ? min(watermarks.high - free, (u64)RECLAIM_BATCH)
+						: 0;
+		if (e.want)
+			make_effort(&e);
+		reclaim_tell_state();
+	} while (e.freed || e.more);
 	return free >= watermarks.low;
+}
+
+/* At rest, so that it is known what is idle before memory is short. */
+static void look_around(void)
+{
+	struct reclaim_effort e;
+
+	do {
+		e = (struct reclaim_effort){.ages = AGES, .gap_ns = REST_ROUND_NS / 2};
+	} while (reclaim_age(&e));
 }
 
 static void kaged(void *arg)
@@ -378,71 +263,62 @@ static void kaged(void *arg)
 	u64 pause = RETRY_NS;
 
 	(void)arg;
+	__atomic_store_n(&kaged_runs, true, __ATOMIC_RELAXED);
 	for (;;) {
-		wait_event(&kaged_wait, __atomic_load_n(&woken, __ATOMIC_SEQ_CST));
+		if (!wait_event_until(&kaged_wait,
+				      __atomic_load_n(&woken, __ATOMIC_SEQ_CST) ||
+					      __atomic_load_n(&asked, __ATOMIC_SEQ_CST),
+				      clock_ns() + REST_ROUND_NS))
+			look_around();
 		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
 		if (fill_up()) {
 			pause = RETRY_NS;
 			continue;
 		}
-		/* Time may make pages old. Whoever cannot wait helps. */
-		thread_sleep_until(clock_ns() + pause);
+		/* Time may make pages old. */
+		(void)wait_event_until(&kaged_wait, __atomic_load_n(&asked, __ATOMIC_SEQ_CST),
+				       clock_ns() + pause);
 		pause = min(2 * pause, (u64)RETRY_MOST_NS);
 	}
 }
 
-void reclaim_add(struct reclaim_target *t, struct gmem *object)
-{
-	memset(t, 0, sizeof(*t));
-	if (object->order)
-		return;
-	mutex_lock(&reclaim_lock);
-	t->object = object;
-	list_add_tail(&t->link, &targets);
-	mutex_unlock(&reclaim_lock);
-}
-
-void reclaim_remove(struct reclaim_target *t)
-{
-	if (!t->object)
-		return;
-	mutex_lock(&reclaim_lock);
-	list_del(&t->link);
-	t->object = NULL;
-	mutex_unlock(&reclaim_lock);
-}
-
-int reclaim_init(void)
+static void set_watermarks(const struct reclaim_options *o)
 {
 	struct frame_stats frames;
 	u64 least;
-	int err;
 
-	mutex_init(&reclaim_lock, "reclaim", LOCK_RECLAIM);
-	wait_queue_init(&kaged_wait);
-	wait_queue_init(&progress_wait);
-	list_init(&targets);
-	memset(&stats, 0, sizeof(stats));
-	told = RECLAIM_ENOUGH;
-	told_ns = 0;
-	pool_init();
-	err = vector_init();
-	if (err)
-		return err;
 	frame_get_stats(&frames);
+	reclaim.own_frames = frames.total - frames.free;
 	least = min(max(frames.total / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
 	watermarks.wake = reclaim_wake;
-	watermarks.min = least;
-	watermarks.high = 3 * least;
-	watermarks.low = 2 * least;
-	return 0;
+	watermarks.min = o->min ? o->min : least;
+	watermarks.high = o->min ? o->high : 3 * least;
+	watermarks.low = o->min ? o->low : 2 * least;
 }
 
-int reclaim_start(void)
+int reclaim_init(const struct reclaim_options *o)
 {
-	struct thread_options options = {.weight = WEIGHT_DAEMON};
+	int err;
+
+	memset(&reclaim, 0, sizeof(reclaim));
+	spin_init(&reclaim.lock, "reclaim", LOCK_GENERATION);
+	wait_queue_init(&reclaim.unused);
+	wait_queue_init(&kaged_wait);
+	wait_queue_init(&progress_wait);
+	list_init(&reclaim.targets);
+	reclaim.tax = o->tax;
+	pool_init();
+	err = vector_init();
+	if (!err)
+		set_watermarks(o);
+	return err;
+}
+
+int reclaim_start(const struct reclaim_options *o)
+{
+	struct thread_options options = {.weight = WEIGHT_DEFAULT};
 	struct thread *thread;
-	int err = reclaim_init();
+	int err = reclaim_init(o);
 
 	cpu_set_fill(&options.allowed);
 	if (!err)
@@ -451,27 +327,3 @@ int reclaim_start(void)
 		thread_detach(thread);
 	return err;
 }
-
-/* --- Statistics ----------------------------------------------------------------------------- */
-
-static const struct stat_desc stat_descs[] = {RECLAIM_STATS(STAT_DESC)};
-STAT_CHECK(reclaim_stats, stat_descs);
-
-static u64 read_stat(const void *owner, u32 i)
-{
-	struct reclaim_stats s;
-
-	(void)owner;
-	mutex_lock(&reclaim_lock);
-	s = stats;
-	mutex_unlock(&reclaim_lock);
-	return stat_read_field(&s, i);
-}
-
-struct stat_group reclaim_stat_group = {
-	.scope = "",
-	.name = "reclaim",
-	.descs = stat_descs,
-	.count = ARRAY_SIZE(stat_descs),
-	.read = read_stat,
-};

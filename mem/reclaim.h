@@ -3,9 +3,8 @@
  * Taking memory from guests that do not use it. kaged, the page-aging daemon, sleeps while there is
  * enough. Below the low watermark it goes through the objects it was given, 2 MiB at a time: it asks
  * which pages were used since it came by last, so that each has an age in rounds, and takes the
- * oldest until the high watermark is reached. A vCPU that finds less than the min watermark helps.
- *
- * Rounds go over one object after the other, each from where the last one ended.
+ * oldest of whoever pays least for his (mem/reclaim_policy.h) until the high watermark is reached. A
+ * vCPU that finds less than the min watermark helps: any number of threads may be at it.
  */
 #ifndef MEM_RECLAIM_H
 #define MEM_RECLAIM_H
@@ -14,7 +13,8 @@
 #include "kernel/base/stat.h"
 #include "mem/gmem.h"
 
-#define RECLAIM_AGES 8 /* a page that was not used for longer stays as old as it can be */
+#define RECLAIM_AGES	    8 /* a page that was not used for longer stays as old as it can be */
+#define RECLAIM_TARGETS_MAX 64
 
 /* What is logged when it changes: once a second at most, and less often where it goes on changing. */
 enum reclaim_state {
@@ -23,40 +23,71 @@ enum reclaim_state {
 	RECLAIM_SHORT, /* below min: who needs a frame takes, too */
 };
 
-/* An object that pages may be taken from. */
+/* What a VM was promised, and what it may have, in pages. */
+struct reclaim_terms {
+	u64 min;    /* resident pages that are left to it */
+	u64 max;    /* resident pages that it may have; it makes room itself. ~0: any */
+	u32 shares; /* 1 to RECLAIM_SHARES_MAX */
+	u64 costs;  /* frames that must be there for it: for min, and what the VM takes besides */
+};
+
+/* An object that pages may be taken from. Everything in it is reclaim's. */
 struct reclaim_target {
-	/* LOCK_RECLAIM */
-	struct list link;
+	/* set by reclaim_add */
 	struct gmem *object;
-	u64 chunk;		  /* where the next pages are taken */
-	u64 aged_ns;		  /* when the last round of aging began */
-	u64 by_age[RECLAIM_AGES]; /* pages, as of that round */
+	struct reclaim_terms terms;
+	u32 id;
+	/* atomic */
+	u32 users;
+	/* reclaim.lock */
+	struct list link;
+	u64 take_next;		  /* chunk where the next pages are taken */
+	u64 taking;		  /* pages that somebody is about to take */
+	u64 age_next, age_done;	  /* chunks of the round of aging that were begun and ended */
+	u64 aged_ns, gap_ns;	  /* when it began, and how long after the one before */
+	u64 used;		  /* pages that it or the one before found used */
+	u64 working_set;	  /* pages; as of the last whole round */
+	u64 by_age[RECLAIM_AGES]; /* pages, as far as the round has come */
+};
+
+/* How it is to be done; 0 in place of a watermark: by how much memory there is. */
+struct reclaim_options {
+	u64 min, low, high; /* frames */
+	u32 tax;	    /* on idle memory, in percent */
 };
 
 /*
- * Thread context, once, when all CPUs are up: sets the watermarks by how much memory there is, and
- * start starts kaged, too. ERR_NOMEM: nothing will be taken, or only by who needs it.
+ * Thread context, once, when all CPUs are up: sets the watermarks, and start starts kaged, too.
+ * ERR_NOMEM: nothing will be taken, or only by who needs it.
  */
-int reclaim_init(void);
-int reclaim_start(void);
+int reclaim_init(const struct reclaim_options *o);
+int reclaim_start(const struct reclaim_options *o);
 
 /*
- * Thread context. An object of 2 MiB pages keeps them: add does nothing. remove: nothing of the
- * object is looked at any more on return.
+ * Thread context. Of an object of 2 MiB pages none is taken. remove: nothing of the object is
+ * looked at any more on return; it waits for those who are at it, so for no lock of theirs. Pages
+ * above terms->max are refused from add on.
  */
-void reclaim_add(struct reclaim_target *t, struct gmem *object);
+void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms);
 void reclaim_remove(struct reclaim_target *t);
 
 /*
- * For a thread that was refused a frame of this order, holding no lock: takes some pages itself, or
- * waits a moment for whoever does. False: there was nothing to be taken, or frames are free but not
- * in blocks of that order; wait then and try again. The same frame may be refused after each true.
- * Thread context; LOCK_RECLAIM.
+ * For a thread that was refused a frame of this order for that target (NULL: for none), holding no
+ * lock: takes some pages itself, from the target alone if that has all it may have, or has kaged do
+ * it and waits a moment. False: there was nothing to be taken, or frames are free but not in blocks
+ * of that order; wait then and try again. The same frame may be refused after each true. Thread
+ * context; LOCK_GENERATION and what gmem_take takes.
  */
-bool reclaim_help(u32 order);
+bool reclaim_help(struct reclaim_target *t, u32 order);
 
 /* Any context below LOCK_WAIT. */
 void reclaim_wake(void);
+
+/* In frames: what targets cost at least (terms.costs), and what there is for all of them. */
+struct reclaim_room {
+	u64 promised, total;
+};
+void reclaim_get_room(struct reclaim_room *out);
 
 #define RECLAIM_STATS(X)                                                                         \
 	X(rounds, "count", "Rounds in which the pages of an object were aged.")                  \
@@ -69,6 +100,8 @@ void reclaim_wake(void);
 	X(wanted, "pages", "Pages that stayed because they were touched while they were taken.") \
 	X(kept, "pages", "Pages that stayed because they were pinned or in change.")             \
 	X(direct, "count", "Times that a vCPU without memory took pages itself.")                \
+	X(asked, "count", "Times that a vCPU of little weight left that to kaged.")              \
+	X(own, "count", "Times that a VM at its max made room itself.")                          \
 	X(fruitless, "count", "Times that there was nothing to take.")                           \
 	X(compacted, "frames", "Frames that came free by compacting the pool.")
 

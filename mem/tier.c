@@ -114,6 +114,7 @@ static int store(void *arg, const void *bytes, u32 size)
 	if (err)
 		return err;
 	pool_write(handle, bytes);
+	__atomic_fetch_add(&s->owner.object->packed_bytes, size, __ATOMIC_RELAXED);
 	s->entry = packed_entry(handle);
 	return 0;
 }
@@ -145,8 +146,15 @@ void tier_get(u64 entry, void *page)
 
 void tier_free(u64 entry)
 {
-	if (gmem_entry_state(entry) == GMEM_PACKED)
-		pool_free(handle_of(entry));
+	struct pool_bytes b;
+	struct gmem *g;
+
+	if (gmem_entry_state(entry) != GMEM_PACKED)
+		return;
+	b = pool_read(handle_of(entry));
+	g = pool_owner(handle_of(entry)).object;
+	__atomic_fetch_sub(&g->packed_bytes, b.first_size + b.second_size, __ATOMIC_RELAXED);
+	pool_free(handle_of(entry));
 }
 
 int tier_move(struct gmem *g, u64 index, u64 *entry)

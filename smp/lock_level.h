@@ -16,7 +16,6 @@ enum lock_level {
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
 	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
-	LOCK_RECLAIM = 26,    /* mem: who takes cold pages, mutex */
 	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
@@ -25,7 +24,7 @@ enum lock_level {
 	LOCK_MMU = 50,	      /* mmu: tables that are taken out */
 	LOCK_MMU_VCPUS = 55,  /* mmu: the list of a VM's vCPUs */
 	LOCK_RMAP = 60,	      /* mmu: rmap chains */
-	LOCK_GENERATION = 65, /* mem: generation lists */
+	LOCK_GENERATION = 65, /* mem: whom cold pages are taken from, and where next */
 	LOCK_RMA_POOL = 67,   /* mem: pieces of the pool of real-mode areas */
 	LOCK_POOL = 68,	      /* mem: one size class of packed pages */
 	LOCK_IRQCHIP = 70,    /* kernel/dev: a VM's whole chipset, spin, irqs off */

@@ -8,6 +8,7 @@
 
 #include "kernel/config.h"
 #include "kernel/guest/layout.h"
+#include "mem/reclaim.h"
 #include "mmu/mmu.h"
 #include "vmx/vmx.h"
 
@@ -20,6 +21,7 @@ struct image {
 struct load {
 	const struct vm_config *config;
 	struct mmu_vm *mmu;
+	struct reclaim_target *reclaim;
 	u32 vcpus;
 	struct image kernel;
 	const char *cmdline; /* the kernel's */

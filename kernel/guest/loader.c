@@ -5,7 +5,6 @@
 #include "kernel/base/error.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
-#include "mem/reclaim.h"
 
 #define LOAD_PIECE KIB(64)
 #define LOAD_TRIES 1000u /* for a piece; each is a wait of 10 ms at most, or takes pages */
@@ -63,7 +62,7 @@ static int write_patiently(struct load *l, u64 gpa, const u8 *data, u64 size)
 		do {
 			err = gpa_write(l->mmu, GPA(gpa), data, n);
 		} while (err == ERR_NOMEM && ++tries < LOAD_TRIES &&
-			 reclaim_help(l->config->page_order));
+			 reclaim_help(l->reclaim, l->config->page_order));
 		gpa += n;
 		data += n;
 		size -= n;
@@ -139,6 +138,7 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 	struct load l = {
 		.config = &vm->config,
 		.mmu = &vm->mmu,
+		.reclaim = &vm->reclaim,
 		.vcpus = vm->vcpu_count,
 		.start = start,
 		.message = message,

@@ -7,8 +7,8 @@
 Every tests/unit/**/test_*.c, tests/fuzz/**/fuzz_*.c and tests/bench/bench_*.c becomes one executable. Comments at its top
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:
 
-    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem,
-                                                           @mmu, @machine: all of a subject
+    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem, @mmu,
+                                                           @reclaim, @machine: all of a subject
     /* unit-sources: @tests/hosted/machine/machine.sources */    those that this file lists
     /* unit-cflags: -DFRAME_CACHE=4 */                     for all of this test's files
     /* unit-libs: -lZydis */                               after cmocka
@@ -37,6 +37,7 @@ GROUPS = {
     "@mem": [f"mem/{name}.c" for name in (
         "frame", "frame_array", "frame_zone", "lz4", "pool", "slab", "tier",
         "watermark")] + sorted(glob.glob("mem/gmem*.c")),
+    "@reclaim": sorted(glob.glob("mem/reclaim*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
         "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",
         "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb")],

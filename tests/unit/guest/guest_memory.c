@@ -15,8 +15,9 @@ static u64 arena_used;
 u32 test_no_memory, test_helps;
 
 /* Stands in for mem/: of those who want memory it helps so many. */
-bool reclaim_help(u32 order)
+bool reclaim_help(struct reclaim_target *t, u32 order)
 {
+	(void)t;
 	(void)order;
 	if (!test_helps)
 		return false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/config.c kernel/config_cpus.c */
+/* unit-sources: kernel/config.c kernel/config_cpus.c kernel/config_memory.c */
 /*
  * The command line and GRUB's module lines: every malformed line gets its own message, and what is
  * sound beside it still stands.
@@ -33,11 +33,11 @@ static void add(const char *line)
 static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
-	      "rma_pool=96M stats");
+	      "rma_pool=96M stats watermarks=2M,4M,8M tax=50");
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
 	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
 	    "mem=64M");
-	add("vm=beta kernel");
+	add("vm=beta kernel min=64M max=0x6001000 shares=1000");
 	add("vm=alpha initrd");
 	add("vm=beta module -- one  two");
 	config_parse(&boot, &config);
@@ -51,6 +51,10 @@ static void test_full_example(void **state)
 	assert_true(config.mitigations_off);
 	assert_true(config.stats);
 	assert_int_equal(config.rma_pool, MIB(96));
+	assert_int_equal(config.watermarks[0], MIB(2));
+	assert_int_equal(config.watermarks[1], MIB(4));
+	assert_int_equal(config.watermarks[2], MIB(8));
+	assert_int_equal(config.tax, 50);
 	assert_int_equal(config.vm_count, 2);
 
 	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
@@ -60,6 +64,9 @@ static void test_full_example(void **state)
 	assert_int_equal(a->mem, GIB(1));
 	assert_int_equal(a->rma, MIB(64));
 	assert_int_equal(a->page_order, 9);
+	assert_int_equal(a->min, 0);
+	assert_int_equal(a->max, 0);
+	assert_int_equal(a->shares, 1024);
 	assert_int_equal(a->weight, 300);
 	assert_int_equal(a->cap, 150);
 	assert_int_equal(a->cpus, BIT(0) | BIT(2) | BIT(3) | BIT(63));
@@ -71,6 +78,9 @@ static void test_full_example(void **state)
 	assert_false(b->refused);
 	assert_int_equal(b->mem, MIB(256));
 	assert_int_equal(b->rma, 0);
+	assert_int_equal(b->min, MIB(64));
+	assert_int_equal(b->max, MIB(96) + KIB(4));
+	assert_int_equal(b->shares, 1000);
 	assert_int_equal(b->weight, 100);
 	assert_int_equal(b->cap, 0);
 	assert_int_equal(b->cpus, 0);
@@ -113,10 +123,16 @@ static void test_defaults(void **state)
 	assert_int_equal(config.loglevel, LOG_INFO);
 	assert_int_equal(config.when_done, WHEN_DONE_HALT);
 	assert_int_equal(config.rma_pool, 0);
+	assert_int_equal(config.watermarks[0], 0);
+	assert_int_equal(config.tax, 75);
 	assert_false(config.selftest);
 	assert_false(config.stats);
 	assert_false(config.monitor);
 }
+
+#define WATERMARKS(word)                                                                        \
+	"command line: '" word "' is ignored: accepted is watermarks=MIN,LOW,HIGH, sizes from " \
+	"1M to 1024G, none less than the one before it"
 
 /* Words of Weir's own line: each is passed over with a message and the rest still counts. */
 static void test_malformed_own_words(void **state)
@@ -126,12 +142,23 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats "
-		 "monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
+		 "selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= mitigations= selftest= stats "
-		 "monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
+		 "selftest= stats monitor"},
+		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
+			    "PERCENT from 0 to 99"},
+		{"tax=", "command line: 'tax=' is ignored: accepted is tax=PERCENT with PERCENT "
+			 "from 0 to 99"},
+		{"watermarks=4M,2M,8M", WATERMARKS("watermarks=4M,2M,8M")},
+		{"watermarks=2M,4M", WATERMARKS("watermarks=2M,4M")},
+		{"watermarks=2M,4M,8M,16M", WATERMARKS("watermarks=2M,4M,8M,16M")},
+		{"watermarks=2M,,8M", WATERMARKS("watermarks=2M,,8M")},
+		{"watermarks=0,4M,8M", WATERMARKS("watermarks=0,4M,8M")},
+		{"watermarks=2M,4M,2048G", WATERMARKS("watermarks=2M,4M,2048G")},
+		{"watermarks=2M,4M,8388609", WATERMARKS("watermarks=2M,4M,8388609")},
 		{"console=com9", "command line: 'console=com9' is ignored: accepted is "
 				 "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=", "command line: 'console=' is ignored: accepted is "
@@ -199,7 +226,8 @@ static void test_orphan_lines(void **state)
 				       "as in 'vm=alpha kernel'"},
 		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
 			     "initrd module mem= vcpus= mmu= rma= psize= on_crash= "
-			     "weight= cap= cpus=; the guest's own words go after --"},
+			     "weight= cap= cpus= min= max= shares=; the guest's own words go "
+			     "after --"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -230,8 +258,8 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu= rma= psize= on_crash= weight= cap= cpus=; the guest's own words go after "
-		 "--"},
+		 "mmu= rma= psize= on_crash= weight= cap= cpus= min= max= shares=; the guest's "
+		 "own words go after --"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
 		 "mem=lots is not a size: write for example mem=256M"},
@@ -259,19 +287,23 @@ static void test_refused_vms(void **state)
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd psize=2M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad module rma=1M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd on_crash=stop",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel on_crash=often", NULL,
@@ -329,8 +361,38 @@ static void test_refused_vms(void **state)
 		 "cpus=0-18446744073709551616 is no list of CPUs from 0 to 63: write for example "
 		 "cpus=0,2-3"},
 		{"vm=bad kernel", "vm=bad initrd cap=5",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap= and cpus= "
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= "
 		 "belong on the kernel's line: move them"},
+		{"vm=bad kernel min=some", NULL,
+		 "min=some is not a size: write for example min=64M"},
+		{"vm=bad kernel min=5000", NULL, "min=5000 is not a multiple of 4K: round it"},
+		{"vm=bad kernel min=2048G", NULL,
+		 "min=2048G is out of range: give 0 up to the VM's mem="},
+		{"vm=bad kernel min=65M mem=64M", NULL,
+		 "min=65M is more than mem=64M: give less min= or more mem="},
+		{"vm=bad kernel max=512K", NULL,
+		 "max=512K is out of range: give 1M up to the VM's mem="},
+		{"vm=bad kernel max=lots", NULL,
+		 "max=lots is not a size: write for example max=64M"},
+		{"vm=bad kernel min=32M max=16M", NULL,
+		 "max=16M is less than min=32M, or than rma=0 and a MiB: give max=32M at least"},
+		{"vm=bad kernel rma=16M max=16M", NULL,
+		 "max=16M is less than min=0, or than rma=16M and a MiB: give max=17M at least"},
+		{"vm=bad kernel psize=2M max=16M", NULL,
+		 "max=16M with psize=2M: such pages are never taken: give psize=4K or less mem="},
+		{"vm=bad kernel shares=0", NULL,
+		 "shares=0 is no number of shares: give 1 to 1048576, one for each MiB of mem= "
+		 "being usual"},
+		{"vm=bad kernel shares=1048577", NULL,
+		 "shares=1048577 is no number of shares: give 1 to 1048576, one for each MiB of "
+		 "mem= being usual"},
+		{"vm=bad kernel shares=", NULL, "module 2: 'shares=' has no value: give it one"},
+		{"vm=bad kernel min=1M min=2M", NULL,
+		 "module 2: 'min=2M' comes a second time: keep one"},
+		{"vm=bad kernel", "vm=bad initrd min=5M",
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max= and shares= belong on the kernel's line: move them"},
 		{"vm=bad kernel psize=", NULL, "module 2: 'psize=' has no value: give it one"},
 		{"vm=bad kernel psize=1G", NULL, "psize=1G is no page size: accepted are 4K, 2M"},
 		{"vm=bad kernel psize=2M mem=33M", NULL,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem mem/reclaim.c */
+/* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem @reclaim */
 /* All counters that Weir has: their descriptions, what they count, and when they are logged. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -53,7 +53,7 @@ static int start(void **state)
 	map.highest_ram = MIB(16);
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
-	assert_int_equal(reclaim_init(), 0);
+	assert_int_equal(reclaim_init(&(struct reclaim_options){0}), 0);
 	mmu_init(&hw);
 	stats_init(true);
 	strlcpy(vm.name, "a.long-name_of-the-most-letters", sizeof(vm.name));

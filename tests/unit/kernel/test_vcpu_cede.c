@@ -56,7 +56,7 @@ static u32 look(const u32 *p)
 
 /* --- vmx/ --- */
 
-bool reclaim_help(u32 order)
+bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	(void)order;
 	return false;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/restart.c */
+/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/restart.c kernel/admission.c */
 /* unit-libs: -Wl,--wrap=thread_create_with */
 /*
  * The manager: VMs from their start to their end, and those that do not come so far. Their parts
  * are counted, not made; the vCPUs are real threads that do what the test says.
  */
 #include "kernel/base/error.h"
+#include "kernel/admission.h"
 #include "kernel/config_cpus.h"
 #include "kernel/console.h"
 #include "kernel/dev/platform.h"
@@ -28,7 +29,7 @@ static struct weir_config config;
 /* atomic */
 static u32 ran, starts;
 static s32 parts; /* made and not yet taken apart */
-static u32 threads_made, fail_at;
+static u32 threads_made, fail_at, no_memory;
 static void (*guest)(struct vcpu *v); /* what vCPU 0 does, once for each start */
 
 static void made(void)
@@ -51,6 +52,10 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 {
 	if (threads_made == fail_at)
 		return ERR_NOMEM;
+	if (no_memory) {
+		no_memory--;
+		return ERR_NOMEM;
+	}
 	threads_made++;
 	return __real_thread_create_with(out, name, fn, arg, options);
 }
@@ -101,14 +106,33 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	unmade();
 }
 
-void reclaim_add(struct reclaim_target *t, struct gmem *object)
+static u32 helps; /* times that there is something to be taken */
+
+bool reclaim_help(struct reclaim_target *t, u32 order)
+{
+	assert_null(t);
+	assert_int_equal(order, GMEM_LARGE_ORDER);
+	return helps && helps--;
+}
+
+static struct reclaim_room room = {.total = GIB(1) / PAGE_SIZE};
+
+void reclaim_get_room(struct reclaim_room *out)
+{
+	*out = room;
+}
+
+void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
 {
 	assert_ptr_equal(object, &ram);
+	t->terms = *terms;
+	room.promised += terms->costs;
 	made();
 }
 
 void reclaim_remove(struct reclaim_target *t)
 {
+	room.promised -= t->terms.costs;
 	unmade();
 }
 
@@ -199,6 +223,8 @@ static int setup(void **state)
 	ran = starts = threads_made = 0;
 	parts = 0;
 	fail_at = NOWHERE;
+	no_memory = helps = 0;
+	hosted_log_reset();
 	return 0;
 }
 
@@ -299,6 +325,73 @@ static void a_reference_delays_the_end(void **state)
 	thread_join(t);
 }
 
+/* Memory that others do not use is taken for a VM that starts, whatever part of it finds none. */
+static void starts_on_what_others_give(void **state)
+{
+	guest = power_off;
+	no_memory = 5;
+	helps = 7;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS);
+	assert_int_equal(helps, 2);
+}
+
+static void not_on_what_is_not_there(void **state)
+{
+	guest = power_off;
+	no_memory = 1000;
+	helps = 3;
+	vm_run_all(&config);
+	assert_int_equal(ran, 0);
+	assert_int_equal(no_memory, 1000 - 4);
+	helps = 1000; /* nor does it try for ever */
+	vm_run_all(&config);
+	assert_true(no_memory > 900);
+}
+
+/* VMs are promised no more than there is; who is too late says so, and the others run. */
+static void promises_must_fit(void **state)
+{
+	static const struct {
+		u64 mem[3], min[3];
+		u32 order, ran;
+	} cases[] = {
+		{{GIB(4), GIB(4), GIB(4)}, {0}, 0, 3},
+		{{GIB(1), GIB(1), GIB(1)}, {MIB(500), MIB(500), 0}, 0, 3},
+		{{GIB(1), GIB(1), GIB(1)}, {MIB(500), MIB(600), MIB(500)}, 0, 2},
+		{{GIB(2), MIB(512), MIB(510)}, {0}, 9, 1},
+	};
+
+	char message[256];
+	struct vm_config big = {.mem = GIB(1), .min = MIB(600), .vcpus = 1};
+
+	room.promised = 1000;
+	assert_int_equal(vm_admit(&big, message, sizeof(message)), 0);
+	big.min = GIB(1);
+	assert_int_equal(vm_admit(&big, message, sizeof(message)), ERR_NOSPC);
+	assert_string_equal(message,
+			    "min=1G and what the VM costs besides are 1055072K, others were "
+			    "promised 4000K of the 1048576K that there are: give less min=, start "
+			    "fewer VMs, or give the machine more");
+	room.promised = 0;
+	guest = power_off;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		config.vm_count = 3;
+		ran = 0;
+		for (u32 k = 0; k < 3; k++)
+			config.vms[k] = (struct vm_config){
+				.name = {(char)('a' + k)},
+				.mem = cases[i].mem[k],
+				.min = cases[i].min[k],
+				.page_order = cases[i].order,
+				.vcpus = 1,
+			};
+		vm_run_all(&config);
+		assert_int_equal(ran, cases[i].ran);
+		assert_int_equal(room.promised, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +400,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_starts_again_so_often, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
+		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
+		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reference_delays_the_end, setup, teardown),
 	};
 

@@ -57,7 +57,7 @@ static void count(u32 *p)
 /* atomic; memory is found again and again, and is gone again before an instruction has it */
 static bool in_vain;
 
-bool reclaim_help(u32 order)
+bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	usleep(100);
 	return __atomic_load_n(&in_vain, __ATOMIC_SEQ_CST);

@@ -143,7 +143,7 @@ static void random_life(void **state)
 		if (step % 5000 == 4999) {
 			bool some_stay = step % 10000 == 9999;
 
-			compacted += pool_compact(move, some_stay ? &some_stay : NULL);
+			compacted += pool_compact(move, some_stay ? &some_stay : NULL, ~0u);
 			for (u32 k = 0; k < OBJECTS; k++) {
 				if (objects[k].size)
 					check_object(k);
@@ -175,7 +175,7 @@ static void compaction_gives_back(void **state)
 	}
 	pool_get_stats(&sparse);
 	assert_true(sparse.frames > full.frames * 8 / 10);
-	freed = pool_compact(move, NULL);
+	freed = pool_compact(move, NULL, ~0u);
 	pool_get_stats(&after);
 	assert_int_equal(after.objects, OBJECTS / 10);
 	assert_int_equal(sparse.frames - after.frames, freed);

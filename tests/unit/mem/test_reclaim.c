@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mem mem/reclaim.c tests/unit/mem/fixture.c */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
 /*
  * Taking cold pages: what becomes of each kind of page, how pages grow old, whose go first, and who
  * may have the last frames. The test says which pages a guest uses.
@@ -21,6 +21,8 @@
 
 static struct gmem *g;
 static struct reclaim_target target;
+static const struct reclaim_options options = {.tax = 75};
+static const struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
 static u64 before;
 
 /* Stands for the guest's mappings. */
@@ -105,7 +107,7 @@ static void check_page(u64 index, bool packs)
 static int setup(void **state)
 {
 	before = start(MIB(16));
-	assert_int_equal(reclaim_init(), 0);
+	assert_int_equal(reclaim_init(&options), 0);
 	before = free_now();
 	watermarks.low = watermarks.high = 1u << 20; /* memory is short for whoever asks */
 	watermarks.min = 1;
@@ -113,7 +115,7 @@ static int setup(void **state)
 	memset(&guest, 0, sizeof(guest));
 	guest.n.notify = notify;
 	gmem_notifier_add(g, &guest.n);
-	reclaim_add(&target, g);
+	reclaim_add(&target, g, &terms);
 	return 0;
 }
 
@@ -143,7 +145,7 @@ static bool help_with(u32 order)
 	static u64 now = 1000000000;
 
 	hosted_clock_set(now += 50000000);
-	return reclaim_help(order);
+	return reclaim_help(&target, order);
 }
 
 static bool help(void)
@@ -155,7 +157,7 @@ static u64 read_stat(const char *name)
 {
 	for (u32 i = 0; i < reclaim_stat_group.count; i++) {
 		if (!strcmp(reclaim_stat_group.descs[i].name, name))
-			return reclaim_stat_group.read(NULL, i);
+			return reclaim_stat_group.read(reclaim_stat_group.owner, i);
 	}
 	fail_msg("no counter %s", name);
 	return 0;
@@ -493,7 +495,7 @@ static void tries_are_bounded(void **state)
 		fill_page(i / each * GMEM_LARGE_PAGES + i % each, false);
 	fill_page(chunks * GMEM_LARGE_PAGES - 1, true);
 	g = mine;
-	reclaim_add(&other, hard);
+	reclaim_add(&other, hard, &terms);
 	while (gmem_entry_state(gmem_entry(hard, hard->pages - 1)) != GMEM_PACKED) {
 		assert_true(help());
 		tried = read_stat("hard");
@@ -550,7 +552,7 @@ static void large_pages_are_left_alone(void **state)
 	pfn_t pfn;
 
 	assert_int_equal(gmem_create_order(2 * GMEM_LARGE_PAGES, GMEM_LARGE_ORDER, &large), 0);
-	reclaim_add(&other, large);
+	reclaim_add(&other, large, &terms);
 	assert_int_equal(gmem_get_page(large, GMEM_LARGE_PAGES, true, &pfn), 0);
 	entry = gmem_entry(large, GMEM_LARGE_PAGES);
 	for (u32 i = 0; i < 10; i++)

@@ -56,7 +56,7 @@ static bool move(const struct pool_owner *owner, u64 handle, void *arg)
 
 static void compact(u64 *random)
 {
-	pool_compact(move, NULL);
+	pool_compact(move, NULL, 4);
 }
 
 /* What is packed is in the pool once, and nothing else is. */

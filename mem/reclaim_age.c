@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rounds of aging. A round goes over all of an object, 2 MiB after 2 MiB; whoever has time for it
+ * takes the next. What a round has counted so far is what pages are taken by.
+ *
+ * Who is held up for long between taking 2 MiB and looking at them may look in a later round: their
+ * pages' ages are as of then, or may have wrapped and look young once.
+ */
+#include "kernel/base/string.h"
+#include "mem/reclaim_private.h"
+
+#define ROUND_GAP_NS  20000000ull /* between two rounds over one object, */
+#define URGENT_GAP_NS 2000000ull  /* and where guests wait */
+#define SKIP_MOST     64u	  /* chunks without a page that are passed over under the lock */
+
+/* 2 MiB of an object, and what was found in them. */
+struct piece {
+	struct reclaim_target *t;
+	u64 chunk;
+	u64 aged, young, used;
+	u64 by_age[RECLAIM_AGES];
+};
+
+/* What the guest used gets the generation of now; what is as old as it can be stays that old. */
+static void age_entry(struct piece *p, u64 *e, bool young)
+{
+	struct gmem *g = p->t->object;
+	u64 entry = gmem_entry_load(e), now = gmem_generation_bits(g);
+	u64 oldest = (now - ((RECLAIM_AGES - 2ull) << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK;
+	u32 age;
+
+	do {
+		if (!gmem_entry_resident(entry))
+			return;
+		age = young ? 0 : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
+		if (age == gmem_entry_age(g, entry))
+			break;
+	} while (
+		!gmem_entry_exchange(e, &entry, (entry & ~GMEM_GEN_MASK) | (young ? now : oldest)));
+	p->aged++;
+	p->young += young;
+	p->used += age < 2;
+	if (reclaim_may_go(entry))
+		p->by_age[age]++;
+}
+
+static void age_chunk(struct piece *p)
+{
+	struct gmem *g = p->t->object;
+	u64 first = p->chunk * GMEM_LARGE_PAGES, young[GMEM_LARGE_PAGES / 64] = {0};
+	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
+	u64 *e = gmem_entry_find(g, first);
+
+	if (!e)
+		return;
+	gmem_age_marked(g, first, pages, young);
+	for (u64 i = 0; i < pages; i++)
+		age_entry(p, e + i, young[i / 64] & BIT(i % 64));
+}
+
+static bool under_way(const struct reclaim_target *t)
+{
+	return t->age_next < reclaim_chunks(t);
+}
+
+static bool is_due(const struct reclaim_target *t, u64 now, u64 gap)
+{
+	return t->age_done == reclaim_chunks(t) && (!t->aged_ns || now - t->aged_ns >= gap);
+}
+
+static void begin_round(struct reclaim_target *t, u64 now)
+{
+	memset(t->by_age, 0, sizeof(t->by_age));
+	t->gap_ns = t->aged_ns ? now - t->aged_ns : RECLAIM_MEMORY_NS;
+	t->aged_ns = now;
+	t->used = 0;
+	t->age_next = 0;
+	t->age_done = 0;
+	__atomic_fetch_add(&t->object->generation, 1, __ATOMIC_RELAXED);
+}
+
+static void end_chunks(struct reclaim_target *t, u64 n)
+{
+	t->age_done += n;
+	if (t->age_done < reclaim_chunks(t))
+		return;
+	t->working_set = reclaim_working_set(t->working_set, t->used, t->gap_ns);
+	reclaim_count(&reclaim.stats.rounds, 1);
+}
+
+/* Passes over what has no page. Whether there is a chunk to look at. */
+static bool next_chunk(struct reclaim_target *t, struct piece *p)
+{
+	for (u32 i = 0; i < SKIP_MOST && under_way(t); i++) {
+		p->chunk = t->age_next++;
+		if (!reclaim_chunk_empty(t, p->chunk))
+			return true;
+		end_chunks(t, 1);
+	}
+	return false;
+}
+
+/* Of those that are due the one whose round began longest ago, so that none waits for ever. */
+static struct reclaim_target *pick(const struct reclaim_effort *e, u64 now)
+{
+	u64 gap = e->gap_ns ? e->gap_ns : e->urgent ? URGENT_GAP_NS : ROUND_GAP_NS;
+	struct reclaim_target *t, *best = NULL;
+
+	list_for_each_entry (t, &reclaim.targets, link) {
+		if (t->object->order || (e->only && e->only != t))
+			continue;
+		if (!under_way(t) && !is_due(t, now, gap))
+			continue;
+		if (!best || t->aged_ns < best->aged_ns)
+			best = t;
+	}
+	return best;
+}
+
+/* False: nothing is due. p->t is NULL where what was passed over had no page. */
+static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
+{
+	struct reclaim_target *t;
+
+	memset(p, 0, sizeof(*p));
+	spin_lock(&reclaim.lock);
+	t = pick(e, now);
+	if (t && !under_way(t))
+		begin_round(t, now);
+	if (t && next_chunk(t, p)) {
+		p->t = t;
+		reclaim_use(t);
+	}
+	spin_unlock(&reclaim.lock);
+	return t != NULL;
+}
+
+static void end_piece(const struct piece *p)
+{
+	struct reclaim_target *t = p->t;
+
+	spin_lock(&reclaim.lock);
+	for (u32 i = 0; i < RECLAIM_AGES; i++)
+		t->by_age[i] += p->by_age[i];
+	t->used += p->used;
+	end_chunks(t, 1);
+	spin_unlock(&reclaim.lock);
+	reclaim_count(&reclaim.stats.aged, p->aged);
+	reclaim_count(&reclaim.stats.young, p->young);
+}
+
+bool reclaim_age(struct reclaim_effort *e)
+{
+	u64 now = clock_ns();
+	struct piece p;
+	bool any = false;
+
+	while (e->ages && next_piece(e, &p, now)) {
+		e->ages--;
+		any = true;
+		if (!p.t)
+			continue;
+		age_chunk(&p);
+		end_piece(&p);
+		reclaim_put(p.t);
+	}
+	e->more |= e->ages == 0;
+	return any;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of mem/reclaim*.c know of each other. Any number of threads age and take at once,
+ * of the same object too: none waits for another. reclaim.lock is held for moments, to choose where
+ * to work; a target that somebody works on has a user, and only its removal waits for those.
+ */
+#ifndef MEM_RECLAIM_PRIVATE_H
+#define MEM_RECLAIM_PRIVATE_H
+
+#include "mem/gmem_private.h"
+#include "mem/reclaim.h"
+#include "mem/reclaim_policy.h"
+#include "mem/watermark.h"
+#include "smp/spinlock.h"
+#include "smp/timer.h"
+
+#define RECLAIM_BATCH 64u /* frames that one effort is for */
+
+struct reclaim {
+	struct spinlock lock; /* LOCK_GENERATION */
+	/* lock */
+	struct list targets;
+	u64 ids; /* taken, as bits */
+	u32 tax;
+	u64 own_frames; /* Weir's own before the first VM */
+	enum reclaim_state told;
+	u64 told_ns; /* 0: never */
+	u64 tell_gap_ns;
+	/* atomic */
+	struct reclaim_stats stats;
+	bool compacting;
+	struct wait_queue unused; /* who removes a target waits on it */
+};
+extern struct reclaim reclaim;
+
+/* One thread's attempt to get frames, in bounds of its own. */
+struct reclaim_effort {
+	u64 want, freed;
+	u64 tries;  /* pages that may still be tried, */
+	u64 looks;  /* entries that may still be looked at for them, */
+	u64 ages;   /* and chunks that may still be aged */
+	u64 passed; /* targets that have nothing for it, by id */
+	u64 gap_ns; /* at least between two rounds over an object; 0: as urgency wants it */
+	bool urgent;
+	bool more;		     /* a bound ended it: another effort may find something */
+	bool full;		     /* there was no memory to put a page away */
+	struct reclaim_target *only; /* NULL: of all */
+};
+
+static inline void reclaim_count(u64 *stat, u64 n)
+{
+	__atomic_fetch_add(stat, n, __ATOMIC_RELAXED);
+}
+
+static inline u64 reclaim_chunks(const struct reclaim_target *t)
+{
+	return (t->object->pages + GMEM_LARGE_PAGES - 1) / GMEM_LARGE_PAGES;
+}
+
+/* Nothing of it is resident. At order 0. */
+static inline bool reclaim_chunk_empty(const struct reclaim_target *t, u64 chunk)
+{
+	return __atomic_load_n(&t->object->slot_phys[chunk].resident, __ATOMIC_RELAXED) == 0;
+}
+
+/* Not used by anybody, and worth a try. */
+static inline bool reclaim_may_go(u64 entry)
+{
+	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
+		return false;
+	return (entry & (GMEM_HARD | GMEM_DIRTY)) != GMEM_HARD;
+}
+
+/* reclaim.lock for use; put: none. After put the target may be gone. */
+static inline void reclaim_use(struct reclaim_target *t)
+{
+	__atomic_fetch_add(&t->users, 1, __ATOMIC_RELAXED);
+}
+void reclaim_put(struct reclaim_target *t);
+
+/* A user that lasts, of the target that has the object. NULL: none has. */
+struct reclaim_target *reclaim_find(const struct gmem *object);
+
+/* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
+bool reclaim_age(struct reclaim_effort *e);
+
+/* Takes pages that were not used in the last round (youngest 1), or any (0). */
+void reclaim_take(struct reclaim_effort *e, u32 youngest);
+
+/* What the target costs now. reclaim.lock. */
+struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
+
+/* Says in the log what has changed, seldom enough. */
+void reclaim_tell_state(void);
+
+#endif

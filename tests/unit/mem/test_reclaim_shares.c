@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/*
+ * Whose pages go: several objects with shares, promises and bounds of their own. No guest maps
+ * anything: what is said to be used is used.
+ */
+#include <string.h>
+#include "kernel/base/error.h"
+#include "mem/gmem_private.h"
+#include "mem/pool.h"
+#include "mem/reclaim_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/mem/fixture.h"
+
+#define VMS   3
+#define PAGES 2048u
+#define ANY   ~0ull
+
+static struct vm {
+	struct gmem *g;
+	struct gmem_notifier n;
+	struct reclaim_target target;
+	u64 used; /* the first so many are used all the time */
+} vms[VMS];
+static u64 now_ns, before;
+
+static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
+		  u64 pages, u64 *young)
+{
+	const struct vm *vm = container_of(n, struct vm, n);
+
+	for (u64 i = 0; event == GMEM_EVENT_AGE && young && i < pages; i++) {
+		if (first + i < vm->used)
+			young[i / 64] |= BIT(i % 64);
+	}
+	return 0;
+}
+
+static void touch(const struct vm *vm, u64 index, bool packs)
+{
+	u64 random = index + 7;
+	pfn_t pfn;
+	u64 *p;
+
+	assert_int_equal(gmem_get_page(vm->g, index, true, &pfn), 0);
+	p = pfn_to_virt(pfn);
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		p[i] = packs ? index + 1 + i % 8 : random_next(&random);
+}
+
+static void make_vm(u32 i, u64 pages, const struct reclaim_terms *terms)
+{
+	struct vm *vm = &vms[i];
+
+	memset(vm, 0, sizeof(*vm));
+	assert_int_equal(gmem_create(PAGES, &vm->g), 0);
+	vm->n.notify = notify;
+	gmem_notifier_add(vm->g, &vm->n);
+	reclaim_add(&vm->target, vm->g, terms);
+	for (u64 p = 0; p < pages; p++)
+		touch(vm, p, true);
+}
+
+static int setup(void **state)
+{
+	const struct reclaim_options options = {.tax = 75};
+
+	before = start(MIB(48));
+	memset(vms, 0, sizeof(vms));
+	assert_int_equal(reclaim_init(&options), 0);
+	before = free_now();
+	watermarks.low = watermarks.high = 1u << 20; /* memory is short for whoever asks */
+	watermarks.min = 1;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	for (u32 i = 0; i < VMS; i++) {
+		if (!vms[i].g)
+			continue;
+		reclaim_remove(&vms[i].target);
+		gmem_notifier_remove(vms[i].g, &vms[i].n);
+		gmem_unref(vms[i].g);
+	}
+	assert_int_equal(free_now(), before);
+	memset(&watermarks, 0, sizeof(watermarks));
+	hosted_clock_free();
+	return 0;
+}
+
+static bool help(struct reclaim_target *t)
+{
+	hosted_clock_set(now_ns += 50000000);
+	return reclaim_help(t, 0);
+}
+
+static u64 resident(u32 i)
+{
+	return __atomic_load_n(&vms[i].g->resident, __ATOMIC_RELAXED);
+}
+
+static void help_until_left(u64 pages)
+{
+	for (u32 i = 0; resident(0) + resident(1) > pages; i++) {
+		assert_true(help(NULL));
+		assert_true(i < 1000);
+	}
+}
+
+/* Rounds in which nobody needs memory. */
+static void pass_time(u32 rounds)
+{
+	for (u32 i = 0; i < rounds; i++) {
+		struct reclaim_effort e = {.ages = 1000};
+
+		hosted_clock_set(now_ns += 1000000000);
+		(void)reclaim_age(&e);
+	}
+}
+
+static void by_shares(void **state)
+{
+	make_vm(0, 1500, &(struct reclaim_terms){.max = ANY, .shares = 100});
+	make_vm(1, 1500, &(struct reclaim_terms){.max = ANY, .shares = 300});
+	vms[0].used = vms[1].used = PAGES;
+	help_until_left(1200);
+	/* 1 to 3, of frames and of what the packed ones take: 64 bytes or so each. */
+	assert_in_range(resident(0), 200, 400);
+	assert_in_range(resident(1), 800, 1000);
+}
+
+static void idle_memory_is_taxed(void **state)
+{
+	make_vm(0, 1500, &(struct reclaim_terms){.max = ANY, .shares = 100});
+	make_vm(1, 1500, &(struct reclaim_terms){.max = ANY, .shares = 100});
+	vms[0].used = 10;
+	vms[1].used = 1000;
+	pass_time(60);
+	assert_int_equal(vms[0].target.working_set, 10);
+	assert_int_equal(vms[1].target.working_set, 1000);
+	help_until_left(1600);
+	/* U + 4 (P - U) of one is as much as of the other: 428 and 1172. */
+	assert_in_range(resident(0), 380, 480);
+	for (u64 i = 0; i < 10; i++) /* and of its pages the used ones are the last */
+		assert_int_equal(gmem_entry_state(gmem_entry(vms[0].g, i)), GMEM_GOT_PAGE);
+	for (u64 i = 0; i < 1000; i++)
+		assert_int_equal(gmem_entry_state(gmem_entry(vms[1].g, i)), GMEM_GOT_PAGE);
+}
+
+static void promises_are_kept(void **state)
+{
+	make_vm(0, 500, &(struct reclaim_terms){.min = 321, .max = ANY, .shares = 1});
+	make_vm(1, 500, &(struct reclaim_terms){.max = ANY, .shares = 1000000});
+	for (u32 i = 0; i < 200 && help(NULL); i++)
+		assert_true(resident(0) >= 321);
+	assert_int_equal(resident(0), 321);
+	assert_int_equal(resident(1), 0);
+	assert_false(help(NULL));
+}
+
+/* A VM that has all it may have makes room itself, though memory is there; no other gives for it. */
+static void bound_to_max(void **state)
+{
+	pfn_t pfn;
+
+	watermarks.low = watermarks.high = 1; /* enough for all */
+	make_vm(0, 100, &(struct reclaim_terms){.max = 100, .shares = 1});
+	make_vm(1, 500, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	assert_int_equal(gmem_get_page(vms[0].g, 100, true, &pfn), ERR_NOMEM);
+	assert_true(help(&vms[0].target));
+	assert_in_range(resident(0), 36, 99);
+	assert_int_equal(resident(1), 500);
+	assert_int_equal(gmem_get_page(vms[0].g, 100, true, &pfn), 0);
+	/* Where nothing of its own goes it waits. */
+	for (u64 i = 0; resident(0) < 100; i++)
+		touch(&vms[0], 1000 + i, false);
+	while (help(&vms[0].target)) {
+		for (u64 i = 0; resident(0) < 100; i++)
+			touch(&vms[0], 1200 + i, false);
+	}
+	assert_int_equal(resident(1), 500);
+}
+
+/* Below min guests get nothing, but the pool grows: memory is made. */
+static void the_pool_grows_below_min(void **state)
+{
+	struct pool_stats pool;
+	pfn_t pfn;
+
+	make_vm(0, 600, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	watermarks.min = 1u << 20;
+	assert_int_equal(gmem_get_page(vms[0].g, 700, true, &pfn), ERR_NOMEM);
+	assert_true(help(&vms[0].target));
+	pool_get_stats(&pool);
+	assert_int_equal(pool.objects, 64);
+	assert_true(pool.frames > 0);
+	assert_int_equal(gmem_get_page(vms[0].g, 700, true, &pfn), ERR_NOMEM);
+	watermarks.min = 1;
+	assert_int_equal(vms[0].g->in_state[GMEM_PACKED], 64);
+	assert_in_range(vms[0].g->packed_bytes, 64, 64 * 200);
+	for (u64 i = 0; i < 600; i++)
+		assert_int_equal(gmem_get_page(vms[0].g, i, true, &pfn), 0);
+	assert_int_equal(vms[0].g->in_state[GMEM_PACKED], 0);
+	assert_int_equal(vms[0].g->packed_bytes, 0);
+}
+
+/* What there is to promise does not change with what is in use. */
+static void room(void **state)
+{
+	struct reclaim_room r;
+
+	reclaim_get_room(&r);
+	assert_int_equal(r.total, before - watermarks.min);
+	assert_int_equal(r.promised, 0);
+	make_vm(0, 700, &(struct reclaim_terms){.max = ANY, .shares = 1, .costs = 300});
+	make_vm(1, 200, &(struct reclaim_terms){.max = ANY, .shares = 1, .costs = 11});
+	reclaim_get_room(&r);
+	assert_int_equal(r.total, before - watermarks.min);
+	assert_int_equal(r.promised, 311);
+	reclaim_remove(&vms[0].target);
+	reclaim_get_room(&r);
+	assert_int_equal(r.promised, 11);
+}
+
+/* One that has much to look at does not keep others from being looked at, effort by effort. */
+static void efforts_are_bounded(void **state)
+{
+	struct gmem *wide;
+	static struct reclaim_target target;
+	struct reclaim_terms terms = {.max = ANY, .shares = 1};
+	u32 efforts = 0;
+
+	assert_int_equal(gmem_create(1000 * GMEM_LARGE_PAGES, &wide), 0);
+	reclaim_add(&target, wide, &terms);
+	for (u64 i = 0; i < 1000; i++) {
+		pfn_t pfn;
+
+		assert_int_equal(gmem_get_page(wide, i * GMEM_LARGE_PAGES, true, &pfn), 0);
+	}
+	make_vm(0, 200, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	while (resident(0) == 200) {
+		u64 aged = reclaim_stat_group.read(reclaim_stat_group.owner, 1);
+
+		assert_true(help(NULL));
+		aged = reclaim_stat_group.read(reclaim_stat_group.owner, 1) - aged;
+		assert_in_range(aged, 0, 64 * GMEM_LARGE_PAGES);
+		assert_true(++efforts < 100);
+	}
+	reclaim_remove(&target);
+	gmem_unref(wide);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(by_shares, setup, teardown),
+		cmocka_unit_test_setup_teardown(idle_memory_is_taxed, setup, teardown),
+		cmocka_unit_test_setup_teardown(promises_are_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(bound_to_max, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_pool_grows_below_min, setup, teardown),
+		cmocka_unit_test_setup_teardown(room, setup, teardown),
+		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
