@@ -158,6 +158,15 @@ $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o tests/guests/guest.ld \
 		-o $@ $(filter %.o,$^)
 -include $(wildcard $(BUILD)/guests/*.d)
 
+# Each tests/guests/linux/NAME.c is a program of the Linux guest, which has no libraries.
+LINUX_PROGRAMS := $(patsubst tests/guests/linux/%.c,$(BUILD)/guests/linux/%,\
+	$(wildcard tests/guests/linux/*.c))
+guests: $(LINUX_PROGRAMS)
+$(BUILD)/guests/linux/%: tests/guests/linux/%.c $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	$(Q)$(CC) -std=gnu11 -O2 $(WARNINGS) -static -pthread -s -o $@ $<
+
 # --- Boots in emulators --------------------------------------------------------------------
 
 .PHONY: iso run guest test-boot

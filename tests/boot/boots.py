@@ -15,7 +15,7 @@ import os
 import time
 from typing import Callable
 
-from lab import BUILD, image, linux
+from lab import BUILD, ROOT, image, linux
 from lab.bochs import Bochs, MODELS
 from lab.console import Ended
 from lab.qemu import Qemu
@@ -75,14 +75,18 @@ def machines_of(chosen, full, models):
 
 # --- guests ---
 
-def linux_guest(name="alpha", mem="256M", words="", stock=False, vm_words=""):
-    """Two module lines: Debian's kernel (its vmlinux by PVH, or as it is packaged), initramfs."""
+def linux_guest(name="alpha", mem="256M", words="", stock=False, vm_words="", programs=()):
+    """Two module lines: Debian's kernel (its vmlinux by PVH, or as it is packaged), and an initramfs
+    with more programs, by their names in tests/guests/linux."""
+    sources = os.path.join(ROOT, "tests/guests/linux")
+    files = [os.path.join(sources if file.endswith(".sh") else
+                          os.path.join(BUILD, "guests/linux"), file) for file in programs]
     vmlinuz, vmlinux = linux.kernel()
     return [image.Module(vmlinuz if stock else vmlinux,
                          f"vm={name} kernel mem={mem} {vm_words} -- "
                          f"{linux.PLAIN_CMDLINE if stock else linux.CMDLINE} quiet "
                          f"weir.name={name} {words}".rstrip()),
-            image.Module(linux.initramfs(), f"vm={name} initrd")]
+            image.Module(linux.initramfs(*files), f"vm={name} initrd")]
 
 
 def small_guest(name, words="", mem="32M", vm=None, vm_words=""):

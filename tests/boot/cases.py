@@ -331,6 +331,7 @@ def linux_shell(boot):
     check_shell(boot)
 
 
+SMP_PROGRAMS = ("clocks", "smp.sh")
 SMP_MACHINES = [f"{model}{cpus}" for model in ("tigerlake", "corei7_sandy_bridge_2600k")
                 for cpus in ("", ":2", ":4")]
 
@@ -343,13 +344,17 @@ def check_linux_smp(boot, vcpus):
     boot.expect(rf"^{vcpus}\b")
     boot.type("dmesg | grep -c 'clocksource: Marking\\|unstable\\|soft lockup\\|rcu.*stall'")
     boot.expect(r"^0\b")
-    # Each of them runs a program at the same time, and none takes the others' place.
-    boot.type("for i in $(seq 0 $(($(nproc) - 1))); do taskset -c $i sh -c "
-              "'n=0; while [ $n -lt 300 ]; do n=$((n + 1)); done; echo cpu '$i' is done' & done; "
-              "wait; echo all are done")
-    boot.expect(r"^all are done")
+    boot.type("smp.sh 3")
+    boot.expect(rf"^smp: {vcpus} CPUs are done")
     for i in range(vcpus):
         boot.anywhere(rf"^cpu {i} is done")
+    wrong = re.findall(r"^cpu \d+: .*", boot.text(), re.M)
+    assert not wrong, "\n".join(wrong)
+    for clocksource in ("kvm-clock", "tsc"):
+        boot.type("cd /sys/devices/system/clocksource/clocksource0; echo " + clocksource +
+                  " > current_clocksource; echo source: $(cat current_clocksource); clocks 5000")
+        boot.expect(rf"^source: {clocksource}")
+        boot.expect(r"^clocks agree")
     boot.type("set -- $(head -1 /proc/stat); echo stolen: $9 of a second/100")
     stolen = int(boot.expect(r"^stolen: (\d+) of").group(1))
     if vcpus > int(boot.machine_name.partition(":")[2] or 1):
@@ -363,19 +368,19 @@ def check_linux_smp(boot, vcpus):
 
 
 @case(machines=["tigerlake:2"], full=SMP_MACHINES,
-      guests=lambda: linux_guest(vm_words="vcpus=2"), deadline=600)
+      guests=lambda: linux_guest(vm_words="vcpus=2", programs=SMP_PROGRAMS), deadline=600)
 def linux_smp_2(boot):
     """Debian's kernel brings up two vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 2)
 
 
-@case(machines=[], full=SMP_MACHINES, guests=lambda: linux_guest(vm_words="vcpus=4"), deadline=900)
+@case(machines=[], full=SMP_MACHINES, guests=lambda: linux_guest(vm_words="vcpus=4", programs=SMP_PROGRAMS), deadline=900)
 def linux_smp_4(boot):
     """Debian's kernel brings up four vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 4)
 
 
-@case(machines=[], full=["tigerlake:2"], guests=lambda: linux_guest(vm_words="vcpus=8"),
+@case(machines=[], full=["tigerlake:2"], guests=lambda: linux_guest(vm_words="vcpus=8", programs=SMP_PROGRAMS),
       deadline=900)
 def linux_smp_8(boot):
     """Eight vCPUs share two CPUs."""
