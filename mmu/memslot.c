@@ -51,8 +51,9 @@ const struct memslots *memslots_get(struct mmu_vm *vm)
 
 void memslots_wait_change(struct mmu_vm *vm, u64 generation)
 {
+	/* An array is there before its generation is: who met it in between waits for more. */
 	wait_event(&vm->slots_wait,
-		   __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE) != generation);
+		   __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE) > generation);
 }
 
 int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last, const struct memslot **out,

@@ -71,7 +71,8 @@ static void check_pool(void)
 	if (pool.objects != now)
 		machine_fail("%llu objects in the pool, %llu pages packed",
 			     (unsigned long long)pool.objects, (unsigned long long)now);
-	if (!machine.failing && (!packed || !ram->gmem->fetched))
+	/* Side by side on a loaded machine those who take may never have had their turn. */
+	if (machine.serial && !machine.failing && (!packed || !ram->gmem->fetched))
 		machine_fail("%llu pages were packed, %llu came back", (unsigned long long)packed,
 			     (unsigned long long)ram->gmem->fetched);
 }

@@ -325,6 +325,45 @@ static void many_arrays_to_one_grace_period(void **state)
 	gmem_unref(g);
 }
 
+static u64 met;
+static bool gone_on; /* atomic */
+
+static void *waiter_for_change(void *arg)
+{
+	memslots_wait_change(&vm, met);
+	__atomic_store_n(&gone_on, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static bool anybody_waits(void)
+{
+	bool irqs = wait_lock(&vm.slots_wait), waits = !list_empty(&vm.slots_wait.waiters);
+
+	wait_unlock(&vm.slots_wait, irqs);
+	return waits;
+}
+
+/*
+ * A change publishes its array before its generation: who meets the INVALID slot in between does not
+ * go round and round until the one who makes the change has its CPU again.
+ */
+static void waits_for_what_follows_an_array(void **state)
+{
+	struct gmem *g = object_new(1);
+	pthread_t thread;
+
+	gone_on = false;
+	met = vm.slots_generation + 1;
+	pthread_create(&thread, NULL, waiter_for_change, NULL);
+	while (!anybody_waits() && !__atomic_load_n(&gone_on, __ATOMIC_SEQ_CST))
+		usleep(100);
+	assert_false(__atomic_load_n(&gone_on, __ATOMIC_SEQ_CST));
+	assert_int_equal(memslot_create(&vm, 1, GFN(1), 1, g, 0, 0), 0);
+	pthread_join(thread, NULL);
+	assert_true(vm.slots_generation > met);
+	gmem_unref(g);
+}
+
 /* --- no memory --- */
 
 static void nothing_changes_without_memory(void **state)
@@ -420,6 +459,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deleting_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(moving_takes_two_steps, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_arrays_to_one_grace_period, setup, teardown),
+		cmocka_unit_test_setup_teardown(waits_for_what_follows_an_array, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_changes_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(array_is_for_readers, setup, teardown),
 	};
