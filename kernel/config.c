@@ -120,6 +120,22 @@ static bool parse_loglevel(const struct word *w, u32 *out)
 	return false;
 }
 
+static bool parse_apicv(const struct word *w, enum vmx_apicv *out)
+{
+	static const struct {
+		const char *name;
+		enum vmx_apicv apicv;
+	} names[] = {{"on", VMX_APICV_ALL}, {"off", VMX_APICV_OFF}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		if (word_is(w, names[i].name)) {
+			*out = names[i].apicv;
+			return true;
+		}
+	}
+	return false;
+}
+
 static bool parse_when_done(const struct word *w, enum config_when_done *out)
 {
 	static const char *const names[] = {"halt", "poweroff", "reboot"};
@@ -178,6 +194,9 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			c->mitigations_off = word_is(&v, "off");
 		else
 			bad_value(c, w, "mitigations=on|off");
+	} else if (word_value(w, "apicv", &v)) {
+		if (!parse_apicv(&v, &c->apicv))
+			bad_value(c, w, "apicv=on|off");
 	} else if (word_is(w, "stats")) {
 		c->stats = true;
 	} else if (word_is(w, "monitor")) {
@@ -196,7 +215,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
 			    "loglevel= when_done= max_cpus= rma_pool= watermarks= tax= "
-			    "mitigations= selftest= stats monitor",
+			    "mitigations= apicv= selftest= stats monitor",
 			    WORD_ARGS(w));
 	}
 }
@@ -496,6 +515,7 @@ void config_parse(const struct boot_info *boot, struct weir_config *out)
 	out->loglevel = LOG_INFO;
 	out->tax = RECLAIM_TAX_DEFAULT;
 	out->when_done = WHEN_DONE_HALT;
+	out->apicv = VMX_APICV_ALL;
 	while (next_word(&cursor, &w))
 		parse_own_word(out, &w);
 	for (u32 i = 0; i < boot->module_count; i++)

@@ -7,6 +7,7 @@
 #define KERNEL_CONFIG_H
 
 #include "kernel/base/boot_info.h"
+#include "vmx/apicv.h"
 
 #define CONFIG_NAME_MAX	   32
 #define CONFIG_VMS_MAX	   16
@@ -74,6 +75,7 @@ struct weir_config {
 	u32 tax;		  /* on idle memory, in percent */
 	enum config_when_done when_done;
 	bool mitigations_off; /* mitigations=off */
+	enum vmx_apicv apicv; /* apicv=: the most that the CPU does of local APICs */
 	u32 message_count;    /* of unknown or malformed words; may exceed what is kept */
 	char messages[16][CONFIG_MESSAGE_MAX];
 	u32 vm_count;

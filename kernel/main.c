@@ -78,6 +78,7 @@ void __noreturn kernel_main(void)
 			"memory: none is left for the page-aging daemon: pages that guests do not "
 			"use are taken late, or not at all: give the machine more");
 	console_init(&config);
+	vmx_set_apicv(config.apicv);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
 	vmx_set_mitigations(!config.mitigations_off);

@@ -19,11 +19,10 @@ static int done_or_look(struct vcpu *v)
 	return unlikely(platform_interrupt_pending(v)) ? VMX_LOOK : 0;
 }
 
-/* CR8 is part of TPR, and the guest may read it before the loop has a look. */
+/* What waits in the APIC waits perhaps for something else now: TPR's threshold may have changed. */
 static int lapic_written(struct vcpu *v)
 {
-	vmx_set_cr8(v->vmx, lapic_cr8(v->lapic));
-	return done_or_look(v);
+	return unlikely(lapic_waits(v->lapic)) ? VMX_LOOK : done_or_look(v);
 }
 
 /* These are apart from vcpu_quick so that it has nothing to save and restore. */

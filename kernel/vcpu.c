@@ -69,20 +69,20 @@ void vcpu_crash(struct vcpu *v)
 
 static void inject_pending(struct vcpu *v)
 {
+	bool waits;
 	int vector;
 
 	if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v))
 		vmx_inject_nmi(v->vmx);
-	if (!platform_interrupt_pending(v)) {
-		vmx_request_interrupt_window(v->vmx, false);
-		return;
-	}
-	if (vmx_interrupt_allowed(v->vmx)) {
+	waits = platform_interrupt_pending(v);
+	if (waits && vmx_interrupt_allowed(v->vmx)) {
 		vector = platform_interrupt_ack(v);
 		if (vector >= 0)
 			vmx_inject_interrupt(v->vmx, (u8)vector);
+		waits = platform_interrupt_pending(v);
 	}
-	vmx_request_interrupt_window(v->vmx, platform_interrupt_pending(v));
+	vmx_request_interrupt_window(v->vmx, waits);
+	vmx_set_tpr_threshold(v->vmx, platform_tpr_threshold(v));
 }
 
 bool vcpu_is_wanted(struct vcpu *v)
@@ -234,6 +234,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 	switch (e->kind) {
 	case VMX_EXIT_NONE:
 	case VMX_EXIT_INTERRUPT_WINDOW:
+	case VMX_EXIT_TPR:
 		break;
 	case VMX_EXIT_IO:
 		handle_io(v, e);
@@ -252,9 +253,6 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		break;
 	case VMX_EXIT_HYPERCALL:
 		handle_hypercall(v, e->hypercall);
-		break;
-	case VMX_EXIT_TPR:
-		platform_set_tpr(v, vmx_cr8(v->vmx));
 		break;
 	case VMX_EXIT_PAUSE:
 		thread_yield();
@@ -316,7 +314,6 @@ static void run_loop(struct vcpu *v)
 		}
 		inject_pending(v);
 		steal_time_tell(v);
-		vmx_set_cr8(v->vmx, platform_tpr(v));
 		vmx_vcpu_run(v->vmx, &e);
 		handle_exit(v, &e);
 	}
@@ -381,6 +378,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.quick = vcpu_quick,
 		.owner = v,
 		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
+		.apic_page = platform_apic_page(v),
 	};
 	const struct vmx_start reset = {.mode = VMX_START_RESET};
 	struct vmx_vcpu *vmx;

@@ -8,7 +8,7 @@
 #include "vmx/controls.h"
 
 struct vmx_capability vmx_boot_capability;
-struct vmx_controls vmx_boot_controls;
+struct vmx_controls vmx_boot_controls = {.apicv = VMX_APICV_ALL};
 
 void capability_read(struct vmx_capability *c)
 {
@@ -49,6 +49,13 @@ bool capability_has_pml(const struct vmx_capability *c)
 	return capability_allows(c->proc2, PROC2_PML) && (c->ept_vpid & EPT_CAP_AD);
 }
 
+enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv limit)
+{
+	if (limit < VMX_APICV_TPR || !capability_allows(c->proc, PROC_TPR_SHADOW))
+		return VMX_APICV_OFF;
+	return VMX_APICV_TPR;
+}
+
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)
 {
 	u32 must = (u32)capability, may = (u32)(capability >> 32);
@@ -74,8 +81,11 @@ static int choose(const char *word, u64 capability, u32 required, u32 optional, 
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 {
 	u32 vpid = capability_has_vpid(c) ? PROC2_VPID : 0;
+	u32 cr8;
 	int err;
 
+	out->apicv = capability_apicv(c, out->apicv);
+	cr8 = out->apicv ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS,
 		     PIN_PREEMPTION_TIMER, &out->pin);
 	/* The windows open at run time; asking here makes sure that they can. */
@@ -83,8 +93,8 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 		err = choose("processor-based", c->proc,
 			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |
 				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
-				     PROC_CR8_LOAD | PROC_CR8_STORE | PROC_MOV_DR | PROC_IO |
-				     PROC_MSR_BITMAPS | PROC_SECONDARY,
+				     cr8 | PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS |
+				     PROC_SECONDARY,
 			     0, &out->proc);
 	if (!err)
 		err = choose("secondary processor-based", c->proc2, PROC2_EPT | PROC2_UNRESTRICTED,

@@ -8,6 +8,7 @@
 #define VMX_CAPABILITY_H
 
 #include "kernel/base/types.h"
+#include "vmx/apicv.h"
 
 /* Each control word's capability: low half the bits that must be 1, high half those that may. */
 struct vmx_capability {
@@ -21,6 +22,7 @@ struct vmx_capability {
 /* The control words of every vCPU, before what changes at run time. */
 struct vmx_controls {
 	u32 pin, proc, proc2, exit, entry;
+	enum vmx_apicv apicv; /* the limit, for capability_choose; then what it came to */
 };
 
 /* In a VMX-capable CPU with IA32_VMX_BASIC. Any context. Absent MSRs read as 0. */
@@ -38,6 +40,9 @@ static inline bool capability_allows(u64 capability, u64 bits)
  * it insists on. ERR_NOTSUP: a required bit may not be 1; *missing says which.
  */
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing);
+
+/* How much of a local APIC such a CPU can do by itself, up to the limit. */
+enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv limit);
 
 /* All of Weir's controls. ERR_NOTSUP after naming the word and the bits by log_error. */
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out);

@@ -143,7 +143,7 @@ static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e,
 {
 	if (value > CR8_MAX)
 		return exit_gp(v, e);
-	v->cr8 = (u8)value;
+	apic_set_cr8(v, value);
 	vcpu_skip(v);
 	return exit_kind(e, VMX_EXIT_TPR);
 }
@@ -210,7 +210,7 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 	}
 	if (ACCESS_REGISTER(q) != 8)
 		return odd_access(e, q);
-	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = v->cr8;
+	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = apic_cr8(v);
 	vcpu_skip(v);
 	return EXIT_RESUME;
 }

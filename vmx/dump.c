@@ -122,9 +122,10 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 			 (unsigned long long)r[i], names[i + 1], (unsigned long long)r[i + 1],
 			 names[i + 2], (unsigned long long)r[i + 2], names[i + 3],
 			 (unsigned long long)r[i + 3]);
-	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#x efer %#llx xcr0 %#llx",
+	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#llx efer %#llx xcr0 %#llx",
 		 (unsigned long long)cr.cr0, (unsigned long long)regs->cr2,
-		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4, v->cr8,
+		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4,
+		 (unsigned long long)apic_cr8(v),
 		 (unsigned long long)cr.efer, (unsigned long long)v->xcr0);
 	dump_segment(v, "cs", SEG_CS);
 	dump_segment(v, "ss", SEG_SS);

@@ -66,7 +66,7 @@ const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[40] = handle_pause,		    /* PAUSE */
 	[41] = unexpected,		    /* entry failure: machine check */
 	[42] = unexpected,		    /* reason 42 */
-	[43] = unexpected,		    /* TPR below threshold */
+	[43] = handle_tpr_below,	    /* TPR below threshold */
 	[44] = unexpected,		    /* APIC access */
 	[45] = unexpected,		    /* virtualized EOI */
 	[46] = unexpected,		    /* GDTR or IDTR access */
@@ -107,6 +107,7 @@ const bool exit_at_instruction[VMX_EXIT_REASONS] = {
 	[30] = true, /* I/O instruction */
 	[31] = true, /* RDMSR */
 	[32] = true, /* WRMSR */
+	[43] = true, /* TPR below threshold */
 };
 
 enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)

@@ -110,6 +110,11 @@ static int probe(void)
 	return 0;
 }
 
+void vmx_set_apicv(enum vmx_apicv limit)
+{
+	vmx_boot_controls.apicv = limit;
+}
+
 /* The answer does not change: a self-test may have asked before. */
 int vmx_probe(void)
 {

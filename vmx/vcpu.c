@@ -52,7 +52,9 @@ static int take_frames(struct vmx_vcpu *v)
 {
 	v->vmcs = frame_alloc_page(FRAME_ZERO);
 	v->xsave = frame_alloc_page(FRAME_ZERO);
-	return v->vmcs && v->xsave ? pml_create(v) : ERR_NOMEM;
+	if (!v->config.apic_page)
+		v->config.apic_page = v->own_apic_page = frame_alloc_page(FRAME_ZERO);
+	return v->vmcs && v->xsave && v->config.apic_page ? pml_create(v) : ERR_NOMEM;
 }
 
 static void free_vcpu(struct vmx_vcpu *v)
@@ -62,6 +64,8 @@ static void free_vcpu(struct vmx_vcpu *v)
 		frame_free_page(v->vmcs);
 	if (v->xsave)
 		frame_free_page(v->xsave);
+	if (v->own_apic_page)
+		frame_free_page(v->own_apic_page);
 	kfree(v);
 }
 
@@ -181,16 +185,6 @@ bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 u64 *vmx_gprs(struct vmx_vcpu *v)
 {
 	return v->regs.gpr;
-}
-
-u64 vmx_cr8(struct vmx_vcpu *v)
-{
-	return v->cr8;
-}
-
-void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8)
-{
-	v->cr8 = cr8 & 0xf;
 }
 
 u64 vmx_guest_tsc(struct vmx_vcpu *v)

@@ -70,7 +70,8 @@ struct vmx_vcpu {
 	u64 cr2;
 	u64 dr[4], dr6;
 	bool dr_loaded; /* in the CPU's registers, MOV DR does not exit */
-	u8 cr8;
+	void *own_apic_page; /* where the config has none */
+	u8 tpr_threshold;
 	/* events for the next entry */
 	struct event event;    /* goes in first */
 	struct event deferred; /* an interrupt that an exception overtook */
@@ -121,6 +122,11 @@ void vcpu_own_cpu(struct vmx_vcpu *v);	 /* interrupts off */
 /* Interrupts off, on the CPU that has its state, if one has: nothing of it stays there. */
 void vcpu_disown_cpu(struct vmx_vcpu *v);
 void vcpu_flush_tlb(struct vmx_vcpu *v); /* the guest's linear translations */
+
+/* apic.c */
+void apic_setup(struct vmx_vcpu *v); /* VMCS current, interrupts off */
+u64 apic_cr8(struct vmx_vcpu *v);
+void apic_set_cr8(struct vmx_vcpu *v, u64 cr8);
 
 /* fpu.c; interrupts off */
 void fpu_init_area(struct vmx_vcpu *v);
@@ -230,6 +236,7 @@ enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* m
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);
+enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e); /* apic.c */
 enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
 
 /* msr.c */

@@ -141,6 +141,7 @@ static void setup_host(void)
 void vmcs_setup(struct vmx_vcpu *v)
 {
 	setup_controls(v);
+	apic_setup(v);
 	setup_longest_stay();
 	setup_pause_loop(v);
 	setup_cr_masks();

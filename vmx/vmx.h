@@ -7,6 +7,7 @@
 #ifndef VMX_VMX_H
 #define VMX_VMX_H
 
+#include "vmx/apicv.h"
 #include "mmu/mmu.h"
 #include "mmu/fetch.h"
 #include "mmu/regs.h"
@@ -49,7 +50,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_HLT,	    /* rip is already past it */
 	VMX_EXIT_HYPERCALL, /* VMCALL; complete by vmx_complete_hypercall */
 	VMX_EXIT_INTERRUPT_WINDOW,
-	VMX_EXIT_TPR,	   /* CR8 was written; vmx_cr8 tells */
+	VMX_EXIT_TPR,	   /* CR8 was written, or fell below the threshold */
 	VMX_EXIT_PAUSE,	   /* it has waited in a loop of PAUSEs for long; rip is past one */
 	VMX_EXIT_TSC,	   /* the guest moved its TSC; rip is already past it */
 	VMX_EXIT_SHUTDOWN, /* triple fault */
@@ -101,6 +102,11 @@ struct vmx_config {
 	void *owner;
 	/* A page that is a device's and never has a slot: offered before the slots are searched. */
 	gpa_t device_page;
+	/*
+	 * The local APIC's registers, as the CPU's virtual-APIC page has them (SDM 3C 30.1): a frame
+	 * of the caller's. CR8 is TPR's there. NULL: one of the vCPU's own.
+	 */
+	void *apic_page;
 };
 
 /* Thread context, on the thread that will run it. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */
@@ -177,8 +183,11 @@ enum vmx_segment_id {
 };
 void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out);
 u32 vmx_cpl(struct vmx_vcpu *v);
-u64 vmx_cr8(struct vmx_vcpu *v); /* the TPR's upper four bits as the guest set them */
-void vmx_set_cr8(struct vmx_vcpu *v, u64 cr8);
+/*
+ * The guest leaves, by VMX_EXIT_TPR, when its TPR falls below this class: that of an interrupt
+ * which waits for it, not above TPR's own; 0: never. Without a TPR shadow any write of CR8 exits.
+ */
+void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class);
 u64 vmx_guest_tsc(struct vmx_vcpu *v);
 u64 vmx_tsc_offset(const struct vmx_vcpu *v); /* guest's TSC less the host's */
 

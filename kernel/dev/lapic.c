@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The local APIC's life: power-on, IA32_APIC_BASE (SDM 3A 11.4.3, 11.12.5), and its MSRs. */
-#include "kernel/dev/lapic.h"
+#include "kernel/dev/lapic_page.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
@@ -14,17 +14,12 @@
 #define ID_XAPIC_SHIFT 24
 #define SVR_POWER_ON   0xffu
 
-static void reset_vectors(u32 *words)
-{
-	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
-		__atomic_store_n(&words[i], 0, __ATOMIC_SEQ_CST);
-}
-
 /* The summary first: one that comes meanwhile sets it anew, after its vector. */
-static void reset_set(struct lapic_vectors *set)
+static void reset_posted(struct lapic *l)
 {
-	__atomic_store_n(&set->words, 0, __ATOMIC_SEQ_CST);
-	reset_vectors(set->word);
+	__atomic_store_n(&l->posted.words, 0, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
+		__atomic_store_n(&l->posted.word[i], 0, __ATOMIC_SEQ_CST);
 }
 
 /* SDM 3A 11.4.7.1: after power-up, and after the APIC was switched off. */
@@ -37,14 +32,19 @@ static void reset_registers(struct lapic *l)
 	l->ldr = 0;
 	l->dfr = ~0u;
 	l->svr = SVR_POWER_ON;
-	l->tpr = 0;
+	lapic_put(l, REG_TPR, 0);
 	l->icr_low = 0;
 	l->icr_high = 0;
 	l->esr = 0;
 	__atomic_store_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
-	reset_set(&l->isr);
-	reset_set(&l->irr);
-	reset_vectors(l->tmr);
+	reset_posted(l);
+	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++) {
+		lapic_put(l, REG_ISR + i, 0);
+		lapic_put(l, REG_IRR + i, 0);
+		lapic_put(l, REG_TMR + i, 0);
+	}
+	l->irr_words = 0;
+	l->isr_words = 0;
 }
 
 /* vCPU 0 finds what a PC's firmware leaves: PIC through LINT0, NMI at LINT1 (MP 1.4, 3.6.2.2). */
@@ -79,6 +79,11 @@ int lapic_create(struct vcpu *v, struct lapic **out)
 
 	if (!l)
 		return ERR_NOMEM;
+	l->page = kmalloc(PAGE_SIZE); /* as large as a frame it is one */
+	if (!l->page) {
+		kfree(l);
+		return ERR_NOMEM;
+	}
 	l->v = v;
 	l->base_reserved = ~(((BIT(physical_bits()) - 1) & PAGE_MASK) | known);
 	lapic_timer_init(l);
@@ -91,6 +96,7 @@ void lapic_destroy(struct lapic *l)
 {
 	lapic_timer_reset(l); /* or it might arm itself once more while it is cancelled */
 	lapic_timer_cancel(l);
+	kfree(l->page);
 	kfree(l);
 }
 
@@ -137,7 +143,7 @@ static int write_apic_base(struct lapic *l, u64 value)
 	return 0;
 }
 
-/* --- MSRs and CR8 --- */
+/* --- MSRs --- */
 
 static int __noinline read_deadline(struct lapic *l, u64 *value)
 {
@@ -167,9 +173,4 @@ int lapic_wrmsr(struct lapic *l, u32 index, u64 value)
 		return 0;
 	}
 	return lapic_x2apic_write(l, index - MSR_X2APIC_BASE, value);
-}
-
-void lapic_set_cr8(struct lapic *l, u64 cr8)
-{
-	WRITE_ONCE(l->tpr, (u32)(cr8 & 0xf) << 4);
 }

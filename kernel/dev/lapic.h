@@ -5,8 +5,10 @@
  * lapic_timer.c is the timer.
  *
  * Registers are written by the vCPU's own thread only. Others read a few of them for matching
- * destinations, and set IRR, TMR, ESR and the pending bits atomically, from any context and with
- * no lock. lapic->lock (LOCK_LAPIC) guards the timer.
+ * destinations. An interrupt that comes is posted: its bit is set atomically, from any context and
+ * with no lock, and the own thread moves it into IRR, for a CPU that runs the guest may be using
+ * that (lapic_page.h). ESR and the pending bits are set likewise. lapic->lock (LOCK_LAPIC) guards
+ * the timer.
  */
 #ifndef KERNEL_DEV_LAPIC_H
 #define KERNEL_DEV_LAPIC_H
@@ -86,16 +88,17 @@ enum lapic_timer_mode {
 struct lapic {
 	struct vcpu *v;
 	u64 base_reserved; /* bits of IA32_APIC_BASE that must be 0 */
+	u32 *page;	   /* lapic_page.h; a frame */
 	/* own thread writes; others may read */
 	u64 apic_base;
-	u32 id, ldr, dfr, svr, tpr;
+	u32 id, ldr, dfr, svr;
 	u32 lvt[LVT_COUNT];
 	/* own thread */
 	u32 icr_low, icr_high, esr;
-	struct lapic_vectors isr;
+	u8 irr_words, isr_words; /* which words of the page's may hold some */
 	/* atomic */
-	struct lapic_vectors irr;
-	u32 tmr[LAPIC_VECTOR_WORDS];
+	struct lapic_vectors posted;
+	u32 posted_level[LAPIC_VECTOR_WORDS]; /* of what was posted last, which were levels */
 	u32 esr_pending;
 	bool nmi_pending;
 	u32 start_up; /* LAPIC_INIT_CAME, LAPIC_SIPI_CAME and its vector: what the vCPU is to take */
@@ -134,11 +137,6 @@ static inline bool lapic_owns_msr(u32 index)
 }
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
-static inline u64 lapic_cr8(const struct lapic *l)
-{
-	return l->tpr >> 4;
-}
-void lapic_set_cr8(struct lapic *l, u64 cr8);
 
 /* --- lapic_registers.c: own thread --- */
 
@@ -163,16 +161,32 @@ void lapic_retry_ioapic(struct lapic *l);
 void lapic_set_lint0(struct lapic *l, bool level);
 bool lapic_takes_lint0_extint(const struct lapic *l);
 
-/* Highest vector above the processor's priority, or -1; ack moves it into service. Own thread. */
-int lapic_pending_vector(const struct lapic *l);
+/*
+ * Own thread. Highest vector above the processor's priority, or -1; ack moves it into service.
+ * waits: there is one, above it or not.
+ */
+int lapic_pending_vector(struct lapic *l);
 int lapic_ack(struct lapic *l);
+static inline bool lapic_waits(const struct lapic *l)
+{
+	return l->irr_words || __atomic_load_n(&l->posted.words, __ATOMIC_SEQ_CST);
+}
+/* The priority class below which TPR has to fall to let an interrupt in that waits; 0: none. */
+u32 lapic_tpr_threshold(struct lapic *l);
+/* What was posted goes into IRR and TMR. */
+void lapic_gather_posted(struct lapic *l);
+static inline void lapic_gather(struct lapic *l)
+{
+	if (unlikely(__atomic_load_n(&l->posted.words, __ATOMIC_SEQ_CST)))
+		lapic_gather_posted(l);
+}
 void lapic_eoi(struct lapic *l);
 bool lapic_nmi_take(struct lapic *l);
 /* INIT and start-up IPIs that came since the last look, as in lapic.start_up. */
 u32 lapic_start_up_take(struct lapic *l);
 void lapic_nmi_button(struct lapic *l); /* any context */
-u32 lapic_ppr(const struct lapic *l);
-u32 lapic_apr(const struct lapic *l);
+u32 lapic_ppr(const struct lapic *l); /* any context */
+u32 lapic_apr(struct lapic *l);
 
 /* An interrupt of a local source, as its LVT entry says. Any context. */
 void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);

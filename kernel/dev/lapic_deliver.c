@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How interrupts reach a local APIC, are ranked by it and go into service (SDM 3A 11.6, 11.8).
- * Accepting needs no lock: a bit of IRR is set atomically and the vCPU told to look.
+ * Accepting needs no lock: an interrupt is posted and the vCPU told to look.
  */
-#include "kernel/dev/lapic.h"
+#include "kernel/dev/lapic_page.h"
 
 #include "kernel/base/msr.h"
 #include "kernel/dev/chipset.h"
@@ -16,56 +16,77 @@
 #define DFR_CLUSTER	0x0u
 #define DFR_MODEL_SHIFT 28
 
-static void set_bit(u32 *words, u8 vector)
+/* --- sets of vectors in the page; own thread, but for highest --- */
+
+static u32 bit_of(u8 vector)
 {
-	__atomic_or_fetch(&words[vector / 32], 1u << (vector % 32), __ATOMIC_SEQ_CST);
+	return 1u << (vector % 32);
 }
 
-static void clear_bit(u32 *words, u8 vector)
+static bool has_vector(const struct lapic *l, enum lapic_register set, u8 vector)
 {
-	__atomic_and_fetch(&words[vector / 32], ~(1u << (vector % 32)), __ATOMIC_SEQ_CST);
+	return lapic_get(l, set + vector / 32) & bit_of(vector);
 }
 
-static bool test_bit(const u32 *words, u8 vector)
+static void add_vector(struct lapic *l, enum lapic_register set, u8 *words, u8 vector)
 {
-	return __atomic_load_n(&words[vector / 32], __ATOMIC_SEQ_CST) & (1u << (vector % 32));
+	u32 reg = set + vector / 32;
+
+	lapic_put(l, reg, lapic_get(l, reg) | bit_of(vector));
+	*words |= (u8)(1u << (vector / 32));
 }
 
-static void set_vector(struct lapic_vectors *set, u8 vector)
+static void remove_vector(struct lapic *l, enum lapic_register set, u8 *words, u8 vector)
 {
-	set_bit(set->word, vector);
-	__atomic_or_fetch(&set->words, 1u << (vector / 32), __ATOMIC_SEQ_CST);
+	u32 reg = set + vector / 32, left = lapic_get(l, reg) & ~bit_of(vector);
+
+	lapic_put(l, reg, left);
+	if (!left)
+		*words &= (u8)~(1u << (vector / 32));
 }
 
-/*
- * Own thread. Another CPU may set a vector of the same word meanwhile: its bit of the summary comes
- * after the word's, so if it came before ours was cleared, the word shows it now.
- */
-static void clear_vector(struct lapic_vectors *set, u8 vector)
+static int highest(const struct lapic *l, enum lapic_register set, u32 words)
 {
-	u32 bit = 1u << (vector / 32);
-
-	clear_bit(set->word, vector);
-	if (__atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST))
-		return;
-	__atomic_and_fetch(&set->words, ~bit, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST))
-		__atomic_or_fetch(&set->words, bit, __ATOMIC_SEQ_CST);
-}
-
-static int highest(const struct lapic_vectors *set)
-{
-	u32 words = __atomic_load_n(&set->words, __ATOMIC_SEQ_CST);
-
 	while (words) {
 		u32 i = 31 - (u32)__builtin_clz(words);
-		u32 word = __atomic_load_n(&set->word[i], __ATOMIC_SEQ_CST);
+		u32 word = lapic_get(l, set + i);
 
 		if (word)
 			return (int)(i * 32 + 31 - (u32)__builtin_clz(word));
 		words &= ~(1u << i);
 	}
 	return -1;
+}
+
+static int highest_requested(const struct lapic *l)
+{
+	return highest(l, REG_IRR, l->irr_words);
+}
+
+static int highest_in_service(const struct lapic *l)
+{
+	return highest(l, REG_ISR, READ_ONCE(l->isr_words));
+}
+
+/*
+ * The summary first: a vector that is posted meanwhile sets it anew, after its own bit. Whether it
+ * is a level was said before that bit.
+ */
+void lapic_gather_posted(struct lapic *l)
+{
+	u32 words = __atomic_exchange_n(&l->posted.words, 0, __ATOMIC_SEQ_CST);
+
+	for (; words; words &= words - 1) {
+		u32 i = (u32)__builtin_ctz(words);
+		u32 came = __atomic_exchange_n(&l->posted.word[i], 0, __ATOMIC_SEQ_CST);
+		u32 level = __atomic_load_n(&l->posted_level[i], __ATOMIC_SEQ_CST);
+
+		if (!came)
+			continue;
+		lapic_put(l, REG_TMR + i, (lapic_get(l, REG_TMR + i) & ~came) | (came & level));
+		lapic_put(l, REG_IRR + i, lapic_get(l, REG_IRR + i) | came);
+		l->irr_words |= (u8)(1u << i);
+	}
 }
 
 bool lapic_enabled(const struct lapic *l)
@@ -82,37 +103,48 @@ bool lapic_is_x2apic(const struct lapic *l)
 
 /* --- priorities --- */
 
+static u32 class_of(int vector)
+{
+	return vector < 0 ? 0 : (u32)vector & PRIORITY_CLASS;
+}
+
 u32 lapic_ppr(const struct lapic *l)
 {
-	u32 tpr = READ_ONCE(l->tpr);
-	int in_service = highest(&l->isr);
-	u32 class = in_service < 0 ? 0 : (u32)in_service & PRIORITY_CLASS;
+	u32 tpr = lapic_get(l, REG_TPR), class = class_of(highest_in_service(l));
 
 	return (tpr & PRIORITY_CLASS) >= class ? tpr : class;
 }
 
-u32 lapic_apr(const struct lapic *l)
+u32 lapic_apr(struct lapic *l)
 {
-	int requested = highest(&l->irr), in_service = highest(&l->isr);
-	u32 irr = requested < 0 ? 0 : (u32)requested & PRIORITY_CLASS;
-	u32 isr = in_service < 0 ? 0 : (u32)in_service & PRIORITY_CLASS;
-	u32 tpr = l->tpr & PRIORITY_CLASS;
+	u32 tpr = lapic_get(l, REG_TPR), irr, isr;
 
-	if (tpr >= irr && tpr > isr)
-		return l->tpr;
-	return max(tpr & isr, irr);
+	lapic_gather(l);
+	irr = class_of(highest_requested(l));
+	isr = class_of(highest_in_service(l));
+	if ((tpr & PRIORITY_CLASS) >= irr && (tpr & PRIORITY_CLASS) > isr)
+		return tpr;
+	return max(tpr & PRIORITY_CLASS & isr, irr);
 }
 
-int lapic_pending_vector(const struct lapic *l)
+int lapic_pending_vector(struct lapic *l)
 {
 	int vector;
 
-	if (!lapic_enabled(l))
+	lapic_gather(l);
+	if (!l->irr_words || !lapic_enabled(l))
 		return -1;
-	vector = highest(&l->irr);
-	if (vector < 0 || ((u32)vector & PRIORITY_CLASS) <= (lapic_ppr(l) & PRIORITY_CLASS))
-		return -1;
-	return vector;
+	vector = highest_requested(l);
+	return class_of(vector) > (lapic_ppr(l) & PRIORITY_CLASS) ? vector : -1;
+}
+
+u32 lapic_tpr_threshold(struct lapic *l)
+{
+	u32 class;
+
+	lapic_gather(l);
+	class = class_of(highest_requested(l));
+	return (lapic_get(l, REG_TPR) & PRIORITY_CLASS) >= class ? class >> 4 : 0;
 }
 
 int lapic_ack(struct lapic *l)
@@ -121,25 +153,32 @@ int lapic_ack(struct lapic *l)
 
 	if (vector < 0)
 		return -1;
-	set_vector(&l->isr, (u8)vector);
-	clear_vector(&l->irr, (u8)vector);
+	add_vector(l, REG_ISR, &l->isr_words, (u8)vector);
+	remove_vector(l, REG_IRR, &l->irr_words, (u8)vector);
 	return vector;
+}
+
+/* A level that is still there comes again, unless software ends it at the IOAPIC itself. */
+static void broadcast_eoi(struct lapic *l, u8 vector)
+{
+	struct platform *p = l->v->vm->platform;
+	bool on;
+
+	if (!has_vector(l, REG_TMR, vector) || (l->svr & SVR_QUIET_EOI))
+		return;
+	on = spin_lock_irqsave(&p->lock);
+	ioapic_eoi(&p->ioapic, vector);
+	spin_unlock_irqrestore(&p->lock, on);
 }
 
 void lapic_eoi(struct lapic *l)
 {
-	struct platform *p = l->v->vm->platform;
-	int vector = highest(&l->isr);
-	bool on;
+	int vector = highest_in_service(l);
 
 	if (vector < 0)
 		return;
-	clear_vector(&l->isr, (u8)vector);
-	if (!test_bit(l->tmr, (u8)vector) || (l->svr & SVR_QUIET_EOI))
-		return;
-	on = spin_lock_irqsave(&p->lock);
-	ioapic_eoi(&p->ioapic, (u8)vector);
-	spin_unlock_irqrestore(&p->lock, on);
+	remove_vector(l, REG_ISR, &l->isr_words, (u8)vector);
+	broadcast_eoi(l, (u8)vector);
 }
 
 bool lapic_nmi_take(struct lapic *l)
@@ -152,11 +191,14 @@ bool lapic_nmi_take(struct lapic *l)
 
 static void accept_vector(struct lapic *l, u8 vector, bool level)
 {
+	u32 i = vector / 32, bit = bit_of(vector);
+
 	if (level)
-		set_bit(l->tmr, vector);
+		__atomic_or_fetch(&l->posted_level[i], bit, __ATOMIC_SEQ_CST);
 	else
-		clear_bit(l->tmr, vector);
-	set_vector(&l->irr, vector);
+		__atomic_and_fetch(&l->posted_level[i], ~bit, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&l->posted.word[i], bit, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&l->posted.words, 1u << i, __ATOMIC_SEQ_CST);
 	vcpu_request(l->v, VCPU_REQ_KICK);
 }
 

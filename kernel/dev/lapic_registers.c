@@ -1,45 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* The local APIC's registers as the guest reaches them, by MMIO and by MSR (SDM 3A 11.4, 11.12). */
-#include "kernel/dev/lapic.h"
+#include "kernel/dev/lapic_page.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 #include "kernel/dev/chipset.h"
 
-/* Register numbers: xAPIC has them 16 bytes apart, x2APIC one MSR apart from 0x800. */
-enum lapic_register {
-	REG_ID = 0x02,
-	REG_VERSION = 0x03,
-	REG_TPR = 0x08,
-	REG_APR = 0x09,
-	REG_PPR = 0x0a,
-	REG_EOI = 0x0b,
-	REG_RRD = 0x0c,
-	REG_LDR = 0x0d,
-	REG_DFR = 0x0e,
-	REG_SVR = 0x0f,
-	REG_ISR = 0x10,
-	REG_TMR = 0x18,
-	REG_IRR = 0x20,
-	REG_ESR = 0x28,
-	REG_ICR_LOW = 0x30,
-	REG_ICR_HIGH = 0x31,
-	REG_LVT_TIMER = 0x32,
-	REG_LVT_THERMAL = 0x33,
-	REG_LVT_PERF = 0x34,
-	REG_LVT_LINT0 = 0x35,
-	REG_LVT_LINT1 = 0x36,
-	REG_LVT_ERROR = 0x37,
-	REG_INITIAL_COUNT = 0x38,
-	REG_CURRENT_COUNT = 0x39,
-	REG_DIVIDE = 0x3e,
-	REG_SELF_IPI = 0x3f,
-};
-
 /* 0x14: integrated; LVT entries less one; EOI broadcasts can be suppressed. */
 #define VERSION (0x14u | ((LVT_COUNT - 1) << 16) | (1u << 24))
-
-#define REGISTER_SHIFT 4
 
 #define LDR_WRITABLE  0xff000000u
 #define DFR_READ_ONES 0x0fffffffu
@@ -145,11 +113,6 @@ static bool lvt_of(u32 reg, enum lapic_lvt *i)
 	return true;
 }
 
-static u32 read_vectors(const u32 *words, u32 reg)
-{
-	return __atomic_load_n(&words[reg & 7], __ATOMIC_SEQ_CST);
-}
-
 /* Registers that both modes have and that read. False: there is none. */
 static bool read_register(struct lapic *l, u32 reg, u32 *value)
 {
@@ -161,7 +124,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = VERSION;
 		return true;
 	case REG_TPR:
-		*value = l->tpr;
+		*value = lapic_get(l, reg);
 		return true;
 	case REG_PPR:
 		*value = lapic_ppr(l);
@@ -172,14 +135,9 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 	case REG_SVR:
 		*value = l->svr;
 		return true;
-	case REG_ISR ... REG_TMR - 1:
-		*value = read_vectors(l->isr.word, reg);
-		return true;
-	case REG_TMR ... REG_IRR - 1:
-		*value = read_vectors(l->tmr, reg);
-		return true;
-	case REG_IRR ... REG_ESR - 1:
-		*value = read_vectors(l->irr.word, reg);
+	case REG_ISR ... REG_ESR - 1:
+		lapic_gather(l);
+		*value = lapic_get(l, reg);
 		return true;
 	case REG_ESR:
 		*value = l->esr;
@@ -214,7 +172,7 @@ static bool write_register(struct lapic *l, u32 reg, u32 value)
 	}
 	switch (reg) {
 	case REG_TPR:
-		WRITE_ONCE(l->tpr, value & 0xff);
+		lapic_put(l, REG_TPR, value & 0xff);
 		return true;
 	case REG_EOI:
 		lapic_eoi(l);
@@ -296,7 +254,7 @@ static void xapic_write(struct lapic *l, u32 reg, u32 value)
 bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value)
 {
 	u64 base = l->apic_base, offset = gpa.v - (base & PAGE_MASK);
-	u32 reg = (u32)offset >> REGISTER_SHIFT, at = offset & 0xf;
+	u32 reg = (u32)offset >> LAPIC_REGISTER_SHIFT, at = offset & 0xf;
 
 	if ((base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) != APIC_BASE_ENABLE ||
 	    offset >= PAGE_SIZE)

@@ -299,12 +299,12 @@ void platform_tsc_moved(struct vcpu *v)
 	lapic_timer_resume(v->lapic);
 }
 
-u64 platform_tpr(struct vcpu *v)
+void *platform_apic_page(struct vcpu *v)
 {
-	return lapic_cr8(v->lapic);
+	return v->lapic->page;
 }
 
-void platform_set_tpr(struct vcpu *v, u64 cr8)
+u32 platform_tpr_threshold(struct vcpu *v)
 {
-	lapic_set_cr8(v->lapic, cr8);
+	return lapic_tpr_threshold(v->lapic);
 }

@@ -77,8 +77,10 @@ u64 platform_apic_base(struct vcpu *v); /* where the xAPIC page is and whether i
 /* MMIO inside the LAPIC page of this vCPU: true when done. */
 bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value);
 
-u64 platform_tpr(struct vcpu *v); /* CR8 view: TPR bits 7:4 */
-void platform_set_tpr(struct vcpu *v, u64 cr8);
+/* The registers that vmx_config.apic_page is for. */
+void *platform_apic_page(struct vcpu *v);
+/* For vmx_set_tpr_threshold. Own thread. */
+u32 platform_tpr_threshold(struct vcpu *v);
 /* The guest moved this vCPU's TSC: a deadline on it is another moment now. Own thread. */
 void platform_tsc_moved(struct vcpu *v);
 /* Work that interrupt context left for the vCPU's thread (timers that fired). */

@@ -125,10 +125,15 @@ static void access_msr(struct vcpu *v)
 		platform_rdmsr(v, index, &data);
 }
 
+static u32 *tpr(struct vcpu *v)
+{
+	return (u32 *)((u8 *)platform_apic_page(v) + APIC_TPR);
+}
+
 static void interrupts(struct vcpu *v)
 {
 	if (below(2))
-		platform_set_tpr(v, below(16));
+		*tpr(v) = below(16) << 4; /* MOV to CR8 */
 	platform_nmi_take(v);
 	if (platform_interrupt_pending(v)) {
 		int vector = platform_interrupt_ack(v);
@@ -136,7 +141,7 @@ static void interrupts(struct vcpu *v)
 		BUG_ON(vector < -1 || vector > 255);
 	}
 	platform_vcpu_poll(v);
-	BUG_ON(platform_tpr(v) > 15);
+	BUG_ON(*tpr(v) > 0xff || platform_tpr_threshold(v) > *tpr(v) >> 4);
 }
 
 /* Lines that no device of the platform has. */

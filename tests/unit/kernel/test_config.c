@@ -33,7 +33,7 @@ static void add(const char *line)
 static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
-	      "rma_pool=96M stats watermarks=2M,4M,8M tax=50");
+	      "rma_pool=96M apicv=off stats watermarks=2M,4M,8M tax=50");
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
 	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
 	    "mem=64M");
@@ -49,6 +49,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.when_done, WHEN_DONE_POWEROFF);
 	assert_int_equal(config.max_cpus, 4);
 	assert_true(config.mitigations_off);
+	assert_int_equal(config.apicv, VMX_APICV_OFF);
 	assert_true(config.stats);
 	assert_int_equal(config.rma_pool, MIB(96));
 	assert_int_equal(config.watermarks[0], MIB(2));
@@ -143,11 +144,11 @@ static void test_malformed_own_words(void **state)
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
 		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "selftest= stats monitor"},
+		 "apicv= selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
 		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "selftest= stats monitor"},
+		 "apicv= selftest= stats monitor"},
 		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
 			    "PERCENT from 0 to 99"},
 		{"tax=", "command line: 'tax=' is ignored: accepted is tax=PERCENT with PERCENT "
@@ -190,6 +191,7 @@ static void test_malformed_own_words(void **state)
 				   "rma_pool=SIZE, a multiple of 2M up to 1024G"},
 		{"mitigations=maybe", "command line: 'mitigations=maybe' is ignored: accepted is "
 				      "mitigations=on|off"},
+		{"apicv=maybe", "command line: 'apicv=maybe' is ignored: accepted is apicv=on|off"},
 		{"selftest=", "command line: 'selftest=' is ignored: accepted is selftest=all or "
 			      "a list of names with commas"},
 	};

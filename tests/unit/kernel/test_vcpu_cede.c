@@ -146,11 +146,6 @@ bool vmx_nmi_blocked(struct vmx_vcpu *v)
 	return false;
 }
 
-u64 vmx_cr8(struct vmx_vcpu *v)
-{
-	return 0;
-}
-
 u64 vmx_guest_tsc(struct vmx_vcpu *v)
 {
 	return 0;
@@ -169,7 +164,7 @@ NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_leave, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
-NOTHING(vmx_set_cr8, struct vmx_vcpu *v, u64 cr8)
+NOTHING(vmx_set_tpr_threshold, struct vmx_vcpu *v, u32 class)
 NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
 NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
 NOTHING(vmx_inject_exception, struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
@@ -219,9 +214,14 @@ bool platform_nmi_take(struct vcpu *v)
 	return false;
 }
 
-u64 platform_tpr(struct vcpu *v)
+u32 platform_tpr_threshold(struct vcpu *v)
 {
 	return 0;
+}
+
+void *platform_apic_page(struct vcpu *v)
+{
+	return NULL;
 }
 
 bool platform_owns_msr(u32 index)
@@ -292,7 +292,6 @@ NOTHING(steal_time_out, struct vcpu *v, const struct thread *t)
 NOTHING(steal_time_in, struct vcpu *v)
 NOTHING(steal_time_tell, struct vcpu *v)
 NOTHING(platform_vcpu_poll, struct vcpu *v)
-NOTHING(platform_set_tpr, struct vcpu *v, u64 cr8)
 
 /* --- Running one --- */
 

@@ -105,7 +105,7 @@ static void adjusting(void **state)
 
 static void choosing(void **state)
 {
-	struct vmx_controls c;
+	struct vmx_controls c = {.apicv = VMX_APICV_ALL};
 
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	/* The windows are closed and no guest begins in IA-32e mode. */
@@ -127,9 +127,28 @@ static void choosing(void **state)
 	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
 }
 
+static void local_apic(void **state)
+{
+	struct vmx_controls c = {.apicv = VMX_APICV_ALL};
+	u32 cr8 = PROC_CR8_LOAD | PROC_CR8_STORE;
+
+	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
+	assert_int_equal(c.apicv, VMX_APICV_ALL);
+	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), PROC_TPR_SHADOW);
+	/* Not wanted, and not there: MOV CR8 exits. */
+	c.apicv = VMX_APICV_OFF;
+	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
+	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), cr8);
+	c.apicv = VMX_APICV_ALL;
+	cpu.capability.proc &= ~MAY(PROC_TPR_SHADOW);
+	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
+	assert_int_equal(c.apicv, VMX_APICV_OFF);
+	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), cr8);
+}
+
 static void a_missing_control_is_one_line(void **state)
 {
-	struct vmx_controls c;
+	struct vmx_controls c = {.apicv = VMX_APICV_ALL};
 
 	cpu.capability.proc &= ~MAY(PROC_MONITOR);
 	assert_int_equal(capability_choose(&cpu.capability, &c), ERR_NOTSUP);
@@ -209,6 +228,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(adjusting, setup),
 		cmocka_unit_test_setup(choosing, setup),
+		cmocka_unit_test_setup(local_apic, setup),
 		cmocka_unit_test_setup(a_missing_control_is_one_line, setup),
 		cmocka_unit_test_setup(a_good_cpu_is_not_refused, setup),
 		cmocka_unit_test_setup(no_vmx_says_where_to_turn_it_on, setup),

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the CPU does of a guest's local APIC by itself (SDM 3C chapter 30). The registers are in a
+ * page of the floor above's; where the CPU has a TPR shadow it is the virtual-APIC page, and MOV to
+ * and from CR8 go there without an exit.
+ */
+#include "kernel/base/panic.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/regs.h"
+
+#define PAGE_TPR      0x80
+#define TPR_CR8_SHIFT 4
+
+static u32 *tpr(struct vmx_vcpu *v)
+{
+	return (u32 *)((u8 *)v->config.apic_page + PAGE_TPR);
+}
+
+void apic_setup(struct vmx_vcpu *v)
+{
+	if (!(v->proc_controls & (u32)PROC_TPR_SHADOW))
+		return;
+	BUG_ON(!is_aligned((u64)v->config.apic_page, PAGE_SIZE));
+	vmcs_write(CTRL_VIRTUAL_APIC_ADDRESS, virt_to_phys(v->config.apic_page).v);
+	vmcs_write(CTRL_TPR_THRESHOLD, 0);
+}
+
+u64 apic_cr8(struct vmx_vcpu *v)
+{
+	return READ_ONCE(*tpr(v)) >> TPR_CR8_SHIFT & 0xf;
+}
+
+void apic_set_cr8(struct vmx_vcpu *v, u64 cr8)
+{
+	WRITE_ONCE(*tpr(v), (u32)cr8 << TPR_CR8_SHIFT);
+}
+
+/* The entry wants it to be no more than TPR's class (SDM 3C 27.2.1.1). */
+void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class)
+{
+	if (likely(v->tpr_threshold == class) || !(v->proc_controls & (u32)PROC_TPR_SHADOW))
+		return;
+	v->tpr_threshold = (u8)class;
+	vmcs_write(CTRL_TPR_THRESHOLD, class);
+}
+
+enum vmx_apicv vmx_apicv(void)
+{
+	return vmx_boot_controls.apicv;
+}
+
+/* A trap: the guest's MOV to CR8 is done. */
+enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)v;
+	return exit_kind(e, VMX_EXIT_TPR);
+}

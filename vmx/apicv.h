@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How much of a guest's local APIC the CPU does by itself (SDM 3C chapter 30). Each has what those
+ * before it have; vmx_probe chooses the last that the CPU has and the limit allows.
+ */
+#ifndef VMX_APICV_H
+#define VMX_APICV_H
+
+enum vmx_apicv {
+	VMX_APICV_OFF,
+	VMX_APICV_TPR, /* CR8 */
+	VMX_APICV_ALL = VMX_APICV_TPR,
+};
+
+/* Before vmx_probe; all unless told otherwise. */
+void vmx_set_apicv(enum vmx_apicv limit);
+/* What it came to; after vmx_probe. */
+enum vmx_apicv vmx_apicv(void);
+
+#endif
