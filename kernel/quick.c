@@ -7,12 +7,15 @@
  * A write may let an interrupt in that waited: then the loop has a look. What interrupts raise from
  * elsewhere, a request to the vCPU makes known (vcpu_request).
  */
+#include "kernel/apic_page.h"
 #include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 
 #include "kernel/base/error.h"
 #include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
+
+#define LAPIC_EOI (PLATFORM_LAPIC_BASE + 0xb0)
 
 static int done_or_look(struct vcpu *v)
 {
@@ -28,8 +31,11 @@ static int lapic_written(struct vcpu *v)
 /* These are apart from vcpu_quick so that it has nothing to save and restore. */
 static int __noinline quick_wrmsr(struct vcpu *v, const struct vmx_exit *e)
 {
-	int err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
+	int err;
 
+	if (unlikely(apic_page_moves(v, e->msr.index, e->msr.value)))
+		return ERR_TOO_HARD;
+	err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
 	return err ? err : lapic_written(v);
 }
 
@@ -80,6 +86,20 @@ static bool is_register(gpa_t gpa)
 }
 
 /*
+ * What is written to EOI is ignored, so its instruction's length is all there is to know of it. The
+ * SDM leaves that undefined for such exits; CPUs tell it, and KVM relies on it.
+ */
+static int quick_eoi(struct vcpu *v)
+{
+	u64 value = 0;
+
+	if (!lapic_mmio(v->lapic, GPA(LAPIC_EOI), 4, true, &value))
+		return ERR_TOO_HARD;
+	mmu_count_mmio(&v->mmu);
+	return lapic_written(v);
+}
+
+/*
  * A MOV of 32 bits to or from a register of the local APIC. The CPU has checked the access and
  * worked out its address; what it is to do is read from the instruction. Another vCPU may have
  * changed that since: then this one does what it says now, as if it had come later.
@@ -92,6 +112,8 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	u64 words[FETCH_WORDS], *gpr = vmx_gprs(v->vmx), value;
 	const u8 *bytes;
 
+	if (write && e->mmio.length && e->mmio.gpa.v == LAPIC_EOI)
+		return quick_eoi(v);
 	if (!vmx_get_code(v->vmx, &code))
 		return ERR_TOO_HARD;
 	bytes = fetch_instruction(&v->mmu, &code, words);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vcpu.h"
+#include "kernel/apic_page.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
 
@@ -164,25 +165,28 @@ static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 }
 
 /* A guest must not push out of the log's ring what a panic would want to print. */
-static void tell_unknown_msr(struct vcpu *v, const char *what, u32 index)
+static int unknown_msr(struct vcpu *v, const char *what, u32 index)
 {
-	if (__atomic_load_n(&v->vm->restart->lines_told, __ATOMIC_RELAXED) >= UNKNOWN_MSRS_TOLD)
-		return;
-	__atomic_fetch_add(&v->vm->restart->lines_told, 1, __ATOMIC_RELAXED);
-	log_debug("vm %s: %s 0x%x is unknown: #GP", v->vm->name, what, index);
+	u32 *told = &v->vm->restart->lines_told;
+
+	if (__atomic_load_n(told, __ATOMIC_RELAXED) < UNKNOWN_MSRS_TOLD) {
+		__atomic_fetch_add(told, 1, __ATOMIC_RELAXED);
+		log_debug("vm %s: %s 0x%x is unknown: #GP", v->vm->name, what, index);
+	}
+	return ERR_FAULT;
 }
 
 static void handle_rdmsr(struct vcpu *v, u32 index)
 {
 	u64 value = 0;
-	int err = ERR_FAULT;
+	int err;
 
 	if (platform_owns_msr(index))
 		err = platform_rdmsr(v, index, &value);
 	else if (paravirt_owns_msr(index))
 		err = paravirt_rdmsr(v, index, &value);
 	else
-		tell_unknown_msr(v, "RDMSR", index);
+		err = unknown_msr(v, "RDMSR", index);
 	if (err)
 		vmx_inject_gp(v->vmx);
 	else
@@ -191,14 +195,18 @@ static void handle_rdmsr(struct vcpu *v, u32 index)
 
 static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 {
-	int err = ERR_FAULT;
+	int err = 0;
 
-	if (platform_owns_msr(index))
+	if (unlikely(apic_page_moves(v, index, value)))
+		err = apic_page_retire(v->vm);
+	if (err)
+		; /* no memory for it */
+	else if (platform_owns_msr(index))
 		err = platform_wrmsr(v, index, value);
 	else if (paravirt_owns_msr(index))
 		err = paravirt_wrmsr(v, index, value);
 	else
-		tell_unknown_msr(v, "WRMSR", index);
+		err = unknown_msr(v, "WRMSR", index);
 	if (err == ERR_NOMEM)
 		vcpu_wait_for_memory(v); /* the guest does it again */
 	else if (err)
@@ -379,6 +387,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.owner = v,
 		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
 		.apic_page = platform_apic_page(v),
+		.apic_access_page = v->vm->apic_page.pinned ? pfn_to_virt(v->vm->apic_page.pfn)
+							    : NULL,
 	};
 	const struct vmx_start reset = {.mode = VMX_START_RESET};
 	struct vmx_vcpu *vmx;

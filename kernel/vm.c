@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vm_private.h"
 #include "kernel/admission.h"
+#include "kernel/apic_page.h"
 #include "kernel/config_cpus.h"
 #include "kernel/console.h"
 #include "kernel/rma.h"
@@ -21,7 +22,8 @@
 enum {
 	SLOT_LOW,
 	SLOT_MAIN,
-	SLOT_HIGH
+	SLOT_HIGH,
+	SLOT_APIC, /* the APIC-access page */
 };
 
 #define LOADER_MESSAGE_MAX 256
@@ -143,6 +145,8 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	vm_rma_watch(vm);
 	err = map_ram(vm, message, size);
 	if (!err)
+		err = apic_page_create(vm, SLOT_APIC);
+	if (!err)
 		err = platform_create(vm, &vm->platform);
 	if (!err)
 		err = create_vcpus(vm);
@@ -165,6 +169,7 @@ static void destroy_parts(struct vm *vm)
 		vm_rma_unwatch(vm);
 		mmu_vm_destroy(&vm->mmu);
 	}
+	apic_page_destroy(vm);
 	if (vm->ram)
 		gmem_unref(vm->ram);
 	vm_rma_destroy(vm);

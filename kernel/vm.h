@@ -107,6 +107,13 @@ struct vm {
 	struct reclaim_target reclaim; /* its RAM */
 	struct mmu_vm mmu;
 	bool mmu_made;
+	struct apic_page {
+		struct gmem *object;
+		pfn_t pfn;
+		u32 slot;
+		bool pinned;
+		bool there; /* atomic: its slot is */
+	} apic_page;	    /* kernel/apic_page.h */
 	struct rma_area rma;
 	struct bus bus;
 	struct platform *platform;

@@ -174,6 +174,8 @@ static int try_piece(struct mmu_vm *vm, gpa_t gpa, const struct piece *p, bool *
 	int err = memslot_look_up(vm, gpa_to_gfn(gpa), p->op != OP_READ, NULL, &s, generation);
 
 	*invalid = err == ERR_AGAIN;
+	if (!err && (s->flags & MEMSLOT_PRIVATE))
+		err = ERR_NOSLOT; /* what Weir shows there is a device's to answer for */
 	if (!err)
 		err = on_page(vm, s, gpa, p);
 	srcu_read_unlock(&vm->srcu, reader);

@@ -31,7 +31,8 @@ static inline bool read_words(struct mmu_vcpu *v, gpa_t gpa, u64 *words, u32 cou
 	pfn_t pfn;
 
 	if (first + count > PAGE_WORDS ||
-	    memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation))
+	    memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation) ||
+	    (s->flags & MEMSLOT_PRIVATE))
 		return false;
 	g = s->object;
 	index = memslot_index(s, gfn);

@@ -224,6 +224,19 @@ static void count_logged(struct mmu_vm *vm, bool was, bool is)
 	mmu_flush(vm);
 }
 
+/* Faults that look for the page in thread context come before or after: it is there as a whole. */
+static void publish_created(struct mmu_vm *vm, struct change *c, u32 flags)
+{
+	if (!(flags & MEMSLOT_PRIVATE)) {
+		finish_change(vm, c);
+		return;
+	}
+	rwsem_write_lock(&vm->mem_sem);
+	finish_change(vm, c);
+	__atomic_store_n(&vm->private_slots, vm->private_slots + 1, __ATOMIC_SEQ_CST);
+	rwsem_write_unlock(&vm->mem_sem);
+}
+
 static int create_locked(struct mmu_vm *vm, struct memslot *s)
 {
 	struct memslots *old = current_slots(vm);
@@ -249,7 +262,7 @@ static int create_locked(struct mmu_vm *vm, struct memslot *s)
 	gmem_ref(s->object);
 	count_logged(vm, false, s->flags & MEMSLOT_LOG_DIRTY);
 	insert(c.final, s);
-	finish_change(vm, &c);
+	publish_created(vm, &c, s->flags);
 	return 0;
 
 no_object:
@@ -298,6 +311,8 @@ static int delete_locked(struct mmu_vm *vm, u32 id)
 	s = &c.invalid->slots[index];
 	mmu_unpin_slot(vm, s);
 	count_logged(vm, s->flags & MEMSLOT_LOG_DIRTY, false);
+	if (s->flags & MEMSLOT_PRIVATE)
+		__atomic_store_n(&vm->private_slots, vm->private_slots - 1, __ATOMIC_SEQ_CST);
 	mmu_object_put(vm, s->object);
 	c.remains->maps = s->maps;
 	c.remains->dirty = s->dirty;

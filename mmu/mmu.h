@@ -69,10 +69,11 @@ struct mmu_vm {
 	struct srcu srcu;
 	/* SRCU; written under slots_lock */
 	struct memslots *slots;
-	/* slots_lock; logged_slots is read without */
+	/* slots_lock; the numbers of slots are read without */
 	struct list slot_watchers;
 	struct list objects;
-	u32 logged_slots; /* with MEMSLOT_LOG_DIRTY */
+	u32 logged_slots;  /* with MEMSLOT_LOG_DIRTY */
+	u32 private_slots; /* with MEMSLOT_PRIVATE */
 	/* atomic: that of the array published last; who waits for the next is in slots_wait */
 	u64 slots_generation;
 	struct wait_queue slots_wait;

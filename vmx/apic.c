@@ -24,6 +24,11 @@ void apic_setup(struct vmx_vcpu *v)
 	BUG_ON(!is_aligned((u64)v->config.apic_page, PAGE_SIZE));
 	vmcs_write(CTRL_VIRTUAL_APIC_ADDRESS, virt_to_phys(v->config.apic_page).v);
 	vmcs_write(CTRL_TPR_THRESHOLD, 0);
+	if (!v->config.apic_access_page)
+		return;
+	v->proc2_controls |= (u32)PROC2_APIC_ACCESS;
+	vmcs_write(CTRL_PROC_SECONDARY, v->proc2_controls);
+	vmcs_write(CTRL_APIC_ACCESS_ADDRESS, virt_to_phys(v->config.apic_access_page).v);
 }
 
 u64 apic_cr8(struct vmx_vcpu *v)
@@ -41,13 +46,43 @@ void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class)
 {
 	if (likely(v->tpr_threshold == class) || !(v->proc_controls & (u32)PROC_TPR_SHADOW))
 		return;
-	v->tpr_threshold = (u8)class;
+	v->tpr_threshold = (u8) class;
 	vmcs_write(CTRL_TPR_THRESHOLD, class);
 }
 
 enum vmx_apicv vmx_apicv(void)
 {
 	return vmx_boot_controls.apicv;
+}
+
+/* What an APIC-access exit tells (SDM 3C table 28-6). */
+#define ACCESS_OFFSET(q)   ((q)&0xfff)
+#define ACCESS_TYPE(q)	   ((u32)((q) >> 12) & 0xf)
+#define ACCESS_READ	   0 /* by an instruction, at a linear address */
+#define ACCESS_WRITE	   1
+#define ACCESS_FETCH	   2
+#define INSTRUCTION_LENGTH 15
+
+/*
+ * The CPU tells what it was to do, and the floor above may do it at once. What it does not, and what
+ * is no instruction's own access to its data, goes on as any device's; offsets are known of the
+ * types above alone.
+ */
+enum exit_verdict handle_apic_access(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION), length;
+	u32 type = ACCESS_TYPE(q), access = type == ACCESS_WRITE ? MMU_WRITE : MMU_READ;
+	gpa_t gpa = GPA(v->config.device_page.v + ACCESS_OFFSET(q));
+	enum exit_verdict verdict;
+
+	if (likely(type <= ACCESS_WRITE)) {
+		length = type == ACCESS_WRITE ? vmcs_read(EXIT_INSTRUCTION_LENGTH) : 0;
+		if (exit_offer_mmio(v, e, gpa, access,
+				    (u8)(length <= INSTRUCTION_LENGTH ? length : 0), &verdict))
+			return verdict;
+	}
+	event_collect(v);
+	return exit_to_device(v, e, gpa, type == ACCESS_FETCH ? MMU_EXEC : access);
 }
 
 /* A trap: the guest's MOV to CR8 is done. */

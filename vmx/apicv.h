@@ -8,8 +8,9 @@
 
 enum vmx_apicv {
 	VMX_APICV_OFF,
-	VMX_APICV_TPR, /* CR8 */
-	VMX_APICV_ALL = VMX_APICV_TPR,
+	VMX_APICV_TPR,	  /* CR8 */
+	VMX_APICV_ACCESS, /* TPR by MMIO; other accesses exit by themselves (APIC-access page) */
+	VMX_APICV_ALL = VMX_APICV_ACCESS,
 };
 
 /* Before vmx_probe; all unless told otherwise. */

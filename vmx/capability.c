@@ -53,7 +53,9 @@ enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv l
 {
 	if (limit < VMX_APICV_TPR || !capability_allows(c->proc, PROC_TPR_SHADOW))
 		return VMX_APICV_OFF;
-	return VMX_APICV_TPR;
+	if (limit < VMX_APICV_ACCESS || !capability_allows(c->proc2, PROC2_APIC_ACCESS))
+		return VMX_APICV_TPR;
+	return VMX_APICV_ACCESS;
 }
 
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)
@@ -92,9 +94,8 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 	if (!err)
 		err = choose("processor-based", c->proc,
 			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |
-				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC |
-				     cr8 | PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS |
-				     PROC_SECONDARY,
+				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | cr8 |
+				     PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS | PROC_SECONDARY,
 			     0, &out->proc);
 	if (!err)
 		err = choose("secondary processor-based", c->proc2, PROC2_EPT | PROC2_UNRESTRICTED,

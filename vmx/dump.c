@@ -125,8 +125,8 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#llx efer %#llx xcr0 %#llx",
 		 (unsigned long long)cr.cr0, (unsigned long long)regs->cr2,
 		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4,
-		 (unsigned long long)apic_cr8(v),
-		 (unsigned long long)cr.efer, (unsigned long long)v->xcr0);
+		 (unsigned long long)apic_cr8(v), (unsigned long long)cr.efer,
+		 (unsigned long long)v->xcr0);
 	dump_segment(v, "cs", SEG_CS);
 	dump_segment(v, "ss", SEG_SS);
 	dump_segment(v, "ds", SEG_DS);

@@ -32,7 +32,7 @@ static u32 access_of(u64 qualification)
  * No memory there. While an event is being delivered it is the guest's IDT, GDT, TSS or stack that
  * lies in a device: no instruction is there to be run in its place.
  */
-static enum exit_verdict to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access)
+enum exit_verdict exit_to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access)
 {
 	if (v->event.valid) {
 		exit_to_thread(v);
@@ -88,7 +88,7 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	case ERR_AGAIN:
 		return EXIT_RESUME;
 	case ERR_NOSLOT:
-		return to_device(v, e, gpa, access);
+		return exit_to_device(v, e, gpa, access);
 	case ERR_PERM:
 		return refuse_write(v, e, gpa, q);
 	case ERR_NOMEM:
@@ -101,27 +101,39 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	}
 }
 
+bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length,
+		     enum exit_verdict *verdict)
+{
+	int err;
+
+	e->mmio.gpa = gpa;
+	e->mmio.access = access;
+	e->mmio.length = length;
+	err = exit_offer(v, e, VMX_EXIT_MMIO);
+	if (unlikely(err && err != VMX_LOOK))
+		return false;
+	vcpu_skip_fault(v, e->mmio.length);
+	*verdict = EXIT_RESUME;
+	if (unlikely(err))
+		*verdict = exit_kind(e, VMX_EXIT_NONE);
+	return true;
+}
+
 /*
- * A page where there is never memory: the floor above may be able to do the access at once, where
- * it is an instruction's own to its data.
+ * A page where there is no RAM: the floor above may be able to do the access at once, where it is
+ * an instruction's own to its data. Where it is to be the APIC-access page it is mapped first.
  */
 static enum exit_verdict __noinline handle_device_page(struct vmx_vcpu *v, struct vmx_exit *e,
 						       gpa_t gpa)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION), own = VIOLATION_LINEAR | VIOLATION_FINAL;
-	int err;
+	enum exit_verdict verdict;
 
-	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own)
+	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own ||
+	    READ_ONCE(v->config.mmu->private_slots) ||
+	    !exit_offer_mmio(v, e, gpa, access_of(q), 0, &verdict))
 		return handle_memory(v, e, gpa);
-	e->mmio.gpa = gpa;
-	e->mmio.access = access_of(q);
-	err = exit_offer(v, e, VMX_EXIT_MMIO);
-	if (unlikely(err && err != VMX_LOOK))
-		return handle_memory(v, e, gpa);
-	vcpu_skip_fault(v, e->mmio.length);
-	if (err == 0)
-		return EXIT_RESUME;
-	return exit_kind(e, VMX_EXIT_NONE);
+	return verdict;
 }
 
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)

@@ -67,7 +67,7 @@ const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[41] = unexpected,		    /* entry failure: machine check */
 	[42] = unexpected,		    /* reason 42 */
 	[43] = handle_tpr_below,	    /* TPR below threshold */
-	[44] = unexpected,		    /* APIC access */
+	[44] = handle_apic_access,	    /* APIC access */
 	[45] = unexpected,		    /* virtualized EOI */
 	[46] = unexpected,		    /* GDTR or IDTR access */
 	[47] = unexpected,		    /* LDTR or TR access */
@@ -108,6 +108,7 @@ const bool exit_at_instruction[VMX_EXIT_REASONS] = {
 	[31] = true, /* RDMSR */
 	[32] = true, /* WRMSR */
 	[43] = true, /* TPR below threshold */
+	[44] = true, /* APIC access: the handler collects where one is delivered */
 };
 
 enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)

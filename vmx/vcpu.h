@@ -61,6 +61,7 @@ struct vmx_vcpu {
 	bool regs_here;
 	u64 vmcs_rip, vmcs_rsp, vmcs_rflags;
 	u32 proc_controls;
+	u32 proc2_controls;
 	u32 entry_controls;
 	/* guest state that is not in the VMCS */
 	struct msr_state msr;
@@ -69,7 +70,7 @@ struct vmx_vcpu {
 	void *xsave; /* a frame */
 	u64 cr2;
 	u64 dr[4], dr6;
-	bool dr_loaded; /* in the CPU's registers, MOV DR does not exit */
+	bool dr_loaded;	     /* in the CPU's registers, MOV DR does not exit */
 	void *own_apic_page; /* where the config has none */
 	u8 tpr_threshold;
 	/* events for the next entry */
@@ -236,8 +237,19 @@ enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* m
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);
-enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e); /* apic.c */
+enum exit_verdict handle_apic_access(struct vmx_vcpu *v, struct vmx_exit *e); /* apic.c */
+enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
+
+/* ept.c */
+/* No memory at gpa: a device's, by emulation. */
+enum exit_verdict exit_to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access);
+/*
+ * The same for an instruction's own access to config.device_page: offered to the floor above first.
+ * false: that did nothing.
+ */
+bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length,
+		     enum exit_verdict *verdict);
 
 /* msr.c */
 const void *msr_bitmap(void);

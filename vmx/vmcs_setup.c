@@ -51,6 +51,7 @@ static void setup_controls(struct vmx_vcpu *v)
 	const struct vmx_controls *c = &vmx_boot_controls;
 
 	v->proc_controls = c->proc;
+	v->proc2_controls = c->proc2;
 	v->entry_controls = c->entry;
 	vmcs_write(CTRL_PIN, c->pin);
 	vmcs_write(CTRL_PROC, c->proc);

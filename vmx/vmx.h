@@ -70,7 +70,11 @@ struct vmx_exit {
 		struct {
 			gpa_t gpa;
 			u32 access;
-			u8 length; /* of the instruction that vmx_config.quick has done */
+			/*
+			 * Of the instruction: that vmx_config.quick has done; and before, where the
+			 * CPU tells it. 0: it does not.
+			 */
+			u8 length;
 		} mmio;
 		struct {
 			u32 index;
@@ -100,13 +104,18 @@ struct vmx_config {
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
 	void *owner;
-	/* A page that is a device's and never has a slot: offered before the slots are searched. */
+	/* A page that is a device's and has no slot of RAM: offered before the slots are searched. */
 	gpa_t device_page;
 	/*
 	 * The local APIC's registers, as the CPU's virtual-APIC page has them (SDM 3C 30.1): a frame
 	 * of the caller's. CR8 is TPR's there. NULL: one of the vCPU's own.
 	 */
 	void *apic_page;
+	/*
+	 * The APIC-access page, a frame that slots with MEMSLOT_PRIVATE show at device_page. NULL:
+	 * there is none. What is done there comes as an MMIO exit like any device's.
+	 */
+	void *apic_access_page;
 };
 
 /* Thread context, on the thread that will run it. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */

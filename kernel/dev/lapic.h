@@ -185,7 +185,7 @@ bool lapic_nmi_take(struct lapic *l);
 /* INIT and start-up IPIs that came since the last look, as in lapic.start_up. */
 u32 lapic_start_up_take(struct lapic *l);
 void lapic_nmi_button(struct lapic *l); /* any context */
-u32 lapic_ppr(const struct lapic *l); /* any context */
+u32 lapic_ppr(const struct lapic *l);	/* any context */
 u32 lapic_apr(struct lapic *l);
 
 /* An interrupt of a local source, as its LVT entry says. Any context. */

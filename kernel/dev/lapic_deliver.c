@@ -42,7 +42,7 @@ static void remove_vector(struct lapic *l, enum lapic_register set, u8 *words, u
 
 	lapic_put(l, reg, left);
 	if (!left)
-		*words &= (u8)~(1u << (vector / 32));
+		*words &= (u8) ~(1u << (vector / 32));
 }
 
 static int highest(const struct lapic *l, enum lapic_register set, u32 words)

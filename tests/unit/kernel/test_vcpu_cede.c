@@ -8,6 +8,7 @@
  * of a guest a function of the test says what the vCPU does next.
  */
 #include "kernel/base/error.h"
+#include "kernel/apic_page.h"
 #include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
@@ -222,6 +223,16 @@ u32 platform_tpr_threshold(struct vcpu *v)
 void *platform_apic_page(struct vcpu *v)
 {
 	return NULL;
+}
+
+bool apic_page_moves(struct vcpu *v, u32 msr, u64 value)
+{
+	return false;
+}
+
+int apic_page_retire(struct vm *m)
+{
+	return 0;
 }
 
 bool platform_owns_msr(u32 index)

@@ -7,6 +7,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/admission.h"
+#include "kernel/apic_page.h"
 #include "kernel/config_cpus.h"
 #include "kernel/console.h"
 #include "kernel/dev/platform.h"
@@ -134,6 +135,19 @@ void reclaim_remove(struct reclaim_target *t)
 {
 	room.promised -= t->terms.costs;
 	unmade();
+}
+
+int apic_page_create(struct vm *vm, u32 slot)
+{
+	made();
+	vm->apic_page.pinned = true;
+	return 0;
+}
+
+void apic_page_destroy(struct vm *vm)
+{
+	if (vm->apic_page.pinned)
+		unmade();
 }
 
 int platform_create(struct vm *vm, struct platform **out)

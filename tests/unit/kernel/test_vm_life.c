@@ -6,6 +6,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
+#include "kernel/apic_page.h"
 #include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
@@ -159,6 +160,8 @@ ANSWER(bool, platform_nmi_take, false, struct vcpu *v)
 ANSWER(u32, platform_tpr_threshold, 0, struct vcpu *v)
 ANSWER(void *, platform_apic_page, NULL, struct vcpu *v)
 ANSWER(bool, platform_owns_msr, false, u32 index)
+ANSWER(bool, apic_page_moves, false, struct vcpu *v, u32 msr, u64 value)
+ANSWER(int, apic_page_retire, 0, struct vm *vm)
 ANSWER(int, platform_rdmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 *value)
 ANSWER(int, platform_wrmsr, ERR_FAULT, struct vcpu *v, u32 index, u64 value)
 ANSWER(bool, paravirt_owns_msr, false, u32 index)

@@ -25,6 +25,7 @@
 #define Q_NMI	   BIT(12)
 #define NMI_VECTOR 2
 
+static struct mmu_vm mmu;
 static struct vmx_vcpu v;
 static struct vmx_exit e;
 static int fast_answer, slow_answer; /* of the MMU */
@@ -76,6 +77,8 @@ static int setup(void **state)
 {
 	memset(&v, 0, sizeof(v));
 	memset(&e, 0, sizeof(e));
+	memset(&mmu, 0, sizeof(mmu));
+	v.config.mmu = &mmu;
 	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
 	in_thread = false;
 	fast_answer = slow_answer = 0;
@@ -196,6 +199,18 @@ static void device_page_no_more(void **state)
 	}
 }
 
+/* The APIC-access page is to be mapped there, and makes accesses exit by themselves then. */
+static void device_page_with_a_slot(void **state)
+{
+	device(Q_READ | Q_LINEAR | Q_FINAL, 0);
+	offered = access_seen = 0;
+	mmu.private_slots = 1;
+	fast_answer = 0;
+	assert_int_equal(violate(Q_READ | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_int_equal(access_seen, MMU_READ);
+	assert_int_equal(offered, 0);
+}
+
 /* A single step traps after it, and a shadow ends with it. */
 static void device_page_shadow_and_step(void **state)
 {
@@ -309,6 +324,7 @@ int main(void)
 		cmocka_unit_test_setup(answers, setup),
 		cmocka_unit_test_setup(device_page, setup),
 		cmocka_unit_test_setup(device_page_no_more, setup),
+		cmocka_unit_test_setup(device_page_with_a_slot, setup),
 		cmocka_unit_test_setup(device_page_shadow_and_step, setup),
 		cmocka_unit_test_setup(a_refused_write_is_a_page_fault, setup),
 		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),

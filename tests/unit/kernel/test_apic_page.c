@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem kernel/apic_page.c mmu/fetch.c tests/unit/mmu/fixture.c */
+/*
+ * The APIC-access page's slot over the real MMU: mapped for the CPU's sake, memory for nobody, and
+ * gone for all when one vCPU's APIC leaves its place.
+ */
+#include "kernel/apic_page.h"
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/dev/platform.h"
+#include "mmu/fetch.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+#include "vmx/apicv.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define SLOT  7
+#define LAPIC GPA(PLATFORM_LAPIC_BASE)
+#define HOME  (PLATFORM_LAPIC_BASE | APIC_BASE_ENABLE)
+
+static struct vm machine;
+static struct vcpu cpu;
+static struct mmu_vcpu walker;
+static enum vmx_apicv apicv;
+static u64 base;
+
+enum vmx_apicv vmx_apicv(void)
+{
+	return apicv;
+}
+
+u64 platform_apic_base(struct vcpu *v)
+{
+	return base;
+}
+
+static int setup(void **state)
+{
+	machine_start(MIB(16));
+	memset(&machine, 0, sizeof(machine));
+	cpu = (struct vcpu){.vm = &machine};
+	apicv = VMX_APICV_ACCESS;
+	base = HOME | APIC_BASE_BSP;
+	assert_int_equal(mmu_vm_create(&machine.mmu, MMU_EPT), 0);
+	mmu_vcpu_init(&walker, &machine.mmu);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	mmu_vcpu_destroy(&walker);
+	mmu_vm_destroy(&machine.mmu);
+	apic_page_destroy(&machine);
+	assert_int_equal(hosted_locks_held(), 0);
+	return 0;
+}
+
+static void the_cpu_finds_it_and_nobody_else(void **state)
+{
+	struct fetch_code code = {.mode = DECODE_32, .linear = LAPIC.v};
+	u64 words[FETCH_WORDS];
+	u32 value = 1;
+
+	assert_int_equal(apic_page_create(&machine, SLOT), 0);
+	assert_true(apic_page_is_there(&machine));
+	assert_int_equal(machine.mmu.private_slots, 1);
+	assert_int_equal(touch(&walker, LAPIC, MMU_READ), 0);
+	assert_int_equal(EPT_PFN(ept_walk(&machine.mmu, LAPIC)), machine.apic_page.pfn.v);
+	/* It is a device's for all that Weir does by address. */
+	assert_int_equal(gpa_read(&machine.mmu, LAPIC, &value, 4), ERR_NOSLOT);
+	assert_int_equal(gpa_write(&machine.mmu, LAPIC, &value, 4), ERR_NOSLOT);
+	assert_null(fetch_instruction(&walker, &code, words));
+	assert_int_equal(mmu_resident_pages(&machine.mmu), 0);
+}
+
+static void who_moves_takes_it_away(void **state)
+{
+	u32 value;
+
+	assert_int_equal(apic_page_create(&machine, SLOT), 0);
+	assert_int_equal(touch(&walker, LAPIC, MMU_WRITE), 0);
+	assert_false(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, HOME));
+	assert_false(apic_page_moves(&cpu, MSR_IA32_TSC_DEADLINE, 0));
+	assert_true(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, HOME + PAGE_SIZE));
+	assert_true(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, HOME | APIC_BASE_X2APIC));
+	assert_true(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, PLATFORM_LAPIC_BASE));
+	assert_int_equal(apic_page_retire(&machine), 0);
+	assert_int_equal(ept_walk(&machine.mmu, LAPIC), 0);
+	assert_int_equal(machine.mmu.private_slots, 0);
+	assert_int_equal(touch(&walker, LAPIC, MMU_READ), ERR_NOSLOT);
+	assert_int_equal(gpa_read(&machine.mmu, LAPIC, &value, 4), ERR_NOSLOT);
+	/* The second comes too late, and nothing moves any more. */
+	assert_int_equal(apic_page_retire(&machine), 0);
+	assert_false(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, HOME | APIC_BASE_X2APIC));
+}
+
+static void no_memory(void **state)
+{
+	for (u32 i = 1;; i++) {
+		int err;
+
+		hosted_fail_after(i);
+		err = apic_page_create(&machine, SLOT);
+		hosted_fail_after(0);
+		if (!err)
+			break;
+		assert_int_equal(err, ERR_NOMEM);
+		assert_false(apic_page_is_there(&machine));
+		apic_page_destroy(&machine);
+	}
+	for (u32 i = 1; apic_page_is_there(&machine); i++) {
+		hosted_fail_after(i);
+		(void)apic_page_retire(&machine);
+		hosted_fail_after(0);
+	}
+}
+
+static void without_the_control_there_is_none(void **state)
+{
+	apicv = VMX_APICV_TPR;
+	assert_int_equal(apic_page_create(&machine, SLOT), 0);
+	assert_false(apic_page_is_there(&machine));
+	assert_int_equal(touch(&walker, LAPIC, MMU_READ), ERR_NOSLOT);
+	assert_false(apic_page_moves(&cpu, MSR_IA32_APIC_BASE, HOME | APIC_BASE_X2APIC));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_cpu_finds_it_and_nobody_else, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_moves_takes_it_away, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_the_control_there_is_none, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: vmx/apic.c vmx/inject.c vmx/event.c vmx/regs.c */
+/*
+ * What exits of the local APIC come to, and the controls by which they come. The VMCS is the fake
+ * machine's; what the floor above and the emulator do is this file's.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "tests/hosted/hosted.h"
+#include "vmx/capability.h"
+#include "vmx/controls.h"
+#include "vmx/instructions.h"
+#include "vmx/regs.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define LAPIC 0xfee00000ull
+
+struct vmx_controls vmx_boot_controls;
+
+static struct vmx_vcpu v;
+static struct vmx_exit e;
+static u32 page[PAGE_SIZE / 4] __aligned(PAGE_SIZE);
+static u32 access_page[PAGE_SIZE / 4] __aligned(PAGE_SIZE);
+static bool taken; /* by the floor above */
+static u32 offered, emulated, access_seen;
+static u8 length_seen;
+
+bool exit_offer_mmio(struct vmx_vcpu *vcpu, struct vmx_exit *exit, gpa_t gpa, u32 access, u8 length,
+		     enum exit_verdict *verdict)
+{
+	offered++;
+	exit->mmio.gpa = gpa;
+	access_seen = access;
+	length_seen = length;
+	*verdict = EXIT_RESUME;
+	return taken;
+}
+
+enum exit_verdict exit_to_device(struct vmx_vcpu *vcpu, struct vmx_exit *exit, gpa_t gpa,
+				 u32 access)
+{
+	emulated++;
+	access_seen = access;
+	return exit_kind(exit, vcpu->event.valid ? VMX_EXIT_ERROR : VMX_EXIT_MMIO);
+}
+
+enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
+{
+	exit->kind = kind;
+	return EXIT_RETURN;
+}
+
+void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
+{
+}
+
+static int setup(void **state)
+{
+	memset(&v, 0, sizeof(v));
+	memset(&e, 0, sizeof(e));
+	memset(page, 0, sizeof(page));
+	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
+	offered = emulated = 0;
+	v.config.device_page = GPA(LAPIC);
+	v.config.apic_page = page;
+	v.proc_controls = (u32)PROC_TPR_SHADOW;
+	return 0;
+}
+
+static void controls(void **state)
+{
+	v.proc2_controls = (u32)PROC2_EPT;
+	apic_setup(&v);
+	assert_int_equal(vmcs_read(CTRL_VIRTUAL_APIC_ADDRESS), virt_to_phys(page).v);
+	assert_int_equal(v.proc2_controls, (u32)PROC2_EPT);
+	v.config.apic_access_page = access_page;
+	apic_setup(&v);
+	assert_int_equal(vmcs_read(CTRL_APIC_ACCESS_ADDRESS), virt_to_phys(access_page).v);
+	assert_int_equal(v.proc2_controls, (u32)(PROC2_EPT | PROC2_APIC_ACCESS));
+	assert_int_equal(vmcs_read(CTRL_PROC_SECONDARY), v.proc2_controls);
+}
+
+static void cr8_is_tpr(void **state)
+{
+	apic_set_cr8(&v, 7);
+	assert_int_equal(page[0x80 / 4], 0x70);
+	page[0x80 / 4] = 0xbf;
+	assert_int_equal(apic_cr8(&v), 0xb);
+}
+
+static void threshold(void **state)
+{
+	vmx_set_tpr_threshold(&v, 5);
+	assert_int_equal(vmcs_read(CTRL_TPR_THRESHOLD), 5);
+	/* Only changes are written. */
+	vmcs_write(CTRL_TPR_THRESHOLD, 99);
+	vmx_set_tpr_threshold(&v, 5);
+	assert_int_equal(vmcs_read(CTRL_TPR_THRESHOLD), 99);
+	vmx_set_tpr_threshold(&v, 0);
+	assert_int_equal(vmcs_read(CTRL_TPR_THRESHOLD), 0);
+	/* No such field without a TPR shadow. */
+	v.proc_controls = 0;
+	vmx_set_tpr_threshold(&v, 3);
+	assert_int_equal(vmcs_read(CTRL_TPR_THRESHOLD), 0);
+	assert_int_equal(handle_tpr_below(&v, &e), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_TPR);
+}
+
+static enum exit_verdict touch(u32 type, u32 offset)
+{
+	vmcs_write(EXIT_QUALIFICATION, type << 12 | offset);
+	vmcs_write(EXIT_INSTRUCTION_LENGTH, 6);
+	return handle_apic_access(&v, &e);
+}
+
+static void accesses(void **state)
+{
+	taken = true;
+	assert_int_equal(touch(0, 0x30), EXIT_RESUME);
+	assert_int_equal(e.mmio.gpa.v, LAPIC + 0x30);
+	assert_int_equal(access_seen, MMU_READ);
+	assert_int_equal(length_seen, 0);
+	assert_int_equal(touch(1, 0xb0), EXIT_RESUME);
+	assert_int_equal(access_seen, MMU_WRITE);
+	assert_int_equal(length_seen, 6);
+	/* No length is as good as a wrong one. */
+	vmcs_write(EXIT_INSTRUCTION_LENGTH, 16);
+	assert_int_equal(handle_apic_access(&v, &e), EXIT_RESUME);
+	assert_int_equal(length_seen, 0);
+	assert_int_equal(emulated, 0);
+	taken = false;
+	assert_int_equal(touch(1, 0xb0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_int_equal(emulated, 1);
+}
+
+/* Fetches, page walks, deliveries: none of them is a MOV's own access. */
+static void other_types(void **state)
+{
+	taken = true;
+	assert_int_equal(touch(2, 0x30), EXIT_RETURN);
+	assert_int_equal(access_seen, MMU_EXEC);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_int_equal(touch(15, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	vmcs_write(EXIT_VECTORING_INFO, 0x41 | EVENT_INFO_VALID);
+	assert_int_equal(touch(3, 0x30), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	v.event.valid = false;
+	assert_int_equal(touch(10, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(offered, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(controls, setup),
+		cmocka_unit_test_setup(cr8_is_tpr, setup),
+		cmocka_unit_test_setup(threshold, setup),
+		cmocka_unit_test_setup(accesses, setup),
+		cmocka_unit_test_setup(other_types, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
