@@ -323,8 +323,11 @@ static void put_later(void *arg)
 	while (!__atomic_load_n(&held, __ATOMIC_SEQ_CST) || held->end == VM_END_NONE)
 		usleep(100);
 	usleep(20000);
-	/* All parts: RAM, its place in reclaim, MMU, platform, console, and a local APIC for each vCPU. */
-	assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 5 + VCPUS);
+	/*
+	 * All parts: RAM, its place in reclaim, MMU, platform, console, the APIC-access page, and a
+	 * local APIC for each vCPU.
+	 */
+	assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 6 + VCPUS);
 	vm_put(held);
 }
 
