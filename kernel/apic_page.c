@@ -42,10 +42,9 @@ void apic_page_destroy(struct vm *vm)
 	*a = (struct apic_page){0};
 }
 
-bool apic_page_moves(struct vcpu *v, u32 msr, u64 value)
+bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
 {
-	return msr == MSR_IA32_APIC_BASE && apic_page_is_there(v->vm) &&
-	       ((value ^ platform_apic_base(v)) & ~APIC_BASE_BSP);
+	return msr == MSR_IA32_APIC_BASE && ((value ^ platform_apic_base(v)) & ~APIC_BASE_BSP);
 }
 
 /*

@@ -26,8 +26,11 @@ static inline bool apic_page_is_there(const struct vm *vm)
 	return __atomic_load_n(&vm->apic_page.there, __ATOMIC_SEQ_CST);
 }
 
-/* Such a WRMSR of the vCPU's wants apic_page_retire first. Own thread. */
-bool apic_page_moves(struct vcpu *v, u32 msr, u64 value);
+/*
+ * Such a WRMSR moves the vCPU's APIC, or changes its mode: it wants apic_page_retire first, as long
+ * as the slot is there, and vmx_set_x2apic after. Own thread.
+ */
+bool apic_base_moves(struct vcpu *v, u32 msr, u64 value);
 
 /* When it returns 0 no CPU has it mapped. Thread context, in no reader. ERR_NOMEM. */
 int apic_page_retire(struct vm *vm);

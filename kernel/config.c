@@ -125,7 +125,12 @@ static bool parse_apicv(const struct word *w, enum vmx_apicv *out)
 	static const struct {
 		const char *name;
 		enum vmx_apicv apicv;
-	} names[] = {{"on", VMX_APICV_ALL}, {"tpr", VMX_APICV_TPR}, {"off", VMX_APICV_OFF}};
+	} names[] = {{"on", VMX_APICV_ALL},
+		     {"full", VMX_APICV_FULL},
+		     {"registers", VMX_APICV_REGISTERS},
+		     {"access", VMX_APICV_ACCESS},
+		     {"tpr", VMX_APICV_TPR},
+		     {"off", VMX_APICV_OFF}};
 
 	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
 		if (word_is(w, names[i].name)) {
@@ -196,7 +201,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			bad_value(c, w, "mitigations=on|off");
 	} else if (word_value(w, "apicv", &v)) {
 		if (!parse_apicv(&v, &c->apicv))
-			bad_value(c, w, "apicv=on|tpr|off");
+			bad_value(c, w, "apicv=on|full|registers|access|tpr|off");
 	} else if (word_is(w, "stats")) {
 		c->stats = true;
 	} else if (word_is(w, "monitor")) {

@@ -19,7 +19,7 @@
 
 static int done_or_look(struct vcpu *v)
 {
-	return unlikely(platform_interrupt_pending(v)) ? VMX_LOOK : 0;
+	return unlikely(platform_wants_look(v)) ? VMX_LOOK : 0;
 }
 
 /* What waits in the APIC waits perhaps for something else now: TPR's threshold may have changed. */
@@ -33,7 +33,7 @@ static int __noinline quick_wrmsr(struct vcpu *v, const struct vmx_exit *e)
 {
 	int err;
 
-	if (unlikely(apic_page_moves(v, e->msr.index, e->msr.value)))
+	if (unlikely(apic_base_moves(v, e->msr.index, e->msr.value)))
 		return ERR_TOO_HARD;
 	err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
 	return err ? err : lapic_written(v);
@@ -130,6 +130,16 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	return 0;
 }
 
+/* Traps of what the CPU has done on the page. */
+static int quick_apic(struct vcpu *v, const struct vmx_exit *e)
+{
+	if (e->kind == VMX_EXIT_APIC_EOI)
+		lapic_ended(v->lapic, (u8)e->apic);
+	else
+		lapic_page_written(v->lapic, e->apic);
+	return lapic_written(v);
+}
+
 static int quick_msr(struct vcpu *v, struct vmx_exit *e)
 {
 	if (!lapic_owns_msr(e->msr.index))
@@ -154,6 +164,9 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 		return quick_io(v, e);
 	case VMX_EXIT_MMIO:
 		return quick_mmio(v, e);
+	case VMX_EXIT_APIC_WRITE:
+	case VMX_EXIT_APIC_EOI:
+		return quick_apic(v, e);
 	default:
 		return ERR_TOO_HARD;
 	}

@@ -70,17 +70,22 @@ void vcpu_crash(struct vcpu *v)
 
 static void inject_pending(struct vcpu *v)
 {
+	struct platform_apic_state apic;
 	bool waits;
 	int vector;
 
 	if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v))
 		vmx_inject_nmi(v->vmx);
-	waits = platform_interrupt_pending(v);
+	if (platform_apic_load(v, &apic)) {
+		vmx_set_interrupt_status(v->vmx, apic.requested, apic.in_service);
+		vmx_set_eoi_exits(v->vmx, apic.level);
+	}
+	waits = platform_injection_pending(v);
 	if (waits && vmx_interrupt_allowed(v->vmx)) {
 		vector = platform_interrupt_ack(v);
 		if (vector >= 0)
 			vmx_inject_interrupt(v->vmx, (u8)vector);
-		waits = platform_interrupt_pending(v);
+		waits = platform_injection_pending(v);
 	}
 	vmx_request_interrupt_window(v->vmx, waits);
 	vmx_set_tpr_threshold(v->vmx, platform_tpr_threshold(v));
@@ -195,9 +200,11 @@ static void handle_rdmsr(struct vcpu *v, u32 index)
 
 static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 {
+	bool moves;
 	int err = 0;
 
-	if (unlikely(apic_page_moves(v, index, value)))
+	moves = apic_base_moves(v, index, value);
+	if (moves && apic_page_is_there(v->vm))
 		err = apic_page_retire(v->vm);
 	if (err)
 		; /* no memory for it */
@@ -207,6 +214,8 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 		err = paravirt_wrmsr(v, index, value);
 	else
 		err = unknown_msr(v, "WRMSR", index);
+	if (moves && !err)
+		vmx_set_x2apic(v->vmx, platform_is_x2apic(v));
 	if (err == ERR_NOMEM)
 		vcpu_wait_for_memory(v); /* the guest does it again */
 	else if (err)
@@ -243,6 +252,8 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 	case VMX_EXIT_NONE:
 	case VMX_EXIT_INTERRUPT_WINDOW:
 	case VMX_EXIT_TPR:
+	case VMX_EXIT_APIC_WRITE:
+	case VMX_EXIT_APIC_EOI:
 		break;
 	case VMX_EXIT_IO:
 		handle_io(v, e);

@@ -17,6 +17,18 @@ static u32 *tpr(struct vmx_vcpu *v)
 	return (u32 *)((u8 *)v->config.apic_page + PAGE_TPR);
 }
 
+static void setup_full(struct vmx_vcpu *v)
+{
+	static const enum vmcs_field eoi_exits[] = {CTRL_EOI_EXIT_0, CTRL_EOI_EXIT_1,
+						    CTRL_EOI_EXIT_2, CTRL_EOI_EXIT_3};
+
+	/* It needs external-interrupt exiting (SDM 3C 27.2.1.1), which is always on. */
+	v->proc2_controls |= (u32)PROC2_INTERRUPT_DELIVERY;
+	vmcs_write(GUEST_INTERRUPT_STATUS, 0);
+	for (u32 i = 0; i < ARRAY_SIZE(eoi_exits); i++)
+		vmcs_write(eoi_exits[i], 0);
+}
+
 void apic_setup(struct vmx_vcpu *v)
 {
 	if (!(v->proc_controls & (u32)PROC_TPR_SHADOW))
@@ -24,11 +36,18 @@ void apic_setup(struct vmx_vcpu *v)
 	BUG_ON(!is_aligned((u64)v->config.apic_page, PAGE_SIZE));
 	vmcs_write(CTRL_VIRTUAL_APIC_ADDRESS, virt_to_phys(v->config.apic_page).v);
 	vmcs_write(CTRL_TPR_THRESHOLD, 0);
-	if (!v->config.apic_access_page)
-		return;
-	v->proc2_controls |= (u32)PROC2_APIC_ACCESS;
+	if (v->config.apic_access_page) {
+		v->proc2_controls |= (u32)PROC2_APIC_ACCESS;
+		vmcs_write(CTRL_APIC_ACCESS_ADDRESS, virt_to_phys(v->config.apic_access_page).v);
+	}
+	if (vmx_apicv() >= VMX_APICV_REGISTERS && !v->own_apic_page) {
+		v->apic_registers = true;
+		v->proc2_controls |= (u32)PROC2_APIC_REGISTERS;
+		v->apic_full = vmx_apicv() == VMX_APICV_FULL;
+	}
+	if (v->apic_full)
+		setup_full(v);
 	vmcs_write(CTRL_PROC_SECONDARY, v->proc2_controls);
-	vmcs_write(CTRL_APIC_ACCESS_ADDRESS, virt_to_phys(v->config.apic_access_page).v);
 }
 
 u64 apic_cr8(struct vmx_vcpu *v)
@@ -48,6 +67,41 @@ void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class)
 		return;
 	v->tpr_threshold = (u8) class;
 	vmcs_write(CTRL_TPR_THRESHOLD, class);
+}
+
+void vmx_set_interrupt_status(struct vmx_vcpu *v, u8 requested, u8 in_service)
+{
+	ASSERT(v->apic_full);
+	vmcs_write(GUEST_INTERRUPT_STATUS, (u64)in_service << 8 | requested);
+}
+
+void vmx_set_eoi_exits(struct vmx_vcpu *v, const u32 vectors[8])
+{
+	ASSERT(v->apic_full);
+	for (u32 i = 0; i < ARRAY_SIZE(v->eoi_exits); i++) {
+		u64 word = vectors[2 * i] | (u64)vectors[2 * i + 1] << 32;
+
+		if (v->eoi_exits[i] == word)
+			continue;
+		v->eoi_exits[i] = word;
+		vmcs_write((enum vmcs_field)(CTRL_EOI_EXIT_0 + 2 * i), word);
+	}
+}
+
+/* The two controls exclude each other (SDM 3C 27.2.1.1). */
+void vmx_set_x2apic(struct vmx_vcpu *v, bool on)
+{
+	u32 proc2 = v->proc2_controls & ~(u32)(PROC2_X2APIC | PROC2_APIC_ACCESS);
+
+	if (!v->apic_registers)
+		return;
+	if (on)
+		proc2 |= (u32)PROC2_X2APIC;
+	else if (v->config.apic_access_page)
+		proc2 |= (u32)PROC2_APIC_ACCESS;
+	v->proc2_controls = proc2;
+	vmcs_write(CTRL_PROC_SECONDARY, proc2);
+	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(on)).v);
 }
 
 enum vmx_apicv vmx_apicv(void)
@@ -90,4 +144,22 @@ enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)v;
 	return exit_kind(e, VMX_EXIT_TPR);
+}
+
+/* Traps, both: the instruction is over, and what it wrote is in the page. */
+static enum exit_verdict offer_trap(struct vmx_vcpu *v, struct vmx_exit *e, enum vmx_exit_kind kind)
+{
+	return exit_offer(v, e, kind) ? exit_kind(e, VMX_EXIT_NONE) : EXIT_RESUME;
+}
+
+enum exit_verdict handle_apic_write(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	e->apic = ACCESS_OFFSET((u32)vmcs_read(EXIT_QUALIFICATION));
+	return offer_trap(v, e, VMX_EXIT_APIC_WRITE);
+}
+
+enum exit_verdict handle_apic_eoi(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	e->apic = (u8)vmcs_read(EXIT_QUALIFICATION);
+	return offer_trap(v, e, VMX_EXIT_APIC_EOI);
 }

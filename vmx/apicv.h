@@ -8,9 +8,15 @@
 
 enum vmx_apicv {
 	VMX_APICV_OFF,
-	VMX_APICV_TPR,	  /* CR8 */
-	VMX_APICV_ACCESS, /* TPR by MMIO; other accesses exit by themselves (APIC-access page) */
-	VMX_APICV_ALL = VMX_APICV_ACCESS,
+	VMX_APICV_TPR,	     /* CR8 */
+	VMX_APICV_ACCESS,    /* TPR by MMIO; other accesses exit by themselves (APIC-access page) */
+	VMX_APICV_REGISTERS, /* most are read without an exit, and written before one; MSRs, too */
+	VMX_APICV_FULL,	     /* interrupts are delivered and ended by the CPU, by IRR and ISR */
+	/*
+	 * As a limit: FULL only where the CPU has posted interrupts beside it, as KVM wants it, too.
+	 * Bochs 2.7, which has not, tells of another event when the delivery of one faults.
+	 */
+	VMX_APICV_ALL,
 };
 
 /* Before vmx_probe; all unless told otherwise. */

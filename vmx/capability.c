@@ -55,7 +55,14 @@ enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv l
 		return VMX_APICV_OFF;
 	if (limit < VMX_APICV_ACCESS || !capability_allows(c->proc2, PROC2_APIC_ACCESS))
 		return VMX_APICV_TPR;
-	return VMX_APICV_ACCESS;
+	if (limit < VMX_APICV_REGISTERS ||
+	    !capability_allows(c->proc2, PROC2_APIC_REGISTERS | PROC2_X2APIC))
+		return VMX_APICV_ACCESS;
+	if (limit < VMX_APICV_FULL || !capability_allows(c->proc2, PROC2_INTERRUPT_DELIVERY))
+		return VMX_APICV_REGISTERS;
+	if (limit == VMX_APICV_ALL && !capability_allows(c->pin, PIN_POSTED_INTERRUPTS))
+		return VMX_APICV_REGISTERS;
+	return VMX_APICV_FULL;
 }
 
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)

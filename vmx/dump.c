@@ -127,6 +127,10 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4,
 		 (unsigned long long)apic_cr8(v), (unsigned long long)cr.efer,
 		 (unsigned long long)v->xcr0);
+	if (v->apic_full)
+		log_info("  requested %#llx in service %#llx",
+			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) & 0xff,
+			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) >> 8);
 	dump_segment(v, "cs", SEG_CS);
 	dump_segment(v, "ss", SEG_SS);
 	dump_segment(v, "ds", SEG_DS);

@@ -68,7 +68,7 @@ const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[42] = unexpected,		    /* reason 42 */
 	[43] = handle_tpr_below,	    /* TPR below threshold */
 	[44] = handle_apic_access,	    /* APIC access */
-	[45] = unexpected,		    /* virtualized EOI */
+	[45] = handle_apic_eoi,		    /* virtualized EOI */
 	[46] = unexpected,		    /* GDTR or IDTR access */
 	[47] = unexpected,		    /* LDTR or TR access */
 	[48] = handle_ept_violation,	    /* EPT violation */
@@ -79,7 +79,7 @@ const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[53] = exit_undefined,		    /* INVVPID */
 	[54] = handle_nop,		    /* WBINVD */
 	[55] = handle_xsetbv,		    /* XSETBV */
-	[56] = unexpected,		    /* APIC write */
+	[56] = handle_apic_write,	    /* APIC write */
 	[57] = unexpected,		    /* RDRAND */
 	[58] = unexpected,		    /* INVPCID */
 	[59] = exit_undefined,		    /* VMFUNC */
@@ -109,6 +109,8 @@ const bool exit_at_instruction[VMX_EXIT_REASONS] = {
 	[32] = true, /* WRMSR */
 	[43] = true, /* TPR below threshold */
 	[44] = true, /* APIC access: the handler collects where one is delivered */
+	[45] = true, /* virtualized EOI, a trap */
+	[56] = true, /* APIC write, likewise */
 };
 
 enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)

@@ -4,20 +4,24 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
+#include "vmx/capability.h"
 #include "vmx/msr_bitmap.h"
 #include "vmx/features.h"
 #include "vmx/regs.h"
 
 static u8 bitmap[MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
+static u8 x2apic_bitmap[MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
 
-const void *msr_bitmap(void)
+const void *msr_bitmap(bool x2apic)
 {
-	return bitmap;
+	return x2apic ? x2apic_bitmap : bitmap;
 }
 
 void msr_bitmap_init(void)
 {
 	msr_bitmap_fill(bitmap, guest_features.rdtscp);
+	msr_bitmap_fill(x2apic_bitmap, guest_features.rdtscp);
+	msr_bitmap_pass_x2apic(x2apic_bitmap, vmx_boot_controls.apicv == VMX_APICV_FULL);
 }
 
 static void apply(struct vmx_vcpu *v, u32 effects)

@@ -10,6 +10,12 @@
 #define WRITE_PART     2048u
 #define MSRS_IN_PART   8192u
 
+/* Places of x2APIC registers (SDM 3A table 11-6). */
+#define X2APIC_TPR	0x08
+#define X2APIC_PPR	0x0a
+#define X2APIC_EOI	0x0b
+#define X2APIC_SELF_IPI 0x3f
+
 enum passed {
 	PASS_READ = 1,
 	PASS_WRITE = 2,
@@ -83,4 +89,28 @@ void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux)
 		if (passed[i].passed & PASS_WRITE)
 			pass(bitmap, passed[i].index, true);
 	}
+}
+
+/*
+ * What the CPU does on the virtual-APIC page (SDM 3C 30.5). It reads whatever is at an MSR's place
+ * there, so that only MSRs pass which exist and have nothing to be worked out; PPR it works out
+ * where it delivers interrupts. Of the others a write would go to the machine's own.
+ */
+void msr_bitmap_pass_x2apic(u8 bitmap[MSR_BITMAP_SIZE], bool full)
+{
+	static const struct {
+		u8 first, last;
+	} read[] = {{0x02, 0x03}, {0x08, 0x08}, {0x0d, 0x0d}, {0x0f, 0x28},
+		    {0x30, 0x30}, {0x32, 0x38}, {0x3e, 0x3e}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(read); i++) {
+		for (u32 reg = read[i].first; reg <= read[i].last; reg++)
+			pass(bitmap, MSR_X2APIC_BASE + reg, false);
+	}
+	pass(bitmap, MSR_X2APIC_BASE + X2APIC_TPR, true);
+	if (!full)
+		return;
+	pass(bitmap, MSR_X2APIC_BASE + X2APIC_PPR, false);
+	pass(bitmap, MSR_X2APIC_BASE + X2APIC_EOI, true);
+	pass(bitmap, MSR_X2APIC_BASE + X2APIC_SELF_IPI, true);
 }

@@ -12,6 +12,8 @@
 #define MSR_BITMAP_SIZE 4096
 
 void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux);
+/* Beside those, what the CPU does of a local APIC in x2APIC mode. full: VMX_APICV_FULL. */
+void msr_bitmap_pass_x2apic(u8 bitmap[MSR_BITMAP_SIZE], bool full);
 bool msr_bitmap_exits(const u8 bitmap[MSR_BITMAP_SIZE], u32 index, bool write);
 
 #endif

@@ -73,6 +73,8 @@ struct vmx_vcpu {
 	bool dr_loaded;	     /* in the CPU's registers, MOV DR does not exit */
 	void *own_apic_page; /* where the config has none */
 	u8 tpr_threshold;
+	bool apic_registers, apic_full; /* as in vmx/apicv.h, and the floor above knows of it */
+	u64 eoi_exits[4];
 	/* events for the next entry */
 	struct event event;    /* goes in first */
 	struct event deferred; /* an interrupt that an exception overtook */
@@ -238,6 +240,8 @@ enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_apic_access(struct vmx_vcpu *v, struct vmx_exit *e); /* apic.c */
+enum exit_verdict handle_apic_write(struct vmx_vcpu *v, struct vmx_exit *e);
+enum exit_verdict handle_apic_eoi(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
 
@@ -252,7 +256,7 @@ bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 acce
 		     enum exit_verdict *verdict);
 
 /* msr.c */
-const void *msr_bitmap(void);
+const void *msr_bitmap(bool x2apic);
 void msr_bitmap_init(void);
 
 #endif

@@ -65,7 +65,7 @@ static void setup_controls(struct vmx_vcpu *v)
 	vmcs_write(CTRL_PAGE_FAULT_MASK, 0);
 	vmcs_write(CTRL_PAGE_FAULT_MATCH, 0);
 	vmcs_write(CTRL_CR3_TARGET_COUNT, 0);
-	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap()).v);
+	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(false)).v);
 	vmcs_write(CTRL_EPT_POINTER, mmu_eptp(v->config.mmu));
 	vmcs_write(CTRL_TSC_OFFSET, v->config.tsc_offset);
 	vmcs_write(EXIT_MSR_STORE_COUNT, 0);

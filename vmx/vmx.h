@@ -50,12 +50,14 @@ enum vmx_exit_kind {
 	VMX_EXIT_HLT,	    /* rip is already past it */
 	VMX_EXIT_HYPERCALL, /* VMCALL; complete by vmx_complete_hypercall */
 	VMX_EXIT_INTERRUPT_WINDOW,
-	VMX_EXIT_TPR,	   /* CR8 was written, or fell below the threshold */
-	VMX_EXIT_PAUSE,	   /* it has waited in a loop of PAUSEs for long; rip is past one */
-	VMX_EXIT_TSC,	   /* the guest moved its TSC; rip is already past it */
-	VMX_EXIT_SHUTDOWN, /* triple fault */
-	VMX_EXIT_NOMEM,	   /* a page could not be got: wait for memory, run again */
-	VMX_EXIT_ERROR,	   /* entry failed or an exit that must not be; already logged, VM ends */
+	VMX_EXIT_TPR,	     /* CR8 was written, or fell below the threshold */
+	VMX_EXIT_APIC_WRITE, /* a trap: the guest has written a register into apic_page */
+	VMX_EXIT_APIC_EOI,   /* a trap: it has ended an interrupt of vmx_set_eoi_exits */
+	VMX_EXIT_PAUSE,	     /* it has waited in a loop of PAUSEs for long; rip is past one */
+	VMX_EXIT_TSC,	     /* the guest moved its TSC; rip is already past it */
+	VMX_EXIT_SHUTDOWN,   /* triple fault */
+	VMX_EXIT_NOMEM,	     /* a page could not be got: wait for memory, run again */
+	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already logged, VM ends */
 };
 
 struct vmx_exit {
@@ -80,6 +82,7 @@ struct vmx_exit {
 			u32 index;
 			u64 value; /* WRMSR; RDMSR: the answer, of vmx_config.quick */
 		} msr;
+		u32 apic;      /* offset of the register, or vector */
 		u64 hypercall; /* RAX; the answer, of vmx_config.quick */
 	};
 };
@@ -96,7 +99,8 @@ struct vmx_config {
 	u64 tsc_offset; /* added to the host's TSC */
 	/*
 	 * Is offered the exits of kinds IO, RDMSR, WRMSR, HYPERCALL, and of kind MMIO where an
-	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them. Exit
+	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them; and those
+	 * of kinds APIC_WRITE and APIC_EOI, which it does not return. Exit
 	 * context: interrupts off, no sleep; completion is none of its business. 0: done, with what
 	 * the guest reads in *e (MMIO: in its registers). ERR_FAULT: #GP. VMX_LOOK: done, but
 	 * vmx_vcpu_run is to return after it, as after a kick. ERR_TOO_HARD: nothing was done, the
@@ -197,6 +201,15 @@ u32 vmx_cpl(struct vmx_vcpu *v);
  * which waits for it, not above TPR's own; 0: never. Without a TPR shadow any write of CR8 exits.
  */
 void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class);
+/*
+ * VMX_APICV_FULL alone, where the config has an apic_page. status: the highest vectors of the
+ * page's IRR and ISR, 0 for none, after somebody but the CPU changed those. eoi_exits: the vectors
+ * of which the owner wants to know the end.
+ */
+void vmx_set_interrupt_status(struct vmx_vcpu *v, u8 requested, u8 in_service);
+void vmx_set_eoi_exits(struct vmx_vcpu *v, const u32 vectors[8]);
+/* x2APIC mode has other MSRs that do not exit. No slot shows the APIC-access page while it is on. */
+void vmx_set_x2apic(struct vmx_vcpu *v, bool on);
 u64 vmx_guest_tsc(struct vmx_vcpu *v);
 u64 vmx_tsc_offset(const struct vmx_vcpu *v); /* guest's TSC less the host's */
 

@@ -7,6 +7,7 @@
 #include "kernel/base/x86.h"
 #include "kernel/dev/chipset.h"
 #include "mem/slab.h"
+#include "vmx/apicv.h"
 
 #define APIC_BASE_DEFAULT PLATFORM_LAPIC_BASE
 #define PHYS_BITS_DEFAULT 36
@@ -33,8 +34,8 @@ static void reset_registers(struct lapic *l)
 	l->dfr = ~0u;
 	l->svr = SVR_POWER_ON;
 	lapic_put(l, REG_TPR, 0);
-	l->icr_low = 0;
-	l->icr_high = 0;
+	lapic_put_icr(l, 0, 0);
+	lapic_put(l, REG_ICR_HIGH, 0);
 	l->esr = 0;
 	__atomic_store_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
 	reset_posted(l);
@@ -45,6 +46,7 @@ static void reset_registers(struct lapic *l)
 	}
 	l->irr_words = 0;
 	l->isr_words = 0;
+	l->stale = true;
 }
 
 /* vCPU 0 finds what a PC's firmware leaves: PIC through LINT0, NMI at LINT1 (MP 1.4, 3.6.2.2). */
@@ -56,11 +58,12 @@ void lapic_power_on(struct lapic *l)
 	WRITE_ONCE(l->apic_base, APIC_BASE_DEFAULT | APIC_BASE_ENABLE | (boot ? APIC_BASE_BSP : 0));
 	__atomic_store_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&l->start_up, 0, __ATOMIC_SEQ_CST);
-	if (!boot)
-		return;
-	l->svr = SVR_POWER_ON | SVR_ENABLED;
-	WRITE_ONCE(l->lvt[LVT_LINT0], LAPIC_EXTINT << LVT_MODE_SHIFT);
-	WRITE_ONCE(l->lvt[LVT_LINT1], LAPIC_NMI << LVT_MODE_SHIFT);
+	if (boot) {
+		l->svr = SVR_POWER_ON | SVR_ENABLED;
+		WRITE_ONCE(l->lvt[LVT_LINT0], LAPIC_EXTINT << LVT_MODE_SHIFT);
+		WRITE_ONCE(l->lvt[LVT_LINT1], LAPIC_NMI << LVT_MODE_SHIFT);
+	}
+	lapic_show_all(l);
 }
 
 static u64 physical_bits(void)
@@ -85,6 +88,8 @@ int lapic_create(struct vcpu *v, struct lapic **out)
 		return ERR_NOMEM;
 	}
 	l->v = v;
+	l->shown = vmx_apicv() >= VMX_APICV_REGISTERS;
+	l->by_cpu = vmx_apicv() == VMX_APICV_FULL;
 	l->base_reserved = ~(((BIT(physical_bits()) - 1) & PAGE_MASK) | known);
 	lapic_timer_init(l);
 	lapic_power_on(l);
@@ -103,7 +108,7 @@ void lapic_destroy(struct lapic *l)
 /* In x2APIC mode the logical ID follows from the ID (SDM 3A 11.12.10.2). */
 static void enter_x2apic(struct lapic *l)
 {
-	l->icr_high = 0;
+	lapic_put_icr(l, lapic_get(l, REG_ICR_LOW), 0);
 	WRITE_ONCE(l->id, l->v->id);
 	WRITE_ONCE(l->ldr, ((l->v->id >> 4) << 16) | (1u << (l->v->id & 0xf)));
 }
@@ -118,6 +123,7 @@ void lapic_init(struct lapic *l)
 		enter_x2apic(l);
 	else
 		WRITE_ONCE(l->id, id);
+	lapic_show_all(l);
 }
 
 /*
@@ -138,6 +144,7 @@ static int write_apic_base(struct lapic *l, u64 value)
 		reset_registers(l);
 	if (x2 && !was_x2)
 		enter_x2apic(l);
+	lapic_show_all(l);
 	if (on)
 		lapic_retry_ioapic(l);
 	return 0;

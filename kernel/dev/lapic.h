@@ -89,13 +89,16 @@ struct lapic {
 	struct vcpu *v;
 	u64 base_reserved; /* bits of IA32_APIC_BASE that must be 0 */
 	u32 *page;	   /* lapic_page.h; a frame */
+	bool shown;	   /* the CPU reads registers in the page (VMX_APICV_REGISTERS) */
+	bool by_cpu;	   /* and delivers and ends interrupts by it (VMX_APICV_FULL) */
 	/* own thread writes; others may read */
 	u64 apic_base;
 	u32 id, ldr, dfr, svr;
 	u32 lvt[LVT_COUNT];
 	/* own thread */
-	u32 icr_low, icr_high, esr;
-	u8 irr_words, isr_words; /* which words of the page's may hold some */
+	u32 esr;
+	u8 irr_words, isr_words; /* which words of the page's may hold some; by_cpu: unused */
+	bool stale;		 /* by_cpu: IRR, ISR or TMR were changed by us */
 	/* atomic */
 	struct lapic_vectors posted;
 	u32 posted_level[LAPIC_VECTOR_WORDS]; /* of what was posted last, which were levels */
@@ -143,6 +146,10 @@ int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
 bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value);
 int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value); /* 0, or ERR_FAULT: #GP */
 int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value);
+/* shown: the guest's CPU has written the register at offset into the page. */
+void lapic_page_written(struct lapic *l, u32 offset);
+/* shown: all registers as they are go into the page, for the CPU to read. */
+void lapic_show_all(struct lapic *l);
 
 /* --- lapic_deliver.c --- */
 
@@ -162,17 +169,27 @@ void lapic_set_lint0(struct lapic *l, bool level);
 bool lapic_takes_lint0_extint(const struct lapic *l);
 
 /*
- * Own thread. Highest vector above the processor's priority, or -1; ack moves it into service.
- * waits: there is one, above it or not.
+ * Own thread. Highest vector above the processor's priority, or -1; ack moves it into service,
+ * where the CPU does not.
+ * waits: there is one, above it or not; by_cpu: one that the CPU does not know of.
  */
 int lapic_pending_vector(struct lapic *l);
 int lapic_ack(struct lapic *l);
 static inline bool lapic_waits(const struct lapic *l)
 {
-	return l->irr_words || __atomic_load_n(&l->posted.words, __ATOMIC_SEQ_CST);
+	return (l->by_cpu ? l->stale : l->irr_words) ||
+	       __atomic_load_n(&l->posted.words, __ATOMIC_SEQ_CST);
 }
 /* The priority class below which TPR has to fall to let an interrupt in that waits; 0: none. */
 u32 lapic_tpr_threshold(struct lapic *l);
+/*
+ * by_cpu: what vmx_set_interrupt_status and vmx_set_eoi_exits are to be told. false: nothing new.
+ * Own thread, before an entry.
+ */
+bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_VECTOR_WORDS]);
+/* by_cpu: the CPU has ended this interrupt. Own thread. */
+void lapic_ended(struct lapic *l, u8 vector);
+
 /* What was posted goes into IRR and TMR. */
 void lapic_gather_posted(struct lapic *l);
 static inline void lapic_gather(struct lapic *l)

@@ -8,6 +8,7 @@
 #include "kernel/base/msr.h"
 #include "kernel/dev/chipset.h"
 
+#define ALL_WORDS	0xffu
 #define VECTOR_MIN	16 /* lower ones are illegal in an APIC message */
 #define PRIORITY_CLASS	0xf0u
 #define BROADCAST	0xffu
@@ -58,14 +59,15 @@ static int highest(const struct lapic *l, enum lapic_register set, u32 words)
 	return -1;
 }
 
+/* The CPU keeps no summary: it may have changed any word. */
 static int highest_requested(const struct lapic *l)
 {
-	return highest(l, REG_IRR, l->irr_words);
+	return highest(l, REG_IRR, l->by_cpu ? ALL_WORDS : l->irr_words);
 }
 
 static int highest_in_service(const struct lapic *l)
 {
-	return highest(l, REG_ISR, READ_ONCE(l->isr_words));
+	return highest(l, REG_ISR, l->by_cpu ? ALL_WORDS : READ_ONCE(l->isr_words));
 }
 
 /*
@@ -86,7 +88,21 @@ void lapic_gather_posted(struct lapic *l)
 		lapic_put(l, REG_TMR + i, (lapic_get(l, REG_TMR + i) & ~came) | (came & level));
 		lapic_put(l, REG_IRR + i, lapic_get(l, REG_IRR + i) | came);
 		l->irr_words |= (u8)(1u << i);
+		l->stale = true;
 	}
+}
+
+bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_VECTOR_WORDS])
+{
+	lapic_gather(l);
+	if (likely(!l->stale))
+		return false;
+	l->stale = false;
+	*requested = (u8)max(highest_requested(l), 0);
+	*in_service = (u8)max(highest_in_service(l), 0);
+	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
+		level[i] = lapic_get(l, REG_TMR + i);
+	return true;
 }
 
 bool lapic_enabled(const struct lapic *l)
@@ -132,7 +148,7 @@ int lapic_pending_vector(struct lapic *l)
 	int vector;
 
 	lapic_gather(l);
-	if (!l->irr_words || !lapic_enabled(l))
+	if ((!l->by_cpu && !l->irr_words) || !lapic_enabled(l))
 		return -1;
 	vector = highest_requested(l);
 	return class_of(vector) > (lapic_ppr(l) & PRIORITY_CLASS) ? vector : -1;
@@ -142,6 +158,8 @@ u32 lapic_tpr_threshold(struct lapic *l)
 {
 	u32 class;
 
+	if (l->by_cpu)
+		return 0;
 	lapic_gather(l);
 	class = class_of(highest_requested(l));
 	return (lapic_get(l, REG_TPR) & PRIORITY_CLASS) >= class ? class >> 4 : 0;
@@ -149,7 +167,7 @@ u32 lapic_tpr_threshold(struct lapic *l)
 
 int lapic_ack(struct lapic *l)
 {
-	int vector = lapic_pending_vector(l);
+	int vector = l->by_cpu ? -1 : lapic_pending_vector(l);
 
 	if (vector < 0)
 		return -1;
@@ -159,7 +177,7 @@ int lapic_ack(struct lapic *l)
 }
 
 /* A level that is still there comes again, unless software ends it at the IOAPIC itself. */
-static void broadcast_eoi(struct lapic *l, u8 vector)
+void lapic_ended(struct lapic *l, u8 vector)
 {
 	struct platform *p = l->v->vm->platform;
 	bool on;
@@ -178,7 +196,8 @@ void lapic_eoi(struct lapic *l)
 	if (vector < 0)
 		return;
 	remove_vector(l, REG_ISR, &l->isr_words, (u8)vector);
-	broadcast_eoi(l, (u8)vector);
+	l->stale = true;
+	lapic_ended(l, (u8)vector);
 }
 
 bool lapic_nmi_take(struct lapic *l)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A local APIC's registers by number, and the page that holds some of them as the CPU's virtual-APIC
- * page does (SDM 3A table 11-1, 3C 30.1): IRR, ISR, TMR and TPR are there and nowhere else, whether
- * a CPU uses the page or not. The vCPU's own thread alone writes it, and the CPU while it runs the
+ * page does (SDM 3A table 11-1, 3C 30.1): IRR, ISR, TMR, TPR and ICR are there and nowhere else,
+ * whether a CPU uses the page or not. The vCPU's own thread alone writes it, and the CPU while it runs the
  * guest; others may read, and find what was there a moment ago.
  */
 #ifndef KERNEL_DEV_LAPIC_PAGE_H
@@ -56,6 +56,18 @@ static inline u32 lapic_get(const struct lapic *l, u32 reg)
 static inline void lapic_put(struct lapic *l, u32 reg, u32 value)
 {
 	WRITE_ONCE(*lapic_word(l, reg), value);
+}
+
+/* In x2APIC mode ICR is one register of 64 bits; in xAPIC mode its upper half is REG_ICR_HIGH. */
+static inline void lapic_put_icr(struct lapic *l, u32 low, u32 high_x2apic)
+{
+	lapic_put(l, REG_ICR_LOW, low);
+	WRITE_ONCE(lapic_word(l, REG_ICR_LOW)[1], high_x2apic);
+}
+
+static inline u32 lapic_icr_high_x2apic(const struct lapic *l)
+{
+	return READ_ONCE(lapic_word(l, REG_ICR_LOW)[1]);
 }
 
 #endif

@@ -98,9 +98,9 @@ static void write_icr(struct lapic *l, u32 low, u32 high)
 {
 	bool wide = lapic_is_x2apic(l);
 
-	l->icr_low = low & ICR_WRITABLE;
-	l->icr_high = high;
-	send_ipi(l, l->icr_low, wide ? high : high >> 24, wide);
+	low &= ICR_WRITABLE;
+	lapic_put_icr(l, low, wide ? high : 0);
+	send_ipi(l, low, wide ? high : high >> 24, wide);
 }
 
 /* --- one register --- */
@@ -143,7 +143,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = l->esr;
 		return true;
 	case REG_ICR_LOW:
-		*value = l->icr_low;
+		*value = lapic_get(l, reg);
 		return true;
 	case REG_LVT_TIMER ... REG_LVT_ERROR:
 		*value = l->lvt[reg - REG_LVT_TIMER];
@@ -208,11 +208,44 @@ static u32 xapic_read(struct lapic *l, u32 reg)
 	case REG_DFR:
 		return l->dfr;
 	case REG_ICR_HIGH:
-		return l->icr_high;
+		return lapic_get(l, reg);
 	}
 	if (!read_register(l, reg, &value))
 		lapic_error(l, ESR_ILLEGAL_REGISTER);
 	return value;
+}
+
+/* --- what the CPU reads by itself --- */
+
+static void show(struct lapic *l, u32 reg)
+{
+	u32 value;
+
+	if (reg == REG_DFR)
+		lapic_put(l, reg, l->dfr);
+	else if (read_register(l, reg, &value))
+		lapic_put(l, reg, value);
+}
+
+/* PPR the CPU works out by itself, and a counter's value is never the page's. */
+void lapic_show_all(struct lapic *l)
+{
+	static const u8 shown[] = {
+		REG_ID,	       REG_VERSION,   REG_LDR,		 REG_DFR,      REG_SVR,
+		REG_ESR,       REG_LVT_TIMER, REG_LVT_THERMAL,	 REG_LVT_PERF, REG_LVT_LINT0,
+		REG_LVT_LINT1, REG_LVT_ERROR, REG_INITIAL_COUNT, REG_DIVIDE};
+
+	for (u32 i = 0; l->shown && i < ARRAY_SIZE(shown); i++)
+		show(l, shown[i]);
+}
+
+/* SVR's write may have masked all of the local vector table. */
+static void show_written(struct lapic *l, u32 reg)
+{
+	if (reg == REG_SVR)
+		lapic_show_all(l);
+	else
+		show(l, reg);
 }
 
 static bool is_read_only(u32 reg)
@@ -221,7 +254,7 @@ static bool is_read_only(u32 reg)
 	       (reg >= REG_ISR && reg < REG_ESR) || reg == REG_CURRENT_COUNT;
 }
 
-static void xapic_write(struct lapic *l, u32 reg, u32 value)
+static void write_xapic(struct lapic *l, u32 reg, u32 value)
 {
 	switch (reg) {
 	case REG_ID:
@@ -237,14 +270,35 @@ static void xapic_write(struct lapic *l, u32 reg, u32 value)
 		lapic_retry_ioapic(l);
 		return;
 	case REG_ICR_LOW:
-		write_icr(l, value, l->icr_high);
+		write_icr(l, value, lapic_get(l, REG_ICR_HIGH));
 		return;
 	case REG_ICR_HIGH:
-		l->icr_high = value & ICR_HIGH_WRITABLE;
+		lapic_put(l, reg, value & ICR_HIGH_WRITABLE);
 		return;
 	}
 	if (!write_register(l, reg, value) && !is_read_only(reg))
 		lapic_error(l, ESR_ILLEGAL_REGISTER);
+}
+
+static void xapic_write(struct lapic *l, u32 reg, u32 value)
+{
+	write_xapic(l, reg, value);
+	if (l->shown)
+		show_written(l, reg);
+}
+
+/*
+ * What is in the page is the guest's as it wrote it, until this is done. Nobody but this thread and
+ * the guest's CPU reads those registers there.
+ */
+void lapic_page_written(struct lapic *l, u32 offset)
+{
+	u32 reg = offset >> LAPIC_REGISTER_SHIFT;
+
+	if (lapic_is_x2apic(l))
+		(void)lapic_x2apic_write(l, reg, lapic_get(l, reg));
+	else
+		xapic_write(l, reg, lapic_get(l, reg));
 }
 
 /*
@@ -305,11 +359,11 @@ int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value)
 		return ERR_FAULT;
 	*value = low;
 	if (reg == REG_ICR_LOW)
-		*value |= (u64)l->icr_high << 32;
+		*value |= (u64)lapic_icr_high_x2apic(l) << 32;
 	return 0;
 }
 
-int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value)
+static int write_x2apic(struct lapic *l, u32 reg, u64 value)
 {
 	if (!lapic_is_x2apic(l))
 		return ERR_FAULT;
@@ -327,4 +381,13 @@ int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value)
 		return 0;
 	}
 	return write_register(l, reg, (u32)value) ? 0 : ERR_FAULT;
+}
+
+int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value)
+{
+	int err = write_x2apic(l, reg, value);
+
+	if (!err && l->shown)
+		show_written(l, reg);
+	return err;
 }

@@ -219,6 +219,29 @@ bool platform_interrupt_pending(struct vcpu *v)
 	return extint_pending(v) || lapic_pending_vector(v->lapic) >= 0;
 }
 
+bool platform_injection_pending(struct vcpu *v)
+{
+	return extint_pending(v) || (!v->lapic->by_cpu && lapic_pending_vector(v->lapic) >= 0);
+}
+
+bool platform_wants_look(struct vcpu *v)
+{
+	if (v->lapic->by_cpu)
+		return lapic_waits(v->lapic) || extint_pending(v);
+	return platform_interrupt_pending(v);
+}
+
+bool platform_apic_load(struct vcpu *v, struct platform_apic_state *out)
+{
+	return v->lapic->by_cpu &&
+	       lapic_load(v->lapic, &out->requested, &out->in_service, out->level);
+}
+
+bool platform_is_x2apic(struct vcpu *v)
+{
+	return lapic_is_x2apic(v->lapic);
+}
+
 static int extint_ack(struct platform *p)
 {
 	bool on = spin_lock_irqsave(&p->lock);

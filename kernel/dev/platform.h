@@ -53,7 +53,7 @@ void platform_console_flush(struct platform *p);
 
 /* Is a vector waiting that the vCPU would take now (LAPIC above PPR, or ExtINT from the PIC)? */
 bool platform_interrupt_pending(struct vcpu *v);
-/* Takes it: IRR to ISR, or the PIC's INTA cycle. Vector, or -1 where it is gone. */
+/* Takes what is to be injected: IRR to ISR, or the PIC's INTA cycle. Vector, or -1 where it is gone. */
 int platform_interrupt_ack(struct vcpu *v);
 bool platform_nmi_take(struct vcpu *v); /* an NMI is pending; taken */
 
@@ -79,6 +79,22 @@ bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *v
 
 /* The registers that vmx_config.apic_page is for. */
 void *platform_apic_page(struct vcpu *v);
+/*
+ * Where the CPU delivers the local APIC's interrupts by itself (VMX_APICV_FULL): what it is to be
+ * told before the next entry; false: nothing new. Only what is not the local APIC's is to be
+ * injected then. Own thread.
+ */
+struct platform_apic_state {
+	u8 requested, in_service;
+	u32 level[8];
+};
+bool platform_apic_load(struct vcpu *v, struct platform_apic_state *out);
+/* An interrupt is to be injected, once the guest takes one. Own thread. */
+bool platform_injection_pending(struct vcpu *v);
+/* An exit that was answered at once left something for the loop. Own thread. */
+bool platform_wants_look(struct vcpu *v);
+/* The APIC is in x2APIC mode. */
+bool platform_is_x2apic(struct vcpu *v);
 /* For vmx_set_tpr_threshold. Own thread. */
 u32 platform_tpr_threshold(struct vcpu *v);
 /* The guest moved this vCPU's TSC: a deadline on it is another moment now. Own thread. */

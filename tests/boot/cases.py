@@ -111,6 +111,63 @@ def events(boot):
 
 
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
+      guests=lambda: small_guest("apic"))
+def apic(boot):
+    """TPR, EOIs, levels, self-IPIs and registers of a local APIC, in place, moved and in x2APIC mode."""
+    check_small_guest(boot, "apic")
+    boot.ends()
+
+
+@case(machines=["corei7_haswell_4770"], full=["tigerlake", "broadwell_ult"], deadline=180,
+      weir="apicv=full", guests=lambda: small_guest("apic"))
+def apic_full(boot):
+    """The same where the CPU delivers and ends the interrupts by itself."""
+    check_small_guest(boot, "apic")
+    boot.ends()
+
+
+@case(machines=[], full=["tigerlake:2", "corei7_haswell_4770:4"], deadline=300, weir="apicv=full stats",
+      guests=lambda: small_guest("ipi", vm_words="vcpus=4"))
+def ipi_full(boot):
+    """Four vCPUs interrupt each other, and the CPUs deliver what comes."""
+    check_small_guest(boot, "ipi")
+    boot.ends()
+    assert counters(boot)["vm.ipi.exits.interrupt_window"] == 0
+
+
+@case(machines=[], full=["tigerlake", "corei7_haswell_4770"], weir="apicv=full", guests=linux_guest,
+      deadline=400)
+def linux_shell_full(boot):
+    """Linux with its interrupts delivered by the CPU, to a shell."""
+    check_shell(boot)
+    boot.ends()
+
+
+@case(machines=[], full=["tigerlake", "corei7_haswell_4770"], deadline=180, weir="apicv=access",
+      guests=lambda: small_guest("apic"))
+def apic_access(boot):
+    """The same where the CPU is to deliver no interrupts by itself, but has its APIC-access page."""
+    check_small_guest(boot, "apic")
+    boot.ends()
+
+
+@case(machines=[], full=["tigerlake", "corei7_sandy_bridge_2600k"], deadline=180, weir="apicv=tpr",
+      guests=lambda: small_guest("apic"))
+def apic_tpr(boot):
+    """The same with CR8 alone left to the CPU."""
+    check_small_guest(boot, "apic")
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180, weir="apicv=off",
+      guests=lambda: small_guest("apic"))
+def apic_off(boot):
+    """The same where the CPU does nothing of it."""
+    check_small_guest(boot, "apic")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("hypercalls"))
 def hypercalls(boot):
     """A guest makes every hypercall, with right and wrong arguments, and sees what it did."""

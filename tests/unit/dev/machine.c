@@ -3,6 +3,13 @@
 #include <string.h>
 #include "tests/unit/dev/machine.h"
 
+enum vmx_apicv machine_apicv = VMX_APICV_OFF;
+
+enum vmx_apicv vmx_apicv(void)
+{
+	return machine_apicv;
+}
+
 void machine_create(struct machine *m, u32 vcpus)
 {
 	hosted_timers_forget();

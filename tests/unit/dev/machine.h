@@ -12,6 +12,7 @@
 #include "tests/hosted/fake_timer.h"
 #include "tests/hosted/fake_vm.h"
 #include "tests/hosted/hosted.h"
+#include "vmx/apicv.h"
 
 #define MACHINE_START_NS 10000000000ull
 
@@ -48,6 +49,9 @@ struct machine {
 	struct platform *p;
 	struct vcpu *v; /* vCPU 0 */
 };
+
+/* What the CPU does of local APICs that are made from now on. */
+extern enum vmx_apicv machine_apicv;
 
 void machine_create(struct machine *m, u32 vcpus);
 void machine_destroy(struct machine *m);

@@ -41,7 +41,7 @@ int hypercall_quick(struct vcpu *v, u64 *rax)
 	return 0;
 }
 
-bool apic_page_moves(struct vcpu *v, u32 msr, u64 value)
+bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
 {
 	return false;
 }

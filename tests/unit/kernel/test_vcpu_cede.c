@@ -165,6 +165,9 @@ NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_leave, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
+NOTHING(vmx_set_interrupt_status, struct vmx_vcpu *v, u8 requested, u8 in_service)
+NOTHING(vmx_set_eoi_exits, struct vmx_vcpu *v, const u32 vectors[8])
+NOTHING(vmx_set_x2apic, struct vmx_vcpu *v, bool on)
 NOTHING(vmx_set_tpr_threshold, struct vmx_vcpu *v, u32 class)
 NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
 NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
@@ -204,6 +207,21 @@ bool platform_interrupt_pending(struct vcpu *v)
 	return __atomic_load_n(&interrupt[v->id], __ATOMIC_SEQ_CST);
 }
 
+bool platform_injection_pending(struct vcpu *v)
+{
+	return platform_interrupt_pending(v);
+}
+
+bool platform_is_x2apic(struct vcpu *v)
+{
+	return false;
+}
+
+bool platform_apic_load(struct vcpu *v, struct platform_apic_state *out)
+{
+	return false;
+}
+
 int platform_interrupt_ack(struct vcpu *v)
 {
 	__atomic_store_n(&interrupt[v->id], false, __ATOMIC_SEQ_CST);
@@ -225,7 +243,7 @@ void *platform_apic_page(struct vcpu *v)
 	return NULL;
 }
 
-bool apic_page_moves(struct vcpu *v, u32 msr, u64 value)
+bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
 {
 	return false;
 }

@@ -52,6 +52,13 @@ enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
 	return EXIT_RETURN;
 }
 
+static u8 bitmaps[2][PAGE_SIZE] __aligned(PAGE_SIZE);
+
+const void *msr_bitmap(bool x2)
+{
+	return bitmaps[x2];
+}
+
 void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 {
 }
@@ -108,6 +115,76 @@ static void threshold(void **state)
 	assert_int_equal(e.kind, VMX_EXIT_TPR);
 }
 
+/* Consistent by SDM 3C 27.2.1.1, in each mode. */
+static void full(void **state)
+{
+	const u32 both = (u32)(PROC2_X2APIC | PROC2_APIC_ACCESS);
+	const u32 others = (u32)(PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY);
+	u32 vectors[8] = {[3] = 0x40, [7] = 1};
+
+	vmx_boot_controls.apicv = VMX_APICV_FULL;
+	v.config.apic_access_page = access_page;
+	vmcs_write(GUEST_INTERRUPT_STATUS, 0x1234);
+	apic_setup(&v);
+	assert_int_equal(v.proc2_controls, others | (u32)PROC2_APIC_ACCESS);
+	assert_int_equal(vmcs_read(GUEST_INTERRUPT_STATUS), 0);
+	vmx_set_x2apic(&v, true);
+	assert_int_equal(v.proc2_controls & both, (u32)PROC2_X2APIC);
+	assert_int_equal(vmcs_read(CTRL_PROC_SECONDARY), others | (u32)PROC2_X2APIC);
+	assert_int_equal(vmcs_read(CTRL_MSR_BITMAP), virt_to_phys(bitmaps[1]).v);
+	vmx_set_x2apic(&v, false);
+	assert_int_equal(v.proc2_controls & both, (u32)PROC2_APIC_ACCESS);
+	assert_int_equal(vmcs_read(CTRL_MSR_BITMAP), virt_to_phys(bitmaps[0]).v);
+	vmx_set_interrupt_status(&v, 0x71, 0x52);
+	assert_int_equal(vmcs_read(GUEST_INTERRUPT_STATUS), 0x5271);
+	vmx_set_eoi_exits(&v, vectors);
+	assert_int_equal(vmcs_read(CTRL_EOI_EXIT_1), 0x40ull << 32);
+	assert_int_equal(vmcs_read(CTRL_EOI_EXIT_3), 1ull << 32);
+	/* Registers alone. */
+	setup(state);
+	vmx_boot_controls.apicv = VMX_APICV_REGISTERS;
+	apic_setup(&v);
+	assert_int_equal(v.proc2_controls, (u32)PROC2_APIC_REGISTERS);
+	vmx_set_x2apic(&v, true);
+	assert_int_equal(v.proc2_controls, (u32)(PROC2_APIC_REGISTERS | PROC2_X2APIC));
+	vmx_boot_controls.apicv = VMX_APICV_FULL;
+	/* Who has no page of the owner's has nobody to deliver for. */
+	setup(state);
+	v.own_apic_page = page;
+	apic_setup(&v);
+	assert_int_equal(v.proc2_controls & others, 0);
+	vmx_set_x2apic(&v, true);
+	assert_int_equal(v.proc2_controls & both, 0);
+	vmx_boot_controls.apicv = VMX_APICV_OFF;
+}
+
+static int quick(void *owner, struct vmx_exit *exit)
+{
+	offered++;
+	return taken ? 0 : VMX_LOOK;
+}
+
+static void traps(void **state)
+{
+	v.config.quick = quick;
+	taken = true;
+	vmcs_write(GUEST_RIP, 0x1000);
+	vmcs_write(EXIT_QUALIFICATION, 0x320);
+	assert_int_equal(handle_apic_write(&v, &e), EXIT_RESUME);
+	assert_int_equal(e.kind, VMX_EXIT_APIC_WRITE);
+	assert_int_equal(e.apic, 0x320);
+	vmcs_write(EXIT_QUALIFICATION, 0x66);
+	assert_int_equal(handle_apic_eoi(&v, &e), EXIT_RESUME);
+	assert_int_equal(e.kind, VMX_EXIT_APIC_EOI);
+	assert_int_equal(e.apic, 0x66);
+	taken = false;
+	assert_int_equal(handle_apic_eoi(&v, &e), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_NONE);
+	assert_int_equal(offered, 3);
+	/* The instruction is over. */
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1000);
+}
+
 static enum exit_verdict touch(u32 type, u32 offset)
 {
 	vmcs_write(EXIT_QUALIFICATION, type << 12 | offset);
@@ -160,6 +237,8 @@ int main(void)
 		cmocka_unit_test_setup(controls, setup),
 		cmocka_unit_test_setup(cr8_is_tpr, setup),
 		cmocka_unit_test_setup(threshold, setup),
+		cmocka_unit_test_setup(full, setup),
+		cmocka_unit_test_setup(traps, setup),
 		cmocka_unit_test_setup(accesses, setup),
 		cmocka_unit_test_setup(other_types, setup),
 	};

@@ -133,12 +133,23 @@ static void local_apic(void **state)
 	u32 cr8 = PROC_CR8_LOAD | PROC_CR8_STORE;
 
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
-	assert_int_equal(c.apicv, VMX_APICV_ALL);
+	assert_int_equal(c.apicv, VMX_APICV_FULL);
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), PROC_TPR_SHADOW);
 	/* Not wanted, and not there: MOV CR8 exits. */
 	c.apicv = VMX_APICV_OFF;
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), cr8);
+	/* Each missing control takes what needs it, and no more. */
+	cpu.capability.pin &= ~MAY(PIN_POSTED_INTERRUPTS);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_ALL), VMX_APICV_REGISTERS);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_FULL), VMX_APICV_FULL);
+	cpu.capability.proc2 &= ~MAY(PROC2_INTERRUPT_DELIVERY);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_FULL), VMX_APICV_REGISTERS);
+	cpu.capability.proc2 &= ~MAY(PROC2_X2APIC);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_ALL), VMX_APICV_ACCESS);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_TPR), VMX_APICV_TPR);
+	cpu.capability.proc2 &= ~MAY(PROC2_APIC_ACCESS);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_ALL), VMX_APICV_TPR);
 	c.apicv = VMX_APICV_ALL;
 	cpu.capability.proc &= ~MAY(PROC_TPR_SHADOW);
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);

@@ -236,9 +236,31 @@ static void bitmap_passes_only_its_list(void **state)
 	assert_int_equal(bitmap[0xc00 + 0x82 / 8] & (1 << 0x82 % 8), 0);
 }
 
+/* Each that passes is one that exists, and none is written that the CPU does not keep to itself. */
+static void x2apic_bitmap(void **state)
+{
+	static u8 map[MSR_BITMAP_SIZE];
+
+	for (u32 full = 0; full < 2; full++) {
+		msr_bitmap_fill(map, true);
+		msr_bitmap_pass_x2apic(map, full);
+		for (u32 reg = 0; reg < 0x100; reg++) {
+			bool vectors = reg >= 0x10 && reg < 0x28, lvt = reg >= 0x32 && reg <= 0x37;
+			bool read = vectors || lvt || reg == 2 || reg == 3 || reg == 8 ||
+				    reg == 0xd || reg == 0xf || reg == 0x28 || reg == 0x30 ||
+				    reg == 0x38 || reg == 0x3e || (full && reg == 0xa);
+			bool write = reg == 8 || (full && (reg == 0xb || reg == 0x3f));
+
+			assert_int_equal(msr_bitmap_exits(map, 0x800 + reg, false), !read);
+			assert_int_equal(msr_bitmap_exits(map, 0x800 + reg, true), !write);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(x2apic_bitmap),
 		cmocka_unit_test(unknown_ones_go_up),
 		cmocka_unit_test(constants),
 		cmocka_unit_test(efer),
