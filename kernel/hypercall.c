@@ -319,11 +319,19 @@ static bool may_be_kvms(u64 rax)
 	return (u32)rax == KVM_HC_KICK_CPU;
 }
 
-int hypercall_quick(struct vcpu *v, u64 *rax)
+static int __noinline refuse_quickly(u64 *rax)
+{
+	*rax = KVM_EPERM;
+	return 0;
+}
+
+int hypercall_quick(u64 *rax, u32 outer_ring)
 {
 	if (may_be_weirs(*rax) || may_be_kvms(*rax))
 		return ERR_TOO_HARD;
-	*rax = vmx_cpl(v->vmx) ? KVM_EPERM : KVM_ENOSYS;
+	if (unlikely(outer_ring))
+		return refuse_quickly(rax);
+	*rax = KVM_ENOSYS;
 	return 0;
 }
 

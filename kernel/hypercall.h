@@ -84,10 +84,10 @@ enum hypercall_next {
 enum hypercall_next hypercall(struct vcpu *v, u64 rax);
 
 /*
- * Exit context: answers a number that there is not in *rax and returns 0; ERR_TOO_HARD for calls
- * that may be there.
+ * vmx_config.quick_call. Exit context: answers a number that there is not in *rax and returns 0;
+ * ERR_TOO_HARD for calls that may be there.
  */
-int hypercall_quick(struct vcpu *v, u64 *rax);
+int hypercall_quick(u64 *rax, u32 outer_ring);
 
 /* KVM's calls that are offered: their numbers and arguments are KVM's ABI. */
 #define KVM_HC_KICK_CPU 5

@@ -8,7 +8,6 @@
  * elsewhere, a request to the vCPU makes known (vcpu_request).
  */
 #include "kernel/apic_page.h"
-#include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 
 #include "kernel/base/error.h"
@@ -37,6 +36,24 @@ static int __noinline quick_wrmsr(struct vcpu *v, const struct vmx_exit *e)
 		return ERR_TOO_HARD;
 	err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
 	return err ? err : lapic_written(v);
+}
+
+static int quick_msr(struct vcpu *v, struct vmx_exit *e)
+{
+	bool read = e->kind == VMX_EXIT_RDMSR;
+
+	/* The base is no more than a word; and what it holds already changes nothing. */
+	if (e->msr.index == MSR_IA32_APIC_BASE) {
+		if (read)
+			e->msr.value = lapic_base(v->lapic);
+		if (e->msr.value == lapic_base(v->lapic))
+			return 0;
+	} else if (!lapic_owns_msr(e->msr.index)) {
+		return ERR_TOO_HARD;
+	}
+	if (read)
+		return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
+	return quick_wrmsr(v, e);
 }
 
 /* No single device: the long way cuts the access to pieces, unless nobody is there at all. */
@@ -140,26 +157,14 @@ static int quick_apic(struct vcpu *v, const struct vmx_exit *e)
 	return lapic_written(v);
 }
 
-static int quick_msr(struct vcpu *v, struct vmx_exit *e)
-{
-	if (!lapic_owns_msr(e->msr.index))
-		return ERR_TOO_HARD;
-	if (e->kind == VMX_EXIT_RDMSR)
-		return lapic_rdmsr(v->lapic, e->msr.index, &e->msr.value);
-	return quick_wrmsr(v, e);
-}
-
 int vcpu_quick(void *owner, struct vmx_exit *e)
 {
 	struct vcpu *v = owner;
 
 	/* First what has the least to do. */
-	if (e->kind == VMX_EXIT_HYPERCALL)
-		return hypercall_quick(v, &e->hypercall);
-	switch (e->kind) {
-	case VMX_EXIT_RDMSR:
-	case VMX_EXIT_WRMSR:
+	if (e->kind == VMX_EXIT_RDMSR || e->kind == VMX_EXIT_WRMSR)
 		return quick_msr(v, e);
+	switch (e->kind) {
 	case VMX_EXIT_IO:
 		return quick_io(v, e);
 	case VMX_EXIT_MMIO:

@@ -395,6 +395,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.vcpu_count = v->vm->vcpu_count,
 		.tsc_offset = v->vm->tsc_offset,
 		.quick = vcpu_quick,
+		.quick_call = hypercall_quick,
 		.owner = v,
 		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
 		.apic_page = platform_apic_page(v),

@@ -113,14 +113,15 @@ u64 mmu_eptp(const struct mmu_vm *vm);
 void mmu_enter_flush(struct mmu_vm *vm); /* the rare part of it */
 static inline void mmu_enter(struct mmu_vm *vm)
 {
-	u32 cpu = cpu_id();
+	u64 cpu = cpu_index(), wanted;
 
 	ASSERT(!irq_enabled());
 	ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_RELAXED));
 	/* An exchange, for its barrier. */
 	(void)__atomic_exchange_n(&vm->in_guest[cpu], true, __ATOMIC_SEQ_CST);
-	if (unlikely(__atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_RELAXED) !=
-		     __atomic_load_n(&vm->flush_generation, __ATOMIC_SEQ_CST)))
+	wanted = __atomic_load_n(&vm->flush_generation, __ATOMIC_SEQ_CST);
+	/* Only this CPU writes its own. */
+	if (unlikely(vm->flushed_generation[cpu] != wanted))
 		mmu_enter_flush(vm);
 }
 
@@ -130,7 +131,7 @@ static inline void mmu_enter(struct mmu_vm *vm)
  */
 static inline void mmu_exit(struct mmu_vm *vm)
 {
-	__atomic_store_n(&vm->in_guest[cpu_id()], false, __ATOMIC_RELEASE);
+	__atomic_store_n(&vm->in_guest[cpu_index()], false, __ATOMIC_RELEASE);
 }
 
 /*

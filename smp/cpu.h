@@ -50,9 +50,21 @@ static inline struct cpu *this_cpu(void)
 				 : "i"(offsetof(struct cpu, field))); \
 		value_;                                               \
 	})
+
+/* The same of a bool, without a register. */
+#define THIS_CPU_IS_SET(field)                                                              \
+	({                                                                                  \
+		bool set_;                                                                  \
+		static_assert(sizeof(((struct cpu *)0)->field) == 1, "a byte is compared"); \
+		__asm__ volatile("cmpb $0, %%gs:%c1"                                        \
+				 : "=@ccne"(set_)                                           \
+				 : "i"(offsetof(struct cpu, field)));                       \
+		set_;                                                                       \
+	})
 #else
 struct cpu *this_cpu(void);
-#define THIS_CPU(field) READ_ONCE(this_cpu()->field)
+#define THIS_CPU(field)	       READ_ONCE(this_cpu()->field)
+#define THIS_CPU_IS_SET(field) READ_ONCE(this_cpu()->field)
 #endif
 
 struct cpu *cpu_get(u32 id); /* NULL when id >= cpu_count() */
@@ -62,6 +74,22 @@ static inline u32 cpu_id(void)
 {
 	return THIS_CPU(id);
 }
+
+/* The same as an index of 64 bits, which costs no instruction more. */
+#ifndef WEIR_HOSTED
+static inline u64 cpu_index(void)
+{
+	u64 index;
+
+	__asm__ volatile("movl %%gs:%c1, %k0" : "=r"(index) : "i"(offsetof(struct cpu, id)));
+	return index;
+}
+#else
+static inline u64 cpu_index(void)
+{
+	return cpu_id();
+}
+#endif
 
 #ifndef WEIR_HOSTED
 static inline void preempt_disable(void)

@@ -106,6 +106,7 @@
 /* Segment access rights (SDM 3C table 25-2). */
 #define ACCESS_TYPE_MASK     0xfu
 #define ACCESS_DPL(a)	     (((a) >> 5) & 3u)
+#define ACCESS_DPL_MASK	     0x60u
 #define ACCESS_LONG	     BIT(13)
 #define ACCESS_BIG	     BIT(14) /* D/B */
 #define ACCESS_UNUSABLE	     BIT(16)

@@ -30,8 +30,7 @@ void cpuid_forget(struct vmx_vcpu *v)
 		v->cpuid[i] = (struct cpuid_answer){.leaf = i ^ 1};
 }
 
-/* Apart from its caller, whose own way is short. */
-static void __noinline answer(struct vmx_vcpu *v, struct cpuid_answer *a)
+static void answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 {
 	struct cpuid_view view = {
 		.rdtscp = guest_features.rdtscp,
@@ -51,21 +50,28 @@ static void __noinline answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 		a->regs = (struct cpuid_regs){0};
 }
 
-enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e)
+/* Apart from handle_cpuid, whose own way is short and wants no stack. */
+static enum exit_verdict __noinline handle_new_leaf(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	u32 leaf = (u32)v->regs.gpr[RAX], subleaf = (u32)v->regs.gpr[RCX];
 	struct cpuid_answer *a = &v->cpuid[slot_of(leaf, subleaf)];
 
-	(void)e;
-	if (unlikely(a->leaf != leaf || a->subleaf != subleaf)) {
-		a->leaf = leaf;
-		a->subleaf = subleaf;
-		answer(v, a);
-	}
+	a->leaf = leaf;
+	a->subleaf = subleaf;
+	answer(v, a);
+	return handle_cpuid(v, e);
+}
+
+enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u32 leaf = (u32)v->regs.gpr[RAX], subleaf = (u32)v->regs.gpr[RCX];
+	const struct cpuid_answer *a = &v->cpuid[slot_of(leaf, subleaf)];
+
+	if (unlikely(a->leaf != leaf || a->subleaf != subleaf))
+		return handle_new_leaf(v, e);
 	v->regs.gpr[RAX] = a->regs.eax;
 	v->regs.gpr[RBX] = a->regs.ebx;
 	v->regs.gpr[RCX] = a->regs.ecx;
 	v->regs.gpr[RDX] = a->regs.edx;
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done_alone(v);
 }

@@ -119,8 +119,7 @@ static enum exit_verdict change(struct vmx_vcpu *v, struct vmx_exit *e, int err,
 	cr_set(v, to);
 	if (cr_flushes(from, to))
 		vcpu_flush_tlb(v);
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done(v);
 }
 
 static enum exit_verdict write_cr0_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
@@ -211,6 +210,5 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 	if (ACCESS_REGISTER(q) != 8)
 		return odd_access(e, q);
 	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = apic_cr8(v);
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done(v);
 }

@@ -13,15 +13,13 @@
 	.set	REG_BP, 40
 	.set	REG_SI, 48
 	.set	REG_DI, 56
+	.set	REGS_END, 128
 	/* then struct entry_state */
-	.set	ENTRY_HOST_RSP, 152
+	.set	ENTRY_STACK, 152
 	.set	ENTRY_GUEST_SPEC_CTRL, 160
 	.set	ENTRY_HOST_SPEC_CTRL, 164
 	.set	ENTRY_FLAGS, 168
-	.set	FLAG_RESUME, 0		/* bit numbers */
-	.set	FLAG_SPEC_CTRL, 1
-	.set	FLAG_CLEAR_BUFFERS, 2
-	.set	FLAG_STUFF_RSB, 3
+	.set	FLAG_RESUME, 0		/* a bit number; the others are known by shifts */
 	.set	MSR_SPEC_CTRL, 0x48
 	.set	RSB_ENTRIES, 32
 
@@ -36,22 +34,17 @@
 	.type	vmx_enter, @function
 	.balign	16
 vmx_enter:
-	pushq	%rdi
-	/* The stack's depth rarely changes: tell the VMCS only then. */
-	cmpq	%rsp, ENTRY_HOST_RSP(%rdi)
-	jne	.Lhost_rsp
-1:
+	movq	%rsp, ENTRY_STACK(%rdi)
 	movl	ENTRY_FLAGS(%rdi), %ebx
-	btl	$FLAG_SPEC_CTRL, %ebx
+	shll	$2, %ebx		/* CF: ENTRY_SPEC_CTRL, SF: ENTRY_CLEAR_BUFFERS */
 	jnc	2f
 	movl	ENTRY_GUEST_SPEC_CTRL(%rdi), %eax
-	xorl	%edx, %edx
+	movl	$0, %edx		/* XOR would change SF */
 	movl	$MSR_SPEC_CTRL, %ecx
 	wrmsr
 2:
 	/* From here on only the guest's own registers are read from memory. */
-	btl	$FLAG_CLEAR_BUFFERS, %ebx
-	jnc	3f
+	jns	3f
 	verw	verw_selector(%rip)
 3:
 	btsl	$FLAG_RESUME, ENTRY_FLAGS(%rdi)	/* the moves below leave CF alone */
@@ -78,45 +71,43 @@ vmx_enter:
 
 .Lrefused:
 	/* Still here: the registers are the guest's, the stack is ours. */
-	movl	$1, %ebp
-	jmp	.Lreturn
-
-.Lhost_rsp:
-	movq	%rsp, ENTRY_HOST_RSP(%rdi)
 	movl	$VMCS_HOST_RSP, %eax
-	vmwrite	%rsp, %rax
+	vmread	%rax, %rdi
 	jbe	vmcs_access_failed
-	jmp	1b
+	subq	$REGS_END, %rdi
+	call	.Lours
+	stc
+	ret
 
-/* HOST_RIP. */
+/*
+ * HOST_RIP. HOST_RSP is the end of the vCPU's registers: they are pushed to where they belong. What
+ * comes in between, an NMI or a machine check, has a stack of its own.
+ */
 	.globl	vmx_exit_point
 	.type	vmx_exit_point, @function
 	.balign	16
 vmx_exit_point:
+	pushq	%r15
+	pushq	%r14
+	pushq	%r13
+	pushq	%r12
+	pushq	%r11
+	pushq	%r10
+	pushq	%r9
+	pushq	%r8
 	pushq	%rdi
-	movq	8(%rsp), %rdi		/* the vCPU */
-	movq	%rax, (%rdi)
-	movq	%rcx, REG_CX(%rdi)
-	movq	%rdx, REG_DX(%rdi)
-	movq	%rbx, REG_BX(%rdi)
-	movq	%rbp, REG_BP(%rdi)
-	movq	%rsi, REG_SI(%rdi)
-	popq	REG_DI(%rdi)
-	movq	%r8, 64(%rdi)
-	movq	%r9, 72(%rdi)
-	movq	%r10, 80(%rdi)
-	movq	%r11, 88(%rdi)
-	movq	%r12, 96(%rdi)
-	movq	%r13, 104(%rdi)
-	movq	%r14, 112(%rdi)
-	movq	%r15, 120(%rdi)
-	xorl	%ebp, %ebp
+	pushq	%rsi
+	pushq	%rbp
+	pushq	%rax			/* RSP's place: it is in the VMCS */
+	pushq	%rbx
+	pushq	%rdx
+	pushq	%rcx
+	pushq	%rax
+	movq	%rsp, %rdi		/* the vCPU */
+	movq	ENTRY_STACK(%rdi), %rsp
 
-	/* Nothing of the guest's may steer what Weir does next, not even speculatively. */
-.Lreturn:
-	popq	%rdi
-	xorl	%eax, %eax
-	xorl	%ecx, %ecx
+/* Nothing of the guest's may steer what Weir does next, not even speculatively. RBP is the caller's. */
+.Lours:
 	xorl	%edx, %edx
 	xorl	%esi, %esi
 	xorl	%r8d, %r8d
@@ -128,25 +119,30 @@ vmx_exit_point:
 	xorl	%r14d, %r14d
 	xorl	%r15d, %r15d
 	movl	ENTRY_FLAGS(%rdi), %ebx
-	btl	$FLAG_STUFF_RSB, %ebx
-	jnc	6f
+	shll	$1, %ebx		/* CF: ENTRY_KEEP_RSB, SF: ENTRY_SPEC_CTRL */
+	jc	.Lkeep_rsb
 	/* Calls that nobody returns from: every return address the CPU may guess is one of these. */
 	.rept	RSB_ENTRIES
 	call	5f
 	int3
 5:
 	.endr
-	addq	$8 * RSB_ENTRIES, %rsp
+	leaq	8 * RSB_ENTRIES(%rsp), %rsp /* ADD would change the flags */
 	lfence
 6:
-	btl	$FLAG_SPEC_CTRL, %ebx
-	jnc	7f
+	jns	7f
 	movl	ENTRY_HOST_SPEC_CTRL(%rdi), %eax
 	movl	$MSR_SPEC_CTRL, %ecx
 	wrmsr				/* EDX is 0 */
-7:
-	btl	$0, %ebp
 	ret
+7:
+	xorl	%eax, %eax
+	xorl	%ecx, %ecx
+	ret
+
+.Lkeep_rsb:
+	clc
+	jmp	6b
 	.size	vmx_enter, . - vmx_enter
 	.size	vmx_exit_point, . - vmx_exit_point
 

@@ -81,18 +81,17 @@ enum exit_verdict handle_pause(struct vmx_vcpu *v, struct vmx_exit *e)
 enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done(v);
 }
 
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
 {
+	u32 outer_ring = (u32)vmcs_read(GUEST_SS_ACCESS) & ACCESS_DPL_MASK;
+
+	if (likely(v->config.quick_call(&v->regs.gpr[RAX], outer_ring) == 0))
+		return exit_done_alone(v);
 	e->hypercall = v->regs.gpr[RAX];
-	if (exit_offer(v, e, VMX_EXIT_HYPERCALL))
-		return EXIT_RETURN;
-	v->regs.gpr[RAX] = e->hypercall;
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_kind(e, VMX_EXIT_HYPERCALL);
 }
 
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -112,8 +111,7 @@ enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
 		return err == VMX_LOOK ? exit_look(v, e) : EXIT_RETURN;
 	if (e->io.in)
 		vcpu_set_io_value(v, size, e->io.value);
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done(v);
 }
 
 /* SDM 2D, XSETBV. The CPU has looked at CPL and CR4.OSXSAVE. */
@@ -128,6 +126,5 @@ enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e)
 	v->xcr0 = value;
 	cpuid_forget(v);
 	xsetbv(0, value);
-	vcpu_skip(v);
-	return EXIT_RESUME;
+	return exit_done(v);
 }

@@ -72,8 +72,8 @@ void mitigations_update(struct vmx_vcpu *v)
 
 	v->flush_l1d = use.flush_l1d;
 	entry->flags &= (u32)ENTRY_RESUME;
-	if (use.stuff_rsb)
-		entry->flags |= (u32)ENTRY_STUFF_RSB;
+	if (!use.stuff_rsb)
+		entry->flags |= (u32)ENTRY_KEEP_RSB;
 	if (use.clear_buffers)
 		entry->flags |= (u32)ENTRY_CLEAR_BUFFERS;
 	/* Older CPUs want the bit written anew after each exit, and so it is: a guest's is 0. */

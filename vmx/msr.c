@@ -43,17 +43,11 @@ static void apply(struct vmx_vcpu *v, u32 effects)
 		mitigations_update(v);
 }
 
-static enum exit_verdict done(struct vmx_vcpu *v)
-{
-	vcpu_skip(v);
-	return EXIT_RESUME;
-}
-
 static enum exit_verdict answered(struct vmx_vcpu *v, u64 value)
 {
 	v->regs.gpr[RAX] = (u32)value;
 	v->regs.gpr[RDX] = value >> 32;
-	return done(v);
+	return exit_done(v);
 }
 
 /* The floor above did not want it. */
@@ -110,7 +104,7 @@ enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e)
 	e->msr.value = (u32)v->regs.gpr[RAX] | v->regs.gpr[RDX] << 32;
 	err = exit_offer(v, e, VMX_EXIT_WRMSR);
 	if (likely(err == 0))
-		return done(v);
+		return exit_done(v);
 	if (err == VMX_LOOK)
 		return exit_look(v, e);
 	return err == ERR_FAULT ? exit_gp(v, e) : write_own(v, e);

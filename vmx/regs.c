@@ -57,6 +57,12 @@ void vcpu_skip_slowly(struct vmx_vcpu *v, u64 length)
 	vcpu_end_shadow(v);
 }
 
+enum exit_verdict exit_done_slowly(struct vmx_vcpu *v)
+{
+	vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
+	return EXIT_RESUME;
+}
+
 /* After a fault the saved RF is set (SDM 3C 28.3.3): that is no reason for the slow way. */
 void vcpu_skip_fault(struct vmx_vcpu *v, u64 length)
 {

@@ -7,6 +7,7 @@
 #ifndef VMX_REGS_H
 #define VMX_REGS_H
 
+#include "kernel/base/panic.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
@@ -38,24 +39,39 @@ static inline u64 vcpu_rflags(const struct vmx_vcpu *v)
 /*
  * Past the instruction of this exit. It is over, so the shadow that STI or MOV SS laid on it ends,
  * RF was for it alone, and a single step traps after it: all rare, and so is an instruction that
- * crosses 4 GiB, where a RIP of 32 bits wraps.
+ * crosses 4 GiB, where a RIP of 32 bits wraps. False: it is one of these, and nothing was done.
  */
+static inline bool skip_at_once(struct vmx_vcpu *v)
+{
+	u64 next, length;
+
+	ASSERT(!v->regs_here);
+	if (unlikely(vmcs_read(GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF)) ||
+	    unlikely(vmcs_read(GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
+		return false;
+	length = vmcs_read(EXIT_INSTRUCTION_LENGTH);
+	next = vmcs_read(GUEST_RIP) + length;
+	if (unlikely((u32)next < (u32)length))
+		return false;
+	vmcs_write(GUEST_RIP, next);
+	return true;
+}
+
 static inline void vcpu_skip(struct vmx_vcpu *v)
 {
-	u64 rip, next;
+	if (unlikely(v->regs_here) || unlikely(!skip_at_once(v)))
+		vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
+}
 
-	if (unlikely(v->regs_here) || unlikely(vmcs_read(GUEST_RFLAGS) & (RFLAGS_TF | RFLAGS_RF)) ||
-	    unlikely(vmcs_read(GUEST_INTERRUPTIBILITY) & (BLOCKED_BY_STI | BLOCKED_BY_MOV_SS))) {
-		vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
-		return;
-	}
-	rip = vmcs_read(GUEST_RIP);
-	next = rip + vmcs_read(EXIT_INSTRUCTION_LENGTH);
-	if (unlikely((rip ^ next) >> 32)) {
-		vcpu_skip_slowly(v, vmcs_read(EXIT_INSTRUCTION_LENGTH));
-		return;
-	}
-	vmcs_write(GUEST_RIP, next);
+/* The same as a handler's last act; and of one who knows that nobody asked for the registers. */
+enum exit_verdict exit_done_slowly(struct vmx_vcpu *v);
+static inline enum exit_verdict exit_done_alone(struct vmx_vcpu *v)
+{
+	return likely(skip_at_once(v)) ? EXIT_RESUME : exit_done_slowly(v);
+}
+static inline enum exit_verdict exit_done(struct vmx_vcpu *v)
+{
+	return likely(!v->regs_here) ? exit_done_alone(v) : exit_done_slowly(v);
 }
 
 /* By the size of a port access: what it carries, and what IN leaves of RAX. */

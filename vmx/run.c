@@ -30,22 +30,19 @@ void vmx_vcpu_kick(struct vmx_vcpu *v)
 }
 
 /*
- * Into the guest and out again. RBP is no register that an asm statement may name; all others are
- * the guest's in between, and nothing is kept but the vCPU.
+ * Into the guest and out again: the vCPU, or on to the label. RBP is no register that an asm
+ * statement may name; all others are the guest's in between, and nothing is kept but the vCPU.
  */
-static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
-{
-	__asm__ volatile(
-		"pushq %%rbp\n\t"
-		"call vmx_enter\n\t"
-		"popq %%rbp\n\t"
-		"setc %%al" /* a flag as output would want one register more than there is */
-		: "=a"(*refused), "+D"(v)
-		:
-		: "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-		  "memory");
-	return v;
-}
+#define ENTER_GUEST(v, refused)                                                              \
+	__asm__ goto volatile("pushq %%rbp\n\t"                                              \
+			      "call vmx_enter\n\t"                                           \
+			      "popq %%rbp\n\t"                                               \
+			      "jc %l[" #refused "]"                                          \
+			      : "+D"(v)                                                      \
+			      :                                                              \
+			      : "rax", "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", \
+				"r12", "r13", "r14", "r15", "cc", "memory"                   \
+			      : refused)
 
 /* What others set, looked at where it is: a load and a test fewer than READ_ONCE costs. */
 #define IS_SET(flag)                                                          \
@@ -53,6 +50,13 @@ static inline struct vmx_vcpu *enter_guest(struct vmx_vcpu *v, bool *refused)
 		bool set_;                                                    \
 		static_assert(sizeof(flag) == 1, "a byte is compared");       \
 		__asm__ volatile("cmpb $0, %1" : "=@ccne"(set_) : "m"(flag)); \
+		set_;                                                         \
+	})
+#define IS_NOT_0(word)                                                        \
+	({                                                                    \
+		bool set_;                                                    \
+		static_assert(sizeof(word) == 4, "four bytes are compared");  \
+		__asm__ volatile("cmpl $0, %1" : "=@ccne"(set_) : "m"(word)); \
 		set_;                                                         \
 	})
 
@@ -66,14 +70,14 @@ static inline void leave_guest(struct vmx_vcpu *v)
 }
 
 /* Kicked before it could enter. */
-static void turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
+static void __noinline turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	leave_guest(v);
 	event_take_back(v);
 	e->kind = VMX_EXIT_NONE;
 }
 
-static void __noinline trace_exit(u32 reason)
+static void __noinline trace_exit(u64 reason)
 {
 	u64 detail = vmcs_read(reason == REASON_EPT_VIOLATION ? EXIT_GUEST_PHYSICAL
 							      : EXIT_QUALIFICATION);
@@ -84,9 +88,9 @@ static void __noinline trace_exit(u32 reason)
 /* What happened, as the exit's reason says. */
 static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	u32 reason = (u32)vmcs_read(EXIT_REASON);
+	u64 reason = vmcs_read(EXIT_REASON);
 
-	v->reason = reason;
+	v->reason = (u32)reason;
 	if (unlikely(reason >= VMX_EXIT_REASONS))
 		return exit_odd(v, e);
 	v->exits[reason]++;
@@ -132,7 +136,7 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	bool refused;
+	struct mmu_vm *mmu;
 
 	ASSERT(irq_enabled());
 	v->dirty_l1d = v->flush_l1d;
@@ -140,7 +144,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 	do {
 		let_interrupts_in(v);
 		irq_disable();
-		while (unlikely(IS_SET(this_cpu()->need_resched))) {
+		while (unlikely(THIS_CPU_IS_SET(need_resched))) {
 			irq_enable();
 			thread_preempt();
 			thread_may_park();
@@ -148,25 +152,27 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		}
 		if (unlikely(v->unprepared) && !prepare(v, e))
 			break;
+		mmu = v->config.mmu;
 		__atomic_store_n(&v->in_guest, true, __ATOMIC_RELAXED);
-		mmu_enter(v->config.mmu); /* a full barrier: see vmx_vcpu_kick */
+		mmu_enter(mmu); /* a full barrier: see vmx_vcpu_kick */
 		if (unlikely(IS_SET(v->kicked))) {
 			turn_back(v, e);
 			break;
 		}
 		/* Whether it is to stop it looks at when there is other work, too. */
-		if (unlikely(READ_ONCE(v->config.mmu->logged_slots)))
+		if (unlikely(IS_NOT_0(mmu->logged_slots)))
 			pml_before_entry(v);
-		v = enter_guest(v, &refused);
-		if (unlikely(refused)) {
-			leave_guest(v);
-			vcpu_log_entry_failure(v, true);
-			exit_kind(e, VMX_EXIT_ERROR);
-			break;
-		}
+		ENTER_GUEST(v, refused);
 		leave_guest(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
+out:
 	/* Before the caller looks at what a kick was for, as it does after every return. */
 	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
 	irq_enable();
+	return;
+refused:
+	leave_guest(v);
+	vcpu_log_entry_failure(v, true);
+	exit_kind(e, VMX_EXIT_ERROR);
+	goto out;
 }

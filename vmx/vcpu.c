@@ -76,6 +76,13 @@ static int not_quick(void *owner, struct vmx_exit *e)
 	return ERR_TOO_HARD;
 }
 
+static int not_quick_call(u64 *rax, u32 outer_ring)
+{
+	(void)rax;
+	(void)outer_ring;
+	return ERR_TOO_HARD;
+}
+
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {
 	struct vmx_vcpu *v;
@@ -89,6 +96,7 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	v->config = *config;
 	if (!v->config.quick) {
 		v->config.quick = not_quick;
+		v->config.quick_call = not_quick_call;
 		v->config.device_page = GPA(~0ull);
 	}
 	v->host_cpu = CPU_MAX;

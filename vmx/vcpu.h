@@ -31,14 +31,15 @@ enum switched_msr {
 
 /* What entry.S needs beside the registers. */
 struct entry_state {
-	u64 host_rsp; /* as the VMCS has it */
+	u64 stack; /* Weir's RSP, while the guest runs */
 	u32 guest_spec_ctrl, host_spec_ctrl;
 	u32 flags; /* ENTRY_* */
 };
-#define ENTRY_RESUME	    BIT(0) /* bit numbers stand in entry.S */
-#define ENTRY_SPEC_CTRL	    BIT(1)
-#define ENTRY_CLEAR_BUFFERS BIT(2)
-#define ENTRY_STUFF_RSB	    BIT(3)
+/* entry.S shifts the upper ones into CF and SF. */
+#define ENTRY_RESUME	    BIT(0)
+#define ENTRY_CLEAR_BUFFERS BIT(29)
+#define ENTRY_SPEC_CTRL	    BIT(30)
+#define ENTRY_KEEP_RSB	    BIT(31) /* the return stack buffer is not stuffed after an exit */
 
 struct cpuid_answer {
 	u32 leaf, subleaf;
@@ -108,6 +109,9 @@ extern struct vmx_cpu vmx_cpus[CPU_MAX];
 
 static_assert(offsetof(struct vmx_vcpu, entry) == 152, "entry.S knows this layout");
 static_assert(offsetof(struct entry_state, flags) == 16, "entry.S knows this layout");
+static_assert(offsetof(struct vmx_vcpu, regs.gpr) == 0 &&
+		      sizeof(((struct guest_regs *)0)->gpr) == 128,
+	      "entry.S pushes the registers to where they belong");
 
 /* entry.S; run.c calls the first in a way of its own */
 void vmx_enter(void);

@@ -116,8 +116,8 @@ void vmcs_set_host_cpu(void)
 	vmcs_write(HOST_GDTR_BASE, cpu_gdt_base());
 }
 
-/* What is the same on every CPU. */
-static void setup_host(void)
+/* What is the same on every CPU. RSP: see entry.S. */
+static void setup_host(struct vmx_vcpu *v)
 {
 	vmcs_write(HOST_CR0, read_cr0());
 	vmcs_write(HOST_CR3, read_cr3());
@@ -136,6 +136,7 @@ static void setup_host(void)
 	vmcs_write(HOST_SYSENTER_CS, 0);
 	vmcs_write(HOST_SYSENTER_ESP, 0);
 	vmcs_write(HOST_SYSENTER_EIP, 0);
+	vmcs_write(HOST_RSP, (u64)(v->regs.gpr + ARRAY_SIZE(v->regs.gpr)));
 	vmcs_write(HOST_RIP, (u64)vmx_exit_point);
 }
 
@@ -146,5 +147,5 @@ void vmcs_setup(struct vmx_vcpu *v)
 	setup_longest_stay();
 	setup_pause_loop(v);
 	setup_cr_masks();
-	setup_host();
+	setup_host(v);
 }

@@ -83,7 +83,7 @@ struct vmx_exit {
 			u64 value; /* WRMSR; RDMSR: the answer, of vmx_config.quick */
 		} msr;
 		u32 apic;      /* offset of the register, or vector */
-		u64 hypercall; /* RAX; the answer, of vmx_config.quick */
+		u64 hypercall; /* RAX */
 	};
 };
 
@@ -98,7 +98,7 @@ struct vmx_config {
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
 	/*
-	 * Is offered the exits of kinds IO, RDMSR, WRMSR, HYPERCALL, and of kind MMIO where an
+	 * Is offered the exits of kinds IO, RDMSR, WRMSR, and of kind MMIO where an
 	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them; and those
 	 * of kinds APIC_WRITE and APIC_EOI, which it does not return. Exit
 	 * context: interrupts off, no sleep; completion is none of its business. 0: done, with what
@@ -107,6 +107,11 @@ struct vmx_config {
 	 * exit is returned. NULL: it is always too hard.
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
+	/*
+	 * Likewise VMCALLs, with RAX in and out; not 0: the guest is not in ring 0. 0 or
+	 * ERR_TOO_HARD. There where quick is.
+	 */
+	int (*quick_call)(u64 *rax, u32 outer_ring);
 	void *owner;
 	/* A page that is a device's and has no slot of RAM: offered before the slots are searched. */
 	gpa_t device_page;

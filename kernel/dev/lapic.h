@@ -138,6 +138,10 @@ static inline bool lapic_owns_msr(u32 index)
 	return index - MSR_X2APIC_BASE < X2APIC_MSRS || index == MSR_IA32_APIC_BASE ||
 	       index == MSR_IA32_TSC_DEADLINE;
 }
+static inline u64 lapic_base(const struct lapic *l)
+{
+	return l->apic_base;
+}
 int lapic_rdmsr(struct lapic *l, u32 index, u64 *value);
 int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
 

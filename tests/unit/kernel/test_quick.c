@@ -15,7 +15,6 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
 #include "kernel/apic_page.h"
-#include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 #include "tests/unit/dev/machine.h"
 
@@ -33,12 +32,6 @@ static u32 next(void)
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return (u32)(seed >> 11);
-}
-
-int hypercall_quick(struct vcpu *v, u64 *rax)
-{
-	*rax += 42;
-	return 0;
 }
 
 bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
@@ -245,6 +238,27 @@ static void msrs_alike(void **state)
 	}
 }
 
+/* The base as it is, an interrupt waiting or not: nothing changes, so there is nothing to look at. */
+static void base_kept(void **state)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_WRMSR};
+
+	msr(MSR_IA32_APIC_BASE, false, 0);
+	msr(MSR_IA32_APIC_BASE, true, 0xfee00d00);
+	msr(0x80f, true, 0x1ff);
+	msr(0x83f, true, 0x41);
+	e.msr.index = MSR_IA32_APIC_BASE;
+	e.msr.value = 0xfee00d00;
+	assert_true(platform_interrupt_pending(quick.v));
+	assert_int_equal(offer(&e), 0);
+	assert_true(platform_interrupt_pending(quick.v));
+	/* From x2APIC mode to xAPIC mode there is no way but through off, where all is forgotten. */
+	msr(MSR_IA32_APIC_BASE, true, 0xfee00900);
+	msr(MSR_IA32_APIC_BASE, true, 0xfee00100);
+	msr(MSR_IA32_APIC_BASE, false, 0);
+	assert_false(platform_interrupt_pending(quick.v));
+}
+
 /* MOV between EDI's memory and a register; the exit says where that is. */
 static void mmio(u64 offset, bool write, u8 reg, u64 value)
 {
@@ -340,12 +354,8 @@ static void mmio_too_hard(void **state)
 
 static void others(void **state)
 {
-	struct vmx_exit e = {.kind = VMX_EXIT_HYPERCALL};
+	struct vmx_exit e = {.kind = VMX_EXIT_IO};
 
-	e.hypercall = 1000;
-	assert_int_equal(offer(&e), 0);
-	assert_int_equal(e.hypercall, 1042);
-	e.kind = VMX_EXIT_IO;
 	e.io.port = 0x21;
 	e.io.size = 1;
 	e.io.in = true;
@@ -359,6 +369,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ports_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(msrs_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(base_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(lapic_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(mmio_too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(others, setup, teardown),

@@ -144,6 +144,7 @@ ANSWER(bool, vmx_nmi_allowed, true, struct vmx_vcpu *v)
 ANSWER(bool, vmx_nmi_blocked, false, struct vmx_vcpu *v)
 ANSWER(u64, vmx_guest_tsc, 0, struct vmx_vcpu *v)
 ANSWER(int, vcpu_quick, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
+ANSWER(int, hypercall_quick, ERR_TOO_HARD, u64 *rax, u32 outer_ring)
 
 /* --- kernel/, mmu/, mem/ --- */
 
