@@ -7,7 +7,7 @@
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
 #   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
-#   test-boot: CASES="..." CPUS="..." LIST=1
+#   test-boot: CASES="..." CPUS="..." LIST=1    (test-nested: those of QEMU with KVM)
 #   bench:      BENCH="guest weir sched boot"
 
 ifeq ($(origin CC),default)
@@ -167,9 +167,22 @@ $(BUILD)/guests/linux/%: tests/guests/linux/%.c $(BUILD)/flags.txt | deps-build
 	@echo '  CC    $<'
 	$(Q)$(CC) -std=gnu11 -O2 $(WARNINGS) -static -pthread -s -o $@ $<
 
+# What starts the Linux that is host to Weir in tests/lab/nested.py.
+$(BUILD)/nested/%.c.o: tests/nested/%.c $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	@echo '  CC    $<'
+	$(Q)$(CC) -MMD -MP $(CFLAGS_GUEST) -c -o $@ $<
+$(BUILD)/nested/%.S.o: tests/nested/%.S $(BUILD)/flags.txt | deps-build
+	@mkdir -p $(@D)
+	$(Q)$(CC) -MMD -MP -m32 $(if $(CLANG),-fno-integrated-as) -c -o $@ $<
+$(BUILD)/nested/pvh.elf: $(BUILD)/nested/pvh.c.o $(BUILD)/nested/start.S.o tests/guests/guest.ld
+	$(Q)ld -m elf_i386 -nostdlib -static -z noexecstack --no-warn-rwx-segments -T tests/guests/guest.ld \
+		-o $@ $(filter %.o,$^)
+-include $(wildcard $(BUILD)/nested/*.d)
+
 # --- Boots in emulators --------------------------------------------------------------------
 
-.PHONY: iso run guest test-boot
+.PHONY: iso run guest test-boot test-nested
 guest: deps-run
 	$(Q)$(PYTHON) tests/lab/linux.py >/dev/null
 
@@ -194,16 +207,19 @@ ifeq ($(LIST),1)
 test-boot: deps-test
 	$(Q)$(PYTEST) --list-cases
 else
-test-boot: all guests guest deps-iso deps-test
+test-boot: all guests guest $(BUILD)/nested/pvh.elf deps-iso deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)'
 endif
+
+test-nested:
+	+$(Q)$(MAKE) --no-print-directory test-boot CASES='$(CASES)' CPUS=kvm
 
 # --- Everything ----------------------------------------------------------------------------
 
 .PHONY: test test-full coverage bench
-test: all iso guests guest deps-test
+test: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
-test-full: all iso guests guest deps-test
+test-full: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage

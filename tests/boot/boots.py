@@ -6,9 +6,10 @@
         '''One line that says what is shown.'''
         boot.expect("...")
 
-A machine is a Bochs CPU model, qemu-bios or qemu-uefi, then perhaps :CPUS. `machines` are those of
-`make test`, `full` those that `make test-full` adds. Everything that is waited for has the one
-deadline, in seconds; WEIR_SLOW=N multiplies it for a machine slower than most.
+A machine is a Bochs CPU model, qemu-bios, qemu-uefi or kvm (QEMU with KVM, nested: lab/nested.py),
+then perhaps :CPUS. `machines` are those of `make test`, `full` those that `make test-full` adds.
+Everything that is waited for has the one deadline, in seconds; WEIR_SLOW=N multiplies it for a
+machine slower than most.
 """
 import dataclasses
 import os
@@ -18,12 +19,15 @@ from typing import Callable
 from lab import BUILD, ROOT, image, linux
 from lab.bochs import Bochs, MODELS
 from lab.console import Ended
+from lab.nested import Kvm
 from lab.qemu import Qemu
 
 WEIR = "console=com1,115200 loglevel=info"
 LOGS = os.path.join(BUILD, "logs/boot")
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 QEMU = {"qemu-bios": "bios", "qemu-uefi": "uefi"}
+KVM = "kvm"
+OTHERS = (*QEMU, KVM)  # machines that are no models of Bochs's
 
 CASES = {}
 
@@ -39,6 +43,7 @@ class Case:
     memory: int
     when_done: str
     qemu_cpu: str
+    apart: str
 
     @property
     def name(self):
@@ -50,10 +55,11 @@ class Case:
 
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
-         when_done="poweroff", qemu_cpu="max"):
+         when_done="poweroff", qemu_cpu="max", apart=""):
+    """apart: why make test leaves it out, which it counts as a test that was skipped."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu)
+                    when_done, qemu_cpu, apart)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -66,9 +72,9 @@ def machines_of(chosen, full, models):
     machines = chosen.machines + (chosen.full if full or not chosen.machines and models else [])
     if not models:
         return list(dict.fromkeys(machines))
-    counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in QEMU}
+    counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in OTHERS}
     wanted = [m for m in machines if m.partition(":")[0] in models]
-    wanted += [f"{model}:{count}".rstrip(":") for model in models if model not in QEMU
+    wanted += [f"{model}:{count}".rstrip(":") for model in models if model not in OTHERS
                for count in sorted(counts)]
     return list(dict.fromkeys(wanted))
 
@@ -114,7 +120,9 @@ class Boot:
         cpus = int(cpus or 1)
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
-        if model in QEMU:
+        if model == KVM:
+            self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory)
+        elif model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
                                 memory=self.case.memory, cpu=self.case.qemu_cpu)
         else:
@@ -154,8 +162,12 @@ class Boot:
         self.notes.append(text)
 
     def tail(self, lines=25):
-        return "\n".join(self.text().splitlines()[-lines:])
+        end = self.text().splitlines()[-lines:]
+        if isinstance(self.machine, Kvm):
+            host = self.machine.host.text.replace("\r", "").splitlines()
+            end += ["", "the end of its host's (host.txt):"] + host[-lines:]
+        return "\n".join(end)
 
 
 def known_machine(machine):
-    return machine.partition(":")[0] in (*QEMU, *MODELS, "p4_prescott_celeron_336", "ryzen")
+    return machine.partition(":")[0] in (*OTHERS, *MODELS, "p4_prescott_celeron_336", "ryzen")

@@ -12,6 +12,7 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 import boots  # noqa: E402
 import cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
+import nested_cases  # noqa: E402,F401
 
 TOTALS = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 
@@ -33,7 +34,7 @@ def unknown(config):
             return f"CASES: no boot case '{name}'; make test-boot LIST=1 lists them"
     for model in config.getoption("cpus").split():
         if not boots.known_machine(model):
-            return f"CPUS: '{model}' is none of: {' '.join(boots.QEMU)} {' '.join(boots.MODELS)}"
+            return f"CPUS: '{model}' is none of: {' '.join(boots.OTHERS)} {' '.join(boots.MODELS)}"
     return None
 
 

@@ -6,7 +6,10 @@ from boots import Boot
 from lab.console import Ended
 
 
-def test_boot(boot_case, machine, record_property):
+def test_boot(boot_case, machine, record_property, request):
+    options = request.config.option
+    if boot_case.apart and not (options.full or options.cases or options.cpus):
+        pytest.skip(boot_case.apart)
     boot = Boot(boot_case, machine)
     record_property("folder", boot.folder)
     try:

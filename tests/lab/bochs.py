@@ -39,7 +39,7 @@ ata0-master: type=cdrom, path="{iso}", status=inserted
 boot: cdrom
 sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 com1: enabled=1, mode=term, dev={serial}
-port_e9_hack: enabled=1
+{more}port_e9_hack: enabled=1
 log: bochs.log
 panic: action=fatal
 error: action=ignore
@@ -58,13 +58,14 @@ class Bochs(Machine):
                  realtime=False, debugger=GO_ON):
         super().__init__(folder)
         self.debugger = debugger
+        self.more = ""  # lines of its configuration
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
                            host_memory=min(memory, HOST_MEMORY_MAX),
                            sync="slowdown" if realtime else "none")
 
     def command(self, serial):
         with open(self.path("bochsrc"), "w") as file:
-            file.write(CONFIG.format(serial=serial, **self.config))
+            file.write(CONFIG.format(serial=serial, more=self.more, **self.config))
         with open(self.path("debugger"), "w") as file:
             file.write(self.debugger)
         return ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")]

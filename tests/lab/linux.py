@@ -24,6 +24,7 @@ from lab import CACHE, ROOT  # noqa: E402
 META_PACKAGE = "linux-image-cloud-amd64"
 WANTED = ("CONFIG_PVH=y", "CONFIG_KVM_GUEST=y", "CONFIG_SERIAL_8250_CONSOLE=y",
           "CONFIG_DEVTMPFS=y", "CONFIG_RD_GZIP=y", "CONFIG_BLK_DEV_INITRD=y")
+KVM_MODULES = ("virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-intel.ko")
 FOLDER = os.path.join(CACHE, "linux")
 INIT = os.path.join(ROOT, "tests/guests/init.sh")
 
@@ -89,9 +90,23 @@ def _write(path, data):
 
 def kernel():
     """(vmlinuz, vmlinux) of the fetched kernel."""
-    vmlinuz, vmlinux = os.path.join(FOLDER, "vmlinuz"), os.path.join(FOLDER, "vmlinux")
-    if os.path.exists(vmlinuz) and os.path.exists(vmlinux):
-        return vmlinuz, vmlinux
+    return _fetched("vmlinuz", "vmlinux")
+
+
+def kvm_modules():
+    """The modules of the same kernel that make it a host, in the order in which they are loaded."""
+    return _fetched(*(os.path.basename(name) for name in KVM_MODULES))
+
+
+def _fetched(*names):
+    """The paths of files below FOLDER, after fetching all that is kept there if one is missing."""
+    paths = tuple(os.path.join(FOLDER, name) for name in names)
+    if not all(map(os.path.exists, paths)):
+        _fetch()
+    return paths
+
+
+def _fetch():
     work = f"{FOLDER}.{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
@@ -111,24 +126,32 @@ def kernel():
     os.makedirs(FOLDER, exist_ok=True)
     with open(names["vmlinuz"], "rb") as file:
         image = file.read()
-    _write(os.path.join(FOLDER, "version"), (package + "\n").encode())
-    _write(vmlinux, strip(extract_vmlinux(image), work))
-    _write(vmlinuz, image)
+    modules = os.path.join(work, "tree/lib/modules", names["vmlinuz"].partition("-")[2], "kernel")
+    for name in KVM_MODULES:
+        with open(os.path.join(modules, name), "rb") as file:
+            _keep(os.path.basename(name), strip(file.read(), work, "--strip-debug"))
+    _keep("version", (package + "\n").encode())
+    _keep("vmlinux", strip(extract_vmlinux(image), work, "--strip-all"))
+    _keep("vmlinuz", image)
     shutil.rmtree(work)
-    return vmlinuz, vmlinux
 
 
-def strip(image, work):
-    """Without symbols: they are a quarter of it, and GRUB would read them in an emulator."""
-    path = os.path.join(work, "vmlinux")
+def _keep(name, data):
+    _write(os.path.join(FOLDER, name), data)
+
+
+def strip(image, work, how):
+    """Without symbols, which are a quarter of a kernel and which GRUB would read in an emulator; and
+    without the signature of a module, which an emulator takes seconds to check."""
+    path = os.path.join(work, "stripped")
     with open(path, "wb") as file:
         file.write(image)
-    _run("objcopy", "--strip-all", path)
+    _run("objcopy", how, path)
     with open(path, "rb") as file:
         return file.read()
 
 
-def _cpio(entries):
+def cpio(entries):
     """An archive in cpio's "newc" format from (name, mode, contents, device major, minor)."""
     out = bytearray()
     for number, (name, mode, data, major, minor) in enumerate(entries, 1):
@@ -150,7 +173,7 @@ def initramfs_bytes(busybox, init, programs=()):
                 ("init", program, init, 0, 0)]
     entries += [(f"bin/{name}", program, data, 0, 0) for name, data in programs]
     entries += [("TRAILER!!!", 0, b"", 0, 0)]
-    return gzip.compress(_cpio(entries), 9, mtime=0)
+    return gzip.compress(cpio(entries), 9, mtime=0)
 
 
 def initramfs(*programs):

@@ -24,6 +24,8 @@ class Machine:
         os.makedirs(folder)
         self.process = None
         self.console = None
+        self.consoles = []  # with those of other serial lines
+        self.terminals = []
         self.started = None
 
     def path(self, name):
@@ -33,11 +35,19 @@ class Machine:
         """The emulator's argument list; serial is the path of the terminal for its COM1."""
         raise NotImplementedError
 
-    def start(self):
+    def serial_line(self, name):
+        """A console that is kept in a file of this name, and the terminal at its other end."""
         ours, theirs = pty.openpty()
         tty.setraw(theirs, termios.TCSANOW)
-        self.console = Console(ours, self.path("console.txt"))
-        command = self.command(os.ttyname(theirs))
+        # Kept open so that the line lives while the emulator has not opened it yet; the console's
+        # thread is stopped by close(), not by the line's end.
+        self.terminals.append(theirs)
+        self.consoles.append(Console(ours, self.path(name)))
+        return self.consoles[-1], os.ttyname(theirs)
+
+    def start(self):
+        self.console, terminal = self.serial_line("console.txt")
+        command = self.command(terminal)
         with open(self.path("command.txt"), "w") as file:
             file.write(" ".join(command) + "\n")
         self.started = time.monotonic()
@@ -45,9 +55,6 @@ class Machine:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=subprocess.STDOUT, cwd=self.folder,
                                             start_new_session=True)
-        # Kept open so that the line lives while the emulator has not opened it yet; the console
-        # thread is stopped by close(), not by the line's end.
-        self._theirs = theirs
         return self
 
     def alive(self):
@@ -71,11 +78,13 @@ class Machine:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 self.process.wait()
-        if self.console:
-            self.console.close()
-            os.close(self.console.fd)
-            os.close(self._theirs)
-            self.console.fd = None
+        for console in self.consoles:
+            console.close()
+            os.close(console.fd)
+            console.fd = None
+        for terminal in self.terminals:
+            os.close(terminal)
+        self.consoles, self.terminals = [], []
 
     def __enter__(self):
         return self.start()

@@ -8,24 +8,31 @@ from lab.machine import Machine
 OVMF = "/usr/share/OVMF/"
 
 
+def command_line(iso, serial, monitor, cpus, memory, accel, cpu):
+    """QEMU's argument list but for UEFI. serial is a terminal, monitor a socket's name."""
+    return ["qemu-system-x86_64", "-machine", "q35", "-accel",
+            "tcg,thread=multi" if accel == "tcg" else accel,
+            "-cpu", "host" if accel == "kvm" else cpu,
+            "-smp", str(cpus), "-m", f"{memory}M", "-nodefaults", "-no-user-config",
+            "-display", "none", "-device", "VGA", "-no-reboot",
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
+            "-monitor", f"unix:{monitor},server,nowait",
+            "-chardev", f"serial,id=com1,path={serial}", "-serial", "chardev:com1",
+            "-drive", f"if=none,id=cd,format=raw,readonly=on,media=cdrom,file={iso}",
+            "-device", "ide-cd,drive=cd,bootindex=0"]
+
+
 class Qemu(Machine):
     """firmware is bios or uefi; accel tcg or kvm. memory in MiB."""
 
     def __init__(self, folder, iso, firmware="bios", cpus=1, memory=512, accel="tcg", cpu="max"):
         super().__init__(folder)
         self.iso, self.firmware, self.cpus, self.memory = iso, firmware, cpus, memory
-        self.accel, self.cpu = accel, "host" if accel == "kvm" else cpu
+        self.accel, self.cpu = accel, cpu
 
     def command(self, serial):
-        accel = "tcg,thread=multi" if self.accel == "tcg" else self.accel
-        command = ["qemu-system-x86_64", "-machine", "q35", "-accel", accel, "-cpu", self.cpu,
-                   "-smp", str(self.cpus), "-m", f"{self.memory}M", "-nodefaults", "-no-user-config",
-                   "-display", "none", "-device", "VGA", "-no-reboot",
-                   "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
-                   "-monitor", f"unix:{self.monitor()},server,nowait",
-                   "-chardev", f"tty,id=com1,path={serial}", "-serial", "chardev:com1",
-                   "-drive", f"if=none,id=cd,format=raw,readonly=on,media=cdrom,file={self.iso}",
-                   "-device", "ide-cd,drive=cd,bootindex=0"]
+        command = command_line(self.iso, serial, self.monitor(), self.cpus, self.memory, self.accel,
+                               self.cpu)
         if self.firmware == "uefi":
             variables = self.path("vars.fd")
             shutil.copy(OVMF + "OVMF_VARS_4M.fd", variables)
