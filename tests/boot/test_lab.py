@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The laboratory's own tests: consoles, images, the guest's files, the terminal relay."""
+import argparse
 import gzip
 import lzma
 import os
@@ -13,7 +14,10 @@ import time
 import pytest
 
 import boots
-from lab import ROOT, console, image, linux, machine
+from lab import ROOT, console, image, linux, machine, nested
+
+sys.path.append(os.path.join(ROOT, "tests/tools"))
+import run  # noqa: E402
 
 FAKE_EMULATOR = """#!/usr/bin/python3
 import os, sys
@@ -115,6 +119,44 @@ def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
         line.wait("never", soon())
     line.close()
     assert (tmp_path / "out").read_text() == "ready\nnext"
+
+
+@pytest.fixture
+def kvm(tmp_path, monkeypatch):
+    """A KVM of files: what its device's mode and its parameter `nested` are."""
+    def there(parameter, mode=0o600):
+        monkeypatch.setattr(run, "KVM", str(tmp_path / "kvm"))
+        monkeypatch.setattr(run, "KVM_NESTED", str(tmp_path / "nested"))
+        if mode is not None:
+            (tmp_path / "kvm").touch(mode)
+        if parameter is not None:
+            (tmp_path / "nested").write_text(parameter + "\n")
+    return there
+
+
+@pytest.mark.parametrize("parameter,mode,lacking", [
+    ("Y", None, "there is no"), (None, 0o600, "not Intel's"), ("N", 0o600, "nested=0"),
+    ("0", 0o600, "nested=0")])
+def test_accel_without_kvm_is_bochs(kvm, capsys, parameter, mode, lacking):
+    kvm(parameter, mode)
+    assert run.choose_accel("auto") == "bochs"
+    assert lacking in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=lacking):
+        run.choose_accel("kvm")
+
+
+@pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
+def test_accel_with_kvm(kvm, monkeypatch, tmp_path, wanted, parameter):
+    """QEMU is started just so as the case `nested` starts it under a KVM that is one."""
+    kvm(parameter)
+    monkeypatch.setattr(run, "BUILD", str(tmp_path))
+    monkeypatch.setattr(run, "guest_modules", lambda *_: [])
+    monkeypatch.setattr(image, "cached_iso", lambda *_, **__: "weir.iso")
+    made = run.make_machine(argparse.Namespace(emulator=None, accel=wanted, cpu="", guest="linux",
+                                               mem=128, smp=2, headless=True))
+    expected = nested.weir_command("weir.iso", 2, 384, serial="pts", monitor=made.monitor())
+    assert made.command("pts") == expected
+    assert "host" in expected and "kvm" in expected
 
 
 class Sleeper(machine.Machine):

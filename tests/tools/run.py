@@ -34,17 +34,18 @@ POWERED_OFF = r"vm alpha: powered off"
 ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
 ESCAPE_SECONDS = 0.5  # how long q may take
 HEADLESS_DEADLINE = 900
+KVM, KVM_NESTED = "/dev/kvm", "/sys/module/kvm_intel/parameters/nested"
 SMP_MAX, MEM_MAX = 8, 1024 * 1024  # what is tested; MiB, the most that mem= takes
 
 
 def kvm_offers_vmx():
-    """None if /dev/kvm gives guests VMX, else what it lacks."""
-    if not os.path.exists("/dev/kvm"):
-        return "there is no /dev/kvm"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "/dev/kvm may not be opened"
+    """None if KVM here gives guests VMX, else what it lacks."""
+    if not os.path.exists(KVM):
+        return f"there is no {KVM}"
+    if not os.access(KVM, os.R_OK | os.W_OK):
+        return f"{KVM} may not be opened"
     try:
-        with open("/sys/module/kvm_intel/parameters/nested") as file:
+        with open(KVM_NESTED) as file:
             nested = file.read().strip()
     except OSError:
         return "KVM here is not Intel's"
