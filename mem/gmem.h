@@ -52,7 +52,12 @@ enum gmem_state {
 #define GMEM_WANTED	BIT(6) /* of BUSY: somebody waits for the page */
 #define GMEM_GEN_SHIFT	7      /* the generation it was used in last, modulo 8 */
 #define GMEM_GEN_MASK	(7ull << GMEM_GEN_SHIFT)
-#define GMEM_PFN_SHIFT	12
+#define GMEM_COLD	BIT(10) /* of a resident page: it has come, and not proved to be used again */
+/* When the page was taken, in so many steps; of what is put away elsewhere than in a frame */
+#define GMEM_STAMP_SHIFT 7
+#define GMEM_STAMPS	 32u
+#define GMEM_STAMP_MASK	 ((GMEM_STAMPS - 1ull) << GMEM_STAMP_SHIFT)
+#define GMEM_PFN_SHIFT	 12
 
 #define GMEM_PAGES_MAX	   BIT(36)
 #define GMEM_CHUNK_ENTRIES (PAGE_SIZE / sizeof(u64))
@@ -99,11 +104,13 @@ struct gmem {
 	u64 peak;		    /* the most that resident was before it last went down */
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
 	u64 resident_max;	    /* pages; above it none is got */
-	u64 fetched;		    /* pages that came back from where they were put */
-	u64 in_state[GMEM_STATES];  /* entries; but for GOT_PAGE and ABSENT */
-	u64 packed_bytes;	    /* what its packed pages have been packed to */
-	u32 refs;		    /* memslots and the VM */
-	struct gmem_account own;    /* where account points until one is set */
+	u64 fetched;		    /* pages that came back from where they were put, */
+	u64 refaults; /* and those that would have stayed with less than twice the memory */
+	u64 taken;    /* pages that were put away */
+	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
+	u64 packed_bytes;	   /* what its packed pages have been packed to */
+	u32 refs;		   /* memslots and the VM */
+	struct gmem_account own;   /* where account points until one is set */
 	/* lock */
 	struct spinlock lock; /* slot_phys_lock */
 	u32 pins;	      /* sum of the pins of its pages */
@@ -185,6 +192,9 @@ static inline bool gmem_looks_large(const struct gmem *g, u64 index)
 	       (__atomic_load_n(&chunk->resident, __ATOMIC_ACQUIRE) == GMEM_CHUNK_ENTRIES &&
 		!__atomic_load_n(&chunk->scattered, __ATOMIC_RELAXED));
 }
+
+/* Does not pack, and was not written since that was found. Any context. */
+bool gmem_is_hard(const struct gmem *g, u64 index);
 
 /*
  * Whether the 2 MiB of the object that index is in are one piece of memory that is aligned to its

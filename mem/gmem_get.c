@@ -29,6 +29,11 @@ int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
 	return 0;
 }
 
+bool gmem_is_hard(const struct gmem *g, u64 index)
+{
+	return gmem_entry_hard(gmem_entry(g, index));
+}
+
 /* At order 0 a chunk of entries is just the 2 MiB that are asked for. */
 static_assert(GMEM_CHUNK_ENTRIES == GMEM_LARGE_PAGES, "a chunk is 2 MiB of order-0 pages");
 
@@ -39,14 +44,16 @@ static_assert(GMEM_CHUNK_ENTRIES == GMEM_LARGE_PAGES, "a chunk is 2 MiB of order
  */
 static bool is_large(struct gmem_chunk *chunk, u64 *e, u64 first)
 {
+	const u64 age = GMEM_GEN_MASK | GMEM_COLD;
 	u64 mostly = first << GMEM_PFN_SHIFT | GMEM_DIRTY | GMEM_GOT_PAGE;
 
 	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++, mostly += BIT(GMEM_PFN_SHIFT)) {
 		u64 entry = gmem_entry_load(&e[i]);
 
-		if (likely(entry == mostly))
+		if (likely((entry & ~age) == mostly))
 			continue;
-		if (!gmem_entry_resident(entry))
+		/* A page that does not pack stays known for it as long as nobody can write to it. */
+		if (!gmem_entry_resident(entry) || gmem_entry_hard(entry))
 			return false;
 		if (gmem_entry_state(entry) != GMEM_GOT_PAGE ||
 		    gmem_entry_pfn(entry).v != first + i) {
@@ -147,7 +154,7 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
 	gmem_count_in(g, index);
 	if (!gmem_entry_exchange(e, &absent,
-				 out->v << GMEM_PFN_SHIFT | gmem_generation_bits(g) |
+				 out->v << GMEM_PFN_SHIFT | gmem_cold_bits(g) |
 					 (write ? GMEM_DIRTY : 0) | GMEM_GOT_PAGE)) {
 		gmem_count_undo(g, index);
 		frame_free(*out, 0);
@@ -179,7 +186,7 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
  */
 static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 {
-	u64 resident = gmem_generation_bits(g) | GMEM_GOT_PAGE;
+	bool near;
 	pfn_t pfn;
 	int err;
 
@@ -190,10 +197,15 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 		tier_get(entry, pfn_to_virt(pfn));
 		tier_free(entry);
 	}
-	gmem_settle(g, index, err ? entry : pfn.v << GMEM_PFN_SHIFT | resident);
+	near = gmem_refault_is_near(g, entry);
+	if (!err)
+		entry = pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE |
+			(near ? gmem_generation_bits(g) : gmem_cold_bits(g));
+	gmem_settle(g, index, entry);
 	if (err)
 		return err;
 	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&g->refaults, near, __ATOMIC_RELAXED);
 	return ERR_AGAIN;
 }
 

@@ -135,4 +135,51 @@ static inline u32 gmem_entry_age(const struct gmem *g, u64 entry)
 	return (u32)((behind & GMEM_GEN_MASK) >> GMEM_GEN_SHIFT);
 }
 
+/*
+ * A page that has just come has been used once, as every page that is read through: what makes it
+ * young is a second use. Until then it is older than those that were used in the last rounds.
+ */
+#define GMEM_COLD_AGE 2u
+
+static inline u64 gmem_cold_bits(const struct gmem *g)
+{
+	u64 behind = (u64)GMEM_COLD_AGE << GMEM_GEN_SHIFT;
+
+	return ((gmem_generation_bits(g) - behind) & GMEM_GEN_MASK) | GMEM_COLD;
+}
+
+/*
+ * --- Refault distance: how many pages of the object were put away between the taking of one and its
+ * coming back. If they are no more than are resident it would have stayed, had the object had twice
+ * the memory at most: it belongs to what the guest works with, and comes back young. Stamps count
+ * in steps of a 16th of the object, so they wrap when twice the object was put away meanwhile. ---
+ */
+
+static inline u64 gmem_stamp_step(const struct gmem *g)
+{
+	return max(g->pages / (GMEM_STAMPS / 2), 1ull);
+}
+
+static inline u64 gmem_stamp_bits(const struct gmem *g)
+{
+	u64 taken = __atomic_load_n(&g->taken, __ATOMIC_RELAXED);
+
+	return taken / gmem_stamp_step(g) % GMEM_STAMPS << GMEM_STAMP_SHIFT;
+}
+
+/* entry: as it was put away. */
+static inline bool gmem_refault_is_near(const struct gmem *g, u64 entry)
+{
+	u64 steps = (gmem_stamp_bits(g) - (entry & GMEM_STAMP_MASK)) & GMEM_STAMP_MASK;
+
+	return (steps >> GMEM_STAMP_SHIFT) * gmem_stamp_step(g) <=
+	       __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+}
+
+/* Not written since it did not pack. Any context. */
+static inline bool gmem_entry_hard(u64 entry)
+{
+	return (entry & (GMEM_HARD | GMEM_DIRTY)) == GMEM_HARD;
+}
+
 #endif

@@ -75,6 +75,9 @@ static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_ta
 	t->packed += gmem_entry_state(put) == GMEM_PACKED;
 	t->freed++;
 	frame_free(pfn, 0);
+	if (put != GMEM_ABSENT)
+		put |= gmem_stamp_bits(g);
+	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
 	return put;
 }
 

@@ -21,22 +21,34 @@ struct piece {
 	u64 by_age[RECLAIM_AGES];
 };
 
-/* What the guest used gets the generation of now; what is as old as it can be stays that old. */
+/*
+ * How old the page is after this look: what was used twice is young, what is as old as it can be
+ * stays that old.
+ */
+static u32 age_after(const struct gmem *g, u64 entry, bool young)
+{
+	if (!young)
+		return min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
+	return entry & GMEM_COLD ? GMEM_COLD_AGE : 0;
+}
+
 static void age_entry(struct piece *p, u64 *e, bool young)
 {
 	struct gmem *g = p->t->object;
-	u64 entry = gmem_entry_load(e), now = gmem_generation_bits(g);
-	u64 oldest = (now - ((RECLAIM_AGES - 2ull) << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK;
+	u64 entry = gmem_entry_load(e), now = gmem_generation_bits(g), new;
 	u32 age;
 
 	do {
 		if (!gmem_entry_resident(entry))
 			return;
-		age = young ? 0 : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
-		if (age == gmem_entry_age(g, entry))
+		age = age_after(g, entry, young);
+		new = (entry & ~GMEM_GEN_MASK) |
+		      ((now - ((u64)age << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK);
+		if (young)
+			new &= ~GMEM_COLD;
+		if (new == entry)
 			break;
-	} while (
-		!gmem_entry_exchange(e, &entry, (entry & ~GMEM_GEN_MASK) | (young ? now : oldest)));
+	} while (!gmem_entry_exchange(e, &entry, new));
 	p->aged++;
 	p->young += young;
 	p->used += age < 2;

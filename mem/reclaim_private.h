@@ -68,7 +68,7 @@ static inline bool reclaim_may_go(u64 entry)
 {
 	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
 		return false;
-	return (entry & (GMEM_HARD | GMEM_DIRTY)) != GMEM_HARD;
+	return !gmem_entry_hard(entry);
 }
 
 /* reclaim.lock for use; put: none. After put the target may be gone. */

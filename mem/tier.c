@@ -172,6 +172,6 @@ int tier_move(struct gmem *g, u64 index, u64 *entry)
 		memcpy(bytes + from.first_size, from.second, from.second_size);
 	pool_write(handle, bytes);
 	pool_free(handle_of(*entry));
-	*entry = packed_entry(handle);
+	*entry = packed_entry(handle) | (*entry & GMEM_STAMP_MASK);
 	return 0;
 }

@@ -212,16 +212,24 @@ static int enter_large(struct mmu_vcpu *v, struct link *l)
 	return gmem_large(l->slot->object, l->index, &l->pfn) ? link_reached(v, l) : ERR_EXIST;
 }
 
+/* A page that reclaim would try in vain again once it may have been written waits for the write. */
+static bool map_writable(const struct link *l)
+{
+	if (l->slot->flags & MEMSLOT_READONLY)
+		return false;
+	return (l->wanted & MMU_WRITE) || !gmem_is_hard(l->slot->object, l->index);
+}
+
 /*
- * The page and the access to map it with. A page that may be written is mapped so at once, whatever
- * the guest wanted of it first: the write that mostly follows then costs no second fault.
+ * The page and the access to map it with. A page that may be written is mapped so at once, mostly,
+ * whatever the guest wanted of it first: the write that often follows then costs no second fault.
  */
 static int look_up(struct link *l)
 {
 	struct gmem *g = l->slot->object;
 
 	l->access = MMU_READ | MMU_EXEC;
-	if (!(l->slot->flags & MEMSLOT_READONLY) && gmem_lookup(g, l->index, true, &l->pfn) == 0) {
+	if (map_writable(l) && gmem_lookup(g, l->index, true, &l->pfn) == 0) {
 		l->access |= MMU_WRITE;
 		return 0;
 	}

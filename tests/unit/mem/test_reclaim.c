@@ -402,8 +402,10 @@ static void ages(void **state)
 		guest.used[1] = true;
 		guest.used[2] = round % 3 == 0;
 		(void)help();
-		assert_int_equal(gmem_entry_age(g, gmem_entry(g, 1)), 0);
-		assert_true(gmem_entry_age(g, gmem_entry(g, 2)) <= 2);
+		if (round > 2) { /* two uses make a page young */
+			assert_int_equal(gmem_entry_age(g, gmem_entry(g, 1)), 0);
+			assert_true(gmem_entry_age(g, gmem_entry(g, 2)) <= 2);
+		}
 		if (round > 7)
 			assert_in_range(gmem_entry_age(g, gmem_entry(g, 0)), RECLAIM_AGES - 2,
 					RECLAIM_AGES - 1);

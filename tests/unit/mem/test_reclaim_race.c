@@ -96,6 +96,8 @@ static void *comer(void *arg)
 
 static void *watcher(void *arg)
 {
+	bool seen = false;
+
 	(void)arg;
 	hosted_cpu_set(THREADS + 1);
 	while (!__atomic_load_n(&ended, __ATOMIC_ACQUIRE)) {
@@ -105,6 +107,9 @@ static void *watcher(void *arg)
 			reclaim_get_room(&r);
 			assert_true(r.promised >= 3);
 		}
+		/* Once it has what it was promised it keeps it, at every moment. */
+		seen |= look(&vms[0].g->resident) >= PROMISE + THREADS;
+		assert_true(!seen || look(&vms[0].g->resident) >= PROMISE);
 		sched_yield();
 	}
 	return NULL;
@@ -121,7 +126,7 @@ static void all_at_it(void **state)
 	for (u32 i = 0; i < VMS; i++) {
 		struct reclaim_terms terms = {.min = i == 0 ? PROMISE : 0,
 					      .max = i == 1 ? 700 : ~0ull,
-					      .shares = 100 + i,
+					      .shares = 1 + 100 * i,
 					      .costs = 1};
 
 		assert_int_equal(gmem_create(PAGES, &vms[i].g), 0);
