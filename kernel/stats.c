@@ -36,6 +36,7 @@ void stats_init(bool log)
 	stat_register(&sched_stat_group);
 	stat_register(&pool_stat_group);
 	stat_register(&reclaim_stat_group);
+	stat_register(&reclaim_memory_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 
@@ -64,7 +65,7 @@ static u64 read_cpu(const void *owner, u32 i)
 	if (i == offsetof(struct vm_cpu_stats, vcpus) / sizeof(u64))
 		return vm->vcpu_count;
 	if (i == offsetof(struct vm_cpu_stats, paused) / sizeof(u64))
-		return vm_is_paused(vm);
+		return vm_paused_why(vm);
 	for (u32 k = 0; k < vm->vcpu_count; k++)
 		sum += thread_run_ns(vm->vcpus[k]->thread);
 	return sum;
@@ -94,6 +95,11 @@ void stats_vm_add(struct vm *vm)
 		 .count = MMU_STAT_COUNT,
 		 .read = mmu_stat_read,
 		 .owner = &vm->mmu},
+		{.name = "reclaim",
+		 .descs = reclaim_vm_stat_descs,
+		 .count = RECLAIM_VM_STAT_COUNT,
+		 .read = reclaim_vm_stat_read,
+		 .owner = &vm->reclaim},
 		{.name = "memory",
 		 .descs = gmem_stat_descs,
 		 .count = GMEM_STAT_COUNT,

@@ -11,12 +11,13 @@
 
 struct vm;
 
-#define VM_STAT_GROUPS 5
+#define VM_STAT_GROUPS 6
 
 #define VM_CPU_STATS(X)                                                                      \
 	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.") \
 	X(vcpus, "count", "The VM's vCPUs.", STAT_LEVEL)                                     \
-	X(paused, "count", "Whether an operator has paused the VM: 1 or 0.", STAT_LEVEL)
+	X(paused, "count",                                                                   \
+	  "Whether the VM is paused: 1 by an operator, 2 for memory, 3 both, 0 not.", STAT_LEVEL)
 
 struct vm_cpu_stats {
 	VM_CPU_STATS(STAT_FIELD)

@@ -3,6 +3,7 @@
 #include "kernel/apic_page.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
+#include "kernel/vm_memory.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -143,6 +144,7 @@ void vcpu_wait_for_memory(struct vcpu *v)
 			 "with less mem= in all",
 			 v->vm->name, (unsigned long long)stats.free);
 	}
+	vm_waits_in_vain(v->vm);
 	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
 	/* An emulation waits here in the middle of an instruction, as often as it takes. */
 	take_requests(v);

@@ -36,6 +36,20 @@ enum vm_end {
 	VM_END_KILLED,
 };
 
+/* Why a VM is paused: it goes on when no reason is left. */
+enum vm_pause {
+	VM_PAUSED_BY_OPERATOR = BIT(0),
+	VM_PAUSED_FOR_MEMORY = BIT(1), /* kernel/vm_memory.h */
+};
+
+/* Waiting for memory; atomic (kernel/vm_memory.h). */
+struct vm_memory {
+	u64 vain_since_ns; /* a vCPU of it has been waiting since, */
+	u64 vain_ns;	   /* and was seen to do so then; 0: never */
+	u64 paused_ns;	   /* when it was paused last */
+	u32 pauses;
+};
+
 struct platform;
 struct lapic;
 struct vmx_vcpu;
@@ -96,7 +110,7 @@ struct vm {
 		u64 end_and_code;
 	};
 	struct wait_queue life;	  /* who parks, resumes, dumps */
-	bool paused;		  /* atomic; written under life's lock */
+	u32 paused;		  /* atomic; enum vm_pause; written under life's lock */
 	struct mutex dump_lock;	  /* LOCK_VM_DUMP: one dump at a time */
 	struct mutex lock;	  /* LOCK_VM: the set-up of the real-mode area */
 	struct sched_group sched; /* of its vCPUs' threads */
@@ -125,7 +139,8 @@ struct vm {
 	u64 tsc_offset;		 /* guest TSC = host TSC + this; the guest's starts at 0 */
 	u64 kvmclock_wall_msr;	 /* atomic */
 	struct restart *restart; /* its configuration's; lines_told is atomic */
-	bool memory_wait_told;	 /* atomic: the log line about waiting for memory is said once */
+	struct vm_memory memory;
+	bool memory_wait_told; /* atomic: the log line about waiting for memory is said once */
 	struct vm_console *console;
 	struct vm_stats stats;
 };

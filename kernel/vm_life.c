@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/vm_private.h"
 #include "kernel/vcpu.h"
+#include "kernel/vm_memory.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
+#include "smp/timer.h"
 
 #define DUMP_LINE 16
 
@@ -176,9 +178,14 @@ static bool has_ended(const struct vm *vm)
 	return __atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE;
 }
 
-bool vm_is_paused(const struct vm *vm)
+u32 vm_paused_why(const struct vm *vm)
 {
 	return __atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST);
+}
+
+bool vm_is_paused(const struct vm *vm)
+{
+	return vm_paused_why(vm) != 0;
 }
 
 /* vm->life's lock. */
@@ -191,20 +198,23 @@ static bool all_parked(const struct vm *vm)
 	return true;
 }
 
-static void set_paused(struct vm *vm, bool paused)
+void vm_set_paused(struct vm *vm, u32 on, u32 off)
 {
-	bool on = wait_lock(&vm->life);
+	bool irqs_on = wait_lock(&vm->life);
+	u32 before = vm->paused, after = (before | on) & ~off;
 
-	__atomic_store_n(&vm->paused, paused, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&vm->paused, after, __ATOMIC_SEQ_CST);
 	wait_wake_all_locked(&vm->life);
-	wait_unlock(&vm->life, on);
+	wait_unlock(&vm->life, irqs_on);
+	for (u32 i = 0; on && i < vm->vcpu_count; i++)
+		vcpu_request(vm->vcpus[i], VCPU_REQ_LIFE);
+	if (before && !after)
+		platform_resume(vm->platform);
 }
 
 int vm_pause(struct vm *vm)
 {
-	set_paused(vm, true);
-	for (u32 i = 0; i < vm->vcpu_count; i++)
-		vcpu_request(vm->vcpus[i], VCPU_REQ_LIFE);
+	vm_set_paused(vm, VM_PAUSED_BY_OPERATOR, 0);
 	wait_event(&vm->life, has_ended(vm) || !vm->paused || all_parked(vm));
 	return has_ended(vm) ? ERR_NOENT : 0;
 }
@@ -213,8 +223,7 @@ int vm_resume(struct vm *vm)
 {
 	if (has_ended(vm))
 		return ERR_NOENT;
-	set_paused(vm, false);
-	platform_resume(vm->platform);
+	vm_set_paused(vm, 0, VM_PAUSED_BY_OPERATOR);
 	return 0;
 }
 
@@ -235,20 +244,34 @@ static void dump_if_asked(struct vcpu *v)
 	wait_unlock(&vm->life, on);
 }
 
+/* Parks until something changes; or for a while, who has to look for memory. */
+static void park(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	bool on = wait_lock(&vm->life);
+	u64 until = clock_ns() + VM_MEMORY_LOOK_NS;
+
+	v->parked = true;
+	wait_wake_all_locked(&vm->life);
+	while (vm->paused && !has_ended(vm) && !v->dump_asked) {
+		if (v->id || !(vm->paused & VM_PAUSED_FOR_MEMORY))
+			wait_sleep(&vm->life, &on);
+		else if (!wait_sleep_until(&vm->life, &on, until))
+			break;
+	}
+	v->parked = false;
+	wait_unlock(&vm->life, on);
+}
+
 void vcpu_attend(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
-	bool on;
 
 	dump_if_asked(v);
 	while (vm_is_paused(vm) && !has_ended(vm)) {
-		on = wait_lock(&vm->life);
-		v->parked = true;
-		wait_wake_all_locked(&vm->life);
-		while (vm->paused && !has_ended(vm) && !v->dump_asked)
-			wait_sleep(&vm->life, &on);
-		v->parked = false;
-		wait_unlock(&vm->life, on);
+		park(v);
+		if (v->id == 0 && (vm_paused_why(vm) & VM_PAUSED_FOR_MEMORY))
+			vm_look_for_memory(vm);
 		dump_if_asked(v);
 	}
 }

@@ -30,11 +30,13 @@ int vm_start(const char *name);
 /*
  * vm_pause returns when no vCPU of it executes guest code any more (or someone has resumed it
  * meanwhile). Until vm_resume its vCPUs' threads sleep, its periodic timers are off, and its
- * interrupts wait; its clocks run on. Pausing twice is pausing once.
+ * interrupts wait; its clocks run on. Pausing twice is pausing once. What is paused for memory, too,
+ * goes on when that reason has gone as well.
  */
 int vm_pause(struct vm *vm);
 int vm_resume(struct vm *vm);
-bool vm_is_paused(const struct vm *vm); /* any context */
+bool vm_is_paused(const struct vm *vm); /* for whatever reason. Any context */
+u32 vm_paused_why(const struct vm *vm); /* enum vm_pause. Any context */
 
 /*
  * Ask for its end, paused or not, and do not wait for it. The first cause wins. Reset starts it

@@ -18,6 +18,9 @@ void vm_life_init(struct weir_config *config);
 /* vm->life before anything can end the VM. */
 void vm_life_init_vm(struct vm *vm);
 
+/* Any thread, its vCPUs', too: reasons that come and that go. Its vCPUs park soon, or go on. */
+void vm_set_paused(struct vm *vm, u32 on, u32 off);
+
 void vm_list_add(struct vm *vm);
 bool vm_list_empty(void);
 

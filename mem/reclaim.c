@@ -85,6 +85,22 @@ void reclaim_remove(struct reclaim_target *t)
 	t->object = NULL;
 }
 
+bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b)
+{
+	struct reclaim_claim of_a, of_b;
+
+	spin_lock(&reclaim.lock);
+	of_a = reclaim_claim_of(a);
+	of_b = reclaim_claim_of(b);
+	spin_unlock(&reclaim.lock);
+	return reclaim_pays_less(&of_a, &of_b, reclaim.tax);
+}
+
+bool reclaim_is_short(void)
+{
+	return frame_free_estimate() < watermarks.low;
+}
+
 void reclaim_get_room(struct reclaim_room *out)
 {
 	struct frame_stats frames;

@@ -83,6 +83,12 @@ bool reclaim_help(struct reclaim_target *t, u32 order);
 /* Any context below LOCK_WAIT. */
 void reclaim_wake(void);
 
+/* a pays less for each of its pages than b: those of a go first (mem/reclaim_policy.h). */
+bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b);
+
+/* Less is free than the low watermark. Any context. */
+bool reclaim_is_short(void);
+
 /* In frames: what targets cost at least (terms.costs), and what there is for all of them. */
 struct reclaim_room {
 	u64 promised, total;
@@ -109,5 +115,39 @@ struct reclaim_stats {
 	RECLAIM_STATS(STAT_FIELD)
 };
 extern struct stat_group reclaim_stat_group;
+
+/* Of the machine's memory as a whole. */
+#define RECLAIM_MEMORY_STATS(X)                                                                  \
+	X(state, "count", "Rung of the ladder: 0 enough is free, 1 low, 2 short.", STAT_LEVEL)   \
+	X(min, "frames", "Below so many free frames guests get none.", STAT_LEVEL)               \
+	X(low, "frames", "Below so many free frames cold pages are taken.", STAT_LEVEL)          \
+	X(high, "frames", "Cold pages are taken until so many frames are free.", STAT_LEVEL)     \
+	X(committed, "pages", "What running VMs have of mem= in all.", STAT_LEVEL)               \
+	X(promised, "frames", "What they were promised of it, with what they cost.", STAT_LEVEL) \
+	X(room, "frames", "What can be promised in all.", STAT_LEVEL)
+
+struct reclaim_memory_stats {
+	RECLAIM_MEMORY_STATS(STAT_FIELD)
+};
+extern struct stat_group reclaim_memory_stat_group;
+
+/* Of a target: owner is the struct reclaim_target. */
+#define RECLAIM_VM_STATS(X)                                                                     \
+	X(working_set, "pages", "Pages that were used twice lately, as estimated.", STAT_LEVEL) \
+	X(taken, "pages", "Pages that were put away.")                                          \
+	X(fetched, "pages", "Pages that came back from where they were put.")                   \
+	X(refaults, "pages", "Of those, pages that would have stayed in twice the memory.")     \
+	X(packed_bytes, "bytes", "What its packed pages take in the pool.", STAT_LEVEL)         \
+	X(min, "pages", "Resident pages that it is left with, by min=.", STAT_LEVEL)            \
+	X(max, "pages", "Resident pages that it may have, by max= or mem=.", STAT_LEVEL)        \
+	X(shares, "count", "Its shares of memory.", STAT_LEVEL)                                 \
+	X(costs, "frames", "What was promised to it, with what it costs besides.", STAT_LEVEL)
+
+struct reclaim_vm_stats {
+	RECLAIM_VM_STATS(STAT_FIELD)
+};
+extern const struct stat_desc reclaim_vm_stat_descs[];
+#define RECLAIM_VM_STAT_COUNT (sizeof(struct reclaim_vm_stats) / sizeof(u64))
+u64 reclaim_vm_stat_read(const void *target, u32 i);
 
 #endif

@@ -72,3 +72,76 @@ struct stat_group reclaim_stat_group = {
 	.read = stat_read_field,
 	.owner = &reclaim.stats,
 };
+
+/* --- The machine's memory --- */
+
+static const struct stat_desc memory_descs[] = {RECLAIM_MEMORY_STATS(STAT_DESC)};
+STAT_CHECK(reclaim_memory_stats, memory_descs);
+
+static u64 committed(void)
+{
+	struct reclaim_target *t;
+	u64 pages = 0;
+
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link)
+		pages += t->object->pages;
+	spin_unlock(&reclaim.lock);
+	return pages;
+}
+
+static u64 read_memory(const void *owner, u32 i)
+{
+	struct reclaim_room room;
+	struct reclaim_memory_stats s;
+
+	(void)owner;
+	reclaim_get_room(&room);
+	s = (struct reclaim_memory_stats){
+		.state = state_now(frame_free_estimate()),
+		.min = watermarks.min,
+		.low = watermarks.low,
+		.high = watermarks.high,
+		.committed = committed(),
+		.promised = room.promised,
+		.room = room.total,
+	};
+	return stat_read_field(&s, i);
+}
+
+struct stat_group reclaim_memory_stat_group = {
+	.scope = "",
+	.name = "memory",
+	.descs = memory_descs,
+	.count = ARRAY_SIZE(memory_descs),
+	.read = read_memory,
+};
+
+/* --- A VM's --- */
+
+const struct stat_desc reclaim_vm_stat_descs[] = {RECLAIM_VM_STATS(STAT_DESC)};
+STAT_CHECK(reclaim_vm_stats, reclaim_vm_stat_descs);
+
+static u64 look(const u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+u64 reclaim_vm_stat_read(const void *target, u32 i)
+{
+	const struct reclaim_target *t = target;
+	const struct gmem *g = t->object;
+	struct reclaim_vm_stats s = {
+		.working_set = look(&t->working_set),
+		.taken = look(&g->taken),
+		.fetched = look(&g->fetched),
+		.refaults = look(&g->refaults),
+		.packed_bytes = look(&g->packed_bytes),
+		.min = t->terms.min,
+		.max = min(t->terms.max, g->pages),
+		.shares = t->terms.shares,
+		.costs = t->terms.costs,
+	};
+
+	return stat_read_field(&s, i);
+}

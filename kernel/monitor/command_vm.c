@@ -71,6 +71,8 @@ static const char *state_text(const struct vm *vm)
 {
 	if (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
 		return "ending";
+	if (vm_paused_why(vm) == VM_PAUSED_FOR_MEMORY)
+		return "no-mem";
 	return vm_is_paused(vm) ? "paused" : "runs";
 }
 
@@ -134,6 +136,34 @@ static void print_modules(const struct vm *vm)
 	}
 }
 
+static u64 page_bytes(const u64 *pages)
+{
+	return __atomic_load_n(pages, __ATOMIC_RELAXED) << PAGE_SHIFT;
+}
+
+static void print_memory(const struct vm *vm)
+{
+	const struct gmem *g = vm->ram;
+	u64 pages[GMEM_STATES];
+
+	gmem_count_states(g, pages);
+	monitor_print("  put away: %s packed to %s, %s one word all over, %s swapped; %s shared",
+		      size_text(pages[GMEM_PACKED] << PAGE_SHIFT).text,
+		      size_text(__atomic_load_n(&g->packed_bytes, __ATOMIC_RELAXED)).text,
+		      size_text(pages[GMEM_FILLED] << PAGE_SHIFT).text,
+		      size_text(pages[GMEM_SWAPPED] << PAGE_SHIFT).text,
+		      size_text(pages[GMEM_SHARED] << PAGE_SHIFT).text);
+	monitor_print(
+		"  min=%s max=%s shares=%u, working set %s; %llu pages taken, %llu came back, "
+		"%llu of them soon",
+		size_text(vm->config.min).text,
+		size_text(vm->config.max ? vm->config.max : vm->config.mem).text, vm->config.shares,
+		size_text(page_bytes(&vm->reclaim.working_set)).text,
+		(unsigned long long)__atomic_load_n(&g->taken, __ATOMIC_RELAXED),
+		(unsigned long long)__atomic_load_n(&g->fetched, __ATOMIC_RELAXED),
+		(unsigned long long)__atomic_load_n(&g->refaults, __ATOMIC_RELAXED));
+}
+
 void command_vm_show(u32 argc, char **argv)
 {
 	struct vm *vm = get(argv[0]);
@@ -150,6 +180,7 @@ void command_vm_show(u32 argc, char **argv)
 		size_text(PAGE_SIZE << vm->config.page_order).text, size_text(vm->config.rma).text,
 		size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT).text,
 		vm->mmu.kind == MMU_SHADOW ? "shadow paging" : "EPT");
+	print_memory(vm);
 	monitor_print("  faults: %llu, %llu of them a device's; %llu pages are tables",
 		      (unsigned long long)stats.faults, (unsigned long long)stats.faults_mmio,
 		      (unsigned long long)stats.tables);
@@ -205,7 +236,7 @@ void command_vm_pause(u32 argc, char **argv)
 	(void)argc;
 	if (!vm)
 		return;
-	was = vm_is_paused(vm);
+	was = vm_paused_why(vm) & VM_PAUSED_BY_OPERATOR;
 	answer(vm, vm_pause(vm), was ? "was paused already" : "is paused");
 	vm_put(vm);
 }
@@ -217,8 +248,14 @@ void command_vm_resume(u32 argc, char **argv)
 	(void)argc;
 	if (!vm)
 		return;
-	if (vm_is_paused(vm))
-		answer(vm, vm_resume(vm), "goes on");
+	if (vm_paused_why(vm) == VM_PAUSED_FOR_MEMORY)
+		monitor_print(
+			"vm %s is paused for memory, and goes on by itself when there is some",
+			vm->name);
+	else if (vm_is_paused(vm))
+		answer(vm, vm_resume(vm),
+		       vm_paused_why(vm) & VM_PAUSED_FOR_MEMORY ? "goes on when there is memory"
+								: "goes on");
 	else
 		monitor_print("vm %s is not paused", vm->name);
 	vm_put(vm);

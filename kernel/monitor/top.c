@@ -9,6 +9,7 @@
 #include "kernel/base/string.h"
 #include "kernel/config.h"
 #include "kernel/monitor/command.h"
+#include "kernel/vm.h"
 #include "kernel/version.h"
 #include "smp/cpu.h"
 #include "smp/timer.h"
@@ -19,11 +20,12 @@
 #define REFRESH_NS    2000000000ull
 #define NS_PER_S      1000000000ull
 #define REASONS_SHOWN 4
-#define VM_ROWS_MAX   ((ROWS - 4) / 2)
+#define VM_ROWS_MAX   ((ROWS - 4) / 3)
 
 struct sample {
 	char scope[sizeof("vm.") + CONFIG_NAME_MAX];
 	u64 run_ns, vcpus, paused, faults, resident, absent;
+	u64 filled, packed, shared, swapped, packed_bytes, working_set, refaults;
 	u64 exits[VMX_EXIT_REASONS];
 };
 
@@ -79,6 +81,13 @@ static void note_other(const struct stat_value *v, void *arg)
 		{"faults", offsetof(struct sample, faults)},
 		{"got_page", offsetof(struct sample, resident)},
 		{"absent", offsetof(struct sample, absent)},
+		{"filled", offsetof(struct sample, filled)},
+		{"packed", offsetof(struct sample, packed)},
+		{"shared", offsetof(struct sample, shared)},
+		{"swapped", offsetof(struct sample, swapped)},
+		{"packed_bytes", offsetof(struct sample, packed_bytes)},
+		{"working_set", offsetof(struct sample, working_set)},
+		{"refaults", offsetof(struct sample, refaults)},
 	};
 	struct sample *of = find_or_make(arg, v->scope);
 
@@ -94,8 +103,8 @@ static void take_sample(struct samples *s)
 	s->ns = clock_ns();
 	stat_for_each("vm.*.cpu.*", note_other, s);
 	stat_for_each("vm.*.mmu.faults", note_other, s);
-	stat_for_each("vm.*.memory.got_page", note_other, s);
-	stat_for_each("vm.*.memory.absent", note_other, s);
+	stat_for_each("vm.*.memory.*", note_other, s);
+	stat_for_each("vm.*.reclaim.*", note_other, s);
 	stat_for_each("vm.*.exits.*", note_exit, s);
 }
 
@@ -165,16 +174,25 @@ static void find_reasons(const struct sample *now, const struct sample *before, 
 	}
 }
 
+static const char *state_text(u64 paused)
+{
+	if (paused == VM_PAUSED_FOR_MEMORY)
+		return "no-mem";
+	return paused ? "paused" : "runs";
+}
+
 static void draw_vm(const struct sample *now, const struct sample *before, u64 ns)
 {
-	u64 share = cpu_share(now, before, ns), pages = now->resident + now->absent;
+	u64 share = cpu_share(now, before, ns);
+	u64 pages = now->resident + now->absent + now->filled + now->packed + now->shared +
+		    now->swapped;
 	struct reasons r;
 	char row[160];
 	int n;
 
 	find_reasons(now, before, &r);
 	snprintf(row, sizeof(row), "%-20s %-6s %5llu %4llu.%llu %10llu %9llu %10s %6s",
-		 now->scope + 3, now->paused ? "paused" : "runs", (unsigned long long)now->vcpus,
+		 now->scope + 3, state_text(now->paused), (unsigned long long)now->vcpus,
 		 (unsigned long long)(share / 10), (unsigned long long)(share % 10),
 		 (unsigned long long)rate(r.all, 0, ns),
 		 (unsigned long long)rate(now->faults, before ? before->faults : 0, ns),
@@ -187,6 +205,13 @@ static void draw_vm(const struct sample *now, const struct sample *before, u64 n
 			      (unsigned long long)(r.rise[i] * 100 / r.all));
 	if (!r.count)
 		snprintf(row + n, sizeof(row) - (size_t)n, " none");
+	draw_row(row);
+	snprintf(row, sizeof(row),
+		 "   memory: working set %s, packed %s to %s, swapped %s, %llu refaults/s",
+		 size_text(now->working_set << PAGE_SHIFT).text,
+		 size_text(now->packed << PAGE_SHIFT).text, size_text(now->packed_bytes).text,
+		 size_text(now->swapped << PAGE_SHIFT).text,
+		 (unsigned long long)rate(now->refaults, before ? before->refaults : 0, ns));
 	draw_row(row);
 }
 

@@ -32,7 +32,8 @@ def monitor(boot):
     operator.says("vm list", r"^beta +paused ")
     operator.says("vm resume beta", r"^vm beta goes on$")
     operator.says("stat vm.beta.exits.hlt", r"^vm\.beta\.exits\.hlt [1-9]\d* count: HLT instr")
-    operator.says("mem", r"^RAM for Weir and VMs", r"^beta ")
+    operator.says("mem", r"^RAM for Weir and VMs", r"^memory: enough is free; watermarks: min ",
+                  r"^committed: 64M, 0\.\d times RAM; promised ", r"^beta ")
     operator.console("talker")
     operator.wait(r"talker: ready\r\n<97><98>")
     operator.send("c")
@@ -54,6 +55,7 @@ QUESTIONS = (
     ("help vm dump", r"^vm dump NAME", r"4096 at most\.$"),
     ("help metrics", r"^  From the first line"),
     ("vm show talker", r"^vm talker: runs for \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
+     r"^  put away: 0 packed to 0", r"^  min=0 max=32M shares=32, ",
      r"^  faults: \d+", r"^  vCPU 0: (not )?halted, on CPU \d, ran ", r"^  kernel: \d+ bytes"),
     ("stat", r"^frames\.free \d+ frames: ", r"^vm\.talker\.cpu\.run \d+ ns: ",
      r"^vm\.beta\.mmu\.faults "),
@@ -186,11 +188,12 @@ def monitor_top(boot):
                     lines[0]), shown
     assert lines[1].split() == ["VM", "STATE", "VCPUS", "CPU", "%", "EXITS/s", "FAULTS/s",
                                 "RESIDENT", "OF"], shown
-    rows = {line.split()[0]: line.split() for line in lines[2:6:2]}
+    rows = {line.split()[0]: line.split() for line in lines[2:8:3]}
     assert set(rows) == {"talker", "hostile"}, shown
     assert float(rows["talker"][3]) < 20 < float(rows["hostile"][3]), shown
     assert re.search(r"^   exits: .*hlt \d+%", shown, re.M), shown
-    assert lines[-1] == "q ends" and len(lines) == 7, shown
+    assert re.search(r"^   memory: working set \S+, packed 0 to 0, ", shown, re.M), shown
+    assert lines[-1] == "q ends" and len(lines) == 9, shown
     with open(os.path.join(boot.folder, "top.txt"), "w") as file:
         file.write(shown.rstrip() + "\n")
     if os.environ.get("WEIR_CAPTURE") and boot.machine_name == "tigerlake":

@@ -31,7 +31,7 @@ u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)
 	return *(const u64 *)v * 100 + reason;
 }
 
-bool vm_is_paused(const struct vm *v)
+u32 vm_paused_why(const struct vm *v)
 {
 	return v->paused;
 }
@@ -59,6 +59,8 @@ static int start(void **state)
 	strlcpy(vm.name, "a.long-name_of-the-most-letters", sizeof(vm.name));
 	assert_int_equal(strlen(vm.name), CONFIG_NAME_MAX - 1);
 	assert_int_equal(gmem_create(OBJECT_PAGES, &vm.ram), 0);
+	reclaim_add(&vm.reclaim, vm.ram,
+		    &(struct reclaim_terms){.min = 3, .max = ~0ull, .shares = 77});
 	assert_int_equal(mmu_vm_create(&vm.mmu, MMU_EPT), 0);
 	vm.vcpu_count = 2;
 	vm.vcpus[0] = &vcpus[0];
@@ -243,6 +245,7 @@ static void nothing_without_the_word(void **state)
 	stat_unregister(&sched_stat_group);
 	stat_unregister(&pool_stat_group);
 	stat_unregister(&reclaim_stat_group);
+	stat_unregister(&reclaim_memory_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);

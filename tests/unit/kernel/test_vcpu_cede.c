@@ -13,6 +13,7 @@
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
+#include "kernel/vm_memory.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
@@ -56,6 +57,10 @@ static u32 look(const u32 *p)
 }
 
 /* --- vmx/ --- */
+
+void vm_waits_in_vain(struct vm *waiting)
+{
+}
 
 bool reclaim_help(struct reclaim_target *t, u32 order)
 {

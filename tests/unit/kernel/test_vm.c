@@ -14,6 +14,7 @@
 #include "kernel/guest/loader.h"
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
+#include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
@@ -202,6 +203,7 @@ void console_vm_remove(struct vm *vm)
 		return value;          \
 	}
 
+NOTHING(vm_look_for_memory, struct vm *vm)
 NOTHING(gmem_set_account, struct gmem *g, struct gmem_account *a)
 NOTHING(vm_rma_destroy, struct vm *vm)
 NOTHING(vm_rma_watch, struct vm *vm)

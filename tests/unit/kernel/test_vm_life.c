@@ -11,6 +11,7 @@
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
 #include "kernel/vcpu.h"
+#include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
@@ -325,6 +326,49 @@ static void each_is_paused_anywhere(void **state)
 	}
 }
 
+/* atomic; whether vCPU 0, asked while the VM is paused for memory, finds some */
+static bool memory_is_back;
+static u32 looks;
+
+void vm_waits_in_vain(struct vm *vm)
+{
+}
+
+void vm_look_for_memory(struct vm *vm)
+{
+	count(&looks);
+	if (__atomic_load_n(&memory_is_back, __ATOMIC_SEQ_CST))
+		vm_set_paused(vm, 0, VM_PAUSED_FOR_MEMORY);
+}
+
+/* Two reasons: it goes on when none is left, and for memory by itself. */
+static void paused_for_memory(void **state)
+{
+	memory_is_back = false;
+	looks = 0;
+	wait_all_run();
+	vm_set_paused(&machine, VM_PAUSED_FOR_MEMORY, 0);
+	assert_int_equal(vm_pause(&machine), 0); /* all are parked */
+	assert_false(moved(30000));
+	assert_int_equal(vm_resume(&machine), 0);
+	assert_int_equal(resumes, 0);
+	assert_true(vm_is_paused(&machine));
+	assert_false(moved(30000));
+	while (look(&looks) < 2)
+		usleep(1000);
+	assert_int_equal(vm_pause(&machine), 0);
+	__atomic_store_n(&memory_is_back, true, __ATOMIC_SEQ_CST);
+	while (vm_paused_why(&machine) & VM_PAUSED_FOR_MEMORY)
+		usleep(1000);
+	assert_false(moved(30000)); /* not without the operator */
+	assert_int_equal(vm_resume(&machine), 0);
+	assert_int_equal(resumes, 1);
+	wait_all_run();
+	/* And it ends as any other: teardown kills it. */
+	__atomic_store_n(&memory_is_back, false, __ATOMIC_SEQ_CST);
+	vm_set_paused(&machine, VM_PAUSED_FOR_MEMORY, 0);
+}
+
 /* Who is promised memory without an end, in the middle of an instruction, is paused all the same. */
 static void paused_while_memory_is_sought(void **state)
 {
@@ -471,6 +515,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paused_stands_still, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_is_paused_anywhere, setup, teardown),
+		cmocka_unit_test_setup_teardown(paused_for_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(paused_while_memory_is_sought, setup, teardown),
 		cmocka_unit_test_setup_teardown(ends_while_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* The command that shows who has memory, from the counters. */
+#include "kernel/base/printf.h"
+#include "kernel/base/size_text.h"
+#include "kernel/base/stat.h"
+#include "kernel/base/string.h"
+#include "kernel/config.h"
+#include "kernel/monitor/command.h"
+
+struct memory_row {
+	char scope[sizeof("vm.") + CONFIG_NAME_MAX];
+	u64 resident, absent, filled, shared, packed, packed_bytes, swapped, working_set;
+};
+
+struct memory_table {
+	struct memory_row rows[CONFIG_VMS_MAX];
+	u32 count;
+};
+
+static struct memory_row *row_of(struct memory_table *t, const char *scope)
+{
+	struct memory_row *row;
+
+	for (u32 i = 0; i < t->count; i++) {
+		if (strcmp(t->rows[i].scope, scope) == 0)
+			return &t->rows[i];
+	}
+	if (t->count == CONFIG_VMS_MAX)
+		return NULL;
+	row = &t->rows[t->count++];
+	memset(row, 0, sizeof(*row));
+	strlcpy(row->scope, scope, sizeof(row->scope));
+	return row;
+}
+
+static void note_memory(const struct stat_value *v, void *arg)
+{
+	static const struct {
+		const char *name;
+		size_t offset;
+	} columns[] = {
+		{"got_page", offsetof(struct memory_row, resident)},
+		{"absent", offsetof(struct memory_row, absent)},
+		{"filled", offsetof(struct memory_row, filled)},
+		{"shared", offsetof(struct memory_row, shared)},
+		{"packed", offsetof(struct memory_row, packed)},
+		{"packed_bytes", offsetof(struct memory_row, packed_bytes)},
+		{"swapped", offsetof(struct memory_row, swapped)},
+		{"working_set", offsetof(struct memory_row, working_set)},
+	};
+	struct memory_row *row = row_of(arg, v->scope);
+
+	for (u32 i = 0; row && i < ARRAY_SIZE(columns); i++) {
+		if (strcmp(columns[i].name, v->desc->name) == 0)
+			*(u64 *)((u8 *)row + columns[i].offset) = v->value;
+	}
+}
+
+static void note_value(const struct stat_value *v, void *arg)
+{
+	*(u64 *)arg = v->value;
+}
+
+static u64 counter(const char *name)
+{
+	u64 value = 0;
+
+	stat_for_each(name, note_value, &value);
+	return value;
+}
+
+static struct size_text pages_text(u64 pages)
+{
+	return size_text(pages << PAGE_SHIFT);
+}
+
+/* a to b with one digit after the point. */
+struct ratio_text {
+	char text[16];
+};
+
+static struct ratio_text ratio(u64 a, u64 b)
+{
+	struct ratio_text r = {"-"};
+	u64 tenths = b ? (a * 10 + b / 2) / b : 0;
+
+	if (b)
+		snprintf(r.text, sizeof(r.text), "%llu.%llu", (unsigned long long)(tenths / 10),
+			 (unsigned long long)(tenths % 10));
+	return r;
+}
+
+static void print_machine(void)
+{
+	static const char *const states[] = {"enough is free", "low", "short"};
+	u64 total = counter("frames.total"), free = counter("frames.free");
+	u64 pool = counter("rma_pool.pages"), committed = counter("memory.committed");
+	u64 state = min(counter("memory.state"), (u64)ARRAY_SIZE(states) - 1);
+
+	monitor_print("RAM for Weir and VMs %10s, in use %s, free %s", pages_text(total).text,
+		      pages_text(total - free).text, pages_text(free).text);
+	monitor_print("memory: %s; watermarks: min %s, low %s, high %s", states[state],
+		      pages_text(counter("memory.min")).text,
+		      pages_text(counter("memory.low")).text,
+		      pages_text(counter("memory.high")).text);
+	monitor_print("committed: %s, %s times RAM; promised %s of %s", pages_text(committed).text,
+		      ratio(committed, total).text, pages_text(counter("memory.promised")).text,
+		      pages_text(counter("memory.room")).text);
+	if (pool)
+		monitor_print("pool of real-mode areas %s, in use %s, longest free piece %s",
+			      pages_text(pool).text, pages_text(counter("rma_pool.used")).text,
+			      pages_text(counter("rma_pool.longest_free")).text);
+}
+
+void command_mem(u32 argc, char **argv)
+{
+	static struct memory_table t;
+
+	(void)argc;
+	(void)argv;
+	print_machine();
+	t.count = 0;
+	stat_for_each("vm.*.memory.*", note_memory, &t);
+	stat_for_each("vm.*.reclaim.*", note_memory, &t);
+	if (!t.count) {
+		monitor_print("no VM runs");
+		return;
+	}
+	monitor_print("%-12s %8s %8s %7s %7s %8s %5s %8s %8s", "VM", "RESIDENT", "ZERO", "SAME",
+		      "SHARED", "PACKED", "RATIO", "SWAPPED", "WORKING");
+	for (u32 i = 0; i < t.count; i++) {
+		const struct memory_row *r = &t.rows[i];
+
+		monitor_print("%-12s %8s %8s %7s %7s %8s %5s %8s %8s", r->scope + 3,
+			      pages_text(r->resident).text, pages_text(r->absent).text,
+			      pages_text(r->filled).text, pages_text(r->shared).text,
+			      pages_text(r->packed).text,
+			      ratio(r->packed << PAGE_SHIFT, r->packed_bytes).text,
+			      pages_text(r->swapped).text, pages_text(r->working_set).text);
+	}
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/vm_memory.h"
+
+#include "kernel/base/log.h"
+#include "kernel/base/size_text.h"
+#include "kernel/vm_private.h"
+
+/* A VM waits in vain if it does so again within GAP; for so long before any is paused; and so long
+ * between two pauses, to see what one was good for. */
+#define VAIN_GAP_NS    500000000ull
+#define PATIENCE_NS    1000000000ull
+#define DECISION_NS    1000000000ull
+#define LINES_AT_FIRST 4u
+
+static u64 decided_ns; /* atomic; when a VM was paused or went on last */
+
+static u64 look(const u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+static u32 reasons(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST);
+}
+
+static bool waits(const struct vm *vm, u64 now)
+{
+	u64 last = look(&vm->memory.vain_ns);
+
+	return last && now - min(now, last) < VAIN_GAP_NS;
+}
+
+/* Has waited for long. */
+static bool is_patient(const struct vm *vm, u64 now)
+{
+	return now - min(now, look(&vm->memory.vain_since_ns)) >= PATIENCE_NS;
+}
+
+/* One thread decides at a time, and not again at once. */
+static bool may_decide(u64 now)
+{
+	u64 last = look(&decided_ns);
+
+	return (!last || now - min(now, last) >= DECISION_NS) &&
+	       __atomic_compare_exchange_n(&decided_ns, &last, now, false, __ATOMIC_RELAXED,
+					   __ATOMIC_RELAXED);
+}
+
+/* The first few times, and then at powers of two: a guest can make it happen as often as it likes. */
+static bool is_loud(u32 pauses)
+{
+	return pauses <= LINES_AT_FIRST || (pauses & (pauses - 1)) == 0;
+}
+
+static u64 resident_of(const struct vm *vm)
+{
+	return look(&vm->ram->resident);
+}
+
+/* --- Who is paused --- */
+
+struct choice {
+	struct vm *furthest; /* over its share, of those that wait */
+	struct vm *largest;  /* of the others, by what it has resident */
+	u32 waiting;
+};
+
+static void choose(struct vm *const *vms, u32 n, u64 now, struct choice *c)
+{
+	*c = (struct choice){.waiting = 0};
+	for (u32 i = 0; i < n; i++) {
+		if (reasons(vms[i]) || !waits(vms[i], now))
+			continue;
+		c->waiting++;
+		if (!c->furthest || reclaim_gives_first(&vms[i]->reclaim, &c->furthest->reclaim))
+			c->furthest = vms[i];
+	}
+	for (u32 i = 0; i < n; i++) {
+		if (vms[i] != c->furthest &&
+		    (!c->largest || resident_of(vms[i]) > resident_of(c->largest)))
+			c->largest = vms[i];
+	}
+}
+
+static void pause(const struct choice *c, u64 now)
+{
+	struct vm *vm = c->furthest;
+	u32 pauses = __atomic_add_fetch(&vm->memory.pauses, 1, __ATOMIC_RELAXED);
+
+	__atomic_store_n(&vm->memory.paused_ns, now, __ATOMIC_RELAXED);
+	if (is_loud(pauses))
+		log_warn(
+			"vm %s: paused for memory, being furthest over its share with %s resident; "
+			"it goes on when there is memory: end another VM (%s has %s), or start "
+			"with "
+			"less mem= in all",
+			vm->name, size_text(resident_of(vm) << PAGE_SHIFT).text, c->largest->name,
+			size_text(resident_of(c->largest) << PAGE_SHIFT).text);
+	vm_set_paused(vm, VM_PAUSED_FOR_MEMORY, 0);
+}
+
+static void put_all(struct vm *const *vms, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		vm_put(vms[i]);
+}
+
+void vm_waits_in_vain(struct vm *vm)
+{
+	struct vm *vms[CONFIG_VMS_MAX];
+	u64 now = clock_ns();
+	struct choice c;
+	u32 n;
+
+	/* Its own bound, or pages of 2 MiB: nobody else's doing. */
+	if (!reclaim_is_short())
+		return;
+	if (!waits(vm, now))
+		__atomic_store_n(&vm->memory.vain_since_ns, now, __ATOMIC_RELAXED);
+	__atomic_store_n(&vm->memory.vain_ns, now, __ATOMIC_RELAXED);
+	if (!is_patient(vm, now) || !may_decide(now))
+		return;
+	n = vm_list(vms, CONFIG_VMS_MAX);
+	choose(vms, n, now, &c);
+	if (c.waiting > 1 && is_patient(c.furthest, now))
+		pause(&c, now);
+	put_all(vms, n);
+}
+
+/* --- Who goes on --- */
+
+/*
+ * Of those that are paused for memory the one that is least over its share goes on, when nobody
+ * else wants what there is; or when nobody else is there for whom it would stay paused.
+ */
+static bool is_its_turn(const struct vm *vm, struct vm *const *vms, u32 n, u64 now)
+{
+	bool others_run = false;
+
+	for (u32 i = 0; i < n; i++) {
+		if (vms[i] == vm)
+			continue;
+		if (!reasons(vms[i])) {
+			others_run = true;
+			if (waits(vms[i], now))
+				return false;
+		} else if ((reasons(vms[i]) & VM_PAUSED_FOR_MEMORY) &&
+			   reclaim_gives_first(&vm->reclaim, &vms[i]->reclaim)) {
+			return false;
+		}
+	}
+	return !others_run || !reclaim_is_short();
+}
+
+void vm_look_for_memory(struct vm *vm)
+{
+	struct vm *vms[CONFIG_VMS_MAX];
+	u64 now = clock_ns();
+	u32 n = vm_list(vms, CONFIG_VMS_MAX);
+
+	if ((reasons(vm) & VM_PAUSED_FOR_MEMORY) && is_its_turn(vm, vms, n, now) &&
+	    may_decide(now)) {
+		if (is_loud(__atomic_load_n(&vm->memory.pauses, __ATOMIC_RELAXED)))
+			log_info("vm %s: goes on, after it was paused for memory for %llu ms",
+				 vm->name,
+				 (unsigned long long)(now - look(&vm->memory.paused_ns)) / 1000000);
+		vm_set_paused(vm, 0, VM_PAUSED_FOR_MEMORY);
+	}
+	put_all(vms, n);
+}

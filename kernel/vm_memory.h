@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * When there is no memory to be had: who wants some waits, and of several VMs that wait in vain the
+ * one furthest over its share is paused, so that nobody touches its pages any more and they can be
+ * taken for the others. It goes on by itself when memory is back. Nothing of it is dropped.
+ *
+ * Pausing whom nobody waits beside would help nobody, so the last one that waits is never paused; nor
+ * is a VM that does not wait, for it may yet end, or give back, by itself.
+ */
+#ifndef KERNEL_VM_MEMORY_H
+#define KERNEL_VM_MEMORY_H
+
+#include "kernel/vm.h"
+
+/* A vCPU of it found nothing to be taken, and waits. Its own thread; may pause VMs, this one, too. */
+void vm_waits_in_vain(struct vm *vm);
+
+/*
+ * The VM is paused for memory: lets it go on where there is some, which is to be asked about every
+ * VM_MEMORY_LOOK_NS. A vCPU's own thread, which holds no lock.
+ */
+#define VM_MEMORY_LOOK_NS 100000000ull
+void vm_look_for_memory(struct vm *vm);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/vm_memory.c mem/reclaim_policy.c */
+/*
+ * Who is paused when there is no memory, and who goes on when it is back. The VMs do nothing; who
+ * waits is said by the test.
+ */
+#include "kernel/base/log.h"
+#include "kernel/base/string.h"
+#include "kernel/vm_memory.h"
+#include "kernel/vm_private.h"
+#include "mem/reclaim_policy.h"
+#include "tests/hosted/hosted.h"
+
+#include <cmocka.h>
+
+#define VMS	3
+#define STEP_NS 10000000ull
+
+static struct vm vms[VMS];
+static struct gmem ram[VMS];
+static bool is_short, gone[VMS];
+static u64 now_ns = 5000000000ull;
+static u32 references;
+
+u32 vm_list(struct vm **out, u32 max)
+{
+	u32 n = 0;
+
+	for (u32 i = 0; i < VMS; i++) {
+		if (!gone[i])
+			out[n++] = &vms[i];
+	}
+	references += n;
+	return n;
+}
+
+void vm_put(struct vm *vm)
+{
+	references--;
+}
+
+void vm_set_paused(struct vm *vm, u32 on, u32 off)
+{
+	vm->paused = (vm->paused | on) & ~off;
+}
+
+bool reclaim_is_short(void)
+{
+	return is_short;
+}
+
+bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b)
+{
+	struct reclaim_claim of_a = {a->object->resident, a->object->resident, a->terms.shares};
+	struct reclaim_claim of_b = {b->object->resident, b->object->resident, b->terms.shares};
+
+	return reclaim_pays_less(&of_a, &of_b, 75);
+}
+
+/* a has least over its share, c most. */
+static int setup(void **state)
+{
+	memset(vms, 0, sizeof(vms));
+	memset(gone, 0, sizeof(gone));
+	for (u32 i = 0; i < VMS; i++) {
+		vms[i].name[0] = (char)('a' + i);
+		vms[i].ram = &ram[i];
+		ram[i].resident = 1000 * (i + 1);
+		vms[i].reclaim.object = &ram[i];
+		vms[i].reclaim.terms.shares = 100;
+	}
+	is_short = true;
+	hosted_log_reset();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	assert_int_equal(references, 0);
+	now_ns += 60000000000ull;
+	hosted_clock_free();
+	return 0;
+}
+
+/* So long the VMs of the mask wait, and the paused ones look. */
+static void pass(u32 waiting, u64 ms)
+{
+	for (u64 i = 0; i < ms / 10; i++) {
+		hosted_clock_set(now_ns += STEP_NS);
+		for (u32 k = 0; k < VMS; k++) {
+			if (gone[k])
+				continue;
+			if (!vms[k].paused && (waiting & BIT(k)))
+				vm_waits_in_vain(&vms[k]);
+			else if (vms[k].paused && i % 10 == 0)
+				vm_look_for_memory(&vms[k]);
+		}
+	}
+}
+
+static void expect(u32 a, u32 b, u32 c)
+{
+	assert_int_equal(vms[0].paused, a);
+	assert_int_equal(vms[1].paused, b);
+	assert_int_equal(vms[2].paused, c);
+}
+
+#define MEM VM_PAUSED_FOR_MEMORY
+#define OP  VM_PAUSED_BY_OPERATOR
+
+static void the_furthest_of_those_that_wait(void **state)
+{
+	pass(BIT(0) | BIT(1), 900);
+	expect(0, 0, 0); /* patience */
+	pass(BIT(0) | BIT(1), 300);
+	expect(0, MEM, 0); /* c has more, but does not wait: it may end */
+	assert_non_null(strstr(hosted_log_last(),
+			       "vm b: paused for memory, being furthest over its share with 8000K "
+			       "resident; it goes on when there is memory: end another VM (c has "
+			       "12000K)"));
+	pass(BIT(0) | BIT(1), 5000);
+	expect(0, MEM, 0); /* and the last that waits only waits */
+	pass(BIT(0) | BIT(2), 3000);
+	expect(0, MEM, MEM);
+}
+
+static void alone_it_only_waits(void **state)
+{
+	pass(BIT(2), 60000);
+	expect(0, 0, 0);
+	is_short = false;
+	pass(BIT(0) | BIT(1) | BIT(2), 60000); /* each at its own bound */
+	expect(0, 0, 0);
+}
+
+/* Waits that end in between are none in vain. */
+static void now_and_then_is_no_matter(void **state)
+{
+	for (u32 i = 0; i < 50; i++) {
+		pass(BIT(0) | BIT(1), 300);
+		pass(0, 600);
+	}
+	expect(0, 0, 0);
+}
+
+/* When there is memory they go on by themselves, who is least over its share first, one by one. */
+static void goes_on_by_itself(void **state)
+{
+	pass(BIT(0) | BIT(1) | BIT(2), 4000);
+	expect(0, MEM, MEM);
+	is_short = false;
+	pass(BIT(0), 100); /* a's last wait was just now */
+	pass(0, 2000);
+	assert_int_equal(vms[1].paused, 0);
+	pass(0, 2000);
+	expect(0, 0, 0);
+	assert_non_null(strstr(hosted_log_last(), "vm c: goes on, after it was paused for memory"));
+}
+
+/* Or when nobody is left for whom it would stay paused, whatever is free. */
+static void the_last_goes_on(void **state)
+{
+	pass(BIT(1) | BIT(2), 3000);
+	expect(0, 0, MEM);
+	gone[1] = true;
+	pass(0, 5000);
+	expect(0, 0, MEM); /* a runs on what there is, which is little */
+	gone[0] = true;
+	pass(0, 2000);
+	expect(0, 0, 0);
+}
+
+static void an_operator_has_his_own_reason(void **state)
+{
+	pass(BIT(1) | BIT(2), 3000);
+	expect(0, 0, MEM);
+	vm_set_paused(&vms[2], OP, 0);
+	is_short = false;
+	pass(0, 3000);
+	expect(0, 0, OP); /* memory is there, the operator is not */
+	/* Whom the operator has paused is not paused for memory, nor waited for. */
+	is_short = true;
+	vm_set_paused(&vms[1], OP, 0);
+	pass(BIT(0) | BIT(1) | BIT(2), 5000);
+	expect(0, OP, OP);
+}
+
+/* Guests that wait over and over do not fill the log. */
+static void flapping_is_told_seldom(void **state)
+{
+	for (u32 i = 0; i < 100; i++) {
+		is_short = true;
+		pass(BIT(0) | BIT(1), 2500);
+		assert_int_equal(vms[1].paused, MEM);
+		is_short = false;
+		pass(0, 3000);
+		assert_int_equal(vms[1].paused, 0);
+	}
+	/* 1, 2, 3, 4, 8, 16, 32, 64 */
+	assert_int_equal(hosted_log_count(LOG_WARN), 8);
+	assert_int_equal(hosted_log_count(LOG_INFO), 8);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(the_furthest_of_those_that_wait, setup, teardown),
+		cmocka_unit_test_setup_teardown(alone_it_only_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(now_and_then_is_no_matter, setup, teardown),
+		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_operator_has_his_own_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
