@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [boot]
+    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [boot] [reclaim]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
 weir    Weir counts what its own operations cost (selftest=bench)
@@ -10,8 +10,10 @@ sched   what VMs that compete get of the CPUs, in tenths of a percent of all CPU
         threads wait after a wake-up (tests/guests/busy.c, Weir's own counters)
 boot    from GRUB's hand-over to a Linux guest's first instruction, and to its shell, by breakpoints
         of Bochs's debugger; the guest powers off right after its banner
+reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
+        beside those of LRU, FIFO and the optimum
 
-Each runs with the release build (build/release) and the debug build (build). The results go to
+Each but the last runs with the release build (build/release) and the debug build (build). The results go to
 build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
 """
 import argparse
@@ -26,6 +28,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 import operations  # noqa: E402
+import reclaim  # noqa: E402
 import report  # noqa: E402
 from lab import BUILD, image, linux  # noqa: E402
 from lab.bochs import Bochs, GO_ON  # noqa: E402
@@ -183,15 +186,17 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
     args = parser.parse_args()
-    for name in set(args.groups) - set(GROUPS):
-        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}")
+    for name in set(args.groups) - set(GROUPS) - {"reclaim"}:
+        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}, reclaim")
     os.makedirs(FOLDER, exist_ok=True)
-    names = args.groups or list(GROUPS)
+    names = [name for name in GROUPS if name in args.groups or not args.groups]
     # Counts do not depend on how fast the emulators run: as many at once as there are builds.
     with concurrent.futures.ThreadPoolExecutor(len(BUILDS)) as pool:
         jobs = {name: {build: pool.submit(GROUPS[name][0], build) for build in BUILDS}
                 for name in names}
         results = {}
+        if "reclaim" in args.groups or not args.groups:
+            results["reclaim"] = reclaim.run(not args.no_docs)
         for name in names:
             rows = GROUPS[name][1]
             results[name] = {build: job.result() for build, job in jobs[name].items()}
