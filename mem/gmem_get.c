@@ -192,7 +192,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
 
 	if (!gmem_entry_take(g, e, &entry))
 		return ERR_AGAIN;
-	err = gmem_admits(g, 1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+	err = gmem_admits_back(g) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
 	if (!err) {
 		tier_get(entry, pfn_to_virt(pfn));
 		tier_free(entry);

@@ -108,6 +108,12 @@ static inline bool gmem_admits(const struct gmem *g, u64 pages)
 	return likely(gmem_may_grow(g, pages)) && watermark_admits(pages);
 }
 
+/* The same for a page that comes back from where it was put. */
+static inline bool gmem_admits_back(const struct gmem *g)
+{
+	return likely(gmem_may_grow(g, 1)) && watermark_admits_back();
+}
+
 /* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
 void gmem_wait_settled(struct gmem *g, u64 *e);
 

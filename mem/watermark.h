@@ -8,7 +8,11 @@
 
 #include "mem/frame.h"
 
-/* In frames. Below min guests get none: what is left is for Weir, and for making more of it. */
+/*
+ * In frames. Below min guests get none: what is left is for Weir, and for making more of it. A page
+ * that was taken may come back down to half of that: else a guest that needs nothing more could not
+ * even run to its end, and give back what it has.
+ */
 struct watermarks {
 	u64 min;
 	u64 low;	    /* below it cold pages are taken */
@@ -27,6 +31,12 @@ static inline bool watermark_admits(u64 frames)
 		return true;
 	watermarks.wake();
 	return free >= watermarks.min;
+}
+
+/* The same for one frame, for a page that comes back. */
+static inline bool watermark_admits_back(void)
+{
+	return watermark_admits(1) || frame_free_estimate() >= watermarks.min / 2;
 }
 
 #endif

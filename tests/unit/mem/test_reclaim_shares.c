@@ -206,6 +206,27 @@ static void the_pool_grows_below_min(void **state)
 	assert_int_equal(vms[0].g->packed_bytes, 0);
 }
 
+/* A page that was taken comes back where a first touch is refused, down to half of min. */
+static void comes_back_below_min(void **state)
+{
+	pfn_t pfn;
+
+	make_vm(0, 600, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	assert_true(help(&vms[0].target));
+	assert_int_equal(vms[0].g->in_state[GMEM_PACKED], 64);
+	watermarks.min = frame_free_estimate() + 100;
+	assert_int_equal(gmem_get_page(vms[0].g, 700, true, &pfn), ERR_NOMEM);
+	for (u64 i = 0; i < 600; i++)
+		assert_int_equal(gmem_get_page(vms[0].g, i, true, &pfn), 0);
+	assert_true(help(&vms[0].target));
+	watermarks.min = 2 * frame_free_estimate() + 2;
+	for (u64 i = 0; i < 600; i++) {
+		if (gmem_entry_state(gmem_entry(vms[0].g, i)) == GMEM_PACKED)
+			assert_int_equal(gmem_get_page(vms[0].g, i, true, &pfn), ERR_NOMEM);
+	}
+	watermarks.min = 1;
+}
+
 /* What there is to promise does not change with what is in use. */
 static void room(void **state)
 {
@@ -260,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(promises_are_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(bound_to_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_pool_grows_below_min, setup, teardown),
+		cmocka_unit_test_setup_teardown(comes_back_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 	};
