@@ -230,7 +230,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 /* One module line on its way into a VM. */
 struct line {
 	/* .at NULL: not there */
-	struct word name, vcpus, mmu, on_crash, weight, cap, cpus;
+	struct word name, vcpus, mmu, on_crash, weight, cap, cpus, share;
 	struct memory_words memory;
 	bool kind_set;
 	enum config_module_kind kind;
@@ -307,6 +307,8 @@ static void line_parse(struct line *l, const char *text)
 			line_key(l, &l->memory.max, &w, v);
 		else if (word_value(&w, "shares", &v))
 			line_key(l, &l->memory.shares, &w, v);
+		else if (word_value(&w, "share", &v))
+			line_key(l, &l->share, &w, v);
 		else if (word_is(&w, "kernel"))
 			line_kind(l, &w, CONFIG_KERNEL);
 		else if (word_is(&w, "initrd"))
@@ -317,7 +319,7 @@ static void line_parse(struct line *l, const char *text)
 			line_fault(l,
 				   "unknown word '%.*s': known are vm= kernel initrd module mem= "
 				   "vcpus= mmu= rma= psize= on_crash= weight= cap= cpus= min= "
-				   "max= shares=; the guest's own words go after --",
+				   "max= shares= share=; the guest's own words go after --",
 				   WORD_ARGS(&w));
 	}
 }
@@ -381,12 +383,23 @@ static void take_scheduling(struct vm_config *vm, const struct line *l)
 			WORD_ARGS(&l->cpus));
 }
 
+static void take_share(struct vm_config *vm, const struct word *w)
+{
+	if (name_is_sound(w))
+		memcpy(vm->share, w->at, (size_t)(w->end - w->at));
+	else
+		config_refuse(vm, "share=%.*s is no name: use 1 to %u of a-z A-Z 0-9 - _ .",
+			      WORD_ARGS(w), CONFIG_NAME_MAX - 1);
+}
+
 static void take_kernel_words(struct vm_config *vm, const struct line *l)
 {
 	u64 n;
 
 	take_scheduling(vm, l);
 	config_take_memory(vm, &l->memory);
+	if (l->share.at)
+		take_share(vm, &l->share);
 	if (l->vcpus.at) {
 		if (parse_u64(l->vcpus.at, l->vcpus.end, &n) || n == 0 || n > CONFIG_VCPUS_MAX)
 			config_refuse(vm, "vcpus=%.*s is not a number from 1 to %u: write vcpus=1",
@@ -434,11 +447,12 @@ static void take_module(struct vm_config *vm, const struct line *l, const struct
 	if (l->kind != CONFIG_KERNEL &&
 	    (l->memory.mem.at || l->vcpus.at || l->mmu.at || l->memory.rma.at ||
 	     l->memory.psize.at || l->on_crash.at || l->weight.at || l->cap.at || l->cpus.at ||
-	     l->memory.min.at || l->memory.max.at || l->memory.shares.at))
+	     l->memory.min.at || l->memory.max.at || l->memory.shares.at || l->share.at))
 		config_refuse(
 			vm,
 			"module %u: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, "
-			"cpus=, min=, max= and shares= belong on the kernel's line: move them",
+			"cpus=, min=, max=, shares= and share= belong on the kernel's line: move "
+			"them",
 			index + 1);
 	if (l->kind != CONFIG_MODULE && count_kind(vm, l->kind))
 		config_refuse(vm,
@@ -509,6 +523,19 @@ static void finish_vm(struct vm_config *vm)
 	config_check_memory(vm);
 }
 
+/* The number of a group is that of its first VM, from 1; who names none has one of its own. */
+static void number_groups(struct weir_config *c)
+{
+	for (u32 i = 0; i < c->vm_count; i++) {
+		u32 first = 0;
+
+		while (first < i &&
+		       (!c->vms[i].share[0] || strcmp(c->vms[i].share, c->vms[first].share) != 0))
+			first++;
+		c->vms[i].share_group = first + 1;
+	}
+}
+
 void config_parse(const struct boot_info *boot, struct weir_config *out)
 {
 	const char *cursor = boot->cmdline;
@@ -530,4 +557,5 @@ void config_parse(const struct boot_info *boot, struct weir_config *out)
 			    boot->modules_dropped, BOOT_MODULES_MAX);
 	for (u32 i = 0; i < out->vm_count; i++)
 		finish_vm(&out->vms[i]);
+	number_groups(out);
 }

@@ -48,6 +48,8 @@ struct vm_config {
 	u32 cap;    /* percent of a CPU, of all vCPUs together; 0: none */
 	u64 cpus;   /* on which they may run, as bits; 0: all */
 	bool restart_on_crash;
+	char share[CONFIG_NAME_MAX]; /* with whom equal pages are kept once; "": with nobody else */
+	u32 share_group;	     /* of all that name the same; never 0 */
 	u32 module_count;
 	struct config_module modules[CONFIG_MODULES_MAX];
 	bool refused; /* message says why; the VM is not started */

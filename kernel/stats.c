@@ -10,6 +10,7 @@
 #include "smp/thread.h"
 #include "mem/pool.h"
 #include "mem/reclaim.h"
+#include "mem/share.h"
 #include "smp/mutex.h"
 #include "vmx/vmx.h"
 
@@ -37,6 +38,7 @@ void stats_init(bool log)
 	stat_register(&pool_stat_group);
 	stat_register(&reclaim_stat_group);
 	stat_register(&reclaim_memory_stat_group);
+	stat_register(&share_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 

@@ -122,6 +122,7 @@ static int create_ram(struct vm *vm, char *message, size_t size)
 		return err;
 	vm->pins.pins_max = VM_PINS_MAX;
 	gmem_set_account(vm->ram, &vm->pins);
+	gmem_set_share_group(vm->ram, vm->config.share_group);
 	return vm_rma_create(vm, message, size);
 }
 

@@ -31,6 +31,9 @@ struct frame {
 	union {
 		struct list link;    /* free lists; the owner's use while allocated */
 		struct rcu_head rcu; /* while the owner waits for readers to leave */
+		struct {
+			u64 key, handle;
+		} share; /* mem/share.c's, while it is FRAME_SHARED */
 	};
 	u32 refs;    /* atomic; users of an allocated frame; 1 when handed out */
 	u16 pins;    /* atomic; > 0: never reclaimed */
@@ -38,10 +41,12 @@ struct frame {
 	u8 state;    /* the allocator's */
 	u16 section; /* index of the GiB it is in */
 	/* slab.c's, while it owns the frame; 0 when handed out */
-	u16 slab_class; /* class + 1 */
+	u16 slab_class; /* class + 1; or FRAME_SHARED: mem/share.c's */
 	u16 slab_free;	/* first free object */
 	u16 slab_used;	/* objects handed out */
 };
+
+#define FRAME_SHARED 0xffff
 
 static_assert(sizeof(struct frame) <= 32, "the frame array costs at most 1/128 of RAM");
 

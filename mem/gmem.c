@@ -4,6 +4,7 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/share.h"
 #include "mem/slab.h"
 #include "mem/tier.h"
 
@@ -61,18 +62,28 @@ int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg)
 	return 0;
 }
 
+void gmem_set_share_group(struct gmem *g, u32 group)
+{
+	BUG_ON(group > UINT16_MAX);
+	g->share_group = group;
+}
+
 void gmem_ref(struct gmem *g)
 {
 	BUG_ON(__atomic_fetch_add(&g->refs, 1, __ATOMIC_RELAXED) == 0);
 }
 
-static void free_chunk(const struct gmem *g, u64 *entries)
+static void free_chunk(struct gmem *g, u64 *entries)
 {
 	for (u32 i = 0; i < GMEM_CHUNK_ENTRIES; i++) {
 		if (entries[i] == GMEM_ABSENT)
 			continue;
 		if (tier_has(entries[i])) {
-			tier_free(entries[i]);
+			tier_free(g, entries[i]);
+			continue;
+		}
+		if (gmem_entry_state(entries[i]) == GMEM_SHARED) {
+			(void)share_put(gmem_entry_pfn(entries[i]));
 			continue;
 		}
 		/* Nothing makes any other state yet, and nobody may still be changing it. */

@@ -96,6 +96,7 @@ struct gmem {
 	u32 order;
 	struct gmem_chunk *slot_phys; /* gmem_entry() reads one entry */
 	struct gmem_account *account;
+	u32 share_group; /* with whose pages its own may have contents in common; 0: none */
 	void (*on_free)(void *arg); /* NULL: nobody wants to know */
 	void *on_free_arg;
 	/* atomic */
@@ -108,7 +109,7 @@ struct gmem {
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
-	u64 packed_bytes;	   /* what its packed pages have been packed to */
+	u64 packed_bytes;	   /* what its packed pages have been packed to, each for itself */
 	u32 refs;		   /* memslots and the VM */
 	struct gmem_account own;   /* where account points until one is set */
 	/* lock */
@@ -133,6 +134,10 @@ int gmem_create_order(u64 pages, u32 order, struct gmem **out);
 int gmem_create(u64 pages, struct gmem **out); /* order 0 */
 /* Before the first pin. a outlives the object. NULL: the object's own bound of GMEM_PINS_MAX. */
 void gmem_set_account(struct gmem *g, struct gmem_account *a);
+/*
+ * Before pages of it are taken: equal pages of one group, 1 to 65535, are kept once (mem/share.h).
+ */
+void gmem_set_share_group(struct gmem *g, u32 group);
 void gmem_ref(struct gmem *g); /* any context */
 /*
  * Thread context. The last one frees every frame but the foreign ones; none may be pinned or BUSY
@@ -204,15 +209,16 @@ bool gmem_is_hard(const struct gmem *g, u64 index);
 bool gmem_large(struct gmem *g, u64 index, pfn_t *out);
 
 /*
- * Makes the page resident (a zeroed frame at first touch). Two that come at once: one wins, the
- * other's frame goes back (R34), or at order 9 the other waits. Takes no reference (R12). Thread
- * context, may sleep; LOCK_ZONE, LOCK_WAIT. 0, ERR_NOMEM, ERR_RANGE; ERR_NOTSUP: in a state that
+ * Makes the page resident (a zeroed frame at first touch); for writing in a frame of its own. Two
+ * that come at once: one wins, the other's frame goes back (R34), or at order 9 the other waits.
+ * Takes no reference (R12). Thread context, may sleep; LOCK_NOTIFY, for writing; LOCK_SHARE,
+ * LOCK_ZONE, LOCK_WAIT. 0, ERR_NOMEM, ERR_RANGE; ERR_NOTSUP: in a state that
  * nothing here leads out of.
  */
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 
 /*
- * As gmem_get_page, and the frame stays until gmem_unpin. At order 9 the pin is on the whole
+ * As gmem_get_page, and the frame, which is the page's own, stays until gmem_unpin. At order 9 the pin is on the whole
  * 2 MiB. LOCK_SLOT_PHYS. ERR_NOSPC: over the account's bound, or 65535 pins of one frame.
  */
 int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
@@ -223,7 +229,8 @@ int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
 void gmem_unpin(struct gmem *g, u64 index, pfn_t pfn, bool dirty);
 
 /*
- * The same for as long as one access of Weir's own takes: not charged to the account, so that a
+ * The same for as long as one access of Weir's own takes, which for reading may be in a frame that
+ * others show too, and that the page leaves when it is written meanwhile: not charged to the account, so that a
  * guest that has pinned all it may can still be served. ERR_NOSPC: 65535 pins of one frame.
  */
 int gmem_hold(struct gmem *g, u64 index, bool write, pfn_t *out);
@@ -272,8 +279,9 @@ struct gmem_taken {
 	u64 freed;  /* frames that came free: */
 	u64 zero;   /* the pages were all zero, */
 	u64 filled; /* were one word all over, */
-	u64 packed; /* or were packed */
-	u64 hard;   /* do not pack, and stayed */
+	u64 packed; /* were packed, */
+	u64 shared; /* or were those of others */
+	u64 hard;   /* do not pack, and stayed; others may come to share them */
 	u64 wanted; /* were touched meanwhile, and stayed */
 	u64 kept;   /* were not there, pinned or busy */
 	bool full;  /* there was no memory to put one away: nothing after it was tried */

@@ -4,6 +4,7 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/share.h"
 #include "mem/tier.h"
 
 void gmem_wait_settled(struct gmem *g, u64 *e)
@@ -115,7 +116,7 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 			return index;
 		if (*err)
 			continue;
-		if (gmem_entry_state(entry) != GMEM_GOT_PAGE && !tier_has(entry)) {
+		if (!gmem_entry_resident(entry) && !tier_has(entry)) {
 			gmem_settle(g, index, entry);
 			*err = ERR_NOTSUP;
 			return index;
@@ -130,7 +131,9 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 static void drop_contents(struct gmem *g, u64 entry)
 {
 	if (tier_has(entry))
-		tier_free(entry);
+		tier_free(g, entry);
+	else if (gmem_entry_state(entry) == GMEM_SHARED)
+		(void)share_put(gmem_entry_pfn(entry));
 	else
 		frame_free(gmem_entry_pfn(entry), g->order);
 }

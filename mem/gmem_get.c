@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest memory objects: finding pages that are resident, and making them so. */
 #include "kernel/base/error.h"
+#include "kernel/base/string.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/share.h"
 #include "mem/tier.h"
 
 static bool fit_for(u64 entry, bool write)
@@ -184,29 +186,66 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
  * The page comes back from where its contents were put. Of those who want it one does that, the
  * others wait. As fill_absent.
  */
-static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry)
+static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 {
+	u64 resident = 0;
 	bool near;
 	pfn_t pfn;
 	int err;
 
 	if (!gmem_entry_take(g, e, &entry))
 		return ERR_AGAIN;
-	err = gmem_admits_back(g) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
-	if (!err) {
-		tier_get(entry, pfn_to_virt(pfn));
-		tier_free(entry);
+	err = gmem_may_grow(g, 1) ? 0 : ERR_NOMEM;
+	if (!err && (write || !tier_show(g, entry, &resident))) {
+		err = gmem_admits_back(g) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+		if (!err)
+			resident = tier_bring(g, entry, pfn, write);
 	}
 	near = gmem_refault_is_near(g, entry);
 	if (!err)
-		entry = pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE |
-			(near ? gmem_generation_bits(g) : gmem_cold_bits(g));
+		entry = resident | (near ? gmem_generation_bits(g) : gmem_cold_bits(g));
 	gmem_settle(g, index, entry);
 	if (err)
 		return err;
 	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&g->refaults, near, __ATOMIC_RELAXED);
 	return ERR_AGAIN;
+}
+
+/*
+ * A page that is about to be written leaves the frame that it has with others. No mapping of that may
+ * stay: who reads there would not see what is written. What was looked up before is not linked, by
+ * the sequence; until the page is settled BUSY keeps everybody off. As fill_absent.
+ */
+static int leave_shared(struct gmem *g, u64 index, u64 *e)
+{
+	u64 entry, now;
+	pfn_t pfn;
+	int err;
+
+	if (gmem_claim_entry(g, index, e, &entry))
+		return ERR_AGAIN;
+	now = entry;
+	if (gmem_entry_state(entry) != GMEM_SHARED) {
+		err = ERR_AGAIN;
+	} else if (share_own(gmem_entry_pfn(entry))) {
+		/* What is mapped there may stay, and be widened. */
+		now = gmem_own_entry(g, gmem_entry_pfn(entry));
+		err = ERR_AGAIN;
+	} else {
+		err = watermark_admits(1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+	}
+	if (!err) {
+		gmem_invalidate_begin(g, index, 1);
+		gmem_unmap(g, index, 1);
+		gmem_invalidate_end(g, index, 1);
+		memcpy(pfn_to_virt(pfn), pfn_to_virt(gmem_entry_pfn(entry)), PAGE_SIZE);
+		now = gmem_own_entry(g, pfn);
+	}
+	gmem_settle(g, index, now);
+	if (!err)
+		share_left(gmem_entry_pfn(entry));
+	return err ? err : ERR_AGAIN;
 }
 
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
@@ -242,7 +281,10 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			break;
 		case GMEM_PACKED:
 		case GMEM_FILLED:
-			err = fetch(g, index, e, entry);
+			err = fetch(g, index, e, entry, write);
+			break;
+		case GMEM_SHARED:
+			err = leave_shared(g, index, e);
 			break;
 		default:
 			err = ERR_NOTSUP;

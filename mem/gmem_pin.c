@@ -4,6 +4,7 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/share.h"
 
 void gmem_set_account(struct gmem *g, struct gmem_account *a)
 {
@@ -47,34 +48,54 @@ static bool add_pin(struct frame *f)
 	return true;
 }
 
+/*
+ * A frame that others show too has a count of those who do, and is one more's while it is read: a
+ * pin would keep all of them from writing.
+ */
+static int keep(struct gmem *g, pfn_t pfn, bool own)
+{
+	if (unlikely(share_is_frame(pfn)))
+		return own ? ERR_TOO_HARD : share_ref(pfn);
+	if (!add_pin(pinned_frame(g, pfn)))
+		return ERR_NOSPC;
+	g->pins++;
+	return 0;
+}
+
 /* The lock keeps gmem_claim from taking the page between the look at it and the pin (R37). */
-static int hold_resident(struct gmem *g, u64 index, bool write, pfn_t *out)
+static int hold_resident(struct gmem *g, u64 index, bool write, bool own, pfn_t *out)
 {
 	int err;
 
 	spin_lock(&g->lock);
 	err = gmem_lookup(g, index, write, out);
-	if (!err && !add_pin(pinned_frame(g, *out)))
-		err = ERR_NOSPC;
 	if (!err)
-		g->pins++;
+		err = keep(g, *out, own);
 	spin_unlock(&g->lock);
 	return err;
 }
 
-int gmem_hold(struct gmem *g, u64 index, bool write, pfn_t *out)
+/* own: not in a frame that others show, too. */
+static int hold(struct gmem *g, u64 index, bool write, bool own, pfn_t *out)
 {
 	int err;
 
 	if (index >= g->pages)
 		return ERR_RANGE;
 	/* A page that was just got may be gone again, or be marked dirty by another: once more. */
-	while ((err = hold_resident(g, index, write, out)) == ERR_TOO_HARD) {
-		err = gmem_get_page(g, index, write, out);
+	while ((err = hold_resident(g, index, write, own, out)) == ERR_TOO_HARD) {
+		bool leave = own && gmem_entry_state(gmem_entry(g, index)) == GMEM_SHARED;
+
+		err = gmem_get_page(g, index, write || leave, out);
 		if (err)
 			break;
 	}
 	return err;
+}
+
+int gmem_hold(struct gmem *g, u64 index, bool write, pfn_t *out)
+{
+	return hold(g, index, write, false, out);
 }
 
 void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
@@ -83,6 +104,10 @@ void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
 	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
 
 	BUG_ON(!f || !e);
+	if (unlikely(share_is_frame(pfn))) {
+		(void)share_put(pfn);
+		return;
+	}
 	spin_lock(&g->lock);
 	BUG_ON(gmem_page_pfn(g, index, gmem_entry_load(e)).v != pfn.v || !g->pins);
 	if (dirty)
@@ -100,7 +125,7 @@ int gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
 		return ERR_RANGE;
 	if (!charge(g->account))
 		return ERR_NOSPC;
-	err = gmem_hold(g, index, write, out);
+	err = hold(g, index, write, true, out);
 	if (err)
 		uncharge(g->account);
 	return err;

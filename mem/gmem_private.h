@@ -133,6 +133,12 @@ static inline u64 gmem_generation_bits(const struct gmem *g)
 	       GMEM_GEN_MASK;
 }
 
+/* Of a page that is used now, in a frame of its own. */
+static inline u64 gmem_own_entry(const struct gmem *g, pfn_t pfn)
+{
+	return pfn.v << GMEM_PFN_SHIFT | gmem_generation_bits(g) | GMEM_GOT_PAGE;
+}
+
 /* How many generations ago: 0 to 7. */
 static inline u32 gmem_entry_age(const struct gmem *g, u64 entry)
 {

@@ -38,7 +38,7 @@ static u64 claim_run(struct gmem *g, u64 first, u64 at, u64 pages, const u64 *ma
 			t->kept++;
 			return at + 1;
 		}
-		if (gmem_entry_state(*entry) != GMEM_GOT_PAGE) {
+		if (!gmem_entry_resident(*entry)) {
 			gmem_settle(g, first + at, *entry);
 			t->kept++;
 			return at + 1;
@@ -46,6 +46,21 @@ static u64 claim_run(struct gmem *g, u64 first, u64 at, u64 pages, const u64 *ma
 		r->count++;
 	}
 	return at;
+}
+
+/* It leaves a frame of several. What is nowhere else stays. */
+static u64 cool(struct gmem *g, u64 entry, struct gmem_taken *t)
+{
+	bool freed;
+
+	if (!tier_cool(g, &entry, &freed)) {
+		t->kept++;
+		return entry;
+	}
+	t->packed++;
+	t->freed += freed;
+	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
+	return entry | gmem_stamp_bits(g);
 }
 
 /* The entry that the page gets, its frame being unmapped; the frame is freed if it is not in it. */
@@ -59,12 +74,14 @@ static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_ta
 		t->wanted++;
 		return (entry & ~GMEM_GEN_MASK) | gmem_generation_bits(g);
 	}
+	if (gmem_entry_state(entry) == GMEM_SHARED)
+		return cool(g, entry, t);
 	if (t->full)
 		return entry;
 	err = tier_put(g, index, pfn_to_virt(pfn), &put);
 	if (err == ERR_NOSPC) {
 		t->hard++;
-		return (entry & ~GMEM_DIRTY) | GMEM_HARD;
+		return put | (entry & (GMEM_GEN_MASK | GMEM_COLD));
 	}
 	if (err) {
 		t->full = true;
@@ -73,9 +90,12 @@ static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_ta
 	t->zero += gmem_entry_state(put) == GMEM_ABSENT;
 	t->filled += gmem_entry_state(put) == GMEM_FILLED;
 	t->packed += gmem_entry_state(put) == GMEM_PACKED;
+	t->shared += gmem_entry_state(put) == GMEM_SHARED;
 	t->freed++;
 	frame_free(pfn, 0);
-	if (put != GMEM_ABSENT)
+	if (gmem_entry_resident(put))
+		put |= entry & (GMEM_GEN_MASK | GMEM_COLD);
+	else if (put != GMEM_ABSENT)
 		put |= gmem_stamp_bits(g);
 	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
 	return put;

@@ -11,6 +11,7 @@
 struct work {
 	u8 state[LZ4_STREAM_MINSIZE] __aligned(64);
 	u8 bytes[PAGE_SIZE];
+	u8 page[PAGE_SIZE] __aligned(8);
 };
 
 static_assert(sizeof(struct work) <= VECTOR_SCRATCH_SIZE, "VECTOR_SCRATCH_SIZE");
@@ -34,17 +35,15 @@ int __vector_caller lz4_pack(const void *page, u32 most,
 	return err;
 }
 
-bool __vector_caller lz4_unpack(const void *first, u32 first_size, const void *second,
-				u32 second_size, void *page)
+/* Between vector_begin and vector_end. */
+static bool unpack(const void *first, u32 first_size, const void *second, u32 second_size,
+		   void *page)
 {
-	struct vector_state vectors;
 	const void *bytes = first;
 	u32 size = first_size + second_size;
-	int got;
 
 	if (size > PAGE_SIZE)
 		return false;
-	vector_begin(&vectors);
 	if (second_size) {
 		u8 *joined = ((struct work *)vector_scratch())->bytes;
 
@@ -52,7 +51,33 @@ bool __vector_caller lz4_unpack(const void *first, u32 first_size, const void *s
 		memcpy(joined + first_size, second, second_size);
 		bytes = joined;
 	}
-	got = LZ4_decompress_safe(bytes, page, (int)size, PAGE_SIZE);
+	return LZ4_decompress_safe(bytes, page, (int)size, PAGE_SIZE) == PAGE_SIZE;
+}
+
+bool __vector_caller lz4_unpack(const void *first, u32 first_size, const void *second,
+				u32 second_size, void *page)
+{
+	struct vector_state vectors;
+	bool done;
+
+	vector_begin(&vectors);
+	done = unpack(first, first_size, second, second_size, page);
 	vector_end(&vectors);
-	return got == PAGE_SIZE;
+	return done;
+}
+
+bool __vector_caller lz4_holds(const void *first, u32 first_size, const void *second,
+			       u32 second_size, const void *page,
+			       bool (*equal)(const u64 *a, const u64 *b))
+{
+	struct vector_state vectors;
+	bool same;
+	u8 *mine;
+
+	vector_begin(&vectors);
+	mine = ((struct work *)vector_scratch())->page;
+	BUG_ON(!unpack(first, first_size, second, second_size, mine));
+	same = equal((const u64 *)(const void *)mine, page);
+	vector_end(&vectors);
+	return same;
 }

@@ -20,5 +20,8 @@ int lz4_pack(const void *page, u32 most, int (*use)(void *arg, const void *bytes
  * packed.
  */
 bool lz4_unpack(const void *first, u32 first_size, const void *second, u32 second_size, void *page);
+/* What `equal` says of what they unpack to, and the page. Panics if they are damaged. */
+bool lz4_holds(const void *first, u32 first_size, const void *second, u32 second_size,
+	       const void *page, bool (*equal)(const u64 *a, const u64 *b));
 
 #endif

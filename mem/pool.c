@@ -24,6 +24,7 @@
 struct header {
 	struct gmem *object;
 	u64 index_and_size;
+	struct pool_share share;
 };
 
 static_assert(POOL_OBJECT_MAX <= SIZE_MASK, "SIZE_BITS");
@@ -36,6 +37,7 @@ struct span {
 	u16 class;
 	u16 used;
 	bool emptying;
+	bool stuck; /* something in it could not be moved, and nothing was freed since */
 };
 
 struct class
@@ -137,6 +139,11 @@ static struct header *header_of(const struct span *s, u32 slot)
 	return (struct header *)(void *)pieces(s, slot * stride_of(s->class), 1).first;
 }
 
+struct pool_share *pool_share(u64 handle)
+{
+	return &header_of(span_of(handle), slot_of(handle))->share;
+}
+
 struct pool_bytes pool_read(u64 handle)
 {
 	const struct span *s = span_of(handle);
@@ -153,13 +160,6 @@ void pool_write(u64 handle, const void *bytes)
 	memcpy((void *)b.first, bytes, b.first_size);
 	if (b.second_size)
 		memcpy((void *)b.second, (const u8 *)bytes + b.first_size, b.second_size);
-}
-
-struct pool_owner pool_owner(u64 handle)
-{
-	const struct header *h = header_of(span_of(handle), slot_of(handle));
-
-	return (struct pool_owner){h->object, h->index_and_size >> SIZE_BITS};
 }
 
 /* --- Spans ---------------------------------------------------------------------------------- */
@@ -226,7 +226,11 @@ int pool_alloc(u32 size, const struct pool_owner *owner, u64 *handle)
 	s = list_first(&c->partial, struct span, link);
 	slot = take_slot(c, s);
 	c->bytes += size;
-	*header_of(s, slot) = (struct header){owner->object, owner->index << SIZE_BITS | size};
+	*header_of(s, slot) = (struct header){
+		.object = owner->object,
+		.index_and_size = owner->index << SIZE_BITS | size,
+		.share.refs = 1,
+	};
 	spin_unlock(&c->lock);
 	*handle = handle_of(s, slot);
 	return 0;
@@ -240,6 +244,7 @@ static bool release_slot(struct class *c, struct span *s, u32 slot)
 	s->taken[slot / 64] &= ~BIT(slot % 64);
 	c->objects--;
 	s->used--;
+	s->stuck = false;
 	if (s->emptying)
 		return false;
 	if (s->used == c->slots - 1u)
@@ -278,7 +283,7 @@ static struct span *pick_span(struct class *c)
 	if (c->spans * c->slots - c->objects < c->slots)
 		return NULL;
 	list_for_each_entry (s, &c->partial, link) {
-		if (!least || s->used < least->used)
+		if (!s->stuck && (!least || s->used < least->used))
 			least = s;
 		if (++looked == SPANS_LOOKED)
 			break;
@@ -288,6 +293,19 @@ static struct span *pick_span(struct class *c)
 		list_del(&least->link);
 	}
 	return least;
+}
+
+/* Nothing is in it that has several entries, whose owners are not known. */
+static bool may_be_emptied(struct class *c, const struct span *s)
+{
+	bool may = true;
+
+	spin_lock(&c->lock);
+	for (u32 slot = 0; slot < c->slots && may; slot++)
+		may = !is_taken(s, slot) ||
+		      __atomic_load_n(&header_of(s, slot)->share.refs, __ATOMIC_RELAXED) == 1;
+	spin_unlock(&c->lock);
+	return may;
 }
 
 /* The owner of what is in the slot; false: nothing is. */
@@ -319,6 +337,7 @@ static u64 end_emptying(struct class *c, struct span *s)
 		c->spans--;
 	else if (s->used < c->slots)
 		list_add_tail(&s->link, &c->partial);
+	s->stuck = !empty;
 	spin_unlock(&c->lock);
 	if (!empty)
 		return 0;
@@ -327,14 +346,27 @@ static u64 end_emptying(struct class *c, struct span *s)
 	return frames;
 }
 
+/* One that may be emptied; those that may not are passed over until something of them is freed. */
+static struct span *pick_movable(struct class *c)
+{
+	for (u32 i = 0; i < SPANS_LOOKED; i++) {
+		struct span *s;
+
+		spin_lock(&c->lock);
+		s = pick_span(c);
+		spin_unlock(&c->lock);
+		if (!s || may_be_emptied(c, s))
+			return s;
+		(void)end_emptying(c, s);
+	}
+	return NULL;
+}
+
 /* The frames that came free; 0: no span could be emptied. */
 static u64 empty_span(struct class *c, pool_move_fn move, void *arg)
 {
-	struct span *s;
+	struct span *s = pick_movable(c);
 
-	spin_lock(&c->lock);
-	s = pick_span(c);
-	spin_unlock(&c->lock);
 	if (!s)
 		return 0;
 	for (u32 slot = 0; slot < c->slots; slot++) {

@@ -34,19 +34,27 @@ int pool_alloc(u32 size, const struct pool_owner *owner, u64 *handle);
 void pool_write(u64 handle, const void *bytes);
 void pool_free(u64 handle);
 
+/* Beside an object, for mem/share.c: no key, one reference and no frame when it is allocated. */
+struct pool_share {
+	u64 key;
+	u32 refs;
+	u32 frame; /* pfn; 0: none */
+};
+struct pool_share *pool_share(u64 handle);
+
 /* An object's bytes, in one piece or two: those of second are 0 then. */
 struct pool_bytes {
 	const void *first, *second;
 	u32 first_size, second_size;
 };
 struct pool_bytes pool_read(u64 handle);
-struct pool_owner pool_owner(u64 handle);
 
 /*
  * Empties up to so many spans of which others have room for all that is in them, and goes on the
  * next time with the class at which it stopped: `move` is told of an object and its owner, and moves
- * it by pool_alloc and pool_free, or returns false. Returns the frames that came free. One caller at
- * a time.
+ * it by pool_alloc and pool_free, or returns false. A span that something stays in, such as an object
+ * that has several references and so no one owner, is tried again when something of it was freed.
+ * Returns the frames that came free. One caller at a time.
  */
 typedef bool (*pool_move_fn)(const struct pool_owner *owner, u64 handle, void *arg);
 u64 pool_compact(pool_move_fn move, void *arg, u32 spans);

@@ -7,6 +7,7 @@
 #include "mem/frame.h"
 #include "mem/pool.h"
 #include "mem/reclaim_private.h"
+#include "mem/share.h"
 #include "mem/vector.h"
 #include "smp/thread.h"
 
@@ -325,8 +326,10 @@ int reclaim_init(const struct reclaim_options *o)
 	reclaim.tax = o->tax;
 	pool_init();
 	err = vector_init();
-	if (!err)
-		set_watermarks(o);
+	if (err)
+		return err;
+	(void)share_init(); /* without a table nothing is shared */
+	set_watermarks(o);
 	return err;
 }
 

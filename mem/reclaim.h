@@ -102,6 +102,7 @@ void reclaim_get_room(struct reclaim_room *out);
 	X(zero, "pages", "Pages that were taken and are all zero: they cost nothing now.")       \
 	X(filled, "pages", "Pages that were taken and are one word all over.")                   \
 	X(packed, "pages", "Pages that were taken and packed.")                                  \
+	X(shared, "pages", "Pages that were taken and show a frame that others had.")            \
 	X(hard, "pages", "Pages that stayed because they do not pack.")                          \
 	X(wanted, "pages", "Pages that stayed because they were touched while they were taken.") \
 	X(kept, "pages", "Pages that stayed because they were pinned or in change.")             \

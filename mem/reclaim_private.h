@@ -66,6 +66,8 @@ static inline bool reclaim_chunk_empty(const struct reclaim_target *t, u64 chunk
 /* Not used by anybody, and worth a try. */
 static inline bool reclaim_may_go(u64 entry)
 {
+	if (gmem_entry_state(entry) == GMEM_SHARED)
+		return !(entry & GMEM_HARD);
 	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
 		return false;
 	return !gmem_entry_hard(entry);

@@ -149,6 +149,7 @@ static void count(const struct gmem_taken *t)
 	reclaim_count(&reclaim.stats.zero, t->zero);
 	reclaim_count(&reclaim.stats.filled, t->filled);
 	reclaim_count(&reclaim.stats.packed, t->packed);
+	reclaim_count(&reclaim.stats.shared, t->shared);
 	reclaim_count(&reclaim.stats.hard, t->hard);
 	reclaim_count(&reclaim.stats.wanted, t->wanted);
 	reclaim_count(&reclaim.stats.kept, t->kept);

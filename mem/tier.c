@@ -6,6 +6,7 @@
 #include "kernel/base/string.h"
 #include "mem/lz4.h"
 #include "mem/pool.h"
+#include "mem/share.h"
 
 static_assert(POOL_HANDLE_BITS + GMEM_PFN_SHIFT <= 64, "a handle goes where a pfn goes");
 
@@ -100,6 +101,28 @@ static u64 handle_of(u64 entry)
 	return entry >> GMEM_PFN_SHIFT;
 }
 
+/* What it is packed to; 0: it is not. */
+static u64 packed_size(u64 entry)
+{
+	struct pool_bytes b;
+
+	if (gmem_entry_state(entry) != GMEM_PACKED)
+		return 0;
+	b = pool_read(handle_of(entry));
+	return b.first_size + b.second_size;
+}
+
+/* The page leads there, or does no more. */
+static void count_packed(struct gmem *g, u64 size)
+{
+	__atomic_fetch_add(&g->packed_bytes, size, __ATOMIC_RELAXED);
+}
+
+static void count_unpacked(struct gmem *g, u64 size)
+{
+	__atomic_fetch_sub(&g->packed_bytes, size, __ATOMIC_RELAXED);
+}
+
 struct store {
 	struct pool_owner owner;
 	u64 entry;
@@ -114,21 +137,82 @@ static int store(void *arg, const void *bytes, u32 size)
 	if (err)
 		return err;
 	pool_write(handle, bytes);
-	__atomic_fetch_add(&s->owner.object->packed_bytes, size, __ATOMIC_RELAXED);
 	s->entry = packed_entry(handle);
 	return 0;
+}
+
+static u64 shared_entry(pfn_t pfn)
+{
+	return pfn.v << GMEM_PFN_SHIFT | GMEM_SHARED;
+}
+
+/* It does not pack: read-only from now on, so that the next with these contents finds it. */
+static u64 keep_hard(pfn_t pfn, u64 key)
+{
+	if (!key)
+		return pfn.v << GMEM_PFN_SHIFT | GMEM_HARD | GMEM_GOT_PAGE;
+	share_keep(pfn, key);
+	return shared_entry(pfn) | GMEM_HARD;
 }
 
 int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry)
 {
 	struct store s = {.owner = {g, index}};
+	u64 key;
 	int err;
 
 	if (is_filled(page) && put_filled(*(const u64 *)page, entry))
 		return 0;
+	key = share_key(g->share_group, page);
+	if (share_find(&key, page, entry)) {
+		count_packed(g, packed_size(*entry));
+		return 0;
+	}
 	err = lz4_pack(page, POOL_OBJECT_MAX, store, &s);
-	*entry = s.entry;
+	if (!err) {
+		share_offer(handle_of(s.entry), key);
+		*entry = s.entry;
+		count_packed(g, packed_size(*entry));
+	} else if (err == ERR_NOSPC) {
+		*entry = keep_hard(virt_to_pfn(page), key);
+	}
 	return err;
+}
+
+bool tier_show(struct gmem *g, u64 entry, u64 *resident)
+{
+	u64 size = packed_size(entry);
+	pfn_t pfn;
+
+	if (!size || !share_shown(handle_of(entry), &pfn))
+		return false;
+	count_unpacked(g, size);
+	*resident = shared_entry(pfn);
+	return true;
+}
+
+u64 tier_bring(struct gmem *g, u64 entry, pfn_t pfn, bool write)
+{
+	u64 size = packed_size(entry);
+
+	tier_get(entry, pfn_to_virt(pfn));
+	if (!write && size && share_show(handle_of(entry), &pfn)) {
+		count_unpacked(g, size);
+		return shared_entry(pfn);
+	}
+	tier_free(g, entry);
+	return pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE;
+}
+
+bool tier_cool(struct gmem *g, u64 *entry, bool *freed)
+{
+	u64 handle;
+
+	if (!share_cool(gmem_entry_pfn(*entry), &handle, freed))
+		return false;
+	*entry = packed_entry(handle);
+	count_packed(g, packed_size(*entry));
+	return true;
 }
 
 void tier_get(u64 entry, void *page)
@@ -144,17 +228,12 @@ void tier_get(u64 entry, void *page)
 	BUG_ON(!lz4_unpack(b.first, b.first_size, b.second, b.second_size, page));
 }
 
-void tier_free(u64 entry)
+void tier_free(struct gmem *g, u64 entry)
 {
-	struct pool_bytes b;
-	struct gmem *g;
-
 	if (gmem_entry_state(entry) != GMEM_PACKED)
 		return;
-	b = pool_read(handle_of(entry));
-	g = pool_owner(handle_of(entry)).object;
-	__atomic_fetch_sub(&g->packed_bytes, b.first_size + b.second_size, __ATOMIC_RELAXED);
-	pool_free(handle_of(entry));
+	count_unpacked(g, packed_size(entry));
+	share_free_packed(handle_of(entry));
 }
 
 int tier_move(struct gmem *g, u64 index, u64 *entry)
@@ -163,15 +242,20 @@ int tier_move(struct gmem *g, u64 index, u64 *entry)
 	struct pool_owner owner = {g, index};
 	u8 bytes[POOL_OBJECT_MAX];
 	u64 handle;
-	int err = pool_alloc(from.first_size + from.second_size, &owner, &handle);
+	int err;
 
+	if (share_has_many(handle_of(*entry)))
+		return ERR_BUSY;
+	err = pool_alloc(from.first_size + from.second_size, &owner, &handle);
 	if (err)
 		return err;
 	memcpy(bytes, from.first, from.first_size);
 	if (from.second_size)
 		memcpy(bytes + from.first_size, from.second, from.second_size);
 	pool_write(handle, bytes);
-	pool_free(handle_of(*entry));
+	/* Who has found the old place meanwhile keeps it. */
+	share_offer(handle, pool_share(handle_of(*entry))->key);
+	share_free_packed(handle_of(*entry));
 	*entry = packed_entry(handle) | (*entry & GMEM_STAMP_MASK);
 	return 0;
 }

@@ -11,16 +11,28 @@
 
 /*
  * Puts the contents of `page`, which is the object's page at index, away: *entry is what slot_phys[]
- * is to hold, without flags. The caller holds the entry BUSY. Thread context. ERR_NOSPC: they would
- * take nearly as much as they do; ERR_NOMEM. Nothing is put away then.
+ * is to hold. The caller holds the entry BUSY. Thread context. ERR_NOSPC: they would take nearly as
+ * much as they do, and stay in the frame, with *entry as it is to be from now on, but for its age;
+ * ERR_NOMEM: nothing is put away. With 0 the frame is not needed, unless it is that of *entry.
  */
 int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry);
+
+/*
+ * The page is read, and others that have its contents have a frame for them: true, *resident is
+ * the entry with that. False: bring.
+ */
+bool tier_show(struct gmem *g, u64 entry, u64 *resident);
+/*
+ * Brings them back in this frame; the entry that the page gets is returned. For reading the frame
+ * may become that of all who have these contents, or have become that of another.
+ */
+u64 tier_bring(struct gmem *g, u64 entry, pfn_t pfn, bool write);
 
 /* Copies them back to a page, and leaves them where they are. Panics if they are damaged. */
 void tier_get(u64 entry, void *page);
 
 /* They are not needed any more. */
-void tier_free(u64 entry);
+void tier_free(struct gmem *g, u64 entry);
 
 /* A state that tier_put makes and the others take. */
 static inline bool tier_has(u64 entry)
@@ -28,7 +40,16 @@ static inline bool tier_has(u64 entry)
 	return gmem_entry_state(entry) == GMEM_PACKED || gmem_entry_state(entry) == GMEM_FILLED;
 }
 
-/* Moves what is packed to another place in the pool, the entry being BUSY. ERR_NOMEM. */
+/*
+ * What is in a frame with others, and also packed, is to be packed alone: true, *entry is that,
+ * *freed: the frame, too. False: it stays as it is. The entry is BUSY and unmapped.
+ */
+bool tier_cool(struct gmem *g, u64 *entry, bool *freed);
+
+/*
+ * Moves what is packed to another place in the pool, the entry being BUSY. ERR_NOMEM; ERR_BUSY: other
+ * pages have it too.
+ */
 int tier_move(struct gmem *g, u64 index, u64 *entry);
 
 #endif

@@ -271,11 +271,12 @@ static void enter_neighbour(struct mmu_vcpu *v, struct link *l)
 	l->index = memslot_index(l->slot, l->gfn);
 	l->seq = gmem_seq_sample(g, l->index);
 	e = gmem_entry(g, l->index);
-	if (gmem_entry_state(e) != GMEM_GOT_PAGE)
+	if (gmem_entry_state(e) != GMEM_GOT_PAGE && gmem_entry_state(e) != GMEM_SHARED)
 		return;
 	l->word = rmap_word(l->slot, l->gfn);
 	l->access = MMU_READ | MMU_EXEC;
-	if ((e & GMEM_DIRTY) && !(l->slot->flags & MEMSLOT_READONLY))
+	if ((e & GMEM_DIRTY) && gmem_entry_state(e) == GMEM_GOT_PAGE &&
+	    !(l->slot->flags & MEMSLOT_READONLY))
 		l->access |= MMU_WRITE;
 	/* Of an entry that stands for 2 MiB the lookup knows which frame is meant. */
 	if (!l->word || gmem_lookup(g, l->index, false, &l->pfn) || !rmap_trylock(l->word))

@@ -16,15 +16,16 @@ enum lock_level {
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
 	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
-	LOCK_NOTIFY = 28,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
 	LOCK_CONSOLE = 37,    /* kernel/: who has the console, what VMs wrote, mutex */
+	LOCK_NOTIFY = 39,     /* mem: a memory object's notifiers, rw-semaphore */
 	LOCK_SLOT_PHYS = 40,  /* mem: gmem slot_phys[] where more than one word changes */
 	LOCK_MMU = 50,	      /* mmu: tables that are taken out */
 	LOCK_MMU_VCPUS = 55,  /* mmu: the list of a VM's vCPUs */
 	LOCK_RMAP = 60,	      /* mmu: rmap chains */
 	LOCK_GENERATION = 65, /* mem: whom cold pages are taken from, and where next */
+	LOCK_SHARE = 66,      /* mem: contents that several pages have */
 	LOCK_RMA_POOL = 67,   /* mem: pieces of the pool of real-mode areas */
 	LOCK_POOL = 68,	      /* mem: one size class of packed pages */
 	LOCK_IRQCHIP = 70,    /* kernel/dev: a VM's whole chipset, spin, irqs off */

@@ -565,3 +565,32 @@ def promises(boot):
     touched = int(boot.anywhere(r"vm gamma: memory: (\d+) MiB of 28 MiB touched").group(1))
     assert touched <= 12, "it had more than its max="
     boot.ends()
+
+
+SHARE_GUESTS, SHARE_MIB = 7, 12
+
+
+def alike():
+    """Of a group all but one, which has the same pages and shares them with nobody."""
+    return sum((small_guest("share", f"{n} {SHARE_MIB} 1", mem=f"{SHARE_MIB + 4}M", vm=f"alike{n}",
+                            vm_words="share=us" if n else "") for n in range(SHARE_GUESTS)), [])
+
+
+@case(machines=["tigerlake", "corei7_sandy_bridge_2600k"], full=["tigerlake:4"], memory=40,
+      weir="stats", deadline=400, guests=alike)
+def share(boot):
+    """Guests with equal pages, most of which do not pack, need more than there is without sharing."""
+    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
+    for n in range(SHARE_GUESTS):
+        boot.anywhere(rf"vm alike{n}: debug exit code 0\b")
+    # Three of eight pages in each guest do not pack.
+    assert SHARE_GUESTS * SHARE_MIB * 3 / 8 > 0.8 * free, "it would have fitted"
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    assert after == before, "frames were lost"
+    numbers = {name: int(boot.anywhere(rf"stat share\.{name} (\d+)").group(1))
+               for name in ("found", "copied", "shown", "collisions", "frames", "frames_saved")}
+    assert numbers["found"] > 1000 and numbers["copied"] > 10, numbers
+    assert numbers["collisions"] == numbers["frames"] == numbers["frames_saved"] == 0, numbers
+    boot.note(f"{SHARE_GUESTS * SHARE_MIB} MiB in {free} MiB; {numbers['found']} pages found, "
+              f"{numbers['copied']} copied")
+    boot.ends()

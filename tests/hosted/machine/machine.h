@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * VMs on the fake machine, with a model beside them that knows what a guest may find. Each page of
- * guest memory has a stamp that says which object and page it is, and a count of the writes to it;
+ * guest memory has a stamp that says which object and page it is, or in some runs only of which
+ * class, and a count of the writes to it;
  * the model says which page a gfn shows, or showed at some moment of an access, how often the page
  * was written, and whether somebody is moving or dropping it. What a guest CPU gets through its
  * TLB is held against that at every access.
@@ -83,6 +84,7 @@ struct machine {
 	bool pml;
 	bool failing; /* allocations fail now and then */
 	bool few_pins;
+	u32 alike; /* pages have no more than so many stamps, so that many are equal; 0: each its own */
 	u32 hot_slot, hot_pages; /* where most accesses go */
 	struct machine_vm vm[MACHINE_VMS];
 	u32 vms;
@@ -126,6 +128,7 @@ struct machine_scenario {
 	bool (*before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 	void (*call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
 	bool few_pins; /* devices may find none left */
+	u32 alike;     /* see struct machine: pages may change frames when they are written */
 	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
 };
 

@@ -150,7 +150,7 @@ u64 machine_put_away(struct machine_object *o, u64 *random)
 		if (marked & BIT(i))
 			machine_give(&o->page[first + i].moves);
 	}
-	return taken.packed;
+	return taken.packed + taken.shared;
 }
 
 void machine_drop_page(struct machine_object *o, u64 index)

@@ -361,12 +361,31 @@ static u64 object_number(const struct machine_object *o)
 
 u64 stamp_of(const struct candidate *c)
 {
+	if (machine.alike)
+		return 0x57a3ull << 48 | c->index % machine.alike;
 	return 0x57a3ull << 48 | object_number(c->slot.object) << 32 | c->index;
 }
 
 static bool is_resident(u64 entry)
 {
 	return gmem_entry_state(entry) == GMEM_GOT_PAGE || gmem_entry_state(entry) == GMEM_SHARED;
+}
+
+/*
+ * Nobody moves the page, but a write may bring it out of a frame that it has with others. Then the
+ * count tells who reads there still; and no write goes there.
+ */
+static bool may_have_left(const struct candidate *c, u32 access, u64 entry, const pfn_t *pfn)
+{
+	u64 now = peek_entry(c->slot.object, c->index);
+
+	if (!machine.alike || now == ENTRY_UNKNOWN)
+		return false;
+	if (access & MMU_WRITE)
+		return gmem_entry_state(now) == GMEM_GOT_PAGE && gmem_entry_pfn(now).v == pfn->v;
+	return gmem_entry_state(now) == GMEM_BUSY ||
+	       gmem_entry_state(now) != gmem_entry_state(entry) ||
+	       gmem_entry_pfn(now).v != gmem_entry_pfn(entry).v;
 }
 
 /* NULL, or why what was found is not this page. pfn: NULL where it is not known. */
@@ -396,8 +415,12 @@ static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pf
 		entry = peek_entry(c->slot.object, c->index);
 	if (entry == ENTRY_UNKNOWN)
 		return NULL;
+	if (may_have_left(c, access, c->entry, pfn))
+		return NULL;
 	if (!is_resident(entry))
 		return "it is not resident";
+	if ((access & MMU_WRITE) && gmem_entry_state(entry) == GMEM_SHARED)
+		return "it is shared";
 	return gmem_entry_pfn(entry).v == pfn->v ? NULL : "it is in another frame";
 }
 

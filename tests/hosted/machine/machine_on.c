@@ -12,6 +12,7 @@
 #include "kernel/base/panic.h"
 #include "mem/pool.h"
 #include "mem/frame.h"
+#include "mem/share.h"
 #include "mem/slab.h"
 #include "smp/rcu.h"
 #include "tests/hosted/hosted.h"
@@ -57,6 +58,7 @@ void machine_on(u64 memory, u64 random)
 	BUG_ON(frame_init(&map));
 	slab_init();
 	pool_init();
+	BUG_ON(share_init());
 	mmu_init(&hw);
 	fake_cpus_reset(random);
 	free_at_start = frames_free();

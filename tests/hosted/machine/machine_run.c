@@ -164,6 +164,7 @@ static void one_run(void *arg)
 	machine.hot_slot = run.hot_slot;
 	machine.hot_pages = run.hot_pages;
 	machine.few_pins = scenario->few_pins;
+	machine.alike = scenario->alike;
 	machine_before_entry = scenario->before_entry;
 	machine_call = scenario->call;
 	guests_running = scenario->guests;

@@ -89,6 +89,29 @@ static void test_full_example(void **state)
 	assert_string_equal(b->modules[1].cmdline, "one  two");
 }
 
+/* Who names the same word is of one group, and of one of his own who names none. */
+static void test_share_groups(void **state)
+{
+	static const char *const words[] = {"",		  "share=us", "",
+					    "share=them", "share=us", "share=vm"};
+	static const u32 groups[] = {1, 2, 3, 4, 2, 6};
+	char line[64];
+
+	reset("");
+	for (u32 i = 0; i < ARRAY_SIZE(words); i++) {
+		strlcpy(line, "vm=a kernel ", sizeof(line));
+		line[3] = (char)('a' + i);
+		strlcpy(line + 12, words[i], sizeof(line) - 12);
+		add(line);
+	}
+	config_parse(&boot, &config);
+	assert_int_equal(config.vm_count, ARRAY_SIZE(words));
+	for (u32 i = 0; i < ARRAY_SIZE(words); i++) {
+		assert_false(config.vms[i].refused);
+		assert_int_equal(config.vms[i].share_group, groups[i]);
+	}
+}
+
 static void test_cpus_text(void **state)
 {
 	static const struct {
@@ -227,10 +250,11 @@ static void test_orphan_lines(void **state)
 		 "to 31 of a-z A-Z 0-9 - _ ."},
 		{"-- vm=alpha kernel", "module 2 is ignored: it has no vm= word: say whose it is, "
 				       "as in 'vm=alpha kernel'"},
-		{"surprise", "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
-			     "initrd module mem= vcpus= mmu= rma= psize= on_crash= "
-			     "weight= cap= cpus= min= max= shares=; the guest's own words go "
-			     "after --"},
+		{"surprise",
+		 "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
+		 "initrd module mem= vcpus= mmu= rma= psize= on_crash= "
+		 "weight= cap= cpus= min= max= shares= share=; the guest's own words go "
+		 "after --"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -261,7 +285,8 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu= rma= psize= on_crash= weight= cap= cpus= min= max= shares=; the guest's "
+		 "mmu= rma= psize= on_crash= weight= cap= cpus= min= max= shares= share=; the "
+		 "guest's "
 		 "own words go after --"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
@@ -291,22 +316,22 @@ static void test_refused_vms(void **state)
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= "
+		 "min=, max=, shares= and share= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd psize=2M",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= "
+		 "min=, max=, shares= and share= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad module rma=1M",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= "
+		 "min=, max=, shares= and share= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel", "vm=bad initrd on_crash=stop",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= "
+		 "min=, max=, shares= and share= "
 		 "belong on the kernel's "
 		 "line: move them"},
 		{"vm=bad kernel on_crash=often", NULL,
@@ -338,6 +363,13 @@ static void test_refused_vms(void **state)
 		 "weight=-5 is no weight: give 1 to 10000, 100 being usual"},
 		{"vm=bad kernel weight=1 weight=1", NULL,
 		 "module 2: 'weight=1' comes a second time: keep one"},
+		{"vm=bad kernel share=", NULL, "module 2: 'share=' has no value: give it one"},
+		{"vm=bad kernel share=a/b", NULL,
+		 "share=a/b is no name: use 1 to 31 of a-z A-Z 0-9 - _ ."},
+		{"vm=bad kernel", "vm=bad initrd share=us",
+		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
+		 "min=, max=, shares= and share= "
+		 "belong on the kernel's line: move them"},
 		{"vm=bad kernel cap=", NULL, "module 2: 'cap=' has no value: give it one"},
 		{"vm=bad kernel cap=50%", NULL,
 		 "cap=50% is no cap: give percent of a CPU, 1 to 6400, or 0 for none"},
@@ -365,7 +397,7 @@ static void test_refused_vms(void **state)
 		 "cpus=0,2-3"},
 		{"vm=bad kernel", "vm=bad initrd cap=5",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= "
+		 "min=, max=, shares= and share= "
 		 "belong on the kernel's line: move them"},
 		{"vm=bad kernel min=some", NULL,
 		 "min=some is not a size: write for example min=64M"},
@@ -395,7 +427,7 @@ static void test_refused_vms(void **state)
 		 "module 2: 'min=2M' comes a second time: keep one"},
 		{"vm=bad kernel", "vm=bad initrd min=5M",
 		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max= and shares= belong on the kernel's line: move them"},
+		 "min=, max=, shares= and share= belong on the kernel's line: move them"},
 		{"vm=bad kernel psize=", NULL, "module 2: 'psize=' has no value: give it one"},
 		{"vm=bad kernel psize=1G", NULL, "psize=1G is no page size: accepted are 4K, 2M"},
 		{"vm=bad kernel psize=2M mem=33M", NULL,
@@ -481,10 +513,15 @@ static void test_message_flood(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_full_example),   cmocka_unit_test(test_cpus_text),
-		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_malformed_own_words),
-		cmocka_unit_test(test_orphan_lines),   cmocka_unit_test(test_refused_vms),
-		cmocka_unit_test(test_faults_of_size), cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_full_example),
+		cmocka_unit_test(test_share_groups),
+		cmocka_unit_test(test_cpus_text),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_malformed_own_words),
+		cmocka_unit_test(test_orphan_lines),
+		cmocka_unit_test(test_refused_vms),
+		cmocka_unit_test(test_faults_of_size),
+		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_message_flood),
 	};
 

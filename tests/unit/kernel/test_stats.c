@@ -11,6 +11,7 @@
 #include "mem/gmem_stat.h"
 #include "mem/pool.h"
 #include "mem/reclaim.h"
+#include "mem/share.h"
 #include "mem/slab.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/vmx.h"
@@ -246,6 +247,7 @@ static void nothing_without_the_word(void **state)
 	stat_unregister(&pool_stat_group);
 	stat_unregister(&reclaim_stat_group);
 	stat_unregister(&reclaim_memory_stat_group);
+	stat_unregister(&share_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);

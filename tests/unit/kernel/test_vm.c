@@ -205,6 +205,7 @@ void console_vm_remove(struct vm *vm)
 
 NOTHING(vm_look_for_memory, struct vm *vm)
 NOTHING(gmem_set_account, struct gmem *g, struct gmem_account *a)
+NOTHING(gmem_set_share_group, struct gmem *g, u32 group)
 NOTHING(vm_rma_destroy, struct vm *vm)
 NOTHING(vm_rma_watch, struct vm *vm)
 NOTHING(vm_rma_unwatch, struct vm *vm)

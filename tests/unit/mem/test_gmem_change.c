@@ -55,16 +55,19 @@ static void claim_and_settle(void **state)
 	assert_int_equal(*(u8 *)pfn_to_virt(pfn), 0);
 	assert_int_equal(g->resident, 1);
 	assert_int_equal(gmem_touched_peak(g), 1);
-	/* A shared page is fit for reading; for writing there is no way out yet. */
+	/* A shared page is fit for reading. */
 	assert_int_equal(gmem_claim(g, 4, &entry), 0);
 	gmem_settle(g, 4, (entry & ~GMEM_STATE_MASK) | GMEM_SHARED);
 	assert_int_equal(g->resident, 1);
 	assert_int_equal(gmem_lookup(g, 4, false, &pfn), 0);
 	assert_int_equal(gmem_lookup(g, 4, true, &pfn), ERR_TOO_HARD);
+	assert_int_equal(gmem_claim(g, 4, &other), 0);
+	/* Where there is no way out. */
+	gmem_settle(g, 4, GMEM_SWAPPED);
 	assert_int_equal(gmem_get_page(g, 4, true, &pfn), ERR_NOTSUP);
 	assert_int_equal(gmem_pin(g, 4, true, &pfn), ERR_NOTSUP);
 	assert_int_equal(gmem_drop(g, 4), ERR_NOTSUP);
-	assert_int_equal(gmem_entry_state(gmem_entry(g, 4)), GMEM_SHARED);
+	assert_int_equal(gmem_entry_state(gmem_entry(g, 4)), GMEM_SWAPPED);
 	assert_int_equal(gmem_claim(g, 4, &other), 0);
 	/* A page in a tier is not resident, and may be claimed to bring it back. */
 	gmem_settle(g, 4, 77ull << GMEM_PFN_SHIFT | GMEM_PACKED);
