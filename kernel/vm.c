@@ -14,6 +14,7 @@
 #include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
+#include "kernel/guest/image.h"
 #include "kernel/guest/loader.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
@@ -486,8 +487,10 @@ static void run_until_none_is_left(struct weir_config *config)
 
 void vm_run_all(struct weir_config *config)
 {
-	u64 free_before = frames_now().free;
+	u64 free_before;
 
+	images_start(config);
+	free_before = frames_now().free;
 	vm_life_init(config);
 	for (u32 i = 0; i < config->vm_count; i++) {
 		struct vm_config *c = &config->vms[i];
@@ -498,6 +501,7 @@ void vm_run_all(struct weir_config *config)
 			start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
+	images_bring_back();
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);

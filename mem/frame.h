@@ -88,6 +88,13 @@ void frame_free(pfn_t pfn, u32 order);
  */
 int frame_reserve(u64 pages, u64 align, pfn_t *out);
 
+/*
+ * Reserved frames of RAM, from init or frame_reserve, become single ones that were allocated, with
+ * what they hold. Boot CPU, thread context. may_adopt: it is such a one.
+ */
+bool frame_may_adopt(pfn_t pfn);
+void frame_adopt(pfn_t pfn, u64 pages);
+
 /* order-0 convenience: a direct-map pointer, or NULL. */
 void *frame_alloc_page(u32 flags);
 void frame_free_page(void *page);

@@ -208,6 +208,28 @@ void frame_init_high(void)
 	sections_release(EARLY_SECTIONS, section_count);
 }
 
+bool frame_may_adopt(pfn_t pfn)
+{
+	const struct frame *f = frame_slot(pfn.v);
+
+	return f && frame_state(f) == FRAME_RESERVED;
+}
+
+void frame_adopt(pfn_t pfn, u64 pages)
+{
+	for (u64 i = 0; i < pages; i++) {
+		struct frame *f = frame_slot(pfn.v + i);
+
+		BUG_ON(!frame_may_adopt(PFN(pfn.v + i)));
+		f->order = 0;
+		f->refs = 1;
+		f->pins = 0;
+		f->slab_class = 0;
+		frame_set_state(f, FRAME_USED);
+	}
+	frame_zone_adopted(pages);
+}
+
 void frame_release_range(u64 start, u64 end)
 {
 	u64 pfn = start >> PAGE_SHIFT, run = pfn, skipped = 0;

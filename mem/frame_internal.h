@@ -77,6 +77,8 @@ int frame_zone_take_apart(u32 number, struct frame **out);
 int frame_zone_take_at(struct frame *f, u64 pfn);
 bool frame_zone_reserve(u64 pages, u64 align, u64 *start);
 
+/* So many frames more are in use that were not the allocator's. */
+void frame_zone_adopted(u64 count);
 void frame_zone_count(u64 *total, u64 *free);
 
 #endif

@@ -324,6 +324,14 @@ bool frame_zone_reserve(u64 pages, u64 align, u64 *start)
 	return found;
 }
 
+void frame_zone_adopted(u64 count)
+{
+	bool on = spin_lock_irqsave(&zone.lock);
+
+	zone.total_frames += count;
+	spin_unlock_irqrestore(&zone.lock, on);
+}
+
 void frame_zone_count(u64 *total, u64 *free)
 {
 	bool on = spin_lock_irqsave(&zone.lock);

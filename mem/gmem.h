@@ -268,6 +268,8 @@ int gmem_drop(struct gmem *g, u64 index);
  * no RAM.
  */
 int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
+/* The same of reserved frames of RAM, order 0: they are the object's own from now on. */
+int gmem_adopt(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
 /*
  * fn is called once, in thread context, when the object is gone and with it every use of the frames
  * that it was filled with. Before anyone else has the object. ERR_EXIST: it has such a one.

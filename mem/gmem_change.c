@@ -250,17 +250,35 @@ static int reserve(struct gmem *g, u64 first, u64 end)
 	return ERR_EXIST;
 }
 
+static int fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages, u64 flags)
+{
+	int err = reserve(g, first, first + pages);
+
+	if (err)
+		return err;
+	if (!(flags & GMEM_FOREIGN))
+		frame_adopt(pfn, pages);
+	for (u64 i = 0; i < pages; i += gmem_entry_pages(g))
+		gmem_settle_entry(g, first + i, gmem_entry_find(g, first + i),
+				  (pfn.v + i) << GMEM_PFN_SHIFT | flags | GMEM_GOT_PAGE);
+	wait_wake_all(&g->busy);
+	return 0;
+}
+
 int gmem_fill(struct gmem *g, u64 first, pfn_t pfn, u64 pages)
 {
 	int err = fill_check(g, first, pfn, pages);
 
-	if (!err)
-		err = reserve(g, first, first + pages);
-	if (err)
-		return err;
-	for (u64 i = 0; i < pages; i += gmem_entry_pages(g))
-		gmem_settle_entry(g, first + i, gmem_entry_find(g, first + i),
-				  (pfn.v + i) << GMEM_PFN_SHIFT | GMEM_FOREIGN | GMEM_GOT_PAGE);
-	wait_wake_all(&g->busy);
-	return 0;
+	return err ? err : fill(g, first, pfn, pages, GMEM_FOREIGN);
+}
+
+int gmem_adopt(struct gmem *g, u64 first, pfn_t pfn, u64 pages)
+{
+	int err = fill_check(g, first, pfn, pages);
+
+	for (u64 i = 0; i < pages && !err; i++) {
+		if (!frame_may_adopt(PFN(pfn.v + i)))
+			err = ERR_INVAL;
+	}
+	return err ? err : fill(g, first, pfn, pages, 0);
 }

@@ -114,7 +114,7 @@ static int place_kernel(struct load *l, const struct setup_header *h, u64 *base)
 					 (unsigned long long)(room >> 20) + 1,
 					 (unsigned long long)h->pref_address);
 	}
-	return load_write(l, *base, l->kernel.data + offset, l->kernel.size - offset);
+	return load_write_image(l, *base, &l->kernel, offset, l->kernel.size - offset);
 }
 
 #define PTE_PRESENT_WRITE 3ull

@@ -131,7 +131,7 @@ static int load_segment(struct load *l, const struct elf64_phdr *p, struct elf_s
 			(unsigned long long)p->paddr, (unsigned long long)(p->memsz >> 10));
 	out->load_start = min(out->load_start, p->paddr);
 	out->load_end = max(out->load_end, p->paddr + p->memsz);
-	return load_write(l, p->paddr, l->kernel.data + p->offset, p->filesz);
+	return load_write_image(l, p->paddr, &l->kernel, p->offset, p->filesz);
 }
 
 int elf_load(struct load *l, struct elf_summary *out)

@@ -1,21 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the loaders of the three boot protocols share. An image is a module as GRUB put it into
- * host memory: untrusted bytes with a size. Thread context, before the VM's first vCPU runs.
+ * What the loaders of the three boot protocols share. An image is a module: untrusted bytes with a
+ * size (image.h). Thread context, before the VM's first vCPU runs.
  */
 #ifndef KERNEL_GUEST_LOAD_H
 #define KERNEL_GUEST_LOAD_H
 
 #include "kernel/config.h"
+#include "kernel/guest/image.h"
 #include "kernel/guest/layout.h"
 #include "mem/reclaim.h"
 #include "mmu/mmu.h"
 #include "vmx/vmx.h"
-
-struct image {
-	const u8 *data;
-	u64 size;
-};
 
 /* One load: what goes in, where things stand, and the line that tells of a fault. */
 struct load {
@@ -35,18 +31,17 @@ struct load {
 /* Writes the message and returns err: return load_fail(l, ERR_INVAL, "..."). */
 int load_fail(struct load *l, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* A bounds-checked look into an image: false where [offset, offset+size) is not all inside. */
-bool image_has(const struct image *i, u64 offset, u64 size);
+/* As image_read: false where not all is inside, or memory is short (loader_load says so then). */
 bool image_copy(const struct image *i, u64 offset, void *out, u64 size);
 
-/* The bytes of a configured module. */
-struct image load_module_image(const struct config_module *m);
 /* The n-th module of a kind, or NULL. */
 const struct config_module *load_find_module(const struct load *l, enum config_module_kind kind,
 					     u32 n);
 
 /* Writes to guest memory; a failure becomes the message. */
 int load_write(struct load *l, u64 gpa, const void *data, u64 size);
+/* The same of bytes of an image, all of which it has. */
+int load_write_image(struct load *l, u64 gpa, const struct image *i, u64 offset, u64 size);
 
 /* Puts the initrd as high as it goes below limit. *gpa and *size are 0 without one. */
 int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size);

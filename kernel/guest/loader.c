@@ -19,22 +19,15 @@ int load_fail(struct load *l, int err, const char *fmt, ...)
 	return err;
 }
 
-bool image_has(const struct image *i, u64 offset, u64 size)
-{
-	return size <= i->size && offset <= i->size - size;
-}
+/* Of the load under way: the manager's thread alone loads. */
+static bool image_starved;
 
 bool image_copy(const struct image *i, u64 offset, void *out, u64 size)
 {
-	if (!image_has(i, offset, size))
-		return false;
-	memcpy(out, i->data + offset, size);
-	return true;
-}
+	int err = image_read(i, offset, out, size);
 
-struct image load_module_image(const struct config_module *m)
-{
-	return (struct image){phys_to_virt(m->start), m->size};
+	image_starved |= err == ERR_NOMEM;
+	return !err;
 }
 
 const struct config_module *load_find_module(const struct load *l, enum config_module_kind kind,
@@ -87,6 +80,32 @@ int load_write(struct load *l, u64 gpa, const void *data, u64 size)
 	return 0;
 }
 
+static int fail_starved(struct load *l)
+{
+	return load_fail(l, ERR_NOMEM,
+			 "no memory to bring its modules back to: end other VMs, or give the "
+			 "machine more");
+}
+
+int load_write_image(struct load *l, u64 gpa, const struct image *i, u64 offset, u64 size)
+{
+	int err = 0;
+
+	while (size && !err) {
+		struct image_piece p;
+
+		err = image_piece_get(i, offset, size, &p);
+		if (err)
+			return fail_starved(l);
+		err = load_write(l, gpa, p.data, p.size);
+		image_piece_put(i, &p);
+		gpa += p.size;
+		offset += p.size;
+		size -= p.size;
+	}
+	return err;
+}
+
 int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size)
 {
 	const struct config_module *m = load_find_module(l, CONFIG_INITRD, 0);
@@ -96,13 +115,13 @@ int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size)
 	*size = 0;
 	if (!m)
 		return 0;
-	i = load_module_image(m);
+	i = image_of_module(m);
 	if (layout_alloc_high(&l->layout, i.size, PAGE_SIZE, limit, gpa))
 		return load_fail(l, ERR_NOMEM,
 				 "an initrd of %llu KiB does not fit beside the kernel: raise mem=",
 				 (unsigned long long)(i.size >> 10));
 	*size = i.size;
-	return load_write(l, *gpa, i.data, i.size);
+	return load_write_image(l, *gpa, &i, 0, i.size);
 }
 
 int load_gdt(struct load *l, bool long_mode)
@@ -149,11 +168,13 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 
 	if (!kernel)
 		return load_fail(&l, ERR_NOENT, "it has no kernel");
-	l.kernel = load_module_image(kernel);
+	l.kernel = image_of_module(kernel);
+	image_starved = false;
 	l.cmdline = kernel->cmdline;
 	layout_init(&l.layout, vm->config.mem);
 	err = load_acpi(&l);
 	if (err)
 		return err;
-	return load_kernel(&l);
+	err = load_kernel(&l);
+	return err && image_starved ? fail_starved(&l) : err;
 }

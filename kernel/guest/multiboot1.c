@@ -70,7 +70,8 @@ static bool find_header(const struct image *i, struct mb1_header *h, u64 *offset
 
 	for (u64 at = 0; at + HEADER_SIZE_MIN <= end; at += 4) {
 		memset(h, 0, sizeof(*h));
-		memcpy(h, i->data + at, HEADER_SIZE_MIN);
+		if (!image_copy(i, at, h, HEADER_SIZE_MIN))
+			return false;
 		if (h->magic != HEADER_MAGIC || h->magic + h->flags + h->checksum != 0)
 			continue;
 		*offset = at;
@@ -122,7 +123,7 @@ static int load_by_addresses(struct load *l, const struct mb1_header *h, u64 off
 				 "raise mem=, or link it from 1 MiB",
 				 h->load_addr, (unsigned long long)(memory >> 10));
 	*entry = h->entry_addr;
-	return load_write(l, h->load_addr, l->kernel.data + file_start, size);
+	return load_write_image(l, h->load_addr, &l->kernel, file_start, size);
 }
 
 /* One module of the block, page-aligned: the kernel may ask for that (flag 0) or not mind. */
@@ -130,7 +131,7 @@ static int load_one_module(struct load *l, struct mb1_block *b, u64 at,
 			   const struct config_module *m)
 {
 	u32 n = b->info.mods_count++;
-	struct image i = load_module_image(m);
+	struct image i = image_of_module(m);
 	u64 gpa;
 
 	if (layout_alloc_low(&l->layout, i.size, PAGE_SIZE, MIB(1), &gpa))
@@ -143,7 +144,7 @@ static int load_one_module(struct load *l, struct mb1_block *b, u64 at,
 		.end = (u32)(gpa + i.size),
 		.string = (u32)(at + offsetof(struct mb1_block, strings) + n * STRING_MAX),
 	};
-	return load_write(l, gpa, i.data, i.size);
+	return load_write_image(l, gpa, &i, 0, i.size);
 }
 
 static int load_modules(struct load *l, struct mb1_block *b, u64 at)

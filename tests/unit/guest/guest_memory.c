@@ -7,6 +7,7 @@
 #include "mem/reclaim.h"
 #include "tests/hosted/hosted.h"
 
+struct boot_info boot_info;
 u8 test_ram[TEST_RAM];
 char test_message[256];
 static u64 ram_size;
@@ -23,6 +24,12 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 		return false;
 	test_helps--;
 	return true;
+}
+
+void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
+{
+	t->object = object;
+	t->terms = *terms;
 }
 
 /* Stands in for mmu/: the same holes as the slots that kernel/vm.c makes. */

@@ -2,7 +2,7 @@
 /*
  * unit-sources: kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c
  *	kernel/guest/elf.c kernel/guest/layout.c kernel/guest/loader.c
- *	kernel/guest/acpi_tables.c tests/unit/guest/guest_memory.c
+ *	kernel/guest/acpi_tables.c kernel/guest/image.c @mem tests/unit/guest/guest_memory.c
  */
 /*
  * The boot protocols on images made here: what a sound one leaves in guest memory, what each damage

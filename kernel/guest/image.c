@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/guest/image.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/log.h"
+#include "kernel/base/string.h"
+#include "mem/frame.h"
+#include "mem/reclaim.h"
+
+#define TRIES 1000u /* for a page; each is a wait of 10 ms at most, or takes pages */
+
+/* By the module's number in boot_info. */
+static struct kept {
+	struct gmem *object; /* NULL: it stays where GRUB put it, or is nobody's */
+	hpa_t start;
+	u64 size;
+	struct reclaim_target target; /* of the first module that is this object */
+} kept[BOOT_MODULES_MAX];
+
+static u64 pages_of(u64 size)
+{
+	return align_up(size, PAGE_SIZE) >> PAGE_SHIFT;
+}
+
+static void release(hpa_t start, u64 size)
+{
+	frame_release_range(start.v, start.v + (pages_of(size) << PAGE_SHIFT));
+}
+
+/* Nobody has taken any page of the two yet. */
+static bool are_equal(hpa_t a, hpa_t b, u64 size)
+{
+	const u64 *x = phys_to_virt(a), *y = phys_to_virt(b);
+	u64 words = size / sizeof(*x);
+
+	for (u64 i = 0; i < words; i++) {
+		if (x[i] != y[i])
+			return false;
+	}
+	return memcmp(x + words, y + words, size % sizeof(*x)) == 0;
+}
+
+/* An object with the same bytes, or NULL. */
+static struct gmem *find_equal(const struct config_module *m)
+{
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		const struct kept *k = &kept[i];
+
+		if (k->object && k->size == m->size && are_equal(k->start, m->start, m->size))
+			return k->object;
+	}
+	return NULL;
+}
+
+static struct gmem *adopt(const struct config_module *m, u32 group)
+{
+	u64 pages = pages_of(m->size);
+	struct gmem *g;
+
+	if (!is_aligned(m->start.v, PAGE_SIZE) || gmem_create(pages, &g))
+		return NULL;
+	if (gmem_adopt(g, 0, PFN(m->start.v >> PAGE_SHIFT), pages)) {
+		gmem_unref(g);
+		return NULL;
+	}
+	gmem_set_share_group(g, group);
+	return g;
+}
+
+/* Returns the bytes that came free. */
+static u64 keep(const struct config_module *m, u32 group)
+{
+	struct kept *k = &kept[m->boot_index];
+	struct gmem *same = find_equal(m);
+
+	k->start = m->start;
+	k->size = m->size;
+	k->object = same ? same : adopt(m, group);
+	if (!same)
+		return 0;
+	release(m->start, m->size);
+	return m->size;
+}
+
+static bool is_kept(const struct weir_config *config, u32 boot_index)
+{
+	for (u32 i = 0; i < config->vm_count; i++) {
+		const struct vm_config *vm = &config->vms[i];
+
+		for (u32 n = 0; n < vm->module_count && !vm->refused; n++) {
+			if (vm->modules[n].boot_index == boot_index)
+				return true;
+		}
+	}
+	return false;
+}
+
+static u64 release_the_others(const struct weir_config *config)
+{
+	u64 freed = 0;
+
+	for (u32 i = 0; i < boot_info.module_count; i++) {
+		const struct boot_module *m = &boot_info.modules[i];
+
+		if (!m->size || !is_aligned(m->start.v, PAGE_SIZE) || is_kept(config, i))
+			continue;
+		release(m->start, m->size);
+		freed += m->size;
+	}
+	return freed;
+}
+
+/*
+ * Its pages go before those of any VM, and count as there all the same: what does not pack stays. More
+ * than there are targets for stay as they are.
+ */
+static void offer(struct kept *k, u32 *targets)
+{
+	const struct reclaim_terms terms = {.max = ~0ull, .shares = 1, .costs = k->object->pages};
+
+	if (!*targets)
+		return;
+	--*targets;
+	reclaim_add(&k->target, k->object, &terms);
+}
+
+void images_start(const struct weir_config *config)
+{
+	u32 targets = RECLAIM_TARGETS_MAX - CONFIG_VMS_MAX;
+	u64 twice = 0, unused;
+
+	memset(kept, 0, sizeof(kept));
+	for (u32 i = 0; i < config->vm_count; i++) {
+		const struct vm_config *vm = &config->vms[i];
+
+		for (u32 n = 0; n < vm->module_count && !vm->refused; n++)
+			twice += keep(&vm->modules[n], vm->share_group);
+	}
+	unused = release_the_others(config);
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		bool first = kept[i].object != NULL;
+
+		for (u32 before = 0; before < i && first; before++)
+			first = kept[before].object != kept[i].object;
+		if (first)
+			offer(&kept[i], &targets);
+	}
+	if (twice || unused)
+		log_info("modules: released %llu KiB that were there twice, %llu KiB of modules "
+			 "that no VM has",
+			 (unsigned long long)(twice >> 10), (unsigned long long)(unused >> 10));
+}
+
+void images_bring_back(void)
+{
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		struct gmem *g = kept[i].object;
+		pfn_t pfn;
+
+		for (u64 index = 0; g && index < g->pages; index++) {
+			if (gmem_get_page(g, index, true, &pfn) == ERR_NOMEM)
+				return;
+		}
+	}
+}
+
+struct image image_of_module(const struct config_module *m)
+{
+	struct gmem *object = kept[m->boot_index].object;
+
+	return (struct image){object ? NULL : phys_to_virt(m->start), m->size, object};
+}
+
+bool image_has(const struct image *i, u64 offset, u64 size)
+{
+	return size <= i->size && offset <= i->size - size;
+}
+
+int image_piece_get(const struct image *i, u64 offset, u64 size, struct image_piece *p)
+{
+	u64 in_page = offset % PAGE_SIZE;
+	u32 tries = 0;
+	int err;
+
+	if (!i->object) {
+		*p = (struct image_piece){.data = i->data + offset, .size = size};
+		return 0;
+	}
+	p->index = offset / PAGE_SIZE;
+	do {
+		err = gmem_hold(i->object, p->index, false, &p->pfn);
+	} while (err == ERR_NOMEM && ++tries < TRIES && reclaim_help(NULL, 0));
+	if (err)
+		return err;
+	p->data = (const u8 *)pfn_to_virt(p->pfn) + in_page;
+	p->size = min(size, PAGE_SIZE - in_page);
+	return 0;
+}
+
+void image_piece_put(const struct image *i, const struct image_piece *p)
+{
+	if (i->object)
+		gmem_release(i->object, p->index, p->pfn, false);
+}
+
+int image_read(const struct image *i, u64 offset, void *out, u64 size)
+{
+	u8 *to = out;
+
+	if (!image_has(i, offset, size))
+		return ERR_RANGE;
+	while (size) {
+		struct image_piece p;
+		int err = image_piece_get(i, offset, size, &p);
+
+		if (err)
+			return err;
+		memcpy(to, p.data, p.size);
+		image_piece_put(i, &p);
+		to += p.size;
+		offset += p.size;
+		size -= p.size;
+	}
+	return 0;
+}

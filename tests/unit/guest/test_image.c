@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/guest/image.c @mem @reclaim tests/unit/mem/fixture.c */
+/*
+ * Modules as guest memory objects: what they hold stays what GRUB loaded, while their frames come
+ * free; equal ones are one; those of nobody go.
+ */
+#include <string.h>
+#include "kernel/base/error.h"
+#include "kernel/guest/image.h"
+#include "mem/frame.h"
+#include "mem/reclaim.h"
+#include "mem/slab.h"
+#include "mem/watermark.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/mem/fixture.h"
+
+#define MODULES_AT MIB(8) /* reserved up to */
+#define MODULES_TO MIB(12)
+
+struct boot_info boot_info;
+static struct weir_config config;
+static u64 next_at;
+
+/* A module of a VM; vm < 0: of nobody. Every second page does not pack. */
+static struct config_module *add(int vm, u64 size, u64 seed)
+{
+	struct boot_module *b = &boot_info.modules[boot_info.module_count++];
+	u64 random = seed, words = size / 8;
+	struct config_module *m;
+	u64 *p = phys_to_virt(HPA(next_at));
+
+	for (u64 i = 0; i < words; i++)
+		p[i] = i / 512 % 2 ? random_next(&random) : seed + i % 5;
+	memset(p + words, (u8)seed, size % 8);
+	b->start = HPA(next_at);
+	b->size = size;
+	next_at += align_up(size, PAGE_SIZE);
+	if (vm < 0)
+		return NULL;
+	config.vm_count = max(config.vm_count, (u32)vm + 1);
+	config.vms[vm].share_group = (u32)vm + 1;
+	m = &config.vms[vm].modules[config.vms[vm].module_count++];
+	m->boot_index = boot_info.module_count - 1;
+	m->start = b->start;
+	m->size = size;
+	return m;
+}
+
+static void check_image(const struct config_module *m, u64 seed)
+{
+	struct image i = image_of_module(m);
+	u64 random = seed, words = m->size / 8, two[2] = {0};
+	u8 rest[8];
+
+	assert_int_equal(i.size, m->size);
+	for (u64 n = 0; n < words; n++) {
+		u64 word, wanted = n / 512 % 2 ? random_next(&random) : seed + n % 5;
+
+		/* Looks that go from one page to the next, too. */
+		if (n % 512 == 0 && n)
+			assert_int_equal(two[1], wanted);
+		if (n % 512 == 511 && n + 1 < words) {
+			assert_int_equal(image_read(&i, n * 8, two, 16), 0);
+			assert_int_equal(two[0], wanted);
+			continue;
+		}
+		assert_int_equal(image_read(&i, n * 8, &word, 8), 0);
+		assert_int_equal(word, wanted);
+	}
+	assert_int_equal(image_read(&i, words * 8, rest, m->size % 8), 0);
+	for (u64 n = 0; n < m->size % 8; n++)
+		assert_int_equal(rest[n], (u8)seed);
+	assert_int_equal(image_read(&i, words * 8, rest, m->size % 8 + 1), ERR_RANGE);
+}
+
+static int setup(void **state)
+{
+	static struct memmap map;
+
+	hosted_fail_after(0);
+	hosted_cpu_set(0);
+	hosted_locks_forget();
+	hosted_arena_init(MIB(16));
+	memset(&map, 0, sizeof(map));
+	map.count = 2;
+	map.ranges[0] = (struct mem_range){MIB(1), MODULES_AT};
+	map.ranges[1] = (struct mem_range){MODULES_TO, MIB(16)};
+	map.ram_count = 1;
+	map.ram[0] = (struct mem_range){MIB(1), MIB(16)};
+	map.highest_ram = MIB(16);
+	assert_int_equal(frame_init(&map), 0);
+	slab_init();
+	assert_int_equal(reclaim_init(&(struct reclaim_options){.tax = 75}), 0);
+	memset(&boot_info, 0, sizeof(boot_info));
+	memset(&config, 0, sizeof(config));
+	next_at = MODULES_AT;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	memset(&watermarks, 0, sizeof(watermarks));
+	return 0;
+}
+
+static u64 total_now(void)
+{
+	struct frame_stats s;
+
+	frame_get_stats(&s);
+	return s.total;
+}
+
+/* All pages of it are taken, as kaged does when memory is short. */
+static struct gmem_taken take_all(struct gmem *g)
+{
+	struct gmem_taken t = {0};
+	u64 all[GMEM_LARGE_PAGES / 64];
+
+	memset(all, 0xff, sizeof(all));
+	for (u64 first = 0; first < g->pages; first += GMEM_LARGE_PAGES)
+		gmem_take(g, first, min(g->pages - first, (u64)GMEM_LARGE_PAGES), all, &t);
+	return t;
+}
+
+static void taken_and_read_again(void **state)
+{
+	struct config_module *m = add(0, KIB(100) + 13, 77);
+	u64 total = total_now(), free = free_now();
+	struct gmem_taken t;
+	struct image i;
+
+	images_start(&config);
+	i = image_of_module(m);
+	assert_null(i.data);
+	assert_int_equal(total_now(), total + 26);
+	assert_int_equal(i.object->pages, 26);
+	assert_true(free_now() + 6 >= free); /* the object itself */
+	free = free_now();
+	check_image(m, 77);
+	t = take_all(i.object);
+	assert_int_equal(t.packed + t.hard, 26);
+	assert_true(t.packed >= 13);
+	assert_true(free_now() > free);
+	check_image(m, 77);
+	(void)take_all(i.object);
+	images_bring_back();
+	assert_int_equal(free_now(), free);
+	check_image(m, 77);
+}
+
+static void equal_ones_are_one(void **state)
+{
+	struct config_module *a = add(0, KIB(64) + 1, 5), *b = add(1, KIB(64) + 1, 5);
+	struct config_module *other = add(1, KIB(64) + 1, 6), *less = add(2, KIB(64), 5);
+	u64 total = total_now(), free = free_now();
+
+	images_start(&config);
+	assert_ptr_equal(image_of_module(a).object, image_of_module(b).object);
+	assert_ptr_not_equal(image_of_module(a).object, image_of_module(other).object);
+	assert_ptr_not_equal(image_of_module(a).object, image_of_module(less).object);
+	assert_int_equal(total_now(), total + 17 + 17 + 17 + 16);
+	assert_true(free_now() >= free + 17 - 9);
+	(void)take_all(image_of_module(a).object);
+	check_image(b, 5);
+	check_image(a, 5);
+	check_image(other, 6);
+	check_image(less, 5);
+}
+
+/* Of a VM that will not start, and of none. */
+static void nobodys_are_released(void **state)
+{
+	u64 free = free_now();
+
+	add(-1, KIB(40), 1);
+	add(0, KIB(20), 2);
+	config.vms[0].refused = true;
+	images_start(&config);
+	assert_int_equal(free_now(), free + 15);
+}
+
+/* Without memory for an object it stays where it is, and is read there. */
+static void no_memory_for_an_object(void **state)
+{
+	struct config_module *m = add(0, KIB(20), 3);
+
+	for (u64 n = 1;; n++) {
+		struct image i;
+
+		hosted_fail_after(n);
+		images_start(&config);
+		i = image_of_module(m);
+		check_image(m, 3);
+		if (!hosted_fail_happened())
+			break;
+		hosted_fail_after(0);
+		assert_ptr_equal(i.data, phys_to_virt(m->start));
+	}
+	hosted_fail_after(0);
+	assert_non_null(image_of_module(m).object);
+}
+
+/* A page that is away and for which there is no memory: the read says so, and succeeds later. */
+static void no_memory_to_read(void **state)
+{
+	struct config_module *m = add(0, KIB(20), 3);
+	struct image i;
+	u64 word;
+
+	images_start(&config);
+	i = image_of_module(m);
+	(void)take_all(i.object);
+	watermarks.min = watermarks.low = watermarks.high = 1u << 20;
+	assert_int_equal(image_read(&i, 0, &word, 8), ERR_NOMEM);
+	watermarks.min = watermarks.low = watermarks.high = 0;
+	check_image(m, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(taken_and_read_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_memory_to_read, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
