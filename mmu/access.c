@@ -6,7 +6,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 enum operation {
 	OP_READ,
@@ -23,6 +23,7 @@ struct piece {
 	u64 size;
 	u64 *old; /* OP_CMPXCHG: in and out */
 	u64 new_value;
+	bool marks; /* A and D in a page-table entry are set, nothing else */
 };
 
 /*
@@ -162,6 +163,8 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 	/* After the write: a log that is read in between has it in the next round (R21). */
 	if (write && err == 0)
 		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
+	if (write && vm->shadow && !p->marks && err == 0)
+		shadow_written(vm, s, gpa, p->size);
 	return err;
 }
 
@@ -233,13 +236,29 @@ int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size)
 	return do_range(vm, gpa, (struct piece){.op = OP_ZERO}, size);
 }
 
-int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+static int cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value, bool marks)
 {
-	struct piece p = {.op = OP_CMPXCHG, .size = size, .old = old, .new_value = new_value};
+	struct piece p = {
+		.op = OP_CMPXCHG,
+		.size = size,
+		.old = old,
+		.new_value = new_value,
+		.marks = marks,
+	};
 
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return ERR_INVAL;
 	if (!is_aligned(gpa.v, (u64)size))
 		return ERR_ALIGN;
 	return do_piece(vm, gpa, &p);
+}
+
+int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+{
+	return cmpxchg(vm, gpa, size, old, new_value, false);
+}
+
+int gpa_set_marks(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+{
+	return cmpxchg(vm, gpa, size, old, new_value, true);
 }

@@ -5,7 +5,7 @@
  */
 #include "kernel/base/printf.h"
 #include "kernel/base/x86.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 struct audit {
 	struct mmu_vm *vm;
@@ -141,12 +141,16 @@ static void check_slot(struct audit *a, const struct memslot *s)
 
 const char *mmu_audit(struct mmu_vm *vm)
 {
-	u32 reader = srcu_read_lock(&vm->srcu);
-	const struct memslots *slots = memslots_get(vm);
+	const struct memslots *slots;
 	struct audit a = {.vm = vm};
-	u64 addr = 0;
 	bool more = true;
+	u64 addr = 0;
+	u32 reader;
 
+	if (vm->shadow)
+		return shadow_audit(vm);
+	reader = srcu_read_lock(&vm->srcu);
+	slots = memslots_get(vm);
 	while (more) {
 		bool on = spin_lock_irqsave(&vm->mmu_lock);
 

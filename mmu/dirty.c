@@ -30,7 +30,7 @@ void mmu_dirty_mark(struct mmu_vm *vm, gfn_t gfn)
 
 bool mmu_uses_pml(const struct mmu_vm *vm)
 {
-	return mmu_hw.pml && mmu_hw.ept_ad && vm->drain_dirty &&
+	return mmu_hw.pml && vm->kind == MMU_EPT && mmu_hw.ept_ad && vm->drain_dirty &&
 	       __atomic_load_n(&vm->logged_slots, __ATOMIC_SEQ_CST);
 }
 

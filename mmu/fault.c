@@ -74,8 +74,9 @@ static int get_and_enter(struct mmu_vcpu *v, gfn_t gfn, u32 access, u64 *generat
 		err = gmem_get_page(s->object, memslot_index(s, gfn), access & MMU_WRITE, &pfn);
 	if (!err)
 		err = rmap_prepare(s, gfn);
+	/* By gfn alone there is nothing to link in shadow tables. */
 	if (!err)
-		*entered = enter_again(v, s, gfn, access);
+		*entered = v->vm->shadow ? 0 : enter_again(v, s, gfn, access);
 	else if (err == ERR_NOSLOT)
 		mmu_count_own(s ? &v->stats.faults_readonly : &v->stats.faults_mmio, 1);
 	srcu_read_unlock(&v->vm->srcu, reader);

@@ -13,7 +13,7 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 /* So many bytes of addresses have their tables looked at before mmu_lock gets a pause. */
 #define PRUNE_STEP MIB(16)
@@ -147,6 +147,11 @@ void mmu_prune(struct mmu_vm *vm, gfn_t base, u64 pages)
 {
 	u64 addr = gfn_to_gpa(base).v, end = addr + (pages << PAGE_SHIFT);
 
+	/* Any of them may lead to the range, or stand for a table in it. */
+	if (vm->shadow) {
+		shadow_zap_all(vm);
+		return;
+	}
 	while (addr < end) {
 		u64 stop = min(end, align_down(addr, PRUNE_STEP) + PRUNE_STEP);
 
@@ -175,7 +180,8 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	u64 index = memslot_index(s, base);
 	pfn_t pfn;
 
-	if (!gmem_looks_large(s->object, memslot_index(s, gfn)) || !mmu_may_be_large(s, gfn))
+	if (vm->shadow || !gmem_looks_large(s->object, memslot_index(s, gfn)) ||
+	    !mmu_may_be_large(s, gfn))
 		return false;
 	/* Who maps it large looks at its pages all the same. */
 	if (!has_table(vm, gfn))

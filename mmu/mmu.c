@@ -6,7 +6,7 @@
 #include "mem/frame.h"
 #include "mem/slab.h"
 #include "mmu/ept.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 /* As many as share a cache line of sptes twice over: enough to help, cheap to look at. */
 #define FAULT_AROUND 16
@@ -31,23 +31,57 @@ static bool ept_usable(void)
 	return mmu_hw.ept && (mmu_hw.invept_single || mmu_hw.invept_all);
 }
 
-int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
+static int create_ept(struct mmu_vm *vm)
 {
-	if (kind == MMU_SHADOW || !ept_usable())
-		return ERR_NOTSUP;
-	memset(vm, 0, sizeof(*vm));
 	vm->kind = MMU_EPT;
 	vm->format = &ept_format;
-	vm->flush_generation = 1; /* ahead of every CPU: each flushes at its first entry (R16) */
 	vm->root = frame_alloc_page(FRAME_ZERO);
-	vm->slots = kmalloc(sizeof(*vm->slots));
-	if (!vm->root || !vm->slots) {
-		if (vm->root)
-			frame_free_page(vm->root);
-		kfree(vm->slots);
+	if (!vm->root)
 		return ERR_NOMEM;
-	}
 	vm->stats.tables = 1;
+	return 0;
+}
+
+static int create_shadow(struct mmu_vm *vm)
+{
+	vm->kind = MMU_SHADOW;
+	vm->format = &shadow_format;
+	return shadow_create(vm);
+}
+
+static void destroy_tables(struct mmu_vm *vm)
+{
+	struct mmu_stats stats;
+
+	mmu_stats_get(vm, &stats);
+	if (vm->shadow) {
+		BUG_ON(stats.tables);
+		shadow_destroy(vm);
+		return;
+	}
+	BUG_ON(stats.tables != 1);
+	frame_free_page(vm->root);
+	vm->root = NULL;
+}
+
+int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
+{
+	int err;
+
+	if (kind == MMU_EPT && !ept_usable())
+		return ERR_NOTSUP;
+	if (kind == MMU_AUTO)
+		kind = ept_usable() ? MMU_EPT : MMU_SHADOW;
+	memset(vm, 0, sizeof(*vm));
+	vm->flush_generation = 1; /* ahead of every CPU: each flushes at its first entry (R16) */
+	vm->slots = kmalloc(sizeof(*vm->slots));
+	if (!vm->slots)
+		return ERR_NOMEM;
+	err = kind == MMU_EPT ? create_ept(vm) : create_shadow(vm);
+	if (err) {
+		kfree(vm->slots);
+		return err;
+	}
 	vm->fault_around = FAULT_AROUND;
 	mutex_init(&vm->slots_lock, "slots", LOCK_SLOTS);
 	rwsem_init(&vm->mem_sem, "mem_sem", LOCK_MEM_SEM);
@@ -63,8 +97,6 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 
 void mmu_vm_destroy(struct mmu_vm *vm)
 {
-	struct mmu_stats stats;
-
 #if WEIR_DEBUG
 	const char *fault = mmu_audit(vm);
 
@@ -78,10 +110,7 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	rcu_barrier();
 	/* Writing: no fault is on its way. */
 	rwsem_write_lock(&vm->mem_sem);
-	mmu_stats_get(vm, &stats);
-	BUG_ON(stats.tables != 1);
-	frame_free_page(vm->root);
-	vm->root = NULL;
+	destroy_tables(vm);
 	kfree(vm->slots);
 	vm->slots = NULL;
 	rwsem_write_unlock(&vm->mem_sem);
@@ -108,8 +137,11 @@ static void add_stats(struct mmu_stats *a, const struct mmu_stats *b)
 
 void mmu_vcpu_destroy(struct mmu_vcpu *v)
 {
-	bool on = spin_lock_irqsave(&v->vm->vcpus_lock);
+	bool on;
 
+	if (v->vm->shadow)
+		shadow_vcpu_destroy(v);
+	on = spin_lock_irqsave(&v->vm->vcpus_lock);
 	list_del(&v->link);
 	add_stats(&v->vm->stats, &v->stats);
 	spin_unlock_irqrestore(&v->vm->vcpus_lock, on);

@@ -39,6 +39,18 @@ struct mmu_hw {
 };
 void mmu_init(const struct mmu_hw *hw); /* once, before the first VM */
 
+/* A vCPU's part of shadow paging (mmu/shadow.h). */
+struct shadow_page;
+#define SHADOW_ROOTS  4
+#define SHADOW_SPARES 5 /* a load makes 4 pages at most, a fault fewer */
+struct shadow_vcpu {
+	u32 root_count; /* 1: 4-level paging; 4: entries of pdpt; 0: none are loaded */
+	struct shadow_page *root[SHADOW_ROOTS];
+	u64 *pdpt;
+	u32 spare_count;
+	struct shadow_page *spare[SHADOW_SPARES];
+};
+
 /* What a vCPU's faults need, filled in thread context, used in exit context. */
 #define MMU_CACHE_MAX 8
 struct mmu_vcpu {
@@ -47,6 +59,7 @@ struct mmu_vcpu {
 	u32 cache_count;
 	void *cache[MMU_CACHE_MAX]; /* pages for tables */
 	struct rmap_cache rmaps;
+	struct shadow_vcpu shadow;
 	u32 last_slot;		/* index of the slot that served the last lookup */
 	struct mmu_stats stats; /* read by others */
 	struct list link;	/* vm->vcpus_lock */
@@ -60,8 +73,9 @@ struct mmu_vm {
 	/* set once */
 	enum mmu_kind kind;
 	const struct page_table_format *format;
-	void *root;	  /* top-level table, direct map */
-	u32 fault_around; /* pages, a power of two; 1: none */
+	void *root; /* top-level table, direct map; with shadow paging a vCPU has its own */
+	struct shadow *shadow; /* NULL with EPT */
+	u32 fault_around;      /* pages, a power of two; 1: none */
 
 	struct mutex slots_lock;
 	struct rwsem mem_sem;
@@ -230,6 +244,12 @@ int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
  * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN,
  * ERR_INVAL (size), ERR_NOMEM. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
+
+/*
+ * The same by a walk of the guest's tables, which marks an entry accessed or dirty: what the entry
+ * allows stays as it is.
+ */
+int gpa_set_marks(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
 
 /*
  * A write to the page would be ERR_PERM, for the guest protected it. For who has to know before the

@@ -30,6 +30,12 @@ static inline void mmu_count_own(u64 *counter, u64 n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+/* The CPU marks in sptes what it used. */
+static inline bool mmu_marks_accessed(const struct mmu_vm *vm)
+{
+	return vm->shadow || mmu_hw.ept_ad;
+}
+
 /* The levels that map pages of 4 KiB and of 2 MiB. */
 static inline u32 small_level(const struct mmu_vm *vm)
 {

@@ -6,7 +6,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
 #include "mem/watermark.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 /* Races that one page may lose before the guest is told to come again. */
 #define TRIES 8
@@ -130,10 +130,14 @@ static int look(struct mmu_vm *vm, gfn_t gfn, bool write, bool pin)
 static bool is_mapped(struct mmu_vm *vm, gfn_t gfn, u32 access)
 {
 	const struct page_table_level *l;
-	bool on = irq_save();
 	u32 level;
+	bool on;
 	u64 e;
 
+	/* Which of its tables would show it is known only at an address of the guest's. */
+	if (vm->shadow)
+		return true;
+	on = irq_save();
 	rcu_read_lock();
 	(void)page_table_find(vm->format, vm->root, gfn_to_gpa(gfn).v, &level, &e);
 	rcu_read_unlock();
@@ -237,8 +241,13 @@ static void note_dropped(struct mmu_vm *vm, const struct gmem *object, u64 index
 		const struct memslot *s = &slots->slots[i];
 		u64 from = max(index, s->first), to = min(index + pages, s->first + s->pages);
 
-		for (u64 at = from; s->object == object && at < to; at++)
-			mmu_dirty_note(vm, s, GFN(s->base.v + (at - s->first)));
+		for (u64 at = from; s->object == object && at < to; at++) {
+			gfn_t gfn = GFN(s->base.v + (at - s->first));
+
+			mmu_dirty_note(vm, s, gfn);
+			if (vm->shadow)
+				shadow_written(vm, s, gfn_to_gpa(gfn), PAGE_SIZE);
+		}
 	}
 	srcu_read_unlock(&vm->srcu, reader);
 }
@@ -323,11 +332,37 @@ int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *don
 
 /* --- Look --- */
 
+static void tell_access(u32 access, struct mmu_page_state *out)
+{
+	out->mapped |= !!access;
+	out->writable |= !!(access & MMU_WRITE);
+	out->accessed |= !!(access & PAGE_TABLE_ACCESSED);
+	out->dirty |= !!(access & PAGE_TABLE_DIRTY);
+}
+
+/* All of them together: a page has one for each of the guest's addresses for it. */
+static void look_at_shadow(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn,
+			   struct mmu_page_state *out)
+{
+	const struct page_table_level *l = &vm->format->level[small_level(vm)];
+	u64 *word = rmap_word(s, gfn), *spte;
+	bool on;
+
+	if (!word)
+		return;
+	on = irq_save();
+	rmap_lock(word);
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		tell_access(l->access(page_table_read(spte)), out);
+	rmap_unlock(word);
+	irq_restore(on);
+}
+
 static void look_at_spte(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
 {
 	const struct page_table_level *l;
 	bool on = irq_save();
-	u32 level, access;
+	u32 level;
 	u64 e;
 
 	rcu_read_lock();
@@ -337,12 +372,8 @@ static void look_at_spte(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *ou
 	l = &vm->format->level[level];
 	if (!l->present(e))
 		return;
-	access = l->access(e);
-	out->mapped = true;
+	tell_access(l->access(e), out);
 	out->large = level != small_level(vm);
-	out->writable = access & MMU_WRITE;
-	out->accessed = access & PAGE_TABLE_ACCESSED;
-	out->dirty = access & PAGE_TABLE_DIRTY;
 }
 
 int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
@@ -359,7 +390,10 @@ int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
 		out->readonly = s->flags & MEMSLOT_READONLY;
 		out->pinned = has_flag(s, gfn, RMAP_PINNED);
 		out->protected = has_flag(s, gfn, RMAP_PROTECTED);
-		look_at_spte(vm, gfn, out);
+		if (vm->shadow)
+			look_at_shadow(vm, s, gfn, out);
+		else
+			look_at_spte(vm, gfn, out);
 	}
 	srcu_read_unlock(&vm->srcu, reader);
 	return err;

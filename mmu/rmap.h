@@ -30,6 +30,7 @@
 #define RMAP_LOCKED    BIT(0)
 #define RMAP_MANY      BIT(1)
 #define RMAP_ADDRESS   (BIT(52) - BIT(3))
+#define RMAP_TABLE     BIT(59)
 #define RMAP_PINNED    BIT(60)
 #define RMAP_PROTECTED BIT(61)
 #define RMAP_YOUNG     BIT(62)

@@ -28,10 +28,16 @@
 	X(tables, "pages", "Pages in the page tables now, the root included.", STAT_LEVEL)         \
 	X(flushes, "count", "Flushes of the VM's translations, on all CPUs that may hold some.")   \
 	X(kicks, "count", "CPUs that had to be made to leave the guest for a flush.")              \
-	X(invepts, "count", "INVEPT instructions executed before entering the guest.")             \
+	X(invepts, "count", "INVEPT or INVVPID instructions executed before entering the guest.")  \
 	X(aged_young, "pages", "Pages that were found used when they were aged.")                  \
 	X(write_protected, "pages", "Mappings that lost the right to write.")                      \
 	X(dirty_logged, "pages", "Pages that were entered in a dirty log.")                        \
+	X(shadow_made, "pages", "Shadow pages that were made for tables of the guest's.")          \
+	X(shadow_zapped, "pages", "Shadow pages that were taken out.")                             \
+	X(shadow_writes, "count", "Writes to tables of the guest's that Weir did.")                \
+	X(shadow_flooded, "pages",                                                                 \
+	  "Shadow pages that went because the guest wrote what they stand for again and again.")   \
+	X(guest_faults, "count", "Page faults that shadow paging left to the guest.")              \
 	X(slot_changes, "count", "Changes of the memslot array.")
 
 struct mmu_stats {

@@ -141,8 +141,8 @@ static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 	u64 *spte;
 
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
-		young |= mmu_hw.ept_ad ? take_bits(w->level, spte, PAGE_TABLE_ACCESSED)
-				       : unmap_spte(w, spte) & PAGE_TABLE_ACCESSED;
+		young |= mmu_marks_accessed(w->vm) ? take_bits(w->level, spte, PAGE_TABLE_ACCESSED)
+						   : unmap_spte(w, spte) & PAGE_TABLE_ACCESSED;
 	*flags = 0;
 	if (!young)
 		return;
@@ -192,7 +192,7 @@ static void sweep_word(struct sweeper *w, u64 *word, u64 *flags)
 
 static bool unmaps(const struct sweeper *w)
 {
-	return w->what == SWEEP_UNMAP || (w->what == SWEEP_AGE && !mmu_hw.ept_ad);
+	return w->what == SWEEP_UNMAP || (w->what == SWEEP_AGE && !mmu_marks_accessed(w->vm));
 }
 
 /* --- Batches --- */
@@ -259,6 +259,9 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	bool on = irq_save();
 	u64 i;
 
+	/* What a shadow page gives up is flushed under this lock, after its word has been unlocked. */
+	if (w->vm->shadow)
+		spin_lock(&w->vm->mmu_lock);
 	w->count = 0;
 	w->unmapped = 0;
 	w->flush = false;
@@ -274,6 +277,8 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	}
 	if (w->count)
 		finish_batch(w);
+	if (w->vm->shadow)
+		spin_unlock(&w->vm->mmu_lock);
 	irq_restore(on);
 	return i;
 }
@@ -319,7 +324,7 @@ static bool needs_split(const struct sweeper *w, bool whole)
 		return true;
 	case SWEEP_AGE:
 		/* Without accessed bits a part cannot be taken away alone. */
-		return !whole && !mmu_hw.ept_ad;
+		return !whole && !mmu_marks_accessed(w->vm);
 	default:
 		return false;
 	}

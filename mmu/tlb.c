@@ -26,9 +26,14 @@ static void flush_here(struct mmu_vm *vm)
 {
 	enum invept_type type = mmu_hw.invept_single ? INVEPT_SINGLE : INVEPT_ALL;
 
+	mmu_count(&vm->stats.invepts, 1);
+	if (vm->shadow) {
+		/* Without VPIDs every entry and exit flushes. */
+		BUG_ON(mmu_hw.invvpid_all && !invvpid(INVVPID_ALL, 0));
+		return;
+	}
 	/* Only a malformed EPT pointer or type makes it fail. */
 	BUG_ON(!invept(type, mmu_eptp(vm)));
-	mmu_count(&vm->stats.invepts, 1);
 }
 
 /*

@@ -18,7 +18,6 @@
 #define ENTRY_XD       BIT(63)
 
 #define PHYS_BITS_MAX  52 /* SDM 3A 4.1.4 */
-#define LEVELS_MAX     4
 #define CANONICAL_BITS 48
 #define RFLAGS_AC      BIT(18)
 
@@ -46,7 +45,7 @@ struct walk_level {
 struct walk_format {
 	u8 entry_size; /* bytes */
 	u8 levels;
-	struct walk_level level[LEVELS_MAX]; /* the top first */
+	struct walk_level level[WALK_LEVELS_MAX]; /* the top first */
 };
 
 static const struct walk_format formats[] = {
@@ -65,8 +64,8 @@ struct walk {
 	bool user; /* the access is a user-mode access (SDM 3A 4.6) */
 	/* what the walk has met */
 	u32 used;
-	gpa_t where[LEVELS_MAX];
-	u64 entry[LEVELS_MAX];
+	gpa_t where[WALK_LEVELS_MAX];
+	u64 entry[WALK_LEVELS_MAX];
 	bool rw, us, xd; /* of all entries together */
 	u32 error_code;
 };
@@ -240,7 +239,9 @@ static int set_accessed_dirty(struct walk *w)
 			want |= ENTRY_DIRTY;
 		if (want == old)
 			continue;
-		err = gpa_cmpxchg(w->vm, w->where[i], formats[w->mode].entry_size, &old, want);
+		err = gpa_set_marks(w->vm, w->where[i], formats[w->mode].entry_size, &old, want);
+		if (!err)
+			w->entry[i] = want;
 		/* As an EPT violation of the CPU's own walk is answered (vmx/ept.c). */
 		if (err == ERR_PERM) {
 			w->error_code = refused_code(w->user);
@@ -294,8 +295,18 @@ static bool canonical(u64 gva)
 	return sign == 0 || sign == -1;
 }
 
-int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
-	       struct walk_result *out)
+static void tell_trace(const struct walk *w, struct walk_trace *t)
+{
+	t->count = w->used;
+	t->entry_size = formats[w->mode].entry_size;
+	for (u32 i = 0; i < w->used; i++) {
+		t->where[i] = w->where[i];
+		t->entry[i] = w->entry[i];
+	}
+}
+
+int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+		     struct walk_result *out, struct walk_trace *trace)
 {
 	struct walk w = {.vm = vm, .p = p, .gva = gva.v, .access = access};
 	int err = ERR_AGAIN;
@@ -309,6 +320,8 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 		w.gva &= BITS(0, 31);
 		w.mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
 	}
+	if (trace)
+		trace->count = 0;
 	if (!(p->cr0 & CR0_PG)) {
 		out->gpa = GPA(w.gva);
 		return 0;
@@ -318,7 +331,15 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 		err = walk_once(&w, out);
 	if (err == ERR_FAULT)
 		out->error_code = w.error_code;
+	if (!err && trace)
+		tell_trace(&w, trace);
 	return err;
+}
+
+int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+	       struct walk_result *out)
+{
+	return guest_walk_trace(vm, p, gva, access, out, NULL);
 }
 
 /* --- copies --- */

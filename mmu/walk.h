@@ -46,6 +46,20 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 	       struct walk_result *out);
 
 /*
+ * The same, and the entries that the walk went by, the top first, as they are with A and D set.
+ * With paging off there are none.
+ */
+#define WALK_LEVELS_MAX 4
+struct walk_trace {
+	u32 count;
+	u32 entry_size; /* bytes */
+	gpa_t where[WALK_LEVELS_MAX];
+	u64 entry[WALK_LEVELS_MAX];
+};
+int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+		     struct walk_result *out, struct walk_trace *trace);
+
+/*
  * Copies across pages; on ERR_FAULT *fault says where and with what code. gva is linear: segment
  * base included. Errors as guest_walk, and ERR_NOSLOT where the bytes themselves have no slot.
  * gva_write writes nothing if any page faults, one that the guest protected among them, and sets

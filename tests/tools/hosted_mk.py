@@ -40,7 +40,8 @@ GROUPS = {
     "@reclaim": sorted(glob.glob("mem/reclaim*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
         "access", "audit", "dirty", "ept", "fault", "h_enter", "large", "memslot",
-        "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb")],
+        "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb",
+        "walk")] + sorted(glob.glob("mmu/shadow*.c")),
 }
 
 # VMs on fake CPUs, whose page tables have a format of their own.
@@ -71,7 +72,7 @@ def wishes(path):
     for word, rest in WORDS.findall(text):
         found[word] = [part for item in rest.split() if item != "*"
                        for part in GROUPS.get(item, [item])]
-    found["sources"] = [s for item in found["sources"] for s in listed(item)]
+    found["sources"] = list(dict.fromkeys(s for item in found["sources"] for s in listed(item)))
     return found
 
 

@@ -52,9 +52,14 @@ void machine_start(u64 memory)
 
 void fixture_start(u64 memory)
 {
+	fixture_start_kind(memory, MMU_AUTO);
+}
+
+void fixture_start_kind(u64 memory, enum mmu_kind kind)
+{
 	machine_start(memory);
 	free_at_start = frames_free();
-	assert_int_equal(mmu_vm_create(&vm, MMU_AUTO), 0);
+	assert_int_equal(mmu_vm_create(&vm, kind), 0);
 	vm.fault_around = 1; /* the tests that want it turn it on */
 	mmu_vcpu_init(&vcpu, &vm);
 	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);

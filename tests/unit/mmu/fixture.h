@@ -18,6 +18,7 @@ u64 frames_free(void);
 
 /* The machine, the VM and one vCPU; and their end, which checks that every frame came back. */
 void fixture_start(u64 memory);
+void fixture_start_kind(u64 memory, enum mmu_kind kind);
 void fixture_end(void);
 
 /* One of the VM's counters, over all vCPUs. */

@@ -263,15 +263,20 @@ static void kinds(void **state)
 	struct mmu_hw hw = mmu_hw, none = hw;
 	struct mmu_vm other;
 
-	assert_int_equal(mmu_vm_create(&other, MMU_SHADOW), ERR_NOTSUP);
 	none.invept_single = none.invept_all = false;
 	mmu_init(&none);
 	assert_int_equal(mmu_vm_create(&other, MMU_EPT), ERR_NOTSUP);
 	none = hw;
 	none.ept = false;
 	mmu_init(&none);
-	assert_int_equal(mmu_vm_create(&other, MMU_AUTO), ERR_NOTSUP);
+	assert_int_equal(mmu_vm_create(&other, MMU_EPT), ERR_NOTSUP);
+	assert_int_equal(mmu_vm_create(&other, MMU_AUTO), 0);
+	assert_int_equal(other.kind, MMU_SHADOW);
+	mmu_vm_destroy(&other);
 	mmu_init(&hw);
+	assert_int_equal(mmu_vm_create(&other, MMU_SHADOW), 0);
+	assert_int_equal(other.kind, MMU_SHADOW);
+	mmu_vm_destroy(&other);
 	assert_int_equal(mmu_vm_create(&other, MMU_EPT), 0);
 	mmu_vm_destroy(&other);
 }

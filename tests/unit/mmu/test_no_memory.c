@@ -293,9 +293,14 @@ static void a_vm_that_cannot_be_made(void **state)
 		hosted_fail_after(0);
 		assert_int_equal(frames_free(), free);
 	}
-	assert_int_equal(mmu_vm_create(other, MMU_SHADOW), ERR_NOTSUP);
+	for (u32 n = 1; n <= 2; n++) {
+		hosted_fail_after(n);
+		assert_int_equal(mmu_vm_create(other, MMU_SHADOW), ERR_NOMEM);
+		hosted_fail_after(0);
+		assert_int_equal(frames_free(), free);
+	}
 	mmu_hw.ept = false;
-	assert_int_equal(mmu_vm_create(other, MMU_AUTO), ERR_NOTSUP);
+	assert_int_equal(mmu_vm_create(other, MMU_EPT), ERR_NOTSUP);
 	mmu_hw.ept = true;
 	mmu_hw.invept_single = mmu_hw.invept_all = false;
 	assert_int_equal(mmu_vm_create(other, MMU_EPT), ERR_NOTSUP);

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/* Shadow pages: their making, their keys, and how they go. shadow_private.h says what holds. */
+#include "kernel/base/error.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mem/slab.h"
+#include "mmu/shadow_private.h"
+
+/* A VM's pages, in thousandths of its memory; and however small it is. */
+#define LIMIT_THOUSANDTHS 20u
+#define LIMIT_FLOOR	  128u
+/* What makes room makes some more: who comes next finds it. */
+#define ROOM_STEP 16u
+
+struct shadow_page *shadow_page_of(u64 spte)
+{
+	return (struct shadow_page *)(void *)frame_of(hpa_to_pfn(HPA(spte & SPTE_ADDRESS)))
+		->link.next;
+}
+
+static struct shadow_page *find(struct shadow *sh, gfn_t gfn, union shadow_role role)
+{
+	for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next) {
+		if (sp->gfn.v == gfn.v && sp->role.word == role.word)
+			return sp;
+	}
+	return NULL;
+}
+
+static bool is_table(struct shadow *sh, gfn_t gfn)
+{
+	for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next) {
+		if (sp->gfn.v == gfn.v && !sp->role.direct)
+			return true;
+	}
+	return false;
+}
+
+/* --- Making --- */
+
+/* The guest may have it mapped for writing: that ends before the first of its entries is read. */
+static void protect(struct mmu_vm *vm, u64 *word)
+{
+	u64 *spte, e;
+	bool flush = false;
+
+	rmap_lock(word);
+	rmap_flag(word, RMAP_TABLE, 0);
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
+		e = page_table_read(spte);
+		while (e & SPTE_W) {
+			if (!page_table_change(spte, &e, e & ~SPTE_W))
+				continue;
+			flush = true;
+			break;
+		}
+	}
+	if (flush)
+		mmu_flush(vm);
+	rmap_unlock(word);
+}
+
+static struct shadow_page *take_spare(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role)
+{
+	bool leaves = role.level == 1;
+	struct shadow_page *sp;
+
+	if (!v->shadow.spare_count || v->cache_count < 1u + leaves)
+		return NULL;
+	sp = v->shadow.spare[--v->shadow.spare_count];
+	*sp = (struct shadow_page){.gfn = gfn, .role = role};
+	list_init(&sp->link);
+	sp->table = v->cache[--v->cache_count];
+	if (leaves)
+		sp->words = v->cache[--v->cache_count];
+	frame_of(virt_to_pfn(sp->table))->link.next = (struct list *)(void *)sp;
+	v->vm->shadow->pages++;
+	mmu_count(&v->vm->stats.tables, 1);
+	mmu_count_own(&v->stats.shadow_made, 1);
+	return sp;
+}
+
+int shadow_make_invalid(struct mmu_vcpu *v, union shadow_role role, struct shadow_page **out)
+{
+	*out = take_spare(v, GFN(0), role);
+	if (!*out)
+		return ERR_TOO_HARD;
+	(*out)->invalid = true;
+	return 0;
+}
+
+/* The rmap word of a table of the guest's. */
+static int word_of(struct mmu_vm *vm, gfn_t gfn, u64 **word)
+{
+	const struct memslot *s;
+	u64 generation;
+	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+
+	if (err)
+		return err == ERR_AGAIN ? ERR_TOO_HARD : err;
+	*word = rmap_word(s, gfn);
+	return *word ? 0 : ERR_TOO_HARD;
+}
+
+int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out)
+{
+	struct shadow *sh = v->vm->shadow;
+	u64 *word = NULL;
+	int err;
+
+	*out = find(sh, gfn, role);
+	if (*out)
+		return 0;
+	if (!role.direct) {
+		err = word_of(v->vm, gfn, &word);
+		if (err)
+			return err;
+	}
+	*out = take_spare(v, gfn, role);
+	if (!*out)
+		return ERR_TOO_HARD;
+	(*out)->word = word;
+	if (word && !is_table(sh, gfn))
+		protect(v->vm, word);
+	(*out)->next = *shadow_bucket(sh, gfn);
+	*shadow_bucket(sh, gfn) = *out;
+	list_add(&(*out)->link, &sh->active);
+	return 0;
+}
+
+/* --- Taking out --- */
+
+static bool zap_leaf(struct shadow_page *sp, u32 i)
+{
+	u64 *word = sp->words[i], e;
+
+	if (!word)
+		return false;
+	rmap_lock(word);
+	e = __atomic_exchange_n(&sp->table[i], 0, __ATOMIC_SEQ_CST);
+	if (e)
+		rmap_remove(word, &sp->table[i]);
+	if (e & SPTE_ACCESSED)
+		rmap_flag(word, RMAP_YOUNG, 0);
+	rmap_unlock(word);
+	sp->words[i] = NULL;
+	return e;
+}
+
+static void remove_parent(struct shadow_page *child, u64 *spte)
+{
+	BUG_ON(!rmap_trylock(&child->parents)); /* mmu_lock guards it; its bit is for rmap.c */
+	rmap_remove(&child->parents, spte);
+	rmap_unlock_tried(&child->parents);
+}
+
+bool shadow_zap_entry(struct shadow_page *sp, u32 i)
+{
+	u64 e;
+
+	if (sp->role.level == 1)
+		return zap_leaf(sp, i);
+	e = __atomic_exchange_n(&sp->table[i], 0, __ATOMIC_SEQ_CST);
+	if (e)
+		remove_parent(shadow_page_of(e), &sp->table[i]);
+	return e;
+}
+
+static void unhash(struct mmu_vm *vm, struct shadow_page *sp)
+{
+	struct shadow_page **at = shadow_bucket(vm->shadow, sp->gfn);
+
+	while (*at != sp)
+		at = &(*at)->next;
+	*at = sp->next;
+	list_del(&sp->link);
+	list_init(&sp->link);
+	if (!sp->word || is_table(vm->shadow, sp->gfn))
+		return;
+	rmap_lock(sp->word);
+	rmap_flag(sp->word, 0, RMAP_TABLE);
+	rmap_unlock(sp->word);
+}
+
+void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone)
+{
+	u64 *spte;
+
+	for (u32 i = 0; i < SPTE_ENTRIES; i++)
+		gone->flush |= shadow_zap_entry(sp, i);
+	while ((spte = rmap_spte(&sp->parents, 0))) {
+		__atomic_store_n(spte, 0, __ATOMIC_SEQ_CST);
+		remove_parent(sp, spte);
+		gone->flush = true;
+	}
+	unhash(vm, sp);
+	mmu_count(&vm->stats.shadow_zapped, 1);
+	if (sp->roots)
+		sp->invalid = true;
+	else
+		list_add(&sp->link, &gone->pages);
+}
+
+void shadow_put_root(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone)
+{
+	(void)vm;
+	ASSERT(sp->roots);
+	if (--sp->roots == 0 && sp->invalid)
+		list_add(&sp->link, &gone->pages);
+}
+
+static void free_page(struct mmu_vm *vm, struct shadow_page *sp)
+{
+	frame_free_page(sp->table);
+	if (sp->words)
+		frame_free_page(sp->words);
+	kfree(sp);
+	vm->shadow->pages--;
+	mmu_count(&vm->stats.tables, -1ull);
+}
+
+/* CPUs cache ways to tables, too: nothing is freed before they have been flushed. */
+void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone)
+{
+	struct shadow_page *sp, *next;
+
+	if (gone->flush || !list_empty(&gone->pages))
+		mmu_flush(vm);
+	list_for_each_entry_safe (sp, next, &gone->pages, link) {
+		list_del(&sp->link);
+		free_page(vm, sp);
+	}
+	gone->flush = false;
+}
+
+/* --- The pool --- */
+
+static u32 limit_of(struct mmu_vm *vm)
+{
+	const struct memslots *slots = memslots_get(vm);
+	u64 pages = 0;
+
+	for (u32 i = 0; i < slots->count; i++)
+		pages += slots->slots[i].pages;
+	return (u32)max(min(pages, (u64)~0u) * LIMIT_THOUSANDTHS / 1000, (u64)LIMIT_FLOOR);
+}
+
+/* The pages that were made or loaded longest ago go first. Roots that vCPUs have do not. */
+static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
+{
+	struct list *at = vm->shadow->active.prev;
+	u32 pages = vm->shadow->pages;
+
+	while (pages > to && at != &vm->shadow->active) {
+		struct shadow_page *sp = container_of(at, struct shadow_page, link);
+
+		at = at->prev;
+		if (sp->roots)
+			continue;
+		shadow_zap(vm, sp, gone);
+		pages--;
+	}
+}
+
+static void make_room(struct mmu_vm *vm)
+{
+	struct shadow *sh = vm->shadow;
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	u32 reader = srcu_read_lock(&vm->srcu);
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	u64 generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
+
+	if (sh->limit_generation != generation || !sh->limit) {
+		sh->limit = limit_of(vm);
+		sh->limit_generation = generation;
+	}
+	if (sh->pages + MMU_CACHE_MAX > sh->limit)
+		shrink(vm, sh->limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	srcu_read_unlock(&vm->srcu, reader);
+}
+
+int shadow_topup(struct mmu_vcpu *v)
+{
+	while (v->cache_count < MMU_CACHE_MAX) {
+		void *page = frame_alloc_page(FRAME_ZERO);
+
+		if (!page)
+			return ERR_NOMEM;
+		v->cache[v->cache_count++] = page;
+	}
+	while (v->shadow.spare_count < SHADOW_SPARES) {
+		struct shadow_page *sp = kmalloc(sizeof(*sp));
+
+		if (!sp)
+			return ERR_NOMEM;
+		v->shadow.spare[v->shadow.spare_count++] = sp;
+	}
+	make_room(v->vm);
+	return rmap_cache_fill(&v->rmaps);
+}
+
+/* --- Life --- */
+
+int shadow_create(struct mmu_vm *vm)
+{
+	vm->shadow = kmalloc(sizeof(*vm->shadow));
+	if (!vm->shadow)
+		return ERR_NOMEM;
+	list_init(&vm->shadow->active);
+	return 0;
+}
+
+void shadow_zap_all(struct mmu_vm *vm)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+	while (!list_empty(&vm->shadow->active))
+		shadow_zap(vm, container_of(vm->shadow->active.next, struct shadow_page, link),
+			   &gone);
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+}
+
+void shadow_destroy(struct mmu_vm *vm)
+{
+	BUG_ON(vm->shadow->pages);
+	kfree(vm->shadow);
+	vm->shadow = NULL;
+}
+
+bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	u32 reader = srcu_read_lock(&vm->srcu);
+	bool on = spin_lock_irqsave(&vm->mmu_lock), was = false;
+	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+
+	for (; sp; sp = next) {
+		next = sp->next;
+		if (sp->gfn.v != gfn.v || sp->role.direct)
+			continue;
+		shadow_zap(vm, sp, &gone);
+		was = true;
+	}
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	srcu_read_unlock(&vm->srcu, reader);
+	return was;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shadow paging, for VMs without EPT: the CPU walks tables that Weir makes out of the guest's own,
+ * from the guest's linear addresses straight to frames. What the façade (mmu.h) does by gfn is the
+ * same in both kinds; here is what only shadow paging asks of vmx/ and the emulator.
+ *
+ * All in thread context, interrupts on, outside any reader of the VM's SRCU; takes mmu_lock.
+ */
+#ifndef MMU_SHADOW_H
+#define MMU_SHADOW_H
+
+#include "mmu/mmu.h"
+#include "mmu/walk.h"
+
+/*
+ * The tables for this CR3 (PDPTEs) in this mode become the vCPU's: before its first entry, and after
+ * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE.
+ * The caller makes this CPU forget the vCPU's translations. ERR_NOMEM: nothing has changed.
+ */
+int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p);
+
+/* For the VMCS: what the CPU has as CR3. It changes by mmu_shadow_load and mmu_shadow_fault. */
+u64 mmu_shadow_cr3(const struct mmu_vcpu *v);
+
+struct shadow_answer {
+	gpa_t gpa;	/* whenever the guest's own tables translate the address */
+	u32 error_code; /* ERR_FAULT */
+};
+
+/* A write to a page that is one of the guest's tables: run the instruction in software. */
+#define SHADOW_EMULATE 1
+
+/*
+ * A page fault at gva that the CPU told of; access as for guest_walk. 0: mapped, or a race was lost:
+ * resume. ERR_FAULT: it is the guest's own. SHADOW_EMULATE. ERR_NOSLOT: a device is at gpa, or a
+ * write to a read-only slot. ERR_PERM: a write to a page that the guest protected. ERR_NOENT: one of
+ * the guest's tables is not in RAM. ERR_NOMEM.
+ */
+int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
+		     struct shadow_answer *out);
+
+/*
+ * The page is no table any more, so far as Weir knows: until it is met as one again the guest writes
+ * it itself. false: it was none.
+ */
+bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compares shadow pages with the reverse maps, both ways, and with what their keys say. Under
+ * mmu_lock, where all of it agrees at any time.
+ */
+#include "kernel/base/printf.h"
+#include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mmu/shadow_private.h"
+
+static char complaint[128]; /* the last one wins among VMs */
+
+static const char *complain(const char *what, u64 gfn, u64 value)
+{
+	snprintf(complaint, sizeof(complaint), "gfn %#llx: %s (%#llx)", (unsigned long long)gfn,
+		 what, (unsigned long long)value);
+	return complaint;
+}
+
+static bool in_chain(const u64 *word, const u64 *spte)
+{
+	u64 *at;
+
+	for (u32 i = 0; (at = rmap_spte(word, i)); i++) {
+		if (at == spte)
+			return true;
+	}
+	return false;
+}
+
+static const char *check_entry(struct shadow_page *sp, u32 i)
+{
+	u64 e = page_table_read(&sp->table[i]);
+	const u64 *chain;
+
+	if (!e)
+		return NULL;
+	chain = sp->role.level == 1 ? sp->words[i] : &shadow_page_of(e)->parents;
+	if (!chain || !in_chain(chain, &sp->table[i]))
+		return complain("a shadow entry is in no reverse map", sp->gfn.v, e);
+	if (sp->role.level > 1 && shadow_page_of(e)->role.level + 1u != sp->role.level)
+		return complain("a shadow entry leads to another level", sp->gfn.v, e);
+	return NULL;
+}
+
+static const char *check_page(struct shadow_page *sp)
+{
+	const char *fault = NULL;
+
+	for (u32 i = 0; i < SPTE_ENTRIES && !fault; i++)
+		fault = check_entry(sp, i);
+	return fault;
+}
+
+/* What the slot's object has there now is what the spte shows. The word is locked. */
+static const char *check_shown(const struct memslot *s, gfn_t gfn, u64 e)
+{
+	u64 index = memslot_index(s, gfn), seq = gmem_seq_sample(s->object, index);
+	pfn_t pfn;
+
+	if (gmem_lookup(s->object, index, false, &pfn)) {
+		/* On its way out: whoever takes it will come for this spte. */
+		if (gmem_seq_idle(seq) && gmem_seq_unchanged(s->object, index, seq))
+			return complain("a spte shows a page that is not resident", gfn.v, e);
+		return NULL;
+	}
+	if ((e & SPTE_ADDRESS) != pfn_to_hpa(pfn).v && gmem_seq_unchanged(s->object, index, seq))
+		return complain("a spte shows another page than its object", gfn.v, e);
+	return NULL;
+}
+
+static const char *check_word(const struct memslot *s, gfn_t gfn, const u64 *word)
+{
+	const char *fault = NULL;
+	u64 *spte;
+
+	for (u32 i = 0; (spte = rmap_spte(word, i)) && !fault; i++) {
+		struct shadow_page *sp = shadow_page_of(virt_to_phys(spte).v);
+		u64 e = page_table_read(spte);
+
+		if (sp->role.level != 1 || sp->words[spte - sp->table] != word || !e)
+			return complain("a reverse map has a spte that is not in the tables", gfn.v,
+					e);
+		if ((*word & RMAP_TABLE) && (e & SPTE_W))
+			return complain("a table of the guest's is mapped for writing", gfn.v, e);
+		fault = check_shown(s, gfn, e);
+	}
+	return fault;
+}
+
+static bool has_page(struct shadow *sh, gfn_t gfn)
+{
+	for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next) {
+		if (sp->gfn.v == gfn.v && !sp->role.direct)
+			return true;
+	}
+	return false;
+}
+
+/* Words of one region; mmu_lock is held. */
+static const char *check_words(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 end)
+{
+	const char *fault = NULL;
+
+	for (; gfn.v < end && !fault; gfn.v++) {
+		u64 *word = rmap_word(s, gfn);
+
+		if (!word)
+			continue;
+		rmap_lock(word);
+		fault = check_word(s, gfn, word);
+		if (!fault && !!(*word & RMAP_TABLE) != has_page(vm->shadow, gfn))
+			fault = complain("a word does not say whether it is a table", gfn.v, *word);
+		rmap_unlock(word);
+	}
+	return fault;
+}
+
+static const char *check_slot(struct mmu_vm *vm, const struct memslot *s)
+{
+	u64 end = s->base.v + s->pages;
+	const char *fault = NULL;
+
+	for (u64 gfn = s->base.v; gfn < end && !fault;) {
+		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
+		bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+		fault = check_words(vm, s, GFN(gfn), next);
+		spin_unlock_irqrestore(&vm->mmu_lock, on);
+		gfn = next;
+	}
+	return fault;
+}
+
+const char *shadow_audit(struct mmu_vm *vm)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslots *slots = memslots_get(vm);
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	const char *fault = NULL;
+	struct shadow_page *sp;
+
+	list_for_each_entry (sp, &vm->shadow->active, link) {
+		if (!fault)
+			fault = check_page(sp);
+	}
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	for (u32 i = 0; i < slots->count && !fault; i++) {
+		if (!(slots->slots[i].flags & MEMSLOT_INVALID))
+			fault = check_slot(vm, &slots->slots[i]);
+	}
+	srcu_read_unlock(&vm->srcu, reader);
+	return fault;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of shadow paging share.
+ *
+ * A shadow page is one table that the CPU walks. It is the image of a table of the guest's (or, if
+ * it is direct, of a stretch of guest-physical memory: the guest has a large page there, or no
+ * paging), seen with certain rights. Both are its key: the gfn and the role. So two ways that lead
+ * to one table with different rights have a page each (R05).
+ *
+ *	guest   CR3 -> [ table ] -> [ table ] -> ... -> page
+ *	               |            |
+ *	shadow  root = [ page  ] -> [ page  ] -> ... -> frame
+ *
+ * What holds while mmu_lock is not held:
+ * - a spte shows what the guest's entry says, or is 0;
+ * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be written;
+ * - no CPU in the guest uses what the tables do not have any more (R13).
+ * So the guest's writes to its tables all come to Weir, and INVLPG has nothing to make good.
+ *
+ * mmu_lock is held for whatever changes here, by sweeps of the reverse maps too. Interrupts are off
+ * then. Guest memory is read under it only where that does not sleep (R06).
+ */
+#ifndef MMU_SHADOW_PRIVATE_H
+#define MMU_SHADOW_PRIVATE_H
+
+#include "mmu/mmu_private.h"
+#include "mmu/shadow.h"
+
+#define SPTE_P	      BIT(0)
+#define SPTE_W	      BIT(1)
+#define SPTE_U	      BIT(2)
+#define SPTE_ACCESSED BIT(5)
+#define SPTE_DIRTY    BIT(6)
+#define SPTE_NX	      BIT(63)
+#define SPTE_ADDRESS  (BIT(52) - BIT(12))
+#define SPTE_ENTRIES  512u
+
+/* What the guest's entries on the way allow. */
+#define SHADOW_WRITE 1u
+#define SHADOW_USER  2u
+#define SHADOW_EXEC  4u
+#define SHADOW_ALL   7u
+
+union shadow_role {
+	struct {
+		u32 level : 3;	/* 1: its entries map pages of 4 KiB */
+		u32 direct : 1; /* no table of the guest's: from gfn on, all with these rights */
+		u32 entry_4 : 1; /* the guest's entries have 4 bytes, so each table has several pages: */
+		u32 quadrant : 2; /* which part of it this is */
+		u32 access : 3; /* SHADOW_*: what the entries above it allow; direct: altogether */
+		u32 dirty : 1;	/* direct: the guest's entry has D, so its supervisor may write */
+		/* what else decides how the guest's entries are understood */
+		u32 wp : 1, nx : 1, smep : 1, smap : 1, pse : 1;
+	};
+	u32 word;
+};
+static_assert(sizeof(union shadow_role) == 4, "it is compared as a word");
+
+struct shadow_page {
+	gfn_t gfn;
+	union shadow_role role;
+	/* mmu_lock */
+	u64 *table;  /* a frame; leaves change under their rmap word's lock, too */
+	u64 **words; /* level 1: the rmap word that each leaf is in */
+	u64 *word;   /* that of gfn, which has RMAP_TABLE for it; NULL if direct, or without slot */
+	u64 parents; /* the sptes that lead here, as an rmap word */
+	u32 roots;   /* vCPUs that have it as their root */
+	u32 writes;  /* to the guest's table, since a fault last came through */
+	bool invalid;		  /* out of the hash: what a vCPU still has as its root (R25) */
+	struct shadow_page *next; /* of its hash */
+	struct list link;	  /* the VM's, that used last first */
+};
+
+#define SHADOW_BUCKETS 256
+
+/* A VM's shadow pages. mmu_lock. */
+struct shadow {
+	u32 pages, limit;
+	u64 limit_generation; /* the slots that limit was made for */
+	struct list active;
+	struct shadow_page *bucket[SHADOW_BUCKETS];
+};
+
+static inline struct shadow_page **shadow_bucket(struct shadow *sh, gfn_t gfn)
+{
+	return &sh->bucket[(gfn.v ^ (gfn.v >> 8)) % SHADOW_BUCKETS];
+}
+
+extern const struct page_table_format shadow_format;
+
+/* --- shadow.c: pages. mmu_lock is held and the caller is in a reader --- */
+
+/* Pages that are out and wait for a flush. */
+struct shadow_gone {
+	struct list pages;
+	bool flush;
+};
+
+struct shadow_page *shadow_page_of(u64 spte);
+
+/*
+ * The page for a key, made if need be from what the vCPU has in its caches. ERR_TOO_HARD: they are
+ * empty, or the slot has no words there yet, or is on its way out. ERR_NOSLOT.
+ */
+int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out);
+
+/* Takes an entry out; whether there was one. */
+bool shadow_zap_entry(struct shadow_page *sp, u32 i);
+/* Takes the whole page out. One that is a root stays as an empty, invalid one. */
+void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone);
+/* An empty page that is in no hash, for a root that is not in RAM. */
+int shadow_make_invalid(struct mmu_vcpu *v, union shadow_role role, struct shadow_page **out);
+void shadow_put_root(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone);
+/* Flushes and frees. Before mmu_lock is released. */
+void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone);
+#define SHADOW_GONE(g)                        \
+	{                                     \
+		.pages = LIST_INIT((g).pages) \
+	}
+
+/* --- the same file; mmu_lock is not held --- */
+
+int shadow_create(struct mmu_vm *vm);
+void shadow_destroy(struct mmu_vm *vm);
+/* Every page goes: slots change. In a reader, or slots_lock is held. Thread context. */
+void shadow_zap_all(struct mmu_vm *vm);
+/* So much in the caches that one fault, or one load, needs no more. Thread context. ERR_NOMEM. */
+int shadow_topup(struct mmu_vcpu *v);
+void shadow_vcpu_destroy(struct mmu_vcpu *v);
+
+/* --- shadow_write.c --- */
+
+/* Bytes of guest memory were written by Weir. In a reader; any context but interrupt. */
+void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size);
+
+/* --- shadow_audit.c --- */
+const char *shadow_audit(struct mmu_vm *vm);
+
+#endif

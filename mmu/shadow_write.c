@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What Weir writes to guest memory, for itself or for an instruction of the guest's that it runs, may
+ * be an entry of a table that has shadow pages.
+ */
+#include "kernel/base/x86.h"
+#include "mmu/shadow_private.h"
+
+/* A page that is written so often without being walked is a table no more, or is being made. */
+#define WRITES_MAX 3u
+
+/* Which of the page's entries stand for these bytes of the guest's table: none, or [*from, *to). */
+static bool entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to)
+{
+	u32 width = sp->role.entry_4 ? 4 : 8;
+	u64 first = offset / width, end = (offset + size + width - 1) / width, base = 0;
+	u32 each = 1; /* entries of ours to one of the guest's */
+
+	if (sp->role.entry_4) {
+		each = sp->role.level == 1 ? 1 : 2;
+		base = sp->role.quadrant * (SPTE_ENTRIES / each);
+	}
+	first = max(first, base);
+	end = min(end, base + SPTE_ENTRIES / each);
+	if (first >= end)
+		return false;
+	*from = (u32)(first - base) * each;
+	*to = (u32)(end - base) * each;
+	return true;
+}
+
+/* Part of one entry, but no less than half of it. */
+static bool is_entry_write(const struct shadow_page *sp, u64 offset, u64 size)
+{
+	u64 width = sp->role.entry_4 ? 4 : 8;
+
+	return size >= 4 && is_aligned(offset, 4ull) &&
+	       offset / width == (offset + size - 1) / width;
+}
+
+static void written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 size,
+		    struct shadow_gone *gone)
+{
+	u32 from, to;
+
+	sp->writes++;
+	if (!sp->roots && (sp->writes >= WRITES_MAX || !is_entry_write(sp, offset, size))) {
+		mmu_count(&vm->stats.shadow_flooded, 1);
+		shadow_zap(vm, sp, gone);
+		return;
+	}
+	if (!entries_of(sp, offset, size, &from, &to))
+		return;
+	/* What it is now is read when it is next walked, under this lock: never an older one (R02). */
+	for (u32 i = from; i < to; i++)
+		gone->flush |= shadow_zap_entry(sp, i);
+}
+
+/*
+ * The bytes have been written before the flag is looked at here; who sets it reads the entries
+ * after. Either this sees the flag, or the other reads what was written.
+ */
+void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	gfn_t gfn = gpa_to_gfn(gpa);
+	u64 *word = rmap_word(s, gfn);
+	struct shadow_page *sp, *next;
+	bool on;
+
+	/* An exchange, for its barrier. */
+	if (!word || !(__atomic_fetch_or(word, 0, __ATOMIC_SEQ_CST) & RMAP_TABLE))
+		return;
+	mmu_count(&vm->stats.shadow_writes, 1);
+	on = spin_lock_irqsave(&vm->mmu_lock);
+	for (sp = *shadow_bucket(vm->shadow, gfn); sp; sp = next) {
+		next = sp->next;
+		if (sp->gfn.v == gfn.v && !sp->role.direct)
+			written(vm, sp, gpa.v & (PAGE_SIZE - 1), size, &gone);
+	}
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+}

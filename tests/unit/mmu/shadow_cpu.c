@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include "kernel/base/msr.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/shadow_cpu.h"
+
+#define P  0x1ull
+#define W  0x2ull
+#define U  0x4ull
+#define A  0x20ull
+#define D  0x40ull
+#define XD (1ull << 63)
+
+/* Where CR3 leads: the table for the top 9 bits that it indexes, and how many levels there are. */
+static u64 *top(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 *levels)
+{
+	u64 pdpte;
+
+	if (p->efer & EFER_LMA) {
+		assert_int_equal(v->shadow.root_count, 1);
+		*levels = 4;
+		return (u64 *)(hosted_arena + mmu_shadow_cr3(v));
+	}
+	assert_int_equal(v->shadow.root_count, 4);
+	*levels = 2;
+	pdpte = v->shadow.pdpt[gva >> 30 & 3];
+	/* Of a PDPTE the CPU wants all rights to be 0 (SDM 3A 4.4.1). */
+	assert_int_equal(pdpte & 0x1e6, 0);
+	return pdpte & P ? (u64 *)(hosted_arena + (pdpte & 0xffffffffff000ull)) : NULL;
+}
+
+static bool may(const struct guest_paging *p, u32 access, u64 rights)
+{
+	/* In the guest's unpaged modes Weir turns SMEP and SMAP off. */
+	u64 cr4 = p->cr0 & CR0_PG ? p->cr4 : 0;
+
+	if (p->cpl == 3 && !(rights & U))
+		return false;
+	if ((access & MMU_EXEC) && (rights & XD))
+		return false;
+	if ((access & MMU_WRITE) && !(rights & W))
+		return false;
+	if (p->cpl == 3 || !(rights & U))
+		return true;
+	if (access & MMU_EXEC)
+		return !(cr4 & CR4_SMEP);
+	return !(cr4 & CR4_SMAP) || (p->rflags & (1u << 18));
+}
+
+bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
+		u64 *at)
+{
+	u32 levels;
+	u64 *table = top(v, p, gva, &levels), rights = U | W;
+
+	for (u32 l = levels; table && l; l--) {
+		u64 *e = &table[gva >> (3 + 9 * l) & 0x1ff];
+
+		if (!(*e & P))
+			return false;
+		assert_int_equal(*e & 0x7ff0000000000f98ull,
+				 0); /* reserved, or not Weir's to use */
+		rights = (rights & (*e | ~(U | W))) | (*e & XD);
+		if (l == 1) {
+			if (!may(p, access, rights))
+				return false;
+			*e |= A | (access & MMU_WRITE ? D : 0);
+		}
+		*at = (*e & 0xffffffffff000ull) | (gva & 0xfff);
+		table = (u64 *)(hosted_arena + (*e & 0xffffffffff000ull));
+	}
+	return table;
+}

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
+/* unit-libs: -Wl,--wrap=gmem_get_page */
+/*
+ * A guest with shadow paging that changes its tables, its mode and its memory at random, on a CPU that
+ * walks nothing but what Weir made. Whatever that lets through has to be what the guest's own tables
+ * say at the moment, and what they say has to get through. Now and then another vCPU changes something between a fault's walk
+ * of the guest's tables and its linking (R01, R02, R05, R25): the fault's gmem_get_page goes through
+ * this test.
+ */
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "mmu/shadow_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+#include "tests/unit/mmu/shadow_cpu.h"
+
+#define RAM_PAGES 64
+#define TABLES	  12 /* few, so that tables are shared and recycled */
+#define STEPS	  60000
+#define TRIES	  12
+
+static bool racing;    /* a fault is on its way, */
+static u64 racing_gva; /* at this address */
+
+static struct gmem *ram;
+static struct guest_paging p;
+static u64 seed;
+static u64 mapped, refused, emulated, devices;
+
+static u64 rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed * 0x2545f4914f6cdd1dull >> 8;
+}
+
+static bool once_in(u32 n)
+{
+	return rnd() % n == 0;
+}
+
+static u64 random_table(void)
+{
+	return rnd() % TABLES << 12;
+}
+
+/* Few addresses, so that most are met again. */
+static u64 random_gva(void)
+{
+	u64 gva = (rnd() % 3 << 12) | (rnd() % 3 << 21) | (rnd() % 3 << 30) | (rnd() & 0xff8);
+
+	if (p.efer & EFER_LMA)
+		return gva | rnd() % 2 << 39;
+	return p.cr0 & CR0_PG ? gva : (rnd() % RAM_PAGES << 12 | (gva & 0xfff));
+}
+
+static u64 random_entry(u32 shift)
+{
+	u64 e = rnd() & 0xe00;
+
+	e |= once_in(12) ? 0 : 1;
+	e |= once_in(4) ? 0 : 2;
+	e |= once_in(4) ? 0 : 4;
+	e |= once_in(3) ? 0x20 : 0;
+	e |= once_in(3) ? 0x40 : 0;
+	if (p.cr4 & CR4_PAE)
+		e |= once_in(8) ? BIT(63) : 0;
+	if (shift > 12 && shift < 39 && once_in(5))
+		return e | 0x80; /* the page at 0 */
+	return e | (shift == 12 ? rnd() % (RAM_PAGES + 2) << 12 : random_table());
+}
+
+static void put(u64 gpa, u64 value, u32 width)
+{
+	(void)gpa_write(&vm, GPA(gpa), &value, width);
+}
+
+/* Entries for one address, in tables that may be in use already. */
+static void make_way(u64 gva)
+{
+	u32 shift = p.efer & EFER_LMA ? 39 : p.cr4 & CR4_PAE ? 21 : 22;
+	u64 table = p.cr3 & ~0xfffull;
+
+	if (!(p.cr0 & CR0_PG))
+		return;
+	if (shift == 21)
+		table = p.pdpte[gva >> 30 & 3] & ~0xfffull;
+	for (;;) {
+		u64 e = random_entry(shift);
+
+		if (p.cr4 & CR4_PAE)
+			put(table + 8 * (gva >> shift & 0x1ff), e, 8);
+		else
+			put(table + 4 * (gva >> shift & 0x3ff), e, 4);
+		if (shift == 12 || (e & 0x80))
+			return;
+		table = e & 0x7fffffffff000ull;
+		shift -= p.cr4 & CR4_PAE ? 9 : 10;
+	}
+}
+
+static void change_mode(void)
+{
+	p.cr0 = CR0_PE | CR0_PG | (once_in(3) ? 0 : CR0_WP);
+	p.cr4 = (once_in(3) ? CR4_SMEP : 0) | (once_in(3) ? CR4_SMAP : 0);
+	p.efer = once_in(3) ? 0 : EFER_NXE;
+	p.cr3 = random_table();
+	switch (rnd() % 5) {
+	case 0:
+		p.cr0 = CR0_PE;
+		break;
+	case 1:
+		p.cr4 |= once_in(3) ? 0 : CR4_PSE;
+		break;
+	case 2:
+		p.cr4 |= CR4_PAE;
+		for (u32 i = 0; i < 4; i++)
+			p.pdpte[i] = random_table() | (once_in(6) ? 0 : 1);
+		break;
+	default:
+		p.cr4 |= CR4_PAE;
+		p.efer |= EFER_LME | EFER_LMA;
+	}
+	assert_int_equal(mmu_shadow_load(&vcpu, &p), 0);
+}
+
+/* What the CPU let through is what the guest's tables say, with their marks set. */
+static void check_access(u64 gva, u32 access, u64 at)
+{
+	struct walk_result w;
+	struct walk_trace t;
+	pfn_t pfn;
+
+	assert_int_equal(guest_walk_trace(&vm, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
+	assert_true(w.gpa.v < RAM_PAGES * PAGE_SIZE);
+	assert_int_equal(gmem_lookup(ram, w.gpa.v >> 12, false, &pfn), 0);
+	assert_int_equal(at, pfn_to_hpa(pfn).v | (gva & 0xfff));
+	for (u32 i = 0; i < t.count; i++) {
+		assert_true(t.entry[i] & 0x20);
+		if (i + 1 == t.count && (access & MMU_WRITE))
+			assert_true(t.entry[i] & 0x40);
+	}
+	mapped++;
+}
+
+/* A write that Weir does for the guest. */
+static void emulate(u64 gva, gpa_t gpa)
+{
+	u32 width = p.cr4 & CR4_PAE ? 8 : 4;
+	u64 value = once_in(6) ? rnd() : random_entry(12 + 9 * (u32)(rnd() % 3));
+
+	assert_true(rmap_word(&vm.slots->slots[0], gpa_to_gfn(gpa)) != NULL);
+	put(once_in(9) ? gpa.v : gpa.v & ~7ull, value, once_in(9) ? 2 : width);
+	emulated++;
+}
+
+static void native_write(u64 at)
+{
+	u64 value = once_in(4) ? rnd() : random_entry(12);
+
+	memcpy(hosted_arena + (at & ~7ull), &value, 8);
+}
+
+static void access_once(u64 gva, u32 access)
+{
+	struct shadow_answer answer = {0};
+	struct walk_result w;
+	u64 at;
+
+	for (u32 i = 0; i < TRIES; i++) {
+		u32 code;
+		int err, done;
+
+		if (shadow_cpu(&vcpu, &p, gva, access, &at)) {
+			check_access(gva, access, at);
+			if (access & MMU_WRITE)
+				native_write(at);
+			return;
+		}
+		err = guest_walk(&vm, &p, GVA(gva), access | WALK_NO_AD, &w);
+		code = w.error_code;
+		racing = i + 4 < TRIES;
+		racing_gva = gva;
+		done = mmu_shadow_fault(&vcpu, &p, GVA(gva), access, &answer);
+		racing = false;
+		switch (done) {
+		case 0:
+			continue;
+		case ERR_FAULT:
+			assert_int_equal(err, ERR_FAULT);
+			assert_int_equal(answer.error_code, code);
+			refused++;
+			return;
+		case SHADOW_EMULATE:
+			assert_true(access & MMU_WRITE);
+			emulate(gva, answer.gpa);
+			return;
+		case ERR_NOSLOT:
+			assert_true(answer.gpa.v >= RAM_PAGES * PAGE_SIZE);
+			devices++;
+			return;
+		case ERR_NOENT:
+			return;
+		default:
+			fail();
+		}
+	}
+	fail_msg("no way to gva %#llx", (unsigned long long)gva);
+}
+
+static void access_random(void)
+{
+	p.cpl = once_in(2) ? 3 : 0;
+	p.rflags = 2 | (once_in(2) ? BIT(18) : 0);
+	access_once(random_gva(), MMU_READ << rnd() % 3);
+}
+
+int __real_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
+
+/* After the walk, before mmu_lock. */
+int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
+{
+	int err = __real_gmem_get_page(g, index, write, out);
+
+	if (!racing || !once_in(4))
+		return err;
+	racing = false;
+	switch (rnd() % 4) {
+	case 0:
+		make_way(racing_gva);
+		break;
+	case 1:
+		(void)mmu_shadow_forget(&vm, GFN(rnd() % RAM_PAGES));
+		break;
+	case 2:
+		shadow_zap_all(&vm);
+		break;
+	default:
+		put(random_table() | (rnd() & 0xff8), random_entry(12 + 9 * (u32)(rnd() % 3)), 8);
+	}
+	racing = true;
+	return err;
+}
+
+static void disturb(void)
+{
+	u64 page = rnd() % RAM_PAGES, pages = 1 + rnd() % (RAM_PAGES - page), done;
+
+	switch (rnd() % 6) {
+	case 0:
+		gmem_invalidate_begin(ram, page, pages);
+		gmem_unmap(ram, page, pages);
+		gmem_invalidate_end(ram, page, pages);
+		break;
+	case 1:
+		(void)mmu_range_drop(&vm, GFN(page), pages, &done);
+		break;
+	case 2:
+		(void)mmu_shadow_forget(&vm, GFN(page));
+		break;
+	case 3:
+		mmu_age(&vm, GFN(0), RAM_PAGES);
+		break;
+	case 4:
+		if (!once_in(8))
+			break;
+		assert_int_equal(memslot_delete(&vm, 1), 0);
+		assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
+		break;
+	default:
+		vm.shadow->limit = 0;
+	}
+}
+
+static void run(u64 from)
+{
+	seed = from;
+	p = (struct guest_paging){.maxphyaddr = 39};
+	ram = object_new(RAM_PAGES);
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
+	change_mode();
+	for (u32 i = 0; i < STEPS; i++) {
+		if (once_in(100))
+			change_mode();
+		if (once_in(30))
+			disturb();
+		if (once_in(12))
+			make_way(random_gva());
+		access_random();
+		if (i % 512 == 0) {
+			const char *fault = mmu_audit(&vm);
+
+			if (fault)
+				fail_msg("step %u: %s", i, fault);
+		}
+	}
+	gmem_unref(ram);
+}
+
+static void test_random(void **state)
+{
+	u32 runs = getenv("WEIR_FUZZ") ? 40 : 3;
+	const char *given = getenv("WEIR_SEED");
+
+	for (u32 i = 0; i < runs; i++) {
+		u64 from = given ? strtoull(given, NULL, 0) : 0x9e3779b97f4a7c15ull * (i + 1);
+
+		print_message("WEIR_SEED=%#llx\n", (unsigned long long)from);
+		fixture_start_kind(MIB(16), MMU_SHADOW);
+		run(from);
+		fixture_end();
+	}
+	print_message("%llu mapped, %llu refused, %llu emulated, %llu at devices\n",
+		      (unsigned long long)mapped, (unsigned long long)refused,
+		      (unsigned long long)emulated, (unsigned long long)devices);
+	assert_true(mapped && refused && emulated && devices);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
