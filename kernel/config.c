@@ -418,10 +418,9 @@ static void take_kernel_words(struct vm_config *vm, const struct line *l)
 	else if (word_is(&l->mmu, "ept"))
 		vm->mmu = CONFIG_MMU_EPT;
 	else if (word_is(&l->mmu, "shadow"))
-		config_refuse(vm,
-			      "mmu=shadow: this version has no shadow paging yet: write mmu=ept");
+		vm->mmu = CONFIG_MMU_SHADOW;
 	else
-		config_refuse(vm, "mmu=%.*s is unknown: accepted are auto, ept",
+		config_refuse(vm, "mmu=%.*s is unknown: accepted are auto, ept, shadow",
 			      WORD_ARGS(&l->mmu));
 }
 

@@ -12,6 +12,7 @@
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
 #include "mmu/emulate.h"
+#include "mmu/shadow.h"
 
 #define RFLAGS_VM      BIT(17)
 #define RFLAGS_IOPL(f) ((u32)((f) >> 12) & 3)
@@ -56,6 +57,9 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
 static void unhandled(struct emulation *em)
 {
+	/* What wrote to a table of the guest's can as well write to a page that is none. */
+	if (em->v->vm->mmu.shadow && mmu_shadow_forget(&em->v->vm->mmu, em->v->mmio_gfn))
+		return;
 	if (em->paging.cpl)
 		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
 	else

@@ -261,6 +261,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		handle_io(v, e);
 		break;
 	case VMX_EXIT_MMIO:
+		v->mmio_gfn = gpa_to_gfn(e->mmio.gpa);
 		emulate(v, 0);
 		break;
 	case VMX_EXIT_RDMSR:

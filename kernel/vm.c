@@ -137,8 +137,9 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	if (!err)
 		err = create_ram(vm, message, size);
 	if (!err)
-		err = mmu_vm_create(&vm->mmu,
-				    vm->config.mmu == CONFIG_MMU_EPT ? MMU_EPT : MMU_AUTO);
+		err = mmu_vm_create(&vm->mmu, vm->config.mmu == CONFIG_MMU_EPT	    ? MMU_EPT
+					      : vm->config.mmu == CONFIG_MMU_SHADOW ? MMU_SHADOW
+										    : MMU_AUTO);
 	if (err)
 		return err;
 	vm->mmu_made = true;

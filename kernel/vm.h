@@ -83,6 +83,7 @@ struct vcpu {
 	bool halted;
 	bool waits_for_sipi; /* atomic: after power-on, but vCPU 0; and after INIT */
 	bool crashed;	     /* it is what ended the VM */
+	gfn_t mmio_gfn;	     /* what the instruction that is emulated touched */
 	u64 kvmclock_msr;    /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 	struct steal_time {

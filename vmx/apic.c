@@ -101,7 +101,7 @@ void vmx_set_x2apic(struct vmx_vcpu *v, bool on)
 		proc2 |= (u32)PROC2_APIC_ACCESS;
 	v->proc2_controls = proc2;
 	vmcs_write(CTRL_PROC_SECONDARY, proc2);
-	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(on)).v);
+	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(on, v->shadow)).v);
 }
 
 enum vmx_apicv vmx_apicv(void)

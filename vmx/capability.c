@@ -91,6 +91,10 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 {
 	u32 vpid = capability_has_vpid(c) ? PROC2_VPID : 0;
 	u32 cr8;
+	bool ept = capability_allows(c->proc2, PROC2_EPT);
+	/* requirements.c: what a CPU with EPT has to have, one without may lack. */
+	u32 exit = EXIT_SAVE_EFER | EXIT_LOAD_EFER | (ept ? EXIT_SAVE_PAT | EXIT_LOAD_PAT : 0);
+	u32 entry = ENTRY_LOAD_EFER | (ept ? ENTRY_LOAD_PAT : 0);
 	int err;
 
 	out->apicv = capability_apicv(c, out->apicv);
@@ -105,18 +109,18 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 				     PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS | PROC_SECONDARY,
 			     0, &out->proc);
 	if (!err)
-		err = choose("secondary processor-based", c->proc2, PROC2_EPT | PROC2_UNRESTRICTED,
+		err = choose("secondary processor-based", c->proc2,
+			     ept ? PROC2_EPT | PROC2_UNRESTRICTED : 0,
 			     vpid | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID | PROC2_ENCLS |
 				     PROC2_PAUSE_LOOP,
 			     &out->proc2);
 	if (!err)
 		err = choose("VM-exit", c->exit,
-			     EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT |
-				     EXIT_SAVE_EFER | EXIT_LOAD_EFER,
-			     0, &out->exit);
+			     EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | (ept ? exit : 0), exit,
+			     &out->exit);
 	if (!err)
 		err = choose("VM-entry", c->entry,
-			     ENTRY_LOAD_DEBUG | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_IA32E, 0,
+			     ENTRY_LOAD_DEBUG | ENTRY_IA32E | (ept ? entry : 0), entry,
 			     &out->entry);
 	if (err)
 		return err;

@@ -34,6 +34,7 @@ enum need {
 	NEEDS_AVX512,
 	NEEDS_RDTSCP,
 	NEEDS_INVPCID,
+	NEEDS_PCID,
 	NEEDS_FAST_STRINGS,
 	FORCED, /* set though the CPU may lack it: Weir provides it */
 };
@@ -51,10 +52,11 @@ struct feature_row {
  * ENQCMD, hardware feedback, XSAVES.
  */
 static const struct feature_row rows[] = {
-	/* SSE3 PCLMULQDQ SSSE3 CX16 PCID SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
+	/* SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND */
 	{1, 0, ECX, ALWAYS,
-	 BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) |
-		 BIT(25) | BIT(30)},
+	 BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) |
+		 BIT(30)},
+	{1, 0, ECX, NEEDS_PCID, CPUID_1_ECX_PCID},
 	{1, 0, ECX, NEEDS_XSAVE, BIT(26)},
 	{1, 0, ECX, NEEDS_AVX, BIT(12) | BIT(28) | BIT(29)}, /* FMA AVX F16C */
 	/* x2APIC and TSC deadline are the virtual LAPIC's; bit 31 says that there is a hypervisor. */
@@ -111,6 +113,8 @@ static bool need_met(const struct cpuid_view *v, enum need need)
 		return v->rdtscp;
 	case NEEDS_INVPCID:
 		return v->invpcid;
+	case NEEDS_PCID:
+		return !v->no_pcid;
 	case NEEDS_FAST_STRINGS:
 		return v->misc_enable & MISC_FAST_STRINGS;
 	case ALWAYS:

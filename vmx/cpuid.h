@@ -42,6 +42,7 @@
 /* What of the virtual machine decides the answer. */
 struct cpuid_view {
 	bool rdtscp, invpcid; /* the VMX controls that let these run */
+	bool no_pcid;	      /* shadow paging knows none */
 	u64 xcr0_offered;     /* 0: no XSAVE */
 	u64 tsc_khz;
 	u32 apic_id, vcpu_count;

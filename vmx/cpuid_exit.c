@@ -34,7 +34,8 @@ static void answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 {
 	struct cpuid_view view = {
 		.rdtscp = guest_features.rdtscp,
-		.invpcid = guest_features.invpcid,
+		.invpcid = guest_features.invpcid && !v->shadow,
+		.no_pcid = v->shadow,
 		.xcr0_offered = guest_features.xcr0,
 		.tsc_khz = clock_tsc_khz(),
 		.apic_id = v->config.vcpu_id,

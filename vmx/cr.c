@@ -34,19 +34,21 @@ static u64 guest_view(enum vmcs_field reg, enum vmcs_field shadow, enum vmcs_fie
 void cr_get(struct vmx_vcpu *v, struct cr_state *out)
 {
 	out->cr0 = guest_view(GUEST_CR0, CTRL_CR0_SHADOW, CTRL_CR0_MASK);
-	out->cr3 = vmcs_read(GUEST_CR3);
+	out->cr3 = vcpu_cr3(v);
 	out->cr4 = guest_view(GUEST_CR4, CTRL_CR4_SHADOW, CTRL_CR4_MASK);
 	out->efer = v->msr.efer;
 	out->cs_long = vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG;
 }
 
 /* What VMX operation fixes, but PE and PG, which an unrestricted guest chooses itself. */
-static u64 real_cr0(u64 cr0)
+static u64 real_cr0(const struct vmx_vcpu *v, u64 cr0)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
 
 	/* Caches stay on: what a guest sees of CD and NW is the shadow. */
 	cr0 &= ~(CR0_CD | CR0_NW);
+	if (v->shadow)
+		cr0 = shadow_cr0(cr0);
 	return (cr0 | (c->cr0_fixed0 & ~(CR0_PE | CR0_PG))) & c->cr0_fixed1;
 }
 
@@ -54,10 +56,12 @@ static u64 real_cr0(u64 cr0)
  * MCE stays on whatever the guest thinks: a machine check then is an exit, which Weir answers for;
  * without it the computer would shut down.
  */
-static u64 real_cr4(u64 cr4)
+static u64 real_cr4(const struct vmx_vcpu *v, u64 cr4, bool paging)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
 
+	if (v->shadow)
+		cr4 = shadow_cr4(cr4, paging);
 	return (cr4 | CR4_MCE | c->cr4_fixed0) & c->cr4_fixed1;
 }
 
@@ -73,24 +77,25 @@ static void set_long_mode(struct vmx_vcpu *v, u64 efer)
 	}
 	vmcs_set_entry_controls(v, entry);
 	v->msr.efer = efer;
-	vmcs_write(GUEST_EFER, efer);
+	vcpu_set_efer(v, efer);
 }
 
 void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 {
-	vmcs_write(GUEST_CR0, real_cr0(s->cr0));
+	vmcs_write(GUEST_CR0, real_cr0(v, s->cr0));
 	vmcs_write(CTRL_CR0_SHADOW, s->cr0);
 	if ((s->cr4 ^ vmcs_read(GUEST_CR4)) & CR4_OSXSAVE)
 		cpuid_forget(v);
-	vmcs_write(GUEST_CR4, real_cr4(s->cr4));
+	vmcs_write(GUEST_CR4, real_cr4(v, s->cr4, s->cr0 & CR0_PG));
 	vmcs_write(CTRL_CR4_SHADOW, s->cr4);
 	v->msr.cr0_pg = s->cr0 & CR0_PG;
 	if ((s->efer ^ v->msr.efer) & EFER_LMA)
 		set_long_mode(v, s->efer);
+	if (v->shadow)
+		shadow_stale(v);
 }
 
-/* Thread context. 0, ERR_FAULT: a reserved bit is set, ERR_NOMEM. */
-static int load_pdptes(struct vmx_vcpu *v, u64 cr3)
+int cr_load_pdptes(struct vmx_vcpu *v, u64 cr3)
 {
 	u64 pdpte[4];
 	int err = gpa_read(v->config.mmu, GPA(cr3 & PDPT_MASK), pdpte, sizeof(pdpte));
@@ -99,10 +104,7 @@ static int load_pdptes(struct vmx_vcpu *v, u64 cr3)
 		return err;
 	if (err || !cr_pdptes_valid(pdpte, guest_features.maxphyaddr))
 		return ERR_FAULT;
-	vmcs_write(GUEST_PDPTE0, pdpte[0]);
-	vmcs_write(GUEST_PDPTE1, pdpte[1]);
-	vmcs_write(GUEST_PDPTE2, pdpte[2]);
-	vmcs_write(GUEST_PDPTE3, pdpte[3]);
+	vcpu_set_pdptes(v, pdpte);
 	return 0;
 }
 
@@ -111,7 +113,7 @@ static enum exit_verdict change(struct vmx_vcpu *v, struct vmx_exit *e, int err,
 				const struct cr_state *from, const struct cr_state *to)
 {
 	if (!err && cr_loads_pdptes(from, to))
-		err = load_pdptes(v, to->cr3);
+		err = cr_load_pdptes(v, to->cr3);
 	if (err == ERR_NOMEM)
 		return exit_kind(e, VMX_EXIT_NOMEM);
 	if (err)
@@ -135,7 +137,7 @@ static enum exit_verdict write_cr4_value(struct vmx_vcpu *v, struct vmx_exit *e,
 	struct cr_state from, to;
 
 	cr_get(v, &from);
-	return change(v, e, cr4_write(&from, guest_features.cr4, value, &to), &from, &to);
+	return change(v, e, cr4_write(&from, vcpu_cr4_offered(v), value, &to), &from, &to);
 }
 
 static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
@@ -166,6 +168,8 @@ static enum exit_verdict mov_to(struct vmx_vcpu *v, struct vmx_exit *e, u64 qual
 		return write_cr0_value(v, e, value);
 	case 4:
 		return write_cr4_value(v, e, value);
+	case 3:
+		return cr3_write(v, e, value);
 	case 8:
 		return write_cr8_value(v, e, value);
 	default:
@@ -207,8 +211,8 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 	case CR_MOV_FROM:
 		break;
 	}
-	if (ACCESS_REGISTER(q) != 8)
+	if (ACCESS_REGISTER(q) != 8 && (ACCESS_REGISTER(q) != 3 || !v->shadow))
 		return odd_access(e, q);
-	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = apic_cr8(v);
+	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = ACCESS_REGISTER(q) == 8 ? apic_cr8(v) : vcpu_cr3(v);
 	return exit_done(v);
 }

@@ -22,7 +22,6 @@ enum exit_verdict handle_exception(struct vmx_vcpu *v, struct vmx_exit *exit)
 	struct event e = event_from_info(info, (u32)vmcs_read(EXIT_INTERRUPTION_ERROR),
 					 (u32)vmcs_read(EXIT_INSTRUCTION_LENGTH));
 
-	(void)exit;
 	/* Its handler runs now; the IRET at its end lets the next NMI in. */
 	if (e.type == EVENT_NMI) {
 		__asm__ volatile("int $2" ::: "memory");
@@ -33,6 +32,8 @@ enum exit_verdict handle_exception(struct vmx_vcpu *v, struct vmx_exit *exit)
 		return EXIT_RESUME;
 	}
 	restore_nmi_blocking(v, info, &e);
+	if (e.type == EVENT_EXCEPTION && e.vector == EXCEPTION_PF)
+		return handle_shadow_fault(v, exit, e.error_code);
 	/* INT1 changes no debug register. */
 	if (e.type == EVENT_EXCEPTION && e.vector == EXCEPTION_DB)
 		debug_regs_raise(v, vmcs_read(EXIT_QUALIFICATION));

@@ -31,7 +31,7 @@ enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e)
 	log_warn("vm %s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
 		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)r->rip,
 		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)r->cr2,
-		 (unsigned long long)vmcs_read(GUEST_CR3));
+		 (unsigned long long)vcpu_cr3(v));
 	return exit_kind(e, VMX_EXIT_SHUTDOWN);
 }
 

@@ -9,25 +9,30 @@
 #include "vmx/features.h"
 #include "vmx/regs.h"
 
-static u8 bitmap[MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
-static u8 x2apic_bitmap[MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
+/* By whether the local APIC is in x2APIC mode, and by shadow paging. */
+static u8 bitmaps[2][2][MSR_BITMAP_SIZE] __aligned(PAGE_SIZE);
 
-const void *msr_bitmap(bool x2apic)
+const void *msr_bitmap(bool x2apic, bool shadow)
 {
-	return x2apic ? x2apic_bitmap : bitmap;
+	return bitmaps[x2apic][shadow];
 }
 
 void msr_bitmap_init(void)
 {
-	msr_bitmap_fill(bitmap, guest_features.rdtscp);
-	msr_bitmap_fill(x2apic_bitmap, guest_features.rdtscp);
-	msr_bitmap_pass_x2apic(x2apic_bitmap, vmx_boot_controls.apicv == VMX_APICV_FULL);
+	for (u32 shadow = 0; shadow < 2; shadow++) {
+		msr_bitmap_fill(bitmaps[false][shadow], guest_features.rdtscp, shadow);
+		msr_bitmap_fill(bitmaps[true][shadow], guest_features.rdtscp, shadow);
+		msr_bitmap_pass_x2apic(bitmaps[true][shadow],
+				       vmx_boot_controls.apicv == VMX_APICV_FULL);
+	}
 }
 
 static void apply(struct vmx_vcpu *v, u32 effects)
 {
 	if (effects & MSR_EFFECT_EFER) {
-		vmcs_write(GUEST_EFER, v->msr.efer);
+		vcpu_set_efer(v, v->msr.efer);
+		if (v->shadow)
+			shadow_stale(v);
 		/* NXE gives page-table entries another meaning. */
 		vcpu_flush_tlb(v);
 	}

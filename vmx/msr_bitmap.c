@@ -78,11 +78,19 @@ static void pass(u8 *bitmap, u32 index, bool write)
 		bitmap[byte] &= (u8)~bit;
 }
 
-void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux)
+/* What the CPU has of these is not what the guest has. */
+static bool is_shadowed(u32 index)
+{
+	return index == MSR_EFER || index == MSR_IA32_PAT;
+}
+
+void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux, bool shadow)
 {
 	memset(bitmap, 0xff, MSR_BITMAP_SIZE);
 	for (u32 i = 0; i < ARRAY_SIZE(passed); i++) {
 		if (passed[i].index == MSR_TSC_AUX && !has_tsc_aux)
+			continue;
+		if (shadow && is_shadowed(passed[i].index))
 			continue;
 		if (passed[i].passed & PASS_READ)
 			pass(bitmap, passed[i].index, false);

@@ -11,7 +11,8 @@
 
 #define MSR_BITMAP_SIZE 4096
 
-void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux);
+/* shadow: of EFER and PAT the CPU has other values than the guest. */
+void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux, bool shadow);
 /* Beside those, what the CPU does of a local APIC in x2APIC mode. full: VMX_APICV_FULL. */
 void msr_bitmap_pass_x2apic(u8 bitmap[MSR_BITMAP_SIZE], bool full);
 bool msr_bitmap_exits(const u8 bitmap[MSR_BITMAP_SIZE], u32 index, bool write);

@@ -9,6 +9,7 @@
 #define MTRR_DEF_WRITABLE (0xffull | MTRR_DEF_FIXED | MTRR_DEF_ENABLE)
 #define MTRR_MASK_VALID	  BIT(11)
 #define MTRR_ALL_WB	  0x0606060606060606ull
+#define PAT_UC_MINUS	  7u
 
 enum read_policy {
 	READ_FAULT,
@@ -28,6 +29,7 @@ enum write_policy {
 	WRITE_MISC_ENABLE,
 	WRITE_SPEC_CTRL,
 	WRITE_PRED_CMD,
+	WRITE_PAT,
 	WRITE_MTRR_DEF_TYPE,
 	WRITE_MTRR_FIXED,
 	WRITE_MTRR_VARIABLE,
@@ -88,6 +90,7 @@ static const struct msr_row rows[] = {
 	 STATE(mtrr_fixed[1])},
 	{MSR_MTRR_FIX4K, MSR_MTRR_FIX4K + 7, MSR_ALWAYS, READ_STATE, WRITE_MTRR_FIXED, 0,
 	 STATE(mtrr_fixed[3])},
+	{MSR_IA32_PAT, MSR_IA32_PAT, MSR_ALWAYS, READ_STATE, WRITE_PAT, 0, STATE(pat)},
 	{MSR_IA32_MTRR_DEF_TYPE, MSR_IA32_MTRR_DEF_TYPE, MSR_ALWAYS, READ_STATE,
 	 WRITE_MTRR_DEF_TYPE, 0, STATE(mtrr_def_type)},
 	{MSR_EFER, MSR_EFER, MSR_ALWAYS, READ_STATE, WRITE_EFER, 0, STATE(efer)},
@@ -133,6 +136,7 @@ void msr_state_reset(struct msr_state *s)
 	s->debugctl = 0;
 	s->misc_enable = MISC_ENABLE_RESET;
 	s->spec_ctrl = 0;
+	s->pat = PAT_INITIAL;
 	/* As a PC's firmware leaves them: all memory write-back. */
 	s->mtrr_def_type = MTRR_DEF_ENABLE | MTRR_DEF_FIXED | MTRR_TYPE_WB;
 	for (u32 i = 0; i < MTRR_FIXED; i++)
@@ -189,6 +193,18 @@ static bool move_tsc(struct msr_state *s, u64 delta, u32 *effects)
 	s->tsc_offset += delta;
 	s->tsc_adjust += delta;
 	*effects |= MSR_EFFECT_TSC;
+	return true;
+}
+
+/* Also UC-, which MTRRs do not know (SDM 3A table 12-10). */
+static bool pat_valid(u64 value)
+{
+	for (u32 i = 0; i < 64; i += 8) {
+		u64 type = (value >> i) & 0xff;
+
+		if (!mtrr_type_valid(type) && type != PAT_UC_MINUS)
+			return false;
+	}
 	return true;
 }
 
@@ -279,6 +295,11 @@ static bool apply(struct msr_state *s, const struct msr_row *row, u32 index, u64
 				    effects);
 	case WRITE_PRED_CMD:
 		return write_pred_cmd(value, effects);
+	case WRITE_PAT:
+		if (!pat_valid(value))
+			return false;
+		s->pat = value;
+		return true;
 	case WRITE_MTRR_DEF_TYPE:
 		return write_mtrr_def_type(s, value);
 	case WRITE_MTRR_FIXED:

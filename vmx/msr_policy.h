@@ -18,6 +18,8 @@
 #define MSR_MTRR_FIX16K	   0x258
 #define MSR_MTRR_FIX4K	   0x268
 
+#define PAT_INITIAL 0x0007040600070406ull /* SDM 3A 12.12.4 */
+
 #define MTRR_VARIABLE 8
 #define MTRR_FIXED    11
 
@@ -48,6 +50,7 @@ struct msr_state {
 	u64 debugctl;
 	u64 misc_enable;
 	u64 spec_ctrl;
+	u64 pat; /* with shadow paging only: else it is in the VMCS */
 	u64 mtrr_def_type;
 	u64 mtrr_fixed[MTRR_FIXED];
 	u64 mtrr_variable[2 * MTRR_VARIABLE]; /* base, mask */

@@ -70,6 +70,9 @@ static const char *require_controls(const struct vmx_findings *f)
 		return "this CPU's VMX lacks virtual NMIs" TOO_OLD NESTED_HINT;
 	if (!capability_allows(c->exit, EXIT_HOST_64BIT))
 		return "this CPU's VMX lacks 64-bit hosts" TOO_OLD NESTED_HINT;
+	/* With shadow paging alone neither is needed. */
+	if (!capability_allows(c->proc2, PROC2_EPT))
+		return NULL;
 	if (!capability_allows(c->exit, EXIT_SAVE_EFER | EXIT_LOAD_EFER) ||
 	    !capability_allows(c->entry, ENTRY_LOAD_EFER))
 		return "this CPU's VMX does not switch IA32_EFER" TOO_OLD NESTED_HINT;
@@ -84,8 +87,9 @@ static const char *require_ept(const struct vmx_findings *f)
 	const struct vmx_capability *c = &f->capability;
 	u64 ept = c->ept_vpid;
 
+	/* Then its guests have shadow page tables. */
 	if (!capability_allows(c->proc2, PROC2_EPT))
-		return "this CPU's VMX lacks EPT (extended page tables)" TOO_OLD NESTED_HINT;
+		return NULL;
 	if (!(ept & EPT_CAP_WALK_4))
 		return "this CPU's EPT lacks tables of 4 levels" TOO_OLD NESTED_HINT;
 	if (!(ept & EPT_CAP_WB))
@@ -97,7 +101,8 @@ static const char *require_ept(const struct vmx_findings *f)
 
 static const char *require_unrestricted_guest(const struct vmx_findings *f)
 {
-	if (!capability_allows(f->capability.proc2, PROC2_UNRESTRICTED))
+	if (capability_allows(f->capability.proc2, PROC2_EPT) &&
+	    !capability_allows(f->capability.proc2, PROC2_UNRESTRICTED))
 		return "this CPU's VMX lacks unrestricted guest (real mode)" TOO_OLD NESTED_HINT;
 	return NULL;
 }

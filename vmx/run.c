@@ -115,6 +115,18 @@ static inline void let_interrupts_in(struct vmx_vcpu *v)
 	exit_to_thread(v);
 }
 
+/* In thread context: the caller comes again, and looks first at what it may have been kicked for. */
+static bool __noinline load_root(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	int err;
+
+	irq_enable();
+	err = shadow_load(v);
+	irq_disable();
+	exit_kind(e, !err ? VMX_EXIT_NONE : err == ERR_NOMEM ? VMX_EXIT_NOMEM : VMX_EXIT_ERROR);
+	return false;
+}
+
 /* The work that `unprepared` announces. Interrupts off. false: there is no entry, e says why. */
 static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 {
@@ -122,6 +134,8 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 		handle_shutdown(v, e);
 		return false;
 	}
+	if (unlikely(v->root_stale))
+		return load_root(v, e);
 	event_prepare(v);
 	if (unlikely(!vpid_current(&v->vpid)))
 		vcpu_take_vpid(v);

@@ -2,13 +2,13 @@
 /* The states in which a guest begins: as the CPU comes out of reset, or as a loader promises. */
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
+#include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
 #include "vmx/regs.h"
 
 #define RFLAGS_FIXED  BIT(1)
 #define DR7_INITIAL   0x400
-#define PAT_INITIAL   0x0007040600070406ull
 #define RESET_CS      0xf000
 #define RESET_CS_BASE 0xffff0000ull
 #define RESET_RIP     0xfff0
@@ -43,11 +43,11 @@ static void set_tables(u64 gdt_base, u32 gdt_limit, u32 idt_limit)
 }
 
 /* What is the same in every mode, and after INIT. */
-static void set_common(void)
+static void set_common(struct vmx_vcpu *v)
 {
 	vmcs_write(GUEST_DR7, DR7_INITIAL);
 	vmcs_write(GUEST_DEBUGCTL, 0);
-	vmcs_write(GUEST_EFER, 0);
+	vcpu_set_efer(v, 0);
 	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(GUEST_ACTIVITY, 0);
 	vmcs_write(GUEST_PENDING_DEBUG, 0);
@@ -56,7 +56,8 @@ static void set_common(void)
 /* MSRs that INIT leaves alone. */
 static void set_power_on(void)
 {
-	vmcs_write(GUEST_PAT, PAT_INITIAL);
+	if (vmx_boot_controls.entry & ENTRY_LOAD_PAT)
+		vmcs_write(GUEST_PAT, PAT_INITIAL);
 	vmcs_write(GUEST_SYSENTER_CS, 0);
 	vmcs_write(GUEST_SYSENTER_ESP, 0);
 	vmcs_write(GUEST_SYSENTER_EIP, 0);
@@ -103,7 +104,7 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 {
 	struct cr_state cr = {0};
 
-	set_common();
+	set_common(v);
 	set_power_on();
 	switch (s->mode) {
 	case VMX_START_RESET:
@@ -121,7 +122,7 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 		cr.cr0 = CR0_PE | CR0_ET;
 		break;
 	}
-	vmcs_write(GUEST_CR3, cr.cr3);
+	vcpu_set_cr3(v, cr.cr3);
 	cr_set(v, &cr);
 }
 
@@ -141,11 +142,11 @@ void vmx_vcpu_init(struct vmx_vcpu *v)
 	bool on = irq_save();
 
 	cr_get(v, &old);
-	set_common();
+	set_common(v);
 	init_debug_regs(v);
 	start_reset(v, &cr);
 	cr.cr0 = CR0_ET | (old.cr0 & (CR0_CD | CR0_NW));
-	vmcs_write(GUEST_CR3, 0);
+	vcpu_set_cr3(v, 0);
 	cr_set(v, &cr);
 	v->msr.efer = 0;
 	v->msr.debugctl = 0;

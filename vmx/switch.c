@@ -57,6 +57,7 @@ static void load(struct vmx_vcpu *v)
 		arrive(v);
 	for (u32 i = 0; i < switched_count(); i++)
 		wrmsr(switched_index[i], v->switched[i]);
+	shadow_load_msrs(v);
 	write_cr2(v->cr2);
 	debug_regs_load(v);
 	fpu_load(v);

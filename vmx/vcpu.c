@@ -100,6 +100,7 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 		v->config.device_page = GPA(~0ull);
 	}
 	v->host_cpu = CPU_MAX;
+	v->shadow = config->mmu->kind == MMU_SHADOW;
 	if (take_frames(v)) {
 		free_vcpu(v);
 		return ERR_NOMEM;
@@ -158,10 +159,7 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 	};
 	if (!cr_pae_paging(&s))
 		return;
-	out->pdpte[0] = vmcs_read(GUEST_PDPTE0);
-	out->pdpte[1] = vmcs_read(GUEST_PDPTE1);
-	out->pdpte[2] = vmcs_read(GUEST_PDPTE2);
-	out->pdpte[3] = vmcs_read(GUEST_PDPTE3);
+	vcpu_get_pdptes(v, out->pdpte);
 }
 
 u32 vmx_cpl(struct vmx_vcpu *v)
@@ -175,6 +173,9 @@ bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 	bool ia32e = v->msr.efer & EFER_LMA;
 
 	ASSERT(!v->regs_here);
+	/* What the VMCS has is not the guest's. */
+	if (v->shadow)
+		return false;
 	out->paging = vmcs_read(GUEST_CR0) & CR0_PG;
 	out->four_levels = ia32e;
 	if (out->paging)

@@ -70,6 +70,9 @@ struct vmx_vcpu {
 	u64 xcr0;
 	void *xsave; /* a frame */
 	u64 cr2;
+	/* with shadow paging the CPU's CR3 is Weir's; this is what the guest loaded (shadow.c) */
+	u64 guest_cr3, pdpte[4];
+	u64 shadow_cr3;
 	u64 dr[4], dr6;
 	bool dr_loaded;	     /* in the CPU's registers, MOV DR does not exit */
 	void *own_apic_page; /* where the config has none */
@@ -84,6 +87,8 @@ struct vmx_vcpu {
 	bool shutdown;
 	/* Something above or below may have changed since an entry was last prepared (run.c). */
 	bool unprepared;
+	bool shadow;	 /* set once: no EPT for this one */
+	bool root_stale; /* its root is not that of its mode and CR3 */
 	/* the exit at hand */
 	u32 reason;
 	u8 io_size;
@@ -168,6 +173,9 @@ const char *vcpu_name(void); /* of the thread that runs it: it names the VM */
 /* cr.c */
 void cr_get(struct vmx_vcpu *v, struct cr_state *out);
 void cr_set(struct vmx_vcpu *v, const struct cr_state *new_state); /* no checks, no PDPTEs */
+/* Thread context. 0, ERR_FAULT: a reserved bit is set, ERR_NOMEM. */
+int cr_load_pdptes(struct vmx_vcpu *v, u64 cr3);
+u64 vcpu_cr4_offered(const struct vmx_vcpu *v);
 
 /* mitigations.c; interrupts off */
 void mitigations_init(void);
@@ -176,6 +184,20 @@ void mitigations_switch(void);	 /* another vCPU comes to this CPU */
 /* What an entry of v has to do; again after its spec_ctrl changed. */
 void mitigations_update(struct vmx_vcpu *v);
 void mitigations_flush_l1d(struct vmx_vcpu *v); /* before an entry, while dirty_l1d is set */
+
+/* shadow.c */
+u64 vcpu_cr3(const struct vmx_vcpu *v);
+void vcpu_set_cr3(struct vmx_vcpu *v, u64 cr3);
+void vcpu_get_pdptes(const struct vmx_vcpu *v, u64 pdpte[4]);
+void vcpu_set_pdptes(struct vmx_vcpu *v, const u64 pdpte[4]);
+/* What the CPU has, for what the guest has chosen. */
+u64 shadow_cr0(u64 cr0);
+u64 shadow_cr4(u64 cr4, bool paging);
+void vcpu_set_efer(struct vmx_vcpu *v, u64 efer);
+void shadow_load_msrs(struct vmx_vcpu *v); /* it comes to this CPU; interrupts off */
+void shadow_stale(struct vmx_vcpu *v);	   /* before the next entry the root is loaded */
+/* Thread context. ERR_NOMEM; ERR_NOTSUP, after a line that says why. */
+int shadow_load(struct vmx_vcpu *v);
 
 /* What an exit handler leaves to be done. */
 enum exit_verdict {
@@ -248,6 +270,8 @@ enum exit_verdict handle_apic_write(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_apic_eoi(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
+enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u32 error_code);
+enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value); /* MOV to CR3 */
 
 /* ept.c */
 /* No memory at gpa: a device's, by emulation. */
@@ -260,7 +284,7 @@ bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 acce
 		     enum exit_verdict *verdict);
 
 /* msr.c */
-const void *msr_bitmap(bool x2apic);
+const void *msr_bitmap(bool x2apic, bool shadow);
 void msr_bitmap_init(void);
 
 #endif

@@ -30,6 +30,13 @@
 	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | \
 	 CR4_FSGSBASE | CR4_UMIP)
 
+/* Shadow paging: what changes the meaning of the guest's tables is Weir's to see. */
+#define CR0_SHADOWED CR0_WP
+#define CR4_SHADOWED CR4_PGE
+#define WITH_SHADOW  ((u32)(PROC_CR3_LOAD | PROC_CR3_STORE))
+/* INVPCID names PCIDs, of which the guest has none. */
+#define WITH_EPT_ONLY ((u32)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID))
+
 void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value)
 {
 	if (v->proc_controls == value)
@@ -50,23 +57,24 @@ static void setup_controls(struct vmx_vcpu *v)
 {
 	const struct vmx_controls *c = &vmx_boot_controls;
 
-	v->proc_controls = c->proc;
-	v->proc2_controls = c->proc2;
+	v->proc_controls = c->proc | (v->shadow ? WITH_SHADOW : 0);
+	v->proc2_controls = c->proc2 & ~(v->shadow ? WITH_EPT_ONLY : 0);
 	v->entry_controls = c->entry;
 	vmcs_write(CTRL_PIN, c->pin);
-	vmcs_write(CTRL_PROC, c->proc);
-	vmcs_write(CTRL_PROC_SECONDARY, c->proc2);
+	vmcs_write(CTRL_PROC, v->proc_controls);
+	vmcs_write(CTRL_PROC_SECONDARY, v->proc2_controls);
 	vmcs_write(EXIT_CONTROLS, c->exit);
 	vmcs_write(ENTRY_CONTROLS, c->entry);
 	if (c->proc2 & PROC2_ENCLS)
 		vmcs_write(CTRL_ENCLS_EXITING, ~0ull);
 
-	vmcs_write(CTRL_EXCEPTION_BITMAP, EXCEPTIONS);
+	vmcs_write(CTRL_EXCEPTION_BITMAP, EXCEPTIONS | (v->shadow ? BIT(EXCEPTION_PF) : 0));
 	vmcs_write(CTRL_PAGE_FAULT_MASK, 0);
 	vmcs_write(CTRL_PAGE_FAULT_MATCH, 0);
 	vmcs_write(CTRL_CR3_TARGET_COUNT, 0);
-	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(false)).v);
-	vmcs_write(CTRL_EPT_POINTER, mmu_eptp(v->config.mmu));
+	vmcs_write(CTRL_MSR_BITMAP, virt_to_phys(msr_bitmap(false, v->shadow)).v);
+	if (!v->shadow)
+		vmcs_write(CTRL_EPT_POINTER, mmu_eptp(v->config.mmu));
 	vmcs_write(CTRL_TSC_OFFSET, v->config.tsc_offset);
 	vmcs_write(EXIT_MSR_STORE_COUNT, 0);
 	vmcs_write(EXIT_MSR_LOAD_COUNT, 0);
@@ -99,12 +107,16 @@ static void setup_pause_loop(struct vmx_vcpu *v)
 	vmcs_write(CTRL_PLE_WINDOW, v->config.vcpu_count > 1 ? PAUSE_WINDOW : PAUSE_FOR_EVER);
 }
 
-static void setup_cr_masks(void)
+static void setup_cr_masks(const struct vmx_vcpu *v)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
 	u64 own0 = CR0_GUESTS_OWN & ~c->cr0_fixed0 & c->cr0_fixed1;
 	u64 own4 = CR4_GUESTS_OWN & guest_features.cr4 & ~c->cr4_fixed0 & c->cr4_fixed1;
 
+	if (v->shadow) {
+		own0 &= ~CR0_SHADOWED;
+		own4 &= ~CR4_SHADOWED;
+	}
 	vmcs_write(CTRL_CR0_MASK, ~own0);
 	vmcs_write(CTRL_CR4_MASK, ~own4);
 }
@@ -122,8 +134,10 @@ static void setup_host(struct vmx_vcpu *v)
 	vmcs_write(HOST_CR0, read_cr0());
 	vmcs_write(HOST_CR3, read_cr3());
 	vmcs_write(HOST_CR4, read_cr4());
-	vmcs_write(HOST_EFER, rdmsr(MSR_EFER));
-	vmcs_write(HOST_PAT, rdmsr(MSR_IA32_PAT));
+	if (vmx_boot_controls.exit & EXIT_LOAD_EFER)
+		vmcs_write(HOST_EFER, rdmsr(MSR_EFER));
+	if (vmx_boot_controls.exit & EXIT_LOAD_PAT)
+		vmcs_write(HOST_PAT, rdmsr(MSR_IA32_PAT));
 	vmcs_write(HOST_CS_SELECTOR, SELECTOR_CS);
 	vmcs_write(HOST_SS_SELECTOR, SELECTOR_DS);
 	vmcs_write(HOST_DS_SELECTOR, SELECTOR_DS);
@@ -146,6 +160,6 @@ void vmcs_setup(struct vmx_vcpu *v)
 	apic_setup(v);
 	setup_longest_stay();
 	setup_pause_loop(v);
-	setup_cr_masks();
+	setup_cr_masks(v);
 	setup_host(v);
 }

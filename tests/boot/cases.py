@@ -102,6 +102,15 @@ def smoke(boot):
     boot.ends()
 
 
+@case(machines=["core2_penryn_t9600"], full=["tigerlake", "corei7_sandy_bridge_2600k"], deadline=180,
+      guests=lambda: small_guest("smoke", "one two", vm_words="mmu=shadow"))
+def shadow_smoke(boot):
+    """The same guest finds the same without EPT; it never turns paging on."""
+    check_small_guest(boot, "smoke")
+    boot.anywhere(r"shadow paging")
+    boot.ends()
+
+
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("events", mem="64M"))
 def events(boot):
@@ -385,6 +394,13 @@ def check_shell(boot):
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, guests=linux_guest, deadline=400)
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
+    check_shell(boot)
+
+
+@case(machines=[], full=["tigerlake", "core2_penryn_t9600"], guests=lambda: linux_guest(vm_words="mmu=shadow"),
+      deadline=900)
+def shadow_linux(boot):
+    """Debian's kernel comes to its shell without EPT."""
     check_shell(boot)
 
 

@@ -308,9 +308,8 @@ static void test_refused_vms(void **state)
 		 "vcpus=x is not a number from 1 to 32: write vcpus=1"},
 		{"vm=bad kernel vcpus=33", NULL,
 		 "vcpus=33 is not a number from 1 to 32: write vcpus=1"},
-		{"vm=bad kernel mmu=fast", NULL, "mmu=fast is unknown: accepted are auto, ept"},
-		{"vm=bad kernel mmu=shadow", NULL,
-		 "mmu=shadow: this version has no shadow paging yet: write mmu=ept"},
+		{"vm=bad kernel mmu=fast", NULL,
+		 "mmu=fast is unknown: accepted are auto, ept, shadow"},
 		{"vm=bad kernel", "vm=bad kernel",
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},

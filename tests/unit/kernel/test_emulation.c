@@ -142,6 +142,16 @@ bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 	return is_protected(gpa.v) && !protected_late;
 }
 
+static u64 shadowed; /* the page of a table that has shadow pages, or 0 */
+
+bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+{
+	bool was = shadowed && gfn.v == shadowed / PAGE_SIZE;
+
+	shadowed = 0;
+	return was;
+}
+
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 {
 	assert_int_equal(gpa.v % size, 0);
@@ -266,7 +276,7 @@ static int start(void **state)
 	memset(&injected, 0, sizeof(injected));
 	walk_error = read_error = write_error = 0;
 	memory_changes = protected_late = false;
-	second_device = protected_page = 0;
+	second_device = protected_page = shadowed = 0;
 	waits_until_memory = 0;
 	ends_while_waiting = false;
 	return 0;
@@ -490,6 +500,24 @@ static void unknown_instruction_ends_the_vm(void **state)
 	check_fault(EXCEPTION_UD, 0, 0);
 }
 
+/* What writes to one of the guest's tables is done by the guest itself, when that is a table no more. */
+static void unknown_instruction_on_a_table(void **state)
+{
+	struct shadow *any = (struct shadow *)&shadowed;
+
+	machine.mmu.shadow = any;
+	cpu.mmio_gfn = GFN(3);
+	shadowed = 3 * PAGE_SIZE;
+	regs.gpr[RBX] = 3 * PAGE_SIZE;
+	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0); /* movaps %xmm0, (%rbx) */
+	check_nothing_happened();
+	assert_int_equal(shadowed, 0);
+
+	/* It was none: then it is as without shadow paging. */
+	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0);
+	assert_int_equal(ended, 1);
+}
+
 static void illegal_and_overlong(void **state)
 {
 	assert_int_equal(RUN(0, 0xf0, 0x8b, 0x03), 0); /* lock mov */
@@ -685,6 +713,7 @@ int main(void)
 		cmocka_unit_test_setup(a_devices_answer_waits_for_memory, start),
 		cmocka_unit_test_setup(table_in_a_device_ends_the_vm, start),
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
+		cmocka_unit_test_setup(unknown_instruction_on_a_table, start),
 		cmocka_unit_test_setup(illegal_and_overlong, start),
 		cmocka_unit_test_setup(locked_exchange_in_ram, start),
 		cmocka_unit_test_setup(string_output, start),

@@ -214,7 +214,6 @@ static void each_requirement_has_its_sentence(void **state)
 		{&c->entry, MAY(ENTRY_LOAD_EFER), "EFER"},
 		{&c->exit, MAY(EXIT_SAVE_PAT), "PAT"},
 		{&c->entry, MAY(ENTRY_LOAD_PAT), "PAT"},
-		{&c->proc2, MAY(PROC2_EPT), "lacks EPT"},
 		{&c->ept_vpid, EPT_CAP_WALK_4, "4 levels"},
 		{&c->ept_vpid, EPT_CAP_WB, "write-back"},
 		{&c->ept_vpid, EPT_CAP_INVEPT, "INVEPT"},
@@ -234,10 +233,27 @@ static void each_requirement_has_its_sentence(void **state)
 	assert_non_null(strstr(sentence(), "PAT"));
 }
 
+/* Shadow paging is for CPUs that are older than these controls. */
+static void without_ept_less_is_required(void **state)
+{
+	struct vmx_capability *c = &cpu.capability;
+	struct vmx_controls out;
+
+	c->proc2 &= ~(MAY(PROC2_EPT) | MAY(PROC2_UNRESTRICTED));
+	c->exit &= ~(MAY(EXIT_SAVE_EFER) | MAY(EXIT_LOAD_EFER) | MAY(EXIT_SAVE_PAT) |
+		     MAY(EXIT_LOAD_PAT));
+	c->entry &= ~(MAY(ENTRY_LOAD_EFER) | MAY(ENTRY_LOAD_PAT));
+	assert_null(sentence());
+	assert_int_equal(capability_choose(c, &out), 0);
+	assert_int_equal(out.proc2 & (PROC2_EPT | PROC2_UNRESTRICTED), 0);
+	assert_int_equal(out.exit & (EXIT_LOAD_EFER | EXIT_LOAD_PAT), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(adjusting, setup),
+		cmocka_unit_test_setup(without_ept_less_is_required, setup),
 		cmocka_unit_test_setup(choosing, setup),
 		cmocka_unit_test_setup(local_apic, setup),
 		cmocka_unit_test_setup(a_missing_control_is_one_line, setup),

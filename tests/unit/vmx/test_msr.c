@@ -210,7 +210,7 @@ static void bitmap_passes_only_its_list(void **state)
 	static u8 bitmap[MSR_BITMAP_SIZE];
 	u32 read = 0, write = 0;
 
-	msr_bitmap_fill(bitmap, true);
+	msr_bitmap_fill(bitmap, true, false);
 	for (u32 i = 0; i < ARRAY_SIZE(both); i++) {
 		assert_false(msr_bitmap_exits(bitmap, both[i], false));
 		assert_false(msr_bitmap_exits(bitmap, both[i], true));
@@ -230,7 +230,7 @@ static void bitmap_passes_only_its_list(void **state)
 	assert_true(msr_bitmap_exits(bitmap, 0x2000, false));
 	assert_true(msr_bitmap_exits(bitmap, 0x4b564d01, true));
 	assert_true(msr_bitmap_exits(bitmap, 0xc0002000, true));
-	msr_bitmap_fill(bitmap, false);
+	msr_bitmap_fill(bitmap, false, false);
 	assert_true(msr_bitmap_exits(bitmap, MSR_TSC_AUX, false));
 	/* Where the manual puts WRMSR of 0xc0000082. */
 	assert_int_equal(bitmap[0xc00 + 0x82 / 8] & (1 << 0x82 % 8), 0);
@@ -242,7 +242,7 @@ static void x2apic_bitmap(void **state)
 	static u8 map[MSR_BITMAP_SIZE];
 
 	for (u32 full = 0; full < 2; full++) {
-		msr_bitmap_fill(map, true);
+		msr_bitmap_fill(map, true, false);
 		msr_bitmap_pass_x2apic(map, full);
 		for (u32 reg = 0; reg < 0x100; reg++) {
 			bool vectors = reg >= 0x10 && reg < 0x28, lvt = reg >= 0x32 && reg <= 0x37;
