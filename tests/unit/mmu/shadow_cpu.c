@@ -50,8 +50,51 @@ static bool may(const struct guest_paging *p, u32 access, u64 rights)
 	return !(cr4 & CR4_SMAP) || (p->rflags & (1u << 18));
 }
 
-bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
-		u64 *at)
+/* --- The TLB --- */
+
+#define TLB_ENTRIES 64
+
+static struct {
+	bool valid;
+	u64 page, frame, rights;
+} tlb[TLB_ENTRIES];
+static u64 flushed; /* the VM's flush generation when it was emptied last */
+
+void shadow_cpu_forget(void)
+{
+	for (u32 i = 0; i < TLB_ENTRIES; i++)
+		tlb[i].valid = false;
+}
+
+/* A page is written with D clear by a walk only. */
+static bool hits(const struct guest_paging *p, u64 gva, u32 access, u64 *at)
+{
+	u32 i = gva >> 12 & (TLB_ENTRIES - 1);
+
+	if (!tlb[i].valid || tlb[i].page != gva >> 12)
+		return false;
+	if (!may(p, access, tlb[i].rights) || ((access & MMU_WRITE) && !(tlb[i].rights & D))) {
+		tlb[i].valid = false;
+		return false;
+	}
+	*at = tlb[i].frame | (gva & 0xfff);
+	return true;
+}
+
+static void keep(u64 gva, u64 at, u64 rights)
+{
+	u32 i = gva >> 12 & (TLB_ENTRIES - 1);
+
+	tlb[i].valid = true;
+	tlb[i].page = gva >> 12;
+	tlb[i].frame = at & ~0xfffull;
+	tlb[i].rights = rights;
+}
+
+/* --- Walks --- */
+
+static bool walk(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
+		 u64 *at)
 {
 	u32 levels;
 	u64 *table = top(v, p, gva, &levels), rights = U | W;
@@ -68,9 +111,21 @@ bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva,
 			if (!may(p, access, rights))
 				return false;
 			*e |= A | (access & MMU_WRITE ? D : 0);
+			rights |= *e & D;
 		}
 		*at = (*e & 0xffffffffff000ull) | (gva & 0xfff);
 		table = (u64 *)(hosted_arena + (*e & 0xffffffffff000ull));
 	}
+	if (table)
+		keep(gva, *at, rights);
 	return table;
+}
+
+bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
+		u64 *at)
+{
+	if (flushed != v->vm->flush_generation)
+		shadow_cpu_forget();
+	flushed = v->vm->flush_generation;
+	return hits(p, gva, access, at) || walk(v, p, gva, access, at);
 }
