@@ -102,13 +102,37 @@ def smoke(boot):
     boot.ends()
 
 
-@case(machines=["core2_penryn_t9600"], full=["tigerlake", "corei7_sandy_bridge_2600k"], deadline=180,
+# What a CPU without EPT does by itself, and CPUs with it when they are told to.
+SHADOW_MACHINES = ["tigerlake", "corei7_sandy_bridge_2600k"]
+
+
+@case(machines=["core2_penryn_t9600"], full=SHADOW_MACHINES, deadline=180,
       guests=lambda: small_guest("smoke", "one two", vm_words="mmu=shadow"))
 def shadow_smoke(boot):
     """The same guest finds the same without EPT; it never turns paging on."""
     check_small_guest(boot, "smoke")
     boot.anywhere(r"shadow paging")
     boot.ends()
+
+
+def check_paging(boot):
+    """Nothing in it depends on who runs it: on the bare CPU it says the same."""
+    check_small_guest(boot, "paging")
+    boot.ends()
+
+
+@case(machines=["core2_penryn_t9600", "tigerlake"], full=SHADOW_MACHINES[1:], deadline=180,
+      guests=lambda: small_guest("paging", vm_words="mmu=shadow"))
+def shadow_paging(boot):
+    """A guest's own page tables in two modes, its live writes to them, faults and marks."""
+    check_paging(boot)
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+      guests=lambda: small_guest("paging"))
+def paging(boot):
+    """The same with EPT."""
+    check_paging(boot)
 
 
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
@@ -397,8 +421,8 @@ def linux_shell(boot):
     check_shell(boot)
 
 
-@case(machines=[], full=["tigerlake", "core2_penryn_t9600"], guests=lambda: linux_guest(vm_words="mmu=shadow"),
-      deadline=900)
+@case(machines=[], full=["tigerlake", "core2_penryn_t9600"],
+      guests=lambda: linux_guest(vm_words="mmu=shadow"), deadline=900)
 def shadow_linux(boot):
     """Debian's kernel comes to its shell without EPT."""
     check_shell(boot)
