@@ -54,7 +54,7 @@ enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
 
 static u8 bitmaps[2][PAGE_SIZE] __aligned(PAGE_SIZE);
 
-const void *msr_bitmap(bool x2)
+const void *msr_bitmap(bool x2, bool shadow)
 {
 	return bitmaps[x2];
 }
