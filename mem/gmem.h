@@ -353,6 +353,8 @@ enum gmem_event {
 	GMEM_EVENT_UNMAP,      /* no CPU uses a mapping of the pages any more on return */
 	GMEM_EVENT_AGE,	       /* as TEST_YOUNG, and they are old from now on */
 	GMEM_EVENT_TEST_YOUNG, /* were they used since they were aged last? */
+	GMEM_EVENT_SPLIT,      /* map them one by one, so that each is aged for itself */
+	GMEM_EVENT_JOIN,       /* map them as one again where that can be */
 };
 
 /*
@@ -383,5 +385,7 @@ u64 gmem_age(struct gmem *g, u64 first, u64 pages);
 /* As gmem_age; *young has a bit set for each page that was, bit 0 is first. */
 u64 gmem_age_marked(struct gmem *g, u64 first, u64 pages, u64 *young);
 bool gmem_test_young(struct gmem *g, u64 first, u64 pages);
+void gmem_split(struct gmem *g, u64 first, u64 pages);
+void gmem_join(struct gmem *g, u64 first, u64 pages);
 
 #endif

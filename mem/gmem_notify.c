@@ -105,3 +105,13 @@ bool gmem_test_young(struct gmem *g, u64 first, u64 pages)
 {
 	return notify(g, GMEM_EVENT_TEST_YOUNG, first, pages, 1, NULL) != 0;
 }
+
+void gmem_split(struct gmem *g, u64 first, u64 pages)
+{
+	(void)notify(g, GMEM_EVENT_SPLIT, first, pages, ~0ull, NULL);
+}
+
+void gmem_join(struct gmem *g, u64 first, u64 pages)
+{
+	(void)notify(g, GMEM_EVENT_JOIN, first, pages, ~0ull, NULL);
+}

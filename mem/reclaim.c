@@ -14,6 +14,7 @@
 #define TRIES	      512u    /* pages that are tried for a batch: not all of them pack */
 #define LOOKS	      BIT(18) /* entries looked at for it: those of 1 GiB */
 #define AGES	      64u     /* chunks aged for it: 128 MiB */
+#define SPLITS	      4u      /* mappings of 2 MiB that are split for it */
 #define SPANS	      4u      /* of the pool that are emptied for it */
 #define HELP_WAIT_NS  10000000ull
 #define REST_ROUND_NS 10000000000ull
@@ -160,6 +161,7 @@ static void make_effort(struct reclaim_effort *e)
 	e->tries = TRIES;
 	e->looks = LOOKS;
 	e->ages = AGES;
+	e->splits = SPLITS;
 	reclaim_take(e, 1);
 	if (wants_more(e) && reclaim_age(e)) {
 		e->more = false;
@@ -271,7 +273,8 @@ static void look_around(void)
 	struct reclaim_effort e;
 
 	do {
-		e = (struct reclaim_effort){.ages = AGES, .gap_ns = REST_ROUND_NS / 2};
+		e = (struct reclaim_effort){
+			.ages = AGES, .gap_ns = REST_ROUND_NS / 2, .rest = !reclaim_is_short()};
 	} while (reclaim_age(&e));
 }
 

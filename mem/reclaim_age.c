@@ -56,18 +56,40 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 		p->by_age[age]++;
 }
 
-static void age_chunk(struct piece *p)
+/*
+ * A mapping of 2 MiB is used or not as a whole. Where memory is short it gives way to single ones,
+ * which say in the next round which pages are used; where it is not, single ones that are all used
+ * give way to one again.
+ */
+static void split_or_join(struct reclaim_effort *e, struct gmem *g, u64 first, const u64 *young)
+{
+	for (u32 i = 0; i < GMEM_LARGE_PAGES / 64; i++) {
+		if (~young[i])
+			return;
+	}
+	if (!gmem_looks_large(g, first))
+		return;
+	if (e->splits) {
+		e->splits--;
+		gmem_split(g, first, GMEM_LARGE_PAGES);
+	} else if (e->rest) {
+		gmem_join(g, first, GMEM_LARGE_PAGES);
+	}
+}
+
+static void age_chunk(struct reclaim_effort *e, struct piece *p)
 {
 	struct gmem *g = p->t->object;
 	u64 first = p->chunk * GMEM_LARGE_PAGES, young[GMEM_LARGE_PAGES / 64] = {0};
 	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
-	u64 *e = gmem_entry_find(g, first);
+	u64 *entries = gmem_entry_find(g, first);
 
-	if (!e)
+	if (!entries)
 		return;
 	gmem_age_marked(g, first, pages, young);
 	for (u64 i = 0; i < pages; i++)
-		age_entry(p, e + i, young[i / 64] & BIT(i % 64));
+		age_entry(p, entries + i, young[i / 64] & BIT(i % 64));
+	split_or_join(e, g, first, young);
 }
 
 static bool under_way(const struct reclaim_target *t)
@@ -172,7 +194,7 @@ bool reclaim_age(struct reclaim_effort *e)
 		any = true;
 		if (!p.t)
 			continue;
-		age_chunk(&p);
+		age_chunk(e, &p);
 		end_piece(&p);
 		reclaim_put(p.t);
 	}

@@ -39,8 +39,10 @@ struct reclaim_effort {
 	u64 tries;  /* pages that may still be tried, */
 	u64 looks;  /* entries that may still be looked at for them, */
 	u64 ages;   /* and chunks that may still be aged */
+	u64 splits; /* and large mappings split, to see which of their pages are used */
 	u64 passed; /* targets that have nothing for it, by id */
 	u64 gap_ns; /* at least between two rounds over an object; 0: as urgency wants it */
+	bool rest;  /* nobody wants memory: what is all used may be mapped large again */
 	bool urgent;
 	bool more;		     /* a bound ended it: another effort may find something */
 	bool full;		     /* there was no memory to put a page away */

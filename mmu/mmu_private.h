@@ -104,6 +104,7 @@ enum sweep {
 	SWEEP_CLEAN,	  /* forgets that they were written, where the CPU logs that (PML) */
 	SWEEP_AGE,	  /* counts those used since the last look, and forgets it */
 	SWEEP_TEST_YOUNG, /* only counts them */
+	SWEEP_SPLIT,	  /* large mappings become small ones, which are left alone */
 };
 
 /*

@@ -24,13 +24,28 @@ static enum sweep sweep_of(enum gmem_event event)
 		return SWEEP_AGE;
 	case GMEM_EVENT_TEST_YOUNG:
 		return SWEEP_TEST_YOUNG;
+	case GMEM_EVENT_SPLIT:
+		return SWEEP_SPLIT;
 	default:
 		return SWEEP_UNMAP;
 	}
 }
 
+/* Regions that the pages are all of; a slot on its way out stays as it is. */
+static u64 join(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages)
+{
+	u64 joined = 0;
+
+	if (s->flags & MEMSLOT_INVALID)
+		return 0;
+	for (gfn_t end = GFN(gfn.v + pages); gfn.v < end.v;
+	     gfn.v = region_base(gfn).v + LARGE_PAGES)
+		joined += memslot_has_region(s, gfn) && mmu_collapse(vm, s, gfn);
+	return joined;
+}
+
 /* An INVALID slot counts: what it mapped is there until its deleter has taken it away. */
-static u64 sweep_slot(struct mmu_vm *vm, const struct memslot *s, enum sweep what, u64 first,
+static u64 sweep_slot(struct mmu_vm *vm, const struct memslot *s, enum gmem_event event, u64 first,
 		      u64 end, u64 *young)
 {
 	u64 from = first;
@@ -41,9 +56,11 @@ static u64 sweep_slot(struct mmu_vm *vm, const struct memslot *s, enum sweep wha
 	if (first >= end)
 		return 0;
 	gfn = GFN(s->base.v + (first - s->first));
+	if (event == GMEM_EVENT_JOIN)
+		return join(vm, s, gfn, end - first);
 	if (young)
 		return mmu_sweep_age(vm, s, gfn, end - first, young, from);
-	return mmu_sweep(vm, s, gfn, end - first, what);
+	return mmu_sweep(vm, s, gfn, end - first, sweep_of(event));
 }
 
 static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
@@ -56,8 +73,8 @@ static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event
 
 	for (u32 i = 0; i < slots->count; i++) {
 		if (slots->slots[i].object == g)
-			done += sweep_slot(vm, &slots->slots[i], sweep_of(event), first,
-					   first + pages, young);
+			done += sweep_slot(vm, &slots->slots[i], event, first, first + pages,
+					   young);
 	}
 	srcu_read_unlock(&vm->srcu, reader);
 	return done;

@@ -187,6 +187,8 @@ static void sweep_word(struct sweeper *w, u64 *word, u64 *flags)
 	case SWEEP_TEST_YOUNG:
 		test_word(w, word);
 		break;
+	case SWEEP_SPLIT:
+		break;
 	}
 }
 
@@ -321,6 +323,7 @@ static bool needs_split(const struct sweeper *w, bool whole)
 		return !whole || (w->slot->flags & MEMSLOT_LOG_DIRTY);
 	case SWEEP_GUARD:
 	case SWEEP_CLEAN:
+	case SWEEP_SPLIT:
 		return true;
 	case SWEEP_AGE:
 		/* Without accessed bits a part cannot be taken away alone. */
@@ -378,7 +381,8 @@ static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
 
 		sweep_region_large(w, gfn, run);
-		sweep_region_small(w, gfn, run);
+		if (w->what != SWEEP_SPLIT)
+			sweep_region_small(w, gfn, run);
 		gfn.v += run;
 		pages -= run;
 	}
