@@ -593,7 +593,7 @@ def out_of_memory(boot):
 
 
 @case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
-      guests=lambda: (small_guest("smoke", "", mem="32M min=8M shares=100", vm="alpha") +
+      guests=lambda: (small_guest("density", "2 8 1", mem="12M min=8M shares=100", vm="alpha") +
                       small_guest("smoke", "", mem="256M min=200M", vm="beta") +
                       small_guest("density", "1 24 1", mem="28M max=12M", vm="gamma")))
 def promises(boot):
