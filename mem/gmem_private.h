@@ -114,19 +114,6 @@ static inline bool gmem_admits_back(const struct gmem *g)
 	return likely(gmem_may_grow(g, 1)) && watermark_admits_back();
 }
 
-/*
- * For a first touch: so may an object that has less than it once had, for what was all zero as it was
- * taken comes back by one.
- */
-static inline bool gmem_admits_new(const struct gmem *g)
-{
-	if (gmem_admits(g, 1))
-		return true;
-	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) <
-		       __atomic_load_n(&g->peak, __ATOMIC_RELAXED) &&
-	       gmem_admits_back(g);
-}
-
 /* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
 void gmem_wait_settled(struct gmem *g, u64 *e);
 

@@ -572,7 +572,8 @@ HUNGRY = (("keeper", 10, "0 500"), ("beta", 16, "150 150"), ("gamma", 20, "150 1
 
 @case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
       deadline=300,
-      guests=lambda: sum((small_guest("hungry", f"{n} {mib} {ticks}", mem=f"{mib + 4}M", vm=name)
+      guests=lambda: sum((small_guest("hungry", f"{n} {mib} {ticks}", mem=f"{mib + 4}M", vm=name,
+                                      vm_words="min=14M" if name == "keeper" else "")
                           for n, (name, mib, ticks) in enumerate(HUNGRY, 1)), []))
 def out_of_memory(boot):
     """Random data of more than RAM: of two VMs that wait one is paused, and goes on by itself."""
