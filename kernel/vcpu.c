@@ -240,6 +240,26 @@ static void handle_hypercall(struct vcpu *v, u64 rax)
 	}
 }
 
+/*
+ * A loop of PAUSEs waits for another vCPU of the VM, perhaps for one that was preempted and waits for
+ * this CPU: those come first, in turns.
+ */
+static void yield_in_loop(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	for (u32 i = 1; i <= vm->vcpu_count; i++) {
+		struct vcpu *other = vm->vcpus[(v->yielded_to + i) % vm->vcpu_count];
+
+		if (other == v || !thread_waits_here(other->thread))
+			continue;
+		v->yielded_to = other->id;
+		thread_yield_to(other->thread);
+		return;
+	}
+	thread_yield();
+}
+
 /* What was reckoned by the old one. A clock page that has no RAM any more is the guest's error. */
 static void tsc_moved(struct vcpu *v)
 {
@@ -277,7 +297,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		handle_hypercall(v, e->hypercall);
 		break;
 	case VMX_EXIT_PAUSE:
-		thread_yield();
+		yield_in_loop(v);
 		break;
 	case VMX_EXIT_TSC:
 		tsc_moved(v);

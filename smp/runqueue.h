@@ -73,10 +73,12 @@ void runqueue_remove(struct runqueue *rq, struct thread *t);
 
 /*
  * What runs after prev, which becomes `current`: prev itself if nobody comes before it, or the idle
- * thread when nobody is there. Charges.
+ * thread when nobody is there. wanted, of this queue, or NULL: whom prev yields to. It comes before
+ * its turn, unless its virtual time is before the queue's clock by more than a slice is to it.
+ * Charges.
  */
 struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runqueue_why why,
-			     u64 now_ns);
+			     struct thread *wanted, u64 now_ns);
 
 /* How long the running thread may go on while others wait. */
 u64 runqueue_slice(const struct runqueue *rq);

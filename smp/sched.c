@@ -272,6 +272,20 @@ static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why 
 	return true;
 }
 
+void sched_want(struct thread *t)
+{
+	here()->wanted = t;
+}
+
+/* The queue is locked: who belongs to it and is RUNNABLE is in it. */
+static struct thread *take_wanted(struct scheduler *s)
+{
+	struct thread *t = s->wanted;
+
+	s->wanted = NULL;
+	return t && t->cpu == s->cpu && t->state == THREAD_RUNNABLE ? t : NULL;
+}
+
 /* The queue is locked. */
 static struct thread *choose(struct scheduler *s, struct thread *prev, enum schedule_why why)
 {
@@ -284,7 +298,7 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 			return prev;
 		rq_why = WHY_GONE;
 	}
-	next = runqueue_next(&s->rq, prev, rq_why, clock_ns());
+	next = runqueue_next(&s->rq, prev, rq_why, take_wanted(s), clock_ns());
 	if (next == prev)
 		return prev;
 	/* What its hooks have left here is here as long as it has them. */

@@ -58,6 +58,7 @@ struct scheduler {
 	struct cpu *cpu;
 	struct thread *previous; /* who was switched out, for who is switched in */
 	bool previous_dead;
+	struct thread *wanted; /* whom the next yield is for; or NULL */
 	struct timer slice;
 	bool slice_runs;  /* atomic: others look, too */
 	bool slice_over;  /* time to look at what the others have */
@@ -84,6 +85,8 @@ void sched_wake(struct thread *t);
  * on, for nobody comes before it, or a wake was remembered. Interrupts off.
  */
 struct thread *sched_next(struct thread *prev, enum schedule_why why);
+/* The next SCHEDULE_YIELD of this CPU is for t. Interrupts off. */
+void sched_want(struct thread *t);
 /* First thing after the switch, interrupts off: the one that was switched out may be taken. Returns
  * it if that was its last time on the CPU. */
 struct thread *sched_switched(void);

@@ -78,6 +78,20 @@ void thread_yield(void)
 	irq_restore(on);
 }
 
+void thread_yield_to(struct thread *t)
+{
+	bool on = irq_save();
+
+	sched_want(t);
+	schedule(SCHEDULE_YIELD);
+	irq_restore(on);
+}
+
+bool thread_waits_here(const struct thread *t)
+{
+	return PEEK(t->state) == THREAD_RUNNABLE && PEEK(t->cpu) == this_cpu();
+}
+
 void thread_preempt(void)
 {
 	bool on = irq_save();

@@ -129,6 +129,18 @@ void thread_yield(void)
 	hosted_relax();
 }
 
+void thread_yield_to(struct thread *t)
+{
+	(void)t;
+	hosted_relax();
+}
+
+bool thread_waits_here(const struct thread *t)
+{
+	(void)t;
+	return false;
+}
+
 static void forget(struct host_thread *h)
 {
 	pthread_mutex_destroy(&h->mutex);

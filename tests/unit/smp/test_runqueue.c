@@ -61,7 +61,12 @@ static struct thread *next(enum runqueue_why why)
 		if (prev->group)
 			sched_group_leave(prev->group);
 	}
-	return runqueue_next(&rq, prev, why, now);
+	return runqueue_next(&rq, prev, why, NULL, now);
+}
+
+static struct thread *yield_to(u32 i)
+{
+	return runqueue_next(&rq, rq.current, WHY_YIELD, &threads[i], now);
 }
 
 /* The CPU does as the target's does: slices, then whoever comes first. */
@@ -94,6 +99,47 @@ static void equal_threads_share_equally(void **state)
 	for (u32 i = 0; i < 4; i++)
 		expect_share(i, 4000 * MS, 25);
 	assert_int_equal(idle.state, THREAD_RUNNABLE);
+}
+
+/* The last in the queue comes at once, and pays for it. */
+static void whom_it_yields_to(void **state)
+{
+	for (u32 i = 0; i < 3; i++)
+		wake(i);
+	assert_ptr_equal(next(WHY_PREEMPT), &threads[0]);
+	now += MS;
+	assert_ptr_equal(yield_to(2), &threads[2]);
+	/* No slice's end is for anybody. */
+	now += 2 * MS;
+	assert_ptr_equal(runqueue_next(&rq, rq.current, WHY_PREEMPT, &threads[0], now),
+			 &threads[1]);
+	assert_int_equal(threads[2].run_ns, 2 * MS);
+	/* One that is further ahead than a slice waits for its turn. */
+	now += MS;
+	runqueue_charge(&rq, now);
+	runqueue_remove(&rq, &threads[2]);
+	runqueue_add(&rq, &threads[2], (s64)(SCHED_SLICE_MAX_NS * 2), now);
+	assert_ptr_equal(yield_to(2), &threads[0]);
+}
+
+/* Two that yield to each other all the time take nothing from the third. */
+static void yielding_is_fair(void **state)
+{
+	for (u32 i = 0; i < 3; i++)
+		wake(i);
+	next(WHY_PREEMPT);
+	for (u32 i = 0; i < 4000; i++) {
+		u32 me = (u32)(rq.current - threads);
+
+		now += MS;
+		if (me < 2 && threads[1 - me].state == THREAD_RUNNABLE)
+			yield_to(1 - me);
+		else
+			next(WHY_PREEMPT);
+	}
+	runqueue_charge(&rq, now);
+	for (u32 i = 0; i < 3; i++)
+		assert_in_range(threads[i].run_ns, 1333 * MS - 30 * MS, 1333 * MS + 30 * MS);
 }
 
 static void weights_are_shares(void **state)
@@ -363,6 +409,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(equal_threads_share_equally),
+		TEST(whom_it_yields_to),
+		TEST(yielding_is_fair),
 		TEST(weights_are_shares),
 		TEST(the_heaviest_and_the_lightest),
 		TEST(a_group_has_one_weight),
