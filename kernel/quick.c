@@ -32,7 +32,8 @@ static int __noinline quick_wrmsr(struct vcpu *v, const struct vmx_exit *e)
 {
 	int err;
 
-	if (unlikely(apic_base_moves(v, e->msr.index, e->msr.value)))
+	if (unlikely(e->msr.index == MSR_IA32_APIC_BASE) &&
+	    apic_base_moves(v, e->msr.index, e->msr.value))
 		return ERR_TOO_HARD;
 	err = lapic_wrmsr(v->lapic, e->msr.index, e->msr.value);
 	return err ? err : lapic_written(v);
@@ -148,7 +149,7 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 }
 
 /* Traps of what the CPU has done on the page. */
-static int quick_apic(struct vcpu *v, const struct vmx_exit *e)
+static int __noinline quick_apic(struct vcpu *v, const struct vmx_exit *e)
 {
 	if (e->kind == VMX_EXIT_APIC_EOI)
 		lapic_ended(v->lapic, (u8)e->apic);

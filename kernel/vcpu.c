@@ -8,6 +8,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
+#include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
 #include "mem/frame.h"
 
@@ -69,18 +70,26 @@ void vcpu_crash(struct vcpu *v)
 		v->crashed = true;
 }
 
-static void inject_pending(struct vcpu *v)
+/* What waits in the local APIC, for the CPU to know of. Once more when nothing does any longer. */
+static void __noinline tell_apic(struct vcpu *v)
 {
 	struct platform_apic_state apic;
+
+	if (platform_apic_load(v, &apic)) {
+		vmx_set_interrupt_status(v->vmx, apic.requested, apic.in_service);
+		vmx_set_eoi_exits(v->vmx, apic.level);
+	}
+	vmx_set_tpr_threshold(v->vmx, platform_tpr_threshold(v));
+	v->apic_waits = lapic_waits(v->lapic);
+}
+
+static void inject_pending(struct vcpu *v)
+{
 	bool waits;
 	int vector;
 
 	if (vmx_nmi_allowed(v->vmx) && platform_nmi_take(v))
 		vmx_inject_nmi(v->vmx);
-	if (platform_apic_load(v, &apic)) {
-		vmx_set_interrupt_status(v->vmx, apic.requested, apic.in_service);
-		vmx_set_eoi_exits(v->vmx, apic.level);
-	}
 	waits = platform_injection_pending(v);
 	if (waits && vmx_interrupt_allowed(v->vmx)) {
 		vector = platform_interrupt_ack(v);
@@ -89,7 +98,8 @@ static void inject_pending(struct vcpu *v)
 		waits = platform_injection_pending(v);
 	}
 	vmx_request_interrupt_window(v->vmx, waits);
-	vmx_set_tpr_threshold(v->vmx, platform_tpr_threshold(v));
+	if (unlikely(lapic_waits(v->lapic) || v->apic_waits))
+		tell_apic(v);
 }
 
 bool vcpu_is_wanted(struct vcpu *v)

@@ -242,6 +242,9 @@ void lapic_show_all(struct lapic *l)
 /* SVR's write may have masked all of the local vector table. */
 static void show_written(struct lapic *l, u32 reg)
 {
+	/* Nothing is read there. */
+	if (reg == REG_EOI)
+		return;
 	if (reg == REG_SVR)
 		lapic_show_all(l);
 	else

@@ -9,6 +9,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/apic_page.h"
+#include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
@@ -39,6 +40,7 @@ struct vmx_vcpu {
 	bool completed;
 };
 
+static struct lapic no_interrupts;
 static struct vm machine;
 static struct vcpu cpus[VCPUS];
 static struct vmx_vcpu guests[VCPUS];
@@ -346,6 +348,7 @@ static int setup(void **state)
 	assert_int_equal(memslot_create(&machine.mmu, 1, GFN(BASE >> 12), 1024, ram, 0, 0), 0);
 	for (u32 i = 0; i < VCPUS; i++) {
 		cpus[i].vm = &machine;
+		cpus[i].lapic = &no_interrupts;
 		cpus[i].id = i;
 		machine.vcpus[i] = &cpus[i];
 	}

@@ -7,6 +7,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
 #include "kernel/apic_page.h"
+#include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
 #include "kernel/rma.h"
@@ -36,6 +37,7 @@ struct vmx_vcpu {
 	u32 id;
 };
 
+static struct lapic no_interrupts;
 static struct vm machine;
 static struct vcpu cpus[VCPUS];
 static struct vmx_vcpu guests[VCPUS];
@@ -238,6 +240,7 @@ static int setup(void **state)
 	vm_life_init_vm(&machine);
 	for (u32 i = 0; i < VCPUS; i++) {
 		cpus[i].vm = &machine;
+		cpus[i].lapic = &no_interrupts;
 		cpus[i].id = i;
 		machine.vcpus[i] = &cpus[i];
 	}
