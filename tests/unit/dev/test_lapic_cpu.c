@@ -173,6 +173,19 @@ static void shown_from_the_start(void **state)
 	assert_int_equal(load(&cpu, APIC_TIMER), 0x10000);
 }
 
+/* What a write changes beside its own register. */
+static void shown_after_a_write(void **state)
+{
+	store(&cpu, APIC_TIMER, 0x41);
+	assert_int_equal(load(&cpu, APIC_TIMER), 0x41);
+	store(&cpu, APIC_SVR, 0xff);
+	assert_int_equal(load(&cpu, APIC_TIMER), 0x10041);
+	assert_int_equal(load(&cpu, APIC_LINT0), 0x10700);
+	store(&cpu, APIC_ERROR, 0x42);
+	assert_int_equal(load(&cpu, APIC_ERROR), 0x10042);
+	assert_int_equal(load(&cpu, APIC_EOI), 0);
+}
+
 /* The loop injects nothing of the local APIC's, and a halted guest wakes by it all the same. */
 static void nothing_is_injected(void **state)
 {
@@ -361,6 +374,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(shown_from_the_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(shown_after_a_write, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_is_injected, setup, teardown),
 		cmocka_unit_test_setup_teardown(extint_beside_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(levels, setup, teardown),
