@@ -216,7 +216,7 @@ test-nested:
 
 # --- Everything ----------------------------------------------------------------------------
 
-.PHONY: test test-full coverage bench
+.PHONY: test test-full coverage bench bench-kvm
 test: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
 test-full: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
@@ -229,6 +229,9 @@ coverage: deps-test deps-coverage
 bench: all guests guest deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
 	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
+bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
+	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
+	$(Q)$(PYTHON) tests/bench/kvm.py
 
 # --- House-keeping -------------------------------------------------------------------------
 

@@ -19,16 +19,25 @@ def _cells(operation, results, builds):
     first = results[builds[0]][operation.name]
     spread = first["max"] != first["min"]
     row.append(f"{first['min']:,} to {first['max']:,}" if spread else "")
-    return row + [operation.kvm, operation.xen]
+    return row + [operation.xen]
 
 
 def table(operations, results):
     """Rows of text, the heading first; columns that would be empty are left out."""
     builds = list(results)
-    rows = [["Operation", "aim", *builds, f"{builds[0]}, least to most", "KVM", "Xen"]]
+    rows = [["Operation", "aim", *builds, f"{builds[0]}, least to most", "Xen"]]
     rows += [_cells(operation, results, builds) for operation in operations]
     kept = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     return [[row[i] for i in kept] for row in rows]
+
+
+def versus(rows):
+    """A table of (about, KVM's figure, Weir's figure): how many times more KVM costs."""
+    table_rows = [["Operation", "KVM", "Weir", "KVM / Weir"]]
+    for about, kvm, weir in rows:
+        ratio = f"{kvm / weir:.1f}" if weir else ""
+        table_rows.append([about, _number(kvm), _number(weir), ratio])
+    return table_rows
 
 
 def over_aim(operations, results):

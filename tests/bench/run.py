@@ -209,4 +209,5 @@ def main():
     save(results)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The same guests under KVM and under Weir, on the same emulated CPU: make bench-kvm.
+
+    tests/bench/kvm.py [--no-docs]
+
+KVM's host is Debian's Linux with Debian's QEMU (tests/lab/nested.py), with its default mitigations, as
+Weir's are. Both run tests/guests/bench.c; then both boot Debian's kernel by its PVH entry to its shell.
+The tables go to the terminal and to docs/performance.md.
+"""
+import argparse
+import concurrent.futures
+import os
+import re
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import operations  # noqa: E402
+import report  # noqa: E402
+import run  # noqa: E402
+from lab import BUILD, image, linux, nested  # noqa: E402
+
+FOLDER = os.path.join(run.FOLDER, "kvm")
+DEADLINE = 3600
+MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
+QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
+        "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
+        "-chardev serial,id=com1,path=/dev/ttyS1 -serial chardev:com1")
+# The mark that stands before each part's lines. The clock is the TSC's, as /proc/timer_list has it.
+SCRIPT = f"""\
+say() {{ echo "host: $*" >/dev/ttyS1; }}
+ns() {{ sed -n 's/^now at \\([0-9]*\\) nsecs/\\1/p' /proc/timer_list; }}
+thp() {{ echo $1 >/sys/kernel/mm/transparent_hugepage/enabled; say "thp $1"; }}
+say "Linux $(uname -v | sed 's/.*Debian \\([^ ]*\\) .*/\\1/')"
+say "$(qemu-system-x86_64 --version | head -n 1)"
+say "TSC $(dmesg | sed -n 's/.*tsc: Detected \\([0-9.]*\\) MHz.*/\\1/p' | tail -n 1)"
+thp never
+{QEMU} -m 64M -kernel /bench.elf
+thp always
+{QEMU} -m 64M -kernel /bench.elf -append memory
+say boot
+before=$(ns)
+{QEMU} -m 256M -kernel /vmlinux -initrd /initrd -append "{linux.CMDLINE} quiet weir.poweroff"
+say "booted $(($(ns) - before))"
+"""
+MITIGATED = linux.CMDLINE.replace(" mitigations=off", "") + " quiet"
+
+
+def host():
+    """What the host's second serial line had to say."""
+    files = {"/bench.elf": os.path.join(BUILD, "guests/bench.elf"), "/vmlinux": linux.kernel()[1],
+             "/initrd": linux.initramfs()}
+    machine = nested.Host(FOLDER, files, SCRIPT, MEMORY, cmdline=MITIGATED)
+    with machine:
+        machine.wait_exit(time.monotonic() + DEADLINE)
+    return machine.console.text
+
+
+def weir_huge():
+    """First touches where Weir, too, gives 2 MiB at a time."""
+    bench = image.Module(os.path.join(BUILD, "guests/bench.elf"),
+                         "vm=bench kernel mem=64M psize=2M -- memory")
+    machine = run.run_bochs("guest-huge", "release", "", [bench])
+    return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(machine.console.text)}
+
+
+def part(text, begin, end):
+    found = re.search(rf"host: {begin}\r?\n(.*?)(?=host: {end}|\Z)", text, re.S)
+    if not found or "FAIL" in found.group(1):
+        raise SystemExit(f"bench kvm: no lines of '{begin}'; see {FOLDER}")
+    return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(found.group(1))}
+
+
+def about_host(text):
+    linux_version, qemu = re.search(r"host: Linux (\S+)\r?\nhost: (.*?)\r?$", text, re.M).groups()
+    return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel as it is but for what the CPU lacks "
+            "(no APICv, no preemption timer). Weir: release build. Both: mitigations as by default, "
+            "one CPU, model tigerlake, clock: sync=none.")
+
+
+def boot_ticks(text):
+    mhz = float(re.search(r"host: TSC ([0-9.]+)", text).group(1))
+    return int(int(re.search(r"host: booted (\d+)", text).group(1)) * mhz / 1000)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
+    args = parser.parse_args()
+    os.makedirs(run.FOLDER, exist_ok=True)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        kvm_job = pool.submit(host)
+        large = weir_huge()
+        weir = {name: row["median"] for name, row in run.guest("release").items()}
+        boot = run.boot_one("pvh", "release", linux.kernel()[1])[1]["median"]
+        text = kvm_job.result()
+    small, huge = part(text, "thp never", "thp always"), part(text, "thp always", "boot")
+    about = {row.name: row.about for row in operations.GUEST}
+    rows = [(about[name], small[name], weir[name]) for name in operations.KVM]
+    rows += [(f"{about[name]}; KVM: transparent huge pages, Weir: psize=2M", huge[name], large[name])
+             for name in operations.KVM_HUGE]
+    rows.append(("Debian's kernel by PVH, 256 MiB: to its shell and off", boot_ticks(text), boot))
+    table = report.versus(rows)
+    print(about_host(text), report.plain(table), sep="\n")
+    for name, kvm, own in rows:
+        if own > kvm:
+            print(f"slower than KVM: {name}")
+    if not args.no_docs:
+        report.write_section("kvm", about_host(text) + "\n\n" + report.markdown(table))
+
+
+if __name__ == "__main__":
+    main()
