@@ -8,7 +8,7 @@
 #   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot: CASES="..." CPUS="..." LIST=1    (test-nested: those of QEMU with KVM)
-#   bench:      BENCH="guest weir sched boot reclaim"
+#   bench:      BENCH="guest weir sched memory boot reclaim"
 
 ifeq ($(origin CC),default)
 CC := gcc

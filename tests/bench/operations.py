@@ -113,6 +113,16 @@ SCHED = [
     Operation("wait_longer", "later", unit="times"),
 ]
 
+# footprint.py: what Weir itself takes.
+MEMORY = [
+    Operation("image", "image: code, data and what is linked into it", unit="bytes"),
+    Operation("per-frame", "for each frame of 4 KiB of the machine's", unit="bytes"),
+    Operation("per-vm", "for a VM of 32 MiB and one vCPU", unit="bytes"),
+    Operation("per-vcpu", "for one vCPU more", unit="bytes"),
+    Operation("per-mib", "for a MiB more that a VM has and does not use", unit="bytes"),
+    Operation("per-mib-mapped", "for a MiB more that it uses and that is mapped", unit="bytes"),
+]
+
 # Breakpoints in Bochs: how far a boot has come.
 BOOT = [
     Operation("pvh-entry", "vmlinux by PVH: GRUB's hand-over to the first guest instruction"),

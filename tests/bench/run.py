@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [boot] [reclaim]
+    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [memory] [boot] [reclaim]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
 weir    Weir counts what its own operations cost (selftest=bench)
 sched   what VMs that compete get of the CPUs, in tenths of a percent of all CPU time, and how long
         threads wait after a wake-up (tests/guests/busy.c, Weir's own counters)
+memory  how many bytes Weir itself takes: its image, and what a frame, a VM and a vCPU cost
 boot    from GRUB's hand-over to a Linux guest's first instruction, and to its shell, by breakpoints
         of Bochs's debugger; the guest powers off right after its banner
 reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
@@ -27,6 +28,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
+import footprint  # noqa: E402
 import operations  # noqa: E402
 import reclaim  # noqa: E402
 import report  # noqa: E402
@@ -162,10 +164,18 @@ def boot(build):
     return dict(zip((row.name for row in operations.BOOT), counts))
 
 
+def memory(build):
+    kernel = os.path.join(BUILDS[build], "weir.elf")
+    taken = footprint.measure(os.path.join(FOLDER, f"memory-{build}"), kernel)
+    return {name: dict.fromkeys(("median", "min", "max"), value) | {"count": 1}
+            for name, value in taken.items()}
+
+
 GROUPS = {
     "guest": (guest, operations.GUEST),
     "weir": (weir, operations.WEIR),
     "sched": (sched, operations.SCHED),
+    "memory": (memory, operations.MEMORY),
     "boot": (boot, operations.BOOT),
 }
 
