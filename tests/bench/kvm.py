@@ -4,9 +4,9 @@
 
     tests/bench/kvm.py [--no-docs]
 
-KVM's host is Debian's Linux with Debian's QEMU (tests/lab/nested.py), with its default mitigations, as
-Weir's are. Both run tests/guests/bench.c; then both boot Debian's kernel by its PVH entry to its shell.
-The tables go to the terminal and to docs/performance.md.
+KVM's host is Debian's Linux with Debian's QEMU (tests/lab/nested.py), with its default mitigations,
+as Weir's are. Both run tests/guests/bench.c; then both boot Debian's kernel by its PVH entry to its
+shell. The tables go to the terminal and to docs/performance.md.
 """
 import argparse
 import concurrent.futures
@@ -75,9 +75,9 @@ def part(text, begin, end):
 
 def about_host(text):
     linux_version, qemu = re.search(r"host: Linux (\S+)\r?\nhost: (.*?)\r?$", text, re.M).groups()
-    return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel as it is but for what the CPU lacks "
-            "(no APICv, no preemption timer). Weir: release build. Both: mitigations as by default, "
-            "one CPU, model tigerlake, clock: sync=none.")
+    return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel with its defaults, of which the CPU lets "
+            "it use neither APICv nor the preemption timer. Weir: release build. Both: mitigations as "
+            "by default, one CPU, model tigerlake, clock: sync=none.")
 
 
 def boot_ticks(text):
@@ -99,8 +99,8 @@ def main():
     small, huge = part(text, "thp never", "thp always"), part(text, "thp always", "boot")
     about = {row.name: row.about for row in operations.GUEST}
     rows = [(about[name], small[name], weir[name]) for name in operations.KVM]
-    rows += [(f"{about[name]}; KVM: transparent huge pages, Weir: psize=2M", huge[name], large[name])
-             for name in operations.KVM_HUGE]
+    rows += [(f"{about[name]}; KVM: transparent huge pages, Weir: psize=2M",
+              huge[name], large[name]) for name in operations.KVM_HUGE]
     rows.append(("Debian's kernel by PVH, 256 MiB: to its shell and off", boot_ticks(text), boot))
     table = report.versus(rows)
     print(about_host(text), report.plain(table), sep="\n")
