@@ -127,6 +127,33 @@ static int create_ram(struct vm *vm, char *message, size_t size)
 	return vm_rma_create(vm, message, size);
 }
 
+static int create_mmu(struct vm *vm, char *message, size_t size)
+{
+	static const enum mmu_kind kinds[] = {
+		[CONFIG_MMU_AUTO] = MMU_AUTO,
+		[CONFIG_MMU_EPT] = MMU_EPT,
+		[CONFIG_MMU_SHADOW] = MMU_SHADOW,
+	};
+	int err = mmu_vm_create(&vm->mmu, kinds[vm->config.mmu]);
+
+	if (err == ERR_NOTSUP)
+		snprintf(message, size, "mmu=ept: this CPU has no EPT: leave the word out");
+	if (err)
+		return err;
+	/* A second vCPU starts in real mode. */
+	if (vm->mmu.kind == MMU_SHADOW && vm->config.vcpus > 1) {
+		mmu_vm_destroy(&vm->mmu);
+		snprintf(
+			message, size,
+			"vcpus=%u: with shadow paging, which mmu=shadow and CPUs without EPT mean, "
+			"a VM has one vCPU today: give vcpus=1",
+			vm->config.vcpus);
+		return ERR_NOTSUP;
+	}
+	vm->mmu_made = true;
+	return 0;
+}
+
 /* Everything but the threads. On error what was made stays, for destroy_parts. */
 static int create_parts(struct vm *vm, char *message, size_t size)
 {
@@ -137,12 +164,9 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	if (!err)
 		err = create_ram(vm, message, size);
 	if (!err)
-		err = mmu_vm_create(&vm->mmu, vm->config.mmu == CONFIG_MMU_EPT	    ? MMU_EPT
-					      : vm->config.mmu == CONFIG_MMU_SHADOW ? MMU_SHADOW
-										    : MMU_AUTO);
+		err = create_mmu(vm, message, size);
 	if (err)
 		return err;
-	vm->mmu_made = true;
 	terms = vm_terms(&vm->config);
 	reclaim_add(&vm->reclaim, vm->ram, &terms);
 	vm_rma_watch(vm);

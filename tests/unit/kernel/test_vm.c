@@ -6,6 +6,7 @@
  * are counted, not made; the vCPUs are real threads that do what the test says.
  */
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/admission.h"
 #include "kernel/apic_page.h"
 #include "kernel/config_cpus.h"
@@ -99,6 +100,7 @@ void gmem_unref(struct gmem *g)
 
 int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {
+	vm->kind = kind;
 	made();
 	return 0;
 }
@@ -414,10 +416,23 @@ static void promises_must_fit(void **state)
 	}
 }
 
+static void shadow_paging_has_one_vcpu(void **state)
+{
+	guest = power_off;
+	config.vms[0].mmu = CONFIG_MMU_SHADOW;
+	vm_run_all(&config);
+	assert_int_equal(ran, 0);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
+	config.vms[0].vcpus = 1;
+	vm_run_all(&config);
+	assert_int_equal(ran, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(shadow_paging_has_one_vcpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
