@@ -104,7 +104,8 @@ struct gmem {
 	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
 	u64 peak;		    /* the most that resident was before it last went down */
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
-	u64 resident_max;	    /* pages; above it none is got */
+	u64 resident_min;	    /* pages that it was promised, */
+	u64 resident_max;	    /* and that it may have: above it none is got */
 	u64 fetched;		    /* pages that came back from where they were put, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */

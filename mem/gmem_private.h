@@ -114,6 +114,16 @@ static inline bool gmem_admits_back(const struct gmem *g)
 	return likely(gmem_may_grow(g, 1)) && watermark_admits_back();
 }
 
+/* For a first touch: what the object was promised it gets from the reserve, too. */
+static inline bool gmem_admits_new(const struct gmem *g)
+{
+	if (likely(gmem_admits(g, 1)))
+		return true;
+	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) <
+		       __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED) &&
+	       gmem_admits_back(g);
+}
+
 /* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
 void gmem_wait_settled(struct gmem *g, u64 *e);
 

@@ -70,6 +70,7 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 	reclaim.ids |= BIT(t->id);
 	list_add_tail(&t->link, &reclaim.targets);
 	spin_unlock(&reclaim.lock);
+	__atomic_store_n(&object->resident_min, terms->min, __ATOMIC_RELAXED);
 	__atomic_store_n(&object->resident_max, terms->max, __ATOMIC_RELAXED);
 }
 

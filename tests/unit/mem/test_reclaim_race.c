@@ -21,7 +21,7 @@
 #define VMS	3
 #define PAGES	1536u /* of each; together more than there is */
 #define THREADS 4
-#define STEPS	3000u
+#define STEPS	1500u
 #define PROMISE 200u
 
 static struct vm {

@@ -227,6 +227,19 @@ static void comes_back_below_min(void **state)
 	watermarks.min = 1;
 }
 
+/* Who has less than was promised to him gets it where others get nothing. */
+static void promises_come_from_the_reserve(void **state)
+{
+	pfn_t pfn;
+
+	make_vm(0, 10, &(struct reclaim_terms){.min = 12, .max = ANY, .shares = 1});
+	watermarks.min = frame_free_estimate() + 100;
+	assert_int_equal(gmem_get_page(vms[0].g, 10, true, &pfn), 0);
+	assert_int_equal(gmem_get_page(vms[0].g, 11, true, &pfn), 0);
+	assert_int_equal(gmem_get_page(vms[0].g, 12, true, &pfn), ERR_NOMEM);
+	watermarks.min = 1;
+}
+
 /* What there is to promise does not change with what is in use. */
 static void room(void **state)
 {
@@ -282,6 +295,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(bound_to_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_pool_grows_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(comes_back_below_min, setup, teardown),
+		cmocka_unit_test_setup_teardown(promises_come_from_the_reserve, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 	};
