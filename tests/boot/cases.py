@@ -567,32 +567,6 @@ def density(boot):
     boot.ends()
 
 
-HUNGRY = (("keeper", 10, "0 500"), ("beta", 16, "150 150"), ("gamma", 20, "150 150"))
-
-
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
-      deadline=300,
-      guests=lambda: sum((small_guest("hungry", f"{n} {mib} {ticks}", mem=f"{mib + 4}M", vm=name,
-                                      vm_words="min=14M" if name == "keeper" else "")
-                          for n, (name, mib, ticks) in enumerate(HUNGRY, 1)), []))
-def out_of_memory(boot):
-    """Random data of more than RAM: of two VMs that wait one is paused, and goes on by itself."""
-    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
-    assert sum(mib for _, mib, _ in HUNGRY) > free, "the guests would have fitted as they are"
-    boot.anywhere(r"vm (beta|gamma): waits for memory, ")
-    paused = boot.anywhere(r"vm (beta|gamma): paused for memory, being furthest over its share with "
-                           r"\S+ resident; it goes on when there is memory: end another VM "
-                           r"\((\w+) has \S+\)").group(1)
-    boot.anywhere(r"vm keeper: debug exit code 0\b")
-    boot.anywhere(rf"vm {paused}: goes on, after it was paused for memory for \d+ ms")
-    for name in ("beta", "gamma"):
-        boot.anywhere(rf"vm {name}: debug exit code 0\b")
-    boot.note(f"{paused} was paused")
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
-    boot.ends()
-
-
 @case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
       guests=lambda: (small_guest("density", "2 8 1", mem="12M min=8M shares=100", vm="alpha") +
                       small_guest("smoke", "", mem="256M min=200M", vm="beta") +
