@@ -16,6 +16,8 @@
 #define RM_DISP32 5
 #define RM_SIB	  4
 
+#define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
+
 struct decoder {
 	const u8 *bytes;
 	size_t n;
@@ -166,7 +168,7 @@ static int decode_modrm(struct decoder *d)
 	entry = &opcode_groups[d->op.group][d->reg];
 	d->op = (struct opcode){.kind = entry->kind,
 				.dst = entry->dst,
-				.src = entry->src,
+				.src = entry->src ? entry->src : d->op.src,
 				.imm = entry->imm ? entry->imm : d->op.imm,
 				.valid = entry->valid & valid,
 				.check = entry->check,
@@ -221,7 +223,7 @@ static bool form_exists(const struct decoder *d, const struct insn *out)
 {
 	bool is_register = d->op.attr & ATTR_MODRM && d->mod == 3;
 	u8 prefixes = is_register ? d->op.valid >> 4 : d->op.valid & 0xf;
-	u16 attr = d->op.attr;
+	u32 attr = d->op.attr;
 
 	if (attr & (d->mode == DECODE_64 ? ATTR_NO64 : ATTR_ONLY64))
 		return false;
@@ -242,7 +244,7 @@ static bool form_exists(const struct decoder *d, const struct insn *out)
 static void decode_sizes(const struct decoder *d, struct insn *out)
 {
 	bool long_mode = d->mode == DECODE_64;
-	u16 attr = d->op.attr;
+	u32 attr = d->op.attr;
 
 	if (long_mode)
 		out->addr_size = d->size_67 ? 4 : 8;
@@ -251,6 +253,10 @@ static void decode_sizes(const struct decoder *d, struct insn *out)
 
 	if (attr & ATTR_BYTE)
 		out->op_size = 1;
+	else if (long_mode && (attr & ATTR_F64))
+		out->op_size = 8;
+	else if ((attr & ATTR_MEM16) && d->mod != 3)
+		out->op_size = 2;
 	else if (long_mode && (d->rex & REX_W))
 		out->op_size = attr & ATTR_MAX4 ? 4 : 8;
 	else if (long_mode && (attr & ATTR_D64) && !d->size_66)
@@ -383,6 +389,15 @@ static unsigned int imm_bytes(const struct decoder *d, const struct insn *out)
 	return 0;
 }
 
+/* A far pointer is an offset and a selector; ENTER has a size and a nesting level. */
+static void split_imm(const struct decoder *d, struct insn *out, u64 value)
+{
+	unsigned int first = d->op.imm == IMM_FAR ? out->imm_size - 2u : 2;
+
+	out->imm = value & (BIT(8 * first) - 1);
+	out->imm2 = (u16)(value >> 8 * first);
+}
+
 static int decode_imm(struct decoder *d, struct insn *out)
 {
 	u64 value;
@@ -398,6 +413,8 @@ static int decode_imm(struct decoder *d, struct insn *out)
 		out->mem.present = true;
 		out->mem.disp = sign_extend(value, out->imm_size);
 		out->imm_size = 0;
+	} else if (d->op.imm == IMM_FAR || d->op.imm == IMM_16_8) {
+		split_imm(d, out, value);
 	} else {
 		out->imm = d->op.imm == IMM_8U ? value : (u64)sign_extend(value, out->imm_size);
 	}
@@ -430,6 +447,10 @@ static struct insn_operand make_operand(const struct decoder *d, u8 source, u8 s
 		return (struct insn_operand){OPERAND_REG, RAX};
 	case FROM_DX:
 		return (struct insn_operand){OPERAND_REG, RDX};
+	case FROM_CL:
+		return (struct insn_operand){OPERAND_REG, RCX};
+	case FROM_RM:
+		return (struct insn_operand){OPERAND_REG, (u8)(d->rm | (d->rex & REX_B ? 8 : 0))};
 	case FROM_IMM:
 		return (struct insn_operand){OPERAND_IMM, 0};
 	case FROM_MOFFS:
@@ -440,13 +461,45 @@ static struct insn_operand make_operand(const struct decoder *d, u8 source, u8 s
 	return (struct insn_operand){OPERAND_NONE, 0};
 }
 
+/* Which segment, control or debug register the instruction names. */
+static u8 special_reg(const struct decoder *d)
+{
+	if (d->op.attr & ATTR_SREG)
+		return (d->opcode >> 3) & 7;
+	if (d->op.check == CHECK_SREG || d->op.check == CHECK_SREG_LOAD)
+		return d->reg;
+	if (d->op.kind != INSN_LOAD_FAR)
+		return d->reg | (d->rex & REX_R ? 8 : 0);
+	if (d->opcode >= OPCODE_LES)
+		return d->opcode == OPCODE_LES ? SEGMENT_ES : SEGMENT_DS;
+	return d->opcode & 7;
+}
+
+/*
+ * Opcode 90 with REX.B is XCHG unless F3 makes it PAUSE; the register forms of SGDT and its like are
+ * VMX and others.
+ */
+static bool is_another(const struct decoder *d, const struct insn *out)
+{
+	if ((d->op.attr & ATTR_NOT_F3) && out->repeat == REPEAT_E)
+		return true;
+	if (d->op.check == CHECK_GROUP7_REG)
+		return d->mod == 3;
+	return d->op.kind == INSN_NOP && !(d->op.attr & ATTR_MODRM) && (d->rex & REX_B) &&
+	       out->repeat != REPEAT_E;
+}
+
 static void classify(const struct decoder *d, struct insn *out)
 {
 	if ((d->op.attr & ATTR_NOT_REP) && out->repeat)
 		return;
 	if ((d->op.attr & ATTR_KIND64) && d->mode != DECODE_64)
 		return;
+	if (is_another(d, out))
+		return;
 	out->kind = d->op.kind;
+	out->condition = d->opcode & 0xf;
+	out->reg = special_reg(d);
 	out->dst = make_operand(d, d->op.dst, out->op_size);
 	out->src = make_operand(d, d->op.src, out->src_size);
 }

@@ -64,6 +64,97 @@ enum insn_kind {
 	INSN_OUTS,
 	INSN_IN,
 	INSN_OUT,
+	/* Of the rest the first eight stand as ModRM.reg numbers them. */
+	INSN_ROL,
+	INSN_ROR,
+	INSN_RCL,
+	INSN_RCR,
+	INSN_SHL,
+	INSN_SHR,
+	INSN_SAL, /* SHL by another number */
+	INSN_SAR,
+	INSN_SHLD,
+	INSN_SHRD,
+	INSN_MUL,
+	INSN_IMUL_WIDE, /* one operand: the product has twice its size */
+	INSN_DIV,
+	INSN_IDIV,
+	INSN_IMUL, /* two operands, or three: then the third is the immediate */
+	INSN_BSF,
+	INSN_BSR,
+	INSN_BSWAP,
+	INSN_SETCC,
+	INSN_CMOVCC,
+	INSN_LEA,
+	INSN_XLAT,
+	INSN_CBW, /* CWDE, CDQE */
+	INSN_CWD, /* CDQ, CQO */
+	INSN_LAHF,
+	INSN_SAHF,
+	INSN_SALC,
+	INSN_DAA,
+	INSN_DAS,
+	INSN_AAA,
+	INSN_AAS,
+	INSN_AAM,
+	INSN_AAD,
+	INSN_CLC,
+	INSN_STC,
+	INSN_CMC,
+	INSN_CLD,
+	INSN_STD,
+	INSN_CLI,
+	INSN_STI,
+	INSN_NOP, /* PAUSE and the reserved ones of 0F 18 to 0F 1F too */
+	INSN_JCC,
+	INSN_JMP,
+	INSN_CALL,
+	INSN_RET,
+	INSN_LOOPNE,
+	INSN_LOOPE,
+	INSN_LOOP,
+	INSN_JCXZ,
+	INSN_JMP_FAR,
+	INSN_CALL_FAR,
+	INSN_RET_FAR,
+	INSN_INT,
+	INSN_INT3,
+	INSN_INTO,
+	INSN_IRET,
+	INSN_PUSHA,
+	INSN_POPA,
+	INSN_PUSHF,
+	INSN_POPF,
+	INSN_ENTER,
+	INSN_LEAVE,
+	INSN_PUSH_SEG,
+	INSN_POP_SEG,
+	INSN_STORE_SEG, /* MOV r/m, Sreg */
+	INSN_LOAD_SEG,	/* MOV Sreg, r/m */
+	INSN_LOAD_FAR,	/* LES, LDS, LSS, LFS, LGS */
+	INSN_HLT,
+	INSN_CPUID,
+	INSN_RDTSC,
+	INSN_RDMSR,
+	INSN_WRMSR,
+	INSN_CLTS,
+	INSN_LMSW,
+	INSN_SMSW,
+	INSN_SGDT,
+	INSN_SIDT,
+	INSN_LGDT,
+	INSN_LIDT,
+	INSN_SLDT,
+	INSN_STR,
+	INSN_LLDT,
+	INSN_LTR,
+	INSN_INVLPG,
+	INSN_STORE_CR, /* MOV r, CR */
+	INSN_LOAD_CR,
+	INSN_STORE_DR,
+	INSN_LOAD_DR,
+	INSN_INVD, /* WBINVD too */
+	INSN_UD,   /* UD2: there to be undefined */
 	INSN_KIND_COUNT
 };
 
@@ -117,14 +208,18 @@ struct insn {
 	u8 kind;      /* enum insn_kind */
 	u8 mode;      /* enum decode_mode */
 	u8 op_size;   /* bytes of the operands: 1, 2, 4, 8; not meaningful for INSN_OTHER */
-	u8 src_size;  /* bytes of src: differs from op_size for MOVZX and MOVSX only */
+	u8 src_size;  /* bytes of src: differs from op_size where one is wider than the other */
 	u8 addr_size; /* bytes: 2, 4, 8 */
 	u8 repeat;    /* enum insn_repeat */
 	bool lock;    /* has a LOCK prefix, which is then legal */
 	u8 imm_size;  /* bytes the immediate occupies; 0: none */
+	u8 condition; /* JCC, SETCC, CMOVCC: the opcode's low four bits (SDM 1 appendix B) */
+	u8 reg;	      /* of kinds ending in _SEG, _CR and _DR, LOAD_FAR: that register's number */
 	struct insn_operand dst, src;
 	struct insn_memory mem;
 	u64 imm; /* sign-extended from its size to 64 bits, but for ports and bit numbers */
+	/* The second immediate: a far pointer's selector; ENTER's nesting level. */
+	u16 imm2;
 };
 
 /*

@@ -24,13 +24,15 @@ enum imm_type {
 /* Where an operand comes from; the letters are those of SDM 2D A.2.1 where it has one. */
 enum operand_source {
 	FROM_NONE,
-	FROM_E,	   /* ModRM.rm: register or memory */
-	FROM_G,	   /* ModRM.reg */
-	FROM_Z,	   /* the opcode's low three bits */
-	FROM_ACC,  /* AL, AX, EAX, RAX */
-	FROM_DX,   /* the port in DX */
-	FROM_IMM,  /* the immediate */
-	FROM_MOFFS /* the immediate as an address */
+	FROM_E,	    /* ModRM.rm: register or memory */
+	FROM_G,	    /* ModRM.reg */
+	FROM_Z,	    /* the opcode's low three bits */
+	FROM_ACC,   /* AL, AX, EAX, RAX */
+	FROM_DX,    /* the port in DX */
+	FROM_IMM,   /* the immediate */
+	FROM_MOFFS, /* the immediate as an address */
+	FROM_RM,    /* ModRM.rm, which is a register whatever ModRM.mod says */
+	FROM_CL	    /* of the size that ATTR_SRC8 or ATTR_BYTE gives */
 };
 
 /*
@@ -62,6 +64,10 @@ enum operand_source {
 #define ATTR_REP_ONLY64 BIT(13) /* the register form with F3 exists in 64-bit mode only */
 #define ATTR_NO_66	BIT(14) /* operand size 4, or 8 with REX.W: 66 has no say */
 #define ATTR_MAX4	BIT(15) /* with REX.W the operand size is 4 */
+#define ATTR_F64	BIT(16) /* 64-bit mode: operand size 8, whatever the prefixes */
+#define ATTR_MEM16	BIT(17) /* an operand in memory is of two bytes */
+#define ATTR_SREG	BIT(18) /* bits 5:3 of the opcode name a segment register */
+#define ATTR_NOT_F3	BIT(19) /* with F3 it is another instruction, of kind OTHER */
 
 /* Opcodes whose validity hangs on more than prefixes: which register numbers exist. */
 enum opcode_check {
@@ -104,7 +110,7 @@ struct opcode {
 	u8 valid; /* FORM_* */
 	u8 check; /* enum opcode_check */
 	u8 group; /* enum opcode_group: ModRM.reg selects from opcode_groups[group]; 0: no group */
-	u16 attr; /* ATTR_* */
+	u32 attr; /* ATTR_* */
 };
 
 extern const struct opcode opcode_one_byte[256];

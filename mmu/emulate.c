@@ -197,13 +197,23 @@ static enum emulate_step next_plain(struct emulate *e)
 void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs *regs,
 		   const struct emulate_cpu *cpu)
 {
-	*e = (struct emulate){.insn = insn, .regs = regs, .cpu = cpu, .next = *regs};
+	/* Not sys and log: what is not used need not be cleared. */
+	e->insn = insn;
+	e->regs = regs;
+	e->cpu = cpu;
+	e->next = *regs;
+	e->phase = e->logged = 0;
+	e->for_write = e->atomic = e->implicit = false;
+	e->changed = 0;
+	e->effects = 0;
 }
 
 enum emulate_step emulate_next(struct emulate *e)
 {
 	unsigned int kind = e->insn->kind;
 
+	if (kind >= INSN_ROL)
+		return emulate_next_replay(e);
 	if (kind == INSN_OTHER || (kind == INSN_CMPXCHG8B && e->insn->op_size == 8))
 		return EMULATE_UNHANDLED;
 	if (kind >= INSN_MOVS && kind <= INSN_OUTS)

@@ -18,9 +18,13 @@
  * A string instruction with a REP prefix does one iteration and leaves RIP where it is while
  * more are to come: each run is bounded, and interrupts come in between as they do on a CPU.
  *
+ * What touches memory more than twice, and what changes more than the integer registers, is run from
+ * its beginning again after each step, over what the steps before it gave (emulate_replay.c).
+ *
  * Not checked, because the caller knows better or hardware has done it: the privilege to use a
- * port, alignment (CR0.AM), RIP against the code segment's limit. RFLAGS.TF and the interrupt
- * shadow of STI and MOV SS are the caller's too.
+ * port, alignment (CR0.AM), where the instruction itself lies in its code segment. RFLAGS.TF is the
+ * caller's too. Not done: task switches, gates, and far transfers to another privilege level
+ * (EMULATE_UNHANDLED); INT n outside real mode.
  *
  * Pure: any context, no locks; a struct emulate belongs to one vCPU's thread.
  */
@@ -36,11 +40,23 @@ enum emulate_step {
 	EMULATE_WRITE,	  /* write the e->size low bytes of e->value to e->gva */
 	EMULATE_IN,	  /* set e->value to what port e->port gives; INS: e->gva gets it next */
 	EMULATE_OUT,	  /* write the e->size low bytes of e->value to port e->port */
-	EMULATE_DONE,	  /* registers, RIP and RFLAGS are updated */
-	EMULATE_FAULT,	  /* inject e->vector, where it has an error code with 0 */
+	EMULATE_READ_CR,  /* set e->value to control register e->index, as the guest sees it */
+	EMULATE_WRITE_CR, /* set it to e->value, or inject what that raises */
+	EMULATE_READ_DR,
+	EMULATE_WRITE_DR,
+	EMULATE_RDMSR, /* set e->value to MSR e->index, or inject what that raises */
+	EMULATE_WRMSR,
+	EMULATE_CPUID,	  /* set e->cpuid to what leaf e->index, subleaf e->value has: EAX to EDX */
+	EMULATE_RDTSC,	  /* set e->value to the guest's TSC */
+	EMULATE_INVLPG,	  /* drop translations of e->gva */
+	EMULATE_DONE,	  /* registers, RIP and RFLAGS are updated; see `changed` and `effects` */
+	EMULATE_FAULT,	  /* inject e->vector, where it has an error code with e->error_code */
 	EMULATE_UNHANDLED /* not an instruction that this module executes */
 };
 
+#define EMULATE_VECTOR_DE 0
+#define EMULATE_VECTOR_UD 6
+#define EMULATE_VECTOR_NP 11
 #define EMULATE_VECTOR_SS 12
 #define EMULATE_VECTOR_GP 13
 
@@ -49,14 +65,46 @@ struct emulate_segment {
 	u64 base;
 	u32 limit;
 	u32 access;
+	u16 selector;
 };
 
-/* What of the vCPU's state decides how an address is made. */
-struct emulate_cpu {
-	struct emulate_segment segment[SEGMENT_COUNT]; /* by enum insn_segment */
-	bool protected_mode;			       /* CR0.PE set and RFLAGS.VM clear */
-	u8 linear_bits;				       /* 48, or 57 with CR4.LA57 */
+struct emulate_table {
+	u64 base;
+	u32 limit;
 };
+
+/* After those of enum insn_segment. */
+#define EMULATE_LDTR	 SEGMENT_COUNT
+#define EMULATE_TR	 (SEGMENT_COUNT + 1)
+#define EMULATE_SEGMENTS (SEGMENT_COUNT + 2)
+
+/*
+ * What of the vCPU's state decides how an address is made and what an instruction may do. For what
+ * only reads and writes one place in memory the first three members suffice.
+ */
+struct emulate_cpu {
+	struct emulate_segment segment[EMULATE_SEGMENTS];
+	bool protected_mode; /* CR0.PE set and RFLAGS.VM clear */
+	u8 linear_bits;	     /* 48, or 57 with CR4.LA57 */
+	bool vm86;	     /* CR0.PE and RFLAGS.VM set */
+	bool long_mode;	     /* EFER.LMA */
+	u8 cpl;		     /* 3 in virtual-8086 mode, 0 in real mode */
+	struct emulate_table gdt, idt;
+};
+
+/* Bits of `changed`: BIT(segment) for each of the eight, and */
+#define EMULATE_CHANGED_GDT BIT(8)
+#define EMULATE_CHANGED_IDT BIT(9)
+
+/* Bits of `effects`. */
+#define EMULATE_HALTED	     BIT(0)
+#define EMULATE_STI_SHADOW   BIT(1)
+#define EMULATE_SS_SHADOW    BIT(2)
+#define EMULATE_RETURNED     BIT(3) /* IRET: NMIs are no longer blocked */
+#define EMULATE_NO_STEP_TRAP BIT(4) /* it entered a handler: RFLAGS.TF from before is no trap */
+
+/* Reads and writes of one instruction: ENTER with 31 levels has the most. */
+#define EMULATE_LOG_MAX 66
 
 struct emulate {
 	/* The request, for the caller; of these it changes `value` and nothing else. */
@@ -64,8 +112,13 @@ struct emulate {
 	u64 value;    /* only the low `size` bytes count */
 	u64 expected; /* EMULATE_WRITE with `atomic`: what EMULATE_READ gave */
 	u16 port;
-	u8 size;   /* bytes: 1, 2, 4, 8 */
-	u8 vector; /* EMULATE_FAULT */
+	u8 size;	/* bytes: 1, 2, 4, 8 */
+	u8 vector;	/* EMULATE_FAULT */
+	u16 error_code; /* likewise */
+	u32 index;
+	u32 cpuid[4];
+	/* The access is the CPU's own, to a descriptor or vector table: CPL does not count. */
+	bool implicit;
 	/*
 	 * On EMULATE_READ: a write to the same place follows, so it must be allowed to.
 	 */
@@ -75,6 +128,11 @@ struct emulate {
 	 * by compare-and-exchange from `expected`, and if that fails start again.
 	 */
 	bool atomic;
+	/*
+	 * On EMULATE_DONE: what is to be taken over from sys into the vCPU, and what else follows.
+	 */
+	u16 changed;
+	u8 effects;
 
 	/* The module's own. */
 	const struct insn *insn;
@@ -83,6 +141,10 @@ struct emulate {
 	struct guest_regs next; /* what *regs becomes */
 	u64 first;		/* the value read in an earlier step */
 	u8 phase;
+	u8 logged, replayed; /* steps done, and how many of them this run has passed */
+	u64 log[EMULATE_LOG_MAX];
+
+	struct emulate_cpu sys;
 };
 
 /* Prepare to run *insn; all three pointers must stay good until the last emulate_next(). */
@@ -90,9 +152,18 @@ void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs
 		   const struct emulate_cpu *cpu);
 
 /*
- * Go on to the next step. At most four calls come before one of EMULATE_DONE, EMULATE_FAULT and
- * EMULATE_UNHANDLED; after one of those start anew.
+ * Go on to the next step. At most EMULATE_LOG_MAX calls come before one of EMULATE_DONE,
+ * EMULATE_FAULT and EMULATE_UNHANDLED; after one of those start anew.
  */
 enum emulate_step emulate_next(struct emulate *e) __must_check;
+
+/*
+ * Makes an instruction of a vector that is to be delivered in real mode: what INT does, with RIP
+ * as it is, or `length` bytes on.
+ */
+void emulate_make_event(struct insn *insn, u8 vector, u8 length, enum decode_mode mode);
+
+/* Does the exception push an error code, outside real mode (SDM 3A table 6-1)? */
+bool emulate_has_error_code(u8 vector);
 
 #endif

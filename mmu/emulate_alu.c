@@ -5,7 +5,7 @@
 #define RESULT_FLAGS (RFLAGS_PF | RFLAGS_ZF | RFLAGS_SF)
 #define ALL_FLAGS    (RESULT_FLAGS | RFLAGS_CF | RFLAGS_AF | RFLAGS_OF)
 
-static u64 result_flags(u64 result, unsigned int size)
+u64 alu_result_flags(u64 result, unsigned int size)
 {
 	u64 flags = 0;
 
@@ -40,7 +40,7 @@ static u64 add(u64 a, u64 b, u64 carry_in, unsigned int size, u64 *flags)
 {
 	u64 result = a + b + carry_in;
 
-	*flags = result_flags(result, size) |
+	*flags = alu_result_flags(result, size) |
 		 carry_flags((a & b) | ((a | b) & ~result), (a ^ result) & (b ^ result), size);
 	return result;
 }
@@ -49,7 +49,7 @@ static u64 subtract(u64 a, u64 b, u64 borrow_in, unsigned int size, u64 *flags)
 {
 	u64 result = a - b - borrow_in;
 
-	*flags = result_flags(result, size) |
+	*flags = alu_result_flags(result, size) |
 		 carry_flags((~a & b) | ((~a | b) & result), (a ^ b) & (a ^ result), size);
 	return result;
 }
@@ -72,15 +72,15 @@ u64 alu_binary(enum insn_kind kind, u64 a, u64 b, unsigned int size, u64 *rflags
 	case INSN_AND:
 	case INSN_TEST:
 		result = a & b;
-		flags = result_flags(result, size);
+		flags = alu_result_flags(result, size);
 		break;
 	case INSN_OR:
 		result = a | b;
-		flags = result_flags(result, size);
+		flags = alu_result_flags(result, size);
 		break;
 	default: /* INSN_XOR */
 		result = a ^ b;
-		flags = result_flags(result, size);
+		flags = alu_result_flags(result, size);
 		break;
 	}
 	*rflags = (*rflags & ~ALL_FLAGS) | flags;

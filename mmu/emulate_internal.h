@@ -7,17 +7,37 @@
 
 #include "mmu/emulate.h"
 
-#define RFLAGS_CF BIT(0)
-#define RFLAGS_PF BIT(2)
-#define RFLAGS_AF BIT(4)
-#define RFLAGS_ZF BIT(6)
-#define RFLAGS_SF BIT(7)
-#define RFLAGS_DF BIT(10)
-#define RFLAGS_OF BIT(11)
-#define RFLAGS_RF BIT(16)
+#define RFLAGS_CF	  BIT(0)
+#define RFLAGS_PF	  BIT(2)
+#define RFLAGS_AF	  BIT(4)
+#define RFLAGS_ZF	  BIT(6)
+#define RFLAGS_SF	  BIT(7)
+#define RFLAGS_TF	  BIT(8)
+#define RFLAGS_IF	  BIT(9)
+#define RFLAGS_DF	  BIT(10)
+#define RFLAGS_OF	  BIT(11)
+#define RFLAGS_IOPL_SHIFT 12
+#define RFLAGS_NT	  BIT(14)
+#define RFLAGS_RF	  BIT(16)
+#define RFLAGS_VM	  BIT(17)
+#define RFLAGS_AC	  BIT(18)
+#define RFLAGS_ID	  BIT(21)
 
-/* struct emulate_segment.access: 32-bit stack pointer, or limit of an expand-down segment. */
-#define ACCESS_BIG BIT(14)
+#define RFLAGS_STATUS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
+
+/* struct emulate_segment.access: SDM 3C table 25-2, type bits as in SDM 3A 3.4.5.1. */
+#define ACCESS_ACCESSED	   BIT(0)
+#define ACCESS_WRITABLE	   BIT(1) /* data */
+#define ACCESS_READABLE	   BIT(1) /* code */
+#define ACCESS_CONFORMING  BIT(2) /* code */
+#define ACCESS_EXPAND_DOWN BIT(2) /* data */
+#define ACCESS_CODE	   BIT(3)
+#define ACCESS_S	   BIT(4) /* code or data */
+#define ACCESS_DPL(a)	   (((a) >> 5) & 3u)
+#define ACCESS_PRESENT	   BIT(7)
+#define ACCESS_LONG	   BIT(13)
+#define ACCESS_BIG	   BIT(14) /* 32-bit stack pointer, or limit of an expand-down segment */
+#define ACCESS_UNUSABLE	   BIT(16)
 
 static inline u64 size_mask(unsigned int size)
 {
@@ -36,11 +56,14 @@ static inline s64 size_sign_extend(u64 value, unsigned int size)
 u64 alu_binary(enum insn_kind kind, u64 a, u64 b, unsigned int size, u64 *rflags);
 u64 alu_unary(enum insn_kind kind, u64 a, unsigned int size, u64 *rflags);
 u64 alu_bit(enum insn_kind kind, u64 a, unsigned int bit, u64 *rflags);
+/* PF, ZF and SF of a result. */
+u64 alu_result_flags(u64 result, unsigned int size);
 
 /* emulate_operand.c: registers are read from and written to e->next. */
 u64 emulate_get_reg(const struct emulate *e, struct insn_operand operand, unsigned int size);
 void emulate_set_reg(struct emulate *e, struct insn_operand operand, unsigned int size, u64 value);
 u64 emulate_offset(const struct emulate *e);
+u64 emulate_next_rip(const struct emulate *e);
 
 /*
  * Ask for `size` bytes at segment:offset: sets gva and size and returns `step`, EMULATE_READ or
@@ -57,5 +80,62 @@ enum emulate_step emulate_commit(struct emulate *e, bool leave);
 enum emulate_step emulate_next_string(struct emulate *e);
 enum emulate_step emulate_next_stack(struct emulate *e);
 enum emulate_step emulate_next_port(struct emulate *e);
+
+/* emulate_replay.c: all kinds from INSN_ROL on. */
+enum emulate_step emulate_next_replay(struct emulate *e);
+
+/*
+ * What a replayed instruction is made of. Each returns whether it may go on; if not, it returns
+ * false itself at once: the step is asked for, or it has faulted.
+ */
+bool replay_read(struct emulate *e, unsigned int segment, u64 offset, unsigned int size,
+		 u64 *value);
+bool replay_write(struct emulate *e, unsigned int segment, u64 offset, unsigned int size,
+		  u64 value);
+/* Goes on if a write there would. */
+bool replay_probe(struct emulate *e, unsigned int segment, u64 offset, unsigned int size);
+/* At a linear address, as the CPU reads its tables. */
+bool replay_read_table(struct emulate *e, u64 linear, unsigned int size, u64 *value);
+/* Instead of what replay_read_table gave, which must still be there. */
+bool replay_exchange_table(struct emulate *e, u64 linear, unsigned int size, u64 expected,
+			   u64 value);
+bool replay_ask(struct emulate *e, enum emulate_step step, u32 index, u64 *value);
+bool replay_fault(struct emulate *e, u8 vector, u32 error_code);
+bool replay_unhandled(struct emulate *e);
+/* Operands: EMULATE_VECTOR_UD and its like come from the handlers, not from these. */
+bool replay_get(struct emulate *e, struct insn_operand operand, unsigned int size, u64 *value);
+bool replay_get_to_change(struct emulate *e, struct insn_operand operand, unsigned int size,
+			  u64 *value);
+bool replay_set(struct emulate *e, struct insn_operand operand, unsigned int size, u64 value);
+bool replay_push(struct emulate *e, unsigned int size, u64 value);
+bool replay_pop(struct emulate *e, unsigned int size, u64 *value);
+/* Bytes of the stack pointer that count (SDM 1 6.2.3). */
+unsigned int emulate_stack_size(const struct emulate *e);
+bool replay_need_cpl0(struct emulate *e);
+
+/* The handlers, by file: what they return is what the last of the above did, or true. */
+bool replay_shift(struct emulate *e);		   /* emulate_shift.c: ROL to SHRD */
+bool replay_multiply(struct emulate *e);	   /* emulate_multiply.c: MUL to IMUL */
+bool replay_bits(struct emulate *e);		   /* emulate_misc.c: BSF to SALC */
+bool replay_decimal(struct emulate *e);		   /* emulate_decimal.c: DAA to AAD */
+bool replay_flags(struct emulate *e);		   /* emulate_misc.c: CLC to NOP */
+bool replay_branch(struct emulate *e);		   /* emulate_branch.c: JCC to JCXZ */
+bool replay_far(struct emulate *e);		   /* emulate_far.c: JMP_FAR to IRET */
+bool replay_frame(struct emulate *e);		   /* emulate_frame.c: PUSHA to LEAVE */
+bool replay_segment(struct emulate *e);		   /* emulate_segment.c: PUSH_SEG to LOAD_FAR */
+bool replay_system(struct emulate *e);		   /* emulate_system.c: HLT to UD */
+bool replay_load_table_segment(struct emulate *e); /* emulate_segment.c: LLDT, LTR */
+
+/* emulate_branch.c: does the condition hold; and RIP of a near branch. */
+bool emulate_condition(u64 rflags, u8 condition);
+bool replay_go_near(struct emulate *e, u64 target, unsigned int size);
+
+/* emulate_segment.c */
+bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector);
+/* CS for a far transfer that stays at this privilege level; and RIP in it. */
+bool replay_go_far(struct emulate *e, u16 selector, u64 target);
+
+/* emulate_frame.c: the value of RFLAGS that POPF and IRET leave. */
+u64 emulate_popped_flags(const struct emulate *e, u64 value, unsigned int size);
 
 #endif

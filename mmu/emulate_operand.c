@@ -2,13 +2,6 @@
 /* Registers, addresses, segments, and the end of an instruction. */
 #include "mmu/emulate_internal.h"
 
-/* struct emulate_segment.access: SDM 3C table 25-2, type bits as in SDM 3A 3.4.5.1. */
-#define ACCESS_WRITABLE	   BIT(1) /* data */
-#define ACCESS_READABLE	   BIT(1) /* code */
-#define ACCESS_EXPAND_DOWN BIT(2) /* data */
-#define ACCESS_CODE	   BIT(3)
-#define ACCESS_UNUSABLE	   BIT(16)
-
 u64 emulate_get_reg(const struct emulate *e, struct insn_operand operand, unsigned int size)
 {
 	u64 value = e->next.gpr[operand.reg];
@@ -29,13 +22,12 @@ void emulate_set_reg(struct emulate *e, struct insn_operand operand, unsigned in
 		*reg = (*reg & ~mask) | (value << shift & mask);
 }
 
-static u64 next_rip(const struct emulate *e)
+/* Also in 16-bit code: what runs on past 0xffff meets the segment's limit (SDM 3B 23.38.1). */
+u64 emulate_next_rip(const struct emulate *e)
 {
 	u64 rip = e->regs->rip + e->insn->length;
 
-	if (e->insn->mode == DECODE_64)
-		return rip;
-	return rip & size_mask(e->insn->mode == DECODE_32 ? 4 : 2);
+	return e->insn->mode == DECODE_64 ? rip : (u32)rip;
 }
 
 u64 emulate_offset(const struct emulate *e)
@@ -44,7 +36,7 @@ u64 emulate_offset(const struct emulate *e)
 	u64 offset = (u64)mem->disp;
 
 	if (mem->base == INSN_REG_RIP)
-		offset += next_rip(e);
+		offset += emulate_next_rip(e);
 	else if (mem->base != INSN_REG_NONE)
 		offset += e->next.gpr[mem->base];
 	if (mem->index != INSN_REG_NONE)
@@ -105,13 +97,14 @@ enum emulate_step emulate_access(struct emulate *e, enum insn_segment segment, u
 	if (allowed)
 		return step;
 	e->vector = segment == SEGMENT_SS ? EMULATE_VECTOR_SS : EMULATE_VECTOR_GP;
+	e->error_code = 0;
 	return EMULATE_FAULT;
 }
 
 enum emulate_step emulate_commit(struct emulate *e, bool leave)
 {
 	if (leave) {
-		e->next.rip = next_rip(e);
+		e->next.rip = emulate_next_rip(e);
 		e->next.rflags &= ~RFLAGS_RF;
 	}
 	for (unsigned int i = 0; i < GPR_COUNT; i++)

@@ -10,8 +10,7 @@ enum phase {
 
 static const struct insn_operand reg_rsp = {OPERAND_REG, RSP};
 
-/* Bytes of the stack pointer that count (SDM 1 6.2.3). */
-static unsigned int stack_size(const struct emulate *e)
+unsigned int emulate_stack_size(const struct emulate *e)
 {
 	if (e->insn->mode == DECODE_64)
 		return 8;
@@ -26,7 +25,7 @@ static enum emulate_step access_operand(struct emulate *e, enum emulate_step ste
 
 static enum emulate_step push_value(struct emulate *e, u64 value)
 {
-	unsigned int size = e->insn->op_size, width = stack_size(e);
+	unsigned int size = e->insn->op_size, width = emulate_stack_size(e);
 	u64 rsp = (emulate_get_reg(e, reg_rsp, width) - size) & size_mask(width);
 
 	e->value = value & size_mask(size);
@@ -55,7 +54,7 @@ static enum emulate_step next_push(struct emulate *e)
 static enum emulate_step next_pop(struct emulate *e)
 {
 	const struct insn *insn = e->insn;
-	unsigned int width = stack_size(e);
+	unsigned int width = emulate_stack_size(e);
 	u64 rsp = emulate_get_reg(e, reg_rsp, width);
 
 	if (e->phase == PHASE_COMMIT)

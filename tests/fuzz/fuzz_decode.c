@@ -29,6 +29,7 @@
 
 #include "kernel/base/error.h"
 #include "mmu/decode.h"
+#include "tests/fuzz/decode_kinds.h"
 
 #define FULL_COUNT  14000000ull
 #define SHORT_COUNT 1000000ull
@@ -184,71 +185,6 @@ static bool is_false_r13(const ZydisDecodedInstruction *z)
 
 /* ---- comparison: each returns the name of what differs, or NULL ---- */
 
-struct mnemonic_kind {
-	ZydisMnemonic mnemonic;
-	enum insn_kind kind;
-};
-
-static const struct mnemonic_kind kinds[] = {
-	{ZYDIS_MNEMONIC_ADD, INSN_ADD},
-	{ZYDIS_MNEMONIC_OR, INSN_OR},
-	{ZYDIS_MNEMONIC_ADC, INSN_ADC},
-	{ZYDIS_MNEMONIC_SBB, INSN_SBB},
-	{ZYDIS_MNEMONIC_AND, INSN_AND},
-	{ZYDIS_MNEMONIC_SUB, INSN_SUB},
-	{ZYDIS_MNEMONIC_XOR, INSN_XOR},
-	{ZYDIS_MNEMONIC_CMP, INSN_CMP},
-	{ZYDIS_MNEMONIC_TEST, INSN_TEST},
-	{ZYDIS_MNEMONIC_NOT, INSN_NOT},
-	{ZYDIS_MNEMONIC_NEG, INSN_NEG},
-	{ZYDIS_MNEMONIC_INC, INSN_INC},
-	{ZYDIS_MNEMONIC_DEC, INSN_DEC},
-	{ZYDIS_MNEMONIC_MOV, INSN_MOV},
-	{ZYDIS_MNEMONIC_MOVZX, INSN_MOVZX},
-	{ZYDIS_MNEMONIC_MOVSX, INSN_MOVSX},
-	{ZYDIS_MNEMONIC_MOVSXD, INSN_MOVSX},
-	{ZYDIS_MNEMONIC_MOVBE, INSN_MOVBE},
-	{ZYDIS_MNEMONIC_XCHG, INSN_XCHG},
-	{ZYDIS_MNEMONIC_CMPXCHG, INSN_CMPXCHG},
-	{ZYDIS_MNEMONIC_CMPXCHG8B, INSN_CMPXCHG8B},
-	{ZYDIS_MNEMONIC_CMPXCHG16B, INSN_CMPXCHG8B},
-	{ZYDIS_MNEMONIC_XADD, INSN_XADD},
-	{ZYDIS_MNEMONIC_BT, INSN_BT},
-	{ZYDIS_MNEMONIC_BTS, INSN_BTS},
-	{ZYDIS_MNEMONIC_BTR, INSN_BTR},
-	{ZYDIS_MNEMONIC_BTC, INSN_BTC},
-	{ZYDIS_MNEMONIC_PUSH, INSN_PUSH},
-	{ZYDIS_MNEMONIC_POP, INSN_POP},
-	{ZYDIS_MNEMONIC_MOVSB, INSN_MOVS},
-	{ZYDIS_MNEMONIC_MOVSW, INSN_MOVS},
-	{ZYDIS_MNEMONIC_MOVSD, INSN_MOVS},
-	{ZYDIS_MNEMONIC_MOVSQ, INSN_MOVS},
-	{ZYDIS_MNEMONIC_CMPSB, INSN_CMPS},
-	{ZYDIS_MNEMONIC_CMPSW, INSN_CMPS},
-	{ZYDIS_MNEMONIC_CMPSD, INSN_CMPS},
-	{ZYDIS_MNEMONIC_CMPSQ, INSN_CMPS},
-	{ZYDIS_MNEMONIC_STOSB, INSN_STOS},
-	{ZYDIS_MNEMONIC_STOSW, INSN_STOS},
-	{ZYDIS_MNEMONIC_STOSD, INSN_STOS},
-	{ZYDIS_MNEMONIC_STOSQ, INSN_STOS},
-	{ZYDIS_MNEMONIC_LODSB, INSN_LODS},
-	{ZYDIS_MNEMONIC_LODSW, INSN_LODS},
-	{ZYDIS_MNEMONIC_LODSD, INSN_LODS},
-	{ZYDIS_MNEMONIC_LODSQ, INSN_LODS},
-	{ZYDIS_MNEMONIC_SCASB, INSN_SCAS},
-	{ZYDIS_MNEMONIC_SCASW, INSN_SCAS},
-	{ZYDIS_MNEMONIC_SCASD, INSN_SCAS},
-	{ZYDIS_MNEMONIC_SCASQ, INSN_SCAS},
-	{ZYDIS_MNEMONIC_INSB, INSN_INS},
-	{ZYDIS_MNEMONIC_INSW, INSN_INS},
-	{ZYDIS_MNEMONIC_INSD, INSN_INS},
-	{ZYDIS_MNEMONIC_OUTSB, INSN_OUTS},
-	{ZYDIS_MNEMONIC_OUTSW, INSN_OUTS},
-	{ZYDIS_MNEMONIC_OUTSD, INSN_OUTS},
-	{ZYDIS_MNEMONIC_IN, INSN_IN},
-	{ZYDIS_MNEMONIC_OUT, INSN_OUT},
-};
-
 /* Segment, control and debug registers have no place in struct insn_operand. */
 static bool is_special_reg(const ZydisDecodedOperand *op)
 {
@@ -269,6 +205,52 @@ static bool is_string_kind(enum insn_kind kind)
 	return kind >= INSN_MOVS && kind <= INSN_OUTS;
 }
 
+static ZydisRegisterClass reg_class(const ZydisDecodedOperand *op)
+{
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return ZYDIS_REGCLASS_INVALID;
+	return ZydisRegisterGetClass(op->reg.value);
+}
+
+/* MOV, PUSH and POP of a segment, control or debug register. */
+static enum insn_kind special_kind(enum insn_kind kind, const struct reference *r)
+{
+	bool load = is_special_reg(&r->op[0]);
+	const ZydisDecodedOperand *op = &r->op[load ? 0 : 1];
+
+	if (kind == INSN_PUSH)
+		return INSN_PUSH_SEG;
+	if (kind == INSN_POP)
+		return INSN_POP_SEG;
+	switch (reg_class(op)) {
+	case ZYDIS_REGCLASS_SEGMENT:
+		return load ? INSN_LOAD_SEG : INSN_STORE_SEG;
+	case ZYDIS_REGCLASS_CONTROL:
+		return load ? INSN_LOAD_CR : INSN_STORE_CR;
+	default:
+		return load ? INSN_LOAD_DR : INSN_STORE_DR;
+	}
+}
+
+static enum insn_kind far_kind(enum insn_kind kind)
+{
+	if (kind == INSN_JMP)
+		return INSN_JMP_FAR;
+	return kind == INSN_CALL ? INSN_CALL_FAR : INSN_RET_FAR;
+}
+
+/* What Zydis gives one name and decode.h two. */
+static enum insn_kind other_form(enum insn_kind kind, const ZydisDecodedInstruction *z)
+{
+	bool group = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+
+	if (kind == INSN_SHL && z->raw.modrm.reg == 6)
+		return INSN_SAL;
+	if (kind == INSN_IMUL && group && (z->opcode & 0xfe) == 0xf6)
+		return INSN_IMUL_WIDE;
+	return kind;
+}
+
 static enum insn_kind expected_kind(const struct reference *r)
 {
 	const ZydisDecodedInstruction *z = &r->insn;
@@ -281,8 +263,12 @@ static enum insn_kind expected_kind(const struct reference *r)
 	if ((kind == INSN_MOVS || kind == INSN_CMPS) && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
 		return INSN_OTHER;
 	if ((kind == INSN_MOV || kind == INSN_PUSH || kind == INSN_POP) &&
-	    (is_special_reg(&r->op[0]) || is_special_reg(&r->op[1])))
-		return INSN_OTHER;
+	    (is_special_reg(&r->op[0]) || (kind == INSN_MOV && is_special_reg(&r->op[1]))))
+		return special_kind(kind, r);
+	if ((kind == INSN_JMP || kind == INSN_CALL || kind == INSN_RET) &&
+	    z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+		return far_kind(kind);
+	kind = other_form(kind, z);
 	/* XCHG rAX, r8: not told apart from NOP, as it touches no memory. */
 	if (kind == INSN_XCHG && z->opcode == 0x90)
 		return INSN_OTHER;
@@ -378,6 +364,82 @@ static const char *compare_string(const struct insn *i, const struct reference *
 	return NULL;
 }
 
+/* Operands that have no size of their own, or one that Zydis tells otherwise. */
+static bool is_loose(enum insn_kind kind)
+{
+	switch (kind) {
+	case INSN_LEA:
+	case INSN_NOP:
+	case INSN_XLAT:
+	case INSN_ENTER:
+	case INSN_LEAVE:
+	case INSN_RET:
+	case INSN_RET_FAR:
+	case INSN_JMP_FAR:
+	case INSN_CALL_FAR:
+	case INSN_LOAD_FAR:
+		return true;
+	default:
+		return kind >= INSN_HLT;
+	}
+}
+
+/* The segment, control or debug register; the condition. */
+static const char *compare_special(const struct insn *i, const struct reference *r)
+{
+	for (size_t n = 0; n < 2; n++) {
+		const ZydisDecodedOperand *op = &r->op[n];
+		bool seg = reg_class(op) == ZYDIS_REGCLASS_SEGMENT;
+
+		if (!is_special_reg(op) || op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
+			continue;
+		if (i->kind < INSN_PUSH_SEG)
+			return "special register";
+		if (ZydisRegisterGetId(op->reg.value) != i->reg && !seg)
+			return "special register's number";
+		if (seg && (u32)op->reg.value != (u32)ZYDIS_REGISTER_ES + i->reg)
+			return "segment register's number";
+	}
+	if ((i->kind == INSN_JCC || i->kind == INSN_SETCC || i->kind == INSN_CMOVCC) &&
+	    i->condition != (r->insn.opcode & 0xf))
+		return "condition";
+	return NULL;
+}
+
+static const char *compare_gpr(const struct insn *i, const struct reference *r)
+{
+	struct insn_operand mine = i->dst.kind ? i->dst : i->src;
+
+	for (size_t n = 0; n < 2; n++) {
+		const ZydisDecodedOperand *op = &r->op[n];
+
+		if (op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
+		    op->type != ZYDIS_OPERAND_TYPE_REGISTER || is_special_reg(op))
+			continue;
+		if (mine.kind != OPERAND_REG ||
+		    gpr_number(r->insn.machine_mode, op->reg.value) != mine.reg)
+			return "register";
+	}
+	return NULL;
+}
+
+static const char *compare_loose(const struct insn *i, const struct reference *r)
+{
+	const ZydisDecodedInstruction *z = &r->insn;
+
+	if (i->kind == INSN_LEA || i->kind == INSN_LOAD_FAR)
+		return compare_operand(i, &i->dst, i->op_size, r, &r->op[0]);
+	if (i->kind == INSN_ENTER &&
+	    (i->imm != z->raw.imm[0].value.u || i->imm2 != z->raw.imm[1].value.u))
+		return "ENTER's immediates";
+	if (i->kind >= INSN_HLT)
+		return compare_gpr(i, r);
+	if (i->imm_size && i->kind >= INSN_JMP_FAR && i->kind <= INSN_CALL_FAR &&
+	    (i->imm != r->op[0].ptr.offset || i->imm2 != r->op[0].ptr.segment))
+		return "far pointer";
+	return NULL;
+}
+
 static const char *compare_operands(const struct insn *i, const struct reference *r)
 {
 	const ZydisDecodedOperand *first = &r->op[0], *second = &r->op[1];
@@ -385,6 +447,11 @@ static const char *compare_operands(const struct insn *i, const struct reference
 
 	if (i->kind == INSN_OTHER)
 		return NULL;
+	what = compare_special(i, r);
+	if (what)
+		return what;
+	if (is_loose((enum insn_kind)i->kind))
+		return compare_loose(i, r);
 	if (is_string_kind((enum insn_kind)i->kind))
 		return compare_string(i, r);
 	if (i->kind == INSN_CMPXCHG8B)
@@ -406,8 +473,9 @@ static const char *compare_operands(const struct insn *i, const struct reference
 
 		if (i->kind == INSN_IN)
 			size = i->src.kind == OPERAND_IMM ? 1 : 2;
-		what = compare_operand(i, &i->src, size, r,
-				       i->dst.kind == OPERAND_NONE ? first : second);
+		what = compare_operand(
+			i, &i->src, size, r,
+			i->dst.kind == OPERAND_NONE && !is_special_reg(first) ? first : second);
 	}
 	return what;
 }

@@ -44,6 +44,9 @@ GROUPS = {
         "walk")] + sorted(glob.glob("mmu/shadow*.c")),
 }
 
+GROUPS["@emulate"] = sorted(glob.glob("mmu/emulate*.c")) + [
+    f"mmu/{name}.c" for name in ("decode", "decode_tables", "decode_tables_sse")]
+
 # VMs on fake CPUs, whose page tables have a format of their own.
 GROUPS["@machine"] = GROUPS["@mem"] + [s for s in GROUPS["@mmu"] if s != "mmu/ept.c"] + sorted(
     glob.glob("tests/hosted/machine/*.c"))

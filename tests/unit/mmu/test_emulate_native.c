@@ -7,10 +7,7 @@
  * Flags that the manual leaves undefined are not compared: AF after logic; OF, SF, AF and PF after
  * BT and its like.
  */
-/*
- * unit-sources: mmu/emulate.c mmu/emulate_alu.c mmu/emulate_operand.c mmu/emulate_stack.c
- *	mmu/emulate_string.c mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c
- */
+/* unit-sources: @emulate */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>

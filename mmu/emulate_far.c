@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Far branches, and interrupts of real mode (SDM 3A 21.1.4). In protected mode what stays at its
+ * privilege level; gates, tasks and INT n there are not done.
+ */
+#include "mmu/emulate_internal.h"
+
+#define IVT_ENTRY 4
+#define VECTOR_BP 3
+#define VECTOR_OF 4
+#define RPL(s)	  ((s)&3u)
+
+/* The offset and the selector of a far branch: immediates, or in memory. */
+static bool get_far(struct emulate *e, u64 *offset, u16 *selector)
+{
+	const struct insn *insn = e->insn;
+	u64 at, s;
+
+	if (insn->src.kind == OPERAND_IMM) {
+		*offset = insn->imm;
+		*selector = insn->imm2;
+		return true;
+	}
+	at = emulate_offset(e);
+	if (!replay_read(e, insn->mem.segment, at, insn->op_size, offset) ||
+	    !replay_read(e, insn->mem.segment, (at + insn->op_size) & size_mask(insn->addr_size), 2,
+			 &s))
+		return false;
+	*selector = (u16)s;
+	return true;
+}
+
+static bool jump(struct emulate *e)
+{
+	u64 offset;
+	u16 selector;
+
+	return get_far(e, &offset, &selector) && replay_go_far(e, selector, offset);
+}
+
+static bool call(struct emulate *e)
+{
+	u64 back = e->next.rip, offset;
+	u16 cs = e->cpu->segment[SEGMENT_CS].selector, selector;
+
+	return get_far(e, &offset, &selector) && replay_go_far(e, selector, offset) &&
+	       replay_push(e, e->insn->op_size, cs) && replay_push(e, e->insn->op_size, back);
+}
+
+static bool pop_far(struct emulate *e, u64 *offset, u64 *selector)
+{
+	return replay_pop(e, e->insn->op_size, offset) && replay_pop(e, e->insn->op_size, selector);
+}
+
+/* A return goes to this level, or to an outer one, where there is another stack. */
+static bool go_back_to(struct emulate *e, u16 selector, u64 offset)
+{
+	if (e->cpu->protected_mode && RPL(selector) > e->cpu->cpl)
+		return replay_unhandled(e);
+	if (e->cpu->protected_mode && RPL(selector) < e->cpu->cpl)
+		return replay_fault(e, EMULATE_VECTOR_GP, selector & ~3u);
+	return replay_go_far(e, selector, offset);
+}
+
+static bool go_back(struct emulate *e)
+{
+	static const struct insn_operand reg_rsp = {OPERAND_REG, RSP};
+	unsigned int width = emulate_stack_size(e);
+	u64 offset, selector;
+
+	if (!pop_far(e, &offset, &selector) || !go_back_to(e, (u16)selector, offset))
+		return false;
+	if (e->insn->imm_size)
+		emulate_set_reg(e, reg_rsp, width,
+				emulate_get_reg(e, reg_rsp, width) + (u16)e->insn->imm);
+	return true;
+}
+
+static bool interrupt_return(struct emulate *e)
+{
+	unsigned int size = e->insn->op_size;
+	u64 offset, selector, flags;
+
+	/* A task, or virtual-8086 mode's own way; in IA-32e mode the stack comes too. */
+	if (e->cpu->long_mode || (e->cpu->protected_mode && (e->next.rflags & RFLAGS_NT)))
+		return replay_unhandled(e);
+	if (e->cpu->vm86 && ((e->next.rflags >> RFLAGS_IOPL_SHIFT) & 3) < 3)
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
+	if (!pop_far(e, &offset, &selector) || !replay_pop(e, size, &flags))
+		return false;
+	if (e->cpu->protected_mode && size > 2 && (flags & RFLAGS_VM))
+		return replay_unhandled(e);
+	if (!go_back_to(e, (u16)selector, offset))
+		return false;
+	e->next.rflags = emulate_popped_flags(e, flags, size);
+	/* Unlike POPF it sets RF. */
+	if (size > 2)
+		e->next.rflags |= flags & RFLAGS_RF;
+	e->effects |= EMULATE_RETURNED;
+	return true;
+}
+
+/* Three words on the stack, and the handler that the vector table names. */
+static bool interrupt(struct emulate *e, u8 vector)
+{
+	u64 back = e->next.rip, flags = e->next.rflags, entry;
+	u16 cs = e->cpu->segment[SEGMENT_CS].selector;
+
+	if (e->cpu->protected_mode || e->cpu->vm86)
+		return replay_unhandled(e);
+	if (vector * IVT_ENTRY + IVT_ENTRY - 1u > e->cpu->idt.limit)
+		return replay_fault(e, EMULATE_VECTOR_GP, vector * 8u + 2);
+	if (!replay_read_table(e, e->cpu->idt.base + vector * IVT_ENTRY, IVT_ENTRY, &entry))
+		return false;
+	if (!replay_push(e, 2, flags) || !replay_push(e, 2, cs) || !replay_push(e, 2, back) ||
+	    !replay_go_far(e, (u16)(entry >> 16), entry & 0xffff))
+		return false;
+	e->next.rflags &= ~(RFLAGS_IF | RFLAGS_TF | RFLAGS_AC);
+	e->effects |= EMULATE_NO_STEP_TRAP;
+	return true;
+}
+
+bool replay_far(struct emulate *e)
+{
+	switch (e->insn->kind) {
+	case INSN_JMP_FAR:
+		return jump(e);
+	case INSN_CALL_FAR:
+		return call(e);
+	case INSN_RET_FAR:
+		return go_back(e);
+	case INSN_INT:
+		return interrupt(e, (u8)e->insn->imm);
+	case INSN_INT3:
+		return interrupt(e, VECTOR_BP);
+	case INSN_INTO:
+		return !(e->next.rflags & RFLAGS_OF) || interrupt(e, VECTOR_OF);
+	default: /* INSN_IRET */
+		return interrupt_return(e);
+	}
+}
+
+void emulate_make_event(struct insn *insn, u8 vector, u8 length, enum decode_mode mode)
+{
+	*insn = (struct insn){
+		.kind = INSN_INT,
+		.imm = vector,
+		.length = length,
+		.mode = (u8)mode,
+		.op_size = 2,
+		.addr_size = 2,
+	};
+}
+
+bool emulate_has_error_code(u8 vector)
+{
+	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
+}
