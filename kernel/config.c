@@ -202,6 +202,11 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 	} else if (word_value(w, "apicv", &v)) {
 		if (!parse_apicv(&v, &c->apicv))
 			bad_value(c, w, "apicv=on|full|registers|access|tpr|off");
+	} else if (word_value(w, "unrestricted", &v)) {
+		if (word_is(&v, "off") || word_is(&v, "on"))
+			c->unrestricted_off = word_is(&v, "off");
+		else
+			bad_value(c, w, "unrestricted=on|off");
 	} else if (word_is(w, "stats")) {
 		c->stats = true;
 	} else if (word_is(w, "monitor")) {
@@ -220,7 +225,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
 			    "loglevel= when_done= max_cpus= rma_pool= watermarks= tax= "
-			    "mitigations= apicv= selftest= stats monitor",
+			    "mitigations= apicv= unrestricted= selftest= stats monitor",
 			    WORD_ARGS(w));
 	}
 }

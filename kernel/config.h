@@ -76,9 +76,10 @@ struct weir_config {
 	u64 watermarks[3];	  /* min, low, high in bytes, multiples of 4 KiB; 0: by size */
 	u32 tax;		  /* on idle memory, in percent */
 	enum config_when_done when_done;
-	bool mitigations_off; /* mitigations=off */
-	enum vmx_apicv apicv; /* apicv=: the most that the CPU does of local APICs */
-	u32 message_count;    /* of unknown or malformed words; may exceed what is kept */
+	bool mitigations_off;  /* mitigations=off */
+	bool unrestricted_off; /* unrestricted=off */
+	enum vmx_apicv apicv;  /* apicv=: the most that the CPU does of local APICs */
+	u32 message_count;     /* of unknown or malformed words; may exceed what is kept */
 	char messages[16][CONFIG_MESSAGE_MAX];
 	u32 vm_count;
 	struct vm_config vms[CONFIG_VMS_MAX];

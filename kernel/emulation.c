@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs one guest instruction in software because it touched what is no RAM: fetches and decodes
- * it, and answers the emulator's steps from RAM or from devices. No MMU lock is held here.
+ * Runs one guest instruction in software, because it touched what is no RAM, or because the CPU
+ * cannot run it as things are (vmx/restricted.c): fetches and decodes it, and answers the emulator's
+ * steps from RAM, from devices, or from the vCPU. No MMU lock is held here.
  */
 #include "kernel/vcpu.h"
 
@@ -14,6 +15,7 @@
 #include "mmu/emulate.h"
 #include "mmu/shadow.h"
 
+#define RFLAGS_TF      BIT(8)
 #define RFLAGS_VM      BIT(17)
 #define RFLAGS_IOPL(f) ((u32)((f) >> 12) & 3)
 #define SEGMENT_AR_L   BIT(13)
@@ -32,6 +34,9 @@ struct emulation {
 	u32 fetched;
 	u64 linear_rip;
 	bool device_answered; /* a register was read: reading it again may give another value */
+	bool by_state;	      /* the CPU cannot run it; not the access is why it is run here */
+	bool event;	      /* it is the delivery of an interrupt or exception of real mode */
+	bool single_step;
 };
 
 /* One page's part of an access. */
@@ -58,9 +63,13 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 static void unhandled(struct emulation *em)
 {
 	/* What wrote to a table of the guest's can as well write to a page that is none. */
-	if (em->v->vm->mmu.shadow && mmu_shadow_forget(&em->v->vm->mmu, em->v->mmio_gfn))
+	if (!em->by_state && em->v->vm->mmu.shadow &&
+	    mmu_shadow_forget(&em->v->vm->mmu, em->v->mmio_gfn))
 		return;
-	if (em->paging.cpl)
+	if (em->by_state)
+		end_vm(em, "is not one that Weir runs in software, as real mode on this CPU wants",
+		       em->linear_rip);
+	else if (em->paging.cpl)
 		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
 	else
 		end_vm(em, "touches a device and is not one that Weir runs in software", 0);
@@ -77,24 +86,37 @@ static enum decode_mode mode_of(const struct emulation *em)
 
 	if ((em->paging.efer & EFER_LMA) && (access & SEGMENT_AR_L))
 		return DECODE_64;
-	return em->cpu.protected_mode && (access & SEGMENT_AR_DB) ? DECODE_32 : DECODE_16;
+	/* Real mode leaves what protected mode left there. */
+	return access & SEGMENT_AR_DB ? DECODE_32 : DECODE_16;
 }
+
+/* Both number the segments as instructions do, and LDTR and TR after them. */
+static_assert((int)SEG_ES == SEGMENT_ES && (int)SEG_GS == SEGMENT_GS &&
+		      (int)SEG_LDTR == EMULATE_LDTR && (int)SEG_TR == EMULATE_TR,
+	      "segments are numbered alike");
 
 static void take_snapshot(struct emulation *em)
 {
-	static const enum vmx_segment_id order[SEGMENT_COUNT] = {SEG_ES, SEG_CS, SEG_SS,
-								 SEG_DS, SEG_FS, SEG_GS};
 	struct vmx_vcpu *vmx = em->v->vmx;
 	const struct guest_regs *regs = vmx_regs(vmx);
+	struct vmx_table gdt, idt;
 	struct vmx_segment s;
 
 	vmx_get_paging(vmx, &em->paging);
-	for (u32 i = 0; i < SEGMENT_COUNT; i++) {
-		vmx_get_segment(vmx, order[i], &s);
-		em->cpu.segment[i] = (struct emulate_segment){s.base, s.limit, s.access};
+	for (u32 i = 0; i < EMULATE_SEGMENTS; i++) {
+		vmx_get_segment(vmx, (enum vmx_segment_id)i, &s);
+		em->cpu.segment[i] = (struct emulate_segment){s.base, s.limit, s.access,
+							      s.selector};
 	}
-	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !(regs->rflags & RFLAGS_VM);
+	vmx_get_tables(vmx, &gdt, &idt);
+	em->cpu.gdt = (struct emulate_table){gdt.base, gdt.limit};
+	em->cpu.idt = (struct emulate_table){idt.base, idt.limit};
+	em->cpu.vm86 = (em->paging.cr0 & CR0_PE) && (regs->rflags & RFLAGS_VM);
+	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !em->cpu.vm86;
+	em->cpu.long_mode = em->paging.efer & EFER_LMA;
+	em->cpu.cpl = (u8)(em->cpu.vm86 ? 3 : em->paging.cpl);
 	em->cpu.linear_bits = LINEAR_BITS;
+	em->single_step = regs->rflags & RFLAGS_TF;
 	em->linear_rip = regs->rip + em->cpu.segment[SEGMENT_CS].base;
 	if (mode_of(em) == DECODE_64)
 		em->linear_rip = regs->rip;
@@ -117,6 +139,14 @@ static int access_failed(struct emulation *em, int err, u64 gva, u32 code, const
 	return err;
 }
 
+/* Outside 64-bit mode code ends at its segment's limit (SDM 3A 5.3). */
+static bool beyond_limit(const struct emulation *em, u64 length)
+{
+	u64 rip = vmx_regs(em->v->vmx)->rip;
+
+	return mode_of(em) != DECODE_64 && rip + length - 1 > em->cpu.segment[SEGMENT_CS].limit;
+}
+
 /* The next page's bytes are fetched only when the instruction goes on there. Not 0: over. */
 static int fetch(struct emulation *em)
 {
@@ -125,6 +155,10 @@ static int fetch(struct emulation *em)
 	struct walk_fault fault = {0};
 	int err;
 
+	if (beyond_limit(em, 1)) {
+		vmx_inject_gp(em->v->vmx);
+		return ERR_FAULT;
+	}
 	for (;;) {
 		err = gva_read(&em->v->vm->mmu, &em->paging, GVA(em->linear_rip + em->fetched),
 			       em->bytes + em->fetched, want - em->fetched, MMU_EXEC, &fault);
@@ -144,6 +178,10 @@ static int fetch(struct emulation *em)
 		vmx_inject_gp(em->v->vmx);
 	else if (err)
 		unhandled(em);
+	else if (beyond_limit(em, em->insn.length)) {
+		vmx_inject_gp(em->v->vmx);
+		err = ERR_FAULT;
+	}
 	return err;
 }
 
@@ -166,17 +204,19 @@ static bool may_use_port(const struct emulation *em, u32 port_size)
 /* The guest physical pieces of the step's access, all translated before any is touched. */
 static int translate(struct emulation *em, bool write, struct piece pieces[PIECES_MAX], u32 *count)
 {
+	u32 access = write ? MMU_WRITE : MMU_READ;
 	u64 gva = em->e.gva;
 	u32 left = em->e.size;
 	struct walk_result w = {0};
 	int err;
 
 	*count = 0;
+	if (em->e.implicit)
+		access |= (u32)WALK_IMPLICIT_SUPERVISOR;
 	while (left) {
 		u32 n = min(left, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
 
-		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva),
-				 write ? MMU_WRITE : MMU_READ, &w);
+		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
 		if (err)
 			return access_failed(em, err, gva, w.error_code,
 					     "goes through a page table that is not in RAM");
@@ -347,6 +387,173 @@ static int write_answer(struct emulation *em)
 	}
 }
 
+/* --- what the vCPU itself has --- */
+
+static int read_msr(struct emulation *em)
+{
+	int err = vmx_read_msr(em->v->vmx, em->e.index, &em->e.value);
+
+	if (err != ERR_NOSLOT)
+		return err;
+	if (platform_owns_msr(em->e.index))
+		return platform_rdmsr(em->v, em->e.index, &em->e.value);
+	if (paravirt_owns_msr(em->e.index))
+		return paravirt_rdmsr(em->v, em->e.index, &em->e.value);
+	return ERR_FAULT;
+}
+
+static int write_msr(struct emulation *em)
+{
+	int err = vmx_write_msr(em->v->vmx, em->e.index, em->e.value);
+
+	if (err != ERR_NOSLOT)
+		return err;
+	if (platform_owns_msr(em->e.index))
+		return platform_wrmsr(em->v, em->e.index, em->e.value);
+	if (paravirt_owns_msr(em->e.index))
+		return paravirt_wrmsr(em->v, em->e.index, em->e.value);
+	return ERR_FAULT;
+}
+
+static int identify(struct emulation *em)
+{
+	struct cpuid_regs r;
+
+	vmx_cpuid(em->v->vmx, em->e.index, (u32)em->e.value, &r);
+	em->e.cpuid[0] = r.eax;
+	em->e.cpuid[1] = r.ebx;
+	em->e.cpuid[2] = r.ecx;
+	em->e.cpuid[3] = r.edx;
+	return 0;
+}
+
+/* An error but ERR_NOMEM is the guest's #GP, unless Weir does not do it at all. */
+static int machine_step(struct emulation *em, enum emulate_step step)
+{
+	struct vmx_vcpu *vmx = em->v->vmx;
+
+	switch (step) {
+	case EMULATE_READ_CR:
+		em->e.value = vmx_read_cr(vmx, em->e.index);
+		return 0;
+	case EMULATE_WRITE_CR:
+		return vmx_write_cr(vmx, em->e.index, em->e.value);
+	case EMULATE_READ_DR:
+		em->e.value = vmx_read_dr(vmx, em->e.index);
+		return 0;
+	case EMULATE_WRITE_DR:
+		return vmx_write_dr(vmx, em->e.index, em->e.value);
+	case EMULATE_RDMSR:
+		return read_msr(em);
+	case EMULATE_WRMSR:
+		return write_msr(em);
+	case EMULATE_CPUID:
+		return identify(em);
+	case EMULATE_RDTSC:
+		em->e.value = vmx_guest_tsc(vmx);
+		return 0;
+	default: /* EMULATE_INVLPG */
+		vmx_drop_page(vmx, GVA(em->e.gva));
+		return 0;
+	}
+}
+
+static int do_machine_step(struct emulation *em, enum emulate_step step)
+{
+	int err = machine_step(em, step);
+
+	if (err == ERR_NOTSUP)
+		unhandled(em);
+	else if (err && err != ERR_NOMEM)
+		vmx_inject_gp(em->v->vmx);
+	return err;
+}
+
+/* --- the end of an instruction --- */
+
+static void take_over(struct emulation *em)
+{
+	const struct emulate *e = &em->e;
+	struct vmx_vcpu *vmx = em->v->vmx;
+	struct vmx_table t;
+
+	for (u32 i = 0; i < EMULATE_SEGMENTS; i++) {
+		const struct emulate_segment *s = &e->sys.segment[i];
+		struct vmx_segment changed = {s->selector, s->limit, s->access, s->base};
+
+		if (e->changed & BIT(i))
+			vmx_set_segment(vmx, (enum vmx_segment_id)i, &changed);
+	}
+	if (e->changed & EMULATE_CHANGED_GDT) {
+		t = (struct vmx_table){e->sys.gdt.base, e->sys.gdt.limit};
+		vmx_set_gdt(vmx, &t);
+	}
+	if (e->changed & EMULATE_CHANGED_IDT) {
+		t = (struct vmx_table){e->sys.idt.base, e->sys.idt.limit};
+		vmx_set_idt(vmx, &t);
+	}
+}
+
+static int done(struct emulation *em)
+{
+	u32 effects = em->e.effects, did = 0;
+
+	if (em->e.changed)
+		take_over(em);
+	if (effects & EMULATE_STI_SHADOW)
+		did |= (u32)VMX_DID_STI;
+	if (effects & EMULATE_SS_SHADOW)
+		did |= (u32)VMX_DID_MOV_SS;
+	if (effects & EMULATE_RETURNED)
+		did |= (u32)VMX_DID_IRET;
+	if (em->single_step && !(effects & (EMULATE_SS_SHADOW | EMULATE_NO_STEP_TRAP)))
+		did |= (u32)VMX_DID_ONE_STEP;
+	if (em->event)
+		vmx_real_mode_event_done(em->v->vmx);
+	vmx_complete_instruction(em->v->vmx, did);
+	return effects & EMULATE_HALTED ? VCPU_HALTED : 0;
+}
+
+/* An error leaves the registers as they were: a fault is queued, or the guest retries. */
+static int run(struct emulation *em)
+{
+	enum emulate_step step;
+	int err = 0;
+
+	emulate_start(&em->e, &em->insn, vmx_regs(em->v->vmx), &em->cpu);
+	while (!err) {
+		step = emulate_next(&em->e);
+		switch (step) {
+		case EMULATE_READ:
+			err = read_step(em);
+			break;
+		case EMULATE_WRITE:
+			err = write_answer(em);
+			break;
+		case EMULATE_IN:
+			err = port_in(em);
+			break;
+		case EMULATE_OUT:
+			err = port_out(em);
+			break;
+		case EMULATE_DONE:
+			return done(em);
+		case EMULATE_FAULT:
+			vmx_inject_exception(em->v->vmx, em->e.vector,
+					     emulate_has_error_code(em->e.vector),
+					     em->e.error_code);
+			return 0;
+		case EMULATE_UNHANDLED:
+			unhandled(em);
+			return 0;
+		default:
+			err = do_machine_step(em, step);
+			break;
+		}
+	}
+	return err == ERR_NOMEM ? err : 0;
+}
+
 int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	struct emulation em = {.v = v};
@@ -356,32 +563,23 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	err = fetch(&em);
 	if (err || !may_use_port(&em, port_size))
 		return err == ERR_NOMEM ? err : 0;
-	emulate_start(&em.e, &em.insn, vmx_regs(v->vmx), &em.cpu);
-	/* An error leaves the registers as they were: a fault is queued, or the guest retries. */
-	while (!err) {
-		switch (emulate_next(&em.e)) {
-		case EMULATE_READ:
-			err = read_step(&em);
-			break;
-		case EMULATE_WRITE:
-			err = write_answer(&em);
-			break;
-		case EMULATE_IN:
-			err = port_in(&em);
-			break;
-		case EMULATE_OUT:
-			err = port_out(&em);
-			break;
-		case EMULATE_DONE:
-			vmx_complete_emulation(v->vmx);
-			return 0;
-		case EMULATE_FAULT:
-			vmx_inject_exception(v->vmx, em.e.vector, true, 0);
-			return 0;
-		case EMULATE_UNHANDLED:
-			unhandled(&em);
-			return 0;
-		}
+	return run(&em);
+}
+
+int vcpu_emulate_state(struct vcpu *v)
+{
+	struct emulation em = {.v = v, .by_state = true};
+	u8 vector, length;
+	int err;
+
+	take_snapshot(&em);
+	em.event = vmx_real_mode_event(v->vmx, &vector, &length);
+	if (em.event) {
+		emulate_make_event(&em.insn, vector, length, mode_of(&em));
+		return run(&em);
 	}
-	return err == ERR_NOMEM ? err : 0;
+	err = fetch(&em);
+	if (err)
+		return err == ERR_NOMEM ? err : 0;
+	return run(&em);
 }

@@ -79,6 +79,7 @@ void __noreturn kernel_main(void)
 			"use are taken late, or not at all: give the machine more");
 	console_init(&config);
 	vmx_set_apicv(config.apicv);
+	vmx_use_unrestricted_guest(!config.unrestricted_off);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
 	vmx_set_mitigations(!config.mitigations_off);

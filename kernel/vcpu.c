@@ -10,10 +10,12 @@
 #include "kernel/base/msr.h"
 #include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
+#include "kernel/guest/memory.h"
 #include "mem/frame.h"
 
 #define MEMORY_WAIT_NS	  10000000ull
 #define UNKNOWN_MSRS_TOLD 32
+#define EMULATED_AT_ONCE  64 /* instructions before others are looked at */
 
 void vcpu_request(struct vcpu *v, u64 bits)
 {
@@ -166,6 +168,21 @@ static void emulate(struct vcpu *v, u32 port_size)
 		vcpu_wait_for_memory(v);
 }
 
+/* Until the CPU can go on by itself, or something else is to be done. */
+static void emulate_state(struct vcpu *v)
+{
+	for (u32 i = 0; i < EMULATED_AT_ONCE && vmx_must_emulate(v->vmx); i++) {
+		int err = vcpu_emulate_state(v);
+
+		if (err == ERR_NOMEM)
+			vcpu_wait_for_memory(v);
+		else if (err == VCPU_HALTED && !vmx_event_waits(v->vmx))
+			run_halted(v, false);
+		if (err || vcpu_is_wanted(v))
+			break;
+	}
+}
+
 static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 {
 	u64 value;
@@ -293,6 +310,9 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 	case VMX_EXIT_MMIO:
 		v->mmio_gfn = gpa_to_gfn(e->mmio.gpa);
 		emulate(v, 0);
+		break;
+	case VMX_EXIT_EMULATE:
+		emulate_state(v);
 		break;
 	case VMX_EXIT_RDMSR:
 		handle_rdmsr(v, e->msr.index);
@@ -434,6 +454,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.apic_page = platform_apic_page(v),
 		.apic_access_page = v->vm->apic_page.pinned ? pfn_to_virt(v->vm->apic_page.pfn)
 							    : NULL,
+		.real_mode_tss = GPA(GUEST_REAL_MODE_TSS),
+		.identity_map = GPA(GUEST_IDENTITY_MAP),
 	};
 	const struct vmx_start reset = {.mode = VMX_START_RESET};
 	struct vmx_vcpu *vmx;

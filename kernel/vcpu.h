@@ -25,6 +25,14 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start);
  */
 int vcpu_emulate(struct vcpu *v, u32 port_size);
 
+/*
+ * Runs what the CPU cannot: the instruction at rip, or the delivery of a vector in real mode, as
+ * vmx_must_emulate says. As vcpu_emulate, but an instruction that cannot be run ends the VM; and
+ * VCPU_HALTED: it was HLT, and is done.
+ */
+#define VCPU_HALTED 1
+int vcpu_emulate_state(struct vcpu *v);
+
 /* There was no frame: sleeps a while, and says so once for each VM. Own thread. */
 void vcpu_wait_for_memory(struct vcpu *v);
 

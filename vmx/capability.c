@@ -6,9 +6,17 @@
 #include "kernel/base/x86.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/vmx.h"
 
 struct vmx_capability vmx_boot_capability;
 struct vmx_controls vmx_boot_controls = {.apicv = VMX_APICV_ALL};
+
+static bool use_unrestricted = true; /* boot option */
+
+void vmx_use_unrestricted_guest(bool use)
+{
+	use_unrestricted = use;
+}
 
 void capability_read(struct vmx_capability *c)
 {
@@ -89,6 +97,7 @@ static int choose(const char *word, u64 capability, u32 required, u32 optional, 
 
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 {
+	u32 unrestricted = use_unrestricted ? (u32)PROC2_UNRESTRICTED : 0;
 	u32 vpid = capability_has_vpid(c) ? PROC2_VPID : 0;
 	u32 cr8;
 	bool ept = capability_allows(c->proc2, PROC2_EPT);
@@ -98,21 +107,25 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 	int err;
 
 	out->apicv = capability_apicv(c, out->apicv);
+	/* Interrupts of real mode go in software there: the CPU would take them by the IDT. */
+	if ((!capability_allows(c->proc2, PROC2_UNRESTRICTED) || !use_unrestricted) &&
+	    out->apicv > VMX_APICV_REGISTERS)
+		out->apicv = VMX_APICV_REGISTERS;
 	cr8 = out->apicv ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS,
 		     PIN_PREEMPTION_TIMER, &out->pin);
-	/* The windows open at run time; asking here makes sure that they can. */
+	/* The windows, and exits of CR3, come at run time; asking here makes sure that they can. */
 	if (!err)
 		err = choose("processor-based", c->proc,
 			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |
 				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | cr8 |
-				     PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS | PROC_SECONDARY,
+				     PROC_CR3_LOAD | PROC_CR3_STORE | PROC_MOV_DR | PROC_IO |
+				     PROC_MSR_BITMAPS | PROC_SECONDARY,
 			     0, &out->proc);
 	if (!err)
-		err = choose("secondary processor-based", c->proc2,
-			     ept ? PROC2_EPT | PROC2_UNRESTRICTED : 0,
-			     vpid | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID | PROC2_ENCLS |
-				     PROC2_PAUSE_LOOP,
+		err = choose("secondary processor-based", c->proc2, ept ? PROC2_EPT : 0,
+			     vpid | unrestricted | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID |
+				     PROC2_ENCLS | PROC2_PAUSE_LOOP,
 			     &out->proc2);
 	if (!err)
 		err = choose("VM-exit", c->exit,
@@ -124,7 +137,8 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 			     &out->entry);
 	if (err)
 		return err;
-	out->proc &= ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW);
+	out->proc &= ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_CR3_LOAD |
+			    PROC_CR3_STORE);
 	out->entry &= ~(u32)ENTRY_IA32E;
 	return 0;
 }

@@ -51,6 +51,14 @@ static void answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 		a->regs = (struct cpuid_regs){0};
 }
 
+void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out)
+{
+	struct cpuid_answer a = {.leaf = leaf, .subleaf = subleaf};
+
+	answer(v, &a);
+	*out = a.regs;
+}
+
 /* Apart from handle_cpuid, whose own way is short and wants no stack. */
 static enum exit_verdict __noinline handle_new_leaf(struct vmx_vcpu *v, struct vmx_exit *e)
 {

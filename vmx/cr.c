@@ -34,17 +34,19 @@ static u64 guest_view(enum vmcs_field reg, enum vmcs_field shadow, enum vmcs_fie
 void cr_get(struct vmx_vcpu *v, struct cr_state *out)
 {
 	out->cr0 = guest_view(GUEST_CR0, CTRL_CR0_SHADOW, CTRL_CR0_MASK);
-	out->cr3 = vcpu_cr3(v);
+	out->cr3 = v->paging_hidden ? v->cr3 : vcpu_cr3(v);
 	out->cr4 = guest_view(GUEST_CR4, CTRL_CR4_SHADOW, CTRL_CR4_MASK);
 	out->efer = v->msr.efer;
 	out->cs_long = vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG;
 }
 
-/* What VMX operation fixes, but PE and PG, which an unrestricted guest chooses itself. */
+/* What VMX operation fixes; PE and PG an unrestricted guest chooses itself. */
 static u64 real_cr0(const struct vmx_vcpu *v, u64 cr0)
 {
 	const struct vmx_capability *c = &vmx_boot_capability;
 
+	if (v->restricted)
+		cr0 |= CR0_PE | CR0_PG;
 	/* Caches stay on: what a guest sees of CD and NW is the shadow. */
 	cr0 &= ~(CR0_CD | CR0_NW);
 	if (v->shadow)
@@ -62,6 +64,9 @@ static u64 real_cr4(const struct vmx_vcpu *v, u64 cr4, bool paging)
 
 	if (v->shadow)
 		cr4 = shadow_cr4(cr4, paging);
+	/* The identity map has two levels, and its pages are everybody's. */
+	if (v->paging_hidden)
+		cr4 = (cr4 & ~(CR4_PAE | CR4_SMEP | CR4_SMAP)) | CR4_PSE;
 	return (cr4 | CR4_MCE | c->cr4_fixed0) & c->cr4_fixed1;
 }
 
@@ -77,11 +82,45 @@ static void set_long_mode(struct vmx_vcpu *v, u64 efer)
 	}
 	vmcs_set_entry_controls(v, entry);
 	v->msr.efer = efer;
-	vcpu_set_efer(v, efer);
+}
+
+/* Where paging is on but for the guest, which has set LME, no entry would take that. */
+u64 cr_efer(const struct vmx_vcpu *v)
+{
+	return v->paging_hidden ? v->msr.efer & ~(EFER_LME | EFER_LMA) : v->msr.efer;
+}
+
+/*
+ * Without unrestricted guest a guest without paging runs over tables that map each address to
+ * itself, and its MOVs to and from CR3 exit.
+ */
+static void hide_paging(struct vmx_vcpu *v, bool hide)
+{
+	u32 exits = (u32)(PROC_CR3_LOAD | PROC_CR3_STORE);
+
+	if (v->paging_hidden == hide)
+		return;
+	if (hide)
+		v->cr3 = vmcs_read(GUEST_CR3);
+	v->paging_hidden = hide;
+	vmcs_write(GUEST_CR3, hide ? v->config.identity_map.v : v->cr3);
+	vmcs_set_proc_controls(v, hide ? v->proc_controls | exits : v->proc_controls & ~exits);
+}
+
+void cr3_set(struct vmx_vcpu *v, u64 value)
+{
+	if (v->paging_hidden)
+		v->cr3 = value;
+	else
+		vcpu_set_cr3(v, value);
 }
 
 void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 {
+	if (v->restricted) {
+		hide_paging(v, !(s->cr0 & CR0_PG));
+		v->segments_odd = true;
+	}
 	vmcs_write(GUEST_CR0, real_cr0(v, s->cr0));
 	vmcs_write(CTRL_CR0_SHADOW, s->cr0);
 	if ((s->cr4 ^ vmcs_read(GUEST_CR4)) & CR4_OSXSAVE)
@@ -91,6 +130,7 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 	v->msr.cr0_pg = s->cr0 & CR0_PG;
 	if ((s->efer ^ v->msr.efer) & EFER_LMA)
 		set_long_mode(v, s->efer);
+	vcpu_set_efer(v, cr_efer(v));
 	if (v->shadow)
 		shadow_stale(v);
 }
@@ -108,36 +148,89 @@ int cr_load_pdptes(struct vmx_vcpu *v, u64 cr3)
 	return 0;
 }
 
-/* Makes the change and ends the instruction, or queues the fault. */
-static enum exit_verdict change(struct vmx_vcpu *v, struct vmx_exit *e, int err,
-				const struct cr_state *from, const struct cr_state *to)
+/* 0, ERR_FAULT or ERR_NOMEM, and then nothing is changed. */
+static int change(struct vmx_vcpu *v, int err, const struct cr_state *from,
+		  const struct cr_state *to)
 {
 	if (!err && cr_loads_pdptes(from, to))
 		err = cr_load_pdptes(v, to->cr3);
+	if (err)
+		return err;
+	cr_set(v, to);
+	if (cr_flushes(from, to))
+		vcpu_flush_tlb(v);
+	return 0;
+}
+
+static int change_cr0(struct vmx_vcpu *v, u64 value)
+{
+	struct cr_state from, to;
+
+	cr_get(v, &from);
+	return change(v, cr0_write(&from, value, &to), &from, &to);
+}
+
+static int change_cr4(struct vmx_vcpu *v, u64 value)
+{
+	struct cr_state from, to;
+
+	cr_get(v, &from);
+	return change(v, cr4_write(&from, vcpu_cr4_offered(v), value, &to), &from, &to);
+}
+
+/* Only while paging is off: the PDPTEs are loaded when it comes on. */
+static int change_cr3(struct vmx_vcpu *v, u64 value)
+{
+	cr3_set(v, value);
+	return 0;
+}
+
+u64 vmx_read_cr(struct vmx_vcpu *v, u32 n)
+{
+	struct cr_state s;
+
+	cr_get(v, &s);
+	switch (n) {
+	case 0:
+		return s.cr0;
+	case 2:
+		return vcpu_regs(v)->cr2;
+	case 3:
+		return s.cr3;
+	case 4:
+		return s.cr4;
+	default:
+		return apic_cr8(v);
+	}
+}
+
+int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	switch (n) {
+	case 0:
+		return change_cr0(v, value);
+	case 2:
+		write_cr2(value);
+		vcpu_regs(v)->cr2 = value;
+		return 0;
+	case 3:
+		vcpu_flush_tlb(v);
+		return change_cr3(v, value);
+	case 4:
+		return change_cr4(v, value);
+	default:
+		return ERR_FAULT;
+	}
+}
+
+/* Ends the instruction, or queues the fault. */
+static enum exit_verdict end(struct vmx_vcpu *v, struct vmx_exit *e, int err)
+{
 	if (err == ERR_NOMEM)
 		return exit_kind(e, VMX_EXIT_NOMEM);
 	if (err)
 		return exit_gp(v, e);
-	cr_set(v, to);
-	if (cr_flushes(from, to))
-		vcpu_flush_tlb(v);
 	return exit_done(v);
-}
-
-static enum exit_verdict write_cr0_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
-{
-	struct cr_state from, to;
-
-	cr_get(v, &from);
-	return change(v, e, cr0_write(&from, value, &to), &from, &to);
-}
-
-static enum exit_verdict write_cr4_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
-{
-	struct cr_state from, to;
-
-	cr_get(v, &from);
-	return change(v, e, cr4_write(&from, vcpu_cr4_offered(v), value, &to), &from, &to);
 }
 
 static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
@@ -165,11 +258,11 @@ static enum exit_verdict mov_to(struct vmx_vcpu *v, struct vmx_exit *e, u64 qual
 		value = (u32)value;
 	switch (ACCESS_REGISTER(qualification)) {
 	case 0:
-		return write_cr0_value(v, e, value);
+		return end(v, e, change_cr0(v, value));
 	case 4:
-		return write_cr4_value(v, e, value);
+		return end(v, e, change_cr4(v, value));
 	case 3:
-		return cr3_write(v, e, value);
+		return v->shadow ? cr3_write(v, e, value) : end(v, e, change_cr3(v, value));
 	case 8:
 		return write_cr8_value(v, e, value);
 	default:
@@ -184,7 +277,7 @@ static enum exit_verdict lmsw(struct vmx_vcpu *v, struct vmx_exit *e, u64 qualif
 	struct cr_state s;
 
 	cr_get(v, &s);
-	return write_cr0_value(v, e, (s.cr0 & ~(LMSW_BITS & ~CR0_PE)) | source);
+	return end(v, e, change_cr0(v, (s.cr0 & ~(LMSW_BITS & ~CR0_PE)) | source));
 }
 
 static enum exit_verdict clts(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -192,7 +285,7 @@ static enum exit_verdict clts(struct vmx_vcpu *v, struct vmx_exit *e)
 	struct cr_state s;
 
 	cr_get(v, &s);
-	return write_cr0_value(v, e, s.cr0 & ~CR0_TS);
+	return end(v, e, change_cr0(v, s.cr0 & ~CR0_TS));
 }
 
 enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -211,8 +304,8 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 	case CR_MOV_FROM:
 		break;
 	}
-	if (ACCESS_REGISTER(q) != 8 && (ACCESS_REGISTER(q) != 3 || !v->shadow))
+	if (ACCESS_REGISTER(q) != 8 && ACCESS_REGISTER(q) != 3)
 		return odd_access(e, q);
-	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = ACCESS_REGISTER(q) == 8 ? apic_cr8(v) : vcpu_cr3(v);
+	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = vmx_read_cr(v, ACCESS_REGISTER(q));
 	return exit_done(v);
 }

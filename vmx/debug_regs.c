@@ -4,6 +4,9 @@
  * guest that uses them: MOV DR exits until the first one, then goes on by itself until another
  * vCPU needs the CPU. Weir uses none, and every VM exit switches breakpoints off in DR7.
  */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
@@ -13,6 +16,8 @@
 #define DR6_CAUSES	(DR6_BREAKPOINTS | BIT(13) | BIT(14)) /* and BD, BS */
 #define DR7_ENABLES	0xffull
 #define DR7_GD		BIT(13)
+#define DR7_FIXED	BIT(10)
+#define DR7_RESERVED	(BIT(11) | BIT(12) | BIT(14) | BIT(15))
 
 #define READ_DR(n)                                                   \
 	({                                                           \
@@ -60,6 +65,60 @@ enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e)
 	(void)e;
 	load(v);
 	return EXIT_RESUME;
+}
+
+/* DR4 and DR5 are DR6 and DR7, unless CR4.DE says that they are nothing (SDM 3B 18.2.2). */
+static int alias(u32 *n)
+{
+	if (*n == 4 || *n == 5) {
+		if (vmcs_read(GUEST_CR4) & CR4_DE)
+			return ERR_FAULT;
+		*n += 2;
+	}
+	return 0;
+}
+
+/* Interrupts off, so that what is looked at is in one place. */
+static void put_away(struct vmx_vcpu *v)
+{
+	bool on = irq_save();
+
+	debug_regs_save(v);
+	irq_restore(on);
+}
+
+static void take_out(struct vmx_vcpu *v)
+{
+	bool on = irq_save();
+
+	debug_regs_load(v);
+	irq_restore(on);
+}
+
+u64 vmx_read_dr(struct vmx_vcpu *v, u32 n)
+{
+	if (alias(&n))
+		return 0;
+	if (n == 7)
+		return vmcs_read(GUEST_DR7);
+	put_away(v);
+	take_out(v);
+	return n == 6 ? v->dr6 : v->dr[n & 3];
+}
+
+int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	if (alias(&n) || ((n == 6 || n == 7) && value >> 32))
+		return ERR_FAULT;
+	put_away(v);
+	if (n == 7)
+		vmcs_write(GUEST_DR7, (value & ~DR7_RESERVED) | DR7_FIXED);
+	else if (n == 6)
+		v->dr6 = (value & DR6_CAUSES) | DR6_FIXED;
+	else
+		v->dr[n & 3] = value;
+	take_out(v);
+	return 0;
 }
 
 /* What the CPU leaves to be done when #DB exits instead of being delivered (SDM 3C 28.1). */

@@ -32,12 +32,14 @@ enum exit_verdict handle_exception(struct vmx_vcpu *v, struct vmx_exit *exit)
 		return EXIT_RESUME;
 	}
 	restore_nmi_blocking(v, info, &e);
-	if (e.type == EVENT_EXCEPTION && e.vector == EXCEPTION_PF)
+	if (v->shadow && e.type == EVENT_EXCEPTION && e.vector == EXCEPTION_PF)
 		return handle_shadow_fault(v, exit, e.error_code);
+	if (unlikely(v->restricted) && restricted_is_privileged(v, &e))
+		return exit_kind(exit, VMX_EXIT_EMULATE);
 	/* INT1 changes no debug register. */
 	if (e.type == EVENT_EXCEPTION && e.vector == EXCEPTION_DB)
 		debug_regs_raise(v, vmcs_read(EXIT_QUALIFICATION));
-	/* #AC or #DB: the guest gets what it raised. */
+	/* The guest gets what it raised. */
 	event_queue(v, &e);
 	return EXIT_RESUME;
 }

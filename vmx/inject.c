@@ -119,12 +119,16 @@ static bool single_step_due(const struct vmx_vcpu *v)
 
 static bool interrupt_may_go(struct vmx_vcpu *v)
 {
+	if (unlikely(v->restricted) && restricted_holds_events(v))
+		return false;
 	return !v->event.valid && (vcpu_rflags(v) & RFLAGS_IF) && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
 }
 
 static bool nmi_may_go(struct vmx_vcpu *v)
 {
+	if (unlikely(v->restricted) && restricted_holds_events(v))
+		return false;
 	return !v->event.valid && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI);
 }
@@ -198,7 +202,7 @@ bool vmx_event_waits(struct vmx_vcpu *v)
 	return event_wakes(v);
 }
 
-static void choose_event(struct vmx_vcpu *v)
+void event_choose(struct vmx_vcpu *v)
 {
 	if (v->nmi_pending && nmi_may_go(v)) {
 		v->nmi_pending = false;
@@ -241,7 +245,7 @@ void event_prepare(struct vmx_vcpu *v)
 	struct event *e = &v->event;
 
 	if (unlikely(v->nmi_pending || v->deferred.valid))
-		choose_event(v);
+		event_choose(v);
 	set_windows(v);
 	if (unlikely(vcpu_rflags(v) & RFLAGS_TF))
 		agree_with_single_step();

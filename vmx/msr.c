@@ -5,6 +5,7 @@
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
 #include "vmx/capability.h"
+#include "smp/irq.h"
 #include "vmx/msr_bitmap.h"
 #include "vmx/features.h"
 #include "vmx/regs.h"
@@ -24,13 +25,17 @@ void msr_bitmap_init(void)
 		msr_bitmap_fill(bitmaps[true][shadow], guest_features.rdtscp, shadow);
 		msr_bitmap_pass_x2apic(bitmaps[true][shadow],
 				       vmx_boot_controls.apicv == VMX_APICV_FULL);
+		if (vmx_unrestricted_guest())
+			continue;
+		msr_bitmap_keep_efer(bitmaps[false][shadow]);
+		msr_bitmap_keep_efer(bitmaps[true][shadow]);
 	}
 }
 
 static void apply(struct vmx_vcpu *v, u32 effects)
 {
 	if (effects & MSR_EFFECT_EFER) {
-		vcpu_set_efer(v, v->msr.efer);
+		vcpu_set_efer(v, cr_efer(v));
 		if (v->shadow)
 			shadow_stale(v);
 		/* NXE gives page-table entries another meaning. */
@@ -113,4 +118,84 @@ enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e)
 	if (err == VMX_LOOK)
 		return exit_look(v, e);
 	return err == ERR_FAULT ? exit_gp(v, e) : write_own(v, e);
+}
+
+/* Those that the CPU switches by itself or with the vCPU, and which the bitmap lets through. */
+static bool is_passed(u32 index)
+{
+	return index != MSR_IA32_TSC && index != MSR_EFER &&
+	       !msr_bitmap_exits(bitmaps[false][false], index, false);
+}
+
+static bool vmcs_has(u32 index, enum vmcs_field *field)
+{
+	switch (index) {
+	case MSR_IA32_SYSENTER_CS:
+		*field = GUEST_SYSENTER_CS;
+		return true;
+	case MSR_IA32_SYSENTER_ESP:
+		*field = GUEST_SYSENTER_ESP;
+		return true;
+	case MSR_IA32_SYSENTER_EIP:
+		*field = GUEST_SYSENTER_EIP;
+		return true;
+	case MSR_IA32_PAT:
+		*field = GUEST_PAT;
+		return true;
+	case MSR_FS_BASE:
+		*field = GUEST_FS_BASE;
+		return true;
+	case MSR_GS_BASE:
+		*field = GUEST_GS_BASE;
+		return true;
+	default:
+		return false;
+	}
+}
+
+int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
+{
+	enum vmcs_field field;
+
+	if (vmcs_has(index, &field)) {
+		*value = vmcs_read(field);
+		return 0;
+	}
+	if (is_passed(index))
+		return rdmsr_safe(index, value) ? ERR_FAULT : 0;
+	if (index == MSR_IA32_DEBUGCTL)
+		v->msr.debugctl = vmcs_read(GUEST_DEBUGCTL);
+	switch (msr_policy_read(&v->msr, index, rdtsc(), value)) {
+	case MSR_DONE:
+		return 0;
+	case MSR_FAULT:
+		return ERR_FAULT;
+	case MSR_UNKNOWN:
+		break;
+	}
+	return ERR_NOSLOT;
+}
+
+/* Of those that the CPU itself would check a value for, none is written in software. */
+int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
+{
+	enum vmcs_field field;
+	u32 effects;
+
+	if (index == MSR_IA32_SYSENTER_CS && vmcs_has(index, &field)) {
+		vmcs_write(field, (u32)value);
+		return 0;
+	}
+	if (vmcs_has(index, &field) || is_passed(index))
+		return ERR_NOTSUP;
+	switch (msr_policy_write(&v->msr, index, rdtsc(), value, &effects)) {
+	case MSR_DONE:
+		apply(v, effects);
+		return 0;
+	case MSR_FAULT:
+		return ERR_FAULT;
+	case MSR_UNKNOWN:
+		break;
+	}
+	return ERR_NOSLOT;
 }

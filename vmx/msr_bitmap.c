@@ -84,6 +84,15 @@ static bool is_shadowed(u32 index)
 	return index == MSR_EFER || index == MSR_IA32_PAT;
 }
 
+void msr_bitmap_keep_efer(u8 bitmap[MSR_BITMAP_SIZE])
+{
+	u32 byte;
+	u8 bit;
+
+	if (locate(MSR_EFER, false, &byte, &bit))
+		bitmap[byte] |= bit;
+}
+
 void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux, bool shadow)
 {
 	memset(bitmap, 0xff, MSR_BITMAP_SIZE);

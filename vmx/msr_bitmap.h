@@ -13,6 +13,8 @@
 
 /* shadow: of EFER and PAT the CPU has other values than the guest. */
 void msr_bitmap_fill(u8 bitmap[MSR_BITMAP_SIZE], bool has_tsc_aux, bool shadow);
+/* The CPU's EFER is not always the guest's (cr.c): reading it exits. */
+void msr_bitmap_keep_efer(u8 bitmap[MSR_BITMAP_SIZE]);
 /* Beside those, what the CPU does of a local APIC in x2APIC mode. full: VMX_APICV_FULL. */
 void msr_bitmap_pass_x2apic(u8 bitmap[MSR_BITMAP_SIZE], bool full);
 bool msr_bitmap_exits(const u8 bitmap[MSR_BITMAP_SIZE], u32 index, bool write);

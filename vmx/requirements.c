@@ -8,7 +8,7 @@
 
 #define CPUID_1_EDX_PAT BIT(16)
 #define VMCS_SIZE_MAX	4096u
-#define TOO_OLD		": Weir needs a CPU of 2010 (Intel Westmere) or newer"
+#define TOO_OLD		": Weir needs a CPU of 2008 (Intel Nehalem) or newer"
 #define NESTED_HINT	", or a hypervisor below Weir hides it"
 
 void requirements_look(struct vmx_findings *f)
@@ -99,14 +99,6 @@ static const char *require_ept(const struct vmx_findings *f)
 	return NULL;
 }
 
-static const char *require_unrestricted_guest(const struct vmx_findings *f)
-{
-	if (capability_allows(f->capability.proc2, PROC2_EPT) &&
-	    !capability_allows(f->capability.proc2, PROC2_UNRESTRICTED))
-		return "this CPU's VMX lacks unrestricted guest (real mode)" TOO_OLD NESTED_HINT;
-	return NULL;
-}
-
 const char *requirements_unmet(const struct vmx_findings *f)
 {
 	const char *sentence = require_vmx(f);
@@ -119,7 +111,5 @@ const char *requirements_unmet(const struct vmx_findings *f)
 		sentence = require_controls(f);
 	if (!sentence)
 		sentence = require_ept(f);
-	if (!sentence)
-		sentence = require_unrestricted_guest(f);
 	return sentence;
 }

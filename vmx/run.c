@@ -73,6 +73,8 @@ static inline void leave_guest(struct vmx_vcpu *v)
 static void __noinline turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	leave_guest(v);
+	if (unlikely(v->in_vm86))
+		restricted_leave(v);
 	event_take_back(v);
 	e->kind = VMX_EXIT_NONE;
 }
@@ -136,6 +138,8 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 	}
 	if (unlikely(v->root_stale))
 		return load_root(v, e);
+	if (unlikely(v->restricted) && !restricted_prepare(v, e))
+		return false;
 	event_prepare(v);
 	if (unlikely(!vpid_current(&v->vpid)))
 		vcpu_take_vpid(v);
@@ -145,6 +149,8 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 		mitigations_flush_l1d(v);
 	if (unlikely(v->pml.on))
 		pml_before_entry(v);
+	if (unlikely(v->restricted))
+		restricted_enter(v);
 	return true;
 }
 
@@ -178,6 +184,8 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 			pml_before_entry(v);
 		ENTER_GUEST(v, refused);
 		leave_guest(v);
+		if (unlikely(v->in_vm86))
+			restricted_leave(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
 out:
 	/* Before the caller looks at what a kick was for, as it does after every return. */

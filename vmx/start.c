@@ -122,7 +122,7 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 		cr.cr0 = CR0_PE | CR0_ET;
 		break;
 	}
-	vcpu_set_cr3(v, cr.cr3);
+	cr3_set(v, cr.cr3);
 	cr_set(v, &cr);
 }
 
@@ -146,9 +146,10 @@ void vmx_vcpu_init(struct vmx_vcpu *v)
 	init_debug_regs(v);
 	start_reset(v, &cr);
 	cr.cr0 = CR0_ET | (old.cr0 & (CR0_CD | CR0_NW));
-	vcpu_set_cr3(v, 0);
+	cr3_set(v, 0);
 	cr_set(v, &cr);
 	v->msr.efer = 0;
+	v->emulate_once = false;
 	v->msr.debugctl = 0;
 	event_forget(v);
 	vcpu_flush_tlb(v);

@@ -123,6 +123,12 @@ void vcpu_flush_tlb(struct vmx_vcpu *v)
 	irq_restore(on);
 }
 
+void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
+{
+	(void)gva;
+	vcpu_flush_tlb(v);
+}
+
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)
 {
 	vcpu_own_cpu(v);

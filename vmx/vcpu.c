@@ -29,6 +29,7 @@ static void init_state(struct vmx_vcpu *v)
 	v->dr6 = DR6_INITIAL;
 	v->masked_exits = 1;
 	v->unprepared = true;
+	v->restricted = !vmx_unrestricted_guest() && !v->shadow;
 	mitigations_update(v);
 	cpuid_forget(v);
 	fpu_init_area(v);
@@ -137,6 +138,36 @@ void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segm
 	out->base = vmcs_read(VMCS_SEGMENT(GUEST_ES_BASE, id));
 }
 
+void vmx_set_segment(struct vmx_vcpu *v, enum vmx_segment_id id, const struct vmx_segment *s)
+{
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_SELECTOR, id), s->selector);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_LIMIT, id), s->limit);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_ACCESS, id), s->access);
+	vmcs_write(VMCS_SEGMENT(GUEST_ES_BASE, id), s->base);
+	v->segments_odd = true;
+}
+
+void vmx_get_tables(struct vmx_vcpu *v, struct vmx_table *gdt, struct vmx_table *idt)
+{
+	(void)v;
+	*gdt = (struct vmx_table){vmcs_read(GUEST_GDTR_BASE), (u32)vmcs_read(GUEST_GDTR_LIMIT)};
+	*idt = (struct vmx_table){vmcs_read(GUEST_IDTR_BASE), (u32)vmcs_read(GUEST_IDTR_LIMIT)};
+}
+
+void vmx_set_gdt(struct vmx_vcpu *v, const struct vmx_table *t)
+{
+	(void)v;
+	vmcs_write(GUEST_GDTR_BASE, t->base);
+	vmcs_write(GUEST_GDTR_LIMIT, t->limit);
+}
+
+void vmx_set_idt(struct vmx_vcpu *v, const struct vmx_table *t)
+{
+	(void)v;
+	vmcs_write(GUEST_IDTR_BASE, t->base);
+	vmcs_write(GUEST_IDTR_LIMIT, t->limit);
+}
+
 u32 vcpu_cpl(struct vmx_vcpu *v)
 {
 	(void)v;
@@ -243,6 +274,23 @@ void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax)
 void vmx_complete_emulation(struct vmx_vcpu *v)
 {
 	vcpu_end_shadow(v);
+}
+
+void vmx_complete_instruction(struct vmx_vcpu *v, u32 did)
+{
+	u64 blocking = vmcs_read(GUEST_INTERRUPTIBILITY);
+
+	v->emulate_once = false;
+	blocking &= ~(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
+	if (did & VMX_DID_STI)
+		blocking |= BLOCKED_BY_STI;
+	if (did & VMX_DID_MOV_SS)
+		blocking |= BLOCKED_BY_MOV_SS;
+	if (did & VMX_DID_IRET)
+		blocking &= ~BLOCKED_BY_NMI;
+	vmcs_write(GUEST_INTERRUPTIBILITY, blocking);
+	if ((did & VMX_DID_ONE_STEP) && !(vmcs_read(GUEST_DEBUGCTL) & DEBUGCTL_BTF))
+		vmcs_write(GUEST_PENDING_DEBUG, vmcs_read(GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
 u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)

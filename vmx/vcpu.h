@@ -47,6 +47,13 @@ struct cpuid_answer {
 };
 #define CPUID_CACHED 64
 
+/* What of the guest's own state virtual-8086 mode hides while the guest runs in it. */
+struct vm86_state {
+	u32 access[SEG_GS + 1];
+	struct vmx_segment tr;
+	u64 rflags, cr4;
+};
+
 struct vmx_vcpu {
 	/* Both first: entry.S. rip, rflags and gpr[RSP] are to be had by vcpu_regs() alone. */
 	struct guest_regs regs;
@@ -89,6 +96,15 @@ struct vmx_vcpu {
 	bool unprepared;
 	bool shadow;	 /* set once: no EPT for this one */
 	bool root_stale; /* its root is not that of its mode and CR3 */
+	/* restricted.c: the CPU has no unrestricted guest, or is not to use it */
+	bool restricted;
+	bool in_vm86;	    /* the VMCS is in that form */
+	bool was_vm86;	    /* the last exit came from it */
+	bool emulate_once;  /* the instruction at RIP is to be run in software */
+	bool segments_odd;  /* in protected mode an entry may refuse them */
+	bool paging_hidden; /* GUEST_CR3 has the identity map; the guest's own is */
+	u64 cr3;
+	struct vm86_state vm86;
 	/* the exit at hand */
 	u32 reason;
 	u8 io_size;
@@ -123,6 +139,11 @@ void vmx_enter(void);
 void vmx_exit_point(void);
 
 /* vmcs_setup.c */
+/*
+ * #DB and #AC: a guest can arrange for either to be raised while it is delivered, for ever, and
+ * the CPU would take no interrupt meanwhile. #MC is the machine's, not the guest's.
+ */
+#define VCPU_EXCEPTIONS (BIT(EXCEPTION_DB) | BIT(EXCEPTION_AC) | BIT(EXCEPTION_MC))
 void vmcs_setup(struct vmx_vcpu *v); /* VMCS current, interrupts off */
 void vmcs_set_host_cpu(void);	     /* likewise: what of the host state is this CPU's own */
 void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value);
@@ -158,6 +179,7 @@ void event_prepare(struct vmx_vcpu *v); /* before an entry, interrupts off */
 void event_take_back(struct vmx_vcpu *v);
 void event_queue(struct vmx_vcpu *v, const struct event *e);
 void event_forget(struct vmx_vcpu *v); /* INIT: nothing waits any more */
+void event_choose(struct vmx_vcpu *v); /* what waits and may go becomes the next event */
 bool event_wakes(struct vmx_vcpu *v);  /* something that waits here ends a HLT */
 /* The exit's qualification may say that it was an IRET that is to run again. */
 void event_iret_faulted(struct vmx_vcpu *v, u64 qualification);
@@ -170,7 +192,21 @@ bool vcpu_in_64bit(struct vmx_vcpu *v);
 u32 vcpu_cpl(struct vmx_vcpu *v);
 const char *vcpu_name(void); /* of the thread that runs it: it names the VM */
 
+/* restricted.c. Interrupts off, but where the floor above calls. */
+bool vcpu_in_real_mode(struct vmx_vcpu *v);
+/* false: no entry yet, *e says why. True: when all else is prepared, restricted_enter. */
+bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e);
+void restricted_enter(struct vmx_vcpu *v);
+void restricted_leave(struct vmx_vcpu *v); /* right after the exit, if in_vm86 */
+/* Between real and protected mode no event can be delivered. */
+bool restricted_holds_events(struct vmx_vcpu *v);
+/* #GP of what real mode allows: run it in software. */
+bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e);
+
 /* cr.c */
+/* CR3 as the guest has it. */
+void cr3_set(struct vmx_vcpu *v, u64 value);
+u64 cr_efer(const struct vmx_vcpu *v); /* of the CPU, while the guest runs */
 void cr_get(struct vmx_vcpu *v, struct cr_state *out);
 void cr_set(struct vmx_vcpu *v, const struct cr_state *new_state); /* no checks, no PDPTEs */
 /* Thread context. 0, ERR_FAULT: a reserved bit is set, ERR_NOMEM. */
@@ -258,10 +294,26 @@ enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e);
-enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e);	    /* cpuid_exit.c */
-enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e); /* cr.c */
-enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e);    /* debug_regs.c */
-enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* msr.c */
+enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e); /* cpuid_exit.c */
+enum exit_verdict handle_cr_access(
+	struct vmx_vcpu *v,
+	struct vmx_exit *e); /* restricted.c. Interrupts off, but where the floor above calls. */
+bool vcpu_in_real_mode(struct vmx_vcpu *v);
+/* false: no entry yet, *e says why. True: when all else is prepared, restricted_enter. */
+bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e);
+void restricted_enter(struct vmx_vcpu *v);
+void restricted_leave(struct vmx_vcpu *v); /* right after the exit, if in_vm86 */
+/* Between real and protected mode no event can be delivered. */
+bool restricted_holds_events(struct vmx_vcpu *v);
+/* #GP of what real mode allows: run it in software. */
+bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e);
+
+/* cr.c */
+/* CR3 as the guest has it. */
+void cr3_set(struct vmx_vcpu *v, u64 value);
+u64 cr_efer(const struct vmx_vcpu *v); /* of the CPU, while the guest runs */
+enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e); /* debug_regs.c */
+enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	 /* msr.c */
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);

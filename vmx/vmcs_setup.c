@@ -18,12 +18,6 @@
 #define PAUSE_WINDOW   4096
 #define PAUSE_FOR_EVER (~0u)
 
-/*
- * #DB and #AC: a guest can arrange for either to be raised while it is delivered, for ever, and
- * the CPU would take no interrupt meanwhile. #MC is the machine's, not the guest's.
- */
-#define EXCEPTIONS (BIT(EXCEPTION_DB) | BIT(EXCEPTION_AC) | BIT(EXCEPTION_MC))
-
 /* CR0 and CR4 bits that a guest flips without an exit. */
 #define CR0_GUESTS_OWN (CR0_TS | CR0_MP | CR0_EM | CR0_AM | CR0_WP)
 #define CR4_GUESTS_OWN                                                                            \
@@ -68,7 +62,7 @@ static void setup_controls(struct vmx_vcpu *v)
 	if (c->proc2 & PROC2_ENCLS)
 		vmcs_write(CTRL_ENCLS_EXITING, ~0ull);
 
-	vmcs_write(CTRL_EXCEPTION_BITMAP, EXCEPTIONS | (v->shadow ? BIT(EXCEPTION_PF) : 0));
+	vmcs_write(CTRL_EXCEPTION_BITMAP, VCPU_EXCEPTIONS | (v->shadow ? BIT(EXCEPTION_PF) : 0));
 	vmcs_write(CTRL_PAGE_FAULT_MASK, 0);
 	vmcs_write(CTRL_PAGE_FAULT_MATCH, 0);
 	vmcs_write(CTRL_CR3_TARGET_COUNT, 0);

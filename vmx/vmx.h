@@ -25,10 +25,12 @@
 int vmx_probe(void);
 
 /*
- * Real mode and protected mode without paging run as they are. Where not, they would need what
- * mmu/real_mode.h builds. After vmx_probe, which today accepts no CPU without it.
+ * Real mode and protected mode without paging run as they are. Where not, they need what
+ * mmu/real_mode.h builds. After vmx_probe.
  */
 bool vmx_unrestricted_guest(void);
+/* Before vmx_probe: false, do without it also where the CPU has it. */
+void vmx_use_unrestricted_guest(bool use);
 
 /*
  * VMXON on every online CPU. One that fails is named and hosts no vCPU. Thread context. ERR_NOTSUP:
@@ -56,6 +58,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_PAUSE,	     /* it has waited in a loop of PAUSEs for long; rip is past one */
 	VMX_EXIT_TSC,	     /* the guest moved its TSC; rip is already past it */
 	VMX_EXIT_SHUTDOWN,   /* triple fault */
+	VMX_EXIT_EMULATE,    /* no entry as things are: instructions or an event in software */
 	VMX_EXIT_NOMEM,	     /* a page could not be got: wait for memory, run again */
 	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already logged, VM ends */
 };
@@ -125,6 +128,8 @@ struct vmx_config {
 	 * there is none. What is done there comes as an MMIO exit like any device's.
 	 */
 	void *apic_access_page;
+	/* Without unrestricted guest: what mmu/rma_setup.h has put there. */
+	gpa_t real_mode_tss, identity_map;
 };
 
 /* Thread context, on the thread that will run it. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */
@@ -218,14 +223,55 @@ void vmx_set_x2apic(struct vmx_vcpu *v, bool on);
 u64 vmx_guest_tsc(struct vmx_vcpu *v);
 u64 vmx_tsc_offset(const struct vmx_vcpu *v); /* guest's TSC less the host's */
 
+/* The caller has looked at what they may be: no checks. */
+void vmx_set_segment(struct vmx_vcpu *v, enum vmx_segment_id id, const struct vmx_segment *s);
+struct vmx_table {
+	u64 base;
+	u32 limit;
+};
+void vmx_get_tables(struct vmx_vcpu *v, struct vmx_table *gdt, struct vmx_table *idt);
+void vmx_set_gdt(struct vmx_vcpu *v, const struct vmx_table *t);
+void vmx_set_idt(struct vmx_vcpu *v, const struct vmx_table *t);
+
+/*
+ * What an instruction run in software asks for (SDM 2B MOV CR, MOV DR, 2A CPUID). Thread context.
+ * 0; ERR_FAULT: it raises #GP(0); ERR_NOMEM.
+ */
+u64 vmx_read_cr(struct vmx_vcpu *v, u32 n);
+int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value);
+u64 vmx_read_dr(struct vmx_vcpu *v, u32 n);
+int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value);
+void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out);
+/* Of this floor's own MSRs; ERR_NOSLOT: it is none of them. */
+int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value);
+int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value);
+void vmx_drop_page(struct vmx_vcpu *v, gva_t gva); /* INVLPG */
+
+/*
+ * On CPUs without unrestricted guest: the guest's state is one that no entry takes, or an event of
+ * real mode waits. The event is delivered as INT would, at RIP + length, which vmx_real_mode_event
+ * tells; then vmx_real_mode_event_done.
+ */
+bool vmx_must_emulate(struct vmx_vcpu *v);
+bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length);
+void vmx_real_mode_event_done(struct vmx_vcpu *v);
+
 /* Completing exits. Each moves rip past the instruction. */
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value);
 void vmx_complete_io_out(struct vmx_vcpu *v);
 void vmx_complete_rdmsr(struct vmx_vcpu *v, u64 value);
 void vmx_complete_wrmsr(struct vmx_vcpu *v);
 void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax);
-/* The emulator changed vmx_regs (rip, rflags included): take them, end STI/MOV SS shadow. */
+/*
+ * The emulator changed vmx_regs (rip, rflags included): take them, end the shadow of STI and MOV SS.
+ */
 void vmx_complete_emulation(struct vmx_vcpu *v);
+/* The same for an instruction of any kind. */
+#define VMX_DID_STI	 BIT(0) /* a shadow begins: STI's, */
+#define VMX_DID_MOV_SS	 BIT(1) /* or MOV SS's */
+#define VMX_DID_IRET	 BIT(2) /* NMIs are not blocked any more */
+#define VMX_DID_ONE_STEP BIT(3) /* RFLAGS.TF was set before it: it traps */
+void vmx_complete_instruction(struct vmx_vcpu *v, u32 did);
 
 /* Events. An exception wins over an interrupt at the next entry; combining follows SDM 3A 6.15. */
 #define EXCEPTION_UD 6

@@ -9,6 +9,7 @@ from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
 OTHER_MODELS = ["corei5_arrandale_m520", "corei7_ivy_bridge_3770k", "broadwell_ult",
                 "corei7_skylake_x", "corei7_icelake_u"]
+RESTRICTED = "corei5_lynnfield_750"  # EPT without unrestricted guest
 NO_VMX_MESSAGE = r"error: (.*VMX.*)"
 
 
@@ -94,7 +95,7 @@ def check_small_guest(boot, name):
     boot.anywhere(rf"vm {name}: left by debug exit")
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
+@case(machines=THREE_GENERATIONS + [RESTRICTED], full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("smoke", "one two"))
 def smoke(boot):
     """A small guest looks once at each thing that Weir shows a guest."""
@@ -135,7 +136,7 @@ def paging(boot):
     check_paging(boot)
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS + [RESTRICTED], deadline=180,
       guests=lambda: small_guest("events", mem="64M"))
 def events(boot):
     """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
@@ -229,7 +230,8 @@ def two_cpus(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake:2"], full=["tigerlake", "tigerlake:4", "corei7_sandy_bridge_2600k",
+@case(machines=["tigerlake:2", RESTRICTED + ":2"],
+      full=["tigerlake", "tigerlake:4", "corei7_sandy_bridge_2600k",
                                       "corei7_sandy_bridge_2600k:4"], deadline=300,
       guests=lambda: small_guest("ipi", vm_words="vcpus=4"), weir="stats")
 def ipi(boot):
@@ -415,7 +417,7 @@ def check_shell(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, guests=linux_guest, deadline=400)
+@case(machines=THREE_GENERATIONS + [RESTRICTED], full=OTHER_MODELS, guests=linux_guest, deadline=400)
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
     check_shell(boot)

@@ -167,11 +167,11 @@ static void test_malformed_own_words(void **state)
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
 		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "apicv= selftest= stats monitor"},
+		 "apicv= unrestricted= selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
 		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "apicv= selftest= stats monitor"},
+		 "apicv= unrestricted= selftest= stats monitor"},
 		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
 			    "PERCENT from 0 to 99"},
 		{"tax=", "command line: 'tax=' is ignored: accepted is tax=PERCENT with PERCENT "

@@ -53,6 +53,16 @@ static bool interrupt[VCPUS]; /* one is pending */
 static u32 injected;
 static u32 retries; /* runs of the guest that found the last call not completed */
 
+bool vmx_must_emulate(struct vmx_vcpu *v)
+{
+	return false;
+}
+
+int vcpu_emulate_state(struct vcpu *v)
+{
+	return 0;
+}
+
 static u32 look(const u32 *p)
 {
 	return __atomic_load_n(p, __ATOMIC_SEQ_CST);

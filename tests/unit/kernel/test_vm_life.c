@@ -46,6 +46,21 @@ static u32 runs[VCPUS]; /* entries into the guest, and emulations */
 static u32 dumps[VCPUS], dumps_under_way, nmis, resumes;
 static bool dumps_mixed;
 
+bool vmx_must_emulate(struct vmx_vcpu *v)
+{
+	return false;
+}
+
+int vcpu_emulate_state(struct vcpu *v)
+{
+	return 0;
+}
+
+bool vmx_event_waits(struct vmx_vcpu *v)
+{
+	return false;
+}
+
 static u32 look(const u32 *p)
 {
 	return __atomic_load_n(p, __ATOMIC_SEQ_CST);

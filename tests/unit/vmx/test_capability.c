@@ -12,6 +12,7 @@
 #include "tests/hosted/hosted.h"
 #include "vmx/controls.h"
 #include "vmx/requirements.h"
+#include "vmx/vmx.h"
 
 #define MAY(bits) ((u64)(bits) << 32)
 
@@ -218,7 +219,6 @@ static void each_requirement_has_its_sentence(void **state)
 		{&c->ept_vpid, EPT_CAP_WB, "write-back"},
 		{&c->ept_vpid, EPT_CAP_INVEPT, "INVEPT"},
 		{&c->ept_vpid, EPT_CAP_INVEPT_SINGLE | EPT_CAP_INVEPT_ALL, "INVEPT"},
-		{&c->proc2, MAY(PROC2_UNRESTRICTED), "unrestricted guest"},
 	};
 
 	all = *c;
@@ -249,6 +249,23 @@ static void without_ept_less_is_required(void **state)
 	assert_int_equal(out.exit & (EXIT_LOAD_EFER | EXIT_LOAD_PAT), 0);
 }
 
+static void unrestricted_guest_is_used_where_it_is(void **state)
+{
+	struct vmx_controls out;
+
+	assert_int_equal(capability_choose(&cpu.capability, &out), 0);
+	assert_true(out.proc2 & PROC2_UNRESTRICTED);
+	vmx_use_unrestricted_guest(false);
+	assert_int_equal(capability_choose(&cpu.capability, &out), 0);
+	assert_false(out.proc2 & PROC2_UNRESTRICTED);
+	vmx_use_unrestricted_guest(true);
+	cpu.capability.proc2 &= ~MAY(PROC2_UNRESTRICTED);
+	assert_null(sentence());
+	assert_int_equal(capability_choose(&cpu.capability, &out), 0);
+	assert_false(out.proc2 & PROC2_UNRESTRICTED);
+	assert_false(out.proc & (PROC_CR3_LOAD | PROC_CR3_STORE));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -261,6 +278,7 @@ int main(void)
 		cmocka_unit_test_setup(no_vmx_says_where_to_turn_it_on, setup),
 		cmocka_unit_test_setup(locked_off_says_where_to_turn_it_on, setup),
 		cmocka_unit_test_setup(each_requirement_has_its_sentence, setup),
+		cmocka_unit_test_setup(unrestricted_guest_is_used_where_it_is, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What kernel/emulation.c finds around it: guest memory, page tables, devices and a vCPU, all fakes.
+ * For test_emulation.c and test_emulation_real.c, each of which includes it once.
+ */
+#ifndef TESTS_UNIT_KERNEL_EMULATION_MACHINE_H
+#define TESTS_UNIT_KERNEL_EMULATION_MACHINE_H
+
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/dev/platform.h"
+#include "kernel/vcpu.h"
+#include "mmu/walk.h"
+#include "tests/hosted/hosted.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define PAGES	   16
+#define CODE	   0x100ull
+#define DATA	   0x1000ull
+#define DEVICE	   0x8000ull
+#define DEVICE_END 0xa000ull
+#define READ_ONLY  0xe000ull
+#define UNMAPPED   0xf000ull
+#define NO_TABLE   0x10000ull
+#define RFLAGS_TF  BIT(8)
+#define IOPL_3	   0x3000ull
+#define CALLS_MAX  16
+
+static u8 memory[PAGES * PAGE_SIZE]; /* the device's too */
+static struct guest_regs regs;
+static u32 cpl;
+static struct {
+	u64 addr, value;
+	u32 size;
+	bool write, port;
+} calls[CALLS_MAX];
+static u32 call_count;
+static struct {
+	u32 count, vector, error;
+	u64 cr2;
+} injected;
+static u32 completed, ended, did;
+/* of a guest in real mode */
+static bool real_mode, event_waits;
+static u8 event_vector;
+static struct vmx_segment segments[8];
+static struct vmx_table tables[2]; /* GDTR, IDTR */
+static u64 cr0;
+static int walk_error, read_error, write_error;
+static u32 waits_until_memory;
+static bool ends_while_waiting;
+static u64 second_device;   /* a page more of devices */
+static bool memory_changes; /* before a compare-and-exchange */
+static u64 protected_page;  /* by the guest, from all who write */
+static bool protected_late; /* after the emulator has looked */
+
+/* --- the fakes --- */
+
+static u64 low_bytes(u64 value, u32 size)
+{
+	return size < 8 ? value & (BIT(8 * size) - 1) : value;
+}
+
+static bool is_device(u64 gpa)
+{
+	return (gpa >= DEVICE && gpa < DEVICE_END) ||
+	       (second_device && gpa - second_device < PAGE_SIZE);
+}
+
+static bool is_protected(u64 gpa)
+{
+	return protected_page && gpa - protected_page < PAGE_SIZE;
+}
+
+static int translate_page(u64 gva, u32 access, u32 *code)
+{
+	*code = access & MMU_WRITE ? PAGE_FAULT_WR : 0;
+	if (walk_error)
+		return walk_error;
+	if (gva >= NO_TABLE)
+		return ERR_NOSLOT;
+	if (gva >= UNMAPPED)
+		return ERR_FAULT;
+	if (gva >= READ_ONLY && (access & MMU_WRITE)) {
+		*code |= PAGE_FAULT_P;
+		return ERR_FAULT;
+	}
+	return 0;
+}
+
+int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+	       struct walk_result *out)
+{
+	out->gpa = GPA(gva.v);
+	return translate_page(gva.v, access, &out->error_code);
+}
+
+int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *buf, u64 size,
+	     u32 access, struct walk_fault *fault)
+{
+	for (u64 i = 0; i < size; i++) {
+		int err = translate_page(gva.v + i, access, &fault->error_code);
+
+		fault->gva = GVA(gva.v + i);
+		if (err)
+			return err;
+		if (is_device(gva.v + i))
+			return ERR_NOSLOT;
+		((u8 *)buf)[i] = memory[gva.v + i];
+	}
+	return 0;
+}
+
+int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+{
+	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (read_error)
+		return read_error;
+	memcpy(buf, memory + gpa.v, size);
+	return 0;
+}
+
+int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
+{
+	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (is_protected(gpa.v))
+		return ERR_PERM;
+	if (write_error)
+		return write_error;
+	memcpy(memory + gpa.v, buf, size);
+	return 0;
+}
+
+bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
+{
+	return is_protected(gpa.v) && !protected_late;
+}
+
+static u64 shadowed; /* the page of a table that has shadow pages, or 0 */
+
+bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+{
+	bool was = shadowed && gfn.v == shadowed / PAGE_SIZE;
+
+	shadowed = 0;
+	return was;
+}
+
+int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
+{
+	assert_int_equal(gpa.v % size, 0);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (is_protected(gpa.v))
+		return ERR_PERM;
+	if (memory_changes)
+		memory[gpa.v] ^= 0x80;
+	if (memcmp(memory + gpa.v, old, size))
+		return ERR_AGAIN;
+	memcpy(memory + gpa.v, &new_value, size);
+	return 0;
+}
+
+static void note(u64 addr, u32 size, bool write, bool port, u64 value)
+{
+	assert_true(call_count < CALLS_MAX);
+	assert_true(size == 1 || size == 2 || size == 4 || size == 8);
+	calls[call_count].addr = addr;
+	calls[call_count].size = size;
+	calls[call_count].write = write;
+	calls[call_count].port = port;
+	calls[call_count++].value = value;
+}
+
+bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	      u64 *value)
+{
+	note(addr, size, false, space == SPACE_PIO, 0);
+	*value = 0;
+	if (space == SPACE_PIO)
+		*value = low_bytes(0x8877665544332211ull, size);
+	else
+		memcpy(value, memory + addr, size);
+	return true;
+}
+
+bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
+	       u64 value)
+{
+	note(addr, size, true, space == SPACE_PIO, low_bytes(value, size));
+	return true;
+}
+
+bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *value)
+{
+	return false;
+}
+
+struct guest_regs *vmx_regs(struct vmx_vcpu *v)
+{
+	return &regs;
+}
+
+void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
+{
+	*out = (struct guest_paging){
+		.cr0 = CR0_PE | CR0_PG,
+		.cr4 = CR4_PAE,
+		.efer = EFER_LMA | EFER_LME,
+		.rflags = regs.rflags,
+		.cpl = cpl,
+		.maxphyaddr = 40,
+	};
+	if (real_mode)
+		*out = (struct guest_paging){.cr0 = cr0, .rflags = regs.rflags};
+}
+
+void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
+{
+	u32 access = (id == SEG_CS ? 0xa09bu : 0xc093u) | cpl << 5;
+
+	*out = (struct vmx_segment){.limit = 0xffffffff, .access = access};
+	if (real_mode)
+		*out = segments[id];
+}
+
+void vmx_inject_exception(struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
+{
+	injected.count++;
+	injected.vector = vector;
+	injected.error = error_code;
+	assert_int_equal(has_error, vector != EXCEPTION_UD);
+}
+
+void vmx_inject_page_fault(struct vmx_vcpu *v, gva_t gva, u32 error_code)
+{
+	injected.cr2 = gva.v;
+	vmx_inject_exception(v, EXCEPTION_PF, true, error_code);
+}
+
+void vmx_complete_instruction(struct vmx_vcpu *v, u32 what)
+{
+	completed++;
+	did = what;
+}
+
+void vmx_set_segment(struct vmx_vcpu *v, enum vmx_segment_id id, const struct vmx_segment *s)
+{
+	segments[id] = *s;
+}
+
+void vmx_get_tables(struct vmx_vcpu *v, struct vmx_table *gdt, struct vmx_table *idt)
+{
+	*gdt = tables[0];
+	*idt = tables[1];
+}
+
+void vmx_set_gdt(struct vmx_vcpu *v, const struct vmx_table *t)
+{
+	tables[0] = *t;
+}
+
+void vmx_set_idt(struct vmx_vcpu *v, const struct vmx_table *t)
+{
+	tables[1] = *t;
+}
+
+u64 vmx_read_cr(struct vmx_vcpu *v, u32 n)
+{
+	return n == 0 ? cr0 : 0;
+}
+
+int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	assert_int_equal(n, 0);
+	if (value >> 32)
+		return ERR_FAULT;
+	cr0 = value;
+	return 0;
+}
+
+u64 vmx_read_dr(struct vmx_vcpu *v, u32 n)
+{
+	return n;
+}
+
+int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	return ERR_FAULT;
+}
+
+void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out)
+{
+	*out = (struct cpuid_regs){leaf, subleaf, 3, 4};
+}
+
+int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
+{
+	*value = 0x1122334455667788ull;
+	return index == 0x10 ? 0 : ERR_NOSLOT;
+}
+
+int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
+{
+	return ERR_NOTSUP;
+}
+
+bool platform_owns_msr(u32 index)
+{
+	return false;
+}
+
+int platform_rdmsr(struct vcpu *v, u32 index, u64 *value)
+{
+	return ERR_FAULT;
+}
+
+int platform_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	return ERR_FAULT;
+}
+
+bool paravirt_owns_msr(u32 index)
+{
+	return false;
+}
+
+int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
+{
+	return ERR_FAULT;
+}
+
+int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	return ERR_FAULT;
+}
+
+u64 vmx_guest_tsc(struct vmx_vcpu *v)
+{
+	return 0x500000007ull;
+}
+
+void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
+{
+}
+
+bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length)
+{
+	*vector = event_vector;
+	*length = 0;
+	return event_waits;
+}
+
+void vmx_real_mode_event_done(struct vmx_vcpu *v)
+{
+	event_waits = false;
+}
+
+void vcpu_wait_for_memory(struct vcpu *v)
+{
+	assert_true(waits_until_memory > 0);
+	if (--waits_until_memory == 0)
+		write_error = 0;
+	if (ends_while_waiting)
+		v->vm->end = VM_END_KILLED;
+}
+
+void vcpu_crash(struct vcpu *v)
+{
+	ended++;
+}
+
+static struct vm machine;
+static struct vcpu cpu;
+
+static int start(void **state)
+{
+	for (u32 i = 0; i < sizeof(memory); i++)
+		memory[i] = (u8)(i * 7 + (i >> 8));
+	machine = (struct vm){.name = "test"};
+	cpu = (struct vcpu){.vm = &machine};
+	regs = (struct guest_regs){.rip = CODE, .rflags = 2};
+	cpl = 0;
+	call_count = completed = ended = 0;
+	memset(&injected, 0, sizeof(injected));
+	walk_error = read_error = write_error = 0;
+	memory_changes = protected_late = false;
+	second_device = protected_page = shadowed = 0;
+	waits_until_memory = 0;
+	ends_while_waiting = false;
+	return 0;
+}
+
+#endif

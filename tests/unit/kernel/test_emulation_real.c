@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/emulation.c @emulate */
+/* Instructions and events of real mode in software, where the CPU has no unrestricted guest. */
+#include "tests/unit/kernel/emulation_machine.h"
+
+#define REAL_CODE	0x2000u
+#define REAL_STACK	0x3000u
+#define REAL_ACCESS	0x93u
+#define RFLAGS_IF_FIXED 0x202u
+
+static int start_real(void **state)
+{
+	start(state);
+	real_mode = true;
+	event_waits = false;
+	cr0 = 0x10;
+	did = 0;
+	for (u32 i = 0; i < 8; i++)
+		segments[i] = (struct vmx_segment){.limit = 0xffff, .access = REAL_ACCESS};
+	segments[SEG_CS].selector = REAL_CODE >> 4;
+	segments[SEG_CS].base = REAL_CODE;
+	tables[1] = (struct vmx_table){0, 0x3ff};
+	regs.rip = 0x10;
+	regs.rflags = RFLAGS_IF_FIXED;
+	regs.gpr[RSP] = REAL_STACK;
+	return 0;
+}
+
+static int end_real(void **state)
+{
+	real_mode = false;
+	return 0;
+}
+
+static int run_real(const char *code, size_t n)
+{
+	memcpy(memory + REAL_CODE + regs.rip, code, n);
+	return vcpu_emulate_state(&cpu);
+}
+#define RUN_REAL(code) run_real(code, sizeof(code) - 1)
+
+static u16 word_at(u64 at)
+{
+	return (u16)(memory[at] | memory[at + 1] << 8);
+}
+
+static void put_vector(u8 vector, u16 cs, u16 ip)
+{
+	u16 entry[2] = {ip, cs};
+
+	memcpy(memory + 4 * vector, entry, sizeof(entry));
+}
+
+static void an_event_goes_by_the_vector_table(void **state)
+{
+	put_vector(0x21, 0x100, 0x34);
+	event_waits = true;
+	event_vector = 0x21;
+	regs.rflags |= RFLAGS_TF;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_false(event_waits);
+	assert_true(regs.rip == 0x34 && segments[SEG_CS].selector == 0x100);
+	assert_true(segments[SEG_CS].base == 0x1000);
+	assert_int_equal(word_at(REAL_STACK - 2), RFLAGS_IF_FIXED | RFLAGS_TF);
+	assert_int_equal(word_at(REAL_STACK - 4), REAL_CODE >> 4);
+	assert_int_equal(word_at(REAL_STACK - 6), 0x10);
+	assert_true(regs.rflags == 2 && regs.gpr[RSP] == REAL_STACK - 6);
+	assert_int_equal(did, 0);
+}
+
+static void an_event_beyond_the_table_faults(void **state)
+{
+	event_waits = true;
+	event_vector = 0x21;
+	tables[1].limit = 0x80;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_true(event_waits); /* to be combined with what it raised */
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+}
+
+static void int_and_iret_come_back(void **state)
+{
+	put_vector(0x10, REAL_CODE >> 4, 0x80);
+	assert_int_equal(RUN_REAL("\xcd\x10"), 0);
+	assert_true(regs.rip == 0x80 && !(regs.rflags & BIT(9)));
+	assert_int_equal(RUN_REAL("\xcf"), 0);
+	assert_true(regs.rip == 0x12 && regs.rflags == RFLAGS_IF_FIXED);
+	assert_int_equal(did, VMX_DID_IRET);
+	assert_true(regs.gpr[RSP] == REAL_STACK);
+}
+
+static void a_single_step_traps_but_not_into_a_handler(void **state)
+{
+	regs.rflags |= RFLAGS_TF;
+	assert_int_equal(RUN_REAL("\x90"), 0);
+	assert_int_equal(did, VMX_DID_ONE_STEP);
+	/* MOV SS holds it back; so does what enters a handler. */
+	assert_int_equal(RUN_REAL("\x8e\xd0"), 0);
+	assert_int_equal(did, VMX_DID_MOV_SS);
+	put_vector(3, 0, 0);
+	assert_int_equal(RUN_REAL("\xcc"), 0);
+	assert_int_equal(did, 0);
+}
+
+static void sti_has_a_shadow_once(void **state)
+{
+	assert_int_equal(RUN_REAL("\xfa"), 0);
+	assert_true(regs.rflags == 2);
+	assert_int_equal(RUN_REAL("\xfb"), 0);
+	assert_int_equal(did, VMX_DID_STI);
+	assert_int_equal(RUN_REAL("\xfb"), 0);
+	assert_int_equal(did, 0);
+}
+
+static void lmsw_sets_pe_and_does_not_clear_it(void **state)
+{
+	regs.gpr[RAX] = 3;
+	assert_int_equal(RUN_REAL("\x0f\x01\xf0"), 0);
+	assert_true(cr0 == 0x13);
+	real_mode = true;
+	regs.gpr[RAX] = 0;
+	segments[SEG_SS].access = REAL_ACCESS;
+	assert_int_equal(RUN_REAL("\x0f\x01\xf0"), 0);
+	assert_true(cr0 == 0x11);
+}
+
+static void tables_are_loaded_with_24_bits_or_32(void **state)
+{
+	memcpy(memory + 0x500, "\x27\x00\x78\x56\x34\x92", 6);
+	assert_int_equal(RUN_REAL("\x0f\x01\x16\x00\x05"), 0);
+	assert_true(tables[0].base == 0x345678 && tables[0].limit == 0x27);
+	assert_int_equal(RUN_REAL("\x66\x0f\x01\x1e\x00\x05"), 0);
+	assert_true(tables[1].base == 0x92345678 && tables[1].limit == 0x27);
+}
+
+static void limits_are_those_of_the_segments(void **state)
+{
+	/* A word at 0xffff; code that runs on past 0xffff. */
+	regs.gpr[RBX] = 0xffff;
+	assert_int_equal(RUN_REAL("\x8b\x07"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	regs.rip = 0x10000;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_int_equal(injected.count, 2);
+	/* Unreal mode: what protected mode left. */
+	segments[SEG_DS].limit = 0xffffffff;
+	regs.rip = 0x10;
+	regs.gpr[RBX] = 0x1234;
+	memory[0x1234] = 0x77;
+	assert_int_equal(RUN_REAL("\x67\x8a\x03"), 0);
+	assert_int_equal(injected.count, 2);
+	assert_true((regs.gpr[RAX] & 0xff) == 0x77);
+}
+
+static void hlt_is_told(void **state)
+{
+	assert_int_equal(RUN_REAL("\xf4"), VCPU_HALTED);
+	assert_true(regs.rip == 0x11);
+}
+
+static void msrs_and_cpuid_are_asked_for(void **state)
+{
+	regs.gpr[RCX] = 0x10;
+	assert_int_equal(RUN_REAL("\x0f\x32"), 0);
+	assert_true(regs.gpr[RAX] == 0x55667788 && regs.gpr[RDX] == 0x11223344);
+	regs.gpr[RCX] = 0x11;
+	assert_int_equal(RUN_REAL("\x0f\x32"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	regs.gpr[RAX] = 7;
+	regs.gpr[RCX] = 1;
+	assert_int_equal(RUN_REAL("\x0f\xa2"), 0);
+	assert_true(regs.gpr[RAX] == 7 && regs.gpr[RBX] == 1 && regs.gpr[RDX] == 4);
+}
+
+static void what_is_not_run_ends_the_vm(void **state)
+{
+	assert_int_equal(RUN_REAL("\x0f\x58\xc1"), 0); /* ADDPS */
+	assert_int_equal(ended, 1);
+	assert_int_equal(completed, 0);
+}
+
+#define REAL(test) cmocka_unit_test_setup_teardown(test, start_real, end_real)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		REAL(an_event_goes_by_the_vector_table),
+		REAL(an_event_beyond_the_table_faults),
+		REAL(int_and_iret_come_back),
+		REAL(a_single_step_traps_but_not_into_a_handler),
+		REAL(sti_has_a_shadow_once),
+		REAL(lmsw_sets_pe_and_does_not_clear_it),
+		REAL(tables_are_loaded_with_24_bits_or_32),
+		REAL(limits_are_those_of_the_segments),
+		REAL(hlt_is_told),
+		REAL(msrs_and_cpuid_are_asked_for),
+		REAL(what_is_not_run_ends_the_vm),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
