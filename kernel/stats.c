@@ -11,6 +11,7 @@
 #include "mem/pool.h"
 #include "mem/reclaim.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 #include "smp/mutex.h"
 #include "vmx/vmx.h"
 
@@ -39,6 +40,7 @@ void stats_init(bool log)
 	stat_register(&reclaim_stat_group);
 	stat_register(&reclaim_memory_stat_group);
 	stat_register(&share_stat_group);
+	stat_register(&swap_stat_group);
 	stat_register(&vmx_vpid_stats);
 }
 

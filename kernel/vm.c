@@ -18,6 +18,7 @@
 #include "kernel/guest/loader.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
+#include "mem/swap.h"
 
 /* The VM's memslots. */
 enum {
@@ -115,6 +116,20 @@ static int create_vcpus(struct vm *vm)
 	return 0;
 }
 
+/* Whoever touched it goes no further than that: none of its vCPUs runs without the page. */
+static void page_lost(void *arg, u64 index, u64 block, int err)
+{
+	const u64 low = GUEST_LOWMEM_TOP >> PAGE_SHIFT, high = GUEST_HIGH_BASE >> PAGE_SHIFT;
+	struct vm *vm = arg;
+
+	if (vm_request_end(vm, VM_END_CRASH, 0))
+		log_error("vm %s: its page at gfn %#llx cannot be had from block %llu of the swap "
+			  "disk: %s: it ends",
+			  vm->name, (unsigned long long)(index < low ? index : index - low + high),
+			  (unsigned long long)block,
+			  err == ERR_CORRUPT ? "not what was written" : error_name(err));
+}
+
 static int create_ram(struct vm *vm, char *message, size_t size)
 {
 	int err = gmem_create_order(vm->config.mem >> PAGE_SHIFT, vm->config.page_order, &vm->ram);
@@ -124,6 +139,7 @@ static int create_ram(struct vm *vm, char *message, size_t size)
 	vm->pins.pins_max = VM_PINS_MAX;
 	gmem_set_account(vm->ram, &vm->pins);
 	gmem_set_share_group(vm->ram, vm->config.share_group);
+	gmem_on_lost(vm->ram, page_lost, vm);
 	return vm_rma_create(vm, message, size);
 }
 
@@ -526,6 +542,7 @@ void vm_run_all(struct weir_config *config)
 			start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
+	swap_audit();
 	images_bring_back();
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",

@@ -6,6 +6,7 @@
 #include "mem/gmem_private.h"
 #include "mem/share.h"
 #include "mem/slab.h"
+#include "mem/swap.h"
 #include "mem/tier.h"
 
 static u64 chunk_count(const struct gmem *g)
@@ -68,6 +69,12 @@ void gmem_set_share_group(struct gmem *g, u32 group)
 	g->share_group = group;
 }
 
+void gmem_on_lost(struct gmem *g, void (*fn)(void *arg, u64 index, u64 block, int err), void *arg)
+{
+	g->on_lost = fn;
+	g->on_lost_arg = arg;
+}
+
 void gmem_ref(struct gmem *g)
 {
 	BUG_ON(__atomic_fetch_add(&g->refs, 1, __ATOMIC_RELAXED) == 0);
@@ -101,6 +108,7 @@ void gmem_unref(struct gmem *g)
 	BUG_ON(before == 0);
 	if (before > 1)
 		return;
+	swap_forget(g);
 	BUG_ON(g->pins || !list_empty(&g->notifiers));
 	for (u32 i = 0; i < GMEM_SEQ_BUCKETS; i++)
 		BUG_ON(!gmem_seq_idle(g->seq[i]));

@@ -50,6 +50,8 @@ enum gmem_state {
 #define GMEM_FOREIGN	BIT(4) /* someone else's frame: never freed with the object, never claimed */
 #define GMEM_HARD	BIT(5) /* does not pack, unless it was written since: DIRTY says so */
 #define GMEM_WANTED	BIT(6) /* of BUSY: somebody waits for the page */
+#define GMEM_LOST	BIT(5) /* of SWAPPED: the block cannot be read, */
+#define GMEM_DAMAGED	BIT(6) /* or is not what was written: LOST, too */
 #define GMEM_GEN_SHIFT	7      /* the generation it was used in last, modulo 8 */
 #define GMEM_GEN_MASK	(7ull << GMEM_GEN_SHIFT)
 #define GMEM_COLD	BIT(10) /* of a resident page: it has come, and not proved to be used again */
@@ -99,6 +101,8 @@ struct gmem {
 	u32 share_group; /* with whose pages its own may have contents in common; 0: none */
 	void (*on_free)(void *arg); /* NULL: nobody wants to know */
 	void *on_free_arg;
+	void (*on_lost)(void *arg, u64 index, u64 block, int err); /* likewise */
+	void *on_lost_arg;
 	/* atomic */
 	u64 seq[GMEM_SEQ_BUCKETS] __aligned(64);
 	u64 resident __aligned(64); /* 4 KiB pages in GOT_PAGE or SHARED */
@@ -112,6 +116,7 @@ struct gmem {
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
 	u64 packed_bytes;	   /* what its packed pages have been packed to, each for itself */
 	u32 refs;		   /* memslots and the VM */
+	u32 swapping;		   /* pages on their way to or from the swap disk */
 	struct gmem_account own;   /* where account points until one is set */
 	/* lock */
 	struct spinlock lock; /* slot_phys_lock */
@@ -142,7 +147,8 @@ void gmem_set_share_group(struct gmem *g, u32 group);
 void gmem_ref(struct gmem *g); /* any context */
 /*
  * Thread context. The last one frees every frame but the foreign ones; none may be pinned or BUSY
- * then, no notifier registered and no invalidation under way.
+ * then, no notifier registered and no invalidation under way. It waits for what is on its way to or
+ * from the swap disk, and may sleep then.
  */
 void gmem_unref(struct gmem *g);
 
@@ -213,8 +219,9 @@ bool gmem_large(struct gmem *g, u64 index, pfn_t *out);
  * Makes the page resident (a zeroed frame at first touch); for writing in a frame of its own. Two
  * that come at once: one wins, the other's frame goes back (R34), or at order 9 the other waits.
  * Takes no reference (R12). Thread context, may sleep; LOCK_NOTIFY, for writing; LOCK_SHARE,
- * LOCK_ZONE, LOCK_WAIT. 0, ERR_NOMEM, ERR_RANGE; ERR_NOTSUP: in a state that
- * nothing here leads out of.
+ * LOCK_SWAP, LOCK_ZONE, LOCK_WAIT. Where the swap disk has it, it takes as long as that. 0, ERR_NOMEM,
+ * ERR_RANGE; ERR_IO, ERR_CORRUPT: what it held is lost there; ERR_NOTSUP: in a state that nothing
+ * here leads out of.
  */
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 
@@ -261,6 +268,11 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry);
 int gmem_drop_range(struct gmem *g, u64 first, u64 pages, u64 *done);
 /* The one page of the object at index. */
 int gmem_drop(struct gmem *g, u64 index);
+/*
+ * What the page holds elsewhere than in a frame is dropped, without being brought back first. False:
+ * it holds nothing there, or is BUSY. Never sleeps; LOCK_POOL, LOCK_SWAP.
+ */
+bool gmem_drop_stored(struct gmem *g, u64 index);
 
 /*
  * Fills entries with contiguous frames from pfn up, which stay the caller's (GMEM_FOREIGN). All or
@@ -277,6 +289,12 @@ int gmem_adopt(struct gmem *g, u64 first, pfn_t pfn, u64 pages);
  */
 int gmem_on_free(struct gmem *g, void (*fn)(void *arg), void *arg);
 
+/*
+ * fn is called in thread context by whoever touches a page that is lost, each time, under whatever
+ * that holds; err is ERR_IO or ERR_CORRUPT. Before anyone else has the object.
+ */
+void gmem_on_lost(struct gmem *g, void (*fn)(void *arg, u64 index, u64 block, int err), void *arg);
+
 /* What became of pages that gmem_take was to take. */
 struct gmem_taken {
 	u64 freed;  /* frames that came free: */
@@ -284,6 +302,7 @@ struct gmem_taken {
 	u64 filled; /* were one word all over, */
 	u64 packed; /* were packed, */
 	u64 shared; /* or were those of others */
+	u64 writing; /* are on their way to the swap disk: their frames come free when they are there */
 	u64 hard;   /* do not pack, and stayed; others may come to share them */
 	u64 wanted; /* were touched meanwhile, and stayed */
 	u64 kept;   /* were not there, pinned or busy */
@@ -294,7 +313,7 @@ struct gmem_taken {
  * Takes the frames of pages away and puts their contents where mem/tier.h says; the pages of
  * [first, first + pages), which is in one 2 MiB, that have a bit in `marked` (bit 0 is first). Who
  * touches one that is being taken gets it back at once. Begins and ends invalidations of its own.
- * Thread context, may sleep; LOCK_NOTIFY, LOCK_POOL. Adds to *t. Does nothing to an object of 2 MiB
+ * Thread context, may sleep; LOCK_NOTIFY, LOCK_POOL, LOCK_SWAP. Adds to *t. Does nothing to an object of 2 MiB
  * pages.
  */
 void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t);

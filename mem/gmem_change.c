@@ -5,15 +5,18 @@
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 #include "mem/tier.h"
 
-void gmem_wait_settled(struct gmem *g, u64 *e)
+void gmem_wait_settled(struct gmem *g, u64 index, u64 *e)
 {
 	u64 entry = gmem_entry_load(e);
 
 	while (gmem_entry_state(entry) == GMEM_BUSY && !(entry & GMEM_WANTED) &&
 	       !gmem_entry_exchange(e, &entry, entry | GMEM_WANTED))
 		;
+	if (gmem_entry_state(entry) == GMEM_BUSY)
+		swap_give_back(g, index);
 	wait_event(&g->busy, gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
 }
 
@@ -178,7 +181,7 @@ static int drop_batch(struct gmem *g, u64 *first, u64 end)
 	*first = from;
 	if (from == end)
 		return 0;
-	gmem_wait_settled(g, gmem_entry_find(g, from));
+	gmem_wait_settled(g, from, gmem_entry_find(g, from));
 	gmem_invalidate_begin(g, from, end - from);
 	*first = claim_batch(g, from, end, &c, &err);
 	if (c.count) {
@@ -211,6 +214,19 @@ int gmem_drop_range(struct gmem *g, u64 first, u64 pages, u64 *done)
 int gmem_drop(struct gmem *g, u64 index)
 {
 	return gmem_drop_range(g, index, gmem_entry_pages(g), NULL);
+}
+
+/* Nobody has it mapped, so there is nothing to invalidate. */
+bool gmem_drop_stored(struct gmem *g, u64 index)
+{
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
+
+	if (!tier_has(entry) || !gmem_entry_take(g, e, &entry))
+		return false;
+	tier_free(g, entry);
+	gmem_settle(g, index, GMEM_ABSENT);
+	return true;
 }
 
 /* --- Foreign frames ------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 #include "mem/tier.h"
 
 static bool fit_for(u64 entry, bool write)
@@ -277,7 +278,7 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 				       : fill_absent(g, index, e, write, out);
 			break;
 		case GMEM_BUSY:
-			gmem_wait_settled(g, e);
+			gmem_wait_settled(g, index, e);
 			break;
 		case GMEM_PACKED:
 		case GMEM_FILLED:
@@ -285,6 +286,9 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			break;
 		case GMEM_SHARED:
 			err = leave_shared(g, index, e);
+			break;
+		case GMEM_SWAPPED:
+			err = swap_read(g, index, e, entry);
 			break;
 		default:
 			err = ERR_NOTSUP;

@@ -124,8 +124,11 @@ static inline bool gmem_admits_new(const struct gmem *g)
 	       gmem_admits_back(g);
 }
 
-/* Sleeps until the entry is not BUSY, and says that somebody does. Thread context. */
-void gmem_wait_settled(struct gmem *g, u64 *e);
+/*
+ * Sleeps until the entry of this index is not BUSY, and says that somebody does; a page that is
+ * being written to the swap disk comes back at once. Thread context.
+ */
+void gmem_wait_settled(struct gmem *g, u64 index, u64 *e);
 
 /*
  * The halves of gmem_claim and gmem_settle, of the entry at e, whatever its order. claim: as

@@ -4,6 +4,8 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
+#include "mem/share.h"
+#include "mem/swap.h"
 #include "mem/tier.h"
 
 #define RUN_MAX 32 /* pages that are BUSY at a time */
@@ -63,42 +65,80 @@ static u64 cool(struct gmem *g, u64 entry, struct gmem_taken *t)
 	return entry | gmem_stamp_bits(g);
 }
 
-/* The entry that the page gets, its frame being unmapped; the frame is freed if it is not in it. */
-static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_taken *t)
+/* A page that does not pack goes to the disk, unless others have its frame. False: it stays. */
+static bool to_disk(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list *batch)
 {
-	pfn_t pfn = gmem_entry_pfn(entry);
-	u64 put;
-	int err;
+	pfn_t pfn = gmem_entry_pfn(*entry);
 
-	if (gmem_entry_load(e) & GMEM_WANTED) {
-		t->wanted++;
-		return (entry & ~GMEM_GEN_MASK) | gmem_generation_bits(g);
+	if (!swap_takes())
+		return false;
+	if (gmem_entry_state(*entry) == GMEM_SHARED) {
+		if (!share_own(pfn))
+			return false;
+		*entry = (*entry & ~GMEM_STATE_MASK) | GMEM_GOT_PAGE;
 	}
-	if (gmem_entry_state(entry) == GMEM_SHARED)
-		return cool(g, entry, t);
-	if (t->full)
-		return entry;
-	err = tier_put(g, index, pfn_to_virt(pfn), &put);
-	if (err == ERR_NOSPC) {
-		t->hard++;
-		return put | (entry & (GMEM_GEN_MASK | GMEM_COLD));
-	}
-	if (err) {
-		t->full = true;
-		return entry;
-	}
+	return swap_write(g, index, e, *entry, batch);
+}
+
+static void count_put(u64 put, struct gmem_taken *t)
+{
 	t->zero += gmem_entry_state(put) == GMEM_ABSENT;
 	t->filled += gmem_entry_state(put) == GMEM_FILLED;
 	t->packed += gmem_entry_state(put) == GMEM_PACKED;
 	t->shared += gmem_entry_state(put) == GMEM_SHARED;
 	t->freed++;
+}
+
+/*
+ * *entry is what the page's is to be, its frame being unmapped; the frame is freed if it is not in
+ * it. False: the page is on its way to the swap disk, and settles by itself.
+ */
+static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list *batch,
+		     struct gmem_taken *t)
+{
+	pfn_t pfn = gmem_entry_pfn(*entry);
+	bool shared = gmem_entry_state(*entry) == GMEM_SHARED;
+	u64 put, bits;
+	int err;
+
+	if (gmem_entry_load(e) & GMEM_WANTED) {
+		t->wanted++;
+		*entry = (*entry & ~GMEM_GEN_MASK) | gmem_generation_bits(g);
+		return true;
+	}
+	if (shared && !(*entry & GMEM_HARD)) {
+		*entry = cool(g, *entry, t);
+		return true;
+	}
+	if (t->full)
+		return true;
+	bits = *entry & (GMEM_GEN_MASK | GMEM_COLD);
+	put = *entry;
+	if (shared || gmem_entry_hard(put))
+		err = ERR_NOSPC;
+	else
+		err = tier_put(g, index, pfn_to_virt(pfn), &put);
+	if (err == ERR_NOSPC)
+		*entry = (put & ~(GMEM_GEN_MASK | GMEM_COLD)) | bits;
+	if (err && to_disk(g, index, e, entry, batch)) {
+		t->writing++;
+		return false;
+	}
+	if (err) {
+		t->kept += shared;
+		t->hard += err == ERR_NOSPC && !shared;
+		t->full = err != ERR_NOSPC;
+		return true;
+	}
+	count_put(put, t);
 	frame_free(pfn, 0);
 	if (gmem_entry_resident(put))
-		put |= entry & (GMEM_GEN_MASK | GMEM_COLD);
+		put |= bits;
 	else if (put != GMEM_ABSENT)
 		put |= gmem_stamp_bits(g);
 	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
-	return put;
+	*entry = put;
+	return true;
 }
 
 /*
@@ -107,14 +147,19 @@ static u64 put_away(struct gmem *g, u64 index, u64 *e, u64 entry, struct gmem_ta
  */
 static void settle_run(struct gmem *g, struct run *r, struct gmem_taken *t)
 {
-	for (u32 i = 0; i < r->count; i++) {
-		u64 put = put_away(g, r->first + i, r->e + i, r->entry[i], t);
-		bool waited = gmem_entry_load(r->e + i) & GMEM_WANTED;
+	struct list batch = LIST_INIT(batch);
 
-		gmem_settle_entry(g, r->first + i, r->e + i, put);
+	for (u32 i = 0; i < r->count; i++) {
+		bool waited;
+
+		if (!put_away(g, r->first + i, r->e + i, &r->entry[i], &batch, t))
+			continue;
+		waited = gmem_entry_load(r->e + i) & GMEM_WANTED;
+		gmem_settle_entry(g, r->first + i, r->e + i, r->entry[i]);
 		if (waited)
 			wait_wake_all(&g->busy);
 	}
+	swap_submit(&batch);
 	/* Who came between the look and the settling has not been seen. */
 	wait_wake_all(&g->busy);
 }

@@ -8,6 +8,7 @@
 #include "mem/pool.h"
 #include "mem/reclaim_private.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 #include "mem/vector.h"
 #include "smp/thread.h"
 
@@ -244,7 +245,7 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 		again = e.freed || e.more;
 	}
 	reclaim_tell_state();
-	return again;
+	return again || swap_wait_written(clock_ns() + HELP_WAIT_NS);
 }
 
 /* --- kaged ---------------------------------------------------------------------------------- */
@@ -264,7 +265,8 @@ static bool fill_up(void)
 		if (e.want)
 			make_effort(&e);
 		reclaim_tell_state();
-	} while (e.freed || e.more);
+		/* What may be under way to the disk at a time is, and there is nothing else. */
+	} while (e.freed || e.more || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
 	return free >= watermarks.low;
 }
 

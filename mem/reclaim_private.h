@@ -10,6 +10,7 @@
 #include "mem/gmem_private.h"
 #include "mem/reclaim.h"
 #include "mem/reclaim_policy.h"
+#include "mem/swap.h"
 #include "mem/watermark.h"
 #include "smp/spinlock.h"
 #include "smp/timer.h"
@@ -69,10 +70,10 @@ static inline bool reclaim_chunk_empty(const struct reclaim_target *t, u64 chunk
 static inline bool reclaim_may_go(u64 entry)
 {
 	if (gmem_entry_state(entry) == GMEM_SHARED)
-		return !(entry & GMEM_HARD);
+		return !(entry & GMEM_HARD) || swap_takes();
 	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
 		return false;
-	return !gmem_entry_hard(entry);
+	return !gmem_entry_hard(entry) || swap_takes();
 }
 
 /* reclaim.lock for use; put: none. After put the target may be gone. */

@@ -144,6 +144,12 @@ static u64 mark_old(const struct gmem *g, u64 first, u64 pages, u32 age, u64 mos
 	return n;
 }
 
+/* Frames that are free, or will be when the disk has written the pages. */
+static u64 gained(const struct gmem_taken *t)
+{
+	return t->freed + t->writing;
+}
+
 static void count(const struct gmem_taken *t)
 {
 	reclaim_count(&reclaim.stats.zero, t->zero);
@@ -162,7 +168,7 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 	struct reclaim_target *t = p->t;
 	u64 first = chunk * GMEM_LARGE_PAGES, marked[GMEM_LARGE_PAGES / 64] = {0};
 	u64 pages = min(t->object->pages - first, (u64)GMEM_LARGE_PAGES);
-	u64 before = taken->freed, most = min(p->pages - before, e->tries);
+	u64 before = gained(taken), most = min(p->pages - before, e->tries);
 	u64 n = mark_old(t->object, first, pages, p->age, most, marked);
 
 	e->tries -= n;
@@ -172,7 +178,7 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 	gmem_take(t->object, first, pages, marked, taken);
 	spin_lock(&reclaim.lock);
 	t->by_age[p->age] -= min(t->by_age[p->age], n);
-	if (n == most && taken->freed > before)
+	if (n == most && gained(taken) > before)
 		t->take_next = chunk;
 	spin_unlock(&reclaim.lock);
 }
@@ -183,7 +189,7 @@ static bool take_part(struct reclaim_effort *e, const struct part *p)
 	u64 left = reclaim_chunks(p->t);
 	struct gmem_taken taken = {0};
 
-	while (left && taken.freed < p->pages && !taken.full && e->tries && e->looks) {
+	while (left && gained(&taken) < p->pages && !taken.full && e->tries && e->looks) {
 		u64 chunk;
 
 		spin_lock(&reclaim.lock);
@@ -193,9 +199,9 @@ static bool take_part(struct reclaim_effort *e, const struct part *p)
 			take_chunk(e, p, chunk, &taken);
 	}
 	count(&taken);
-	e->freed += taken.freed;
+	e->freed += gained(&taken);
 	e->full |= taken.full;
-	return !left && taken.freed < p->pages && !taken.full && e->tries && e->looks;
+	return !left && gained(&taken) < p->pages && !taken.full && e->tries && e->looks;
 }
 
 void reclaim_take(struct reclaim_effort *e, u32 youngest)

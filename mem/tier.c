@@ -7,6 +7,7 @@
 #include "mem/lz4.h"
 #include "mem/pool.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 
 static_assert(POOL_HANDLE_BITS + GMEM_PFN_SHIFT <= 64, "a handle goes where a pfn goes");
 
@@ -219,21 +220,27 @@ void tier_get(u64 entry, void *page)
 {
 	struct pool_bytes b;
 
-	BUG_ON(!tier_has(entry));
 	if (gmem_entry_state(entry) == GMEM_FILLED) {
 		get_filled(entry, page);
 		return;
 	}
+	BUG_ON(gmem_entry_state(entry) != GMEM_PACKED);
 	b = pool_read(handle_of(entry));
 	BUG_ON(!lz4_unpack(b.first, b.first_size, b.second, b.second_size, page));
 }
 
-void tier_free(struct gmem *g, u64 entry)
+static void free_packed(struct gmem *g, u64 entry)
 {
-	if (gmem_entry_state(entry) != GMEM_PACKED)
-		return;
 	count_unpacked(g, packed_size(entry));
 	share_free_packed(handle_of(entry));
+}
+
+void tier_free(struct gmem *g, u64 entry)
+{
+	if (gmem_entry_state(entry) == GMEM_PACKED)
+		free_packed(g, entry);
+	else if (gmem_entry_state(entry) == GMEM_SWAPPED)
+		swap_free(entry);
 }
 
 int tier_move(struct gmem *g, u64 index, u64 *entry)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where a page's contents go when its frame is taken, cheapest first: nowhere when they are all
- * zero, into the entry itself when they are one word all over, else packed into the pool. An entry
- * says which, and finds them again.
+ * zero, into the entry itself when they are one word all over, else packed into the pool, else to the
+ * swap disk, which mem/swap.h does by itself. An entry says which, and finds them again.
  */
 #ifndef MEM_TIER_H
 #define MEM_TIER_H
@@ -28,16 +28,18 @@ bool tier_show(struct gmem *g, u64 entry, u64 *resident);
  */
 u64 tier_bring(struct gmem *g, u64 entry, pfn_t pfn, bool write);
 
-/* Copies them back to a page, and leaves them where they are. Panics if they are damaged. */
+/* Copies what is packed to a page, and leaves it where it is. Panics if it is damaged. */
 void tier_get(u64 entry, void *page);
 
 /* They are not needed any more. */
 void tier_free(struct gmem *g, u64 entry);
 
-/* A state that tier_put makes and the others take. */
+/* The contents are somewhere else than in a frame. */
 static inline bool tier_has(u64 entry)
 {
-	return gmem_entry_state(entry) == GMEM_PACKED || gmem_entry_state(entry) == GMEM_FILLED;
+	enum gmem_state state = gmem_entry_state(entry);
+
+	return state == GMEM_PACKED || state == GMEM_FILLED || state == GMEM_SWAPPED;
 }
 
 /*

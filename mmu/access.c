@@ -155,6 +155,10 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 		return ERR_PERM;
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;
+	if (p->op == OP_ZERO && p->size == PAGE_SIZE && gmem_drop_stored(s->object, index)) {
+		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
+		return 0;
+	}
 	err = gmem_hold(s->object, index, write, &pfn);
 	if (err)
 		return err;

@@ -28,6 +28,7 @@ enum lock_level {
 	LOCK_SHARE = 66,      /* mem: contents that several pages have */
 	LOCK_RMA_POOL = 67,   /* mem: pieces of the pool of real-mode areas */
 	LOCK_POOL = 68,	      /* mem: one size class of packed pages */
+	LOCK_SWAP = 69,	      /* mem: blocks of the swap disk, pages on their way there and back */
 	LOCK_IRQCHIP = 70,    /* kernel/dev: a VM's whole chipset, spin, irqs off */
 	LOCK_LAPIC = 71,      /* kernel/dev: one LAPIC, spin, irqs off */
 	LOCK_VMAP = 75,	      /* mem: Weir's own page tables */

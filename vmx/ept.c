@@ -93,6 +93,9 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 		return refuse_write(v, e, gpa, q);
 	case ERR_NOMEM:
 		return exit_kind(e, VMX_EXIT_NOMEM);
+	case ERR_IO:
+	case ERR_CORRUPT: /* the page is lost, and the VM's owner has been told */
+		return exit_kind(e, VMX_EXIT_ERROR);
 	default:
 		exit_to_thread(v);
 		log_error("vm %s: EPT violation at gpa %#llx: %s", vcpu_name(),

@@ -7,6 +7,7 @@
 #include "kernel/base/panic.h"
 #include "mem/tier.h"
 #include "mem/frame.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/machine/fake_cpu.h"
 #include "tests/hosted/machine/machine_private.h"
@@ -521,7 +522,9 @@ static void check_page(const struct machine_object *o, u64 index)
 		u64 unpacked[PAGE_SIZE / sizeof(u64)];
 		const u64 *word = unpacked;
 
-		if (tier_has(entry)) {
+		if (gmem_entry_state(entry) == GMEM_SWAPPED) {
+			word = (u64 *)(void *)fake_disk_block(entry >> GMEM_PFN_SHIFT);
+		} else if (tier_has(entry)) {
 			tier_get(entry, unpacked);
 		} else {
 			word = pfn_to_virt(gmem_entry_pfn(entry));
@@ -540,6 +543,9 @@ static void check_page(const struct machine_object *o, u64 index)
 
 void machine_check_contents(void)
 {
+	/* What is on its way to the disk gets there. */
+	while (fake_disk_do(NULL))
+		;
 	for (u32 i = 0; i < machine.objects; i++) {
 		const struct machine_object *o = &machine.object[i];
 

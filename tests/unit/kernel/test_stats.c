@@ -13,6 +13,7 @@
 #include "mem/reclaim.h"
 #include "mem/share.h"
 #include "mem/slab.h"
+#include "mem/swap.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/vmx.h"
 
@@ -248,6 +249,7 @@ static void nothing_without_the_word(void **state)
 	stat_unregister(&reclaim_stat_group);
 	stat_unregister(&reclaim_memory_stat_group);
 	stat_unregister(&share_stat_group);
+	stat_unregister(&swap_stat_group);
 	stat_unregister(&vmx_vpid_stats);
 	stats_init(false);
 	stats_vm_add(&vm);

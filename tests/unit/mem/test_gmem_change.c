@@ -62,11 +62,10 @@ static void claim_and_settle(void **state)
 	assert_int_equal(gmem_lookup(g, 4, false, &pfn), 0);
 	assert_int_equal(gmem_lookup(g, 4, true, &pfn), ERR_TOO_HARD);
 	assert_int_equal(gmem_claim(g, 4, &other), 0);
-	/* Where there is no way out. */
+	/* Without a disk there is no way out. */
 	gmem_settle(g, 4, GMEM_SWAPPED);
 	assert_int_equal(gmem_get_page(g, 4, true, &pfn), ERR_NOTSUP);
 	assert_int_equal(gmem_pin(g, 4, true, &pfn), ERR_NOTSUP);
-	assert_int_equal(gmem_drop(g, 4), ERR_NOTSUP);
 	assert_int_equal(gmem_entry_state(gmem_entry(g, 4)), GMEM_SWAPPED);
 	assert_int_equal(gmem_claim(g, 4, &other), 0);
 	/* A page in a tier is not resident, and may be claimed to bring it back. */
@@ -211,7 +210,7 @@ static void drop_many(void **state)
 /* What comes before the page that stays is dropped; it and the rest are as they were. */
 static void drop_up_to_what_stays(void **state)
 {
-	u64 before = start(MIB(32)), done, entry;
+	u64 before = start(MIB(32)), done;
 	struct gmem *g;
 	pfn_t pfn, own;
 
@@ -229,15 +228,6 @@ static void drop_up_to_what_stays(void **state)
 	assert_int_equal(busy_seen, 50);
 	assert_true(gmem_seq_idle(gmem_seq_sample(g, 550)));
 	gmem_unpin(g, 550, pfn, false);
-	/* The same with one in a state that nothing here leads out of. */
-	assert_int_equal(gmem_claim(g, 560, &entry), 0);
-	gmem_settle(g, 560, 1234ull << GMEM_PFN_SHIFT | GMEM_SWAPPED);
-	assert_int_equal(gmem_drop_range(g, 490, 200, &done), ERR_NOTSUP);
-	assert_int_equal(done, 70);
-	assert_int_equal(gmem_entry(g, 560), 1234ull << GMEM_PFN_SHIFT | GMEM_SWAPPED);
-	assert_states(g, 561, 39, GMEM_GOT_PAGE);
-	assert_int_equal(gmem_claim(g, 560, &done), 0);
-	gmem_settle(g, 560, entry);
 	/* And with somebody else's frame. */
 	assert_int_equal(frame_alloc(0, 0, &own), 0);
 	assert_int_equal(gmem_fill(g, 600, own, 1), 0);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @machine */
+/* unit-cflags: -include tests/hosted/points.h */
+/*
+ * Guests on all CPUs fault while their pages go to a disk and come back: the same as `take`, but that
+ * pages are said not to pack. The disk does what it is given late and in any order, and fails some of
+ * the writes. A page that is touched on its way there comes back at once; neighbours come along. R13.
+ */
+#include <cmocka.h>
+#include "kernel/base/error.h"
+#include "mem/gmem_private.h"
+#include "mem/swap.h"
+#include "tests/hosted/fake_disk.h"
+#include "tests/hosted/machine/machine.h"
+
+#define RAM_PAGES    600 /* of two regions of 2 MiB */
+#define BLOCKS	     500 /* now and then none is left */
+#define DONE_AT_ONCE 8	 /* requests of one turn of the disk's */
+
+static struct machine_object *ram;
+
+static void show(u32 vm, u64 base, u64 pages, u64 first, u32 id, u32 flags)
+{
+	struct machine_slot s = {base, pages, first, id, flags, ram};
+
+	machine_may_fail(machine_slot_create(&machine.vm[vm], &s), 0);
+}
+
+static void set_up(u64 *random)
+{
+	ram = machine_object_new(RAM_PAGES, 0);
+	show(0, 0x400, RAM_PAGES, 0, 1, 0);
+	show(0, 0x7fff0, 64, 0, 2, 0); /* across tables */
+	show(1, 0x3f8, 128, 4, 1, MEMSLOT_READONLY);
+	show(1, 0x2000, 40, 560, 3, 0);
+	fake_disk_init(BLOCKS);
+	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	fake_disk_fail(0, random_below(random, 2) ? 20 : 0);
+	fake_disk_hold_writes();
+}
+
+/* Pages that are resident go straight to the disk when they are taken. */
+static void harden(void)
+{
+	for (u64 i = 0; i < RAM_PAGES; i++) {
+		u64 *e = gmem_entry_find(ram->gmem, i), entry = e ? gmem_entry_load(e) : 0;
+
+		if (gmem_entry_state(entry) == GMEM_GOT_PAGE)
+			(void)gmem_entry_exchange(e, &entry, (entry & ~GMEM_DIRTY) | GMEM_HARD);
+	}
+}
+
+static void take(u64 *random)
+{
+	if (random_below(random, 4))
+		harden();
+	(void)machine_put_away(ram, random);
+}
+
+static void age(u64 *random)
+{
+	machine_age(ram, random);
+}
+
+static void drop(u64 *random)
+{
+	machine_drop(ram, random);
+}
+
+static void disk(u64 *random)
+{
+	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
+		(void)fake_disk_do(random);
+}
+
+/* Every block belongs to the page that says so, and none to nobody. */
+static void check_blocks(void)
+{
+	struct swap_stats s;
+	u64 now = 0;
+
+	fake_disk_hold(false);
+	while (fake_disk_do(NULL))
+		;
+	for (u64 i = 0; i < RAM_PAGES; i++)
+		now += gmem_entry_state(gmem_entry(ram->gmem, i)) == GMEM_SWAPPED;
+	swap_get_stats(&s);
+	if (s.used != now)
+		machine_fail("%llu blocks in use, %llu pages swapped", (unsigned long long)s.used,
+			     (unsigned long long)now);
+	if (s.damaged || s.read_errors)
+		machine_fail("%llu pages damaged", (unsigned long long)(s.damaged + s.read_errors));
+	/* Of few pages none may be wanted again. */
+	if (!machine.failing && (!s.writes || (!s.reads && s.writes > 200)))
+		machine_fail("%llu pages were written, %llu read", (unsigned long long)s.writes,
+			     (unsigned long long)s.reads);
+	for (u64 i = 0; i < RAM_PAGES; i++)
+		machine_may_fail(gmem_drop(ram->gmem, i), 0);
+	swap_get_stats(&s);
+	if (s.used)
+		machine_fail("%llu blocks are left", (unsigned long long)s.used);
+	swap_detach();
+}
+
+static const struct machine_scenario scenario = {
+	.name = "swap",
+	.memory = MIB(32),
+	.vms = 2,
+	.guests = 3,
+	.accesses = 400,
+	.rounds = 120,
+	.set_up = set_up,
+	.jobs = {{"take", take}, {"take too", take}, {"age", age}, {"drop", drop}, {"disk", disk}},
+	.tear_down = check_blocks,
+};
+
+static void guests_against_the_disk(void **state)
+{
+	machine_runs(&scenario);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(guests_against_the_disk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
