@@ -6,6 +6,7 @@
 # Variables a person may set:
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
 #   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
+#   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot: CASES="..." CPUS="..." LIST=1    (test-nested: those of QEMU with KVM)
 #   bench:      BENCH="guest weir sched memory boot reclaim"
@@ -191,6 +192,14 @@ $(BUILD)/weir.iso: $(BUILD)/weir.elf tests/tools/make_iso.py tests/lab/image.py 
 		tests/guests/init.sh | deps-iso guest
 	@echo '  ISO   $@'
 	$(Q)$(PYTHON) tests/tools/make_iso.py $@
+
+# An image with Weir's swap signature, for an emulator or to be copied to a disk.
+SIZE	   ?= 256M
+SWAP_IMAGE ?= $(BUILD)/swap.img
+.PHONY: swap-image
+swap-image: deps-build
+	@mkdir -p $(dir $(SWAP_IMAGE))
+	$(Q)$(PYTHON) tests/tools/swap_image.py --size '$(SIZE)' '$(SWAP_IMAGE)'
 
 CPU	?= tigerlake
 SMP	?= 1

@@ -159,6 +159,19 @@ static void bad_value(struct weir_config *c, const struct word *w, const char *a
 	add_message(c, "command line: '%.*s' is ignored: accepted is %s", WORD_ARGS(w), accepted);
 }
 
+static void parse_swap(struct weir_config *c, const struct word *w, const struct word *v)
+{
+	struct swap_name name;
+	size_t len = (size_t)(v->end - v->at);
+
+	if (len >= sizeof(c->swap) || swap_name_parse(v->at, v->end, &name)) {
+		bad_value(c, w, "swap=auto or swap=ataN or swap=ataNpM, N from 0 to 7, M from 1");
+		return;
+	}
+	memcpy(c->swap, v->at, len);
+	c->swap[len] = 0;
+}
+
 static void parse_own_word(struct weir_config *c, const struct word *w)
 {
 	struct word v;
@@ -194,6 +207,8 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 			bad_value(c, w, "tax=PERCENT with PERCENT from 0 to 99");
 		else
 			c->tax = (u32)n;
+	} else if (word_value(w, "swap", &v)) {
+		parse_swap(c, w, &v);
 	} else if (word_value(w, "mitigations", &v)) {
 		if (word_is(&v, "off") || word_is(&v, "on"))
 			c->mitigations_off = word_is(&v, "off");
@@ -224,7 +239,7 @@ static void parse_own_word(struct weir_config *c, const struct word *w)
 	} else {
 		add_message(c,
 			    "command line: unknown word '%.*s' is ignored: known are console= "
-			    "loglevel= when_done= max_cpus= rma_pool= watermarks= tax= "
+			    "loglevel= when_done= max_cpus= rma_pool= watermarks= tax= swap= "
 			    "mitigations= apicv= unrestricted= selftest= stats monitor",
 			    WORD_ARGS(w));
 	}

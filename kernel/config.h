@@ -7,6 +7,7 @@
 #define KERNEL_CONFIG_H
 
 #include "kernel/base/boot_info.h"
+#include "kernel/disk/swap_name.h"
 #include "vmx/apicv.h"
 
 #define CONFIG_NAME_MAX	   32
@@ -75,6 +76,7 @@ struct weir_config {
 	u64 rma_pool;		  /* bytes, multiple of 2 MiB; 0: none */
 	u64 watermarks[3];	  /* min, low, high in bytes, multiples of 4 KiB; 0: by size */
 	u32 tax;		  /* on idle memory, in percent */
+	char swap[SWAP_NAME_MAX]; /* what kernel/disk/swap_name.h takes; empty: none */
 	enum config_when_done when_done;
 	bool mitigations_off;  /* mitigations=off */
 	bool unrestricted_off; /* unrestricted=off */

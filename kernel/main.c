@@ -2,6 +2,7 @@
 #include "kernel/main.h"
 #include "kernel/config.h"
 #include "kernel/console.h"
+#include "kernel/disk/swap_disk.h"
 #include "kernel/monitor/monitor.h"
 #include "kernel/rma.h"
 #include "kernel/selftest.h"
@@ -77,6 +78,7 @@ void __noreturn kernel_main(void)
 		log_error(
 			"memory: none is left for the page-aging daemon: pages that guests do not "
 			"use are taken late, or not at all: give the machine more");
+	swap_start(config.swap);
 	console_init(&config);
 	vmx_set_apicv(config.apicv);
 	vmx_use_unrestricted_guest(!config.unrestricted_off);

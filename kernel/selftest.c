@@ -12,7 +12,7 @@
 static const struct selftest_case *const groups[] = {
 	selftest_locks,	     selftest_threads, selftest_sched, selftest_time,
 	selftest_memory,     selftest_srcu,    selftest_vmx,   selftest_vmx_paging,
-	selftest_vmx_writes, selftest_mmu,     selftest_bench,
+	selftest_vmx_writes, selftest_mmu,     selftest_bench, selftest_disk,
 };
 
 static struct selftest_worker workers[SELFTEST_WORKERS_MAX];

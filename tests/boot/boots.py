@@ -7,12 +7,14 @@
         boot.expect("...")
 
 A machine is a Bochs CPU model, qemu-bios, qemu-uefi or kvm (QEMU with KVM, nested: lab/nested.py),
-then perhaps :CPUS. `machines` are those of `make test`, `full` those that `make test-full` adds.
+then perhaps :CPUS. `machines` are those of `make test`, `full` those that `make test-full` adds. disk:
+MiB of a disk, which carries Weir's swap signature if it is signed.
 Everything that is waited for has the one deadline, in seconds; WEIR_SLOW=N multiplies it for a
 machine slower than most.
 """
 import dataclasses
 import os
+import sys
 import time
 from typing import Callable
 
@@ -21,6 +23,9 @@ from lab.bochs import Bochs, MODELS
 from lab.console import Ended
 from lab.nested import Kvm
 from lab.qemu import Qemu
+
+sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
+import swap_image  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info"
 LOGS = os.path.join(BUILD, "logs/boot")
@@ -44,6 +49,8 @@ class Case:
     when_done: str
     qemu_cpu: str
     apart: str
+    disk: int
+    signed: bool
 
     @property
     def name(self):
@@ -55,11 +62,12 @@ class Case:
 
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
-         when_done="poweroff", qemu_cpu="max", apart=""):
+         when_done="poweroff", qemu_cpu="max", apart="", disk=0,
+         signed=True):
     """apart: why make test leaves it out, which it counts as a test that was skipped."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart)
+                    when_done, qemu_cpu, apart, disk, signed)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -120,19 +128,27 @@ class Boot:
         cpus = int(cpus or 1)
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
+        # Beside the logs' folder, which the machine makes afresh.
+        disk = self.folder + ".disk" if self.case.disk else None
+        if disk:
+            os.makedirs(LOGS, exist_ok=True)
+            swap_image.make_image(disk, self.case.disk << 20, self.case.signed)
         if model == KVM:
             self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory)
         elif model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
-                                memory=self.case.memory, cpu=self.case.qemu_cpu)
+                                memory=self.case.memory, cpu=self.case.qemu_cpu, disk=disk)
         else:
-            self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus, memory=self.case.memory)
+            self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus,
+                                 memory=self.case.memory, disk=disk)
         self.deadline = time.monotonic() + self.case.deadline * SLOW
         self.machine.start()
         return self
 
     def __exit__(self, *_):
         self.machine.stop()
+        if self.machine.disk:
+            os.unlink(self.machine.disk)
 
     def text(self):
         return self.machine.console.text.replace("\r", "")

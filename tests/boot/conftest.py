@@ -13,6 +13,7 @@ import boots  # noqa: E402
 import cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
+import swap_cases  # noqa: E402,F401
 
 TOTALS = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 

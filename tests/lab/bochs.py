@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Bochs as Debian builds it: the machine with VT-x."""
+import os
+
 from lab.machine import Machine
 
 # Besides at its start Bochs's debugger stands still after a triple fault, a guest's too.
 GO_ON = "c\n" * 100
 
+CYLINDER = 16 * 63 * 512
 HOST_MEMORY_MAX = 2048  # MiB that Bochs itself takes; it pages the rest of the guest's to a file
 
 # The CPU models with VT-x, oldest first, and what they lack that Weir cares for.
@@ -37,7 +40,7 @@ cpu: model={cpu}, count={cpus}, ips={ips}, reset_on_triple_fault=0
 clock: sync={sync}
 ata0-master: type=cdrom, path="{iso}", status=inserted
 boot: cdrom
-sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+{disk}sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
 com1: enabled=1, mode=term, dev={serial}
 {more}port_e9_hack: enabled=1
 log: bochs.log
@@ -55,13 +58,22 @@ class Bochs(Machine):
     """
 
     def __init__(self, folder, iso, cpu="tigerlake", cpus=1, memory=512, ips=50000000,
-                 realtime=False, debugger=GO_ON):
+                 realtime=False, debugger=GO_ON, disk=None):
         super().__init__(folder)
         self.debugger = debugger
         self.more = ""  # lines of its configuration
+        self.disk = disk
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
-                           host_memory=min(memory, HOST_MEMORY_MAX),
+                           host_memory=min(memory, HOST_MEMORY_MAX), disk=self.disk_line(),
                            sync="slowdown" if realtime else "none")
+
+    def disk_line(self):
+        """The disk is beside the CD-ROM drive, at the same channel; its size is in whole cylinders."""
+        if not self.disk:
+            return ""
+        cylinders = os.path.getsize(self.disk) // CYLINDER
+        return (f'ata0-slave: type=disk, mode=flat, path="{self.disk}", cylinders={cylinders}, '
+                "heads=16, spt=63\n")
 
     def command(self, serial):
         with open(self.path("bochsrc"), "w") as file:

@@ -18,6 +18,8 @@ PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"  # the last line of Weir's p
 class Machine:
     """Base of Bochs and Qemu, which fill in command(); use it in a with statement."""
 
+    disk = None  # the path of the image of a disk, beside the CD-ROM
+
     def __init__(self, folder):
         self.folder = folder
         shutil.rmtree(folder, ignore_errors=True)

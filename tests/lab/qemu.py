@@ -25,14 +25,20 @@ def command_line(iso, serial, monitor, cpus, memory, accel, cpu):
 class Qemu(Machine):
     """firmware is bios or uefi; accel tcg or kvm. memory in MiB."""
 
-    def __init__(self, folder, iso, firmware="bios", cpus=1, memory=512, accel="tcg", cpu="max"):
+    def __init__(self, folder, iso, firmware="bios", cpus=1, memory=512, accel="tcg", cpu="max",
+                 disk=None):
         super().__init__(folder)
+        self.disk = disk
         self.iso, self.firmware, self.cpus, self.memory = iso, firmware, cpus, memory
         self.accel, self.cpu = accel, cpu
 
     def command(self, serial):
         command = command_line(self.iso, serial, self.monitor(), self.cpus, self.memory, self.accel,
                                self.cpu)
+        if self.disk:  # at the second channel of an IDE controller beside the chipset's AHCI
+            command += ["-device", "piix3-ide,id=pata",
+                        "-drive", f"if=none,id=disk,format=raw,file={self.disk}",
+                        "-device", "ide-hd,drive=disk,bus=pata.1"]
         if self.firmware == "uefi":
             variables = self.path("vars.fd")
             shutil.copy(OVMF + "OVMF_VARS_4M.fd", variables)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/config.c kernel/config_cpus.c kernel/config_memory.c */
+/*
+ * unit-sources: kernel/config.c kernel/config_cpus.c kernel/config_memory.c
+ * kernel/disk/swap_name.c
+ */
 /*
  * The command line and GRUB's module lines: every malformed line gets its own message, and what is
  * sound beside it still stands.
@@ -33,7 +36,7 @@ static void add(const char *line)
 static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
-	      "rma_pool=96M apicv=off stats watermarks=2M,4M,8M tax=50");
+	      "rma_pool=96M apicv=off stats watermarks=2M,4M,8M tax=50 swap=ata1p12");
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
 	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
 	    "mem=64M");
@@ -56,6 +59,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.watermarks[1], MIB(4));
 	assert_int_equal(config.watermarks[2], MIB(8));
 	assert_int_equal(config.tax, 50);
+	assert_string_equal(config.swap, "ata1p12");
 	assert_int_equal(config.vm_count, 2);
 
 	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
@@ -149,6 +153,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.rma_pool, 0);
 	assert_int_equal(config.watermarks[0], 0);
 	assert_int_equal(config.tax, 75);
+	assert_string_equal(config.swap, "");
 	assert_false(config.selftest);
 	assert_false(config.stats);
 	assert_false(config.monitor);
@@ -166,12 +171,12 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "apicv= unrestricted= selftest= stats monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= swap= "
+		 "mitigations= apicv= unrestricted= selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= mitigations= "
-		 "apicv= unrestricted= selftest= stats monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= swap= "
+		 "mitigations= apicv= unrestricted= selftest= stats monitor"},
 		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
 			    "PERCENT from 0 to 99"},
 		{"tax=", "command line: 'tax=' is ignored: accepted is tax=PERCENT with PERCENT "
@@ -208,6 +213,22 @@ static void test_malformed_own_words(void **state)
 			       "a multiple of 2M up to 1024G"},
 		{"rma_pool=lots", "command line: 'rma_pool=lots' is ignored: accepted is "
 				  "rma_pool=SIZE, a multiple of 2M up to 1024G"},
+		{"swap=", "command line: 'swap=' is ignored: accepted is swap=auto or swap=ataN or "
+			  "swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=sda", "command line: 'swap=sda' is ignored: accepted is swap=auto or "
+			     "swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=ata8", "command line: 'swap=ata8' is ignored: accepted is swap=auto or "
+			      "swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=ata0p0", "command line: 'swap=ata0p0' is ignored: accepted is swap=auto or "
+				"swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=ata1p129", "command line: 'swap=ata1p129' is ignored: accepted is swap=auto "
+				  "or swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=ata1p2x",
+		 "command line: 'swap=ata1p2x' is ignored: accepted is swap=auto or "
+		 "swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
+		{"swap=ata99999999999999", "command line: 'swap=ata99999999999999' is ignored: "
+					   "accepted is swap=auto or swap=ataN or swap=ataNpM, N "
+					   "from 0 to 7, M from 1"},
 		{"rma_pool=3M", "command line: 'rma_pool=3M' is ignored: accepted is "
 				"rma_pool=SIZE, a multiple of 2M up to 1024G"},
 		{"rma_pool=2000G", "command line: 'rma_pool=2000G' is ignored: accepted is "
