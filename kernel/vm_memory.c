@@ -58,10 +58,22 @@ static u64 resident_of(const struct vm *vm)
 	return look(&vm->ram->resident);
 }
 
+/* More memory would not help it. */
+static bool has_its_max(const struct vm *vm)
+{
+	return resident_of(vm) >= look(&vm->ram->resident_max);
+}
+
+/* It has pages that may be taken: psize=2M counts as min=. */
+static bool may_give(const struct vm *vm)
+{
+	return resident_of(vm) > vm->reclaim.terms.min;
+}
+
 /* --- Who is paused --- */
 
 struct choice {
-	struct vm *furthest; /* over its share, of those that wait */
+	struct vm *furthest; /* over its share, of those that wait and may give; NULL: none */
 	struct vm *largest;  /* of the others, by what it has resident */
 	u32 waiting;
 };
@@ -73,6 +85,8 @@ static void choose(struct vm *const *vms, u32 n, u64 now, struct choice *c)
 		if (reasons(vms[i]) || !waits(vms[i], now))
 			continue;
 		c->waiting++;
+		if (!may_give(vms[i]))
+			continue;
 		if (!c->furthest || reclaim_gives_first(&vms[i]->reclaim, &c->furthest->reclaim))
 			c->furthest = vms[i];
 	}
@@ -114,7 +128,7 @@ void vm_waits_in_vain(struct vm *vm)
 	u32 n;
 
 	/* Its own bound, or pages of 2 MiB: nobody else's doing. */
-	if (!reclaim_is_short())
+	if (!reclaim_is_short() || has_its_max(vm))
 		return;
 	if (!waits(vm, now))
 		__atomic_store_n(&vm->memory.vain_since_ns, now, __ATOMIC_RELAXED);
@@ -123,7 +137,7 @@ void vm_waits_in_vain(struct vm *vm)
 		return;
 	n = vm_list(vms, CONFIG_VMS_MAX);
 	choose(vms, n, now, &c);
-	if (c.waiting > 1 && is_patient(c.furthest, now))
+	if (c.waiting > 1 && c.furthest && is_patient(c.furthest, now))
 		pause(&c, now);
 	put_all(vms, n);
 }

@@ -66,6 +66,7 @@ static int setup(void **state)
 		vms[i].name[0] = (char)('a' + i);
 		vms[i].ram = &ram[i];
 		ram[i].resident = 1000 * (i + 1);
+		ram[i].resident_max = ~0ull;
 		vms[i].reclaim.object = &ram[i];
 		vms[i].reclaim.terms.shares = 100;
 	}
@@ -131,6 +132,27 @@ static void alone_it_only_waits(void **state)
 	is_short = false;
 	pass(BIT(0) | BIT(1) | BIT(2), 60000); /* each at its own bound */
 	expect(0, 0, 0);
+}
+
+/* Whoever has all it may have waits for nobody, and nobody is paused for it. */
+static void its_own_max_is_its_own(void **state)
+{
+	ram[0].resident_max = ram[0].resident;
+	pass(BIT(0) | BIT(1), 60000);
+	expect(0, 0, 0);
+	pass(BIT(0) | BIT(1) | BIT(2), 3000);
+	expect(0, 0, MEM);
+}
+
+/* From whom nothing may be taken nothing comes by a pause, however little he pays. */
+static void promised_memory_runs(void **state)
+{
+	vms[2].reclaim.terms.min = ram[2].resident;
+	pass(BIT(1) | BIT(2), 3000);
+	expect(0, MEM, 0);
+	vms[0].reclaim.terms.min = 5000;
+	pass(BIT(0) | BIT(2), 10000);
+	expect(0, MEM, 0);
 }
 
 /* Waits that end in between are none in vain. */
@@ -207,6 +229,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(the_furthest_of_those_that_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(alone_it_only_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(its_own_max_is_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(promised_memory_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(now_and_then_is_no_matter, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),
