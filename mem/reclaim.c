@@ -17,6 +17,7 @@
 #define AGES	      64u     /* chunks aged for it: 128 MiB */
 #define SPLITS	      4u      /* mappings of 2 MiB that are split for it */
 #define SPANS	      4u      /* of the pool that are emptied for it */
+#define BARREN_ROUNDS 3u      /* looks at all there is, after which nothing is to be had */
 #define HELP_WAIT_NS  10000000ull
 #define REST_ROUND_NS 10000000000ull
 #define RETRY_NS      50000000ull /* after a try in vain; doubled for each that follows, up to */
@@ -149,6 +150,59 @@ static void compact(struct reclaim_effort *e)
 	e->freed += freed;
 }
 
+/* What was looked at since something was freed last, of all or of the effort's own target. */
+static u64 *barren_of(const struct reclaim_effort *e)
+{
+	return e->only ? &e->only->barren : &reclaim.barren;
+}
+
+/* In chunks, no more than those that have a page. */
+static u64 chunks_there(const struct reclaim_effort *e)
+{
+	struct reclaim_target *t;
+	u64 chunks = 0;
+
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link) {
+		u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
+
+		if (!t->object->order && (!e->only || e->only == t))
+			chunks += min(reclaim_chunks(t), resident);
+	}
+	spin_unlock(&reclaim.lock);
+	return chunks;
+}
+
+/*
+ * Its bounds end an effort long before it has seen all of a large machine, so that there is always
+ * more to look at. Where all has been seen as often as it takes a page to grow old, and none was
+ * freed, another effort will find nothing, either.
+ */
+static bool is_barren(const struct reclaim_effort *e)
+{
+	return __atomic_load_n(barren_of(e), __ATOMIC_RELAXED) >= BARREN_ROUNDS * chunks_there(e);
+}
+
+static void count_barren(const struct reclaim_effort *e)
+{
+	u64 chunks = AGES - e->ages + (LOOKS - e->looks) / GMEM_LARGE_PAGES;
+
+	/* Old pages, which do not pack: behind them may be some that do. */
+	if (!e->tries)
+		chunks = TRIES / GMEM_LARGE_PAGES;
+	if (e->freed)
+		__atomic_store_n(barren_of(e), 0, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_add(barren_of(e), chunks, __ATOMIC_RELAXED);
+}
+
+/* Memory is there: what is short the next time is another matter. */
+static void forget_barren(void)
+{
+	if (__atomic_load_n(&reclaim.barren, __ATOMIC_RELAXED))
+		__atomic_store_n(&reclaim.barren, 0, __ATOMIC_RELAXED);
+}
+
 static bool wants_more(const struct reclaim_effort *e)
 {
 	return e->freed < e->want && !e->more;
@@ -172,8 +226,11 @@ static void make_effort(struct reclaim_effort *e)
 	}
 	if (e->freed < e->want && !e->only)
 		compact(e);
+	e->more = e->more && !is_barren(e);
 	if (e->freed == 0 && e->urgent && !e->more)
 		reclaim_take(e, 0);
+	count_barren(e);
+	e->more = e->more && !is_barren(e);
 	if (e->freed) {
 		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);
 		wait_wake_all(&progress_wait);
@@ -236,6 +293,7 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 		return make_own_room(t);
 	/* Another may have done it meanwhile; but more small frames make no large one. */
 	if (frame_free_estimate() >= watermarks.low) {
+		forget_barren();
 		again = order == 0;
 	} else if (is_slow()) {
 		again = ask_kaged();
@@ -267,10 +325,22 @@ static bool fill_up(void)
 		reclaim_tell_state();
 		/* What may be under way to the disk at a time is, and there is nothing else. */
 	} while (e.freed || e.more || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
-	return free >= watermarks.low;
+	if (free < watermarks.low)
+		return false;
+	forget_barren();
+	return true;
 }
 
-/* At rest, so that it is known what is idle before memory is short. */
+static bool is_called(void)
+{
+	return __atomic_load_n(&woken, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&asked, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * At rest, so that it is known what is idle before memory is short. Over much memory a round takes
+ * long, and may take until the next is due.
+ */
 static void look_around(void)
 {
 	struct reclaim_effort e;
@@ -278,7 +348,7 @@ static void look_around(void)
 	do {
 		e = (struct reclaim_effort){
 			.ages = AGES, .gap_ns = REST_ROUND_NS / 2, .rest = !reclaim_is_short()};
-	} while (reclaim_age(&e));
+	} while (!is_called() && reclaim_age(&e));
 }
 
 static void kaged(void *arg)
@@ -288,10 +358,7 @@ static void kaged(void *arg)
 	(void)arg;
 	__atomic_store_n(&kaged_runs, true, __ATOMIC_RELAXED);
 	for (;;) {
-		if (!wait_event_until(&kaged_wait,
-				      __atomic_load_n(&woken, __ATOMIC_SEQ_CST) ||
-					      __atomic_load_n(&asked, __ATOMIC_SEQ_CST),
-				      clock_ns() + REST_ROUND_NS))
+		if (!wait_event_until(&kaged_wait, is_called(), clock_ns() + REST_ROUND_NS))
 			look_around();
 		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
 		if (fill_up()) {

@@ -39,6 +39,7 @@ struct reclaim_target {
 	u32 id;
 	/* atomic */
 	u32 users;
+	u64 barren; /* chunks that it looked at, at its max, since it freed something last */
 	/* reclaim.lock */
 	struct list link;
 	u64 take_next;		  /* chunk where the next pages are taken */

@@ -29,6 +29,7 @@ struct reclaim {
 	u64 tell_gap_ns;
 	/* atomic */
 	struct reclaim_stats stats;
+	u64 barren; /* chunks that were looked at for all since something was freed last */
 	bool compacting;
 	struct wait_queue unused; /* who removes a target waits on it */
 };

@@ -286,6 +286,39 @@ static void efforts_are_bounded(void **state)
 	gmem_unref(wide);
 }
 
+/* Nothing goes: it is said, however much there is to look at, and whoever takes part. */
+static void says_that_nothing_goes(void **state)
+{
+	struct gmem *wide;
+	static struct reclaim_target target;
+	struct reclaim_terms terms = {.max = ANY, .shares = 1};
+	u32 efforts = 0;
+
+	assert_int_equal(gmem_create(1000 * GMEM_LARGE_PAGES, &wide), 0);
+	reclaim_add(&target, wide, &terms);
+	vms[0].g = wide;
+	for (u64 i = 0; i < 1000; i++)
+		touch(&vms[0], i * GMEM_LARGE_PAGES, false);
+	vms[0].g = NULL;
+	while (help(NULL))
+		assert_true(++efforts < 200);
+	assert_false(help(NULL));
+	/* What can be taken is found all the same, and then it is said again. */
+	make_vm(0, 200, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	for (efforts = 0; resident(0); efforts++) {
+		(void)help(NULL);
+		assert_true(efforts < 100);
+	}
+	for (efforts = 0; help(NULL); efforts++)
+		assert_true(efforts < 200);
+	/* So it is of what has a bound of its own. */
+	__atomic_store_n(&wide->resident_max, wide->resident, __ATOMIC_RELAXED);
+	for (efforts = 0; help(&target); efforts++)
+		assert_true(efforts < 200);
+	reclaim_remove(&target);
+	gmem_unref(wide);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +331,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(promises_come_from_the_reserve, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(says_that_nothing_goes, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
