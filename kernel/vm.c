@@ -542,8 +542,7 @@ void vm_run_all(struct weir_config *config)
 			start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
-	swap_audit();
-	images_bring_back();
+	images_bring_back(swap_audit);
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);

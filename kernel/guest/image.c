@@ -124,9 +124,23 @@ static void offer(struct kept *k, u32 *targets)
 	reclaim_add(&k->target, k->object, &terms);
 }
 
-void images_start(const struct weir_config *config)
+/* Equal ones once. */
+static void offer_all(void)
 {
 	u32 targets = RECLAIM_TARGETS_MAX - CONFIG_VMS_MAX;
+
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		bool first = kept[i].object != NULL;
+
+		for (u32 before = 0; before < i && first; before++)
+			first = kept[before].object != kept[i].object;
+		if (first)
+			offer(&kept[i], &targets);
+	}
+}
+
+void images_start(const struct weir_config *config)
+{
 	u64 twice = 0, unused;
 
 	memset(kept, 0, sizeof(kept));
@@ -137,31 +151,43 @@ void images_start(const struct weir_config *config)
 			twice += keep(&vm->modules[n], vm->share_group);
 	}
 	unused = release_the_others(config);
-	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
-		bool first = kept[i].object != NULL;
-
-		for (u32 before = 0; before < i && first; before++)
-			first = kept[before].object != kept[i].object;
-		if (first)
-			offer(&kept[i], &targets);
-	}
+	offer_all();
 	if (twice || unused)
 		log_info("modules: released %llu KiB that were there twice, %llu KiB of modules "
 			 "that no VM has",
 			 (unsigned long long)(twice >> 10), (unsigned long long)(unused >> 10));
 }
 
-void images_bring_back(void)
+/* 0, or the worst that happened: what has no memory ends it, what is lost does not. */
+static int bring_back(struct gmem *g)
 {
-	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
-		struct gmem *g = kept[i].object;
-		pfn_t pfn;
+	int err, lost = 0;
+	pfn_t pfn;
 
-		for (u64 index = 0; g && index < g->pages; index++) {
-			if (gmem_get_page(g, index, true, &pfn) == ERR_NOMEM)
-				return;
-		}
+	for (u64 index = 0; index < g->pages; index++) {
+		err = gmem_get_page(g, index, true, &pfn);
+		if (err == ERR_NOMEM)
+			return err;
+		lost = err ? err : lost;
 	}
+	return lost;
+}
+
+void images_bring_back(void (*all_are_back)(void))
+{
+	int err = 0;
+
+	/* None is taken meanwhile. */
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++)
+		reclaim_remove(&kept[i].target);
+	for (u32 i = 0; i < BOOT_MODULES_MAX && err != ERR_NOMEM; i++) {
+		int failed = kept[i].object ? bring_back(kept[i].object) : 0;
+
+		err = failed ? failed : err;
+	}
+	if (!err)
+		all_are_back();
+	offer_all();
 }
 
 struct image image_of_module(const struct config_module *m)

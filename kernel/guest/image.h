@@ -20,8 +20,11 @@ struct image {
 
 /* Once, when frames can be freed and before any VM is started. */
 void images_start(const struct weir_config *config);
-/* No VM runs, and memory is free: what is wanted next comes back, each page in a frame of its own. */
-void images_bring_back(void);
+/*
+ * No VM runs, and memory is free: what is wanted next comes back, each page in a frame of its own.
+ * Where all did, all_are_back is called before any may be taken again.
+ */
+void images_bring_back(void (*all_are_back)(void));
 
 /* The bytes of a configured module. */
 struct image image_of_module(const struct config_module *m);

@@ -32,6 +32,11 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 	t->terms = *terms;
 }
 
+void reclaim_remove(struct reclaim_target *t)
+{
+	t->object = NULL;
+}
+
 /* Stands in for mmu/: the same holes as the slots that kernel/vm.c makes. */
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 {

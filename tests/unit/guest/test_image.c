@@ -11,6 +11,7 @@
 #include "mem/reclaim.h"
 #include "mem/slab.h"
 #include "mem/watermark.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/unit/mem/fixture.h"
@@ -21,6 +22,7 @@
 struct boot_info boot_info;
 static struct weir_config config;
 static u64 next_at;
+static u32 back; /* times that all modules were there again */
 
 /* A module of a VM; vm < 0: of nobody. Every second page does not pack. */
 static struct config_module *add(int vm, u64 size, u64 seed)
@@ -95,6 +97,7 @@ static int setup(void **state)
 	memset(&boot_info, 0, sizeof(boot_info));
 	memset(&config, 0, sizeof(config));
 	next_at = MODULES_AT;
+	back = 0;
 	return 0;
 }
 
@@ -124,6 +127,12 @@ static struct gmem_taken take_all(struct gmem *g)
 	return t;
 }
 
+static void count_back(void)
+{
+	swap_audit();
+	back++;
+}
+
 static void taken_and_read_again(void **state)
 {
 	struct config_module *m = add(0, KIB(100) + 13, 77);
@@ -145,9 +154,36 @@ static void taken_and_read_again(void **state)
 	assert_true(free_now() > free);
 	check_image(m, 77);
 	(void)take_all(i.object);
-	images_bring_back();
+	images_bring_back(count_back);
+	assert_int_equal(back, 1);
 	assert_int_equal(free_now(), free);
 	check_image(m, 77);
+}
+
+/* What does not pack is on the swap disk, and nothing is there any more when all are back. */
+static void back_from_the_disk(void **state)
+{
+	struct config_module *m = add(0, KIB(100), 77);
+	struct swap_stats stats;
+
+	fake_disk_init(100);
+	assert_int_equal(swap_attach(&fake_disk, 100, 4711), 0);
+	images_start(&config);
+	(void)take_all(image_of_module(m).object);
+	swap_get_stats(&stats);
+	assert_int_equal(stats.used, 12);
+	images_bring_back(count_back);
+	assert_int_equal(back, 1);
+	check_image(m, 77);
+	/* A page that is lost stays there, and does not keep the others from coming back. */
+	(void)take_all(image_of_module(m).object);
+	fake_disk_block(gmem_entry(image_of_module(m).object, 1) >> GMEM_PFN_SHIFT)[77] ^= 1;
+	images_bring_back(count_back);
+	assert_int_equal(back, 1);
+	swap_get_stats(&stats);
+	assert_int_equal(stats.used, 1);
+	assert_int_equal(gmem_drop_range(image_of_module(m).object, 0, 25, NULL), 0);
+	swap_detach();
 }
 
 static void equal_ones_are_one(void **state)
@@ -222,6 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(taken_and_read_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(back_from_the_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),

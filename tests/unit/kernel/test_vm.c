@@ -231,7 +231,7 @@ ANSWER(int, vm_rma_create, 0, struct vm *vm, char *message, size_t size)
 ANSWER(int, memslot_create, 0, struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *g,
        u64 offset, u32 flags)
 NOTHING(images_start, const struct weir_config *c)
-NOTHING(images_bring_back, void)
+NOTHING(images_bring_back, void (*all_are_back)(void))
 ANSWER(int, loader_load, 0, struct vm *vm, struct vmx_start *start, char *message, size_t size)
 ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
