@@ -82,7 +82,7 @@ bool share_cool(pfn_t pfn, u64 *handle, bool *freed);
 	X(found, "pages", "Cold pages whose contents were there already.")                         \
 	X(shown, "pages", "Frames that were made for all readers of packed contents.")             \
 	X(copied, "pages", "Pages that were written and got a frame of their own.")                \
-	X(owned, "pages", "Pages that were written when nobody else had the frame any more.")      \
+	X(owned, "pages", "Frames that went back to the one page that had them, to be written.")   \
 	X(collisions, "count", "Contents that differed and had the same hash.")                    \
 	X(evicted, "count", "Contents that others took the place of in the table.")                \
 	X(table, "bytes", "Memory of the table.", STAT_LEVEL)
