@@ -239,6 +239,12 @@ static void make_effort(struct reclaim_effort *e)
 	}
 }
 
+/* While the disk is busy it is waited for, rather than that all is looked at again. */
+static bool is_worth_another(const struct reclaim_effort *e)
+{
+	return e->freed || (e->more && !swap_is_busy());
+}
+
 /* --- Who needs a frame ---------------------------------------------------------------------- */
 
 void reclaim_wake(void)
@@ -300,7 +306,7 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 	} else {
 		reclaim_count(&reclaim.stats.direct, 1);
 		make_effort(&e);
-		again = e.freed || e.more;
+		again = is_worth_another(&e);
 	}
 	reclaim_tell_state();
 	return again || swap_wait_written(clock_ns() + HELP_WAIT_NS);
@@ -324,7 +330,7 @@ static bool fill_up(void)
 			make_effort(&e);
 		reclaim_tell_state();
 		/* What may be under way to the disk at a time is, and there is nothing else. */
-	} while (e.freed || e.more || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
+	} while (is_worth_another(&e) || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
 	if (free < watermarks.low)
 		return false;
 	forget_barren();

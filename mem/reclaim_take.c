@@ -161,6 +161,11 @@ static void count(const struct gmem_taken *t)
 	reclaim_count(&reclaim.stats.kept, t->kept);
 }
 
+static u64 stayed(const struct gmem_taken *t)
+{
+	return t->hard + t->kept;
+}
+
 /* Of one chunk. Where there may be more the next taking begins there again, unless they do not go. */
 static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk,
 		       struct gmem_taken *taken)
@@ -168,7 +173,8 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 	struct reclaim_target *t = p->t;
 	u64 first = chunk * GMEM_LARGE_PAGES, marked[GMEM_LARGE_PAGES / 64] = {0};
 	u64 pages = min(t->object->pages - first, (u64)GMEM_LARGE_PAGES);
-	u64 before = gained(taken), most = min(p->pages - before, e->tries);
+	u64 before = gained(taken), stayed_before = stayed(taken), gone;
+	u64 most = min(p->pages - before, e->tries);
 	u64 n = mark_old(t->object, first, pages, p->age, most, marked);
 
 	e->tries -= n;
@@ -176,8 +182,10 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 	if (!n)
 		return;
 	gmem_take(t->object, first, pages, marked, taken);
+	/* What the disk does not take now it will. */
+	gone = n - (swap_is_busy() ? min(n, stayed(taken) - stayed_before) : 0);
 	spin_lock(&reclaim.lock);
-	t->by_age[p->age] -= min(t->by_age[p->age], n);
+	t->by_age[p->age] -= min(t->by_age[p->age], gone);
 	if (n == most && gained(taken) > before)
 		t->take_next = chunk;
 	spin_unlock(&reclaim.lock);
@@ -211,12 +219,14 @@ void reclaim_take(struct reclaim_effort *e, u32 youngest)
 	e->passed = 0;
 	while (e->freed < e->want && e->tries && e->looks && !e->full &&
 	       begin_part(e, youngest, &p)) {
-		bool gone_through = take_part(e, &p);
+		bool busy = swap_is_busy(), gone_through = take_part(e, &p);
 
+		/* What was passed over is still old when the disk takes it. */
+		busy = busy || swap_is_busy();
 		/* There it would find nothing younger than what it looked for. */
-		if (gone_through && p.age <= max(youngest, 1u))
+		if (gone_through && (busy || p.age <= max(youngest, 1u)))
 			e->passed |= BIT(p.t->id);
-		end_part(&p, gone_through);
+		end_part(&p, gone_through && !busy);
 	}
 	e->more |= !e->tries || !e->looks;
 }

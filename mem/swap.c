@@ -122,11 +122,25 @@ void swap_forget(struct gmem *g)
 
 /* --- Writing --------------------------------------------------------------------------------- */
 
-bool swap_takes(void)
+static bool may_write(void)
 {
 	return __atomic_load_n(&device, __ATOMIC_RELAXED) &&
-	       !__atomic_load_n(&given_up, __ATOMIC_RELAXED) && swap_blocks_free() &&
-	       __atomic_load_n(&spare, __ATOMIC_RELAXED) > SWAP_REQUESTS - SWAP_WRITES_MAX;
+	       !__atomic_load_n(&given_up, __ATOMIC_RELAXED) && swap_blocks_free();
+}
+
+static bool has_room(void)
+{
+	return __atomic_load_n(&spare, __ATOMIC_RELAXED) > SWAP_REQUESTS - SWAP_WRITES_MAX;
+}
+
+bool swap_takes(void)
+{
+	return may_write() && has_room();
+}
+
+bool swap_is_busy(void)
+{
+	return may_write() && !has_room();
 }
 
 static void write_ended(int err, u64 took)

@@ -57,6 +57,8 @@ void swap_audit(void);
 
 /* Whether a page that is put away now is likely to be taken. Any context, no lock. */
 bool swap_takes(void);
+/* It is not, but will be when something of what is under way has been written. As above. */
+bool swap_is_busy(void);
 
 /*
  * Begins to write the page of an entry that the caller has BUSY, unmapped and claimed as `entry`,

@@ -9,6 +9,7 @@
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
 #include "mem/reclaim_private.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/unit/mem/fixture.h"
@@ -319,6 +320,35 @@ static void says_that_nothing_goes(void **state)
 	gmem_unref(wide);
 }
 
+static u64 take_old(void)
+{
+	struct reclaim_effort e = {.want = RECLAIM_BATCH, .tries = 512, .looks = BIT(18)};
+
+	reclaim_take(&e, 1);
+	return e.freed;
+}
+
+/* A disk that takes no more at the moment: what is old stays known, for when it does again. */
+static void old_while_the_disk_is_busy(void **state)
+{
+	fake_disk_init(PAGES);
+	assert_int_equal(swap_attach(&fake_disk, PAGES, 4711), 0);
+	fake_disk_hold(true);
+	make_vm(0, 0, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	for (u64 i = 0; i < 3 * RECLAIM_BATCH; i++)
+		touch(&vms[0], i, false);
+	pass_time(1);
+	for (u32 i = 0; i < 3; i++) {
+		assert_int_equal(take_old(), RECLAIM_BATCH);
+		assert_int_equal(take_old(), 0);
+		while (fake_disk_do(NULL))
+			;
+	}
+	assert_int_equal(resident(0), 0);
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, PAGES, NULL), 0);
+	swap_detach();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +362,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_that_nothing_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(old_while_the_disk_is_busy, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
