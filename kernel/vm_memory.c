@@ -10,6 +10,7 @@
 #define VAIN_GAP_NS    500000000ull
 #define PATIENCE_NS    1000000000ull
 #define DECISION_NS    1000000000ull
+#define CALM_NS	       10000000000ull /* nobody else having waited for so long a VM runs on what it has */
 #define LINES_AT_FIRST 4u
 
 static u64 decided_ns; /* atomic; when a VM was paused or went on last */
@@ -144,17 +145,26 @@ void vm_waits_in_vain(struct vm *vm)
 
 /* --- Who goes on --- */
 
+static bool has_waited_lately(const struct vm *vm, u64 now)
+{
+	u64 last = look(&vm->memory.vain_ns);
+
+	return last && now - min(now, last) < CALM_NS;
+}
+
 /*
  * Of those that are paused for memory the one that is least over its share goes on, when nobody
- * else wants what there is; or when nobody else is there for whom it would stay paused.
+ * else wants what there is, or has wanted any for long; or when nobody else is there for whom it
+ * would stay paused.
  */
 static bool is_its_turn(const struct vm *vm, struct vm *const *vms, u32 n, u64 now)
 {
-	bool others_run = false;
+	bool others_run = false, calm = now - min(now, look(&vm->memory.paused_ns)) >= CALM_NS;
 
 	for (u32 i = 0; i < n; i++) {
 		if (vms[i] == vm)
 			continue;
+		calm = calm && !has_waited_lately(vms[i], now);
 		if (!reasons(vms[i])) {
 			others_run = true;
 			if (waits(vms[i], now))
@@ -164,7 +174,7 @@ static bool is_its_turn(const struct vm *vm, struct vm *const *vms, u32 n, u64 n
 			return false;
 		}
 	}
-	return !others_run || !reclaim_is_short();
+	return !others_run || calm || !reclaim_is_short();
 }
 
 void vm_look_for_memory(struct vm *vm)

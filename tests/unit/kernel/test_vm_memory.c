@@ -193,6 +193,19 @@ static void the_last_goes_on(void **state)
 	expect(0, 0, 0);
 }
 
+/* Or when nobody has waited for long, though there is little: it may run on what it has. */
+static void nobody_waits_any_more(void **state)
+{
+	pass(BIT(1) | BIT(2), 3000);
+	expect(0, 0, MEM);
+	pass(BIT(1), 15000);
+	expect(0, 0, MEM);
+	pass(0, 9000);
+	expect(0, 0, MEM);
+	pass(0, 2000);
+	expect(0, 0, 0);
+}
+
 static void an_operator_has_his_own_reason(void **state)
 {
 	pass(BIT(1) | BIT(2), 3000);
@@ -234,6 +247,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(now_and_then_is_no_matter, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(nobody_waits_any_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_operator_has_his_own_reason, setup, teardown),
 		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
 	};
