@@ -390,7 +390,10 @@ static int begin_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool ahead, 
 	return 0;
 }
 
-/* Neighbours that lie behind it on the disk, too, while memory is not short. */
+/*
+ * Neighbours that lie behind it on the disk, too, while memory is not short and the object may have
+ * them: none of those before is counted yet.
+ */
 static void read_ahead(struct gmem *g, u64 index, u64 *e, u64 entry, struct list *batch)
 {
 	u64 left = min(g->pages - index, GMEM_LARGE_PAGES - index % GMEM_LARGE_PAGES);
@@ -399,7 +402,7 @@ static void read_ahead(struct gmem *g, u64 index, u64 *e, u64 entry, struct list
 		u64 next = gmem_entry_load(e + i);
 
 		if (gmem_entry_state(next) != GMEM_SWAPPED || (next & GMEM_LOST) ||
-		    block_of(next) != block_of(entry) + i ||
+		    block_of(next) != block_of(entry) + i || !gmem_may_grow(g, i + 1) ||
 		    frame_free_estimate() < watermarks.low + SWAP_READ_AHEAD)
 			return;
 		if (!reserve(SWAP_READ_AHEAD))

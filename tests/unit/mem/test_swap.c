@@ -430,6 +430,17 @@ static void not_ahead_of_memory(void **state)
 	assert_int_equal(stats_now().read_ahead, SWAP_READ_AHEAD - 1);
 }
 
+/* Nor beyond what the object may have. */
+static void not_ahead_of_max(void **state)
+{
+	put_on_disk(20);
+	g->resident_max = 3;
+	(void)page(0);
+	assert_int_equal(g->resident, 3);
+	assert_int_equal(stats_now().read_ahead, 2);
+	g->resident_max = ~0ull;
+}
+
 /* As many as may be under way are; the others stay, and go later without being packed again. */
 static void only_so_many_at_a_time(void **state)
 {
@@ -675,6 +686,7 @@ int main(void)
 		CELL(read_object_goes),
 		CELL(neighbours_come_ahead),
 		CELL(not_ahead_of_memory),
+		CELL(not_ahead_of_max),
 		CELL(only_so_many_at_a_time),
 		CELL(a_full_disk),
 		CELL(what_packs_is_packed),
