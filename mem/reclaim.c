@@ -285,7 +285,7 @@ static bool make_own_room(struct reclaim_target *t)
 
 	reclaim_count(&reclaim.stats.own, 1);
 	make_effort(&e);
-	return e.freed || e.more;
+	return is_worth_another(&e) || swap_wait_written(clock_ns() + HELP_WAIT_NS);
 }
 
 bool reclaim_help(struct reclaim_target *t, u32 order)

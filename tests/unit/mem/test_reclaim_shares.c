@@ -4,7 +4,9 @@
  * Whose pages go: several objects with shares, promises and bounds of their own. No guest maps
  * anything: what is said to be used is used.
  */
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 #include "kernel/base/error.h"
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
@@ -349,6 +351,37 @@ static void old_while_the_disk_is_busy(void **state)
 	swap_detach();
 }
 
+static void *write_later(void *arg)
+{
+	usleep(50000);
+	while (fake_disk_do(NULL))
+		;
+	return NULL;
+}
+
+/* Nor does a VM at its max wait in vain while the disk writes what it gave. */
+static void at_max_while_the_disk_is_busy(void **state)
+{
+	pthread_t writer;
+
+	fake_disk_init(PAGES);
+	assert_int_equal(swap_attach(&fake_disk, PAGES, 4711), 0);
+	fake_disk_hold(true);
+	make_vm(0, 0, &(struct reclaim_terms){.max = 100, .shares = 1});
+	for (u64 i = 0; i < 100; i++)
+		touch(&vms[0], i, false);
+	assert_true(help(&vms[0].target));
+	for (u64 i = 100; resident(0) < 100; i++)
+		touch(&vms[0], i, false);
+	pthread_create(&writer, NULL, write_later, NULL);
+	assert_true(help(&vms[0].target));
+	pthread_join(writer, NULL);
+	fake_disk_hold(false);
+	assert_true(help(&vms[0].target));
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, PAGES, NULL), 0);
+	swap_detach();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -363,6 +396,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_that_nothing_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(old_while_the_disk_is_busy, setup, teardown),
+		cmocka_unit_test_setup_teardown(at_max_while_the_disk_is_busy, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
