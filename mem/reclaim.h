@@ -124,8 +124,8 @@ extern struct stat_group reclaim_stat_group;
 	X(min, "frames", "Below so many free frames guests get none.", STAT_LEVEL)               \
 	X(low, "frames", "Below so many free frames cold pages are taken.", STAT_LEVEL)          \
 	X(high, "frames", "Cold pages are taken until so many frames are free.", STAT_LEVEL)     \
-	X(committed, "pages", "What running VMs have of mem= in all.", STAT_LEVEL)               \
-	X(promised, "frames", "What they were promised of it, with what they cost.", STAT_LEVEL) \
+	X(committed, "pages", "What running VMs have of mem=, and modules, in all.", STAT_LEVEL) \
+	X(promised, "frames", "What was promised of it, with what it costs.", STAT_LEVEL)        \
 	X(room, "frames", "What can be promised in all.", STAT_LEVEL)
 
 struct reclaim_memory_stats {
