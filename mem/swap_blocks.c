@@ -101,7 +101,11 @@ static u64 free_cluster(u64 word)
 	return word;
 }
 
-/* lock. Goes on from the cursor; a word is used up before the next is begun. */
+/*
+ * lock. Goes on from the cursor; a word is used up before the next is begun. Words that were looked at
+ * for one that is free as a whole are gone through before there is another such look, so that an
+ * almost full disk costs two looks at each.
+ */
 static u64 find_free(void)
 {
 	for (u32 i = 0; i < LOOK_MAX; i++) {
@@ -110,7 +114,8 @@ static u64 find_free(void)
 
 		if (free)
 			return word * WORD_BLOCKS + (u32)__builtin_ctzll(free);
-		cursor = free_cluster((word + 1) % words) * WORD_BLOCKS;
+		word = (word + 1) % words;
+		cursor = (i % CLUSTER_LOOK ? word : free_cluster(word)) * WORD_BLOCKS;
 	}
 	return 0;
 }
