@@ -69,7 +69,8 @@ static void split_or_join(struct reclaim_effort *e, struct gmem *g, u64 first, c
 	}
 	if (!gmem_looks_large(g, first))
 		return;
-	if (e->splits) {
+	/* A split takes frames, which the last ones are not for: with them memory is made. */
+	if (e->splits && watermark_admits_back()) {
 		e->splits--;
 		gmem_split(g, first, GMEM_LARGE_PAGES);
 	} else if (e->rest) {

@@ -27,12 +27,14 @@ static struct vm {
 	u64 used; /* the first so many are used all the time */
 } vms[VMS];
 static u64 now_ns, before;
+static u32 splits;
 
 static u64 notify(struct gmem_notifier *n, struct gmem *g, enum gmem_event event, u64 first,
 		  u64 pages, u64 *young)
 {
 	const struct vm *vm = container_of(n, struct vm, n);
 
+	splits += event == GMEM_EVENT_SPLIT;
 	for (u64 i = 0; event == GMEM_EVENT_AGE && young && i < pages; i++) {
 		if (first + i < vm->used)
 			young[i / 64] |= BIT(i % 64);
@@ -322,6 +324,27 @@ static void says_that_nothing_goes(void **state)
 	gmem_unref(wide);
 }
 
+static u32 splits_of_a_round(void)
+{
+	struct reclaim_effort e = {.ages = 1000, .splits = 4};
+
+	splits = 0;
+	hosted_clock_set(now_ns += 1000000000);
+	(void)reclaim_age(&e);
+	return splits;
+}
+
+/* A split takes frames: not the last, which are there for making memory. */
+static void no_split_out_of_the_reserve(void **state)
+{
+	make_vm(0, GMEM_LARGE_PAGES, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	vms[0].used = PAGES;
+	watermarks.min = 2 * frame_free_estimate() + 2;
+	assert_int_equal(splits_of_a_round(), 0);
+	watermarks.min = 1;
+	assert_int_equal(splits_of_a_round(), 1);
+}
+
 static u64 take_old(void)
 {
 	struct reclaim_effort e = {.want = RECLAIM_BATCH, .tries = 512, .looks = BIT(18)};
@@ -395,6 +418,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_that_nothing_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_split_out_of_the_reserve, setup, teardown),
 		cmocka_unit_test_setup_teardown(old_while_the_disk_is_busy, setup, teardown),
 		cmocka_unit_test_setup_teardown(at_max_while_the_disk_is_busy, setup, teardown),
 	};
