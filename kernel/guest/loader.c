@@ -20,13 +20,14 @@ int load_fail(struct load *l, int err, const char *fmt, ...)
 }
 
 /* Of the load under way: the manager's thread alone loads. */
-static bool image_starved;
+static int image_error; /* why a module could not be read; 0: it could */
 
 bool image_copy(const struct image *i, u64 offset, void *out, u64 size)
 {
 	int err = image_read(i, offset, out, size);
 
-	image_starved |= err == ERR_NOMEM;
+	if (err && err != ERR_RANGE)
+		image_error = err;
 	return !err;
 }
 
@@ -80,8 +81,13 @@ int load_write(struct load *l, u64 gpa, const void *data, u64 size)
 	return 0;
 }
 
-static int fail_starved(struct load *l)
+static int fail_image(struct load *l, int err)
 {
+	if (err != ERR_NOMEM)
+		return load_fail(l, err,
+				 "a page of its modules cannot be read back from the swap disk "
+				 "(%s): start the machine again",
+				 error_name(err));
 	return load_fail(l, ERR_NOMEM,
 			 "no memory to bring its modules back to: end other VMs, or give the "
 			 "machine more");
@@ -96,7 +102,7 @@ int load_write_image(struct load *l, u64 gpa, const struct image *i, u64 offset,
 
 		err = image_piece_get(i, offset, size, &p);
 		if (err)
-			return fail_starved(l);
+			return fail_image(l, err);
 		err = load_write(l, gpa, p.data, p.size);
 		image_piece_put(i, &p);
 		gpa += p.size;
@@ -169,12 +175,12 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 	if (!kernel)
 		return load_fail(&l, ERR_NOENT, "it has no kernel");
 	l.kernel = image_of_module(kernel);
-	image_starved = false;
+	image_error = 0;
 	l.cmdline = kernel->cmdline;
 	layout_init(&l.layout, vm->config.mem);
 	err = load_acpi(&l);
 	if (err)
 		return err;
 	err = load_kernel(&l);
-	return err && image_starved ? fail_starved(&l) : err;
+	return err && image_error ? fail_image(&l, image_error) : err;
 }

@@ -130,6 +130,19 @@ static void test_bzimage(void **state)
 	assert_int_equal(ram64(GUEST_GDT + start.cs), 0x00af9b000000ffffull);
 }
 
+/* What is lost on the swap disk is no want of memory, for which a VM would wait. */
+static void test_lost_module(void **state)
+{
+	struct gmem nothing = {.pages = 0};
+	struct image lost = {.size = PAGE_SIZE, .object = &nothing};
+	struct load l;
+
+	make_bzimage();
+	l = test_load(&config, image, sizeof(image), "", &start);
+	assert_int_equal(load_write_image(&l, MIB(1), &lost, 0, PAGE_SIZE), ERR_RANGE);
+	assert_non_null(strstr(test_message, "cannot be read back from the swap disk"));
+}
+
 /* Nothing that the loader placed overlaps: each is where it was told and intact after all. */
 static void test_bzimage_relocates(void **state)
 {
@@ -486,6 +499,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bzimage),
 		cmocka_unit_test(test_bzimage_relocates),
+		cmocka_unit_test(test_lost_module),
 		cmocka_unit_test(test_bzimage_refusals),
 		cmocka_unit_test(test_bzimage_waits_for_memory),
 		cmocka_unit_test(test_pvh),
