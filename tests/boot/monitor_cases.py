@@ -33,7 +33,7 @@ def monitor(boot):
     operator.says("vm resume beta", r"^vm beta goes on$")
     operator.says("stat vm.beta.exits.hlt", r"^vm\.beta\.exits\.hlt [1-9]\d* count: HLT instr")
     operator.says("mem", r"^RAM for Weir and VMs", r"^memory: enough is free; watermarks: min ",
-                  r"^committed: 64M, 0\.\d times RAM; promised ", r"^beta ")
+                  r"^committed: 655\d\dK, 0\.\d times RAM; promised ", r"^beta ")
     operator.console("talker")
     operator.wait(r"talker: ready\r\n<97><98>")
     operator.send("c")
@@ -176,6 +176,7 @@ def monitor_top(boot):
     """top shows what a busy and an idle VM do, in 80 columns and 24 lines."""
     operator = Operator(boot)
     boot.anywhere(r"talker\| talker: ready")
+    boot.anywhere(r"vm hostile: started")
     operator.enter()
     operator.send("top\r")
     for _ in range(2):  # the second has rates
