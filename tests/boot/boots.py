@@ -12,6 +12,7 @@ MiB of a disk, which carries Weir's swap signature if it is signed.
 Everything that is waited for has the one deadline, in seconds; WEIR_SLOW=N multiplies it for a
 machine slower than most.
 """
+import contextlib
 import dataclasses
 import os
 import sys
@@ -111,6 +112,11 @@ def small_guest(name, words="", mem="32M", vm=None, vm_words=""):
 
 # --- one boot ---
 
+def remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 class Boot:
     """A case on a machine: what its function talks to."""
 
@@ -132,6 +138,7 @@ class Boot:
         disk = self.folder + ".disk" if self.case.disk else None
         if disk:
             os.makedirs(LOGS, exist_ok=True)
+            remove(disk + ".lock")  # of a Bochs that was killed: another would not open the disk
             swap_image.make_image(disk, self.case.disk << 20, self.case.signed)
         if model == KVM:
             self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory)
@@ -148,7 +155,8 @@ class Boot:
     def __exit__(self, *_):
         self.machine.stop()
         if self.machine.disk:
-            os.unlink(self.machine.disk)
+            remove(self.machine.disk)
+            remove(self.machine.disk + ".lock")
 
     def text(self):
         return self.machine.console.text.replace("\r", "")
