@@ -63,19 +63,31 @@ struct mb1_block {
 	char strings[CONFIG_MODULES_MAX][STRING_MAX];
 };
 
-/* On a 4-byte boundary in the file's first 8 KiB, the three words adding up to zero. */
+#define SEARCH_AT_ONCE 512
+
+/*
+ * On a 4-byte boundary in the file's first 8 KiB, the three words adding up to zero. It is looked for
+ * in copies of some of the file that overlap, so that it is whole in one of them.
+ */
 static bool find_header(const struct image *i, struct mb1_header *h, u64 *offset)
 {
 	u64 end = min(i->size, (u64)HEADER_SEARCH);
+	u8 bytes[SEARCH_AT_ONCE];
 
-	for (u64 at = 0; at + HEADER_SIZE_MIN <= end; at += 4) {
-		memset(h, 0, sizeof(*h));
-		if (!image_copy(i, at, h, HEADER_SIZE_MIN))
+	memset(h, 0, sizeof(*h));
+	for (u64 at = 0; at + HEADER_SIZE_MIN <= end; at += sizeof(bytes) - HEADER_SIZE_MIN + 4) {
+		u64 size = min(end - at, (u64)sizeof(bytes));
+
+		if (!image_copy(i, at, bytes, size))
 			return false;
-		if (h->magic != HEADER_MAGIC || h->magic + h->flags + h->checksum != 0)
-			continue;
-		*offset = at;
-		return !(h->flags & HEADER_ADDRESSES) || image_copy(i, at, h, sizeof(*h));
+		for (u64 in = 0; in + HEADER_SIZE_MIN <= size; in += 4) {
+			memcpy(h, bytes + in, HEADER_SIZE_MIN);
+			if (h->magic != HEADER_MAGIC || h->magic + h->flags + h->checksum != 0)
+				continue;
+			*offset = at + in;
+			return !(h->flags & HEADER_ADDRESSES) ||
+			       image_copy(i, *offset, h, sizeof(*h));
+		}
 	}
 	return false;
 }

@@ -369,6 +369,23 @@ static void test_multiboot(void **state)
 	assert_int_equal(ram64(mmap + 12), GUEST_LOW_USABLE_TOP);
 }
 
+/* It is found wherever it may be, and nowhere else. */
+static void test_multiboot_header(void **state)
+{
+	memset(image, 0, sizeof(image));
+	for (u64 at = 0; at <= KIB(8) + 64; at++) {
+		struct image i = {image, sizeof(image), NULL};
+
+		put32(at, 0x1badb002);
+		put32(at + 8, -0x1badb002u);
+		assert_int_equal(multiboot1_probe(&i), at % 4 == 0 && at + 12 <= KIB(8));
+		i.size = at + 11;
+		assert_false(multiboot1_probe(&i));
+		put32(at, 0);
+		put32(at + 8, 0);
+	}
+}
+
 static void test_multiboot_refusals(void **state)
 {
 	make_multiboot();
@@ -505,6 +522,7 @@ int main(void)
 		cmocka_unit_test(test_pvh),
 		cmocka_unit_test(test_elf_refusals),
 		cmocka_unit_test(test_multiboot),
+		cmocka_unit_test(test_multiboot_header),
 		cmocka_unit_test(test_multiboot_refusals),
 		cmocka_unit_test(test_random_damage),
 		cmocka_unit_test(test_acpi),
