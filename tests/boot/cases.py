@@ -549,6 +549,28 @@ def malformed_config(boot):
     boot.ends()
 
 
+CROWD, CROWD_FILL = 4, 48
+
+
+@case(machines=[], full=["tigerlake"], memory=256, deadline=900, weir="stats",
+      guests=lambda: sum((linux_guest(f"crowd{n}",
+                                      words=f"weir.poweroff weir.fill={CROWD_FILL}",
+                                      vm_words="share=crowd", programs=("fill",))
+                          for n in range(CROWD)), []))
+def linux_crowd(boot):
+    """Linux guests of four times the machine's RAM fill some of theirs and find every word."""
+    for n in range(CROWD):
+        boot.anywhere(rf"fill: crowd{n}: {CROWD_FILL << 8} pages, every word is right")
+        boot.anywhere(rf"vm crowd{n}: powered off")
+    assert "DAMAGED" not in boot.text()
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+    found = counters(boot)
+    boot.note(f"{found['reclaim.packed']} pages packed, {found['share.found']} found, "
+              f"{found['share.copied']} copied")
+
+
 DENSE_GUESTS, DENSE_MIB = 7, 12
 
 
