@@ -27,6 +27,45 @@ static void release(hpa_t start, u64 size)
 	frame_release_range(start.v, start.v + (pages_of(size) << PAGE_SHIFT));
 }
 
+static bool share_a_page(u64 start, u64 size, u64 other, u64 other_size)
+{
+	u64 end = align_up(start + size, PAGE_SIZE),
+	    other_end = align_up(other + other_size, PAGE_SIZE);
+
+	return size && other_size && align_down(start, PAGE_SIZE) < other_end &&
+	       align_down(other, PAGE_SIZE) < end;
+}
+
+/*
+ * The module's frames hold nothing else. GRUB sees to that; where what it says is malformed they stay
+ * as they are, for good: modules may lie over each other, over Weir, or begin within a page.
+ */
+static bool is_alone(u32 boot_index)
+{
+	const struct boot_info *b = &boot_info;
+	const struct boot_module *m = &b->modules[boot_index];
+	bool shares = share_a_page(m->start.v, m->size, b->image_start.v,
+				   b->image_end.v - b->image_start.v) ||
+		      (b->fb.present && share_a_page(m->start.v, m->size, b->fb.addr.v,
+						     (u64)b->fb.pitch * b->fb.height));
+
+	for (u32 i = 0; i < b->module_count && !shares; i++)
+		shares = i != boot_index && share_a_page(m->start.v, m->size, b->modules[i].start.v,
+							 b->modules[i].size);
+	return !shares && is_aligned(m->start.v, PAGE_SIZE);
+}
+
+static void tell_if_malformed(u32 boot_index)
+{
+	const struct boot_module *m = &boot_info.modules[boot_index];
+
+	if (m->size && !is_alone(boot_index))
+		log_warn("module %u at %#llx has no pages of its own: they are not reclaimed; load "
+			 "it "
+			 "with GRUB 2.02 or later, each file once",
+			 boot_index + 1, (unsigned long long)m->start.v);
+}
+
 /* Nobody has taken any page of the two yet. */
 static bool are_equal(hpa_t a, hpa_t b, u64 size)
 {
@@ -57,7 +96,7 @@ static struct gmem *adopt(const struct config_module *m, u32 group)
 	u64 pages = pages_of(m->size);
 	struct gmem *g;
 
-	if (!is_aligned(m->start.v, PAGE_SIZE) || gmem_create(pages, &g))
+	if (gmem_create(pages, &g))
 		return NULL;
 	if (gmem_adopt(g, 0, PFN(m->start.v >> PAGE_SHIFT), pages)) {
 		gmem_unref(g);
@@ -71,8 +110,11 @@ static struct gmem *adopt(const struct config_module *m, u32 group)
 static u64 keep(const struct config_module *m, u32 group)
 {
 	struct kept *k = &kept[m->boot_index];
-	struct gmem *same = find_equal(m);
+	struct gmem *same;
 
+	if (!is_alone(m->boot_index))
+		return 0;
+	same = find_equal(m);
 	k->start = m->start;
 	k->size = m->size;
 	k->object = same ? same : adopt(m, group);
@@ -102,7 +144,7 @@ static u64 release_the_others(const struct weir_config *config)
 	for (u32 i = 0; i < boot_info.module_count; i++) {
 		const struct boot_module *m = &boot_info.modules[i];
 
-		if (!m->size || !is_aligned(m->start.v, PAGE_SIZE) || is_kept(config, i))
+		if (!m->size || !is_alone(i) || is_kept(config, i))
 			continue;
 		release(m->start, m->size);
 		freed += m->size;
@@ -144,6 +186,8 @@ void images_start(const struct weir_config *config)
 	u64 twice = 0, unused;
 
 	memset(kept, 0, sizeof(kept));
+	for (u32 i = 0; i < boot_info.module_count; i++)
+		tell_if_malformed(i);
 	for (u32 i = 0; i < config->vm_count; i++) {
 		const struct vm_config *vm = &config->vms[i];
 

@@ -254,9 +254,53 @@ static void no_memory_to_read(void **state)
 	check_image(m, 3);
 }
 
+/* The module goes where another one is, or within a page of its. */
+static struct config_module *add_at(int vm, u64 at, u64 size)
+{
+	u64 next = next_at;
+	struct config_module *m;
+
+	next_at = MODULES_TO - KIB(64); /* what it would hold is written elsewhere */
+	m = add(vm, size, 1);
+	boot_info.modules[boot_info.module_count - 1].start = HPA(at);
+	if (m)
+		m->start = HPA(at);
+	next_at = next;
+	return m;
+}
+
+/* What GRUB says of its modules is not believed: no frame is given away that holds something else. */
+static void malformed_places(void **state)
+{
+	u64 total = total_now(), alone_at;
+	struct config_module *m[6];
+
+	m[0] = add(0, KIB(20), 1);
+	m[1] = add_at(1, m[0]->start.v, KIB(20)); /* the same one twice */
+	add_at(-1, m[0]->start.v + KIB(8), KIB(4));
+	m[2] = add(0, KIB(9), 2);
+	m[3] = add_at(0, m[2]->start.v + KIB(9), 512); /* in its last page */
+	m[4] = add(0, KIB(8), 3);
+	boot_info.image_start = HPA(m[4]->start.v + KIB(4));
+	boot_info.image_end = HPA(m[4]->start.v + KIB(64));
+	next_at = MODULES_AT + MIB(1);
+	alone_at = next_at;
+	m[5] = add(0, KIB(8), 4);
+	images_start(&config);
+	for (u32 i = 0; i < 5; i++)
+		assert_ptr_equal(image_of_module(m[i]).data, phys_to_virt(m[i]->start));
+	assert_int_equal(m[5]->start.v, alone_at);
+	assert_non_null(image_of_module(m[5]).object);
+	assert_int_equal(total_now(), total + 2);
+	check_image(m[0], 1);
+	check_image(m[2], 2);
+	check_image(m[5], 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(malformed_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_and_read_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(back_from_the_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
