@@ -2,6 +2,7 @@
 #include "mem/reclaim.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
@@ -378,18 +379,32 @@ static void kaged(void *arg)
 	}
 }
 
-static void set_watermarks(const struct reclaim_options *o)
+/* Who asks for more than half of memory to be free has guests that wait for ever. */
+static bool can_be_had(const struct reclaim_options *o, u64 frames)
+{
+	if (!o->min || o->high <= frames / 2)
+		return o->min;
+	log_error(
+		"memory: watermarks= is ignored: %lluK free of %lluK is more than half: give less",
+		(unsigned long long)(o->high << PAGE_SHIFT) >> 10,
+		(unsigned long long)(frames << PAGE_SHIFT) >> 10);
+	return false;
+}
+
+void reclaim_set_watermarks(const struct reclaim_options *o)
 {
 	struct frame_stats frames;
+	bool given;
 	u64 least;
 
 	frame_get_stats(&frames);
+	given = can_be_had(o, frames.total);
 	reclaim.own_frames = frames.total - frames.free;
 	least = min(max(frames.total / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
 	watermarks.wake = reclaim_wake;
-	watermarks.min = o->min ? o->min : least;
-	watermarks.high = o->min ? o->high : 3 * least;
-	watermarks.low = o->min ? o->low : 2 * least;
+	watermarks.min = given ? o->min : least;
+	watermarks.high = given ? o->high : 3 * least;
+	watermarks.low = given ? o->low : 2 * least;
 }
 
 int reclaim_init(const struct reclaim_options *o)
@@ -408,7 +423,7 @@ int reclaim_init(const struct reclaim_options *o)
 	if (err)
 		return err;
 	(void)share_init(); /* without a table nothing is shared */
-	set_watermarks(o);
+	reclaim_set_watermarks(o);
 	return err;
 }
 

@@ -99,4 +99,9 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
 /* Says in the log what has changed, seldom enough. */
 void reclaim_tell_state(void);
 
+/* --- reclaim.c --- */
+
+/* As reclaim_init does: those of o, unless there are none or they cannot be had. Thread context. */
+void reclaim_set_watermarks(const struct reclaim_options *o);
+
 #endif

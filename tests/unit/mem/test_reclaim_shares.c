@@ -405,9 +405,27 @@ static void at_max_while_the_disk_is_busy(void **state)
 	swap_detach();
 }
 
+/* More than half of memory free at all times is nothing that guests could live with. */
+static void watermarks_that_cannot_be(void **state)
+{
+	struct frame_stats frames;
+	struct reclaim_options o = {.min = 1, .low = 1, .tax = 75};
+
+	frame_get_stats(&frames);
+	o.high = frames.total / 2;
+	reclaim_set_watermarks(&o);
+	assert_int_equal(watermarks.min, 1);
+	assert_int_equal(watermarks.high, frames.total / 2);
+	o.high++;
+	reclaim_set_watermarks(&o);
+	assert_true(watermarks.min > 1 && watermarks.min < watermarks.low);
+	assert_true(watermarks.low < watermarks.high);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(watermarks_that_cannot_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(by_shares, setup, teardown),
 		cmocka_unit_test_setup_teardown(idle_memory_is_taxed, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_are_kept, setup, teardown),
