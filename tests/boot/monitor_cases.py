@@ -49,6 +49,21 @@ def monitor(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], full=FULL, deadline=90,
+      guests=lambda: small_guest("density", "1 8 100000000", mem="48M"))
+def monitor_typing(boot):
+    """A guest that spins with interrupts off holds nothing back of a long line that is typed fast."""
+    operator = Operator(boot)
+    boot.anywhere("vm density: started")
+    operator.enter()
+    for _ in range(5):
+        operator.send("stat " + "x" * 150 + "\r")
+        typed = operator.wait(r"no counter's name fits '(x+)'").group(1)
+        assert len(typed) == 150, f"{150 - len(typed)} bytes were lost"
+        operator.prompt()
+    operator.end()
+
+
 # Each command that changes nothing, and what its answer has. Those of a VM's life are below.
 QUESTIONS = (
     ("help vm", r"^  vm nmi NAME +Press", r"^  vm dump NAME \[ADDRESS BYTES\]"),
