@@ -105,24 +105,13 @@ void lapic_destroy(struct lapic *l)
 	kfree(l);
 }
 
-/* In x2APIC mode the logical ID follows from the ID (SDM 3A 11.12.10.2). */
-static void enter_x2apic(struct lapic *l)
-{
-	lapic_put_icr(l, lapic_get(l, REG_ICR_LOW), 0);
-	WRITE_ONCE(l->id, l->v->id);
-	WRITE_ONCE(l->ldr, ((l->v->id >> 4) << 16) | (1u << (l->v->id & 0xf)));
-}
-
 void lapic_init(struct lapic *l)
 {
 	u32 id = l->id;
 
 	reset_registers(l);
 	__atomic_store_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
-	if (lapic_is_x2apic(l))
-		enter_x2apic(l);
-	else
-		WRITE_ONCE(l->id, id);
+	WRITE_ONCE(l->id, id);
 	lapic_show_all(l);
 }
 
@@ -143,7 +132,7 @@ static int write_apic_base(struct lapic *l, u64 value)
 	if (was_on && !on)
 		reset_registers(l);
 	if (x2 && !was_x2)
-		enter_x2apic(l);
+		lapic_put_icr(l, lapic_get(l, REG_ICR_LOW), 0);
 	lapic_show_all(l);
 	if (on)
 		lapic_retry_ioapic(l);

@@ -93,7 +93,8 @@ struct lapic {
 	bool by_cpu;	   /* and delivers and ends interrupts by it (VMX_APICV_FULL) */
 	/* own thread writes; others may read */
 	u64 apic_base;
-	u32 id, ldr, dfr, svr;
+	u32 id, ldr, dfr; /* xAPIC's, whatever the mode: others see it change in one word */
+	u32 svr;
 	u32 lvt[LVT_COUNT];
 	/* own thread */
 	u32 esr;
@@ -159,6 +160,7 @@ void lapic_show_all(struct lapic *l);
 
 bool lapic_enabled(const struct lapic *l); /* IA32_APIC_BASE.EN */
 bool lapic_is_x2apic(const struct lapic *l);
+u32 lapic_x2apic_ldr(const struct lapic *l); /* in that mode; it follows from the ID */
 
 /* Sends to all whom m names; sender NULL: not a CPU. True where one took it. Any context. */
 bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *sender);

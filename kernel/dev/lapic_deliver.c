@@ -117,6 +117,12 @@ bool lapic_is_x2apic(const struct lapic *l)
 	return (READ_ONCE(l->apic_base) & both) == both;
 }
 
+/* SDM 3A 11.12.10.2. */
+u32 lapic_x2apic_ldr(const struct lapic *l)
+{
+	return ((l->v->id >> 4) << 16) | (1u << (l->v->id & 0xf));
+}
+
 /* --- priorities --- */
 
 static u32 class_of(int vector)
@@ -304,11 +310,13 @@ static bool accept(struct lapic *l, const struct lapic_message *m)
 
 static bool matches_logical(const struct lapic *l, u32 dest)
 {
-	u32 ldr = READ_ONCE(l->ldr);
+	u32 ldr;
 
-	if (lapic_is_x2apic(l))
+	if (lapic_is_x2apic(l)) {
+		ldr = lapic_x2apic_ldr(l);
 		return (ldr >> 16) == (dest >> 16) && (ldr & dest & 0xffff);
-	ldr >>= 24;
+	}
+	ldr = READ_ONCE(l->ldr) >> 24;
 	switch (READ_ONCE(l->dfr) >> DFR_MODEL_SHIFT) {
 	case DFR_FLAT:
 		return ldr & dest;
@@ -320,16 +328,13 @@ static bool matches_logical(const struct lapic *l, u32 dest)
 
 bool lapic_matches(const struct lapic *l, const struct lapic_message *m)
 {
-	u32 id;
-
 	if (!lapic_enabled(l))
 		return false;
 	if (m->dest == (m->wide ? BROADCAST_WIDE : BROADCAST))
 		return true;
 	if (m->logical)
 		return matches_logical(l, m->dest);
-	id = READ_ONCE(l->id);
-	return (lapic_is_x2apic(l) ? id : id >> 24) == m->dest;
+	return (lapic_is_x2apic(l) ? l->v->id : READ_ONCE(l->id) >> 24) == m->dest;
 }
 
 static bool is_named(const struct lapic *l, const struct lapic_message *m,

@@ -118,7 +118,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 {
 	switch (reg) {
 	case REG_ID:
-		*value = l->id;
+		*value = lapic_is_x2apic(l) ? l->v->id : l->id;
 		return true;
 	case REG_VERSION:
 		*value = VERSION;
@@ -130,7 +130,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = lapic_ppr(l);
 		return true;
 	case REG_LDR:
-		*value = l->ldr;
+		*value = lapic_is_x2apic(l) ? lapic_x2apic_ldr(l) : l->ldr;
 		return true;
 	case REG_SVR:
 		*value = l->svr;

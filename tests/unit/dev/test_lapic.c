@@ -596,6 +596,32 @@ static void init_keeps_id_and_mode(void **state)
 	machine_destroy(&m);
 }
 
+/* Others send while it goes to x2APIC mode: at each store of that it has one ID, whichever mode. */
+static void the_mode_changes_in_one_word(void **state)
+{
+	struct lapic_message physical = {.mode = LAPIC_FIXED, .vector = 0x50, .dest = 1};
+	struct lapic_message logical = {.mode = LAPIC_FIXED, .vector = 0x51, .logical = true};
+	struct machine m;
+	struct lapic *l;
+
+	machine_create(&m, 2);
+	apic_enable(&m, 1);
+	l = m.vm->vcpus[1]->lapic;
+	apic_write(&m, 1, APIC_LDR, 2u << 24);
+	logical.dest = 2;
+	assert_true(lapic_matches(l, &physical));
+	assert_true(lapic_matches(l, &logical));
+	l->apic_base |= X2;
+	assert_true(lapic_matches(l, &physical));
+	assert_true(lapic_matches(l, &logical));
+	l->apic_base &= ~X2;
+	to_x2apic(&m, 1);
+	l->apic_base &= ~X2;
+	assert_true(lapic_matches(l, &physical));
+	assert_true(lapic_matches(l, &logical));
+	machine_destroy(&m);
+}
+
 /* Paused, its timers stand; resumed, what came due comes once. */
 static void timers_stand_while_paused(void **state)
 {
@@ -628,6 +654,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(start_up_in_order),
 		cmocka_unit_test(init_keeps_id_and_mode),
+		cmocka_unit_test(the_mode_changes_in_one_word),
 		cmocka_unit_test(timers_stand_while_paused),
 		cmocka_unit_test(power_on),
 		cmocka_unit_test(priorities),
