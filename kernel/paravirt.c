@@ -185,6 +185,12 @@ int paravirt_tsc_moved(struct vcpu *v)
 	return v->kvmclock_msr & SYSTEM_TIME_ENABLE ? write_system_time(v, v->kvmclock_msr) : 0;
 }
 
+void paravirt_forget(struct vcpu *v)
+{
+	v->kvmclock_msr = 0;
+	steal_time_forget(v);
+}
+
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 {
 	int err = 0;

@@ -12,6 +12,7 @@
 static void do_init(struct vcpu *v)
 {
 	platform_init(v);
+	paravirt_forget(v);
 	vmx_vcpu_init(v->vmx);
 	v->waits_for_sipi = !(platform_apic_base(v) & APIC_BASE_BSP);
 }

@@ -95,3 +95,8 @@ int steal_time_wrmsr(struct vcpu *v, u64 value)
 	v->steal.news = false;
 	return 0;
 }
+
+void steal_time_forget(struct vcpu *v)
+{
+	v->steal = (struct steal_time){0};
+}

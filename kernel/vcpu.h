@@ -71,6 +71,7 @@ void steal_time_out(struct vcpu *v, const struct thread *t);
 void steal_time_in(struct vcpu *v);
 void steal_time_tell(struct vcpu *v);
 int steal_time_wrmsr(struct vcpu *v, u64 value);
+void steal_time_forget(struct vcpu *v);
 
 /* Paravirtual clock and CPUID leaves (kernel/paravirt.c). */
 void paravirt_init(void);
@@ -78,6 +79,11 @@ bool paravirt_owns_msr(u32 index);
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #GP */
 /* 0; ERR_FAULT: #GP; ERR_NOMEM: run the guest again when there is memory. */
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
+/*
+ * INIT: what the guest had asked for is no more, as with KVM. Whoever starts the vCPU next may have
+ * other uses for that memory. Own thread.
+ */
+void paravirt_forget(struct vcpu *v);
 /* The guest moved this vCPU's TSC: its clock page is to follow. 0, ERR_FAULT, ERR_NOMEM. */
 int paravirt_tsc_moved(struct vcpu *v);
 

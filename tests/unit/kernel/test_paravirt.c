@@ -66,6 +66,13 @@ int steal_time_wrmsr(struct vcpu *v, u64 value)
 	return ERR_FAULT;
 }
 
+static u32 steal_forgotten;
+
+void steal_time_forget(struct vcpu *v)
+{
+	steal_forgotten++;
+}
+
 void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs))
 {
 	leaves = fn;
@@ -286,6 +293,21 @@ static void cpuid_leaves(void **state)
 	assert_int_equal(r.eax | r.ebx | r.ecx | r.edx, 0);
 }
 
+/* Who starts it next may have other uses for that memory. */
+static void init_ends_it(void **state)
+{
+	u64 value = 1;
+
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
+	writes = steal_forgotten = 0;
+	paravirt_forget(&cpu);
+	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
+	assert_int_equal(writes, 0);
+	assert_int_equal(steal_forgotten, 1);
+	assert_int_equal(paravirt_rdmsr(&cpu, SYSTEM_TIME, &value), 0);
+	assert_int_equal(value, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +320,7 @@ int main(void)
 		cmocka_unit_test_setup(a_page_that_the_guest_protected, start),
 		cmocka_unit_test_setup(wall_clock_is_of_the_vms_start, start),
 		cmocka_unit_test_setup(cpuid_leaves, start),
+		cmocka_unit_test_setup(init_ends_it, start),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

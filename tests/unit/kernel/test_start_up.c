@@ -10,7 +10,7 @@
 static struct vcpu cpu;
 static struct platform_start_up next;
 static u64 apic_base;
-static u32 apic_inits, inits, sipis;
+static u32 apic_inits, inits, sipis, forgotten;
 static u8 vector;
 
 struct platform_start_up platform_start_up_take(struct vcpu *v)
@@ -28,6 +28,11 @@ void platform_init(struct vcpu *v)
 	apic_inits++;
 }
 
+void paravirt_forget(struct vcpu *v)
+{
+	forgotten++;
+}
+
 void vmx_vcpu_init(struct vmx_vcpu *v)
 {
 	inits++;
@@ -43,9 +48,10 @@ void vmx_vcpu_sipi(struct vmx_vcpu *v, u8 n)
 static void take(bool init, bool sipi, u8 n)
 {
 	next = (struct platform_start_up){init, sipi, n};
-	apic_inits = inits = sipis = 0;
+	apic_inits = inits = sipis = forgotten = 0;
 	vcpu_start_up(&cpu);
 	assert_int_equal(apic_inits, inits);
+	assert_int_equal(forgotten, inits);
 }
 
 static void others_wait(void **state)

@@ -143,6 +143,18 @@ static void what_the_msr_takes(void **state)
 	assert_int_equal(writes, 0);
 }
 
+static void init_ends_it(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	away(THREAD_RUNNABLE, 9);
+	writes = 0;
+	steal_time_forget(&cpu);
+	away(THREAD_RUNNABLE, 9);
+	steal_time_tell(&cpu);
+	assert_int_equal(writes, 0);
+	assert_int_equal(cpu.steal.msr, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -150,6 +162,7 @@ int main(void)
 		cmocka_unit_test_setup(version_is_odd_while_it_changes, setup),
 		cmocka_unit_test_setup(for_want_of_memory_later, setup),
 		cmocka_unit_test_setup(what_the_msr_takes, setup),
+		cmocka_unit_test_setup(init_ends_it, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
