@@ -481,20 +481,24 @@ static void reap(struct vm *vm)
 	destroy_parts(vm);
 }
 
-/* Starts what is due. Returns when to look again, if nothing else happens; ~0: never. */
+/* Starts what is due, and is still wanted. Returns when to look again, if nothing else happens; ~0: never. */
 static u64 start_due(struct weir_config *config)
 {
 	u64 next = ~0ull;
 
 	for (u32 i = 0; i < config->vm_count; i++) {
-		bool asked, on = wait_lock(&vm_wait);
+		enum vm_plan plan = vm_take_plan(i);
 
-		asked = vm_start_asked(i);
-		wait_unlock(&vm_wait, on);
-		if (asked || restart_is_due(&restarts[i], clock_ns()))
+		if (plan == VM_PLAN_STAY_OFF) {
+			log_info("vm %s: stays off", config->vms[i].name);
+			restart_done(&restarts[i]);
+		}
+		if (plan == VM_PLAN_START || restart_is_due(&restarts[i], clock_ns()))
 			start_vm(&config->vms[i], &restarts[i]);
 		if (restarts[i].pending)
 			next = min(next, restarts[i].due_ns);
+		else
+			vm_is_off(i);
 	}
 	return next;
 }
@@ -505,11 +509,10 @@ static struct vm *wait_for_work(u64 until_ns)
 	struct vm *vm = NULL;
 
 	if (until_ns == ~0ull)
-		wait_event(&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_start_asked());
+		wait_event(&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_plan());
 	else
 		(void)wait_event_until(
-			&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_start_asked(),
-			until_ns);
+			&vm_wait, (vm = vm_list_take_stopped()) != NULL || vm_any_plan(), until_ns);
 	return vm;
 }
 
@@ -532,13 +535,13 @@ void vm_run_all(struct weir_config *config)
 
 	images_start(config);
 	free_before = frames_now().free;
-	vm_life_init(config);
+	vm_list_init(config);
 	for (u32 i = 0; i < config->vm_count; i++) {
 		struct vm_config *c = &config->vms[i];
 
 		if (c->refused)
 			log_error("vm %s: not started: %s", c->name, c->message);
-		else
+		else if (vm_take_plan(i) != VM_PLAN_STAY_OFF)
 			start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
@@ -551,7 +554,7 @@ void vm_run_all(struct weir_config *config)
 void vm_run_asked(struct weir_config *config, bool (*until)(void))
 {
 	while (!until()) {
-		wait_event(&vm_wait, vm_any_start_asked() || until());
+		wait_event(&vm_wait, vm_any_plan() || until());
 		run_until_none_is_left(config);
 	}
 }

@@ -28,6 +28,20 @@ u32 vm_list(struct vm **out, u32 max);
 int vm_start(const char *name);
 
 /*
+ * Whether a VM that does not run is about to start, or to start again: after a reset or a crash it
+ * may wait for its turn, or for memory.
+ */
+bool vm_may_start(const char *name);
+/*
+ * It starts by itself no more. 0: it was about to. ERR_EXIST: it runs, and does not start again once
+ * it ends. ERR_NOENT: it is off.
+ */
+int vm_stay_off(const char *name);
+
+/* Kills every VM, and none starts again. Does not wait for their ends. */
+void vm_end_all(void);
+
+/*
  * vm_pause returns when no vCPU of it executes guest code any more (or someone has resumed it
  * meanwhile). Until vm_resume its vCPUs' threads sleep, its periodic timers are off, and its
  * interrupts wait; its clocks run on. Pausing twice is pausing once. What is paused for memory, too,

@@ -81,7 +81,7 @@ static void print_row(const char *name, const struct vm *vm)
 	struct size_text resident, mem;
 
 	if (!vm) {
-		monitor_print("%-20s off", name);
+		monitor_print("%-20s %s", name, vm_may_start(name) ? "starts" : "off");
 		return;
 	}
 	resident = size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT);
@@ -267,16 +267,25 @@ void command_vm_reset(u32 argc, char **argv)
 	steer(argv[0], vm_reset, "is reset");
 }
 
+/* Also one that is about to start: who resets itself at once runs for moments only. */
+static void end(const char *name, int (*what)(struct vm *vm), const char *done)
+{
+	if (vm_stay_off(name) == 0)
+		monitor_print("vm %s was about to start, and stays off", name);
+	else
+		steer(name, what, done);
+}
+
 void command_vm_off(u32 argc, char **argv)
 {
 	(void)argc;
-	steer(argv[0], vm_power_off, "is switched off");
+	end(argv[0], vm_power_off, "is switched off");
 }
 
 void command_vm_kill(u32 argc, char **argv)
 {
 	(void)argc;
-	steer(argv[0], vm_kill, "is killed");
+	end(argv[0], vm_kill, "is killed");
 }
 
 void command_vm_nmi(u32 argc, char **argv)

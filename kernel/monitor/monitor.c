@@ -138,17 +138,6 @@ static void decide(enum config_when_done how)
 	vm_wake_manager();
 }
 
-static void kill_all(void)
-{
-	struct vm *vms[CONFIG_VMS_MAX];
-	u32 n = vm_list(vms, CONFIG_VMS_MAX);
-
-	for (u32 i = 0; i < n; i++) {
-		(void)vm_kill(vms[i]); /* it ends already */
-		vm_put(vms[i]);
-	}
-}
-
 static void end_weir(u32 argc, char **argv, enum config_when_done how)
 {
 	u32 running = console_running();
@@ -164,7 +153,7 @@ static void end_weir(u32 argc, char **argv, enum config_when_done how)
 		return;
 	}
 	decide(how);
-	kill_all();
+	vm_end_all();
 	/* The manager ends Weir when the last VM has ended. */
 	thread_sleep_until(deadline);
 	log_error("monitor: VMs do not end: the machine %s without them",

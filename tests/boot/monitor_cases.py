@@ -271,6 +271,23 @@ def monitor_hostile(boot):
     operator.end()
 
 
+@case(machines=[], full=["tigerlake", *FULL], deadline=120,
+      guests=lambda: small_guest("reset", vm="r"))
+def monitor_restarts(boot):
+    """A guest that resets itself for ever is switched off all the same, and Weir with it."""
+    operator = Operator(boot)
+    boot.anywhere(r"(?s)(vm r: reset after.*){4}")
+    operator.enter()
+    operator.says("vm list", r"^r +(starts|runs|ending)")
+    operator.until("vm off r", r"^vm r (was about to start, and stays off|is switched off)$")
+    operator.until("vm list", r"^r +off$")
+    operator.says("vm off r", r"^vm r does not run: vm start r$")
+    operator.says("vm start r", r"^vm r is about to start$")
+    operator.until("vm list", r"^r +(starts|runs|ending)")
+    operator.end()
+    assert "VMs do not end" not in boot.text()
+
+
 @case(machines=[], full=["tigerlake"], deadline=120, weir="monitor",
       guests=lambda: small_guest("talker"))
 def monitor_stays(boot):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/restart.c kernel/admission.c */
+/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/vm_list.c kernel/restart.c kernel/admission.c */
 /* unit-libs: -Wl,--wrap=thread_create_with */
 /*
  * The manager: VMs from their start to their end, and those that do not come so far. Their parts
@@ -22,6 +22,7 @@
 #include "tests/hosted/hosted.h"
 
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -232,10 +233,18 @@ ANSWER(int, memslot_create, 0, struct mmu_vm *vm, u32 id, gfn_t base, u64 pages,
        u64 offset, u32 flags)
 NOTHING(images_start, const struct weir_config *c)
 NOTHING(images_bring_back, void (*all_are_back)(void))
-ANSWER(int, loader_load, 0, struct vm *vm, struct vmx_start *start, char *message, size_t size)
 ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
+
+static bool unwanted_while_it_loads;
+
+int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)
+{
+	if (unwanted_while_it_loads)
+		assert_int_equal(vm_stay_off(vm->name), 0);
+	return 0;
+}
 
 /* --- the tests --- */
 
@@ -317,6 +326,78 @@ static void crash_starts_again_so_often(void **state)
 	guest = crash;
 	vm_run_all(&config);
 	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
+}
+
+static void reset_always(struct vcpu *v)
+{
+	vm_request_end(v->vm, VM_END_RESET, 0);
+}
+
+static void wait_for_starts(u32 n)
+{
+	while (__atomic_load_n(&starts, __ATOMIC_SEQ_CST) < n)
+		usleep(100);
+}
+
+/* It waits most of the time, and runs for moments: wherever it is met it does not come back. */
+static void stay_off_later(void *arg)
+{
+	wait_for_starts(2);
+	usleep(random() % 30000);
+	assert_int_not_equal(vm_stay_off("alpha"), ERR_NOENT);
+	assert_false(vm_may_start("alpha"));
+}
+
+static void who_waits_can_be_told_to_stay_off(void **state)
+{
+	struct thread *t;
+
+	assert_int_equal(vm_stay_off("nobody"), ERR_NOENT);
+	guest = reset_always;
+	for (u32 i = 0; i < 3; i++) {
+		starts = 0;
+		assert_int_equal(thread_create(&t, "operator", stay_off_later, NULL, 0), 0);
+		vm_run_all(&config);
+		thread_join(t);
+	}
+	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
+}
+
+static void end_all_later(void *arg)
+{
+	wait_for_starts(3);
+	usleep(random() % 30000);
+	vm_end_all();
+}
+
+/* Whatever each of them does at that moment. */
+static void none_comes_back_after_the_end_of_all(void **state)
+{
+	struct thread *t;
+
+	config.vm_count = 2;
+	config.vms[1] = (struct vm_config){.name = "beta", .mem = MIB(1), .vcpus = 1};
+	for (u32 i = 0; i < 3; i++) {
+		starts = 0;
+		guest = reset_always;
+		assert_int_equal(thread_create(&t, "operator", end_all_later, NULL, 0), 0);
+		vm_run_all(&config);
+		thread_join(t);
+	}
+}
+
+static void idle(struct vcpu *v)
+{
+}
+
+/* Who is told to stay off while it is made ends when it is. */
+static void who_loads_can_be_told_to_stay_off(void **state)
+{
+	guest = idle;
+	unwanted_while_it_loads = true;
+	vm_run_all(&config);
+	unwanted_while_it_loads = false;
+	assert_int_equal(starts, 1);
 }
 
 /* While somebody has a reference nothing is taken apart. */
@@ -440,6 +521,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_starts_again_so_often, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waits_can_be_told_to_stay_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(none_comes_back_after_the_end_of_all, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(who_loads_can_be_told_to_stay_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vcpu.c kernel/vm_life.c */
+/* unit-sources: kernel/vcpu.c kernel/vm_life.c kernel/vm_list.c */
 /*
  * Pausing, resuming, ending and looking at a VM from other threads, its vCPUs being real threads in
  * the real loop. Instead of a guest each vCPU has something that it does again and again.
@@ -248,7 +248,7 @@ static int setup(void **state)
 	memset(dumps, 0, sizeof(dumps));
 	dumps_under_way = nmis = resumes = 0;
 	dumps_mixed = false;
-	vm_life_init(&config);
+	vm_list_init(&config);
 	strlcpy(machine.name, "alpha", sizeof(machine.name));
 	machine.vcpu_count = VCPUS;
 	machine.restart = &restart;
@@ -510,11 +510,23 @@ static void start_asks_the_manager(void **state)
 	assert_int_equal(vm_start("beta"), 0);
 	assert_int_equal(vm_start("beta"), ERR_EXIST);
 	on = wait_lock(&vm_wait);
-	assert_true(vm_any_start_asked());
-	assert_false(vm_start_asked(0));
-	assert_true(vm_start_asked(1));
-	assert_false(vm_start_asked(1));
-	assert_false(vm_any_start_asked());
+	assert_true(vm_any_plan());
+	wait_unlock(&vm_wait, on);
+	assert_int_equal(vm_take_plan(0), VM_PLAN_NONE);
+	assert_int_equal(vm_take_plan(1), VM_PLAN_START);
+	assert_int_equal(vm_take_plan(1), VM_PLAN_NONE);
+	/* The last word counts. */
+	assert_int_equal(vm_start("beta"), 0);
+	assert_int_equal(vm_stay_off("beta"), 0);
+	assert_int_equal(vm_take_plan(1), VM_PLAN_STAY_OFF);
+	vm_is_off(1);
+	assert_int_equal(vm_stay_off("beta"), ERR_NOENT);
+	/* What is wanted of one that runs waits for its end. */
+	assert_int_equal(vm_stay_off("alpha"), ERR_EXIST);
+	assert_int_equal(vm_take_plan(0), VM_PLAN_NONE);
+	vm_is_off(0);
+	on = wait_lock(&vm_wait);
+	assert_false(vm_any_plan());
 	wait_unlock(&vm_wait, on);
 }
 

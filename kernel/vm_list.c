@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/* The VMs that run, references to them, and which of the configured ones are to start. */
+#include "kernel/vm_private.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+
+struct wait_queue vm_wait = WAIT_QUEUE_INIT(vm_wait);
+/* vm_wait's lock */
+static struct list vms = LIST_INIT(vms);
+static struct {
+	bool may_start;	  /* the manager starts it, or has yet to decide: it has just ended */
+	bool start_asked; /* somebody wants it started */
+	bool stays_off;	  /* somebody does not: neither now nor once it has ended */
+} plans[CONFIG_VMS_MAX];  /* by configuration */
+static struct weir_config *config; /* set once */
+
+/* list_for_each_entry would make a struct vm of the head, where none is aligned as one must be. */
+#define FOR_EACH_VM(vm)                   \
+	for (struct list *at_ = vms.next; \
+	     at_ != &vms && (vm = container_of(at_, struct vm, link)) != NULL; at_ = at_->next)
+
+/* --- which run --- */
+
+static int index_of(const char *name)
+{
+	for (u32 i = 0; config && i < config->vm_count; i++) {
+		if (strcmp(config->vms[i].name, name) == 0)
+			return (int)i;
+	}
+	return ERR_NOENT;
+}
+
+void vm_list_init(struct weir_config *c)
+{
+	config = c;
+	memset(plans, 0, sizeof(plans));
+	for (u32 i = 0; i < c->vm_count; i++)
+		plans[i].may_start = !c->vms[i].refused;
+}
+
+void vm_list_add(struct vm *vm)
+{
+	int i = index_of(vm->name);
+	bool on = wait_lock(&vm_wait), unwanted;
+
+	list_add_tail(&vm->link, &vms);
+	unwanted = plans[i].stays_off;
+	plans[i].may_start = plans[i].stays_off = false;
+	wait_unlock(&vm_wait, on);
+	if (unwanted)
+		(void)vm_kill(vm);
+}
+
+bool vm_list_empty(void)
+{
+	bool empty, on = wait_lock(&vm_wait);
+
+	empty = list_empty(&vms);
+	wait_unlock(&vm_wait, on);
+	return empty;
+}
+
+static bool all_stopped(const struct vm *vm)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (!vm->vcpus[i]->stopped)
+			return false;
+	}
+	return true;
+}
+
+struct vm *vm_list_take_stopped(void)
+{
+	struct vm *vm;
+
+	FOR_EACH_VM (vm) {
+		if (vm->references || !all_stopped(vm))
+			continue;
+		list_del(&vm->link);
+		plans[index_of(vm->name)].may_start = true;
+		return vm;
+	}
+	return NULL;
+}
+
+/* vm_wait's lock. */
+static struct vm *find(const char *name)
+{
+	struct vm *vm;
+
+	FOR_EACH_VM (vm) {
+		if (strcmp(vm->name, name) == 0)
+			return vm;
+	}
+	return NULL;
+}
+
+struct vm *vm_find(const char *name)
+{
+	bool on = wait_lock(&vm_wait);
+	struct vm *vm = find(name);
+
+	if (vm)
+		vm->references++;
+	wait_unlock(&vm_wait, on);
+	return vm;
+}
+
+void vm_put(struct vm *vm)
+{
+	bool on = wait_lock(&vm_wait);
+
+	/* The last one may be what its end waits for: vm is not to be touched after this. */
+	if (--vm->references == 0)
+		wait_wake_all_locked(&vm_wait);
+	wait_unlock(&vm_wait, on);
+}
+
+u32 vm_list(struct vm **out, u32 max)
+{
+	bool on = wait_lock(&vm_wait);
+	struct vm *vm;
+	u32 n = 0;
+
+	FOR_EACH_VM (vm) {
+		if (n == max)
+			break;
+		vm->references++;
+		out[n++] = vm;
+	}
+	wait_unlock(&vm_wait, on);
+	return n;
+}
+
+/* --- which are to start --- */
+
+int vm_start(const char *name)
+{
+	int i = index_of(name), err = 0;
+	bool on;
+
+	if (i < 0)
+		return i;
+	if (config->vms[i].refused)
+		return ERR_PERM;
+	on = wait_lock(&vm_wait);
+	if (find(name) || plans[i].start_asked) {
+		err = ERR_EXIST;
+	} else {
+		plans[i].start_asked = plans[i].may_start = true;
+		plans[i].stays_off = false;
+		wait_wake_all_locked(&vm_wait);
+	}
+	wait_unlock(&vm_wait, on);
+	return err;
+}
+
+/* vm_wait's lock. */
+static int stay_off(u32 i)
+{
+	bool runs = find(config->vms[i].name) != NULL;
+
+	if (!runs && !plans[i].may_start)
+		return ERR_NOENT;
+	plans[i].stays_off = true;
+	plans[i].start_asked = false;
+	wait_wake_all_locked(&vm_wait);
+	return runs ? ERR_EXIST : 0;
+}
+
+int vm_stay_off(const char *name)
+{
+	int i = index_of(name), err;
+	bool on;
+
+	if (i < 0)
+		return i;
+	on = wait_lock(&vm_wait);
+	err = stay_off((u32)i);
+	wait_unlock(&vm_wait, on);
+	return err;
+}
+
+bool vm_may_start(const char *name)
+{
+	int i = index_of(name);
+	bool on = wait_lock(&vm_wait), may_start;
+
+	may_start = i >= 0 && plans[i].may_start && !plans[i].stays_off;
+	wait_unlock(&vm_wait, on);
+	return may_start;
+}
+
+void vm_end_all(void)
+{
+	struct vm *running[CONFIG_VMS_MAX];
+	bool on = wait_lock(&vm_wait);
+	u32 n;
+
+	for (u32 i = 0; config && i < config->vm_count; i++)
+		(void)stay_off(i); /* where it is off it stays so */
+	wait_unlock(&vm_wait, on);
+	n = vm_list(running, CONFIG_VMS_MAX);
+	for (u32 i = 0; i < n; i++) {
+		(void)vm_kill(running[i]); /* it ends already */
+		vm_put(running[i]);
+	}
+}
+
+/* --- for the manager --- */
+
+enum vm_plan vm_take_plan(u32 i)
+{
+	bool on = wait_lock(&vm_wait);
+	enum vm_plan plan = VM_PLAN_NONE;
+
+	/* Of one that runs it is still to come. */
+	if (plans[i].may_start && plans[i].stays_off)
+		plan = VM_PLAN_STAY_OFF;
+	else if (plans[i].may_start && plans[i].start_asked)
+		plan = VM_PLAN_START;
+	if (plan == VM_PLAN_STAY_OFF)
+		plans[i].stays_off = false;
+	plans[i].start_asked = false;
+	wait_unlock(&vm_wait, on);
+	return plan;
+}
+
+void vm_is_off(u32 i)
+{
+	bool on = wait_lock(&vm_wait);
+
+	/* Or it is on again, or somebody has just asked for that. */
+	plans[i].may_start &= plans[i].start_asked;
+	wait_unlock(&vm_wait, on);
+}
+
+bool vm_any_plan(void)
+{
+	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
+		if (plans[i].may_start && (plans[i].start_asked || plans[i].stays_off))
+			return true;
+	}
+	return false;
+}
