@@ -94,7 +94,10 @@ static int check_header(struct load *l, const struct setup_header *h)
 	return 0;
 }
 
-/* The whole kernel, with the room that it unpacks itself into, at its preferred address. */
+/*
+ * The whole kernel, with the room that it unpacks itself into, at its preferred address. One that is
+ * loaded lower moves itself up there all the same (init_size in the protocol), so nothing lower will do.
+ */
 static int place_kernel(struct load *l, const struct setup_header *h, u64 *base)
 {
 	u32 sectors = h->setup_sects ? h->setup_sects : SETUP_SECTS_DEFAULT;
@@ -108,7 +111,8 @@ static int place_kernel(struct load *l, const struct setup_header *h, u64 *base)
 	*base = h->pref_address;
 	if (layout_reserve(&l->layout, *base, room)) {
 		if (!h->relocatable_kernel || !align || (align & (align - 1)) ||
-		    layout_alloc_low(&l->layout, room, max(align, (u64)PAGE_SIZE), MIB(1), base))
+		    layout_alloc_low(&l->layout, room, max(align, (u64)PAGE_SIZE),
+				     max(h->pref_address, (u64)MIB(1)), base))
 			return load_fail(l, ERR_NOMEM,
 					 "its bzImage needs %llu MiB from 0x%llx: raise mem=",
 					 (unsigned long long)(room >> 20) + 1,

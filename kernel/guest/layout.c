@@ -47,6 +47,8 @@ int layout_alloc_low(struct layout *l, u64 size, u64 align, u64 from, u64 *out)
 	const struct layout_range *r;
 	u64 at = align_up(from, align);
 
+	if (at < from) /* it wrapped */
+		return ERR_NOMEM;
 	while (size <= l->low_top && at <= l->low_top - size) {
 		r = overlap(l, at, at + max(size, (u64)1));
 		if (!r) {

@@ -143,19 +143,31 @@ static void test_lost_module(void **state)
 	assert_non_null(strstr(test_message, "cannot be read back from the swap disk"));
 }
 
-/* Nothing that the loader placed overlaps: each is where it was told and intact after all. */
+/* Where its own place is taken, at the next one above; never below, from where it would move up. */
 static void test_bzimage_relocates(void **state)
 {
 	make_bzimage();
-	config.mem = MIB(20);
+	put64(0x258, 0x90000);
 	assert_int_equal(load_bzimage(""), 0);
 	assert_int_equal(start.rip, MIB(2) + 0x200);
 
 	make_bzimage();
-	config.mem = MIB(20);
+	put64(0x258, 0x90000);
 	image[0x234] = 0;
 	assert_int_equal(load_bzimage(""), ERR_NOMEM);
-	assert_string_equal(test_message, "its bzImage needs 9 MiB from 0x1000000: raise mem=");
+	assert_string_equal(test_message, "its bzImage needs 9 MiB from 0x90000: raise mem=");
+
+	for (u8 relocatable = 0; relocatable < 2; relocatable++) {
+		make_bzimage();
+		config.mem = MIB(20);
+		image[0x234] = relocatable;
+		assert_int_equal(load_bzimage(""), ERR_NOMEM);
+		assert_string_equal(test_message,
+				    "its bzImage needs 9 MiB from 0x1000000: raise mem=");
+	}
+	make_bzimage();
+	put64(0x258, ~0ull);
+	assert_int_equal(load_bzimage(""), ERR_NOMEM);
 }
 
 /* Memory that others have to give first is waited for, as long as they give some. */
