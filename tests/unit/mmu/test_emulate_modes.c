@@ -139,8 +139,11 @@ static bool usable(const struct test_case *c)
 	case INSN_CPUID:
 	case INSN_RDTSC:
 	case INSN_MOVBE:
+		return false;
 	case INSN_BSWAP:
-		return i->kind == INSN_BSWAP && i->op_size > 2;
+		if (i->op_size == 2)
+			return false;
+		break;
 	case INSN_SMSW:
 	case INSN_SGDT:
 	case INSN_SIDT:
@@ -149,11 +152,17 @@ static bool usable(const struct test_case *c)
 		return false; /* UMIP */
 	case INSN_CMPXCHG:
 		/* A 32-bit destination that fails: does its upper half go? Not documented. */
-		return i->mem.present || i->op_size != 4;
+		if (!i->mem.present && i->op_size == 4)
+			return false;
+		break;
 	case INSN_CMPXCHG8B:
-		return i->op_size != 8;
+		if (i->op_size == 8)
+			return false;
+		break;
 	case INSN_MOVSX:
-		return i->src_size != i->op_size;
+		if (i->src_size == i->op_size)
+			return false;
+		break;
 	}
 	if (loads_segment(i) && i->reg != SEGMENT_ES && i->reg != SEGMENT_DS)
 		return false;
