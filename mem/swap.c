@@ -73,7 +73,8 @@ static bool reserve(u32 leave)
 static void unreserve(void)
 {
 	__atomic_fetch_add(&spare, 1, __ATOMIC_RELEASE);
-	wait_wake_one(&room);
+	/* All: one of them may wait for every op to end, and would keep the place from the next. */
+	wait_wake_all(&room);
 }
 
 /* Of one who has reserved it. It is under way from now on, and the object does not go meanwhile. */

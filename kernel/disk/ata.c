@@ -8,7 +8,7 @@
 #include "smp/timer.h"
 
 #define TIMEOUT_NS	 10000000000ull /* a drive that sleeps has to turn up first */
-#define RESET_NS	 4000000000ull
+#define RESET_NS	 31000000000ull /* ATA/ATAPI-6 9.2: as long as the first may wait for the second */
 #define IDENTIFY_NS	 1000000000ull
 #define SELECT_NS	 100000000ull
 #define LOOK_NS		 20000000ull /* although no interrupt came, */
@@ -65,6 +65,11 @@ void ata_interrupt(struct ata_channel *ch)
 	wait_wake_all(&ch->wait);
 }
 
+static bool is_nothing(u8 status)
+{
+	return status == ATA_NOTHING || status == (ATA_NOTHING | ATA_BSY);
+}
+
 /* Four looks at the status take the 400 ns after which it counts. */
 static u8 settled_status(struct ata_channel *ch)
 {
@@ -77,9 +82,15 @@ static bool is_there(const struct ata_channel *ch, u8 status, bool dma)
 {
 	if (status & ATA_BSY)
 		return false;
-	/* All has reached memory, and the drive is done. */
-	return !dma || (inb(ch->bus_master + BM_STATUS) & BM_INTERRUPT) ||
-	       (status & (ATA_ERR | ATA_DF));
+	if (!dma || (status & (ATA_ERR | ATA_DF)))
+		return true;
+	/* All has reached memory, and the drive is done: the bit may be an older interrupt's. */
+	return !(status & ATA_DRQ) && (inb(ch->bus_master + BM_STATUS) & BM_INTERRUPT);
+}
+
+bool ata_is_empty(struct ata_channel *ch)
+{
+	return is_nothing(settled_status(ch));
 }
 
 static void sleep_a_while(struct ata_channel *ch, u32 seen, u64 until_ns)
@@ -101,7 +112,7 @@ int ata_wait(struct ata_channel *ch, bool dma, u64 timeout_ns, u8 *status)
 
 		seen = __atomic_load_n(&ch->interrupts, __ATOMIC_ACQUIRE);
 		*status = settled_status(ch);
-		gone = *status == ATA_NOTHING ? gone + 1 : 0;
+		gone = is_nothing(*status) ? gone + 1 : 0;
 		if (gone == GONE_LOOKS)
 			return ERR_NOENT;
 		if (!gone && is_there(ch, *status, dma)) {
@@ -120,16 +131,39 @@ int ata_wait(struct ata_channel *ch, bool dma, u64 timeout_ns, u8 *status)
 
 /* --- Commands ------------------------------------------------------------------------------- */
 
+void ata_acknowledge(struct ata_channel *ch)
+{
+	(void)inb(ch->command + ATA_STATUS);
+}
+
+/* While the drive's interrupt stands the bus master's bit may come back at once. */
 void ata_stop_dma(struct ata_channel *ch)
 {
 	if (!ch->bus_master)
 		return;
 	outb(ch->bus_master + BM_COMMAND, 0);
+	ata_acknowledge(ch);
 	outb(ch->bus_master + BM_STATUS, inb(ch->bus_master + BM_STATUS) | BM_INTERRUPT | BM_ERROR);
 }
 
-/* Neither drive is busy, and this one has the registers. */
-static int select_drive(struct ata_channel *ch, u8 head)
+/* It takes commands: another that answers in its place, or nobody, does not say so. */
+static int wait_ready(struct ata_channel *ch, u64 timeout_ns, u8 *status)
+{
+	u64 deadline = clock_ns() + timeout_ns;
+
+	for (;;) {
+		int err = ata_wait(ch, false, timeout_ns, status);
+
+		if (err || (*status & ATA_DRDY))
+			return err;
+		if (clock_ns() >= deadline)
+			return ERR_NOENT;
+		thread_sleep_until(clock_ns() + LOOK_OFTEN_NS);
+	}
+}
+
+/* Neither drive is busy, and this one has the registers. identify: it may be no disk. */
+static int select_drive(struct ata_channel *ch, u8 head, bool identify)
 {
 	u8 status;
 	int err = ata_wait(ch, false, SELECT_NS, &status);
@@ -138,7 +172,8 @@ static int select_drive(struct ata_channel *ch, u8 head)
 		return err;
 	outb(ch->command + ATA_HEAD, head);
 	ch->selected = head & ATA_DRIVE_1;
-	err = ata_wait(ch, false, SELECT_NS, &status);
+	err = identify ? ata_wait(ch, false, SELECT_NS, &status)
+		       : wait_ready(ch, SELECT_NS, &status);
 	if (!err && (status & ATA_DRQ))
 		err = ERR_BUSY;
 	return err;
@@ -163,7 +198,8 @@ int ata_command(struct ata_disk *d, u8 command, u64 sector, u32 count)
 	struct ata_channel *ch = d->channel;
 	bool wide = ata_needs_lba48(sector, count);
 	u8 head = ATA_HEAD_LBA | (d->drive ? ATA_DRIVE_1 : 0);
-	int err = select_drive(ch, wide ? head : head | ((sector >> 24) & 0xf));
+	int err = select_drive(ch, wide ? head : head | ((sector >> 24) & 0xf),
+			       command == ATA_IDENTIFY);
 
 	if (err)
 		return err;
@@ -174,9 +210,11 @@ int ata_command(struct ata_disk *d, u8 command, u64 sector, u32 count)
 	return 0;
 }
 
-int ata_reset(struct ata_channel *ch)
+int ata_reset(struct ata_disk *d)
 {
+	struct ata_channel *ch = d->channel;
 	u8 status;
+	int err;
 
 	ata_stop_dma(ch);
 	outb(ch->control, ATA_SRST);
@@ -184,7 +222,12 @@ int ata_reset(struct ata_channel *ch)
 	outb(ch->control, 0);
 	thread_sleep_until(clock_ns() + 2 * LOOK_OFTEN_NS);
 	ch->selected = 0;
-	return ata_wait(ch, false, ch->reset_ns, &status);
+	err = ata_wait(ch, false, ch->reset_ns, &status);
+	if (err)
+		return err;
+	ch->selected = d->drive ? ATA_DRIVE_1 : 0;
+	outb(ch->command + ATA_HEAD, ATA_HEAD_LBA | ch->selected);
+	return wait_ready(ch, ch->reset_ns, &status);
 }
 
 /* --- IDENTIFY DEVICE ------------------------------------------------------------------------ */
@@ -214,9 +257,11 @@ static int take_identity(struct ata_disk *d, const u16 *w)
 
 	if (w[IDENTIFY_GENERAL] & IDENTIFY_IS_ATAPI)
 		return ERR_NOENT;
-	if (!(w[IDENTIFY_CAPABILITIES] & IDENTIFY_HAS_LBA))
+	if (!(w[IDENTIFY_CAPABILITIES] & IDENTIFY_HAS_LBA) ||
+	    (w[IDENTIFY_SECTOR_SIZE] & IDENTIFY_SIZE_MASK) == IDENTIFY_SIZE_OTHER)
 		return ERR_NOTSUP;
 	d->sectors = w[IDENTIFY_SECTORS_28] | (u64)w[IDENTIFY_SECTORS_28 + 1] << 16;
+	d->sectors = min(d->sectors, (u64)BIT(28));
 	d->lba48 = w[IDENTIFY_FEATURES] & IDENTIFY_HAS_LBA48;
 	if (d->lba48 && wide > d->sectors && wide < BIT(48))
 		d->sectors = wide;
@@ -238,7 +283,7 @@ int ata_identify(struct ata_channel *ch, u32 drive, struct ata_disk *out)
 	outb(ch->command + ATA_HEAD, ATA_HEAD_LBA | (drive ? ATA_DRIVE_1 : 0));
 	ch->selected = drive ? ATA_DRIVE_1 : 0;
 	status = settled_status(ch);
-	if (status == 0 || status == ATA_NOTHING)
+	if (status == 0 || is_nothing(status))
 		return ERR_NOENT;
 	err = ata_command(out, ATA_IDENTIFY, 0, 0);
 	if (!err)
@@ -252,5 +297,6 @@ int ata_identify(struct ata_channel *ch, u32 drive, struct ata_disk *out)
 		return ERR_IO;
 	for (u32 i = 0; i < ARRAY_SIZE(words); i++)
 		words[i] = inw(ch->command + ATA_DATA);
+	ata_acknowledge(ch);
 	return take_identity(out, words);
 }

@@ -4,8 +4,8 @@
  * IDE Controller", rev. 1.0). A channel does one command at a time, for one of its two drives: one
  * thread has it. That thread sleeps until the channel's interrupt comes, looks by itself now and
  * then in case it does not, and gives up at a deadline. After an error the channel is reset and the
- * command tried again, at last without DMA; a drive that does not come back is dead, and every
- * request to it fails at once.
+ * command tried again, at last without DMA; a drive that does not come back, or that never ends a
+ * command, is dead, and every request to it fails at once.
  *
  * Thread context but for ata_interrupt; no lock.
  */
@@ -50,6 +50,7 @@ struct ata_disk {
 	/* its channel's thread's */
 	bool dma;
 	u32 dma_failures;
+	u32 timeouts; /* tries in a row */
 	bool dead;
 	u64 retries;
 };
@@ -67,10 +68,16 @@ void ata_channel_init(struct ata_channel *ch, u16 command, u16 control, u16 bus_
  */
 int ata_channel_use_dma(struct ata_channel *ch, bool high);
 
+/* Nobody drives its lines. */
+bool ata_is_empty(struct ata_channel *ch);
+
 /* From the channel's interrupt, in interrupt context. */
 void ata_interrupt(struct ata_channel *ch);
 
-/* ERR_NOENT: no drive, or none that is a disk; ERR_NOTSUP: one without LBA; ERR_TIMEOUT, ERR_IO. */
+/*
+ * ERR_NOENT: no drive, or none that is a disk; ERR_NOTSUP: one without LBA, or with sectors of other
+ * than 512 bytes; ERR_TIMEOUT, ERR_IO.
+ */
 int ata_identify(struct ata_channel *ch, u32 drive, struct ata_disk *out);
 
 /*

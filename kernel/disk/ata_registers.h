@@ -20,11 +20,13 @@
 #define ATA_HEAD_LBA 0xe0
 #define ATA_DRIVE_1  0x10
 
-#define ATA_BSY	    0x80
-#define ATA_DF	    0x20
-#define ATA_DRQ	    0x08
-#define ATA_ERR	    0x01
-#define ATA_NOTHING 0xff /* a bus where nobody drives */
+#define ATA_BSY	 0x80
+#define ATA_DRDY 0x40
+#define ATA_DF	 0x20
+#define ATA_DRQ	 0x08
+#define ATA_ERR	 0x01
+#define ATA_NOTHING \
+	0x7f /* and above: a bus where nobody drives, but that a resistor pulls BSY down */
 
 #define ATA_SRST 0x04 /* of the control register; its interrupts are on with 0 in bit 1 */
 
@@ -54,6 +56,9 @@ enum ata_commands {
 #define IDENTIFY_FEATURES     83
 #define IDENTIFY_HAS_LBA48    BIT(10)
 #define IDENTIFY_SECTORS_48   100
+#define IDENTIFY_SECTOR_SIZE  106
+#define IDENTIFY_SIZE_MASK    0xd000 /* whether the word counts, and the logical sector is not 512 */
+#define IDENTIFY_SIZE_OTHER   0x5000
 
 /* From the bus master's first port. */
 #define BM_COMMAND   0
@@ -61,6 +66,7 @@ enum ata_commands {
 #define BM_PRDS	     4
 #define BM_START     0x01
 #define BM_TO_MEMORY 0x08
+#define BM_ACTIVE    0x01 /* of the status: descriptors are left */
 #define BM_ERROR     0x02
 #define BM_INTERRUPT 0x04
 
@@ -74,7 +80,10 @@ int ata_wait(struct ata_channel *ch, bool dma, u64 timeout_ns, u8 *status);
 /* Gives a command to a drive that is ready. ERR_BUSY: it wants data; as ata_wait. */
 int ata_command(struct ata_disk *d, u8 command, u64 sector, u32 count);
 bool ata_needs_lba48(u64 sector, u32 count);
+/* The drive takes its interrupt back. */
+void ata_acknowledge(struct ata_channel *ch);
 void ata_stop_dma(struct ata_channel *ch);
-int ata_reset(struct ata_channel *ch); /* both drives; as ata_wait */
+/* Both drives of the channel; this one takes commands again on return. As ata_wait. */
+int ata_reset(struct ata_disk *d);
 
 #endif

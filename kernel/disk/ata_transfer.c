@@ -5,9 +5,11 @@
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
 #include "kernel/disk/ata_registers.h"
+#include "smp/timer.h"
 
 #define TRIES		 3
 #define DMA_FAILURES_MAX 2 /* in a row, after which the drive goes without */
+#define TIMEOUTS_MAX	 6 /* tries in a row, after which nobody waits for it any more */
 
 /* One command to be carried out. */
 struct transfer {
@@ -31,7 +33,8 @@ static bool has_failed(u8 status)
 
 static int judge(struct ata_channel *ch, struct outcome *o)
 {
-	if (!has_failed(o->status) && !(o->bus_master & BM_ERROR))
+	/* Descriptors that are left: it moved less than it was told to. */
+	if (!has_failed(o->status) && !(o->bus_master & (BM_ERROR | BM_ACTIVE)))
 		return 0;
 	o->error = inb(ch->command + ATA_ERROR);
 	return ERR_IO;
@@ -54,11 +57,21 @@ static void move_sector(struct ata_channel *ch, u8 *bytes, bool write)
 	}
 }
 
+/* Until the deadline, which is one for all sectors of a command. */
+static int wait_until(struct ata_channel *ch, u64 deadline, struct outcome *o)
+{
+	u64 now = clock_ns();
+	int err = ata_wait(ch, false, deadline > now ? deadline - now : 0, &o->status);
+
+	return err ? err : judge(ch, o);
+}
+
 static int pio(struct ata_disk *d, const struct transfer *t, struct outcome *o)
 {
 	u32 sectors = t->count * ATA_PAGE_SECTORS;
 	bool wide = ata_needs_lba48(t->sector, sectors);
 	struct ata_channel *ch = d->channel;
+	u64 deadline = clock_ns() + ch->timeout_ns;
 	int err;
 
 	err = ata_command(
@@ -67,17 +80,16 @@ static int pio(struct ata_disk *d, const struct transfer *t, struct outcome *o)
 	for (u32 i = 0; !err && i < sectors; i++) {
 		u8 *page = t->pages[i / ATA_PAGE_SECTORS];
 
-		err = ata_wait(ch, false, ch->timeout_ns, &o->status);
-		if (!err)
-			err = judge(ch, o);
+		err = wait_until(ch, deadline, o);
 		if (!err && !(o->status & ATA_DRQ))
 			err = ERR_IO;
 		if (!err)
 			move_sector(ch, page + i % ATA_PAGE_SECTORS * ATA_SECTOR, t->write);
 	}
 	if (!err)
-		err = ata_wait(ch, false, ch->timeout_ns, &o->status);
-	return err ? err : judge(ch, o);
+		err = wait_until(ch, deadline, o);
+	ata_acknowledge(ch);
+	return err;
 }
 
 /* --- DMA ------------------------------------------------------------------------------------ */
@@ -186,7 +198,10 @@ static void describe(struct ata_failure *why, const struct outcome *o)
 			 has_failed(o->status) && (o->status & ATA_ERR) ? error_text(o->error)
 			 : o->status & ATA_DF				? "device fault"
 									: "no data",
-			 o->status, o->error, o->bus_master & BM_ERROR ? ", bus master error" : "");
+			 o->status, o->error,
+			 o->bus_master & BM_ERROR    ? ", bus master error"
+			 : o->bus_master & BM_ACTIVE ? ", it moved too little"
+						     : "");
 	}
 }
 
@@ -196,10 +211,16 @@ static bool recover(struct ata_disk *d, const struct outcome *o)
 	d->retries++;
 	if (o->dma && ++d->dma_failures >= DMA_FAILURES_MAX)
 		d->dma = false;
+	d->timeouts = o->err == ERR_TIMEOUT ? d->timeouts + 1 : 0;
+	if (d->timeouts >= TIMEOUTS_MAX) {
+		d->dead = true;
+		log_error("%s: ends no command any more: it is not used any more", d->name);
+		return false;
+	}
 	/* What it refused in good order needs no reset. */
 	if (o->err == ERR_IO && (o->status & ATA_ERR) && !(o->status & (ATA_DF | ATA_DRQ)))
 		return true;
-	if (ata_reset(d->channel) == 0)
+	if (ata_reset(d) == 0)
 		return true;
 	d->dead = true;
 	log_error("%s: does not come back from a reset: it is not used any more", d->name);
@@ -236,6 +257,7 @@ int ata_transfer(struct ata_disk *d, u64 sector, void *const *pages, u32 count, 
 		o.err = d->dma ? dma(d, &t, &o) : pio(d, &t, &o);
 		if (!o.err) {
 			d->dma_failures = o.dma ? 0 : d->dma_failures;
+			d->timeouts = 0;
 			return 0;
 		}
 		describe(why, &o);
@@ -256,9 +278,8 @@ int ata_flush(struct ata_disk *d, struct ata_failure *why)
 		return ERR_IO;
 	o.err = ata_command(d, d->lba48 ? ATA_FLUSH_EXT : ATA_FLUSH, 0, 0);
 	if (!o.err)
-		o.err = ata_wait(ch, false, ch->timeout_ns, &o.status);
-	if (!o.err)
-		o.err = judge(ch, &o);
+		o.err = wait_until(ch, clock_ns() + ch->timeout_ns, &o);
+	ata_acknowledge(ch);
 	if (!o.err)
 		return 0;
 	describe(why, &o);

@@ -93,7 +93,7 @@ static void add_channel(u16 command, u16 control, u16 bus_master, u32 irq)
 	list_init(&c->reads);
 	list_init(&c->writes);
 	/* No drive at all: nobody pulls the lines, and there is nothing to set up. */
-	if (inb(control) == 0xff)
+	if (ata_is_empty(&c->ata))
 		return;
 	if (bus_master && ata_channel_use_dma(&c->ata, has_high_ram()))
 		log_warn("IDE channel at port 0x%x: no memory for DMA below 4 GiB: PIO", command);

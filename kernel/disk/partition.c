@@ -83,13 +83,43 @@ static int check_header(const struct partition_source *s, struct gpt_header *h)
 	return within(s, h->entries_lba, PARTITIONS_MAX * GPT_ENTRY_SIZE / SECTOR) ? 0 : ERR_RANGE;
 }
 
-/* All entries are read for their checksum; the one that is meant is kept. */
+static bool is_used(const struct gpt_entry *e)
+{
+	static const u8 none[16];
+
+	return memcmp(e->type, none, sizeof(none)) != 0;
+}
+
+static struct gpt_entry entry_in(const u8 *page, u32 at)
+{
+	struct gpt_entry e;
+
+	memcpy(&e, page + at * GPT_ENTRY_SIZE, sizeof(e));
+	return e;
+}
+
+/* Whether another entry of this page, which begins with the one after `at`, has sectors of it. */
+static bool is_overlapped(const u8 *page, u32 at, u32 count, u32 number, const struct gpt_entry *e)
+{
+	for (u32 i = 0; i < count; i++) {
+		struct gpt_entry other = entry_in(page, i);
+
+		if (at + i + 1 != number && is_used(&other) && other.first <= e->last &&
+		    e->first <= other.last)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * All entries are read: once for their checksum, and the one that is meant is kept; once more to
+ * see that no other has sectors of that.
+ */
 static int read_entries(const struct partition_source *s, const struct gpt_header *h, u32 number,
-			struct gpt_entry *out)
+			bool again, struct gpt_entry *out)
 {
 	u32 per_page = PAGE_SIZE / GPT_ENTRY_SIZE, crc = 0;
 
-	memset(out, 0, sizeof(*out));
 	for (u32 at = 0; at < h->entry_count; at += per_page) {
 		u32 count = min(per_page, h->entry_count - at);
 		int err = s->read(s->arg, h->entries_lba + at * GPT_ENTRY_SIZE / SECTOR, s->page);
@@ -97,32 +127,35 @@ static int read_entries(const struct partition_source *s, const struct gpt_heade
 		if (err)
 			return err;
 		crc = crc32(crc, s->page, count * GPT_ENTRY_SIZE);
-		if (number > at && number <= at + count)
-			memcpy(out, s->page + (number - 1 - at) * GPT_ENTRY_SIZE, sizeof(*out));
+		if (again && is_overlapped(s->page, at, count, number, out))
+			return ERR_CORRUPT;
+		if (!again && number > at && number <= at + count)
+			*out = entry_in(s->page, number - 1 - at);
 	}
 	return crc == h->entries_crc ? 0 : ERR_CORRUPT;
 }
 
 static int find_gpt(const struct partition_source *s, u32 number, u64 *first, u64 *sectors)
 {
-	static const u8 none[16];
 	struct gpt_header h;
-	struct gpt_entry e;
+	struct gpt_entry e = {.first = 0};
 	int err;
 
 	memcpy(&h, s->page + SECTOR, sizeof(h));
 	err = check_header(s, &h);
 	if (!err)
-		err = read_entries(s, &h, number, &e);
+		err = read_entries(s, &h, number, false, &e);
 	if (err)
 		return err;
-	if (memcmp(e.type, none, sizeof(none)) == 0)
+	if (!is_used(&e))
 		return ERR_NOENT;
-	if (e.last < e.first || !within(s, e.first, e.last - e.first + 1))
+	/* Outside of what is usable are the tables. */
+	if (e.last < e.first || !within(s, e.first, e.last - e.first + 1) ||
+	    e.first < h.first_usable || e.last > h.last_usable)
 		return ERR_RANGE;
 	*first = e.first;
 	*sectors = e.last - e.first + 1;
-	return 0;
+	return read_entries(s, &h, number, true, &e);
 }
 
 /* --- MBR ------------------------------------------------------------------------------------ */
@@ -131,6 +164,20 @@ static bool is_gpt(const u8 *mbr)
 {
 	for (u32 i = 0; i < MBR_COUNT; i++) {
 		if (mbr[MBR_ENTRIES + i * MBR_ENTRY_SIZE + MBR_TYPE] == TYPE_GPT)
+			return true;
+	}
+	return false;
+}
+
+/* The entry has sectors that others have; an extended one has those of all partitions in it. */
+static bool mbr_overlaps(const u8 *mbr, u32 number, u64 first, u64 sectors)
+{
+	for (u32 i = 0; i < MBR_COUNT; i++) {
+		const u8 *e = mbr + MBR_ENTRIES + i * MBR_ENTRY_SIZE;
+		u64 other = load32(e + MBR_FIRST), count = load32(e + MBR_SECTORS);
+
+		if (i != number - 1 && e[MBR_TYPE] && other < first + sectors &&
+		    first < other + count)
 			return true;
 	}
 	return false;
@@ -147,7 +194,9 @@ static int find_mbr(const struct partition_source *s, u32 number, u64 *first, u6
 		return ERR_NOTSUP;
 	*first = load32(e + MBR_FIRST);
 	*sectors = load32(e + MBR_SECTORS);
-	return within(s, *first, *sectors) ? 0 : ERR_RANGE;
+	if (!within(s, *first, *sectors))
+		return ERR_RANGE;
+	return mbr_overlaps(s->page, number, *first, *sectors) ? ERR_CORRUPT : 0;
 }
 
 int partition_find(const struct partition_source *s, u32 number, u64 *first, u64 *sectors)

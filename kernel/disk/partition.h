@@ -20,8 +20,8 @@ struct partition_source {
 };
 
 /*
- * Partition `number`, from 1. ERR_NOENT: there is none; ERR_CORRUPT: the table is damaged;
- * ERR_RANGE: it is not within the disk; ERR_NOTSUP: an extended partition; what read returned.
+ * Partition `number`, from 1. ERR_NOENT: there is none; ERR_CORRUPT: the table is damaged, or
+ * another partition has sectors of this one; ERR_RANGE: it is not within what the disk has for it; ERR_NOTSUP: an extended partition; what read returned.
  */
 int partition_find(const struct partition_source *s, u32 number, u64 *first, u64 *sectors);
 

@@ -22,8 +22,9 @@
 #define NATIVE(ch)     BIT(2 * (ch)) /* of the programming interface */
 #define MASTER_CAPABLE BIT(7)
 
-#define BAR_IO	      BIT(0)
-#define BAR_PORT(bar) ((u16)((bar)&0xfffc))
+#define BAR_IO		 BIT(0)
+#define BAR_PORT(bar)	 ((u16)((bar)&0xfffc))
+#define BAR_NO_PORT(bar) ((bar) >> 16) /* bits that no port has */
 
 #define FUNCTIONS 8u
 #define ALL	  (256u * 32 * FUNCTIONS)
@@ -51,7 +52,7 @@ static u16 bar_port(u32 address, u32 bar)
 {
 	u32 value = config_read(address, REG_BAR0 + 4 * bar);
 
-	return (value & BAR_IO) && value != ~0u ? BAR_PORT(value) : 0;
+	return (value & BAR_IO) && !BAR_NO_PORT(value) ? BAR_PORT(value) : 0;
 }
 
 static void read_channel(struct pci_ide *ide, u32 ch, u32 interface, u16 master)

@@ -104,6 +104,21 @@ static void bad_mbr(void **state)
 	}
 }
 
+static void overlapping_mbr(void **state)
+{
+	mbr_entry(1, 0x83, 2048, 1000);
+	mbr_entry(2, 0x83, 3047, 10);
+	assert_int_equal(find(1), ERR_CORRUPT);
+	assert_int_equal(find(2), ERR_CORRUPT);
+	mbr_entry(2, 0x83, 3048, 10);
+	assert_int_equal(find(1), 0);
+	assert_int_equal(find(2), 0);
+	mbr_entry(4, 0x05, 100, ~0u); /* has all of them, it says */
+	assert_int_equal(find(1), ERR_CORRUPT);
+	mbr_entry(4, 0, 100, ~0u); /* none is there */
+	assert_int_equal(find(1), 0);
+}
+
 static void sign_gpt(void)
 {
 	put32(GPT_HEADER + 88, crc32(0, disk + GPT_TABLE, 128 * 128));
@@ -118,6 +133,8 @@ static void make_gpt(void)
 	put32(GPT_HEADER + 8, 0x10000);
 	put32(GPT_HEADER + 12, 92);
 	put64(GPT_HEADER + 24, 1);
+	put64(GPT_HEADER + 40, 34);
+	put64(GPT_HEADER + 48, SECTORS - 34);
 	put64(GPT_HEADER + 72, 2);
 	put32(GPT_HEADER + 80, 128);
 	put32(GPT_HEADER + 84, 128);
@@ -168,6 +185,11 @@ static void bad_gpt(void **state)
 		{GPT_TABLE + 40, 10000, true, ERR_RANGE},      /* ends after the disk's */
 		{GPT_TABLE + 44, ~0u, true, ERR_RANGE},
 		{GPT_TABLE + 32, 0, true, ERR_RANGE},
+		{GPT_TABLE + 32, 33, true, ERR_RANGE},		 /* in the table */
+		{GPT_TABLE + 40, SECTORS - 33, true, ERR_RANGE}, /* in the other table */
+		{GPT_TABLE + 40, 3127, true, ERR_CORRUPT},	 /* in another partition */
+		{GPT_TABLE + 128 * 127 + 32, 3099, true, ERR_CORRUPT},
+		{GPT_TABLE + 128 * 127 + 32, 2000, true, ERR_CORRUPT},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -183,9 +205,12 @@ static void bad_gpt(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(mbr, setup),	cmocka_unit_test_setup(no_table, setup),
-		cmocka_unit_test_setup(bad_mbr, setup), cmocka_unit_test_setup(gpt, setup),
+		cmocka_unit_test_setup(mbr, setup),
+		cmocka_unit_test_setup(no_table, setup),
+		cmocka_unit_test_setup(bad_mbr, setup),
+		cmocka_unit_test_setup(gpt, setup),
 		cmocka_unit_test_setup(bad_gpt, setup),
+		cmocka_unit_test_setup(overlapping_mbr, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

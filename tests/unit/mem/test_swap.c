@@ -7,6 +7,7 @@
  */
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 #include "kernel/base/error.h"
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
@@ -466,6 +467,44 @@ static void only_so_many_at_a_time(void **state)
 		verify(i);
 }
 
+static void *audit_main(void *arg)
+{
+	swap_audit();
+	return NULL;
+}
+
+/* Who waits for all that is under way does not keep the next from its turn. */
+static void one_waits_for_all(void **state)
+{
+	static struct other readers[SWAP_REQUESTS + 1];
+	pthread_t audit;
+
+	put_on_disk(64);
+	for (u64 i = 0; i <= SWAP_REQUESTS; i++)
+		fill(128 + i);
+	assert_int_equal(take(128, 64).writing, 64);
+	assert_int_equal(take(192, SWAP_REQUESTS + 1 - 64).writing, SWAP_REQUESTS + 1 - 64);
+	watermarks.low = 1u << 20; /* nothing comes ahead */
+	watermarks.wake = reclaim_wake;
+	fake_disk_hold(true);
+	for (u32 i = 0; i < SWAP_REQUESTS; i++)
+		other_start(&readers[i], TOUCH, 128 + i);
+	wait_requests(SWAP_REQUESTS);
+	assert_int_equal(pthread_create(&audit, NULL, audit_main, NULL), 0);
+	usleep(20000);
+	other_start(&readers[SWAP_REQUESTS], TOUCH, 128 + SWAP_REQUESTS);
+	usleep(20000);
+	assert_true(fake_disk_do(NULL));
+	wait_requests(SWAP_REQUESTS);
+	for (u64 i = 0; i < 64; i++)
+		assert_int_equal(gmem_drop(g, i), 0);
+	do_all();
+	for (u32 i = 0; i <= SWAP_REQUESTS; i++)
+		pthread_join(readers[i].thread, NULL);
+	pthread_join(audit, NULL);
+	memset(&watermarks, 0, sizeof(watermarks));
+}
+
 static void a_full_disk(void **state)
 {
 	u64 writing = 0;
@@ -688,6 +727,7 @@ int main(void)
 		CELL(not_ahead_of_memory),
 		CELL(not_ahead_of_max),
 		CELL(only_so_many_at_a_time),
+		CELL(one_waits_for_all),
 		CELL(a_full_disk),
 		CELL(what_packs_is_packed),
 		CELL(no_frame_to_read_it_to),
