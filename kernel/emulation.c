@@ -62,11 +62,19 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
 static void unhandled(struct emulation *em)
 {
+	int err = ERR_NOSLOT;
+
 	/* What wrote to a table of the guest's can as well write to a page that is none. */
-	if (!em->by_state && em->v->vm->mmu.shadow &&
-	    mmu_shadow_forget(&em->v->vm->mmu, em->v->mmio_gfn))
+	if (!em->by_state && em->v->vm->mmu.shadow)
+		err = mmu_shadow_let_write(&em->v->mmu, em->v->mmio_gfn);
+	if (err == 0)
 		return;
-	if (em->by_state)
+	if (err == ERR_NOTSUP)
+		end_vm(em,
+		       "is not one that Weir runs in software, and writes to a page table that it "
+		       "goes by itself",
+		       gfn_to_gpa(em->v->mmio_gfn).v);
+	else if (em->by_state)
 		end_vm(em, "is not one that Weir runs in software, as real mode on this CPU wants",
 		       em->linear_rip);
 	else if (em->paging.cpl)

@@ -167,8 +167,12 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 	/* After the write: a log that is read in between has it in the next round (R21). */
 	if (write && err == 0)
 		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
-	if (write && vm->shadow && !p->marks && err == 0)
-		shadow_written(vm, s, gpa, p->size);
+	if (unlikely(vm->shadow) && write && err == 0) {
+		if (!p->marks)
+			shadow_written(vm, s, gpa, p->size);
+		else if (p->size == 4)
+			shadow_marked(vm, s, gpa);
+	}
 	return err;
 }
 

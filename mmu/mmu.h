@@ -49,6 +49,12 @@ struct shadow_vcpu {
 	u64 *pdpt;
 	u32 spare_count;
 	struct shadow_page *spare[SHADOW_SPARES];
+	/* faults one after the other, at one address, for what the tables gave already */
+	u64 refused_gva;
+	u32 refused;
+	/* how often the guest was left to write this page since it last could */
+	u32 let_write;
+	u64 let_write_gfn;
 };
 
 /* What a vCPU's faults need, filled in thread context, used in exit context. */

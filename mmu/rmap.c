@@ -296,6 +296,18 @@ u64 *rmap_spte_of_many(const u64 *word, u32 i)
 	return NULL;
 }
 
+bool rmap_is_full(const u64 *word)
+{
+	const struct rmap_desc *d = load(word) & RMAP_MANY ? address(load(word)) : NULL;
+	u32 sptes = 0;
+
+	for (; d && sptes < RMAP_CHAIN_MAX; d = d->more) {
+		for (u32 i = 0; i < RMAP_DESC_SPTES && d->spte[i]; i++)
+			sptes++;
+	}
+	return sptes >= RMAP_CHAIN_MAX;
+}
+
 static void __noinline free_many(struct rmap_desc *d)
 {
 	while (d) {

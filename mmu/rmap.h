@@ -38,6 +38,12 @@
 #define RMAP_CHUNK_WORDS (PAGE_SIZE / sizeof(u64))
 #define LARGE_PAGES	 512ull /* 4 KiB pages of a 2 MiB one */
 
+/*
+ * A guest decides how many addresses it has for a page, and whoever looks at the page goes by all of
+ * them, some with interrupts off: who would add one to a full chain takes another out before.
+ */
+#define RMAP_CHAIN_MAX 128u
+
 /* A link of a chain: filled from the front, so only the first of a chain may have room. */
 #define RMAP_DESC_SPTES 3
 struct rmap_desc {
@@ -112,6 +118,9 @@ static inline bool rmap_empty(const u64 *word)
 {
 	return !(__atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_ADDRESS);
 }
+
+/* It has RMAP_CHAIN_MAX sptes, or more. */
+bool rmap_is_full(const u64 *word);
 
 /* ERR_TOO_HARD: it takes a descriptor and the cache is empty (NULL counts as empty). */
 int rmap_add(u64 *word, u64 *spte, struct rmap_cache *cache);

@@ -10,8 +10,11 @@
 /* A VM's pages, in thousandths of its memory; and however small it is. */
 #define LIMIT_THOUSANDTHS 20u
 #define LIMIT_FLOOR	  128u
+#define LIMIT_VCPU	  16u /* and for each vCPU: its roots, and the way to what it touches */
 /* What makes room makes some more: who comes next finds it. */
 #define ROOM_STEP 16u
+/* With mmu_lock held, and interrupts off, no more go than so many. */
+#define ZAP_STEP 32u
 
 struct shadow_page *shadow_page_of(u64 spte)
 {
@@ -22,7 +25,7 @@ struct shadow_page *shadow_page_of(u64 spte)
 static struct shadow_page *find(struct shadow *sh, gfn_t gfn, union shadow_role role)
 {
 	for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next) {
-		if (sp->gfn.v == gfn.v && sp->role.word == role.word)
+		if (sp->gfn.v == gfn.v && sp->role.word == role.word && sp->epoch == sh->epoch)
 			return sp;
 	}
 	return NULL;
@@ -69,7 +72,7 @@ static struct shadow_page *take_spare(struct mmu_vcpu *v, gfn_t gfn, union shado
 	if (!v->shadow.spare_count || v->cache_count < 1u + leaves)
 		return NULL;
 	sp = v->shadow.spare[--v->shadow.spare_count];
-	*sp = (struct shadow_page){.gfn = gfn, .role = role};
+	*sp = (struct shadow_page){.gfn = gfn, .role = role, .epoch = v->vm->shadow->epoch};
 	list_init(&sp->link);
 	sp->table = v->cache[--v->cache_count];
 	if (leaves)
@@ -131,21 +134,62 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 
 /* --- Taking out --- */
 
-static bool zap_leaf(struct shadow_page *sp, u32 i)
+/* Its word is locked. */
+static bool drop_leaf(struct shadow_page *sp, u32 i)
 {
 	u64 *word = sp->words[i], e;
 
-	if (!word)
-		return false;
-	rmap_lock(word);
 	e = __atomic_exchange_n(&sp->table[i], 0, __ATOMIC_SEQ_CST);
 	if (e)
 		rmap_remove(word, &sp->table[i]);
 	if (e & SPTE_ACCESSED)
 		rmap_flag(word, RMAP_YOUNG, 0);
-	rmap_unlock(word);
 	sp->words[i] = NULL;
 	return e;
+}
+
+static bool zap_leaf(struct shadow_page *sp, u32 i)
+{
+	u64 *word = sp->words[i];
+	bool was;
+
+	if (!word)
+		return false;
+	rmap_lock(word);
+	was = drop_leaf(sp, i);
+	rmap_unlock(word);
+	return was;
+}
+
+/* Whose spte that is, and which. */
+static struct shadow_page *owner(u64 *spte, u32 *i)
+{
+	struct shadow_page *sp = shadow_page_of(virt_to_phys(spte).v);
+
+	*i = (u32)(spte - sp->table);
+	return sp;
+}
+
+bool shadow_thin_leaves(u64 *word, u64 pick)
+{
+	struct shadow_page *sp;
+	u32 i;
+
+	if (!rmap_is_full(word))
+		return false;
+	sp = owner(rmap_spte(word, (u32)(pick % RMAP_CHAIN_MAX)), &i);
+	return drop_leaf(sp, i);
+}
+
+bool shadow_thin_parents(struct shadow_page *sp, u64 pick)
+{
+	struct shadow_page *parent;
+	u32 i;
+
+	if (!rmap_is_full(&sp->parents))
+		return false;
+	parent = owner(rmap_spte(&sp->parents, (u32)(pick % RMAP_CHAIN_MAX)), &i);
+	return shadow_zap_entry(parent, i);
 }
 
 static void remove_parent(struct shadow_page *child, u64 *spte)
@@ -161,10 +205,11 @@ bool shadow_zap_entry(struct shadow_page *sp, u32 i)
 
 	if (sp->role.level == 1)
 		return zap_leaf(sp, i);
+	if (!page_table_read(&sp->table[i]))
+		return false;
 	e = __atomic_exchange_n(&sp->table[i], 0, __ATOMIC_SEQ_CST);
-	if (e)
-		remove_parent(shadow_page_of(e), &sp->table[i]);
-	return e;
+	remove_parent(shadow_page_of(e), &sp->table[i]);
+	return true;
 }
 
 static void unhash(struct mmu_vm *vm, struct shadow_page *sp)
@@ -197,7 +242,7 @@ void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *g
 	unhash(vm, sp);
 	mmu_count(&vm->stats.shadow_zapped, 1);
 	if (sp->roots)
-		sp->invalid = true;
+		WRITE_ONCE(sp->invalid, true);
 	else
 		list_add(&sp->link, &gone->pages);
 }
@@ -252,6 +297,7 @@ static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
 	struct list *at = vm->shadow->active.prev;
 	u32 pages = vm->shadow->pages;
 
+	to = max(to, pages - min(pages, ZAP_STEP));
 	while (pages > to && at != &vm->shadow->active) {
 		struct shadow_page *sp = container_of(at, struct shadow_page, link);
 
@@ -270,13 +316,15 @@ static void make_room(struct mmu_vm *vm)
 	u32 reader = srcu_read_lock(&vm->srcu);
 	bool on = spin_lock_irqsave(&vm->mmu_lock);
 	u64 generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
+	u32 limit;
 
 	if (sh->limit_generation != generation || !sh->limit) {
 		sh->limit = limit_of(vm);
 		sh->limit_generation = generation;
 	}
-	if (sh->pages + MMU_CACHE_MAX > sh->limit)
-		shrink(vm, sh->limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
+	limit = max(sh->limit, LIMIT_FLOOR + READ_ONCE(sh->vcpus) * LIMIT_VCPU);
+	if (sh->pages + MMU_CACHE_MAX > limit)
+		shrink(vm, limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
 	shadow_finish(vm, &gone);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	srcu_read_unlock(&vm->srcu, reader);
@@ -313,16 +361,35 @@ int shadow_create(struct mmu_vm *vm)
 	return 0;
 }
 
-void shadow_zap_all(struct mmu_vm *vm)
+/* Some of those of older epochs; whether there are more. */
+static bool zap_old(struct mmu_vm *vm)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	struct list *active = &vm->shadow->active;
+	bool on = spin_lock_irqsave(&vm->mmu_lock), more = true;
 
-	while (!list_empty(&vm->shadow->active))
-		shadow_zap(vm, container_of(vm->shadow->active.next, struct shadow_page, link),
-			   &gone);
+	for (u32 n = 0; n < ZAP_STEP; n++) {
+		struct shadow_page *last = container_of(active->prev, struct shadow_page, link);
+
+		more = !list_empty(active) && last->epoch != vm->shadow->epoch;
+		if (!more)
+			break;
+		shadow_zap(vm, last, &gone);
+	}
 	shadow_finish(vm, &gone);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	return more;
+}
+
+/* Guests that run go on making pages meanwhile: these stay, and the end comes all the same. */
+void shadow_zap_all(struct mmu_vm *vm)
+{
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+	vm->shadow->epoch++;
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	while (zap_old(vm))
+		cpu_relax();
 }
 
 void shadow_destroy(struct mmu_vm *vm)
@@ -332,11 +399,10 @@ void shadow_destroy(struct mmu_vm *vm)
 	vm->shadow = NULL;
 }
 
-bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+void shadow_forget(struct mmu_vm *vm, gfn_t gfn)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	u32 reader = srcu_read_lock(&vm->srcu);
-	bool on = spin_lock_irqsave(&vm->mmu_lock), was = false;
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
 	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
 
 	for (; sp; sp = next) {
@@ -344,10 +410,7 @@ bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
 		shadow_zap(vm, sp, &gone);
-		was = true;
 	}
 	shadow_finish(vm, &gone);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
-	srcu_read_unlock(&vm->srcu, reader);
-	return was;
 }

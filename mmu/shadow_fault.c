@@ -18,6 +18,10 @@
 #define LEVEL_BITS  9
 #define SLOTS_STAY  (~0ull) /* no array has this generation */
 
+/* Where more of the same helps no more. */
+#define REFUSED_MAX   4u
+#define LET_WRITE_MAX 64u
+
 struct shadow_fault {
 	struct mmu_vcpu *v;
 	const struct guest_paging *p;
@@ -30,6 +34,8 @@ struct shadow_fault {
 	u64 index, seq;
 	pfn_t pfn;
 	bool may_write;
+	bool refused; /* the tables gave already what the CPU refused, */
+	u32 refusals; /* so often before */
 	struct shadow_gone gone;
 	/* what is to be waited for when no lock is held */
 	u64 slots_generation;
@@ -157,6 +163,7 @@ static int link_locked(struct shadow_fault *f, struct shadow_page *sp, u32 i, u6
 		return err;
 	old = page_table_read(spte);
 	if (!old) {
+		f->gone.flush |= shadow_thin_leaves(word, v->stats.faults);
 		/* First in the chain (R22). */
 		err = rmap_add(word, spte, &v->rmaps);
 		if (err)
@@ -170,6 +177,7 @@ static int link_locked(struct shadow_fault *f, struct shadow_page *sp, u32 i, u6
 	BUG_ON((old ^ new) & SPTE_ADDRESS);
 	if (!loses(new, old)) {
 		mmu_count_own(&v->stats.faults_spurious, 1);
+		f->refused = true;
 		return 0;
 	}
 	/* The CPU may set A and D meanwhile: of neither anything depends that is not set here. */
@@ -239,6 +247,7 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 	err = shadow_get(f->v, gfn, role, out);
 	if (err)
 		return err == ERR_NOSLOT ? ERR_AGAIN : err;
+	f->gone.flush |= shadow_thin_parents(*out, f->v->stats.faults);
 	BUG_ON(!rmap_trylock(&(*out)->parents));
 	err = rmap_add(&(*out)->parents, &sp->table[i], &f->v->rmaps);
 	rmap_unlock_tried(&(*out)->parents);
@@ -382,6 +391,51 @@ static bool must_load(const struct mmu_vcpu *v)
 	return !v->shadow.root_count;
 }
 
+/*
+ * By a race with another vCPU the CPU has been refused what the tables give now, but not again and
+ * again. With AC set it is what SMAP makes of an implicit access, of which the CPU tells nothing
+ * (SDM 3A 4.6.1): to a descriptor, say.
+ */
+static u32 access_as_refused(struct shadow_fault *f, u32 access)
+{
+	struct shadow_vcpu *s = &f->v->shadow;
+
+	f->refusals = s->refused_gva == f->gva ? s->refused : 0;
+	s->refused = 0;
+	if (likely(f->refusals < REFUSED_MAX) || f->p->cpl == 3)
+		return access;
+	return access | (u32)WALK_IMPLICIT_SUPERVISOR;
+}
+
+/* After a fault that has been served. */
+static void note_served(const struct shadow_fault *f)
+{
+	struct shadow_vcpu *s = &f->v->shadow;
+
+	if (f->refused) {
+		s->refused = f->refusals + 1;
+		s->refused_gva = f->gva;
+	}
+	if (f->write && s->let_write_gfn == f->gfn.v)
+		s->let_write = 0;
+}
+
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
+{
+	u32 reader = srcu_read_lock(&v->vm->srcu);
+	bool is_ram = memslot_find(memslots_get(v->vm), gfn);
+	struct shadow_vcpu *s = &v->shadow;
+
+	if (is_ram)
+		shadow_forget(v->vm, gfn);
+	srcu_read_unlock(&v->vm->srcu, reader);
+	if (!is_ram)
+		return ERR_NOSLOT;
+	s->let_write = (s->let_write_gfn == gfn.v ? s->let_write : 0) + 1;
+	s->let_write_gfn = gfn.v;
+	return s->let_write > LET_WRITE_MAX ? ERR_NOTSUP : 0;
+}
+
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
 		     struct shadow_answer *out)
 {
@@ -396,6 +450,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 
 	list_init(&f.gone.pages);
 	mmu_count_own(&v->stats.faults, 1);
+	access = access_as_refused(&f, access);
 	err = must_load(v) ? mmu_shadow_load(v, p) : 0;
 	if (!err)
 		err = shadow_topup(v);
@@ -413,6 +468,8 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 	rwsem_read_lock(&v->vm->mem_sem);
 	err = fault_once(&f);
 	rwsem_read_unlock(&v->vm->mem_sem);
+	if (!err)
+		note_served(&f);
 	if (err != ERR_AGAIN && err != ERR_TOO_HARD)
 		return err;
 	mmu_count_own(&v->stats.faults_retry, 1);

@@ -51,6 +51,7 @@ union shadow_role {
 		u32 dirty : 1;	/* direct: the guest's entry has D, so its supervisor may write */
 		/* what else decides how the guest's entries are understood */
 		u32 wp : 1, nx : 1, smep : 1, smap : 1, pse : 1;
+		u32 long_mode : 1; /* bits 62:52 are the guest's to use */
 	};
 	u32 word;
 };
@@ -66,6 +67,7 @@ struct shadow_page {
 	u64 parents; /* the sptes that lead here, as an rmap word */
 	u32 roots;   /* vCPUs that have it as their root */
 	u32 writes;  /* to the guest's table, since a fault last came through */
+	u32 epoch;   /* the VM's when it was made */
 	bool invalid;		  /* out of the hash: what a vCPU still has as its root (R25) */
 	struct shadow_page *next; /* of its hash */
 	struct list link;	  /* the VM's, that used last first */
@@ -76,8 +78,10 @@ struct shadow_page {
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {
 	u32 pages, limit;
+	u32 vcpus;	      /* atomic: that have loaded a root */
 	u64 limit_generation; /* the slots that limit was made for */
-	struct list active;
+	u32 epoch;	      /* pages of an older one go, and are not found */
+	struct list active;   /* those of older epochs are last */
 	struct shadow_page *bucket[SHADOW_BUCKETS];
 };
 
@@ -106,6 +110,12 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 
 /* Takes an entry out; whether there was one. */
 bool shadow_zap_entry(struct shadow_page *sp, u32 i);
+/*
+ * Where the chain is full one of its sptes goes; pick says which, so that it is not always the same.
+ * The word of a leaf is locked, a page's parents are not.
+ */
+bool shadow_thin_leaves(u64 *word, u64 pick);
+bool shadow_thin_parents(struct shadow_page *sp, u64 pick);
 /* Takes the whole page out. One that is a root stays as an empty, invalid one. */
 void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone);
 /* An empty page that is in no hash, for a root that is not in RAM. */
@@ -124,6 +134,8 @@ int shadow_create(struct mmu_vm *vm);
 void shadow_destroy(struct mmu_vm *vm);
 /* Every page goes: slots change. In a reader, or slots_lock is held. Thread context. */
 void shadow_zap_all(struct mmu_vm *vm);
+/* The pages of a table of the guest's go. In a reader. Any context but interrupt. */
+void shadow_forget(struct mmu_vm *vm, gfn_t gfn);
 /* So much in the caches that one fault, or one load, needs no more. Thread context. ERR_NOMEM. */
 int shadow_topup(struct mmu_vcpu *v);
 void shadow_vcpu_destroy(struct mmu_vcpu *v);
@@ -132,6 +144,11 @@ void shadow_vcpu_destroy(struct mmu_vcpu *v);
 
 /* Bytes of guest memory were written by Weir. In a reader; any context but interrupt. */
 void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size);
+/*
+ * A walk has marked an entry of 4 bytes. For who has the table with entries of 8 these bits may be of
+ * an address. Context as above.
+ */
+void shadow_marked(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa);
 
 /* --- shadow_audit.c --- */
 const char *shadow_audit(struct mmu_vm *vm);

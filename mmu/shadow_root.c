@@ -72,6 +72,7 @@ static u32 wanted_of(const struct guest_paging *p, struct wanted out[PDPTES])
 
 	if ((p->cr0 & CR0_PG) && (p->efer & EFER_LMA)) {
 		role.level = 4;
+		role.long_mode = 1;
 		out[0] = (struct wanted){GFN((p->cr3 & PDPTE_ADDRESS) >> PAGE_SHIFT), role, true};
 		return 1;
 	}
@@ -194,10 +195,12 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 	u64 generation = 0;
 	int err;
 
-	if (!v->shadow.pdpt)
+	if (!v->shadow.pdpt) {
 		v->shadow.pdpt = take_pdpt();
-	if (!v->shadow.pdpt)
-		return ERR_NOMEM;
+		if (!v->shadow.pdpt)
+			return ERR_NOMEM;
+		__atomic_fetch_add(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);
+	}
 	do {
 		err = shadow_topup(v);
 		if (!err)
@@ -224,8 +227,10 @@ void shadow_vcpu_destroy(struct mmu_vcpu *v)
 	put_roots(v, &gone);
 	shadow_finish(v->vm, &gone);
 	spin_unlock_irqrestore(&v->vm->mmu_lock, on);
-	if (v->shadow.pdpt)
+	if (v->shadow.pdpt) {
 		give_pdpt(v->shadow.pdpt);
+		__atomic_fetch_sub(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);
+	}
 	while (v->shadow.spare_count)
 		kfree(v->shadow.spare[--v->shadow.spare_count]);
 }

@@ -29,11 +29,13 @@ static bool entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *
 	return true;
 }
 
-/* Part of one entry, but no less than half of it. */
+/* Part of one entry, but no less than half of it; or its low byte, as where a right is taken. */
 static bool is_entry_write(const struct shadow_page *sp, u64 offset, u64 size)
 {
 	u64 width = sp->role.entry_4 ? 4 : 8;
 
+	if (size == 1)
+		return is_aligned(offset, width);
 	return size >= 4 && is_aligned(offset, 4ull) &&
 	       offset / width == (offset + size - 1) / width;
 }
@@ -60,7 +62,8 @@ static void written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 s
  * The bytes have been written before the flag is looked at here; who sets it reads the entries
  * after. Either this sees the flag, or the other reads what was written.
  */
-void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size)
+static void look_at_pages(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size,
+			  bool wide_only)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	gfn_t gfn = gpa_to_gfn(gpa);
@@ -75,9 +78,21 @@ void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 s
 	on = spin_lock_irqsave(&vm->mmu_lock);
 	for (sp = *shadow_bucket(vm->shadow, gfn); sp; sp = next) {
 		next = sp->next;
-		if (sp->gfn.v == gfn.v && !sp->role.direct)
+		if (sp->gfn.v == gfn.v && !sp->role.direct && !(wide_only && sp->role.entry_4))
 			written(vm, sp, gpa.v & (PAGE_SIZE - 1), size, &gone);
 	}
 	shadow_finish(vm, &gone);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
+}
+
+void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size)
+{
+	look_at_pages(vm, s, gpa, size, false);
+}
+
+/* In the low half of an entry of 8 bytes they are the same marks. */
+void shadow_marked(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa)
+{
+	if (gpa.v & 4)
+		look_at_pages(vm, s, gpa, 4, true);
 }

@@ -192,8 +192,13 @@ static enum exit_verdict no_table(struct vmx_vcpu *v, struct vmx_exit *e, u64 gv
 static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
 {
 	if (v->event.valid) {
-		mmu_shadow_forget(v->config.mmu, gpa_to_gfn(gpa));
-		return EXIT_RESUME;
+		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa)) != ERR_NOTSUP)
+			return EXIT_RESUME;
+		log_error("vm %s: an event is delivered to a page (gpa %#llx) that is a table on "
+			  "the way "
+			  "to itself, or that SMAP keeps the guest from: the VM ends",
+			  vcpu_name(), (unsigned long long)gpa.v);
+		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 	e->mmio.gpa = gpa;
 	e->mmio.access = MMU_WRITE;

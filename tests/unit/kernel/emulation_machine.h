@@ -142,14 +142,17 @@ bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 	return is_protected(gpa.v) && !protected_late;
 }
 
-static u64 shadowed; /* the page of a table that has shadow pages, or 0 */
+static u64 shadowed;	     /* the page of a table that has shadow pages, or 0 */
+static bool let_write_tired; /* it goes on being one */
 
-bool mmu_shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
 {
 	bool was = shadowed && gfn.v == shadowed / PAGE_SIZE;
 
+	if (let_write_tired)
+		return ERR_NOTSUP;
 	shadowed = 0;
-	return was;
+	return was ? 0 : ERR_NOSLOT;
 }
 
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
@@ -392,6 +395,7 @@ static int start(void **state)
 	walk_error = read_error = write_error = 0;
 	memory_changes = protected_late = false;
 	second_device = protected_page = shadowed = 0;
+	let_write_tired = false;
 	waits_until_memory = 0;
 	ends_while_waiting = false;
 	return 0;

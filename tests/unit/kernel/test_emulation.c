@@ -246,6 +246,15 @@ static void unknown_instruction_on_a_table(void **state)
 	/* It was none: then it is as without shadow paging. */
 	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0);
 	assert_int_equal(ended, 1);
+
+	/* It is one again each time: that ends, with whatever rights it is tried. */
+	start(NULL);
+	machine.mmu.shadow = any;
+	let_write_tired = true;
+	cpl = 3;
+	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0);
+	assert_int_equal(ended, 1);
+	assert_int_equal(injected.count, 0);
 }
 
 static void illegal_and_overlong(void **state)

@@ -240,7 +240,7 @@ int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 		make_way(racing_gva);
 		break;
 	case 1:
-		(void)mmu_shadow_forget(&vm, GFN(rnd() % RAM_PAGES));
+		(void)mmu_shadow_let_write(&vcpu, GFN(rnd() % RAM_PAGES));
 		break;
 	case 2:
 		shadow_zap_all(&vm);
@@ -266,7 +266,7 @@ static void disturb(void)
 		(void)mmu_range_drop(&vm, GFN(page), pages, &done);
 		break;
 	case 2:
-		(void)mmu_shadow_forget(&vm, GFN(page));
+		(void)mmu_shadow_let_write(&vcpu, GFN(page));
 		break;
 	case 3:
 		mmu_age(&vm, GFN(0), RAM_PAGES);
