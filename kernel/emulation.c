@@ -4,15 +4,12 @@
  * cannot run it as things are (vmx/restricted.c): fetches and decodes it, and answers the emulator's
  * steps from RAM, from devices, or from the vCPU. No MMU lock is held here.
  */
-#include "kernel/vcpu.h"
+#include "kernel/emulation_private.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/printf.h"
-#include "kernel/base/string.h"
-#include "kernel/dev/platform.h"
-#include "mmu/emulate.h"
 #include "mmu/shadow.h"
 
 #define RFLAGS_TF      BIT(8)
@@ -21,32 +18,8 @@
 #define SEGMENT_AR_L   BIT(13)
 #define SEGMENT_AR_DB  BIT(14)
 #define LINEAR_BITS    48
-#define PIECES_MAX     2
 
-/* What one emulation looks at; the paging state is a snapshot. */
-struct emulation {
-	struct vcpu *v;
-	struct guest_paging paging;
-	struct emulate_cpu cpu;
-	struct insn insn;
-	struct emulate e;
-	u8 bytes[INSN_MAX_LENGTH];
-	u32 fetched;
-	u64 linear_rip;
-	bool device_answered; /* a register was read: reading it again may give another value */
-	bool by_state;	      /* the CPU cannot run it; not the access is why it is run here */
-	bool event;	      /* it is the delivery of an interrupt or exception of real mode */
-	bool single_step;
-};
-
-/* One page's part of an access. */
-struct piece {
-	u64 gva;
-	gpa_t gpa;
-	u32 size;
-};
-
-static void end_vm(struct emulation *em, const char *why, u64 gpa)
+void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 {
 	char text[3 * INSN_MAX_LENGTH + 1] = "none";
 	u32 n = 0;
@@ -60,7 +33,7 @@ static void end_vm(struct emulation *em, const char *why, u64 gpa)
 }
 
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
-static void unhandled(struct emulation *em)
+void emulation_unhandled(struct emulation *em)
 {
 	int err = ERR_NOSLOT;
 
@@ -70,25 +43,27 @@ static void unhandled(struct emulation *em)
 	if (err == 0)
 		return;
 	if (err == ERR_NOTSUP)
-		end_vm(em,
-		       "is not one that Weir runs in software, and writes to a page table that it "
-		       "goes by itself",
-		       gfn_to_gpa(em->v->mmio_gfn).v);
+		emulation_end_vm(em,
+				 "is not one that Weir runs in software, and writes to a page table "
+				 "that it goes by itself",
+				 gfn_to_gpa(em->v->mmio_gfn).v);
 	else if (em->by_state)
-		end_vm(em, "is not one that Weir runs in software, as real mode on this CPU wants",
-		       em->linear_rip);
+		emulation_end_vm(
+			em, "is not one that Weir runs in software, as real mode on this CPU wants",
+			em->linear_rip);
 	else if (em->paging.cpl)
 		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
 	else
-		end_vm(em, "touches a device and is not one that Weir runs in software", 0);
+		emulation_end_vm(em, "touches a device and is not one that Weir runs in software",
+				 0);
 }
 
-static void inject_page_fault(struct emulation *em, u64 gva, u32 code)
+void emulation_page_fault(struct emulation *em, u64 gva, u32 code)
 {
 	vmx_inject_page_fault(em->v->vmx, GVA(gva), code);
 }
 
-static enum decode_mode mode_of(const struct emulation *em)
+enum decode_mode emulation_mode(const struct emulation *em)
 {
 	u32 access = em->cpu.segment[SEGMENT_CS].access;
 
@@ -126,24 +101,20 @@ static void take_snapshot(struct emulation *em)
 	em->cpu.linear_bits = LINEAR_BITS;
 	em->single_step = regs->rflags & RFLAGS_TF;
 	em->linear_rip = regs->rip + em->cpu.segment[SEGMENT_CS].base;
-	if (mode_of(em) == DECODE_64)
+	if (emulation_mode(em) == DECODE_64)
 		em->linear_rip = regs->rip;
 	else
 		em->linear_rip &= 0xffffffffull;
 }
 
-/*
- * Reading or translating a linear address failed. Of these the guest knows nothing: no memory was
- * to be had, or its tables change too fast. The instruction runs again.
- */
-static int access_failed(struct emulation *em, int err, u64 gva, u32 code, const char *why)
+int emulation_access_failed(struct emulation *em, int err, u64 gva, u32 code, const char *why)
 {
 	if (err == ERR_FAULT)
-		inject_page_fault(em, gva, code);
+		emulation_page_fault(em, gva, code);
 	else if (err == ERR_RANGE)
 		vmx_inject_gp(em->v->vmx);
 	else if (err != ERR_NOMEM && err != ERR_AGAIN)
-		end_vm(em, why, gva);
+		emulation_end_vm(em, why, gva);
 	return err;
 }
 
@@ -152,7 +123,8 @@ static bool beyond_limit(const struct emulation *em, u64 length)
 {
 	u64 rip = vmx_regs(em->v->vmx)->rip;
 
-	return mode_of(em) != DECODE_64 && rip + length - 1 > em->cpu.segment[SEGMENT_CS].limit;
+	return emulation_mode(em) != DECODE_64 &&
+	       rip + length - 1 > em->cpu.segment[SEGMENT_CS].limit;
 }
 
 /* The next page's bytes are fetched only when the instruction goes on there. Not 0: over. */
@@ -171,11 +143,11 @@ static int fetch(struct emulation *em)
 		err = gva_read(&em->v->vm->mmu, &em->paging, GVA(em->linear_rip + em->fetched),
 			       em->bytes + em->fetched, want - em->fetched, MMU_EXEC, &fault);
 		if (err)
-			return access_failed(em, err,
-					     err == ERR_FAULT ? fault.gva.v : em->linear_rip,
-					     fault.error_code, "is fetched from what is no RAM");
+			return emulation_access_failed(
+				em, err, err == ERR_FAULT ? fault.gva.v : em->linear_rip,
+				fault.error_code, "is fetched from what is no RAM");
 		em->fetched = want;
-		err = decode_insn(&em->insn, em->bytes, em->fetched, mode_of(em));
+		err = decode_insn(&em->insn, em->bytes, em->fetched, emulation_mode(em));
 		if (err != ERR_AGAIN || want == INSN_MAX_LENGTH)
 			break;
 		want = INSN_MAX_LENGTH;
@@ -185,7 +157,7 @@ static int fetch(struct emulation *em)
 	else if (err == ERR_RANGE)
 		vmx_inject_gp(em->v->vmx);
 	else if (err)
-		unhandled(em);
+		emulation_unhandled(em);
 	else if (beyond_limit(em, em->insn.length)) {
 		vmx_inject_gp(em->v->vmx);
 		err = ERR_FAULT;
@@ -207,274 +179,6 @@ static bool may_use_port(const struct emulation *em, u32 port_size)
 	if (!(rflags & RFLAGS_VM) && em->paging.cpl <= RFLAGS_IOPL(rflags))
 		return true;
 	return em->insn.kind <= INSN_OUTS && em->insn.op_size == port_size;
-}
-
-/* The guest physical pieces of the step's access, all translated before any is touched. */
-static int translate(struct emulation *em, bool write, struct piece pieces[PIECES_MAX], u32 *count)
-{
-	u32 access = write ? MMU_WRITE : MMU_READ;
-	u64 gva = em->e.gva;
-	u32 left = em->e.size;
-	struct walk_result w = {0};
-	int err;
-
-	*count = 0;
-	if (em->e.implicit)
-		access |= (u32)WALK_IMPLICIT_SUPERVISOR;
-	while (left) {
-		u32 n = min(left, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
-
-		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
-		if (err)
-			return access_failed(em, err, gva, w.error_code,
-					     "goes through a page table that is not in RAM");
-		pieces[(*count)++] = (struct piece){gva, w.gpa, n};
-		gva += n;
-		if (mode_of(em) != DECODE_64)
-			gva = (u32)gva;
-		left -= n;
-	}
-	return 0;
-}
-
-/* The guest's own protection of the page refuses the write (H_PROTECT): as vmx/ept.c answers it. */
-static int refuse_write(struct emulation *em, const struct piece *p)
-{
-	u32 code = PAGE_FAULT_P | PAGE_FAULT_WR | (em->paging.cpl == 3 ? PAGE_FAULT_US : 0);
-
-	inject_page_fault(em, p->gva, code);
-	return ERR_FAULT;
-}
-
-/* All pieces may be written: asked before what cannot be undone. */
-static int check_protection(struct emulation *em, const struct piece *pieces, u32 count)
-{
-	for (u32 i = 0; i < count; i++) {
-		if (mmu_is_protected(&em->v->vm->mmu, pieces[i].gpa))
-			return refuse_write(em, &pieces[i]);
-	}
-	return 0;
-}
-
-static u64 device_read(struct vcpu *v, gpa_t gpa, u32 size)
-{
-	u64 value = ~0ull;
-
-	if (!platform_lapic_mmio(v, gpa, size, false, &value))
-		bus_read(&v->vm->bus, v, SPACE_MMIO, gpa.v, size, &value);
-	return value;
-}
-
-static void device_write(struct vcpu *v, gpa_t gpa, u32 size, u64 value)
-{
-	if (!platform_lapic_mmio(v, gpa, size, true, &value))
-		bus_write(&v->vm->bus, v, SPACE_MMIO, gpa.v, size, value);
-}
-
-/* A device takes 1, 2, 4 or 8 bytes at a time; a piece of another size goes byte by byte. */
-static u32 device_step(u32 size)
-{
-	return size & (size - 1) ? 1 : size;
-}
-
-static int read_step(struct emulation *em)
-{
-	struct piece pieces[PIECES_MAX];
-	u8 *to = (u8 *)&em->e.value;
-	u32 count;
-	int err = translate(em, em->e.for_write, pieces, &count);
-
-	if (!err && em->e.for_write)
-		err = check_protection(em, pieces, count);
-	em->e.value = 0;
-	for (u32 i = 0; i < count && !err; i++) {
-		err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, to, pieces[i].size);
-		if (err == ERR_NOSLOT) {
-			u32 step = device_step(pieces[i].size);
-
-			em->device_answered = true;
-			for (u32 at = 0; at < pieces[i].size; at += step) {
-				u64 value = device_read(em->v, GPA(pieces[i].gpa.v + at), step);
-
-				memcpy(to + at, &value, step);
-			}
-			err = 0;
-		}
-		to += pieces[i].size;
-	}
-	return err;
-}
-
-static int write_piece(struct emulation *em, const struct piece *p, const u8 *from)
-{
-	u64 value = 0, expected = em->e.expected;
-	u32 step = device_step(p->size);
-	int err;
-
-	if (em->e.atomic && p->size == em->e.size && is_aligned(p->gpa.v, (u64)p->size))
-		err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
-	else
-		err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
-	if (err == ERR_PERM)
-		return refuse_write(em, p);
-	if (err != ERR_NOSLOT)
-		return err;
-	for (u32 at = 0; at < p->size; at += step) {
-		memcpy(&value, from + at, step);
-		device_write(em->v, GPA(p->gpa.v + at), step, value);
-	}
-	return 0;
-}
-
-static int write_step(struct emulation *em)
-{
-	struct piece pieces[PIECES_MAX];
-	const u8 *from = (const u8 *)&em->e.value;
-	u32 count;
-	int err = translate(em, true, pieces, &count);
-
-	/* One piece says so itself when it is written. */
-	if (!err && count > 1)
-		err = check_protection(em, pieces, count);
-	for (u32 i = 0; i < count && !err; i++) {
-		err = write_piece(em, &pieces[i], from);
-		from += pieces[i].size;
-	}
-	return err;
-}
-
-/*
- * INS: its destination must be writable, and there, before the port is read: what a device gave
- * cannot be given back.
- */
-static int port_in(struct emulation *em)
-{
-	struct piece pieces[PIECES_MAX];
-	u32 count;
-	int err = 0;
-
-	if (em->insn.kind == INSN_INS) {
-		err = translate(em, true, pieces, &count);
-		if (!err)
-			err = check_protection(em, pieces, count);
-		for (u32 i = 0; i < count && !err; i++) {
-			u64 unused;
-
-			err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, &unused, pieces[i].size);
-			if (err == ERR_NOSLOT) /* a device's register: it is there */
-				err = 0;
-		}
-	}
-	if (err)
-		return err;
-	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);
-	return 0;
-}
-
-static int port_out(struct emulation *em)
-{
-	bus_write(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, em->e.value);
-	return 0;
-}
-
-/*
- * What a device gave cannot be given back: where there is no frame for its destination, the
- * instruction does not begin again but waits.
- */
-static int write_answer(struct emulation *em)
-{
-	int err;
-
-	for (;;) {
-		err = write_step(em);
-		if (err != ERR_NOMEM || !em->device_answered)
-			return err;
-		if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
-			return err;
-		vcpu_wait_for_memory(em->v);
-	}
-}
-
-/* --- what the vCPU itself has --- */
-
-static int read_msr(struct emulation *em)
-{
-	int err = vmx_read_msr(em->v->vmx, em->e.index, &em->e.value);
-
-	if (err != ERR_NOSLOT)
-		return err;
-	if (platform_owns_msr(em->e.index))
-		return platform_rdmsr(em->v, em->e.index, &em->e.value);
-	if (paravirt_owns_msr(em->e.index))
-		return paravirt_rdmsr(em->v, em->e.index, &em->e.value);
-	return ERR_FAULT;
-}
-
-static int write_msr(struct emulation *em)
-{
-	int err = vmx_write_msr(em->v->vmx, em->e.index, em->e.value);
-
-	if (err != ERR_NOSLOT)
-		return err;
-	if (platform_owns_msr(em->e.index))
-		return platform_wrmsr(em->v, em->e.index, em->e.value);
-	if (paravirt_owns_msr(em->e.index))
-		return paravirt_wrmsr(em->v, em->e.index, em->e.value);
-	return ERR_FAULT;
-}
-
-static int identify(struct emulation *em)
-{
-	struct cpuid_regs r;
-
-	vmx_cpuid(em->v->vmx, em->e.index, (u32)em->e.value, &r);
-	em->e.cpuid[0] = r.eax;
-	em->e.cpuid[1] = r.ebx;
-	em->e.cpuid[2] = r.ecx;
-	em->e.cpuid[3] = r.edx;
-	return 0;
-}
-
-/* An error but ERR_NOMEM is the guest's #GP, unless Weir does not do it at all. */
-static int machine_step(struct emulation *em, enum emulate_step step)
-{
-	struct vmx_vcpu *vmx = em->v->vmx;
-
-	switch (step) {
-	case EMULATE_READ_CR:
-		em->e.value = vmx_read_cr(vmx, em->e.index);
-		return 0;
-	case EMULATE_WRITE_CR:
-		return vmx_write_cr(vmx, em->e.index, em->e.value);
-	case EMULATE_READ_DR:
-		em->e.value = vmx_read_dr(vmx, em->e.index);
-		return 0;
-	case EMULATE_WRITE_DR:
-		return vmx_write_dr(vmx, em->e.index, em->e.value);
-	case EMULATE_RDMSR:
-		return read_msr(em);
-	case EMULATE_WRMSR:
-		return write_msr(em);
-	case EMULATE_CPUID:
-		return identify(em);
-	case EMULATE_RDTSC:
-		em->e.value = vmx_guest_tsc(vmx);
-		return 0;
-	default: /* EMULATE_INVLPG */
-		vmx_drop_page(vmx, GVA(em->e.gva));
-		return 0;
-	}
-}
-
-static int do_machine_step(struct emulation *em, enum emulate_step step)
-{
-	int err = machine_step(em, step);
-
-	if (err == ERR_NOTSUP)
-		unhandled(em);
-	else if (err && err != ERR_NOMEM)
-		vmx_inject_gp(em->v->vmx);
-	return err;
 }
 
 /* --- the end of an instruction --- */
@@ -533,16 +237,16 @@ static int run(struct emulation *em)
 		step = emulate_next(&em->e);
 		switch (step) {
 		case EMULATE_READ:
-			err = read_step(em);
+			err = emulation_read(em);
 			break;
 		case EMULATE_WRITE:
-			err = write_answer(em);
+			err = emulation_write(em);
 			break;
 		case EMULATE_IN:
-			err = port_in(em);
+			err = emulation_in(em);
 			break;
 		case EMULATE_OUT:
-			err = port_out(em);
+			err = emulation_out(em);
 			break;
 		case EMULATE_DONE:
 			return done(em);
@@ -552,10 +256,10 @@ static int run(struct emulation *em)
 					     em->e.error_code);
 			return 0;
 		case EMULATE_UNHANDLED:
-			unhandled(em);
+			emulation_unhandled(em);
 			return 0;
 		default:
-			err = do_machine_step(em, step);
+			err = emulation_ask(em, step);
 			break;
 		}
 	}
@@ -583,7 +287,7 @@ int vcpu_emulate_state(struct vcpu *v)
 	take_snapshot(&em);
 	em.event = vmx_real_mode_event(v->vmx, &vector, &length);
 	if (em.event) {
-		emulate_make_event(&em.insn, vector, length, mode_of(&em));
+		emulate_make_event(&em.insn, vector, length, emulation_mode(&em));
 		return run(&em);
 	}
 	err = fetch(&em);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/emulation.c @emulate */
+/* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
 /*
  * One guest instruction in software, with fakes of guest memory, of its page tables and of the
  * devices around it: what is read and written where, which exception goes in, and what an

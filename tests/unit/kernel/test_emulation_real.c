@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/emulation.c @emulate */
+/* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
 /* Instructions and events of real mode in software, where the CPU has no unrestricted guest. */
 #include "tests/unit/kernel/emulation_machine.h"
 

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory, devices and ports of an instruction that is run in software. */
+#include "kernel/emulation_private.h"
+
+#include "kernel/base/error.h"
+#include "kernel/base/string.h"
+#include "kernel/dev/platform.h"
+
+#define PIECES_MAX 2
+
+/* One page's part of an access. */
+struct piece {
+	u64 gva;
+	gpa_t gpa;
+	u32 size;
+};
+
+/* The guest physical pieces of the step's access, all translated before any is touched. */
+static int translate(struct emulation *em, bool write, struct piece pieces[PIECES_MAX], u32 *count)
+{
+	u32 access = write ? MMU_WRITE : MMU_READ;
+	u64 gva = em->e.gva;
+	u32 left = em->e.size;
+	struct walk_result w = {0};
+	int err;
+
+	*count = 0;
+	if (em->e.implicit)
+		access |= (u32)WALK_IMPLICIT_SUPERVISOR;
+	while (left) {
+		u32 n = min(left, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
+
+		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
+		if (err)
+			return emulation_access_failed(
+				em, err, gva, w.error_code,
+				"goes through a page table that is not in RAM");
+		pieces[(*count)++] = (struct piece){gva, w.gpa, n};
+		gva += n;
+		if (emulation_mode(em) != DECODE_64)
+			gva = (u32)gva;
+		left -= n;
+	}
+	return 0;
+}
+
+/* The guest's own protection of the page refuses the write (H_PROTECT): as vmx/ept.c answers it. */
+static int refuse_write(struct emulation *em, const struct piece *p)
+{
+	u32 code = PAGE_FAULT_P | PAGE_FAULT_WR | (em->paging.cpl == 3 ? PAGE_FAULT_US : 0);
+
+	emulation_page_fault(em, p->gva, code);
+	return ERR_FAULT;
+}
+
+/* All pieces may be written: asked before what cannot be undone. */
+static int check_protection(struct emulation *em, const struct piece *pieces, u32 count)
+{
+	for (u32 i = 0; i < count; i++) {
+		if (mmu_is_protected(&em->v->vm->mmu, pieces[i].gpa))
+			return refuse_write(em, &pieces[i]);
+	}
+	return 0;
+}
+
+static u64 device_read(struct vcpu *v, gpa_t gpa, u32 size)
+{
+	u64 value = ~0ull;
+
+	if (!platform_lapic_mmio(v, gpa, size, false, &value))
+		bus_read(&v->vm->bus, v, SPACE_MMIO, gpa.v, size, &value);
+	return value;
+}
+
+static void device_write(struct vcpu *v, gpa_t gpa, u32 size, u64 value)
+{
+	if (!platform_lapic_mmio(v, gpa, size, true, &value))
+		bus_write(&v->vm->bus, v, SPACE_MMIO, gpa.v, size, value);
+}
+
+/* A device takes 1, 2, 4 or 8 bytes at a time; a piece of another size goes byte by byte. */
+static u32 device_step(u32 size)
+{
+	return size & (size - 1) ? 1 : size;
+}
+
+int emulation_read(struct emulation *em)
+{
+	struct piece pieces[PIECES_MAX];
+	u8 *to = (u8 *)&em->e.value;
+	u32 count;
+	int err = translate(em, em->e.for_write, pieces, &count);
+
+	if (!err && em->e.for_write)
+		err = check_protection(em, pieces, count);
+	em->e.value = 0;
+	for (u32 i = 0; i < count && !err; i++) {
+		err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, to, pieces[i].size);
+		if (err == ERR_NOSLOT) {
+			u32 step = device_step(pieces[i].size);
+
+			em->device_answered = true;
+			for (u32 at = 0; at < pieces[i].size; at += step) {
+				u64 value = device_read(em->v, GPA(pieces[i].gpa.v + at), step);
+
+				memcpy(to + at, &value, step);
+			}
+			err = 0;
+		}
+		to += pieces[i].size;
+	}
+	return err;
+}
+
+static int write_piece(struct emulation *em, const struct piece *p, const u8 *from)
+{
+	u64 value = 0, expected = em->e.expected;
+	u32 step = device_step(p->size);
+	int err;
+
+	if (em->e.atomic && p->size == em->e.size && is_aligned(p->gpa.v, (u64)p->size))
+		err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
+	else
+		err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
+	if (err == ERR_PERM)
+		return refuse_write(em, p);
+	if (err != ERR_NOSLOT)
+		return err;
+	for (u32 at = 0; at < p->size; at += step) {
+		memcpy(&value, from + at, step);
+		device_write(em->v, GPA(p->gpa.v + at), step, value);
+	}
+	return 0;
+}
+
+static int write_step(struct emulation *em)
+{
+	struct piece pieces[PIECES_MAX];
+	const u8 *from = (const u8 *)&em->e.value;
+	u32 count;
+	int err = translate(em, true, pieces, &count);
+
+	/* One piece says so itself when it is written. */
+	if (!err && count > 1)
+		err = check_protection(em, pieces, count);
+	for (u32 i = 0; i < count && !err; i++) {
+		err = write_piece(em, &pieces[i], from);
+		from += pieces[i].size;
+	}
+	return err;
+}
+
+/*
+ * INS: its destination must be writable, and there, before the port is read: what a device gave
+ * cannot be given back.
+ */
+int emulation_in(struct emulation *em)
+{
+	struct piece pieces[PIECES_MAX];
+	u32 count;
+	int err = 0;
+
+	if (em->insn.kind == INSN_INS) {
+		err = translate(em, true, pieces, &count);
+		if (!err)
+			err = check_protection(em, pieces, count);
+		for (u32 i = 0; i < count && !err; i++) {
+			u64 unused;
+
+			err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, &unused, pieces[i].size);
+			if (err == ERR_NOSLOT) /* a device's register: it is there */
+				err = 0;
+		}
+	}
+	if (err)
+		return err;
+	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);
+	return 0;
+}
+
+int emulation_out(struct emulation *em)
+{
+	bus_write(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, em->e.value);
+	return 0;
+}
+
+/*
+ * What a device gave cannot be given back: where there is no frame for its destination, the
+ * instruction does not begin again but waits.
+ */
+int emulation_write(struct emulation *em)
+{
+	int err;
+
+	for (;;) {
+		err = write_step(em);
+		if (err != ERR_NOMEM || !em->device_answered)
+			return err;
+		if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+			return err;
+		vcpu_wait_for_memory(em->v);
+	}
+}
