@@ -47,6 +47,8 @@ void emulation_unhandled(struct emulation *em)
 				 "is not one that Weir runs in software, and writes to a page table "
 				 "that it goes by itself",
 				 gfn_to_gpa(em->v->mmio_gfn).v);
+	else if (em->by_state && vmx_is_own_gp(em->v->vmx))
+		vmx_inject_gp(em->v->vmx);
 	else if (em->by_state)
 		emulation_end_vm(
 			em, "is not one that Weir runs in software, as real mode on this CPU wants",
@@ -97,6 +99,7 @@ static void take_snapshot(struct emulation *em)
 	em->cpu.vm86 = (em->paging.cr0 & CR0_PE) && (regs->rflags & RFLAGS_VM);
 	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !em->cpu.vm86;
 	em->cpu.long_mode = em->paging.efer & EFER_LMA;
+	em->cpu.umip = em->paging.cr4 & CR4_UMIP;
 	em->cpu.cpl = (u8)(em->cpu.vm86 ? 3 : em->paging.cpl);
 	em->cpu.linear_bits = LINEAR_BITS;
 	em->single_step = regs->rflags & RFLAGS_TF;
@@ -118,50 +121,53 @@ int emulation_access_failed(struct emulation *em, int err, u64 gva, u32 code, co
 	return err;
 }
 
-/* Outside 64-bit mode code ends at its segment's limit (SDM 3A 5.3). */
-static bool beyond_limit(const struct emulation *em, u64 length)
+/* Bytes from rip on that may be an instruction's: outside 64-bit mode code ends at its segment's limit. */
+static u32 fetch_limit(const struct emulation *em)
 {
-	u64 rip = vmx_regs(em->v->vmx)->rip;
+	u64 rip = vmx_regs(em->v->vmx)->rip, limit = em->cpu.segment[SEGMENT_CS].limit;
 
-	return emulation_mode(em) != DECODE_64 &&
-	       rip + length - 1 > em->cpu.segment[SEGMENT_CS].limit;
+	if (emulation_mode(em) == DECODE_64)
+		return INSN_MAX_LENGTH;
+	return rip > limit ? 0 : (u32)min(limit - rip + 1, (u64)INSN_MAX_LENGTH);
+}
+
+static int fetch_bytes(struct emulation *em, u32 want)
+{
+	u64 from = em->linear_rip + em->fetched;
+	struct walk_fault fault = {0};
+	int err;
+
+	if (emulation_mode(em) != DECODE_64)
+		from = (u32)from;
+	err = gva_read(&em->v->vm->mmu, &em->paging, GVA(from), em->bytes + em->fetched,
+		       want - em->fetched, MMU_EXEC, &fault);
+	if (err)
+		return emulation_access_failed(em, err, err == ERR_FAULT ? fault.gva.v : from,
+					       fault.error_code, "is fetched from what is no RAM");
+	em->fetched = want;
+	return 0;
 }
 
 /* The next page's bytes are fetched only when the instruction goes on there. Not 0: over. */
 static int fetch(struct emulation *em)
 {
 	u64 left_in_page = PAGE_SIZE - (em->linear_rip & (PAGE_SIZE - 1));
-	u32 want = (u32)min(left_in_page, (u64)INSN_MAX_LENGTH);
-	struct walk_fault fault = {0};
-	int err;
+	u32 most = fetch_limit(em), want = (u32)min(left_in_page, (u64)most);
+	int err = ERR_AGAIN;
 
-	if (beyond_limit(em, 1)) {
-		vmx_inject_gp(em->v->vmx);
-		return ERR_FAULT;
-	}
-	for (;;) {
-		err = gva_read(&em->v->vm->mmu, &em->paging, GVA(em->linear_rip + em->fetched),
-			       em->bytes + em->fetched, want - em->fetched, MMU_EXEC, &fault);
+	while (err == ERR_AGAIN && em->fetched < most) {
+		err = fetch_bytes(em, want);
 		if (err)
-			return emulation_access_failed(
-				em, err, err == ERR_FAULT ? fault.gva.v : em->linear_rip,
-				fault.error_code, "is fetched from what is no RAM");
-		em->fetched = want;
+			return err;
 		err = decode_insn(&em->insn, em->bytes, em->fetched, emulation_mode(em));
-		if (err != ERR_AGAIN || want == INSN_MAX_LENGTH)
-			break;
-		want = INSN_MAX_LENGTH;
+		want = most;
 	}
 	if (err == ERR_INVAL)
 		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
-	else if (err == ERR_RANGE)
+	else if (err == ERR_RANGE || err == ERR_AGAIN) /* too long, or beyond the limit */
 		vmx_inject_gp(em->v->vmx);
 	else if (err)
 		emulation_unhandled(em);
-	else if (beyond_limit(em, em->insn.length)) {
-		vmx_inject_gp(em->v->vmx);
-		err = ERR_FAULT;
-	}
 	return err;
 }
 
@@ -263,7 +269,22 @@ static int run(struct emulation *em)
 			break;
 		}
 	}
+	/* The page is lost, and who reads the log has been told. */
+	if (err == ERR_IO || err == ERR_CORRUPT)
+		vcpu_crash(em->v);
 	return err == ERR_NOMEM ? err : 0;
+}
+
+/*
+ * It touches neither memory nor a port, so it is not what made the guest exit: another vCPU has
+ * written it there since. The CPU runs it, with all its checks.
+ */
+static bool is_for_the_cpu(const struct emulation *em)
+{
+	u32 kind = em->insn.kind;
+
+	return (kind >= INSN_HLT && kind <= INSN_CLTS) ||
+	       (kind >= INSN_INVLPG && kind <= INSN_INVD);
 }
 
 int vcpu_emulate(struct vcpu *v, u32 port_size)
@@ -273,7 +294,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 
 	take_snapshot(&em);
 	err = fetch(&em);
-	if (err || !may_use_port(&em, port_size))
+	if (err || is_for_the_cpu(&em) || !may_use_port(&em, port_size))
 		return err == ERR_NOMEM ? err : 0;
 	return run(&em);
 }

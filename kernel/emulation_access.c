@@ -22,6 +22,8 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 	u64 gva = em->e.gva;
 	u32 left = em->e.size;
 	struct walk_result w = {0};
+	/* A descriptor table may lie anywhere in IA-32e mode, compatibility mode included. */
+	bool wraps = em->e.implicit ? !em->cpu.long_mode : emulation_mode(em) != DECODE_64;
 	int err;
 
 	*count = 0;
@@ -37,7 +39,7 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 				"goes through a page table that is not in RAM");
 		pieces[(*count)++] = (struct piece){gva, w.gpa, n};
 		gva += n;
-		if (emulation_mode(em) != DECODE_64)
+		if (wraps)
 			gva = (u32)gva;
 		left -= n;
 	}
@@ -84,6 +86,39 @@ static u32 device_step(u32 size)
 	return size & (size - 1) ? 1 : size;
 }
 
+/*
+ * There was no frame. The instruction begins again when there is one, unless it has read or written
+ * what it may not twice: then this waits. True: look again.
+ */
+static bool wait_here(struct emulation *em, int err)
+{
+	if (err != ERR_NOMEM || !em->committed)
+		return false;
+	if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+		return false;
+	vcpu_wait_for_memory(em->v);
+	return true;
+}
+
+static int read_piece(struct emulation *em, const struct piece *p, u8 *to)
+{
+	u32 step = device_step(p->size);
+	int err;
+
+	do
+		err = gpa_read(&em->v->vm->mmu, p->gpa, to, p->size);
+	while (wait_here(em, err));
+	if (err != ERR_NOSLOT)
+		return err;
+	em->committed = true;
+	for (u32 at = 0; at < p->size; at += step) {
+		u64 value = device_read(em->v, GPA(p->gpa.v + at), step);
+
+		memcpy(to + at, &value, step);
+	}
+	return 0;
+}
+
 int emulation_read(struct emulation *em)
 {
 	struct piece pieces[PIECES_MAX];
@@ -95,45 +130,46 @@ int emulation_read(struct emulation *em)
 		err = check_protection(em, pieces, count);
 	em->e.value = 0;
 	for (u32 i = 0; i < count && !err; i++) {
-		err = gpa_read(&em->v->vm->mmu, pieces[i].gpa, to, pieces[i].size);
-		if (err == ERR_NOSLOT) {
-			u32 step = device_step(pieces[i].size);
-
-			em->device_answered = true;
-			for (u32 at = 0; at < pieces[i].size; at += step) {
-				u64 value = device_read(em->v, GPA(pieces[i].gpa.v + at), step);
-
-				memcpy(to + at, &value, step);
-			}
-			err = 0;
-		}
+		err = read_piece(em, &pieces[i], to);
 		to += pieces[i].size;
 	}
 	return err;
 }
 
-static int write_piece(struct emulation *em, const struct piece *p, const u8 *from)
+/* To memory; ERR_NOSLOT: it is a device's. */
+static int write_memory(struct emulation *em, const struct piece *p, const u8 *from)
 {
-	u64 value = 0, expected = em->e.expected;
-	u32 step = device_step(p->size);
+	u64 expected = em->e.expected;
 	int err;
 
-	if (em->e.atomic && p->size == em->e.size && is_aligned(p->gpa.v, (u64)p->size))
-		err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
-	else
-		err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
+	do {
+		if (em->e.atomic && p->size == em->e.size && is_aligned(p->gpa.v, (u64)p->size))
+			err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
+		else
+			err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
+	} while (wait_here(em, err));
+	return err;
+}
+
+static int write_piece(struct emulation *em, const struct piece *p, const u8 *from)
+{
+	u32 step = device_step(p->size);
+	int err = write_memory(em, p, from);
+	u64 value = 0;
+
 	if (err == ERR_PERM)
 		return refuse_write(em, p);
-	if (err != ERR_NOSLOT)
+	if (err && err != ERR_NOSLOT)
 		return err;
-	for (u32 at = 0; at < p->size; at += step) {
+	em->committed = true;
+	for (u32 at = 0; err && at < p->size; at += step) {
 		memcpy(&value, from + at, step);
 		device_write(em->v, GPA(p->gpa.v + at), step, value);
 	}
 	return 0;
 }
 
-static int write_step(struct emulation *em)
+int emulation_write(struct emulation *em)
 {
 	struct piece pieces[PIECES_MAX];
 	const u8 *from = (const u8 *)&em->e.value;
@@ -175,6 +211,7 @@ int emulation_in(struct emulation *em)
 	if (err)
 		return err;
 	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);
+	em->committed = true;
 	return 0;
 }
 
@@ -182,22 +219,4 @@ int emulation_out(struct emulation *em)
 {
 	bus_write(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, em->e.value);
 	return 0;
-}
-
-/*
- * What a device gave cannot be given back: where there is no frame for its destination, the
- * instruction does not begin again but waits.
- */
-int emulation_write(struct emulation *em)
-{
-	int err;
-
-	for (;;) {
-		err = write_step(em);
-		if (err != ERR_NOMEM || !em->device_answered)
-			return err;
-		if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
-			return err;
-		vcpu_wait_for_memory(em->v);
-	}
 }

@@ -3,32 +3,24 @@
 #include "kernel/emulation_private.h"
 
 #include "kernel/base/error.h"
-#include "kernel/dev/platform.h"
 
 static int read_msr(struct emulation *em)
 {
 	int err = vmx_read_msr(em->v->vmx, em->e.index, &em->e.value);
 
-	if (err != ERR_NOSLOT)
-		return err;
-	if (platform_owns_msr(em->e.index))
-		return platform_rdmsr(em->v, em->e.index, &em->e.value);
-	if (paravirt_owns_msr(em->e.index))
-		return paravirt_rdmsr(em->v, em->e.index, &em->e.value);
-	return ERR_FAULT;
+	return err == ERR_NOSLOT ? vcpu_read_msr(em->v, em->e.index, &em->e.value) : err;
 }
 
 static int write_msr(struct emulation *em)
 {
+	u64 tsc_offset = vmx_tsc_offset(em->v->vmx);
 	int err = vmx_write_msr(em->v->vmx, em->e.index, em->e.value);
 
-	if (err != ERR_NOSLOT)
-		return err;
-	if (platform_owns_msr(em->e.index))
-		return platform_wrmsr(em->v, em->e.index, em->e.value);
-	if (paravirt_owns_msr(em->e.index))
-		return paravirt_wrmsr(em->v, em->e.index, em->e.value);
-	return ERR_FAULT;
+	if (err == ERR_NOSLOT)
+		return vcpu_write_msr(em->v, em->e.index, em->e.value);
+	if (!err && vmx_tsc_offset(em->v->vmx) != tsc_offset)
+		vcpu_tsc_moved(em->v);
+	return err;
 }
 
 static int identify(struct emulation *em)
@@ -43,7 +35,6 @@ static int identify(struct emulation *em)
 	return 0;
 }
 
-/* An error but ERR_NOMEM is the guest's #GP, unless Weir does not do it at all. */
 static int machine_step(struct emulation *em, enum emulate_step step)
 {
 	struct vmx_vcpu *vmx = em->v->vmx;
@@ -55,14 +46,15 @@ static int machine_step(struct emulation *em, enum emulate_step step)
 	case EMULATE_WRITE_CR:
 		return vmx_write_cr(vmx, em->e.index, em->e.value);
 	case EMULATE_READ_DR:
-		em->e.value = vmx_read_dr(vmx, em->e.index);
-		return 0;
+		return vmx_read_dr(vmx, em->e.index, &em->e.value);
 	case EMULATE_WRITE_DR:
 		return vmx_write_dr(vmx, em->e.index, em->e.value);
 	case EMULATE_RDMSR:
 		return read_msr(em);
 	case EMULATE_WRMSR:
 		return write_msr(em);
+	case EMULATE_XSETBV:
+		return vmx_set_xcr(vmx, em->e.index, em->e.value);
 	case EMULATE_CPUID:
 		return identify(em);
 	case EMULATE_RDTSC:
@@ -78,9 +70,20 @@ int emulation_ask(struct emulation *em, enum emulate_step step)
 {
 	int err = machine_step(em, step);
 
-	if (err == ERR_NOTSUP)
-		emulation_unhandled(em);
-	else if (err && err != ERR_NOMEM)
+	switch (err) {
+	case 0:
+	case ERR_NOMEM:
+	case ERR_BUSY: /* #DB is queued */
+		break;
+	case ERR_INVAL:
+		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
+		break;
+	case ERR_NOTSUP:
+		emulation_end_vm(em, "asks for what Weir does not do in software", 0);
+		break;
+	default:
 		vmx_inject_gp(em->v->vmx);
+		break;
+	}
 	return err;
 }

@@ -20,9 +20,9 @@ struct emulation {
 	u8 bytes[INSN_MAX_LENGTH];
 	u32 fetched;
 	u64 linear_rip;
-	bool device_answered; /* a register was read: reading it again may give another value */
-	bool by_state;	      /* the CPU cannot run it; not the access is why it is run here */
-	bool event;	      /* it is the delivery of an interrupt or exception of real mode */
+	bool committed; /* what cannot be done twice is done: the instruction goes on */
+	bool by_state;	/* the CPU cannot run it; not the access is why it is run here */
+	bool event;	/* it is the delivery of an interrupt or exception of real mode */
 	bool single_step;
 };
 

@@ -210,24 +210,26 @@ static int unknown_msr(struct vcpu *v, const char *what, u32 index)
 	return ERR_FAULT;
 }
 
+int vcpu_read_msr(struct vcpu *v, u32 index, u64 *value)
+{
+	if (platform_owns_msr(index))
+		return platform_rdmsr(v, index, value);
+	if (paravirt_owns_msr(index))
+		return paravirt_rdmsr(v, index, value);
+	return unknown_msr(v, "RDMSR", index);
+}
+
 static void handle_rdmsr(struct vcpu *v, u32 index)
 {
 	u64 value = 0;
-	int err;
 
-	if (platform_owns_msr(index))
-		err = platform_rdmsr(v, index, &value);
-	else if (paravirt_owns_msr(index))
-		err = paravirt_rdmsr(v, index, &value);
-	else
-		err = unknown_msr(v, "RDMSR", index);
-	if (err)
+	if (vcpu_read_msr(v, index, &value))
 		vmx_inject_gp(v->vmx);
 	else
 		vmx_complete_rdmsr(v->vmx, value);
 }
 
-static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
+int vcpu_write_msr(struct vcpu *v, u32 index, u64 value)
 {
 	bool moves;
 	int err = 0;
@@ -245,6 +247,13 @@ static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
 		err = unknown_msr(v, "WRMSR", index);
 	if (moves && !err)
 		vmx_set_x2apic(v->vmx, platform_is_x2apic(v));
+	return err;
+}
+
+static void handle_wrmsr(struct vcpu *v, u32 index, u64 value)
+{
+	int err = vcpu_write_msr(v, index, value);
+
 	if (err == ERR_NOMEM)
 		vcpu_wait_for_memory(v); /* the guest does it again */
 	else if (err)
@@ -288,7 +297,7 @@ static void yield_in_loop(struct vcpu *v)
 }
 
 /* What was reckoned by the old one. A clock page that has no RAM any more is the guest's error. */
-static void tsc_moved(struct vcpu *v)
+void vcpu_tsc_moved(struct vcpu *v)
 {
 	platform_tsc_moved(v);
 	while (paravirt_tsc_moved(v) == ERR_NOMEM && !must_stop(v))
@@ -330,7 +339,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		yield_in_loop(v);
 		break;
 	case VMX_EXIT_TSC:
-		tsc_moved(v);
+		vcpu_tsc_moved(v);
 		break;
 	case VMX_EXIT_NOMEM:
 		vcpu_wait_for_memory(v);

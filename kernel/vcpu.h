@@ -33,6 +33,16 @@ int vcpu_emulate(struct vcpu *v, u32 port_size);
 #define VCPU_HALTED 1
 int vcpu_emulate_state(struct vcpu *v);
 
+/*
+ * MSRs that are the platform's or Weir's. 0; ERR_FAULT: #GP; ERR_NOMEM: again when there is memory.
+ * Own thread.
+ */
+int vcpu_read_msr(struct vcpu *v, u32 index, u64 *value);
+int vcpu_write_msr(struct vcpu *v, u32 index, u64 value);
+
+/* The guest's TSC has another offset: what was reckoned by the old one is reckoned again. */
+void vcpu_tsc_moved(struct vcpu *v);
+
 /* There was no frame: sleeps a while, and says so once for each VM. Own thread. */
 void vcpu_wait_for_memory(struct vcpu *v);
 

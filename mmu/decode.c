@@ -14,6 +14,7 @@
 /* ModRM.rm with mod 0 and mod not 3: a bare displacement, and "a SIB byte follows". */
 #define RM_DISP16 6
 #define RM_DISP32 5
+#define RM_XSETBV 1 /* 0F 01 D1 */
 #define RM_SIB	  4
 
 #define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
@@ -495,8 +496,11 @@ static void classify(const struct decoder *d, struct insn *out)
 		return;
 	if ((d->op.attr & ATTR_KIND64) && d->mode != DECODE_64)
 		return;
-	if (is_another(d, out))
+	if (is_another(d, out)) {
+		if (d->op.kind == INSN_LGDT && d->rm == RM_XSETBV)
+			out->kind = INSN_XSETBV;
 		return;
+	}
 	out->kind = d->op.kind;
 	out->condition = d->opcode & 0xf;
 	out->reg = special_reg(d);

@@ -46,6 +46,7 @@ enum emulate_step {
 	EMULATE_WRITE_DR,
 	EMULATE_RDMSR, /* set e->value to MSR e->index, or inject what that raises */
 	EMULATE_WRMSR,
+	EMULATE_XSETBV,	  /* set extended control register e->index, or inject what that raises */
 	EMULATE_CPUID,	  /* set e->cpuid to what leaf e->index, subleaf e->value has: EAX to EDX */
 	EMULATE_RDTSC,	  /* set e->value to the guest's TSC */
 	EMULATE_INVLPG,	  /* drop translations of e->gva */
@@ -88,6 +89,7 @@ struct emulate_cpu {
 	u8 linear_bits;	     /* 48, or 57 with CR4.LA57 */
 	bool vm86;	     /* CR0.PE and RFLAGS.VM set */
 	bool long_mode;	     /* EFER.LMA */
+	bool umip;	     /* CR4.UMIP */
 	u8 cpl;		     /* 3 in virtual-8086 mode, 0 in real mode */
 	struct emulate_table gdt, idt;
 };

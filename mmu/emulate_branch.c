@@ -37,17 +37,10 @@ bool emulate_condition(u64 rflags, u8 condition)
 	return holds != (condition & 1);
 }
 
-static bool canonical(const struct emulate *e, u64 address)
-{
-	unsigned int unused_bits = 64 - e->cpu->linear_bits;
-
-	return (s64)(address << unused_bits) >> unused_bits == (s64)address;
-}
-
 bool replay_go_near(struct emulate *e, u64 target, unsigned int size)
 {
 	target &= size_mask(size);
-	if (e->insn->mode == DECODE_64 ? !canonical(e, target)
+	if (e->insn->mode == DECODE_64 ? !emulate_canonical(e, target)
 				       : target > e->sys.segment[SEGMENT_CS].limit)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	e->next.rip = target;

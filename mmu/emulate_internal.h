@@ -63,6 +63,7 @@ u64 alu_result_flags(u64 result, unsigned int size);
 u64 emulate_get_reg(const struct emulate *e, struct insn_operand operand, unsigned int size);
 void emulate_set_reg(struct emulate *e, struct insn_operand operand, unsigned int size, u64 value);
 u64 emulate_offset(const struct emulate *e);
+bool emulate_canonical(const struct emulate *e, u64 address);
 u64 emulate_next_rip(const struct emulate *e);
 
 /*

@@ -44,19 +44,21 @@ u64 emulate_offset(const struct emulate *e)
 	return offset & size_mask(e->insn->addr_size);
 }
 
+bool emulate_canonical(const struct emulate *e, u64 address)
+{
+	unsigned int unused_bits = 64 - e->cpu->linear_bits;
+
+	return (s64)(address << unused_bits) >> unused_bits == (s64)address;
+}
+
 /* Only FS and GS have a base, no segment has a limit (SDM 1 3.4.2.1, 3A 5.3.1). */
 static bool translate_64(struct emulate *e, enum insn_segment segment, u64 offset,
 			 unsigned int size)
 {
-	unsigned int unused_bits = 64 - e->cpu->linear_bits;
-	u64 last;
-
 	e->gva = offset;
 	if (segment == SEGMENT_FS || segment == SEGMENT_GS)
 		e->gva += e->cpu->segment[segment].base;
-	last = e->gva + size - 1;
-	return (s64)(e->gva << unused_bits) >> unused_bits == (s64)e->gva &&
-	       (s64)(last << unused_bits) >> unused_bits == (s64)last;
+	return emulate_canonical(e, e->gva) && emulate_canonical(e, e->gva + size - 1);
 }
 
 static bool type_allows(const struct emulate_segment *s, bool write)

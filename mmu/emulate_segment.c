@@ -183,6 +183,7 @@ static bool check_code(struct emulate *e, u32 access, u16 selector)
 bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 {
 	struct descriptor d;
+	bool fits;
 
 	if (!e->cpu->protected_mode) {
 		if (target > e->sys.segment[SEGMENT_CS].limit)
@@ -194,7 +195,9 @@ bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	if (!read_descriptor(e, selector, &d) || !check_code(e, d.segment.access, selector))
 		return false;
-	if (!(e->cpu->long_mode && (d.segment.access & ACCESS_LONG)) && target > d.segment.limit)
+	fits = e->cpu->long_mode && (d.segment.access & ACCESS_LONG) ? emulate_canonical(e, target)
+								     : target <= d.segment.limit;
+	if (!fits)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	if (!mark(e, &d, ACCESS_ACCESSED))
 		return false;

@@ -55,11 +55,17 @@ static bool change_cr0(struct emulate *e)
 	return replay_ask(e, EMULATE_WRITE_CR, 0, &cr0);
 }
 
+/* What tells of the machine a program may not see with CR4.UMIP (SDM 3A 2.5). */
+static bool may_store(struct emulate *e)
+{
+	return !e->cpu->umip || replay_need_cpl0(e);
+}
+
 static bool store_cr0(struct emulate *e)
 {
 	u64 cr0 = 0;
 
-	return replay_ask(e, EMULATE_READ_CR, 0, &cr0) &&
+	return may_store(e) && replay_ask(e, EMULATE_READ_CR, 0, &cr0) &&
 	       replay_set(e, e->insn->dst, e->insn->op_size, cr0);
 }
 
@@ -74,7 +80,7 @@ static bool store_table(struct emulate *e, const struct emulate_table *t)
 {
 	const struct insn *insn = e->insn;
 
-	return replay_write(e, insn->mem.segment, emulate_offset(e), 2, t->limit) &&
+	return may_store(e) && replay_write(e, insn->mem.segment, emulate_offset(e), 2, t->limit) &&
 	       replay_write(e, insn->mem.segment, base_offset(e), wide(e), t->base);
 }
 
@@ -87,6 +93,8 @@ static bool load_table(struct emulate *e, struct emulate_table *t, u32 changed)
 	    !replay_read(e, insn->mem.segment, emulate_offset(e), 2, &limit) ||
 	    !replay_read(e, insn->mem.segment, base_offset(e), wide(e), &base))
 		return false;
+	if (is_64(e) && !emulate_canonical(e, base))
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	/* With 16 bits of operand size the base has 24. */
 	if (!is_64(e) && insn->op_size == 2)
 		base &= 0xffffff;
@@ -114,6 +122,13 @@ static bool write_msr(struct emulate *e)
 	u64 value = e->next.gpr[RDX] << 32 | (u32)e->next.gpr[RAX];
 
 	return replay_need_cpl0(e) && replay_ask(e, EMULATE_WRMSR, (u32)e->next.gpr[RCX], &value);
+}
+
+static bool set_xcr(struct emulate *e)
+{
+	u64 value = e->next.gpr[RDX] << 32 | (u32)e->next.gpr[RAX];
+
+	return replay_need_cpl0(e) && replay_ask(e, EMULATE_XSETBV, (u32)e->next.gpr[RCX], &value);
 }
 
 static bool identify(struct emulate *e)
@@ -172,7 +187,8 @@ static bool table_segment(struct emulate *e)
 	if (!e->cpu->protected_mode)
 		return replay_fault(e, EMULATE_VECTOR_UD, 0);
 	if (insn->kind == INSN_SLDT || insn->kind == INSN_STR)
-		return replay_set(e, insn->dst, insn->op_size, e->cpu->segment[segment].selector);
+		return may_store(e) &&
+		       replay_set(e, insn->dst, insn->op_size, e->cpu->segment[segment].selector);
 	return replay_need_cpl0(e) && replay_load_table_segment(e);
 }
 
@@ -189,6 +205,10 @@ bool replay_system(struct emulate *e)
 		return read_msr(e);
 	case INSN_WRMSR:
 		return write_msr(e);
+	case INSN_RDPMC: /* the guest has no counters */
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
+	case INSN_XSETBV:
+		return set_xcr(e);
 	case INSN_CLTS:
 	case INSN_LMSW:
 		return change_cr0(e);

@@ -178,11 +178,20 @@ static int change_cr4(struct vmx_vcpu *v, u64 value)
 	return change(v, cr4_write(&from, vcpu_cr4_offered(v), value, &to), &from, &to);
 }
 
-/* Only while paging is off: the PDPTEs are loaded when it comes on. */
+/* While paging is off no PDPTEs are loaded: they are when it comes on. */
 static int change_cr3(struct vmx_vcpu *v, u64 value)
 {
-	cr3_set(v, value);
-	return 0;
+	struct cr_state s;
+	int err = 0;
+
+	cr_get(v, &s);
+	if ((s.efer & EFER_LMA) && (value >> guest_features.maxphyaddr))
+		return ERR_FAULT;
+	if (cr_pae_paging(&s))
+		err = cr_load_pdptes(v, value);
+	if (!err)
+		cr3_set(v, value);
+	return err;
 }
 
 u64 vmx_read_cr(struct vmx_vcpu *v, u32 n)

@@ -14,6 +14,7 @@
 #define DR6_FIXED	0xffff0ff0ull
 #define DR6_BREAKPOINTS 0xfull
 #define DR6_CAUSES	(DR6_BREAKPOINTS | BIT(13) | BIT(14)) /* and BD, BS */
+#define DR6_BD		BIT(13)
 #define DR7_ENABLES	0xffull
 #define DR7_GD		BIT(13)
 #define DR7_FIXED	BIT(10)
@@ -72,10 +73,20 @@ static int alias(u32 *n)
 {
 	if (*n == 4 || *n == 5) {
 		if (vmcs_read(GUEST_CR4) & CR4_DE)
-			return ERR_FAULT;
+			return ERR_INVAL;
 		*n += 2;
 	}
 	return 0;
+}
+
+/* SDM 3B 18.2.4: the fault comes before the access, and switches GD off for its handler. */
+static int detect(struct vmx_vcpu *v)
+{
+	if (!(vmcs_read(GUEST_DR7) & DR7_GD))
+		return 0;
+	debug_regs_raise(v, DR6_BD);
+	vmx_inject_exception(v, EXCEPTION_DB, false, 0);
+	return ERR_BUSY;
 }
 
 /* Interrupts off, so that what is looked at is in one place. */
@@ -95,20 +106,32 @@ static void take_out(struct vmx_vcpu *v)
 	irq_restore(on);
 }
 
-u64 vmx_read_dr(struct vmx_vcpu *v, u32 n)
+int vmx_read_dr(struct vmx_vcpu *v, u32 n, u64 *value)
 {
-	if (alias(&n))
-		return 0;
-	if (n == 7)
-		return vmcs_read(GUEST_DR7);
+	int err = alias(&n);
+
+	if (!err)
+		err = detect(v);
+	if (err)
+		return err;
 	put_away(v);
 	take_out(v);
-	return n == 6 ? v->dr6 : v->dr[n & 3];
+	if (n == 7)
+		*value = vmcs_read(GUEST_DR7);
+	else
+		*value = n == 6 ? v->dr6 : v->dr[n & 3];
+	return 0;
 }
 
 int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
 {
-	if (alias(&n) || ((n == 6 || n == 7) && value >> 32))
+	int err = alias(&n);
+
+	if (!err)
+		err = detect(v);
+	if (err)
+		return err;
+	if ((n == 6 || n == 7) && value >> 32)
 		return ERR_FAULT;
 	put_away(v);
 	if (n == 7)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Exit handlers of a few lines each. */
+#include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
@@ -114,6 +115,17 @@ enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_done(v);
 }
 
+/* Interrupts off: XCR0 is the vCPU's while it has the CPU. */
+static int set_xcr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	if (n || !xcr0_valid(value, guest_features.xcr0))
+		return ERR_FAULT;
+	v->xcr0 = value;
+	cpuid_forget(v);
+	xsetbv(0, value);
+	return 0;
+}
+
 /* SDM 2D, XSETBV. The CPU has looked at CPL and CR4.OSXSAVE. */
 enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e)
 {
@@ -121,10 +133,20 @@ enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e)
 
 	if (!guest_features.xcr0)
 		return exit_undefined(v, e);
-	if ((u32)v->regs.gpr[RCX] != 0 || !xcr0_valid(value, guest_features.xcr0) || vcpu_cpl(v))
+	if (vcpu_cpl(v) || set_xcr(v, (u32)v->regs.gpr[RCX], value))
 		return exit_gp(v, e);
-	v->xcr0 = value;
-	cpuid_forget(v);
-	xsetbv(0, value);
 	return exit_done(v);
+}
+
+int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	bool on;
+	int err;
+
+	if (!guest_features.xcr0 || !(vmcs_read(GUEST_CR4) & CR4_OSXSAVE))
+		return ERR_INVAL;
+	on = irq_save();
+	err = set_xcr(v, n, value);
+	irq_restore(on);
+	return err;
 }

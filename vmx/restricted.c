@@ -135,8 +135,13 @@ bool vmx_must_emulate(struct vmx_vcpu *v)
 
 	if (!v->restricted)
 		return false;
-	if (!vcpu_in_real_mode(v))
-		return !protected_fits(v);
+	if (!vcpu_in_real_mode(v)) {
+		if (protected_fits(v))
+			return false;
+		/* An event there is for restricted_prepare to refuse. */
+		take_single_step(v);
+		return !v->event.valid;
+	}
 	take_single_step(v);
 	event_choose(v);
 	return v->event.valid || !real_fits(v, s);
@@ -160,6 +165,7 @@ bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 	if (!vcpu_in_real_mode(v)) {
 		if (protected_fits(v))
 			return true;
+		take_single_step(v);
 		return v->event.valid ? refuse_event(v, e) : false;
 	}
 	take_single_step(v);
@@ -194,6 +200,11 @@ bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e)
 }
 
 /* --- for the floor above --- */
+
+bool vmx_is_own_gp(const struct vmx_vcpu *v)
+{
+	return v->emulate_once;
+}
 
 bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length)
 {

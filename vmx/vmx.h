@@ -234,13 +234,15 @@ void vmx_set_gdt(struct vmx_vcpu *v, const struct vmx_table *t);
 void vmx_set_idt(struct vmx_vcpu *v, const struct vmx_table *t);
 
 /*
- * What an instruction run in software asks for (SDM 2B MOV CR, MOV DR, 2A CPUID). Thread context.
- * 0; ERR_FAULT: it raises #GP(0); ERR_NOMEM.
+ * What an instruction run in software asks for (SDM 2B MOV CR, MOV DR, 2A CPUID, 2D XSETBV). Thread
+ * context. 0; ERR_FAULT: it raises #GP(0); ERR_INVAL: #UD; ERR_BUSY: DR7.GD is set, and #DB is
+ * queued; ERR_NOMEM.
  */
 u64 vmx_read_cr(struct vmx_vcpu *v, u32 n);
 int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value);
-u64 vmx_read_dr(struct vmx_vcpu *v, u32 n);
+int vmx_read_dr(struct vmx_vcpu *v, u32 n, u64 *value);
 int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value);
+int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value);
 void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out);
 /* Of this floor's own MSRs; ERR_NOSLOT: it is none of them. */
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value);
@@ -255,6 +257,8 @@ void vmx_drop_page(struct vmx_vcpu *v, gva_t gva); /* INVLPG */
 bool vmx_must_emulate(struct vmx_vcpu *v);
 bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length);
 void vmx_real_mode_event_done(struct vmx_vcpu *v);
+/* The instruction is run in software because it raised #GP in what stands for real mode. */
+bool vmx_is_own_gp(const struct vmx_vcpu *v);
 
 /* Completing exits. Each moves rip past the instruction. */
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value);

@@ -48,7 +48,11 @@ static u8 event_vector;
 static struct vmx_segment segments[8];
 static struct vmx_table tables[2]; /* GDTR, IDTR */
 static u64 cr0;
-static int walk_error, read_error, write_error;
+static int walk_error, read_error, write_error, dr_error;
+static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
+static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
+static u64 msr_written, xcr_written;
+static u32 tsc_moves;
 static u32 waits_until_memory;
 static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
@@ -67,6 +71,11 @@ static bool is_device(u64 gpa)
 {
 	return (gpa >= DEVICE && gpa < DEVICE_END) ||
 	       (second_device && gpa - second_device < PAGE_SIZE);
+}
+
+static bool fails_at(u64 gpa)
+{
+	return !failing_page || gpa - failing_page < PAGE_SIZE;
 }
 
 static bool is_protected(u64 gpa)
@@ -100,6 +109,8 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *buf, u64 size,
 	     u32 access, struct walk_fault *fault)
 {
+	if (wraps && gva.v >> PAGE_SHIFT == 0xfffff)
+		gva.v &= PAGE_SIZE - 1;
 	for (u64 i = 0; i < size; i++) {
 		int err = translate_page(gva.v + i, access, &fault->error_code);
 
@@ -118,7 +129,7 @@ int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
-	if (read_error)
+	if (read_error && fails_at(gpa.v))
 		return read_error;
 	memcpy(buf, memory + gpa.v, size);
 	return 0;
@@ -131,7 +142,7 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 		return ERR_NOSLOT;
 	if (is_protected(gpa.v))
 		return ERR_PERM;
-	if (write_error)
+	if (write_error && fails_at(gpa.v))
 		return write_error;
 	memcpy(memory + gpa.v, buf, size);
 	return 0;
@@ -288,14 +299,26 @@ int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value)
 	return 0;
 }
 
-u64 vmx_read_dr(struct vmx_vcpu *v, u32 n)
+int vmx_read_dr(struct vmx_vcpu *v, u32 n, u64 *value)
 {
-	return n;
+	*value = n;
+	return dr_error;
 }
 
 int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
 {
 	return ERR_FAULT;
+}
+
+int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value)
+{
+	xcr_written = value;
+	return n ? ERR_FAULT : 0;
+}
+
+bool vmx_is_own_gp(const struct vmx_vcpu *v)
+{
+	return own_gp;
 }
 
 void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out)
@@ -309,39 +332,36 @@ int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
 	return index == 0x10 ? 0 : ERR_NOSLOT;
 }
 
+static u64 tsc_offset;
+
 int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 {
-	return ERR_NOTSUP;
+	if (index == 0x10)
+		tsc_offset = value;
+	else if (index == 0x1b)
+		return ERR_NOSLOT;
+	return index == 0x10 ? 0 : ERR_NOTSUP;
 }
 
-bool platform_owns_msr(u32 index)
+u64 vmx_tsc_offset(const struct vmx_vcpu *v)
 {
-	return false;
+	return tsc_offset;
 }
 
-int platform_rdmsr(struct vcpu *v, u32 index, u64 *value)
+void vcpu_tsc_moved(struct vcpu *v)
 {
-	return ERR_FAULT;
+	tsc_moves++;
 }
 
-int platform_wrmsr(struct vcpu *v, u32 index, u64 value)
-{
-	return ERR_FAULT;
-}
-
-bool paravirt_owns_msr(u32 index)
-{
-	return false;
-}
-
-int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
+int vcpu_read_msr(struct vcpu *v, u32 index, u64 *value)
 {
 	return ERR_FAULT;
 }
 
-int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
+int vcpu_write_msr(struct vcpu *v, u32 index, u64 value)
 {
-	return ERR_FAULT;
+	msr_written = value;
+	return 0;
 }
 
 u64 vmx_guest_tsc(struct vmx_vcpu *v)
@@ -369,7 +389,7 @@ void vcpu_wait_for_memory(struct vcpu *v)
 {
 	assert_true(waits_until_memory > 0);
 	if (--waits_until_memory == 0)
-		write_error = 0;
+		write_error = read_error = 0;
 	if (ends_while_waiting)
 		v->vm->end = VM_END_KILLED;
 }
@@ -392,7 +412,10 @@ static int start(void **state)
 	cpl = 0;
 	call_count = completed = ended = 0;
 	memset(&injected, 0, sizeof(injected));
-	walk_error = read_error = write_error = 0;
+	walk_error = read_error = write_error = dr_error = 0;
+	failing_page = msr_written = xcr_written = tsc_offset = 0;
+	tsc_moves = 0;
+	own_gp = wraps = false;
 	memory_changes = protected_late = false;
 	second_device = protected_page = shadowed = 0;
 	let_write_tired = false;

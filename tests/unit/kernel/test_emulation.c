@@ -399,6 +399,73 @@ static void protection_is_looked_at_first(void **state)
 	check_done(CODE + 1);
 }
 
+/* Half of it is written when the other half finds no frame: it does not begin again, and adds once. */
+static void half_a_change_waits_for_memory(void **state)
+{
+	u64 at = DATA + PAGE_SIZE - 2;
+
+	memset(memory + at, 0xff, 4);
+	write_error = ERR_NOMEM;
+	failing_page = DATA + PAGE_SIZE;
+	waits_until_memory = 2;
+	regs.gpr[RBX] = at;
+	regs.gpr[RAX] = 1;
+	assert_int_equal(RUN(0, 0x01, 0x03), 0); /* add %eax, (%rbx) */
+	check_done(CODE + 2);
+	assert_int_equal(waits_until_memory, 0);
+	assert_int_equal(load(at, 4), 0);
+}
+
+/* What a device's register gave is not read again because its neighbour has no frame. */
+static void half_a_read_waits_for_memory(void **state)
+{
+	read_error = ERR_NOMEM;
+	failing_page = DEVICE_END;
+	waits_until_memory = 1;
+	regs.gpr[RBX] = DEVICE_END - 4;
+	assert_int_equal(RUN(0, 0x48, 0x8b, 0x03), 0); /* mov (%rbx), %rax */
+	check_done(CODE + 3);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(regs.gpr[RAX], load(DEVICE_END - 4, 8));
+}
+
+/* The destination is there when the port is read, and gone when its value is written. */
+static void a_ports_answer_waits_for_memory(void **state)
+{
+	write_error = ERR_NOMEM;
+	waits_until_memory = 1;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
+	check_done(CODE + 1);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(memory[DATA], 0x11);
+}
+
+static void a_lost_page_ends_the_vm(void **state)
+{
+	read_error = ERR_IO;
+	regs.gpr[RSI] = DATA;
+	regs.gpr[RDI] = DEVICE;
+	assert_int_equal(RUN(0, 0xa4), 0); /* movsb */
+	assert_int_equal(ended, 1);
+	assert_int_equal(completed + call_count, 0);
+}
+
+/* What touches no memory is not why the guest is here: the CPU runs it, and checks what it may. */
+static void rewritten_code_is_run_by_the_cpu(void **state)
+{
+	assert_int_equal(RUN(0, 0xf4), 0); /* hlt */
+	check_nothing_happened();
+	assert_int_equal(RUN(0, 0x0f, 0x22, 0xd8), 0); /* mov %rax, %cr3 */
+	check_nothing_happened();
+	assert_int_equal(RUN(0, 0x0f, 0x30), 0); /* wrmsr */
+	check_nothing_happened();
+	assert_int_equal(RUN(0, 0x0f, 0x31), 0); /* rdtsc */
+	check_nothing_happened();
+	assert_int_equal(RUN(0, 0x0f, 0x01, 0x3b), 0); /* invlpg (%rbx) */
+	check_nothing_happened();
+}
+
 static void check_port(u32 port_size, u32 iopl_bits, const u8 *code, size_t length, bool allowed)
 {
 	start(NULL);
@@ -459,6 +526,11 @@ int main(void)
 		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),
 		cmocka_unit_test_setup(write_to_a_protected_page, start),
 		cmocka_unit_test_setup(protection_is_looked_at_first, start),
+		cmocka_unit_test_setup(half_a_change_waits_for_memory, start),
+		cmocka_unit_test_setup(half_a_read_waits_for_memory, start),
+		cmocka_unit_test_setup(a_ports_answer_waits_for_memory, start),
+		cmocka_unit_test_setup(a_lost_page_ends_the_vm, start),
+		cmocka_unit_test_setup(rewritten_code_is_run_by_the_cpu, start),
 		cmocka_unit_test_setup(rewritten_code_reaches_no_port, start),
 	};
 

@@ -172,6 +172,87 @@ static void msrs_and_cpuid_are_asked_for(void **state)
 	assert_true(regs.gpr[RAX] == 7 && regs.gpr[RBX] == 1 && regs.gpr[RDX] == 4);
 }
 
+/* The APIC that moves is the business of the same code as for an exit. */
+static void msrs_are_written_as_by_an_exit(void **state)
+{
+	regs.gpr[RCX] = 0x1b;
+	regs.gpr[RAX] = 0xfee00c00;
+	regs.gpr[RDX] = 0;
+	assert_int_equal(RUN_REAL("\x0f\x30"), 0);
+	assert_true(msr_written == 0xfee00c00 && tsc_moves == 0);
+	regs.gpr[RCX] = 0x10;
+	regs.gpr[RAX] = 5;
+	assert_int_equal(RUN_REAL("\x0f\x30"), 0);
+	assert_int_equal(tsc_moves, 1);
+	regs.gpr[RCX] = 0xc0000102;
+	assert_int_equal(RUN_REAL("\x0f\x30"), 0);
+	assert_int_equal(ended, 1);
+}
+
+static void debug_registers_and_their_faults(void **state)
+{
+	assert_int_equal(RUN_REAL("\x0f\x21\xd8"), 0); /* mov eax, dr3 */
+	assert_true(regs.gpr[RAX] == 3);
+	dr_error = ERR_INVAL; /* CR4.DE */
+	assert_int_equal(RUN_REAL("\x0f\x21\xe0"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_UD);
+	dr_error = ERR_BUSY; /* #DB waits already */
+	assert_int_equal(RUN_REAL("\x0f\x21\xd8"), 0);
+	assert_int_equal(injected.count, 1);
+	assert_int_equal(completed, 1);
+}
+
+static void xsetbv_and_rdpmc(void **state)
+{
+	regs.gpr[RCX] = 0;
+	regs.gpr[RAX] = 7;
+	regs.gpr[RDX] = 1;
+	assert_int_equal(RUN_REAL("\x0f\x01\xd1"), 0);
+	assert_true(xcr_written == 0x100000007ull && regs.rip == 0x13);
+	regs.gpr[RCX] = 1;
+	assert_int_equal(RUN_REAL("\x0f\x01\xd1"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	assert_int_equal(RUN_REAL("\x0f\x33"), 0);
+	assert_int_equal(injected.count, 2);
+	assert_int_equal(ended, 0);
+}
+
+/* Behind the limit nothing is fetched: not from what is no RAM, nor from another page. */
+static void code_ends_at_its_limit(void **state)
+{
+	segments[SEG_CS].base = DEVICE - 0x10000;
+	regs.rip = 0xffff;
+	memory[DEVICE - 1] = 0xb8; /* MOV AX, and nothing more */
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	assert_int_equal(ended, 0);
+	memory[DEVICE - 1] = 0x90;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_true(regs.rip == 0x10000 && completed == 1);
+}
+
+static void code_wraps_at_4_gib(void **state)
+{
+	wraps = true;
+	segments[SEG_CS].base = 0xffffff00;
+	regs.rip = 0xfe;
+	memory[0xffe] = 0xb8; /* by the fake: the last page is the first */
+	memory[0xfff] = 0x34;
+	memory[0] = 0x12;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_int_equal(regs.gpr[RAX] & 0xffff, 0x1234);
+	assert_true(regs.rip == 0x101);
+}
+
+/* Of what the emulator does not know #GP is the guest's own: no such instruction has CPL 0 to itself. */
+static void a_gp_of_its_own_is_the_guests(void **state)
+{
+	own_gp = true;
+	assert_int_equal(RUN_REAL("\x0f\x28\x07"), 0); /* MOVAPS, misaligned */
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	assert_int_equal(ended, 0);
+}
+
 static void what_is_not_run_ends_the_vm(void **state)
 {
 	assert_int_equal(RUN_REAL("\x0f\x58\xc1"), 0); /* ADDPS */
@@ -194,6 +275,12 @@ int main(void)
 		REAL(limits_are_those_of_the_segments),
 		REAL(hlt_is_told),
 		REAL(msrs_and_cpuid_are_asked_for),
+		REAL(msrs_are_written_as_by_an_exit),
+		REAL(debug_registers_and_their_faults),
+		REAL(xsetbv_and_rdpmc),
+		REAL(code_ends_at_its_limit),
+		REAL(code_wraps_at_4_gib),
+		REAL(a_gp_of_its_own_is_the_guests),
 		REAL(what_is_not_run_ends_the_vm),
 	};
 

@@ -494,6 +494,77 @@ static void test_string_ports(void **state)
 	assert_fault(&m, start(&m, DECODE_64, BYTES("\x6c")), EMULATE_VECTOR_GP);
 }
 
+/* ---- what an entry would refuse ---- */
+
+#define LONG_CODE 0xa09bu
+
+/* lret, to a flat 64-bit segment: RIP comes off the stack, and need not be an address. */
+static void test_far_return_to_no_address(void **state)
+{
+	u64 descriptor = 0x00209b0000000000ull, targets[] = {1ull << 47, 0x123456789abcdef0ull};
+	struct machine m;
+
+	for (u32 i = 0; i < ARRAY_SIZE(targets); i++) {
+		reset(&m);
+		m.cpu.long_mode = true;
+		m.cpu.gdt = (struct emulate_table){0x5000, 0x1f};
+		m.cpu.segment[SEGMENT_CS].access = LONG_CODE;
+		assert_int_equal(start(&m, DECODE_64, BYTES("\x48\xcb")), EMULATE_READ);
+		assert_int_equal(give(&m, targets[i]), EMULATE_READ);
+		assert_int_equal(give(&m, 8), EMULATE_READ);
+		assert_request(&m, 0x5008, 8);
+		assert_fault(&m, give(&m, descriptor), EMULATE_VECTOR_GP);
+	}
+	reset(&m);
+	m.cpu.long_mode = true;
+	m.cpu.gdt = (struct emulate_table){0x5000, 0x1f};
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x48\xcb")), EMULATE_READ);
+	assert_int_equal(give(&m, ~0ull << 47), EMULATE_READ);
+	assert_int_equal(give(&m, 8), EMULATE_READ);
+	assert_int_equal(give(&m, descriptor), EMULATE_DONE);
+	assert_true(m.regs.rip == ~0ull << 47);
+}
+
+static void test_tables_at_no_address(void **state)
+{
+	struct machine m;
+
+	reset(&m);
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x0f\x01\x11")), EMULATE_READ); /* lgdt */
+	assert_int_equal(give(&m, 0x7f), EMULATE_READ);
+	assert_fault(&m, give(&m, 1ull << 47), EMULATE_VECTOR_GP);
+	assert_int_equal(start(&m, DECODE_64, BYTES("\x0f\x01\x19")), EMULATE_READ); /* lidt */
+	assert_int_equal(give(&m, 0x7f), EMULATE_READ);
+	assert_int_equal(give(&m, ~0ull << 47), EMULATE_DONE);
+	assert_true(m.e.sys.idt.base == ~0ull << 47);
+}
+
+/* With UMIP programs are told nothing of the machine. */
+static void test_umip(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t n;
+	} stores[] = {
+		{"\x0f\x01\x01", 3}, /* sgdt */ {"\x0f\x01\x09", 3}, /* sidt */
+		{"\x0f\x00\x01", 3}, /* sldt */ {"\x0f\x00\x09", 3}, /* str */
+		{"\x0f\x01\x21", 3},				     /* smsw */
+	};
+	struct machine m;
+
+	for (u32 i = 0; i < ARRAY_SIZE(stores); i++) {
+		const u8 *bytes = (const u8 *)stores[i].bytes;
+
+		reset(&m);
+		m.cpu.umip = true;
+		assert_int_not_equal(start(&m, DECODE_32, bytes, stores[i].n), EMULATE_FAULT);
+		m.cpu.cpl = 3;
+		assert_fault(&m, start(&m, DECODE_32, bytes, stores[i].n), EMULATE_VECTOR_GP);
+		m.cpu.umip = false;
+		assert_int_not_equal(start(&m, DECODE_32, bytes, stores[i].n), EMULATE_FAULT);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -515,6 +586,9 @@ int main(void)
 		cmocka_unit_test(test_repeat_until),
 		cmocka_unit_test(test_ports),
 		cmocka_unit_test(test_string_ports),
+		cmocka_unit_test(test_far_return_to_no_address),
+		cmocka_unit_test(test_tables_at_no_address),
+		cmocka_unit_test(test_umip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -297,6 +297,26 @@ static void between_the_modes_no_interrupt_goes(void **state)
 	assert_false(v.in_vm86);
 }
 
+/* It is told, rather than that the instruction is run again, and fails again, until nothing is left. */
+static void between_the_modes_an_event_ends_the_vm(void **state)
+{
+	vmcs_write(CTRL_CR0_SHADOW, CR0_ET | CR0_PE);
+	segment[SEG_SS].selector = 0x1001;
+	put_segments();
+	v.segments_odd = true;
+	vmx_inject_exception(&v, 13, true, 0);
+	assert_false(vmx_must_emulate(&v));
+	assert_false(restricted_prepare(&v, &e));
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	/* So is the end of a single step: an entry would refuse it with TF clear and a shadow. */
+	v.event.valid = false;
+	vmcs_write(GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
+	assert_false(vmx_must_emulate(&v));
+	assert_false(restricted_prepare(&v, &e));
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +333,7 @@ int main(void)
 		cmocka_unit_test_setup(a_gp_is_run_in_software_once, setup),
 		cmocka_unit_test_setup(a_single_step_is_an_event, setup),
 		cmocka_unit_test_setup(between_the_modes_no_interrupt_goes, setup),
+		cmocka_unit_test_setup(between_the_modes_an_event_ends_the_vm, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
