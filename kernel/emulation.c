@@ -43,10 +43,11 @@ void emulation_unhandled(struct emulation *em)
 	if (err == 0)
 		return;
 	if (err == ERR_NOTSUP)
-		emulation_end_vm(em,
-				 "is not one that Weir runs in software, and writes to a page table "
-				 "that it goes by itself",
-				 gfn_to_gpa(em->v->mmio_gfn).v);
+		emulation_end_vm(
+			em,
+			"is not one that Weir runs in software, and writes to a page table "
+			"that it goes by itself",
+			gfn_to_gpa(em->v->mmio_gfn).v);
 	else if (em->by_state && vmx_is_own_gp(em->v->vmx))
 		vmx_inject_gp(em->v->vmx);
 	else if (em->by_state)

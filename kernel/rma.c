@@ -80,8 +80,9 @@ void vm_rma_watch(struct vm *vm)
 		.tss = GFN(GUEST_REAL_MODE_TSS >> PAGE_SHIFT),
 		.identity_map = GFN(GUEST_IDENTITY_MAP >> PAGE_SHIFT),
 	};
+	bool unrestricted = vmx_unrestricted_guest() && vm->mmu.kind != MMU_SHADOW;
 
-	rma_area_init(&vm->rma, &vm->mmu, &vm->lock, vmx_unrestricted_guest() ? NULL : &tables);
+	rma_area_init(&vm->rma, &vm->mmu, &vm->lock, unrestricted ? NULL : &tables);
 }
 
 void vm_rma_unwatch(struct vm *vm)

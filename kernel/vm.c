@@ -156,16 +156,6 @@ static int create_mmu(struct vm *vm, char *message, size_t size)
 		snprintf(message, size, "mmu=ept: this CPU has no EPT: leave the word out");
 	if (err)
 		return err;
-	/* A second vCPU starts in real mode. */
-	if (vm->mmu.kind == MMU_SHADOW && vm->config.vcpus > 1) {
-		mmu_vm_destroy(&vm->mmu);
-		snprintf(
-			message, size,
-			"vcpus=%u: with shadow paging, which mmu=shadow and CPUs without EPT mean, "
-			"a VM has one vCPU today: give vcpus=1",
-			vm->config.vcpus);
-		return ERR_NOTSUP;
-	}
 	vm->mmu_made = true;
 	return 0;
 }

@@ -43,7 +43,8 @@ void apic_setup(struct vmx_vcpu *v)
 	if (vmx_apicv() >= VMX_APICV_REGISTERS && !v->own_apic_page) {
 		v->apic_registers = true;
 		v->proc2_controls |= (u32)PROC2_APIC_REGISTERS;
-		v->apic_full = vmx_apicv() == VMX_APICV_FULL;
+		/* Interrupts of real mode go in software there (capability.c). */
+		v->apic_full = vmx_apicv() == VMX_APICV_FULL && !v->restricted;
 	}
 	if (v->apic_full)
 		setup_full(v);

@@ -91,14 +91,14 @@ u64 cr_efer(const struct vmx_vcpu *v)
 }
 
 /*
- * Without unrestricted guest a guest without paging runs over tables that map each address to
- * itself, and its MOVs to and from CR3 exit.
+ * With EPT and without unrestricted guest a guest without paging runs over tables that map each
+ * address to itself, and its MOVs to and from CR3 exit. With shadow paging it has such tables anyway.
  */
 static void hide_paging(struct vmx_vcpu *v, bool hide)
 {
 	u32 exits = (u32)(PROC_CR3_LOAD | PROC_CR3_STORE);
 
-	if (v->paging_hidden == hide)
+	if (v->paging_hidden == hide || v->shadow)
 		return;
 	if (hide)
 		v->cr3 = vmcs_read(GUEST_CR3);

@@ -24,7 +24,7 @@ void msr_bitmap_init(void)
 		msr_bitmap_fill(bitmaps[false][shadow], guest_features.rdtscp, shadow);
 		msr_bitmap_fill(bitmaps[true][shadow], guest_features.rdtscp, shadow);
 		msr_bitmap_pass_x2apic(bitmaps[true][shadow],
-				       vmx_boot_controls.apicv == VMX_APICV_FULL);
+				       vmx_boot_controls.apicv == VMX_APICV_FULL && !shadow);
 		if (vmx_unrestricted_guest())
 			continue;
 		msr_bitmap_keep_efer(bitmaps[false][shadow]);
@@ -121,13 +121,13 @@ enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e)
 }
 
 /* Those that the CPU switches by itself or with the vCPU, and which the bitmap lets through. */
-static bool is_passed(u32 index)
+static bool is_passed(const struct vmx_vcpu *v, u32 index)
 {
 	return index != MSR_IA32_TSC && index != MSR_EFER &&
-	       !msr_bitmap_exits(bitmaps[false][false], index, false);
+	       !msr_bitmap_exits(bitmaps[false][v->shadow], index, false);
 }
 
-static bool vmcs_has(u32 index, enum vmcs_field *field)
+static bool vmcs_has(const struct vmx_vcpu *v, u32 index, enum vmcs_field *field)
 {
 	switch (index) {
 	case MSR_IA32_SYSENTER_CS:
@@ -141,7 +141,7 @@ static bool vmcs_has(u32 index, enum vmcs_field *field)
 		return true;
 	case MSR_IA32_PAT:
 		*field = GUEST_PAT;
-		return true;
+		return !v->shadow;
 	case MSR_FS_BASE:
 		*field = GUEST_FS_BASE;
 		return true;
@@ -157,11 +157,11 @@ int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
 {
 	enum vmcs_field field;
 
-	if (vmcs_has(index, &field)) {
+	if (vmcs_has(v, index, &field)) {
 		*value = vmcs_read(field);
 		return 0;
 	}
-	if (is_passed(index))
+	if (is_passed(v, index))
 		return rdmsr_safe(index, value) ? ERR_FAULT : 0;
 	if (index == MSR_IA32_DEBUGCTL)
 		v->msr.debugctl = vmcs_read(GUEST_DEBUGCTL);
@@ -182,11 +182,11 @@ int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 	enum vmcs_field field;
 	u32 effects;
 
-	if (index == MSR_IA32_SYSENTER_CS && vmcs_has(index, &field)) {
+	if (index == MSR_IA32_SYSENTER_CS && vmcs_has(v, index, &field)) {
 		vmcs_write(field, (u32)value);
 		return 0;
 	}
-	if (vmcs_has(index, &field) || is_passed(index))
+	if (vmcs_has(v, index, &field) || is_passed(v, index))
 		return ERR_NOTSUP;
 	switch (msr_policy_write(&v->msr, index, rdtsc(), value, &effects)) {
 	case MSR_DONE:

@@ -79,7 +79,7 @@ void restricted_leave(struct vmx_vcpu *v)
 	vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RFLAGS_VM) | m->rflags);
 	if (m->cr4)
 		vmcs_write(GUEST_CR4, vmcs_read(GUEST_CR4) | m->cr4);
-	vmcs_write(CTRL_EXCEPTION_BITMAP, VCPU_EXCEPTIONS);
+	vmcs_write(CTRL_EXCEPTION_BITMAP, vcpu_exceptions(v));
 	v->unprepared = true;
 }
 

@@ -123,12 +123,6 @@ int shadow_load(struct vmx_vcpu *v)
 	int err;
 
 	vmx_get_paging(v, &p);
-	if (!(p.cr0 & CR0_PE)) {
-		log_error("vm %s: the guest goes to real mode, which mmu=shadow has not: give it "
-			  "mmu=ept, and a kernel for vCPUs that start otherwise",
-			  vcpu_name());
-		return ERR_NOTSUP;
-	}
 	err = mmu_shadow_load(v->config.mmu_vcpu, &p);
 	if (err)
 		return err;

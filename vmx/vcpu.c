@@ -29,7 +29,7 @@ static void init_state(struct vmx_vcpu *v)
 	v->dr6 = DR6_INITIAL;
 	v->masked_exits = 1;
 	v->unprepared = true;
-	v->restricted = !vmx_unrestricted_guest() && !v->shadow;
+	v->restricted = v->shadow || !vmx_unrestricted_guest();
 	mitigations_update(v);
 	cpuid_forget(v);
 	fpu_init_area(v);

@@ -96,7 +96,7 @@ struct vmx_vcpu {
 	bool unprepared;
 	bool shadow;	 /* set once: no EPT for this one */
 	bool root_stale; /* its root is not that of its mode and CR3 */
-	/* restricted.c: the CPU has no unrestricted guest, or is not to use it */
+	/* restricted.c: no unrestricted guest, which only EPT allows and not every CPU has */
 	bool restricted;
 	bool in_vm86;	    /* the VMCS is in that form */
 	bool was_vm86;	    /* the last exit came from it */
@@ -144,6 +144,13 @@ void vmx_exit_point(void);
  * the CPU would take no interrupt meanwhile. #MC is the machine's, not the guest's.
  */
 #define VCPU_EXCEPTIONS (BIT(EXCEPTION_DB) | BIT(EXCEPTION_AC) | BIT(EXCEPTION_MC))
+
+/* With shadow paging all page faults are Weir's to look at first. */
+static inline u32 vcpu_exceptions(const struct vmx_vcpu *v)
+{
+	return (u32)(VCPU_EXCEPTIONS | (v->shadow ? BIT(EXCEPTION_PF) : 0));
+}
+
 void vmcs_setup(struct vmx_vcpu *v); /* VMCS current, interrupts off */
 void vmcs_set_host_cpu(void);	     /* likewise: what of the host state is this CPU's own */
 void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value);
@@ -294,26 +301,10 @@ enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_xsetbv(struct vmx_vcpu *v, struct vmx_exit *e);
-enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e); /* cpuid_exit.c */
-enum exit_verdict handle_cr_access(
-	struct vmx_vcpu *v,
-	struct vmx_exit *e); /* restricted.c. Interrupts off, but where the floor above calls. */
-bool vcpu_in_real_mode(struct vmx_vcpu *v);
-/* false: no entry yet, *e says why. True: when all else is prepared, restricted_enter. */
-bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e);
-void restricted_enter(struct vmx_vcpu *v);
-void restricted_leave(struct vmx_vcpu *v); /* right after the exit, if in_vm86 */
-/* Between real and protected mode no event can be delivered. */
-bool restricted_holds_events(struct vmx_vcpu *v);
-/* #GP of what real mode allows: run it in software. */
-bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e);
-
-/* cr.c */
-/* CR3 as the guest has it. */
-void cr3_set(struct vmx_vcpu *v, u64 value);
-u64 cr_efer(const struct vmx_vcpu *v); /* of the CPU, while the guest runs */
-enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e); /* debug_regs.c */
-enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	 /* msr.c */
+enum exit_verdict handle_cpuid(struct vmx_vcpu *v, struct vmx_exit *e);	    /* cpuid_exit.c */
+enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e); /* cr.c */
+enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e);    /* debug_regs.c */
+enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* msr.c */
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);

@@ -62,7 +62,7 @@ static void setup_controls(struct vmx_vcpu *v)
 	if (c->proc2 & PROC2_ENCLS)
 		vmcs_write(CTRL_ENCLS_EXITING, ~0ull);
 
-	vmcs_write(CTRL_EXCEPTION_BITMAP, VCPU_EXCEPTIONS | (v->shadow ? BIT(EXCEPTION_PF) : 0));
+	vmcs_write(CTRL_EXCEPTION_BITMAP, vcpu_exceptions(v));
 	vmcs_write(CTRL_PAGE_FAULT_MASK, 0);
 	vmcs_write(CTRL_PAGE_FAULT_MATCH, 0);
 	vmcs_write(CTRL_CR3_TARGET_COUNT, 0);

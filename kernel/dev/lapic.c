@@ -89,7 +89,7 @@ int lapic_create(struct vcpu *v, struct lapic **out)
 	}
 	l->v = v;
 	l->shown = vmx_apicv() >= VMX_APICV_REGISTERS;
-	l->by_cpu = vmx_apicv() == VMX_APICV_FULL;
+	l->by_cpu = vmx_apicv() == VMX_APICV_FULL && v->vm->mmu.kind != MMU_SHADOW;
 	l->base_reserved = ~(((BIT(physical_bits()) - 1) & PAGE_MASK) | known);
 	lapic_timer_init(l);
 	lapic_power_on(l);

@@ -116,6 +116,14 @@ def shadow_smoke(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake:2"], full=SHADOW_MACHINES, deadline=300,
+      guests=lambda: small_guest("ipi", vm_words="vcpus=4 mmu=shadow"))
+def shadow_ipi(boot):
+    """Four vCPUs: three of them begin in real mode, in which the CPU has no shadow tables to walk."""
+    check_small_guest(boot, "ipi")
+    boot.ends()
+
+
 def check_paging(boot):
     """Nothing in it depends on who runs it: on the bare CPU it says the same."""
     check_small_guest(boot, "paging")

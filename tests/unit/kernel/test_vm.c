@@ -500,23 +500,10 @@ static void promises_must_fit(void **state)
 	}
 }
 
-static void shadow_paging_has_one_vcpu(void **state)
-{
-	guest = power_off;
-	config.vms[0].mmu = CONFIG_MMU_SHADOW;
-	vm_run_all(&config);
-	assert_int_equal(ran, 0);
-	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
-	config.vms[0].vcpus = 1;
-	vm_run_all(&config);
-	assert_int_equal(ran, 1);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
-		cmocka_unit_test_setup_teardown(shadow_paging_has_one_vcpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),

@@ -208,6 +208,22 @@ static void what_the_guest_has_is_back_after_it(void **state)
 	assert_memory_equal(before, hosted_vmcs, sizeof(before));
 }
 
+/* With shadow paging a page fault is Weir's to look at in any mode. */
+static void page_faults_exit_ever_after(void **state)
+{
+	v.shadow = true;
+	assert_true(restricted_prepare(&v, &e));
+	restricted_enter(&v);
+	assert_true(vmcs_read(CTRL_EXCEPTION_BITMAP) & BIT(EXCEPTION_PF));
+	restricted_leave(&v);
+	assert_true(vmcs_read(CTRL_EXCEPTION_BITMAP) & BIT(EXCEPTION_PF));
+	v.shadow = false;
+	assert_true(restricted_prepare(&v, &e));
+	restricted_enter(&v);
+	restricted_leave(&v);
+	assert_false(vmcs_read(CTRL_EXCEPTION_BITMAP) & BIT(EXCEPTION_PF));
+}
+
 static void what_does_not_fit_is_run_in_software(void **state)
 {
 	segment[SEG_ES].limit = 0xffffffff;
@@ -327,6 +343,7 @@ int main(void)
 		cmocka_unit_test_setup(a_stale_dpl_is_raised, setup),
 		cmocka_unit_test_setup(the_vmcs_has_virtual_8086_mode, setup),
 		cmocka_unit_test_setup(what_the_guest_has_is_back_after_it, setup),
+		cmocka_unit_test_setup(page_faults_exit_ever_after, setup),
 		cmocka_unit_test_setup(what_does_not_fit_is_run_in_software, setup),
 		cmocka_unit_test_setup(an_event_waits_for_software, setup),
 		cmocka_unit_test_setup(an_nmi_blocks_the_next, setup),
