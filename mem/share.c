@@ -8,15 +8,10 @@
 #include "mem/gmem.h"
 #include "mem/lz4.h"
 #include "mem/pool.h"
-#include "smp/spinlock.h"
-
-#define PLACES	  8u /* of a bucket: a cache line */
-#define LOCKS	  64u
-#define PAGE_PART 512u /* of memory, for the table */
+#include "mem/share_table.h"
 
 /* A key: the group, and as much of the hash as there is room for. Two groups have no key in common. */
-#define HASH_BITS 48
-#define HASH_MASK (BIT(HASH_BITS) - 1)
+#define HASH_MASK (BIT(SHARE_HASH_BITS) - 1)
 
 /* A place: 0, or where contents are, and part of their key. */
 #define PLACE_FRAME	BIT(0) /* else an object of the pool */
@@ -28,15 +23,7 @@
 static_assert(POOL_HANDLE_BITS + PLACE_SHIFT <= 64, "a place holds a handle");
 
 static struct {
-	/* set once */
-	u64 *places; /* NULL: nothing is shared. The bucket's lock */
-	u64 buckets; /* a power of 2 */
-	u64 seed[2];
-	/*
-	 * Each guards some buckets, and of the contents whose keys are of those the counts of
-	 * references and what frame shows what object.
-	 */
-	struct spinlock lock[LOCKS];
+	u64 seed[2];		  /* set once */
 	struct share_stats stats; /* atomic */
 } share;
 
@@ -50,28 +37,11 @@ u64 share_hash_mask = ~0ull;
 
 int share_init(void)
 {
-	struct frame_stats frames;
-	u32 order = 0;
-	pfn_t pfn;
-
-	frame_get_stats(&frames);
-	share.places = NULL;
 	memset(&share.stats, 0, sizeof(share.stats));
-	for (u32 i = 0; i < LOCKS; i++)
-		spin_init(&share.lock[i], "share", LOCK_SHARE);
-	while (order < FRAME_ORDER_MAX && (2ull << order) * PAGE_PART <= frames.total)
-		order++;
-	while (frame_alloc(order, FRAME_ZERO, &pfn)) {
-		if (order-- == 0)
-			return ERR_NOMEM;
-	}
-	share.buckets = (PAGE_SIZE << order) / (PLACES * sizeof(u64));
-	share.stats.table = PAGE_SIZE << order;
 	/* So that nobody computes at home what collides here. */
 	share.seed[0] = rdtsc() * 0x9e3779b97f4a7c15ull | 1;
 	share.seed[1] = (share.seed[0] ^ (u64)rdtsc()) * 0xd1342543de82ef95ull | 1;
-	share.places = pfn_to_virt(pfn);
-	return 0;
+	return share_table_init();
 }
 
 /* --- Keys and places ------------------------------------------------------------------------ */
@@ -88,34 +58,19 @@ u64 share_key(u32 group, const void *page)
 	const u64 *p = page;
 	u64 a = share.seed[0], b = share.seed[1], hash;
 
-	if (!group || !share.places)
+	if (!group || !share_table_is_there())
 		return 0;
 	for (u32 i = 0; i < PAGE_SIZE / sizeof(*p); i += 4) {
 		a = fold(p[i] ^ share.seed[0], p[i + 1] ^ a);
 		b = fold(p[i + 2] ^ share.seed[1], p[i + 3] ^ b);
 	}
 	hash = fold(a ^ share.seed[1], b ^ share.seed[0]) & share_hash_mask;
-	return (u64)group << HASH_BITS | (hash & HASH_MASK);
-}
-
-static u64 bucket_of(u64 key)
-{
-	return (key ^ (key >> HASH_BITS) * 0x9e3779b1u) & (share.buckets - 1);
-}
-
-static struct spinlock *lock_of(u64 key)
-{
-	return &share.lock[bucket_of(key) % LOCKS];
-}
-
-static u64 *bucket_places(u64 key)
-{
-	return &share.places[bucket_of(key) * PLACES];
+	return (u64)group << SHARE_HASH_BITS | (hash & HASH_MASK);
 }
 
 static u64 tag_of(u64 key)
 {
-	return (key & HASH_MASK) >> (HASH_BITS - PLACE_TAG_BITS) << PLACE_TAG_SHIFT;
+	return (key & HASH_MASK) >> (SHARE_HASH_BITS - PLACE_TAG_BITS) << PLACE_TAG_SHIFT;
 }
 
 static u64 place_of_frame(pfn_t pfn)
@@ -138,7 +93,7 @@ static bool same_place(u64 a, u64 b)
 	return a >> PLACE_SHIFT == b >> PLACE_SHIFT && !((a ^ b) & PLACE_FRAME);
 }
 
-static u64 key_at(u64 place)
+u64 share_key_at(u64 place)
 {
 	return place & PLACE_FRAME ? frame_at(place)->share.key
 				   : pool_share(place >> PLACE_SHIFT)->key;
@@ -169,11 +124,12 @@ static bool ref_place(u64 place)
 
 static void remove_place(u64 key, u64 place)
 {
-	u64 *at = bucket_places(key);
+	u64 *at = share_bucket_of(key);
 
-	for (u32 i = 0; i < PLACES; i++) {
+	for (u32 i = 0; i < SHARE_PLACES; i++) {
 		if (at[i] && same_place(at[i], place)) {
 			at[i] = 0;
+			share_count_place(-1);
 			return;
 		}
 	}
@@ -202,10 +158,10 @@ static bool unref_place(u64 key, u64 place)
 /* The first with this key, which gets a reference; 0: none. */
 static u64 look_up(u64 key)
 {
-	u64 *at = bucket_places(key);
+	u64 *at = share_bucket_of(key);
 
-	for (u32 i = 0; i < PLACES; i++) {
-		if (!at[i] || (at[i] & PLACE_TAG_MASK) != tag_of(key) || key_at(at[i]) != key)
+	for (u32 i = 0; i < SHARE_PLACES; i++) {
+		if (!at[i] || (at[i] & PLACE_TAG_MASK) != tag_of(key) || share_key_at(at[i]) != key)
 			continue;
 		if (!ref_place(at[i]))
 			return 0;
@@ -218,29 +174,32 @@ static u64 look_up(u64 key)
 /* A free place, or one of contents that nobody found; in the end any, by turns of the key. */
 static u64 *choose_place(u64 key)
 {
-	u64 *at = bucket_places(key);
+	u64 *at = share_bucket_of(key);
 
-	for (u32 i = 0; i < PLACES; i++) {
-		if (!at[i])
-			return &at[i];
+	for (u32 i = 0; i < SHARE_PLACES; i++) {
+		if (at[i])
+			continue;
+		share_count_place(1);
+		return &at[i];
 	}
 	COUNT(evicted, 1);
-	for (u32 i = 0; i < PLACES; i++) {
-		u32 n = (u32)(key + i) % PLACES;
+	for (u32 i = 0; i < SHARE_PLACES; i++) {
+		u32 n = (u32)(key + i) % SHARE_PLACES;
 
 		if (!(at[n] & PLACE_FOUND))
 			return &at[n];
 	}
-	for (u32 i = 0; i < PLACES; i++)
+	for (u32 i = 0; i < SHARE_PLACES; i++)
 		at[i] &= ~PLACE_FOUND;
-	return &at[key % PLACES];
+	return &at[key % SHARE_PLACES];
 }
 
 static void insert(u64 key, u64 place)
 {
-	spin_lock(lock_of(key));
+	spin_lock(share_lock_of(key));
 	*choose_place(key) = place | tag_of(key);
-	spin_unlock(lock_of(key));
+	spin_unlock(share_lock_of(key));
+	share_table_fit();
 }
 
 static bool pages_equal(const u64 *a, const u64 *b)
@@ -270,9 +229,9 @@ bool share_find(u64 *key, const void *page, u64 *entry)
 
 	if (!*key)
 		return false;
-	spin_lock(lock_of(*key));
+	spin_lock(share_lock_of(*key));
 	place = look_up(*key);
-	spin_unlock(lock_of(*key));
+	spin_unlock(share_lock_of(*key));
 	if (!place)
 		return false;
 	if (holds(place, page)) {
@@ -311,12 +270,15 @@ void share_free_packed(u64 handle)
 	bool last = true;
 
 	if (key) {
-		spin_lock(lock_of(key));
+		spin_lock(share_lock_of(key));
 		last = unref_place(key, place_of_object(handle));
-		spin_unlock(lock_of(key));
+		spin_unlock(share_lock_of(key));
 	}
-	if (last)
-		pool_free(handle);
+	if (!last)
+		return;
+	pool_free(handle);
+	if (key)
+		share_table_fit();
 }
 
 /* Under the lock: the entry has the frame and not the object. */
@@ -337,9 +299,9 @@ bool share_shown(u64 handle, pfn_t *out)
 
 	if (!key)
 		return false;
-	spin_lock(lock_of(key));
+	spin_lock(share_lock_of(key));
 	shown = change_to_frame(s, key, handle, out);
-	spin_unlock(lock_of(key));
+	spin_unlock(share_lock_of(key));
 	return shown;
 }
 
@@ -362,7 +324,7 @@ bool share_show(u64 handle, pfn_t *pfn)
 
 	if (!key)
 		return false;
-	spin_lock(lock_of(key));
+	spin_lock(share_lock_of(key));
 	other = change_to_frame(s, key, handle, pfn);
 	show = !other && s->refs > 1 && !s->frame && mine.v <= UINT32_MAX;
 	if (show) {
@@ -370,7 +332,7 @@ bool share_show(u64 handle, pfn_t *pfn)
 		make_shared(mine, key, handle);
 		s->frame = (u32)mine.v;
 	}
-	spin_unlock(lock_of(key));
+	spin_unlock(share_lock_of(key));
 	if (other)
 		frame_free(mine, 0);
 	if (show)
@@ -393,7 +355,7 @@ bool share_is_frame(pfn_t pfn)
 
 int share_ref(pfn_t pfn)
 {
-	struct spinlock *lock = lock_of(frame_of(pfn)->share.key);
+	struct spinlock *lock = share_lock_of(frame_of(pfn)->share.key);
 	bool done;
 
 	spin_lock(lock);
@@ -425,15 +387,17 @@ static bool leave(pfn_t pfn, bool only_if_last)
 	u64 key = f->share.key, handle = 0;
 	bool last;
 
-	spin_lock(lock_of(key));
+	spin_lock(share_lock_of(key));
 	last = f->refs == 1;
 	if (last || !only_if_last)
 		(void)unref_place(key, place_of_frame(pfn));
 	if (last)
 		handle = end_sharing(f);
-	spin_unlock(lock_of(key));
+	spin_unlock(share_lock_of(key));
 	if (handle)
 		pool_free(handle);
+	if (last)
+		share_table_fit();
 	return last;
 }
 
@@ -467,12 +431,17 @@ bool share_cool(pfn_t pfn, u64 *handle, bool *freed)
 	u64 key = f->share.key;
 	bool cooled;
 
-	spin_lock(lock_of(key));
+	spin_lock(share_lock_of(key));
 	*handle = f->share.handle;
 	cooled = *handle && ref_place(place_of_object(*handle));
-	spin_unlock(lock_of(key));
+	spin_unlock(share_lock_of(key));
 	*freed = cooled && share_put(pfn);
 	return cooled;
+}
+
+void share_count_evicted(void)
+{
+	COUNT(evicted, 1);
 }
 
 /* --- Statistics ----------------------------------------------------------------------------- */
@@ -483,6 +452,8 @@ STAT_CHECK(share_stats, stat_descs);
 static u64 read_stat(const void *owner, u32 i)
 {
 	(void)owner;
+	if (i == offsetof(struct share_stats, table) / sizeof(u64))
+		return share_table_size();
 	return __atomic_load_n((const u64 *)&share.stats + i, __ATOMIC_RELAXED);
 }
 

@@ -11,9 +11,9 @@
  *	a frame, read-only		SHARED entries. Of an object, which then counts the frame; or
  *					alone, where the contents do not pack (HARD).
  *
- * The table by which they are found has eight places for each value of the hash's lower bits. Who
- * finds none free takes that of contents that nobody has found yet: they are found no more, and
- * stay with whoever has them. So a look costs one bucket and one comparison, whatever guests do.
+ * The table by which they are found (mem/share_table.h) has buckets of eight places. Who finds none free
+ * takes that of contents that nobody has found yet: they are found no more, and stay with whoever has
+ * them. So a look costs one bucket and one comparison, whatever guests do.
  *
  * The caller holds the entry that it comes with BUSY, or another reference. Thread context.
  * LOCK_SHARE; what frees also LOCK_POOL, LOCK_SLAB, LOCK_ZONE.
@@ -25,7 +25,7 @@
 #include "kernel/base/stat.h"
 #include "mem/frame.h"
 
-/* Once, after frames and pool are there: a table of a 512th part of memory or less. ERR_NOMEM. */
+/* Once, after frames and pool are there. ERR_NOMEM: nothing is shared. */
 int share_init(void);
 
 /* What contents are looked for by; 0: not at all, as for group 0. */
