@@ -15,6 +15,7 @@ machine slower than most.
 import contextlib
 import dataclasses
 import os
+import re
 import sys
 import time
 from typing import Callable
@@ -191,6 +192,12 @@ class Boot:
             host = self.machine.host.text.replace("\r", "").splitlines()
             end += ["", "the end of its host's (host.txt):"] + host[-lines:]
         return "\n".join(end)
+
+
+def counters(boot):
+    """What the word `stats` made Weir log."""
+    return {name: int(value) for name, value in
+            re.findall(r"\bstat (\S+) (\d+) ", boot.text(), re.M)}
 
 
 def known_machine(machine):

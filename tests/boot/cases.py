@@ -2,7 +2,7 @@
 """The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
 import re
 
-from boots import case, linux_guest, small_guest
+from boots import case, counters, linux_guest, small_guest
 from lab import image, linux, screen
 from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 
@@ -311,11 +311,6 @@ def stats(boot):
     boot.note(f"{len(rows)} counters")
 
 
-def counters(boot):
-    return {name: int(value) for name, value in
-            re.findall(r"\bstat (\S+) (\d+) ", boot.text(), re.M)}
-
-
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
       weir="stats rma_pool=40M",
       guests=lambda: (small_guest("smoke", "one two", vm_words="rma=32M") +
@@ -554,90 +549,4 @@ def malformed_config(boot):
     boot.anywhere(r"vm delta: not started: ")
     boot.anywhere(r"weir-guest: alpha: MemTotal")
     boot.anywhere(r"vm alpha: powered off")
-    boot.ends()
-
-
-CROWD, CROWD_FILL = 4, 48
-
-
-@case(machines=[], full=["tigerlake"], memory=256, deadline=900, weir="stats",
-      guests=lambda: sum((linux_guest(f"crowd{n}",
-                                      words=f"weir.poweroff weir.fill={CROWD_FILL}",
-                                      vm_words="share=crowd", programs=("fill",))
-                          for n in range(CROWD)), []))
-def linux_crowd(boot):
-    """Linux guests of four times the machine's RAM fill some of theirs and find every word."""
-    for n in range(CROWD):
-        boot.anywhere(rf"fill: crowd{n}: {CROWD_FILL << 8} pages, every word is right")
-        boot.anywhere(rf"vm crowd{n}: powered off")
-    assert "DAMAGED" not in boot.text()
-    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
-    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
-    boot.ends()
-    found = counters(boot)
-    boot.note(f"{found['reclaim.packed']} pages packed, {found['share.found']} found, "
-              f"{found['share.copied']} copied")
-
-
-DENSE_GUESTS, DENSE_MIB = 7, 12
-
-
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
-      weir="stats", deadline=400,
-      guests=lambda: sum((small_guest("density", f"{n} {DENSE_MIB} 1", mem=f"{DENSE_MIB + 4}M",
-                                      vm=f"dense{n}") for n in range(DENSE_GUESTS)), []))
-def density(boot):
-    """Guests whose memory sums to more than twice the machine's RAM fill it and find every word."""
-    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
-    for n in range(DENSE_GUESTS):
-        boot.anywhere(rf"vm dense{n}: debug exit code 0\b")
-    used = DENSE_GUESTS * DENSE_MIB
-    assert used > 2 * free, "the guests would have fitted as they are"
-    boot.note(f"{used} MiB in {free} MiB")
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
-    boot.ends()
-
-
-@case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
-      guests=lambda: (small_guest("density", "2 8 1", mem="12M min=8M shares=100", vm="alpha") +
-                      small_guest("smoke", "", mem="256M min=200M", vm="beta") +
-                      small_guest("density", "1 24 1", mem="28M max=12M", vm="gamma")))
-def promises(boot):
-    """A VM whose min= does not fit is refused with the numbers; one with max= makes room itself."""
-    boot.anywhere(r"vm beta: not started: min=200M and what the VM costs besides are \d+K, others "
-                  r"were promised \d+K of the \d+K that there are: give less min=")
-    for name in ("alpha", "gamma"):
-        boot.anywhere(rf"vm {name}: debug exit code 0\b")
-    touched = int(boot.anywhere(r"vm gamma: memory: (\d+) MiB of 28 MiB touched").group(1))
-    assert touched <= 12, "it had more than its max="
-    boot.ends()
-
-
-SHARE_GUESTS, SHARE_MIB, SHARE_POOL = 7, 4, 12  # the pool keeps memory from the guests
-
-
-def alike():
-    """Of a group all but one, which has the same pages and shares them with nobody."""
-    return sum((small_guest("share", f"{n} {SHARE_MIB} 1", mem=f"{SHARE_MIB + 4}M", vm=f"alike{n}",
-                            vm_words="share=us" if n else "") for n in range(SHARE_GUESTS)), [])
-
-
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=28,
-      weir=f"stats rma_pool={SHARE_POOL}M", deadline=400, guests=alike)
-def share(boot):
-    """Guests with equal pages, most of which do not pack, need more than there is without sharing."""
-    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1)) - SHARE_POOL
-    for n in range(SHARE_GUESTS):
-        boot.anywhere(rf"vm alike{n}: debug exit code 0\b")
-    # Three of eight pages in each guest do not pack.
-    assert SHARE_GUESTS * SHARE_MIB * 3 / 8 > 0.8 * free, "it would have fitted"
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
-    numbers = {name: int(boot.anywhere(rf"stat share\.{name} (\d+)").group(1))
-               for name in ("found", "copied", "shown", "collisions", "frames", "frames_saved")}
-    assert numbers["found"] > 1000 and numbers["copied"] > 10, numbers
-    assert numbers["collisions"] == numbers["frames"] == numbers["frames_saved"] == 0, numbers
-    boot.note(f"{SHARE_GUESTS * SHARE_MIB} MiB in {free} MiB; {numbers['found']} pages found, "
-              f"{numbers['copied']} copied")
     boot.ends()

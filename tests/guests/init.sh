@@ -3,7 +3,8 @@
 #
 # The first process of the Linux guest. Words on the kernel's command line:
 #   weir.touch=MIB    write that much memory before the banner
-#   weir.fill=MIB    fill that much, and read it again twice (tests/guests/linux/fill.c)
+#   weir.fill=MIB     fill that much, and read it again twice (tests/guests/linux/fill.c)
+#   weir.fill_random  with what does not pack
 #   weir.name=NAME    a word for the banner, to tell guests apart
 #   weir.poweroff     power off after the banner instead of starting a shell
 
@@ -17,12 +18,14 @@ echo 3 >/proc/sys/kernel/printk # from here on the console is the person's
 name=guest
 touch=0
 fill=0
+fill_kind=
 poweroff=
 for word in $(cat /proc/cmdline); do
 	case $word in
 	weir.name=*) name=${word#*=} ;;
 	weir.touch=*) touch=${word#*=} ;;
 	weir.fill=*) fill=${word#*=} ;;
+	weir.fill_random) fill_kind=random ;;
 	weir.poweroff) poweroff=1 ;;
 	esac
 done
@@ -37,7 +40,7 @@ if [ "$touch" != 0 ]; then
 	echo "weir-guest: $name: touched $(($(stat -c %s /tmp/touched) >> 20)) MiB"
 fi
 if [ "$fill" != 0 ]; then
-	fill "$fill" "$name" 2
+	fill "$fill" "$name" 2 $fill_kind
 fi
 echo "weir-guest: $name: Linux $(uname -r), clock $(cat \
 	/sys/devices/system/clocksource/clocksource0/current_clocksource)"

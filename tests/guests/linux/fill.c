@@ -2,10 +2,11 @@
 /*
  * Runs in the Linux guest: fills memory with pages of four kinds, and reads them again, every word.
  *
- *	fill MIB NAME ROUNDS
+ *	fill MIB NAME ROUNDS [random]
  *
  * Of a hundred pages 40 are zero, 25 are the same in every guest, 30 pack to about a third and 5 are
- * random, both different in guests of different names. Ends with 0 if every word was right.
+ * random, both different in guests of different names; or all are random. Ends with 0 if every word
+ * was right.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -24,11 +25,15 @@ enum kind {
 	RANDOM
 };
 
+static bool all_random;
+
 static enum kind kind_of(uint64_t page)
 {
 	/* 37 and 100 have no common factor: the kinds are mixed, and their shares exact. */
 	uint64_t n = page * 37 % 100;
 
+	if (all_random)
+		return RANDOM;
 	return n < 40 ? ZERO : n < 65 ? SAME : n < 95 ? PACKS : RANDOM;
 }
 
@@ -90,13 +95,14 @@ int main(int argc, char **argv)
 	uint64_t pages, guest, rounds, wrong = 0;
 	uint64_t *memory;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: fill MIB NAME ROUNDS\n");
+	if (argc != 4 && (argc != 5 || strcmp(argv[4], "random"))) {
+		fprintf(stderr, "usage: fill MIB NAME ROUNDS [random]\n");
 		return 2;
 	}
 	pages = strtoull(argv[1], NULL, 10) << 8;
 	guest = hash(argv[2]);
 	rounds = strtoull(argv[3], NULL, 10);
+	all_random = argc == 5;
 	memory = mmap(NULL, pages * PAGE_WORDS * sizeof(*memory), PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED) {

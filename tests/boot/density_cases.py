@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Boot cases of guests that have more memory than there is."""
+from boots import case, counters, linux_guest, small_guest
+
+# Linux guests of 256 MiB, and how much of it each fills; the machine's MiB; the swap disk's, and 0: none.
+CROWD = {"small": (4, 48, 256, 0), "whole": (8, 192, 512, 0), "swap": (4, 48, 256, 512),
+         "swap-whole": (8, 192, 512, 4096)}
+
+
+def crowd_guests(size):
+    guests, fill, _, disk = CROWD[size]
+    words = f"weir.poweroff weir.fill={fill}" + (" weir.fill_random" if disk else "")
+    return sum((linux_guest(f"crowd{n}", words=words, vm_words="share=crowd", programs=("fill",))
+                for n in range(guests)), [])
+
+
+def check_crowd(boot, size):
+    guests, fill, memory, disk = CROWD[size]
+    for n in range(guests):
+        boot.anywhere(rf"fill: crowd{n}: {fill << 8} pages, every word is right")
+        boot.anywhere(rf"vm crowd{n}: powered off")
+    assert "DAMAGED" not in boot.text()
+    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
+    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
+    boot.ends()
+    found = counters(boot)
+    boot.note(f"{guests * 256} MiB in {memory} MiB; {found['reclaim.packed']} pages packed, "
+              f"{found['share.found']} found, {found['share.copied']} copied" +
+              (f"; {found['swap.writes']} written, {found['swap.reads']} read" if disk else ""))
+    if disk:
+        assert found["swap.writes"] > (guests * fill - memory) << 8, "it did without the disk"
+        assert found["swap.used"] == found["swap.damaged"] == 0
+
+
+def crowd_case(size, deadline):
+    _, _, memory, disk = CROWD[size]
+    return case(machines=[], full=["tigerlake"], memory=memory, deadline=deadline, disk=disk,
+                weir="swap=ata1 stats" if disk else "stats", guests=lambda: crowd_guests(size))
+
+
+@crowd_case("small", 900)
+def linux_crowd(boot):
+    """Linux guests of four times the machine's RAM fill some of theirs and find every word."""
+    check_crowd(boot, "small")
+
+
+@crowd_case("whole", 5400)
+def linux_crowd_whole(boot):
+    """Eight of 256 MiB in 512 MiB fill 192 MiB each and find every word."""
+    check_crowd(boot, "whole")
+
+
+@crowd_case("swap", 1200)
+def linux_crowd_swap(boot):
+    """Linux guests of four times the machine's RAM fill some of it with what does not pack."""
+    check_crowd(boot, "swap")
+
+
+@crowd_case("swap-whole", 7200)
+def linux_crowd_swap_whole(boot):
+    """Eight of 256 MiB in 512 MiB fill 192 MiB each with what does not pack."""
+    check_crowd(boot, "swap-whole")
+
+
+DENSE_GUESTS, DENSE_MIB = 7, 12
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
+      weir="stats", deadline=400,
+      guests=lambda: sum((small_guest("density", f"{n} {DENSE_MIB} 1", mem=f"{DENSE_MIB + 4}M",
+                                      vm=f"dense{n}") for n in range(DENSE_GUESTS)), []))
+def density(boot):
+    """Guests whose memory sums to more than twice the machine's RAM fill it and find every word."""
+    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
+    for n in range(DENSE_GUESTS):
+        boot.anywhere(rf"vm dense{n}: debug exit code 0\b")
+    used = DENSE_GUESTS * DENSE_MIB
+    assert used > 2 * free, "the guests would have fitted as they are"
+    boot.note(f"{used} MiB in {free} MiB")
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    assert after == before, "frames were lost"
+    boot.ends()
+
+
+@case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
+      guests=lambda: (small_guest("density", "2 8 1", mem="12M min=8M shares=100", vm="alpha") +
+                      small_guest("smoke", "", mem="256M min=200M", vm="beta") +
+                      small_guest("density", "1 24 1", mem="28M max=12M", vm="gamma")))
+def promises(boot):
+    """A VM whose min= does not fit is refused with the numbers; one with max= makes room itself."""
+    boot.anywhere(r"vm beta: not started: min=200M and what the VM costs besides are \d+K, others "
+                  r"were promised \d+K of the \d+K that there are: give less min=")
+    for name in ("alpha", "gamma"):
+        boot.anywhere(rf"vm {name}: debug exit code 0\b")
+    touched = int(boot.anywhere(r"vm gamma: memory: (\d+) MiB of 28 MiB touched").group(1))
+    assert touched <= 12, "it had more than its max="
+    boot.ends()
+
+
+SHARE_GUESTS, SHARE_MIB, SHARE_POOL = 7, 4, 12  # the pool keeps memory from the guests
+
+
+def alike():
+    """Of a group all but one, which has the same pages and shares them with nobody."""
+    return sum((small_guest("share", f"{n} {SHARE_MIB} 1", mem=f"{SHARE_MIB + 4}M", vm=f"alike{n}",
+                            vm_words="share=us" if n else "") for n in range(SHARE_GUESTS)), [])
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=28,
+      weir=f"stats rma_pool={SHARE_POOL}M", deadline=400, guests=alike)
+def share(boot):
+    """Guests with equal pages, most of which do not pack, need more than there is without sharing."""
+    free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1)) - SHARE_POOL
+    for n in range(SHARE_GUESTS):
+        boot.anywhere(rf"vm alike{n}: debug exit code 0\b")
+    # Three of eight pages in each guest do not pack.
+    assert SHARE_GUESTS * SHARE_MIB * 3 / 8 > 0.8 * free, "it would have fitted"
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    assert after == before, "frames were lost"
+    numbers = {name: int(boot.anywhere(rf"stat share\.{name} (\d+)").group(1))
+               for name in ("found", "copied", "shown", "collisions", "frames", "frames_saved")}
+    assert numbers["found"] > 1000 and numbers["copied"] > 10, numbers
+    assert numbers["collisions"] == numbers["frames"] == numbers["frames_saved"] == 0, numbers
+    boot.note(f"{SHARE_GUESTS * SHARE_MIB} MiB in {free} MiB; {numbers['found']} pages found, "
+              f"{numbers['copied']} copied")
+    boot.ends()
