@@ -115,6 +115,7 @@ struct lapic {
 	u64 period_ns;
 	u64 tsc_deadline; /* 0: disarmed */
 	bool counting;
+	bool timer_waits; /* atomic: until what it posted is gathered */
 };
 
 #define LAPIC_SIPI_VECTOR 0xffu
@@ -225,6 +226,8 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
 void lapic_timer_set_initial(struct lapic *l, u32 count);
 void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
+/* What was posted has been gathered: the timer goes on, where it waited for that. */
+void lapic_timer_taken(struct lapic *l);
 /* What came due meanwhile, and the next alarm: after a pause, or another TSC. Any context. */
 void lapic_timer_resume(struct lapic *l);
 u64 lapic_timer_deadline(struct lapic *l);

@@ -90,6 +90,7 @@ void lapic_gather_posted(struct lapic *l)
 		l->irr_words |= (u8)(1u << i);
 		l->stale = true;
 	}
+	lapic_timer_taken(l);
 }
 
 bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_VECTOR_WORDS])

@@ -72,12 +72,38 @@ static u64 deadline_target(struct lapic *l)
 	return vcpu_guest_tsc_to_ns(l->v, tsc + min(left, DEADLINE_STEP_TSC));
 }
 
+/*
+ * A period's interrupt that the vCPU has yet to take: the next one would be none besides. So the timers
+ * of vCPUs that do not run rest. The flag comes before the look here, the look after the taking there
+ * (lapic_gather_posted).
+ */
+static bool is_untaken(struct lapic *l)
+{
+	u8 vector = l->lvt[LVT_TIMER] & LVT_VECTOR;
+	u32 word;
+
+	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_PERIODIC)
+		return false;
+	__atomic_store_n(&l->timer_waits, true, __ATOMIC_SEQ_CST);
+	word = __atomic_load_n(&l->posted.word[vector / 32], __ATOMIC_SEQ_CST);
+	if (word & BIT(vector % 32))
+		return true;
+	__atomic_store_n(&l->timer_waits, false, __ATOMIC_SEQ_CST);
+	return false;
+}
+
 /* Arms the host's timer where it is wanted. One that is armed in vain finds nothing due. */
 static void arm(struct lapic *l)
 {
-	if (!l->counting || !audible(l) || chipset_is_paused(l->v->vm->platform))
+	if (!l->counting || !audible(l) || chipset_is_paused(l->v->vm->platform) || is_untaken(l))
 		return;
 	timer_arm(&l->timer, l->target_ns);
+}
+
+void lapic_timer_taken(struct lapic *l)
+{
+	if (unlikely(__atomic_exchange_n(&l->timer_waits, false, __ATOMIC_SEQ_CST)))
+		lapic_timer_resume(l);
 }
 
 void lapic_timer_resume(struct lapic *l)
@@ -87,7 +113,7 @@ void lapic_timer_resume(struct lapic *l)
 
 	catch_up(l, now);
 	if (l->counting && timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
-		l->target_ns = max(deadline_target(l), now + DEVICE_PERIOD_MIN_NS);
+		l->target_ns = max(deadline_target(l), now + DEVICE_DELAY_MIN_NS);
 	arm(l);
 	spin_unlock_irqrestore(&l->lock, on);
 }

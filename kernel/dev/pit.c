@@ -71,15 +71,17 @@ void pit_sync(struct pit *pit)
 
 void pit_rearm(struct pit *pit)
 {
-	u64 edge, now = clock_ns();
+	u64 edge, least;
 
 	if (chipset_is_paused(pit->p))
 		return;
 	if (!pic_wants_edge(&pit->p->pic, IRQ) && !ioapic_wants_edge(&pit->p->ioapic, IO_PIN))
 		return;
 	edge = pit_channel_next_edge(&pit->channel[0], pit->synced);
+	least = pit_channel_is_periodic(&pit->channel[0]) ? DEVICE_PERIOD_MIN_NS
+							  : DEVICE_DELAY_MIN_NS;
 	if (edge != PIT_NEVER)
-		timer_arm(&pit->timer, max(ns_of(edge), now + DEVICE_PERIOD_MIN_NS));
+		timer_arm(&pit->timer, max(ns_of(edge), pit->fired_ns + least));
 }
 
 /* Interrupt context. */
@@ -88,6 +90,7 @@ static void fired(struct timer *t)
 	struct pit *pit = container_of(t, struct pit, timer);
 	bool on = spin_lock_irqsave(&pit->p->lock);
 
+	pit->fired_ns = clock_ns();
 	pit_sync(pit);
 	pit_rearm(pit);
 	spin_unlock_irqrestore(&pit->p->lock, on);

@@ -43,8 +43,9 @@ struct pit {
 	struct platform *p;
 	/* platform's lock */
 	struct pit_channel channel[PIT_CHANNELS];
-	u64 synced; /* tick up to which IRQ 0 is right */
-	bool line;  /* IRQ 0's level */
+	u64 synced;   /* tick up to which IRQ 0 is right */
+	bool line;    /* IRQ 0's level */
+	u64 fired_ns; /* when the timer went off last */
 	u8 port61;
 	struct timer timer;
 };
@@ -65,6 +66,7 @@ u8 pit_channel_read(struct pit_channel *c, u64 t);
 void pit_channel_latch(struct pit_channel *c, bool count, bool status, u64 t);
 void pit_channel_set_gate(struct pit_channel *c, bool gate, u64 t);
 bool pit_channel_output(struct pit_channel *c, u64 t);
+bool pit_channel_is_periodic(const struct pit_channel *c);
 
 #define PIT_NEVER (~0ull)
 /* The tick of the first rising edge of the output after t, or PIT_NEVER. */

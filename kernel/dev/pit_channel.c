@@ -22,7 +22,7 @@
 #define COUNTS	   0x10000u
 #define COUNTS_BCD 10000u
 
-static bool is_periodic(const struct pit_channel *c)
+bool pit_channel_is_periodic(const struct pit_channel *c)
 {
 	return c->mode == 2 || c->mode == 3;
 }
@@ -70,7 +70,7 @@ static u64 load_time(const struct pit_channel *c, bool *low)
 
 static bool waits_for_load(const struct pit_channel *c)
 {
-	return c->next_valid && c->running && is_periodic(c);
+	return c->next_valid && c->running && pit_channel_is_periodic(c);
 }
 
 static void take_next(struct pit_channel *c, u64 t)
@@ -151,7 +151,7 @@ static void set_count(struct pit_channel *c, u32 raw, u64 t)
 	c->next_valid = true;
 	if (is_triggered(c))
 		return;
-	if (is_periodic(c) && c->running) {
+	if (pit_channel_is_periodic(c) && c->running) {
 		c->written = t;
 		return;
 	}
@@ -224,7 +224,7 @@ void pit_channel_set_gate(struct pit_channel *c, bool gate, u64 t)
 	if (gate == c->gate)
 		return;
 	c->gate = gate;
-	if (gate && (is_triggered(c) || is_periodic(c))) {
+	if (gate && (is_triggered(c) || pit_channel_is_periodic(c))) {
 		if (!c->next_valid) {
 			if (!c->loaded)
 				return;

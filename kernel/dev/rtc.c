@@ -198,7 +198,7 @@ static void rearm(struct rtc *r, u64 now)
 			at = min(at, ns_of_second(r, alarm));
 	}
 	if (at != ~0ull)
-		timer_arm(&r->timer, max(at, now + DEVICE_PERIOD_MIN_NS));
+		timer_arm(&r->timer, max(at, now + DEVICE_DELAY_MIN_NS));
 }
 
 void rtc_resume(struct rtc *r)

@@ -288,6 +288,44 @@ def monitor_restarts(boot):
     assert "VMs do not end" not in boot.text()
 
 
+LOOPS = "adhjritle"  # see tests/guests/loops.c
+
+
+def loops_and_a_talker():
+    guests = small_guest("talker")
+    for name in LOOPS:
+        guests += small_guest("loops", vm=name)
+    return guests
+
+
+@case(machines=["tigerlake"], full=[*FULL, "corei7_haswell_4770"], deadline=120,
+      guests=loops_and_a_talker)
+def monitor_loops(boot):
+    """Guests that go round for ever are shown, paused and ended; another has its share beside them."""
+    operator = Operator(boot)
+    for name in LOOPS:
+        boot.anywhere(rf"\b{name}\| guest: goes round")
+    boot.anywhere(r"talker\| talker: ready")
+    operator.enter()
+    operator.says("vm list", *(rf"^{name} +runs " for name in LOOPS))
+    for name in LOOPS:
+        operator.says(f"vm pause {name}", rf"^vm {name} is paused$")
+        operator.says(f"vm dump {name}", rf"vm {name}: last exit ", rf"^vm {name} is in the log$")
+        operator.says(f"vm resume {name}", rf"^vm {name} goes on$")
+        operator.says(f"vm nmi {name}", rf"^vm {name} got an NMI$")
+    operator.console("talker")
+    operator.send("c")
+    operator.wait(r"<99>")
+    operator.enter()
+    for name in LOOPS:
+        operator.says(f"vm kill {name}", rf"^vm {name} is killed$")
+        boot.anywhere(rf"vm {name}: killed after")
+    operator.end()
+    assert "panic" not in boot.text().lower()
+    free, before = re.search(r"(\d+) frames free, (\d+) before the first", boot.text()).groups()
+    assert free == before, f"{free} frames are free, {before} were"
+
+
 @case(machines=[], full=["tigerlake"], deadline=120, weir="monitor",
       guests=lambda: small_guest("talker"))
 def monitor_stays(boot):

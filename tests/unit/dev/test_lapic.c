@@ -622,6 +622,19 @@ static void the_mode_changes_in_one_word(void **state)
 	machine_destroy(&m);
 }
 
+/* Ten milliseconds in which the guest takes what comes. Returns how often timers went off. */
+static u32 run_and_take(struct machine *m)
+{
+	u32 fired = 0;
+
+	for (u32 i = 0; i < 10; i++) {
+		fired += machine_run(1000000);
+		if (lapic_ack(m->v->lapic) >= 0)
+			apic_write(m, 0, APIC_EOI, 0);
+	}
+	return fired;
+}
+
 /* Paused, its timers stand; resumed, what came due comes once. */
 static void timers_stand_while_paused(void **state)
 {
@@ -635,7 +648,7 @@ static void timers_stand_while_paused(void **state)
 	out8(&m, 0x43, 0x34);
 	out8(&m, 0x40, 0xa9);
 	out8(&m, 0x40, 0x04);
-	assert_true(machine_run(10000000) >= 9);
+	assert_true(run_and_take(&m) >= 9);
 	m.vm->paused = true;
 	assert_true(machine_run(10000000) <= 2);
 	assert_int_equal(machine_run(1000000000), 0);
@@ -645,7 +658,7 @@ static void timers_stand_while_paused(void **state)
 	platform_resume(m.p);
 	assert_int_equal(lapic_ack(m.v->lapic), 0x40);
 	apic_write(&m, 0, APIC_EOI, 0);
-	assert_true(machine_run(10000000) >= 9);
+	assert_true(run_and_take(&m) >= 9);
 	machine_destroy(&m);
 }
 
