@@ -479,7 +479,7 @@ static u64 start_due(struct weir_config *config)
 	for (u32 i = 0; i < config->vm_count; i++) {
 		enum vm_plan plan = vm_take_plan(i);
 
-		if (plan == VM_PLAN_STAY_OFF) {
+		if (plan == VM_PLAN_STAY_OFF && restarts[i].pending) {
 			log_info("vm %s: stays off", config->vms[i].name);
 			restart_done(&restarts[i]);
 		}

@@ -83,14 +83,22 @@ static void print_page(const struct mmu_page_state *p)
 
 void command_rmap(u32 argc, char **argv)
 {
-	static const char *const states[] = {"absent", "resident", "shared",
-					     "packed", "swapped",  "busy"};
+	static const char *const states[] = {
+		[GMEM_ABSENT] = "absent",
+		[GMEM_GOT_PAGE] = "resident",
+		[GMEM_SHARED] = "shared",
+		[GMEM_PACKED] = "packed",
+		[GMEM_SWAPPED] = "swapped",
+		[GMEM_BUSY] = "busy",
+		[GMEM_FILLED] = "one word all over",
+	};
 	struct mmu_page_state page;
 	struct mmu_gfn_look look;
 	struct vm *vm;
 	u64 gfn;
 	int err;
 
+	static_assert(ARRAY_SIZE(states) == GMEM_STATES, "each has a word");
 	(void)argc;
 	if (!command_number("GFN", argv[1], &gfn))
 		return;
@@ -110,8 +118,7 @@ void command_rmap(u32 argc, char **argv)
 		return;
 	monitor_print("gfn %#llx: slot %u, page %#llx of its object, %s, entry %#llx",
 		      (unsigned long long)gfn, look.slot, (unsigned long long)look.index,
-		      states[gmem_entry_state(look.entry) % ARRAY_SIZE(states)],
-		      (unsigned long long)look.entry);
+		      states[gmem_entry_state(look.entry)], (unsigned long long)look.entry);
 	print_page(&page);
 	print_word("word of 4 KiB", &look.small);
 	print_word("word of 2 MiB", &look.large);
