@@ -26,7 +26,7 @@ def nested(boot):
       guests=lambda: linux_guest("alpha", words="weir.poweroff"))
 def nested_linux(boot):
     """Debian's kernel boots to its shell in Weir in QEMU with KVM."""
-    boot.expect(r"weir-guest: alpha: Linux .*clock kvm-clock")
+    boot.expect(r"weir-guest: alpha: Linux .*clock tsc")
     boot.expect(r"weir-guest: shell ready")
     boot.expect(r"vm alpha: powered off")
     boot.ends()
