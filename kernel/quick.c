@@ -95,12 +95,48 @@ static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
 }
 
 /*
- * All of one, in the page. An access that begins in the page before it faults at this one's first
- * byte; no register is there, so whatever comes to it goes the long way.
+ * An access that begins in the page before faults at this one's first byte: where the operand is
+ * tells it from one that is all here.
  */
-static bool is_register(gpa_t gpa)
+static bool __noinline begins_page(struct vcpu *v, const u8 *bytes, enum decode_mode mode)
 {
-	return (gpa.v & (PAGE_SIZE - 1)) && is_aligned(gpa.v, 4ull);
+	u32 at;
+
+	if (!decode_mov_offset(&at, bytes, mode, vmx_gprs(v->vmx)))
+		return false;
+	if (mode != DECODE_64)
+		at += vmx_data_base(v->vmx);
+	return is_aligned(at, (u32)PAGE_SIZE);
+}
+
+/* All of one. */
+static bool is_register(struct vcpu *v, gpa_t gpa, const u8 *bytes, enum decode_mode mode)
+{
+	return is_aligned(gpa.v, 4ull) &&
+	       ((gpa.v & (PAGE_SIZE - 1)) || begins_page(v, bytes, mode));
+}
+
+/* 32 bits, of the local APIC, wherever its base is, or of who is there on the bus. */
+static bool access_register(struct vcpu *v, gpa_t gpa, bool write, u64 *value)
+{
+	const struct bus_range *r;
+	const struct device_ops *ops;
+	u64 offset;
+
+	if (lapic_is_at(v->lapic, gpa) && lapic_mmio(v->lapic, gpa, 4, write, value))
+		return true;
+	r = bus_find_mmio(&v->vm->bus, gpa);
+	if (!r || !bus_is_whole(r, gpa.v, 4))
+		return false;
+	ops = r->dev->ops;
+	offset = gpa.v - r->start + r->offset_base;
+	if (!(ops->quick & (write ? DEVICE_QUICK_WRITE : DEVICE_QUICK_READ)))
+		return false;
+	if (write)
+		ops->write(r->dev, v, offset, 4, (u32)*value);
+	else
+		*value = ops->read(r->dev, v, offset, 4);
+	return true;
 }
 
 /*
@@ -118,7 +154,7 @@ static int quick_eoi(struct vcpu *v)
 }
 
 /*
- * A MOV of 32 bits to or from a register of the local APIC. The CPU has checked the access and
+ * A MOV of 32 bits to or from a register of a device. The CPU has checked the access and
  * worked out its address; what it is to do is read from the instruction. Another vCPU may have
  * changed that since: then this one does what it says now, as if it had come later.
  */
@@ -138,7 +174,8 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	if (!bytes || !decode_mov(&mov, bytes, code.mode) || mov.load == write || mov.reg == RSP)
 		return ERR_TOO_HARD;
 	value = mov.reg == INSN_REG_NONE ? mov.imm : (u32)gpr[mov.reg];
-	if (!is_register(e->mmio.gpa) || !lapic_mmio(v->lapic, e->mmio.gpa, 4, write, &value))
+	if (!is_register(v, e->mmio.gpa, bytes, (enum decode_mode)code.mode) ||
+	    !access_register(v, e->mmio.gpa, write, &value))
 		return ERR_TOO_HARD;
 	e->mmio.length = mov.length;
 	mmu_count_mmio(&v->mmu);

@@ -459,7 +459,9 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.quick = vcpu_quick,
 		.quick_call = hypercall_quick,
 		.owner = v,
-		.device_page = GPA(PLATFORM_LAPIC_BASE), /* RAM ends below, and goes on at 4 GiB */
+		.device_area = GPA(PLATFORM_AREA_BASE),
+		.device_area_size = PLATFORM_AREA_SIZE,
+		.device_page = GPA(PLATFORM_LAPIC_BASE),
 		.apic_page = platform_apic_page(v),
 		.apic_access_page = v->vm->apic_page.pinned ? pfn_to_virt(v->vm->apic_page.pfn)
 							    : NULL,

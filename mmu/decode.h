@@ -250,4 +250,11 @@ struct insn_mov {
  */
 bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode);
 
+/*
+ * Of such a MOV: the low 32 bits of its operand's offset in the data segment. false: it is in the
+ * stack's, or made of what is not in gpr[], RIP and RSP.
+ */
+bool decode_mov_offset(u32 *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode,
+		       const u64 gpr[GPR_COUNT]);
+
 #endif

@@ -5,12 +5,16 @@
 
 #define REX_W	  8u
 #define REX_R	  4u
+#define REX_X	  2u
+#define REX_B	  1u
 #define MOD(m)	  ((m) >> 6)
 #define REG(m)	  (((m) >> 3) & 7)
 #define RM(m)	  ((m)&7)
 #define RM_SIB	  4 /* a SIB byte follows */
 #define RM_DISP32 5 /* with mod 0: no base, but 32 bits of displacement */
 #define MOD_REG	  3
+#define SCALE(s)  ((s) >> 6)
+#define INDEX(s)  REG(s)
 
 /* Bytes of ModRM, SIB and displacement for an operand in memory. */
 static u32 memory_length(const u8 *modrm)
@@ -38,6 +42,16 @@ static bool __noinline decode_immediate(struct insn_mov *out, const u8 *bytes, u
 	return true;
 }
 
+static bool has_rex(const u8 *bytes, enum decode_mode mode)
+{
+	return mode == DECODE_64 && (bytes[0] & 0xf0) == 0x40;
+}
+
+static bool has_direct_address(u8 opcode)
+{
+	return opcode == 0xa1 || opcode == 0xa3;
+}
+
 /* 8B and 89, ModRM; C7 /0, imm32; A1 and A3, which have the address instead of ModRM. */
 bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode)
 {
@@ -46,14 +60,14 @@ bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum deco
 
 	if (mode == DECODE_16)
 		return false;
-	if (mode == DECODE_64 && (bytes[0] & 0xf0) == 0x40)
+	if (has_rex(bytes, mode))
 		rex = bytes[at++];
 	opcode = bytes[at++];
 	if (rex & REX_W)
 		return false;
 	if (opcode == 0xc7)
 		return decode_immediate(out, bytes, at);
-	if (opcode == 0xa1 || opcode == 0xa3) {
+	if (has_direct_address(opcode)) {
 		out->load = opcode == 0xa1;
 		out->reg = RAX;
 		out->length = (u8)(at + (mode == DECODE_64 ? 8 : 4));
@@ -64,5 +78,49 @@ bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum deco
 	out->load = opcode == 0x8b;
 	out->reg = (u8)(REG(bytes[at]) | (rex & REX_R ? 8 : 0));
 	out->length = (u8)(at + memory_length(bytes + at));
+	return true;
+}
+
+static u32 read_32(const u8 *bytes)
+{
+	u32 value;
+
+	memcpy(&value, bytes, sizeof(value));
+	return value;
+}
+
+bool decode_mov_offset(u32 *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode,
+		       const u64 gpr[GPR_COUNT])
+{
+	u32 rex = has_rex(bytes, mode) ? *bytes++ : 0, mod, base, index = RSP, offset = 0;
+	const u8 *at = bytes + 1;
+	bool sib;
+
+	if (has_direct_address(bytes[0])) {
+		*out = read_32(at);
+		return true;
+	}
+	mod = MOD(*at);
+	base = RM(*at++);
+	sib = base == RM_SIB;
+	if (sib) {
+		index = INDEX(*at) | (rex & REX_X ? 8 : 0);
+		if (index != RSP)
+			offset = (u32)gpr[index] << SCALE(*at);
+		base = RM(*at++);
+	}
+	if (mod == 0 && base == RM_DISP32) {
+		*out = offset + read_32(at);
+		return sib || mode == DECODE_32;
+	}
+	base |= rex & REX_B ? 8 : 0;
+	if (base == RSP || (base == RBP && mode == DECODE_32))
+		return false;
+	offset += (u32)gpr[base];
+	if (mod == 1)
+		offset += (u32)(s32)(s8)*at;
+	else if (mod == 2)
+		offset += read_32(at);
+	*out = offset;
 	return true;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is read may be taken from the guest meanwhile: the page is looked up between two looks at
- * its object's sequence, and what was read counts only if nothing was taken in between. Until then
- * it may have been another's; it is not used.
+ * What is read may be taken from the guest meanwhile: the page is looked up after a look at its
+ * object's sequence, and what was read counts only if nothing was taken until it was read. Until
+ * then it may have been another's; it is not used.
+ *
+ * A loop of a driver's asks for the same few pages again and again, so where they are is remembered
+ * with what vouches for it: the array of slots, which holds the object, and the sequence.
  */
 #include "mmu/fetch.h"
 
@@ -17,6 +20,39 @@
 #define TABLE_SHIFT   9
 #define PAGE_WORDS    (PAGE_SIZE / sizeof(u64))
 
+/* In a reader. Where the page is, remembered in *p; false: too hard, or it is on its way out. */
+static bool __noinline look_up_page(struct mmu_vcpu *v, gfn_t gfn, struct fetch_page *p)
+{
+	const struct memslot *s;
+	u64 generation, index, sample;
+	pfn_t pfn;
+
+	p->gfn = FETCH_NO_PAGE;
+	if (memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation) ||
+	    (s->flags & MEMSLOT_PRIVATE))
+		return false;
+	index = memslot_index(s, gfn);
+	sample = gmem_seq_sample(s->object, index);
+	if (!gmem_seq_idle(sample) || gmem_lookup(s->object, index, false, &pfn))
+		return false;
+	*p = (struct fetch_page){
+		.gfn = gfn,
+		.slots = generation,
+		.sequence = &s->object->seq[gmem_seq_bucket(index)],
+		.sample = sample,
+		.words = pfn_to_virt(pfn),
+	};
+	return true;
+}
+
+static inline bool read_page(const struct fetch_page *p, u64 first, u64 *words, u32 count)
+{
+#pragma GCC unroll 3
+	for (u32 i = 0; i < count; i++)
+		words[i] = __atomic_load_n(&p->words[first + i], __ATOMIC_ACQUIRE);
+	return __atomic_load_n(p->sequence, __ATOMIC_SEQ_CST) == p->sample;
+}
+
 /*
  * In a reader. The aligned word at gpa and those behind it, `count` in all and in one page; the
  * guest may be writing them. false: too hard.
@@ -24,26 +60,15 @@
 static inline bool read_words(struct mmu_vcpu *v, gpa_t gpa, u64 *words, u32 count)
 {
 	gfn_t gfn = gpa_to_gfn(gpa);
-	u64 first = (gpa.v & (PAGE_SIZE - 1)) / sizeof(u64), generation, index, seq;
-	const struct memslot *s;
-	struct gmem *g;
-	const u64 *from;
-	pfn_t pfn;
+	u64 first = (gpa.v & (PAGE_SIZE - 1)) / sizeof(u64);
+	struct fetch_page *p = &v->fetched[gfn.v % FETCH_PAGES];
 
-	if (first + count > PAGE_WORDS ||
-	    memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation) ||
-	    (s->flags & MEMSLOT_PRIVATE))
+	if (first + count > PAGE_WORDS)
 		return false;
-	g = s->object;
-	index = memslot_index(s, gfn);
-	seq = gmem_seq_sample(g, index);
-	if (gmem_lookup(g, index, false, &pfn))
-		return false;
-	from = (const u64 *)pfn_to_virt(pfn) + first;
-#pragma GCC unroll 3
-	for (u32 i = 0; i < count; i++)
-		words[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
-	return gmem_seq_unchanged(g, index, seq);
+	if (likely(p->gfn.v == gfn.v && p->slots == memslots_get(v->vm)->generation) &&
+	    likely(read_page(p, first, words, count)))
+		return true;
+	return look_up_page(v, gfn, p) && read_page(p, first, words, count);
 }
 
 /* Four levels of 512 entries (SDM 3A 4.5). */

@@ -123,6 +123,8 @@ void mmu_vcpu_init(struct mmu_vcpu *v, struct mmu_vm *vm)
 	bool on;
 
 	*v = (struct mmu_vcpu){.vm = vm};
+	for (u32 i = 0; i < FETCH_PAGES; i++)
+		v->fetched[i].gfn = FETCH_NO_PAGE;
 	on = spin_lock_irqsave(&vm->vcpus_lock);
 	list_add_tail(&v->link, &vm->vcpus);
 	spin_unlock_irqrestore(&vm->vcpus_lock, on);

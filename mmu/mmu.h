@@ -59,6 +59,18 @@ struct shadow_vcpu {
 
 /* What a vCPU's faults need, filled in thread context, used in exit context. */
 #define MMU_CACHE_MAX 8
+/* A page that a vCPU's instructions or page tables were read from (fetch.c). */
+#define FETCH_PAGES   8
+#define FETCH_NO_PAGE GFN(~0ull)
+
+struct fetch_page {
+	gfn_t gfn;
+	u64 slots;	     /* generation of the array that says what the gfn shows */
+	const u64 *sequence; /* of its object; while it is `sample` the page is where it was */
+	u64 sample;
+	const u64 *words;
+};
+
 struct mmu_vcpu {
 	struct mmu_vm *vm;
 	/* own thread */
@@ -66,7 +78,8 @@ struct mmu_vcpu {
 	void *cache[MMU_CACHE_MAX]; /* pages for tables */
 	struct rmap_cache rmaps;
 	struct shadow_vcpu shadow;
-	u32 last_slot;		/* index of the slot that served the last lookup */
+	u32 last_slot; /* index of the slot that served the last lookup */
+	struct fetch_page fetched[FETCH_PAGES];
 	struct mmu_stats stats; /* read by others */
 	struct list link;	/* vm->vcpus_lock */
 };

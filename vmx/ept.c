@@ -123,17 +123,18 @@ bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 acce
 }
 
 /*
- * A page where there is no RAM: the floor above may be able to do the access at once, where it is
- * an instruction's own to its data. Where it is to be the APIC-access page it is mapped first.
+ * Where there is no RAM: the floor above may be able to do the access at once, where it is an
+ * instruction's own to its data. What is to be the APIC-access page is mapped first.
  */
-static enum exit_verdict __noinline handle_device_page(struct vmx_vcpu *v, struct vmx_exit *e,
+static enum exit_verdict __noinline handle_device_area(struct vmx_vcpu *v, struct vmx_exit *e,
 						       gpa_t gpa)
 {
+	bool apic_page = (gpa.v & PAGE_MASK) == v->config.device_page.v;
 	u64 q = vmcs_read(EXIT_QUALIFICATION), own = VIOLATION_LINEAR | VIOLATION_FINAL;
 	enum exit_verdict verdict;
 
 	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own ||
-	    READ_ONCE(v->config.mmu->private_slots) ||
+	    (apic_page && READ_ONCE(v->config.mmu->private_slots)) ||
 	    !exit_offer_mmio(v, e, gpa, access_of(q), 0, &verdict))
 		return handle_memory(v, e, gpa);
 	return verdict;
@@ -143,8 +144,8 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
 
-	if ((gpa.v & PAGE_MASK) == v->config.device_page.v)
-		return handle_device_page(v, e, gpa);
+	if (gpa.v - v->config.device_area.v < v->config.device_area_size)
+		return handle_device_area(v, e, gpa);
 	return handle_memory(v, e, gpa);
 }
 

@@ -98,7 +98,7 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	if (!v->config.quick) {
 		v->config.quick = not_quick;
 		v->config.quick_call = not_quick_call;
-		v->config.device_page = GPA(~0ull);
+		v->config.device_area_size = 0;
 	}
 	v->host_cpu = CPU_MAX;
 	v->shadow = config->mmu->kind == MMU_SHADOW;
@@ -220,6 +220,12 @@ bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 	out->linear = (u32)(rip + vmcs_read(GUEST_CS_BASE));
 	/* Two levels, where PSE lets entries be large; three are rare. */
 	return !out->paging || ia32e || (vmcs_read(GUEST_CR4) & (CR4_PAE | CR4_PSE)) == CR4_PSE;
+}
+
+u32 vmx_data_base(struct vmx_vcpu *v)
+{
+	(void)v;
+	return (u32)vmcs_read(GUEST_DS_BASE);
 }
 
 u64 *vmx_gprs(struct vmx_vcpu *v)

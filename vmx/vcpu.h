@@ -320,7 +320,7 @@ enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value); 
 /* No memory at gpa: a device's, by emulation. */
 enum exit_verdict exit_to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access);
 /*
- * The same for an instruction's own access to config.device_page: offered to the floor above first.
+ * The same for an instruction's own access to config.device_area: offered to the floor above first.
  * false: that did nothing.
  */
 bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length,

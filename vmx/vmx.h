@@ -116,7 +116,10 @@ struct vmx_config {
 	 */
 	int (*quick_call)(u64 *rax, u32 outer_ring);
 	void *owner;
-	/* A page that is a device's and has no slot of RAM: offered before the slots are searched. */
+	/* Where devices are and no slot of RAM is: offered before the slots are searched. */
+	gpa_t device_area;
+	u64 device_area_size;
+	/* The page there whose accesses may be to make APIC-access exits. */
 	gpa_t device_page;
 	/*
 	 * The local APIC's registers, as the CPU's virtual-APIC page has them (SDM 3C 30.1): a frame
@@ -189,6 +192,7 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
  */
 bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out);
 u64 *vmx_gprs(struct vmx_vcpu *v);
+u32 vmx_data_base(struct vmx_vcpu *v); /* DS's, where that counts: outside 64-bit code */
 struct vmx_segment {
 	u16 selector;
 	u32 limit, access; /* access rights in VMCS format (SDM 3C 25.4.1) */

@@ -74,11 +74,23 @@ static inline const struct bus_range *bus_find_port(const struct bus *b, u16 por
 	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
 }
 
-/* An access of this size at a port of r's is one that the device takes whole. */
-static inline bool bus_is_whole(const struct bus_range *r, u16 port, u32 size)
+/* Who answers at a guest physical address; NULL: nobody. A PC has few. Any context. */
+static inline const struct bus_range *bus_find_mmio(const struct bus *b, gpa_t gpa)
+{
+	for (u32 i = 0; i < b->count[SPACE_MMIO]; i++) {
+		const struct bus_range *r = &b->range[SPACE_MMIO][i];
+
+		if (gpa.v - r->start < r->end - r->start)
+			return r;
+	}
+	return NULL;
+}
+
+/* An access of this size at an address of r's is one that the device takes whole. */
+static inline bool bus_is_whole(const struct bus_range *r, u64 at, u32 size)
 {
 	return size == 1 ||
-	       (port + size <= r->end && (!r->dev->ops->width || size <= r->dev->ops->width));
+	       (at + size <= r->end && (!r->dev->ops->width || size <= r->dev->ops->width));
 }
 
 /*

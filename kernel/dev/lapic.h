@@ -149,6 +149,10 @@ int lapic_wrmsr(struct lapic *l, u32 index, u64 value);
 
 /* --- lapic_registers.c: own thread --- */
 
+static inline bool lapic_is_at(const struct lapic *l, gpa_t gpa)
+{
+	return ((gpa.v ^ l->apic_base) & PAGE_MASK) == 0;
+}
 bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value);
 int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value); /* 0, or ERR_FAULT: #GP */
 int lapic_x2apic_write(struct lapic *l, u32 reg, u64 value);

@@ -12,13 +12,16 @@
 #define PLATFORM_LAPIC_BASE  0xfee00000ull
 #define PLATFORM_IOAPIC_BASE 0xfec00000ull
 #define PLATFORM_IOAPIC_PINS 24
-#define PLATFORM_PM_BASE     0x600 /* PM1a event/control block (ACPI 6.4 4.8.3) */
-#define PLATFORM_PM_TIMER    0x608 /* 3.579545 MHz, 32 bits */
-#define PLATFORM_PM_CONTROL  0x604 /* SLP_EN with SLP_TYP 5: power-off */
-#define PLATFORM_SLP_TYP_S5  5
-#define PLATFORM_SCI_IRQ     9
-#define PLATFORM_RESET_PORT  0xcf9
-#define PLATFORM_DEBUG_EXIT  0xf4
+/* RAM ends below, and goes on at 4 GiB. */
+#define PLATFORM_AREA_BASE  PLATFORM_IOAPIC_BASE
+#define PLATFORM_AREA_SIZE  (PLATFORM_LAPIC_BASE + 0x1000 - PLATFORM_AREA_BASE)
+#define PLATFORM_PM_BASE    0x600 /* PM1a event/control block (ACPI 6.4 4.8.3) */
+#define PLATFORM_PM_TIMER   0x608 /* 3.579545 MHz, 32 bits */
+#define PLATFORM_PM_CONTROL 0x604 /* SLP_EN with SLP_TYP 5: power-off */
+#define PLATFORM_SLP_TYP_S5 5
+#define PLATFORM_SCI_IRQ    9
+#define PLATFORM_RESET_PORT 0xcf9
+#define PLATFORM_DEBUG_EXIT 0xf4
 
 struct platform; /* owns all devices of a VM */
 

@@ -49,9 +49,17 @@ u64 *vmx_gprs(struct vmx_vcpu *v)
 	return gpr;
 }
 
+static enum decode_mode mode = DECODE_64;
+static u32 data_base;
+
+u32 vmx_data_base(struct vmx_vcpu *v)
+{
+	return data_base;
+}
+
 bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 {
-	*out = (struct fetch_code){.mode = DECODE_64};
+	*out = (struct fetch_code){.mode = (u8)mode};
 	return true;
 }
 
@@ -260,7 +268,7 @@ static void base_kept(void **state)
 }
 
 /* MOV between EDI's memory and a register; the exit says where that is. */
-static void mmio(u64 offset, bool write, u8 reg, u64 value)
+static void mmio_at(u64 base, u64 offset, bool write, u8 reg, u64 value)
 {
 	struct vmx_exit e = {.kind = VMX_EXIT_MMIO};
 	u64 before[GPR_COUNT], seen = (u32)value, counted = quick.v->mmu.stats.faults_mmio;
@@ -269,15 +277,16 @@ static void mmio(u64 offset, bool write, u8 reg, u64 value)
 
 	for (u32 i = 0; i < GPR_COUNT; i++)
 		gpr[i] = ~0ull - i;
+	gpr[RDI] = next() & 1 ? 0xffffffffff5fb000 : 0xffffffffff5faffe;
 	gpr[reg] = value;
 	memcpy(before, gpr, sizeof(gpr));
 	code[0] = reg & 8 ? 0x44 : 0x40;
 	code[1] = write ? 0x89 : 0x8b;
 	code[2] = (u8)((reg & 7) << 3 | RDI);
-	e.mmio.gpa = GPA(PLATFORM_LAPIC_BASE + offset);
+	e.mmio.gpa = GPA(base + offset);
 	e.mmio.access = write ? MMU_WRITE : MMU_READ;
 	/* An EOI needs no look at the instruction where the CPU tells its length. */
-	told = write && offset == 0xb0 && (value & 1);
+	told = base == PLATFORM_LAPIC_BASE && write && offset == 0xb0 && (value & 1);
 	if (told) {
 		e.mmio.length = 3;
 		fetched = false;
@@ -285,11 +294,16 @@ static void mmio(u64 offset, bool write, u8 reg, u64 value)
 	err = offer(&e);
 	fetched = true;
 	/* What begins in the page before shows up at this one's beginning, too. */
-	if ((reg == RSP && !told) || offset & 3 || offset == 0) {
+	if ((reg == RSP && !told) || offset & 3 || (offset == 0 && (before[RDI] & 0xfff))) {
 		assert_int_equal(err, ERR_TOO_HARD);
 		return;
 	}
-	assert_true(platform_lapic_mmio(slow.v, e.mmio.gpa, 4, write, &seen));
+	if (base == PLATFORM_LAPIC_BASE)
+		assert_true(platform_lapic_mmio(slow.v, e.mmio.gpa, 4, write, &seen));
+	else if (write)
+		assert_true(bus_write(&slow.vm->bus, slow.v, SPACE_MMIO, e.mmio.gpa.v, 4, seen));
+	else
+		assert_true(bus_read(&slow.vm->bus, slow.v, SPACE_MMIO, e.mmio.gpa.v, 4, &seen));
 	assert_int_equal(e.mmio.length, 3);
 	assert_int_equal(quick.v->mmu.stats.faults_mmio, counted + 1);
 	if (!write)
@@ -299,6 +313,66 @@ static void mmio(u64 offset, bool write, u8 reg, u64 value)
 		compare(err, true);
 	else
 		assert_int_equal(err, 0);
+}
+
+static void mmio(u64 offset, bool write, u8 reg, u64 value)
+{
+	mmio_at(PLATFORM_LAPIC_BASE, offset, write, reg, value);
+}
+
+/* What is selected, and what the redirection table then says; interrupts of all kinds but INIT. */
+static void ioapic_alike(void **state)
+{
+	static const u16 windows[] = {0, 0, 0x10, 0x10, 0x10, 0x40, 0x20, 0xffc, 0x11};
+
+	fetched = true;
+	mmio(0xf0, true, RAX, 0x1ff);
+	for (u32 i = 0; i < ROUNDS; i++) {
+		u16 offset = windows[next() % ARRAY_SIZE(windows)];
+		u64 value = (u64)next() << 32 | (next() & 0x1a9ff);
+
+		if (offset == 0)
+			value = next() % 4 ? next() % 0x40 : next();
+		mmio_at(PLATFORM_IOAPIC_BASE, offset, next() & 1, next() & 15, value);
+		if (next() % 4 == 0) {
+			u32 gsi = next() % 24;
+			bool level = next() & 1;
+
+			platform_irq(quick.p, gsi, level);
+			platform_irq(slow.p, gsi, level);
+		}
+		if (next() % 4 == 0)
+			take_interrupt();
+		if (next() % 8 == 0)
+			mmio(0xb0, true, RAX, 1);
+		if (next() % 16 == 0)
+			machine_run(next() % 100000);
+	}
+}
+
+/* The first byte of a page that faults may be the third of four. */
+static void mmio_across_pages(void **state)
+{
+	struct vmx_exit e = {.kind = VMX_EXIT_MMIO};
+
+	fetched = true;
+	e.mmio.gpa = GPA(PLATFORM_IOAPIC_BASE);
+	e.mmio.access = MMU_READ;
+	memset(gpr, 0, sizeof(gpr));
+	memcpy(code, "\x8b\x07", 2);
+	for (u64 at = 0; at < 2 * PAGE_SIZE; at++) {
+		gpr[RDI] = 0xffffffffff5fc000 + at;
+		gpr[RAX] = ~0ull;
+		mode = DECODE_64;
+		data_base = 0x800; /* counts for nothing there */
+		assert_int_equal(offer(&e), at % PAGE_SIZE ? ERR_TOO_HARD : 0);
+		mode = DECODE_32;
+		assert_int_equal(offer(&e), at % PAGE_SIZE == 0x800 ? 0 : ERR_TOO_HARD);
+	}
+	mode = DECODE_64;
+	/* Nobody, whoever is there decodes four bytes at once, and the page ends. */
+	e.mmio.gpa = GPA(PLATFORM_IOAPIC_BASE + PAGE_SIZE + 4);
+	assert_int_equal(offer(&e), ERR_TOO_HARD);
 }
 
 static void lapic_alike(void **state)
@@ -371,6 +445,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(msrs_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(base_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(lapic_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(ioapic_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(mmio_across_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(mmio_too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(others, setup, teardown),
 	};

@@ -19,6 +19,26 @@ static u64 rnd(void)
 	return seed;
 }
 
+/* Where it is told it is what the whole decoder's parts make; not told is what is not in gpr[]. */
+static void compare_offset(const u8 *bytes, enum decode_mode mode, const struct insn_memory *m)
+{
+	bool not_there = m->base == INSN_REG_RIP || m->base == RSP ||
+			 (mode == DECODE_32 && m->segment != SEGMENT_DS);
+	u64 gpr[GPR_COUNT], expected = (u64)m->disp;
+	u32 offset;
+
+	for (u32 i = 0; i < GPR_COUNT; i++)
+		gpr[i] = rnd();
+	assert_int_equal(decode_mov_offset(&offset, bytes, mode, gpr), !not_there);
+	if (not_there)
+		return;
+	if (m->base != INSN_REG_NONE)
+		expected += gpr[m->base];
+	if (m->index != INSN_REG_NONE)
+		expected += gpr[m->index] * m->scale;
+	assert_int_equal(offset, (u32)expected);
+}
+
 static void compare(const u8 *bytes, enum decode_mode mode, const struct insn_mov *mov)
 {
 	struct insn whole;
@@ -30,6 +50,7 @@ static void compare(const u8 *bytes, enum decode_mode mode, const struct insn_mo
 	assert_int_equal(whole.op_size, 4);
 	assert_int_equal(whole.length, mov->length);
 	assert_int_equal(memory->kind, OPERAND_MEM);
+	compare_offset(bytes, mode, &whole.mem);
 	if (mov->reg == INSN_REG_NONE) {
 		assert_false(mov->load);
 		assert_int_equal(reg->kind, OPERAND_IMM);

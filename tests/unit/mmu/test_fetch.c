@@ -218,6 +218,29 @@ static void never_of_a_page_that_is_gone(void **state)
 	assert_true(seen > 0);
 }
 
+/* What the gfn shows by now, though where its page was is remembered. */
+static void slots_change(void **state)
+{
+	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
+	struct gmem *other = object_new(RAM_PAGES);
+	u64 words[FETCH_WORDS], junk = 0x1122334455667788;
+	pfn_t pfn;
+
+	assert_memory_equal(fetch(&code, words), host[VICTIM], INSN_MAX_LENGTH);
+	assert_int_equal(memslot_delete(&vm, 1), 0);
+	assert_null(fetch(&code, words));
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, other, 0, 0), 0);
+	assert_null(fetch(&code, words)); /* it is not resident */
+	assert_int_equal(gmem_get_page(other, VICTIM, true, &pfn), 0);
+	memcpy(pfn_to_virt(pfn), &junk, sizeof(junk));
+	assert_memory_equal(fetch(&code, words), &junk, sizeof(junk));
+	assert_int_equal(memslot_move(&vm, 1, GFN(1)), 0);
+	assert_null(fetch(&code, words));
+	code.linear += PAGE_SIZE;
+	assert_memory_equal(fetch(&code, words), &junk, sizeof(junk));
+	gmem_unref(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -225,6 +248,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(two_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(four_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_hard, setup, teardown),
+		cmocka_unit_test_setup_teardown(slots_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(never_of_a_page_that_is_gone, setup, teardown),
 	};
 

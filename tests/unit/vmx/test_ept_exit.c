@@ -133,7 +133,9 @@ static void answers(void **state)
 	assert_int_equal(access_seen, MMU_EXEC);
 }
 
-/* --- The page that is a device's --- */
+/* --- Where devices are --- */
+
+#define AREA_BEFORE (3 * PAGE_SIZE)
 
 static int quick_answer;
 static u32 offered;
@@ -152,6 +154,8 @@ static enum exit_verdict device(u64 qualification, int answer)
 {
 	setup(NULL);
 	v.config.quick = quick;
+	v.config.device_area = GPA((GPA_AT & ~0xfffull) - AREA_BEFORE);
+	v.config.device_area_size = AREA_BEFORE + PAGE_SIZE;
 	v.config.device_page = GPA(GPA_AT & ~0xfffull);
 	vmcs_write(GUEST_RIP, 0x1000);
 	vmcs_write(GUEST_RFLAGS, RFLAGS_RF | 2);
@@ -214,6 +218,28 @@ static void device_page_with_a_slot(void **state)
 	assert_int_equal(violate(Q_READ | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
 	assert_int_equal(access_seen, MMU_READ);
 	assert_int_equal(offered, 0);
+	/* Another's page is none of that. */
+	v.config.device_page = GPA((GPA_AT & ~0xfffull) - PAGE_SIZE);
+	assert_int_equal(violate(Q_READ | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_int_equal(offered, 1);
+}
+
+/* Beside it on both sides there is RAM. */
+static void device_area_ends(void **state)
+{
+	static const u64 before[] = {AREA_BEFORE, PAGE_SIZE};
+
+	for (u32 i = 0; i < ARRAY_SIZE(before); i++) {
+		device(Q_READ | Q_LINEAR | Q_FINAL, 0);
+		v.config.device_area = i ? GPA((GPA_AT & ~0xfffull) - before[i])
+					 : GPA((GPA_AT & ~0xfffull) + PAGE_SIZE);
+		v.config.device_area_size = before[i];
+		offered = access_seen = 0;
+		fast_answer = 0;
+		assert_int_equal(violate(Q_READ | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+		assert_int_equal(access_seen, MMU_READ);
+		assert_int_equal(offered, 0);
+	}
 }
 
 /* A single step traps after it, and a shadow ends with it. */
@@ -221,6 +247,8 @@ static void device_page_shadow_and_step(void **state)
 {
 	setup(NULL);
 	v.config.quick = quick;
+	v.config.device_area = GPA((GPA_AT & ~0xfffull) - AREA_BEFORE);
+	v.config.device_area_size = AREA_BEFORE + PAGE_SIZE;
 	v.config.device_page = GPA(GPA_AT & ~0xfffull);
 	quick_answer = 0;
 	vmcs_write(GUEST_RIP, 0x1000);
@@ -331,6 +359,7 @@ int main(void)
 		cmocka_unit_test_setup(device_page_no_more, setup),
 		cmocka_unit_test_setup(device_page_with_a_slot, setup),
 		cmocka_unit_test_setup(device_page_shadow_and_step, setup),
+		cmocka_unit_test_setup(device_area_ends, setup),
 		cmocka_unit_test_setup(a_refused_write_is_a_page_fault, setup),
 		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),
 		cmocka_unit_test_setup(during_delivery, setup),
