@@ -120,7 +120,9 @@ bool vcpu_is_wanted(struct vcpu *v)
 static void run_halted(struct vcpu *v, bool ceded)
 {
 	v->halted = true;
+	lapic_timer_sleep(v->lapic);
 	for (;;) {
+		vmx_vcpu_kick_seen(v->vmx);
 		take_requests(v);
 		if (must_stop(v) || platform_start_up_pending(v))
 			break;
@@ -135,7 +137,22 @@ static void run_halted(struct vcpu *v, bool ceded)
 		if (!vcpu_is_wanted(v))
 			thread_block();
 	}
+	lapic_timer_woken(v->lapic);
 	v->halted = false;
+}
+
+/* The timer's interrupt, which the next entry delivers, has come before its time. */
+static void __noinline wait_for_time(struct vcpu *v)
+{
+	u64 end = lapic_timer_take_early(v->lapic) - vmx_tsc_offset(v->vmx);
+	s64 longest = (s64)clock_ns_to_tsc(LAPIC_AHEAD_MAX_NS);
+
+	/* More than the longest it cannot be; whatever it is, it ends. */
+	if ((s64)(end - rdtsc()) > longest)
+		return;
+	while ((s64)(end - rdtsc()) > VMX_NOT_BEFORE_MAX)
+		cpu_relax();
+	vmx_vcpu_not_before(v->vmx, end);
 }
 
 /*
@@ -395,6 +412,8 @@ static void run_loop(struct vcpu *v)
 		}
 		inject_pending(v);
 		steal_time_tell(v);
+		if (unlikely(lapic_timer_is_early(v->lapic)))
+			wait_for_time(v);
 		vmx_vcpu_run(v->vmx, &e);
 		handle_exit(v, &e);
 	}

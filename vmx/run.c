@@ -29,6 +29,12 @@ void vmx_vcpu_kick(struct vmx_vcpu *v)
 		ipi_kick(v->cpu);
 }
 
+void vmx_vcpu_kick_seen(struct vmx_vcpu *v)
+{
+	/* A full barrier, too. */
+	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
+}
+
 /*
  * Into the guest and out again: the vCPU, or on to the label. RBP is no register that an asm
  * statement may name; all others are the guest's in between, and nothing is kept but the vCPU.
@@ -129,6 +135,21 @@ static bool __noinline load_root(struct vmx_vcpu *v, struct vmx_exit *e)
 	return false;
 }
 
+void vmx_vcpu_not_before(struct vmx_vcpu *v, u64 tsc)
+{
+	v->not_before = tsc;
+	v->unprepared = true;
+}
+
+static void __noinline wait_to_enter(struct vmx_vcpu *v)
+{
+	u64 end = v->not_before;
+
+	v->not_before = 0;
+	while (end - rdtsc() <= VMX_NOT_BEFORE_MAX)
+		cpu_relax();
+}
+
 /* The work that `unprepared` announces. Interrupts off. false: there is no entry, e says why. */
 static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 {
@@ -151,6 +172,8 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 		pml_before_entry(v);
 	if (unlikely(v->restricted))
 		restricted_enter(v);
+	if (unlikely(v->not_before))
+		wait_to_enter(v);
 	return true;
 }
 
@@ -188,8 +211,8 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 			restricted_leave(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
 out:
-	/* Before the caller looks at what a kick was for, as it does after every return. */
-	__atomic_store_n(&v->kicked, false, __ATOMIC_SEQ_CST);
+	/* As it does after every return. */
+	vmx_vcpu_kick_seen(v);
 	irq_enable();
 	return;
 refused:

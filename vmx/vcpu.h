@@ -94,6 +94,7 @@ struct vmx_vcpu {
 	bool shutdown;
 	/* Something above or below may have changed since an entry was last prepared (run.c). */
 	bool unprepared;
+	u64 not_before;	 /* the host's TSC, which the next entry waits for; 0: none */
 	bool shadow;	 /* set once: no EPT for this one */
 	bool root_stale; /* its root is not that of its mode and CR3 */
 	/* restricted.c: no unrestricted guest, which only EPT allows and not every CPU has */

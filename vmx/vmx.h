@@ -183,6 +183,19 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s);
 void vmx_vcpu_init(struct vmx_vcpu *v);
 void vmx_vcpu_sipi(struct vmx_vcpu *v, u8 vector);
 
+/*
+ * Between runs: the next entry comes no sooner than the host's TSC is `tsc`, which is not further off
+ * than VMX_NOT_BEFORE_MAX: about as long as an entry takes, for interrupts are off in that time.
+ */
+#define VMX_NOT_BEFORE_MAX 150
+void vmx_vcpu_not_before(struct vmx_vcpu *v, u64 tsc);
+
+/*
+ * Between runs, by its thread, which looks after it at whatever a kick may have been for: the next run
+ * need not return for one that came before.
+ */
+void vmx_vcpu_kick_seen(struct vmx_vcpu *v);
+
 /* Between runs, by the vCPU's thread. What vmx_regs returns is good until the next run. */
 struct guest_regs *vmx_regs(struct vmx_vcpu *v);
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);

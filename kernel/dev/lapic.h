@@ -116,6 +116,10 @@ struct lapic {
 	u64 tsc_deadline; /* 0: disarmed */
 	bool counting;
 	bool timer_waits; /* atomic: until what it posted is gathered */
+	bool asleep;	  /* its vCPU is; own thread writes */
+	bool early; /* the interrupt came before its time; the own thread looks without the lock */
+	u64 early_tsc; /* the guest's TSC at its time */
+	u64 ahead_ns;  /* how long a wake-up takes */
 };
 
 #define LAPIC_SIPI_VECTOR 0xffu
@@ -232,6 +236,20 @@ void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
 /* What was posted has been gathered: the timer goes on, where it waited for that. */
 void lapic_timer_taken(struct lapic *l);
+/*
+ * To wake a vCPU takes time, and to enter its guest, so while it sleeps its timer comes before its
+ * time: by as much as wake-ups took of late, LAPIC_AHEAD_MAX_NS at most. Who is to enter the guest
+ * then waits for what is left. The thread that halts says when it may be woken, and that it was.
+ */
+#define LAPIC_AHEAD_MAX_NS 100000ull
+void lapic_timer_sleep(struct lapic *l);
+void lapic_timer_woken(struct lapic *l);
+static inline bool lapic_timer_is_early(const struct lapic *l)
+{
+	return READ_ONCE(l->early);
+}
+/* Once for each: what the guest's TSC is to be before it may see the interrupt. */
+u64 lapic_timer_take_early(struct lapic *l);
 /* What came due meanwhile, and the next alarm: after a pause, or another TSC. Any context. */
 void lapic_timer_resume(struct lapic *l);
 u64 lapic_timer_deadline(struct lapic *l);

@@ -42,14 +42,33 @@ static void stop(struct lapic *l)
 	l->tsc_deadline = 0;
 }
 
+/* Of short periods not so much that one's interrupt comes in another's time. */
+static u64 ahead(const struct lapic *l)
+{
+	u64 ns = unlikely(READ_ONCE(l->asleep)) ? l->ahead_ns : 0;
+
+	if (ns && timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
+		ns = min(ns, l->period_ns / 2);
+	return ns;
+}
+
 /* Has the moment come? For a deadline the guest's TSC is the judge, not our clock. */
 static bool is_due(struct lapic *l, u64 now)
 {
 	if (!l->counting)
 		return false;
 	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
-		return vcpu_guest_tsc(l->v) >= l->tsc_deadline;
-	return now >= l->target_ns;
+		return vcpu_guest_tsc(l->v) + clock_ns_to_tsc(ahead(l)) >= l->tsc_deadline;
+	return now + ahead(l) >= l->target_ns;
+}
+
+static void note_time(struct lapic *l, u64 now)
+{
+	l->early_tsc = l->tsc_deadline;
+	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
+		l->early_tsc = vcpu_guest_tsc(l->v) +
+			       clock_ns_to_tsc(l->target_ns - min(l->target_ns, now));
+	WRITE_ONCE(l->early, true);
 }
 
 /* Does what the timer did until now. Several periods gone by are one interrupt. */
@@ -57,6 +76,9 @@ static void catch_up(struct lapic *l, u64 now)
 {
 	if (!is_due(l, now))
 		return;
+	if (READ_ONCE(l->asleep))
+		note_time(l, now);
+	now = max(now, l->target_ns);
 	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
 		l->target_ns += ((now - l->target_ns) / l->period_ns + 1) * l->period_ns;
 	else
@@ -97,7 +119,7 @@ static void arm(struct lapic *l)
 {
 	if (!l->counting || !audible(l) || chipset_is_paused(l->v->vm->platform) || is_untaken(l))
 		return;
-	timer_arm(&l->timer, l->target_ns);
+	timer_arm(&l->timer, l->target_ns - min(l->target_ns, ahead(l)));
 }
 
 void lapic_timer_taken(struct lapic *l)
@@ -135,6 +157,7 @@ void lapic_timer_reset(struct lapic *l)
 	bool on = spin_lock_irqsave(&l->lock);
 
 	stop(l);
+	l->early = false;
 	l->initial_count = 0;
 	l->divide_register = 0;
 	spin_unlock_irqrestore(&l->lock, on);
@@ -241,4 +264,48 @@ void lapic_timer_set_deadline(struct lapic *l, u64 tsc)
 		arm(l);
 	}
 	spin_unlock_irqrestore(&l->lock, on);
+}
+
+void lapic_timer_sleep(struct lapic *l)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+
+	WRITE_ONCE(l->asleep, true);
+	if (l->counting && l->ahead_ns) {
+		catch_up(l, clock_ns());
+		arm(l);
+	}
+	spin_unlock_irqrestore(&l->lock, on);
+}
+
+/* One that is armed for the earlier moment finds nothing due, and is armed anew. */
+void lapic_timer_woken(struct lapic *l)
+{
+	WRITE_ONCE(l->asleep, false);
+}
+
+/* What is still to be done for the entry: who has this much left is in time. */
+#define MARGIN_TSC 400
+
+/*
+ * Late is worse than early, so half of the one is added and a sixteenth of the other taken away.
+ * What took very long had to wait for others on its CPU, which says nothing of the next time.
+ */
+static void learn(struct lapic *l, s64 late_ns)
+{
+	if (late_ns < 0)
+		l->ahead_ns -= min(l->ahead_ns, (u64)-late_ns / 16);
+	else if (late_ns < (s64)LAPIC_AHEAD_MAX_NS)
+		l->ahead_ns = min(l->ahead_ns + (u64)late_ns / 2, LAPIC_AHEAD_MAX_NS);
+}
+
+u64 lapic_timer_take_early(struct lapic *l)
+{
+	bool on = spin_lock_irqsave(&l->lock);
+	u64 tsc = l->early_tsc, now = vcpu_guest_tsc(l->v) + MARGIN_TSC;
+
+	l->early = false;
+	learn(l, now < tsc ? -(s64)clock_tsc_to_ns(tsc - now) : (s64)clock_tsc_to_ns(now - tsc));
+	spin_unlock_irqrestore(&l->lock, on);
+	return tsc;
 }

@@ -298,6 +298,8 @@ static void devices(void)
 /* How late it is when the handler begins that ends a HLT. */
 static void halt_until_deadline(void)
 {
+	u32 early = 0;
+
 	mmio_write(LAPIC + LAPIC_TIMER, TIMER_WAKES | TIMER_VECTOR);
 	for (u32 i = 0; i < SLEEPS; i++) {
 		u64 deadline = rdtsc() + SLEEP_TICKS;
@@ -306,9 +308,11 @@ static void halt_until_deadline(void)
 		/* Where the deadline has passed by now the interrupt still waits for the HLT. */
 		__asm__ volatile("sti; hlt; cli" ::: "memory");
 		samples[i] = woken_at - (u32)deadline;
+		early += samples[i] >> 31;
 		mmio_write(LAPIC + LAPIC_EOI, 0);
 	}
 	report_first("hlt-deadline", SLEEPS);
+	check("no deadline's interrupt comes before it", early == 0);
 }
 
 static void deadline_timer(void)

@@ -265,13 +265,158 @@ static void odd_ends(void **state)
 	machine_destroy(&m);
 }
 
+#define SLEEP_NS 1000000ull
+#define WAKE_NS	 20000u /* from the timer to where its guest is entered */
+
+/* Asleep from now on; returns its time. */
+static u64 sleep_until_deadline(struct machine *m, u64 ns)
+{
+	u64 at = clock_ns() + ns;
+
+	platform_wrmsr(m->v, MSR_IA32_TSC_DEADLINE, at);
+	lapic_timer_sleep(m->v->lapic);
+	return at;
+}
+
+/* The host's timer fires: how much before its time. The guest is entered WAKE_NS later. */
+static u64 wake(struct machine *m, u64 at)
+{
+	u64 fires = hosted_timers_next();
+
+	assert_false(interrupted(m));
+	machine_run(fires - clock_ns());
+	assert_true(lapic_timer_is_early(m->v->lapic));
+	machine_run(WAKE_NS);
+	lapic_timer_woken(m->v->lapic);
+	assert_int_equal(lapic_timer_take_early(m->v->lapic), at);
+	assert_false(lapic_timer_is_early(m->v->lapic));
+	assert_true(interrupted(m));
+	return at - fires;
+}
+
+/* As much earlier as wake-ups take, learned in a few, and less again when they take less. */
+static void ahead_of_time(void **state)
+{
+	struct machine m;
+	u64 ahead = 0, at;
+
+	machine_create(&m, 1);
+	start(&m, DEADLINE, DIVIDE_BY_1, 0);
+	assert_int_equal(wake(&m, sleep_until_deadline(&m, SLEEP_NS)), 0);
+	for (u32 i = 0; i < 20; i++)
+		ahead = wake(&m, sleep_until_deadline(&m, SLEEP_NS));
+	assert_in_range(ahead, WAKE_NS + 300, WAKE_NS + 500);
+	/* So near that there is no time to sleep. */
+	at = sleep_until_deadline(&m, WAKE_NS);
+	assert_true(lapic_timer_is_early(m.v->lapic));
+	assert_int_equal(lapic_timer_take_early(m.v->lapic), at);
+	assert_true(interrupted(&m));
+	lapic_timer_woken(m.v->lapic);
+	for (u32 i = 0; i < 200; i++) {
+		sleep_until_deadline(&m, SLEEP_NS);
+		machine_run(hosted_timers_next() - clock_ns());
+		lapic_timer_woken(m.v->lapic);
+		lapic_timer_take_early(m.v->lapic);
+		assert_true(interrupted(&m));
+	}
+	at = sleep_until_deadline(&m, SLEEP_NS);
+	assert_in_range(at - hosted_timers_next(), 0, 600);
+	machine_destroy(&m);
+}
+
+/* Others had the CPU: that is no time that a wake-up takes. */
+static void ahead_has_a_bound(void **state)
+{
+	struct machine m;
+	u64 ahead = 0, at;
+
+	machine_create(&m, 1);
+	start(&m, DEADLINE, DIVIDE_BY_1, 0);
+	for (u32 i = 0; i < 20; i++)
+		ahead = wake(&m, sleep_until_deadline(&m, SLEEP_NS));
+	at = sleep_until_deadline(&m, SLEEP_NS);
+	machine_run(SLEEP_NS + LAPIC_AHEAD_MAX_NS);
+	lapic_timer_woken(m.v->lapic);
+	assert_int_equal(lapic_timer_take_early(m.v->lapic), at);
+	assert_true(interrupted(&m));
+	assert_int_equal(wake(&m, sleep_until_deadline(&m, SLEEP_NS)), ahead);
+	for (u32 late = 0; late < 300000; late += 5000) {
+		at = sleep_until_deadline(&m, SLEEP_NS);
+		assert_true(at - hosted_timers_next() <= LAPIC_AHEAD_MAX_NS);
+		if (late > 2 * LAPIC_AHEAD_MAX_NS)
+			assert_true(at - hosted_timers_next() > LAPIC_AHEAD_MAX_NS / 2);
+		machine_run(hosted_timers_next() - clock_ns() + late);
+		lapic_timer_woken(m.v->lapic);
+		lapic_timer_take_early(m.v->lapic);
+		assert_true(interrupted(&m));
+	}
+	machine_destroy(&m);
+}
+
+/* Woken by something else, and running when the alarm comes that is ahead of the time. */
+static void not_early_for_who_runs(void **state)
+{
+	struct machine m;
+	u64 at;
+
+	machine_create(&m, 1);
+	start(&m, DEADLINE, DIVIDE_BY_1, 0);
+	for (u32 i = 0; i < 20; i++)
+		wake(&m, sleep_until_deadline(&m, SLEEP_NS));
+	at = sleep_until_deadline(&m, SLEEP_NS);
+	machine_run(SLEEP_NS / 2);
+	lapic_timer_woken(m.v->lapic);
+	machine_run(at - clock_ns() - 1);
+	assert_false(lapic_timer_is_early(m.v->lapic));
+	assert_false(interrupted(&m));
+	machine_run(1);
+	assert_false(lapic_timer_is_early(m.v->lapic));
+	assert_true(interrupted(&m));
+	/* A reset forgets what there was to be waited for. */
+	sleep_until_deadline(&m, SLEEP_NS);
+	machine_run(hosted_timers_next() - clock_ns());
+	lapic_timer_woken(m.v->lapic);
+	assert_true(lapic_timer_is_early(m.v->lapic));
+	lapic_init(m.v->lapic);
+	assert_false(lapic_timer_is_early(m.v->lapic));
+	machine_destroy(&m);
+}
+
+/* No period is lost, and none is had twice, for coming ahead of its time. */
+static void periods_ahead_of_time(void **state)
+{
+	struct machine m;
+	u64 first;
+
+	machine_create(&m, 1);
+	first = clock_ns();
+	start(&m, PERIODIC, DIVIDE_BY_1, SLEEP_NS);
+	for (u32 i = 1; i <= 50; i++) {
+		lapic_timer_sleep(m.v->lapic);
+		wake(&m, first + i * SLEEP_NS);
+		if (i > 20)
+			assert_true(clock_ns() < first + i * SLEEP_NS);
+		assert_false(interrupted(&m));
+		assert_true(apic_read(&m, 0, APIC_CURRENT) <= SLEEP_NS);
+	}
+	machine_destroy(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_shot), cmocka_unit_test(dividers),
-		cmocka_unit_test(periodic), cmocka_unit_test(mode_change),
-		cmocka_unit_test(masked),   cmocka_unit_test(deadline),
-		cmocka_unit_test(no_storm), cmocka_unit_test(odd_ends),
+		cmocka_unit_test(one_shot),
+		cmocka_unit_test(dividers),
+		cmocka_unit_test(periodic),
+		cmocka_unit_test(mode_change),
+		cmocka_unit_test(masked),
+		cmocka_unit_test(deadline),
+		cmocka_unit_test(no_storm),
+		cmocka_unit_test(odd_ends),
+		cmocka_unit_test(ahead_of_time),
+		cmocka_unit_test(ahead_has_a_bound),
+		cmocka_unit_test(not_early_for_who_runs),
+		cmocka_unit_test(periods_ahead_of_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

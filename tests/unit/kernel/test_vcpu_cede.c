@@ -175,7 +175,21 @@ u64 vmx_guest_tsc(struct vmx_vcpu *v)
 	{                       \
 	}
 
+u64 vmx_tsc_offset(const struct vmx_vcpu *v)
+{
+	return 0;
+}
+
+u64 lapic_timer_take_early(struct lapic *l)
+{
+	return 0;
+}
+
 NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_kick_seen, struct vmx_vcpu *v)
+NOTHING(vmx_vcpu_not_before, struct vmx_vcpu *v, u64 tsc)
+NOTHING(lapic_timer_sleep, struct lapic *l)
+NOTHING(lapic_timer_woken, struct lapic *l)
 NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_dump, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
