@@ -325,11 +325,11 @@ static int __noinline refuse_quickly(u64 *rax)
 	return 0;
 }
 
-int hypercall_quick(u64 *rax, u32 outer_ring)
+int hypercall_quick(u64 *rax, u32 ss_access)
 {
 	if (may_be_weirs(*rax) || may_be_kvms(*rax))
 		return ERR_TOO_HARD;
-	if (unlikely(outer_ring))
+	if (unlikely(ss_access & VMX_ACCESS_RING))
 		return refuse_quickly(rax);
 	*rax = KVM_ENOSYS;
 	return 0;

@@ -87,7 +87,7 @@ enum hypercall_next hypercall(struct vcpu *v, u64 rax);
  * vmx_config.quick_call. Exit context: answers a number that there is not in *rax and returns 0;
  * ERR_TOO_HARD for calls that may be there.
  */
-int hypercall_quick(u64 *rax, u32 outer_ring);
+int hypercall_quick(u64 *rax, u32 ss_access);
 
 /* KVM's calls that are offered: their numbers and arguments are KVM's ABI. */
 #define KVM_HC_KICK_CPU 5

@@ -87,9 +87,9 @@ enum exit_verdict handle_nop(struct vmx_vcpu *v, struct vmx_exit *e)
 
 enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	u32 outer_ring = (u32)vmcs_read(GUEST_SS_ACCESS) & ACCESS_DPL_MASK;
+	u32 ss_access = (u32)vmcs_read(GUEST_SS_ACCESS);
 
-	if (likely(v->config.quick_call(&v->regs.gpr[RAX], outer_ring) == 0))
+	if (likely(v->config.quick_call(&v->regs.gpr[RAX], ss_access) == 0))
 		return exit_done_alone(v);
 	e->hypercall = v->regs.gpr[RAX];
 	return exit_kind(e, VMX_EXIT_HYPERCALL);
@@ -101,18 +101,19 @@ enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
 	u32 size = IO_SIZE(q);
 	int err;
 
-	v->io_size = (u8)size;
 	e->io.port = IO_PORT(q);
 	e->io.size = (u8)size;
 	e->io.in = q & IO_IN;
 	e->io.string = q & IO_STRING;
 	e->io.value = (u32)v->regs.gpr[RAX] & io_bits[size];
 	err = exit_offer(v, e, VMX_EXIT_IO);
-	if (unlikely(err))
+	if (unlikely(err)) {
+		v->io_size = (u8)size;
 		return err == VMX_LOOK ? exit_look(v, e) : EXIT_RETURN;
-	if (e->io.in)
+	}
+	if (q & IO_IN)
 		vcpu_set_io_value(v, size, e->io.value);
-	return exit_done(v);
+	return exit_done_alone(v);
 }
 
 /* Interrupts off: XCR0 is the vCPU's while it has the CPU. */

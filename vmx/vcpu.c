@@ -77,10 +77,10 @@ static int not_quick(void *owner, struct vmx_exit *e)
 	return ERR_TOO_HARD;
 }
 
-static int not_quick_call(u64 *rax, u32 outer_ring)
+static int not_quick_call(u64 *rax, u32 ss_access)
 {
 	(void)rax;
-	(void)outer_ring;
+	(void)ss_access;
 	return ERR_TOO_HARD;
 }
 

@@ -92,7 +92,8 @@ struct vmx_exit {
 
 struct vmx_vcpu;
 
-#define VMX_LOOK 1
+#define VMX_LOOK	1
+#define VMX_ACCESS_RING 0x60u /* SDM 3C table 25-2 */
 
 struct vmx_config {
 	struct mmu_vm *mmu;
@@ -111,10 +112,10 @@ struct vmx_config {
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
 	/*
-	 * Likewise VMCALLs, with RAX in and out; not 0: the guest is not in ring 0. 0 or
-	 * ERR_TOO_HARD. There where quick is.
+	 * Likewise VMCALLs, with RAX in and out, and SS's access rights, of which VMX_ACCESS_RING
+	 * is not 0 outside ring 0. 0 or ERR_TOO_HARD. There where quick is.
 	 */
-	int (*quick_call)(u64 *rax, u32 outer_ring);
+	int (*quick_call)(u64 *rax, u32 ss_access);
 	void *owner;
 	/* Where devices are and no slot of RAM is: offered before the slots are searched. */
 	gpa_t device_area;

@@ -64,14 +64,17 @@ int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, st
 		 u64 offset_base);
 /* Who answers at a port; NULL: nobody. Any context. */
 const struct bus_range *bus_find_high_port(const struct bus *b, u16 port);
+static inline const struct bus_range *bus_find_low_port(const struct bus *b, u16 port)
+{
+	u32 n = b->low_port[port];
+
+	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
+}
 static inline const struct bus_range *bus_find_port(const struct bus *b, u16 port)
 {
-	u32 n;
-
 	if (port >= BUS_LOW_PORTS)
 		return unlikely(b->high_ports) ? bus_find_high_port(b, port) : NULL;
-	n = b->low_port[port];
-	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
+	return bus_find_low_port(b, port);
 }
 
 /* Who answers at a guest physical address; NULL: nobody. A PC has few. Any context. */

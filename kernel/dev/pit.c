@@ -128,23 +128,37 @@ static u8 read_port61(struct pit *pit, u64 t)
 	return value;
 }
 
+/* A read moves no output, but a count that waits may be taken over at it: edges come first. */
+static inline u64 time_of_read(struct pit *pit)
+{
+	if (unlikely(pit->channel[0].next_valid))
+		pit_sync(pit);
+	return max(ticks_of(clock_ns()), pit->synced);
+}
+
+static u64 __noinline read_other(struct pit *pit, u64 offset)
+{
+	u64 value = ~0ull; /* the control word is not read back */
+	bool on = spin_lock_irqsave(&pit->p->lock);
+
+	if (offset == OFFSET_61)
+		value = read_port61(pit, time_of_read(pit));
+	spin_unlock_irqrestore(&pit->p->lock, on);
+	return value;
+}
+
 static u64 pit_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
 {
 	struct pit *pit = container_of(d, struct pit, dev);
-	bool on = spin_lock_irqsave(&pit->p->lock);
-	u64 value = ~0ull; /* the control word is not read back */
-	u64 t;
+	u64 value;
+	bool on;
 
 	(void)v;
 	(void)size;
-	/* A read moves no output, but a count that waits may be taken over at it: edges come first. */
-	if (unlikely(pit->channel[0].next_valid))
-		pit_sync(pit);
-	t = max(ticks_of(clock_ns()), pit->synced);
-	if (offset == OFFSET_61)
-		value = read_port61(pit, t);
-	else if (offset < PIT_CHANNELS)
-		value = pit_channel_read(&pit->channel[offset], t);
+	if (unlikely(offset >= PIT_CHANNELS))
+		return read_other(pit, offset);
+	on = spin_lock_irqsave(&pit->p->lock);
+	value = pit_channel_read(&pit->channel[offset], time_of_read(pit));
 	spin_unlock_irqrestore(&pit->p->lock, on);
 	return value;
 }

@@ -32,7 +32,7 @@ static bool is_triggered(const struct pit_channel *c)
 	return c->mode == 1 || c->mode == 5;
 }
 
-static u64 elapsed(const struct pit_channel *c, u64 t)
+static inline u64 elapsed(const struct pit_channel *c, u64 t)
 {
 	if (!c->running)
 		return c->held;
@@ -73,7 +73,7 @@ static bool waits_for_load(const struct pit_channel *c)
 	return c->next_valid && c->running && pit_channel_is_periodic(c);
 }
 
-static void take_next(struct pit_channel *c, u64 t)
+static void __noinline take_waiting(struct pit_channel *c, u64 t)
 {
 	bool low;
 	u64 at;
@@ -87,6 +87,12 @@ static void take_next(struct pit_channel *c, u64 t)
 	/* As if it had been high before. */
 	if (low)
 		c->start = at - min(at, (u64)high_half(c->count));
+}
+
+static inline void take_next(struct pit_channel *c, u64 t)
+{
+	if (unlikely(c->next_valid))
+		take_waiting(c, t);
 }
 
 static u32 decode_count(const struct pit_channel *c, u32 raw)
@@ -107,7 +113,7 @@ static u16 encode_count(const struct pit_channel *c, u32 value)
 }
 
 /* What the counting element holds. After the end it counts on, down from all ones or 9999. */
-static u32 current_count(struct pit_channel *c, u64 t)
+static u32 current_count(const struct pit_channel *c, u64 t)
 {
 	u32 wrap = c->bcd ? COUNTS_BCD : COUNTS;
 	u64 e = elapsed(c, t);
@@ -180,24 +186,42 @@ void pit_channel_write(struct pit_channel *c, u8 value, u64 t)
 	}
 }
 
-u8 pit_channel_read(struct pit_channel *c, u64 t)
+static bool reads_high(const struct pit_channel *c)
 {
-	bool both = c->access == ACCESS_BOTH;
-	bool high = both ? c->read_high : c->access == ACCESS_HIGH;
+	return c->access == ACCESS_BOTH ? c->read_high : c->access == ACCESS_HIGH;
+}
+
+static u8 __noinline read_any(struct pit_channel *c, u64 t)
+{
+	bool high = reads_high(c);
 	u16 value;
 
-	if (unlikely(c->status_latched)) {
+	if (c->status_latched) {
 		c->status_latched = false;
 		return c->status;
 	}
 	take_next(c, t);
 	value = c->latched ? c->latch : encode_count(c, current_count(c, t));
-	if (both)
-		c->read_high = !high;
+	c->read_high = !high;
 	/* The low byte of two leaves the latch for the high one. */
-	if (!both || high)
+	if (high || c->access != ACCESS_BOTH)
 		c->latched = false;
-	return (u8)(value >> (high ? 8 : 0));
+	return (u8)(high ? value >> 8 : value);
+}
+
+/* First what clocks read in a loop: mode 2 as it runs. */
+u8 pit_channel_read(struct pit_channel *c, u64 t)
+{
+	u32 value;
+	bool high;
+
+	if (unlikely(c->mode != 2 || !c->running || c->next_valid || c->latched ||
+		     c->status_latched || c->bcd))
+		return read_any(c, t);
+	value = c->count - (u32)(elapsed(c, t) % c->count);
+	high = reads_high(c);
+	c->read_high = !high;
+	return (u8)(high ? value >> 8 : value);
 }
 
 /* What is latched stays so until it is read. */

@@ -169,7 +169,7 @@ static s64 call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 {
 	u32 before = completed;
 	u64 quick = number;
-	int too_hard = hypercall_quick(&quick, vmx_cpl(NULL));
+	int too_hard = hypercall_quick(&quick, vmx_cpl(NULL) << 5);
 
 	memset(&regs, 0x5a, sizeof(regs));
 	regs.rflags = 2;
