@@ -115,11 +115,12 @@ static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
  * An access that begins in the page before faults at this one's first byte: where the operand is
  * tells it from one that is all here.
  */
-static bool __noinline begins_page(struct vcpu *v, const u8 *bytes, enum decode_mode mode)
+static bool __noinline begins_page(struct vcpu *v, const u8 *bytes, enum decode_mode mode,
+				   const u64 *gpr)
 {
 	u32 at;
 
-	if (!decode_mov_offset(&at, bytes, mode, vmx_gprs(v->vmx)))
+	if (!decode_mov_offset(&at, bytes, mode, gpr))
 		return false;
 	if (mode != DECODE_64)
 		at += vmx_data_base(v->vmx);
@@ -127,10 +128,11 @@ static bool __noinline begins_page(struct vcpu *v, const u8 *bytes, enum decode_
 }
 
 /* All of one. */
-static bool is_register(struct vcpu *v, gpa_t gpa, const u8 *bytes, enum decode_mode mode)
+static inline bool is_register(struct vcpu *v, gpa_t gpa, const u8 *bytes, enum decode_mode mode,
+			       const u64 *gpr)
 {
 	return is_aligned(gpa.v, 4ull) &&
-	       ((gpa.v & (PAGE_SIZE - 1)) || begins_page(v, bytes, mode));
+	       ((gpa.v & (PAGE_SIZE - 1)) || begins_page(v, bytes, mode, gpr));
 }
 
 /* 32 bits, of the local APIC, wherever its base is, or of who is there on the bus. */
@@ -191,7 +193,7 @@ static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
 	if (!bytes || !decode_mov(&mov, bytes, code.mode) || mov.load == write || mov.reg == RSP)
 		return ERR_TOO_HARD;
 	value = mov.reg == INSN_REG_NONE ? mov.imm : (u32)gpr[mov.reg];
-	if (!is_register(v, e->mmio.gpa, bytes, (enum decode_mode)code.mode) ||
+	if (!is_register(v, e->mmio.gpa, bytes, (enum decode_mode)code.mode, gpr) ||
 	    !access_register(v, e->mmio.gpa, write, &value))
 		return ERR_TOO_HARD;
 	e->mmio.length = mov.length;

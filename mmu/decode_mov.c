@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The few encodings by which device registers are mostly read and written (SDM 2B, MOV). */
-#include "kernel/base/string.h"
 #include "mmu/decode.h"
 
 #define REX_W	  8u
@@ -30,12 +29,21 @@ static u32 memory_length(const u8 *modrm)
 	return mod == 2 || base == RM_DISP32 ? length + 4 : length;
 }
 
+/* Wherever it is: no call, and one load. */
+static inline u32 read_32(const u8 *bytes)
+{
+	u32 value;
+
+	__builtin_memcpy(&value, bytes, sizeof(value));
+	return value;
+}
+
 static bool __noinline decode_immediate(struct insn_mov *out, const u8 *bytes, u32 at)
 {
 	if (MOD(bytes[at]) == MOD_REG || REG(bytes[at]) != 0)
 		return false;
 	at += memory_length(bytes + at);
-	memcpy(&out->imm, bytes + at, sizeof(out->imm));
+	out->imm = read_32(bytes + at);
 	out->load = false;
 	out->reg = INSN_REG_NONE;
 	out->length = (u8)(at + sizeof(out->imm));
@@ -79,14 +87,6 @@ bool decode_mov(struct insn_mov *out, const u8 bytes[INSN_MAX_LENGTH], enum deco
 	out->reg = (u8)(REG(bytes[at]) | (rex & REX_R ? 8 : 0));
 	out->length = (u8)(at + memory_length(bytes + at));
 	return true;
-}
-
-static u32 read_32(const u8 *bytes)
-{
-	u32 value;
-
-	memcpy(&value, bytes, sizeof(value));
-	return value;
 }
 
 bool decode_mov_offset(u32 *out, const u8 bytes[INSN_MAX_LENGTH], enum decode_mode mode,

@@ -54,10 +54,10 @@ static inline bool read_page(const struct fetch_page *p, u64 first, u64 *words, 
 }
 
 /*
- * In a reader. The aligned word at gpa and those behind it, `count` in all and in one page; the
- * guest may be writing them. false: too hard.
+ * In a reader, with its array's generation. The aligned word at gpa and those behind it, `count` in
+ * all and in one page; the guest may be writing them. false: too hard.
  */
-static inline bool read_words(struct mmu_vcpu *v, gpa_t gpa, u64 *words, u32 count)
+static inline bool read_words(struct mmu_vcpu *v, u64 slots, gpa_t gpa, u64 *words, u32 count)
 {
 	gfn_t gfn = gpa_to_gfn(gpa);
 	u64 first = (gpa.v & (PAGE_SIZE - 1)) / sizeof(u64);
@@ -65,14 +65,14 @@ static inline bool read_words(struct mmu_vcpu *v, gpa_t gpa, u64 *words, u32 cou
 
 	if (first + count > PAGE_WORDS)
 		return false;
-	if (likely(p->gfn.v == gfn.v && p->slots == memslots_get(v->vm)->generation) &&
+	if (likely(p->gfn.v == gfn.v && p->slots == slots) &&
 	    likely(read_page(p, first, words, count)))
 		return true;
 	return look_up_page(v, gfn, p) && read_page(p, first, words, count);
 }
 
 /* Four levels of 512 entries (SDM 3A 4.5). */
-static int walk_four(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+static int walk_four(struct mmu_vcpu *v, u64 slots, const struct fetch_code *code, gpa_t *out)
 {
 	u64 table = code->cr3 & ENTRY_ADDRESS, entry;
 
@@ -80,7 +80,7 @@ static int walk_four(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *o
 		u64 index = (code->linear >> shift) & (BIT(TABLE_SHIFT) - 1);
 		u64 within = BIT(shift) - 1;
 
-		if (!read_words(v, GPA(table + index * sizeof(u64)), &entry, 1) ||
+		if (!read_words(v, slots, GPA(table + index * sizeof(u64)), &entry, 1) ||
 		    !(entry & ENTRY_PRESENT))
 			return ERR_TOO_HARD;
 		if (shift == PAGE_SHIFT || (entry & ENTRY_LARGE)) {
@@ -92,47 +92,48 @@ static int walk_four(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *o
 	return ERR_TOO_HARD;
 }
 
-static int read_entry_4(struct mmu_vcpu *v, u64 at, u32 *entry)
+static int read_entry_4(struct mmu_vcpu *v, u64 slots, u64 at, u32 *entry)
 {
 	u64 word;
 
-	if (!read_words(v, GPA(at), &word, 1))
+	if (!read_words(v, slots, GPA(at), &word, 1))
 		return ERR_TOO_HARD;
 	*entry = (u32)(word >> (at & ENTRY_SIZE_4) * 8);
 	return *entry & ENTRY_PRESENT ? 0 : ERR_TOO_HARD;
 }
 
 /* Two levels of 1024 entries (SDM 3A 4.3). */
-static int walk_two(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+static int walk_two(struct mmu_vcpu *v, u64 slots, const struct fetch_code *code, gpa_t *out)
 {
 	u32 linear = (u32)code->linear, entry;
 	u64 table = (u32)code->cr3 & PAGE_MASK;
 
-	if (read_entry_4(v, table + (linear >> 22) * ENTRY_SIZE_4, &entry))
+	if (read_entry_4(v, slots, table + (linear >> 22) * ENTRY_SIZE_4, &entry))
 		return ERR_TOO_HARD;
 	if (entry & ENTRY_LARGE) {
 		*out = GPA((entry & ~(u32)(MIB(4) - 1)) | (linear & (MIB(4) - 1)));
 		return entry & PDE_PSE36 ? ERR_TOO_HARD : 0;
 	}
 	table = entry & (u32)PAGE_MASK;
-	if (read_entry_4(v, table + ((linear >> PAGE_SHIFT) & 0x3ff) * ENTRY_SIZE_4, &entry))
+	if (read_entry_4(v, slots, table + ((linear >> PAGE_SHIFT) & 0x3ff) * ENTRY_SIZE_4, &entry))
 		return ERR_TOO_HARD;
 	*out = GPA((entry & (u32)PAGE_MASK) | (linear & (PAGE_SIZE - 1)));
 	return 0;
 }
 
-static int walk(struct mmu_vcpu *v, const struct fetch_code *code, gpa_t *out)
+static int walk(struct mmu_vcpu *v, u64 slots, const struct fetch_code *code, gpa_t *out)
 {
-	return code->four_levels ? walk_four(v, code, out) : walk_two(v, code, out);
+	return code->four_levels ? walk_four(v, slots, code, out) : walk_two(v, slots, code, out);
 }
 
 const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *code,
 			    u64 words[FETCH_WORDS])
 {
 	u32 reader = srcu_read_lock(&v->vm->srcu);
+	u64 slots = memslots_get(v->vm)->generation;
 	gpa_t gpa = GPA(code->linear);
-	bool found = (!code->paging || walk(v, code, &gpa) == 0) &&
-		     read_words(v, gpa, words, FETCH_WORDS);
+	bool found = (!code->paging || walk(v, slots, code, &gpa) == 0) &&
+		     read_words(v, slots, gpa, words, FETCH_WORDS);
 
 	srcu_read_unlock(&v->vm->srcu, reader);
 	return found ? (const u8 *)words + (gpa.v & (sizeof(u64) - 1)) : NULL;
