@@ -6,7 +6,7 @@
 
 KVM's host is Debian's Linux with Debian's QEMU (tests/lab/nested.py), with its default mitigations,
 as Weir's are. Both run tests/guests/bench.c; then both boot Debian's kernel by its PVH entry to its
-shell. The tables go to the terminal and to docs/performance.md.
+shell; and tests/guests/bench_paging.c and a Linux that forks, with EPT and without. The tables go to the terminal and to docs/performance.md.
 """
 import argparse
 import concurrent.futures
@@ -23,7 +23,7 @@ import run  # noqa: E402
 from lab import BUILD, image, linux, nested  # noqa: E402
 
 FOLDER = os.path.join(run.FOLDER, "kvm")
-DEADLINE = 3600
+DEADLINE = 5400
 MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
@@ -32,6 +32,10 @@ QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-us
 SCRIPT = f"""\
 say() {{ echo "host: $*" >/dev/ttyS1; }}
 ns() {{ sed -n 's/^now at \\([0-9]*\\) nsecs/\\1/p' /proc/timer_list; }}
+linux() {{
+	{QEMU} -m 256M -kernel /vmlinux -initrd /initrd \\
+		-append "{linux.CMDLINE} quiet weir.poweroff $*"
+}}
 thp() {{ echo $1 >/sys/kernel/mm/transparent_hugepage/enabled; say "thp $1"; }}
 say "Linux $(uname -v | sed 's/.*Debian \\([^ ]*\\) .*/\\1/')"
 say "$(qemu-system-x86_64 --version | head -n 1)"
@@ -42,15 +46,24 @@ thp always
 {QEMU} -m 64M -kernel /bench.elf -append memory
 say boot
 before=$(ns)
-{QEMU} -m 256M -kernel /vmlinux -initrd /initrd -append "{linux.CMDLINE} quiet weir.poweroff"
+linux
 say "booted $(($(ns) - before))"
+for ept in 1 0; do
+	rmmod kvm_intel
+	insmod /modules/kvm-intel.ko ept=$ept
+	say "paging $(cat /sys/module/kvm_intel/parameters/ept)"
+	{QEMU} -m 64M -kernel /bench_paging.elf
+	linux weir.forks={run.FORKS}
+done
+say end
 """
 MITIGATED = linux.CMDLINE.replace(" mitigations=off", "") + " quiet"
 
 
 def host():
     """What the host's second serial line had to say."""
-    files = {"/bench.elf": os.path.join(BUILD, "guests/bench.elf"), "/vmlinux": linux.kernel()[1],
+    files = {"/bench.elf": os.path.join(BUILD, "guests/bench.elf"),
+             "/bench_paging.elf": os.path.join(BUILD, "guests/bench_paging.elf"), "/vmlinux": linux.kernel()[1],
              "/initrd": linux.initramfs()}
     machine = nested.Host(FOLDER, files, SCRIPT, MEMORY, cmdline=MITIGATED)
     with machine:
@@ -66,11 +79,29 @@ def weir_huge():
     return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(machine.console.text)}
 
 
-def part(text, begin, end):
+def between(text, begin, end):
     found = re.search(rf"host: {begin}\r?\n(.*?)(?=host: {end}|\Z)", text, re.S)
     if not found or "FAIL" in found.group(1):
         raise SystemExit(f"bench kvm: no lines of '{begin}'; see {FOLDER}")
-    return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(found.group(1))}
+    return found.group(1)
+
+
+def part(text, begin, end):
+    text = between(text, begin, end)
+    return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(text)}
+
+
+def paging_table(text):
+    """Rows of what page tables cost: KVM and Weir with EPT, then both without."""
+    columns = []
+    for mode, begin, end in (("EPT", "paging Y", "paging N"), ("shadow", "paging N", "end")):
+        kvm = part(text, begin, end) | {"linux-fork": run.forked(between(text, begin, end))}
+        weir = {name: row["median"] for name, row in run.paging(mode).items()}
+        columns += [(f"KVM, {mode}", kvm), (f"Weir, {mode}", weir)]
+    rows = [["Operation", *(name for name, _ in columns)]]
+    rows += [[row.about, *(f"{figures[row.name]:,}" for _, figures in columns)]
+             for row in operations.PAGING]
+    return rows
 
 
 def about_host(text):
@@ -107,7 +138,10 @@ def main():
     for name, kvm, own in rows:
         if own > kvm:
             print(f"slower than KVM: {name}")
+    paging = paging_table(text)
+    print(report.plain(paging))
     if not args.no_docs:
+        report.write_section("kvm paging", report.markdown(paging))
         report.write_section("kvm", about_host(text) + "\n\n" + report.markdown(table))
 
 

@@ -20,13 +20,14 @@ class Operation:
 
 # tests/guests/bench.c: from inside a guest, there and back.
 GUEST = [
-    Operation("cpuid", "CPUID, leaf 0", 250, xen="992"),
-    Operation("cpuid-features", "CPUID, leaf 1", 250),
-    Operation("vmcall", "VMCALL with an unknown number", 250, xen="934"),
+    Operation("cpuid", "CPUID, leaf 0", 200, xen="992"),
+    Operation("cpuid-features", "CPUID, leaf 1", 200),
+    Operation("vmcall", "VMCALL with an unknown number", 200, xen="934"),
     Operation("rdmsr-apic-base", "RDMSR of IA32_APIC_BASE", 220, xen="888"),
     Operation("wrmsr-apic-base", "WRMSR of IA32_APIC_BASE, its own value"),
     Operation("wrmsr-tsc-deadline", "WRMSR of IA32_TSC_DEADLINE"),
-    Operation("hlt-deadline", "HLT until IA32_TSC_DEADLINE: from the deadline to its handler"),
+    Operation("hlt-deadline", "HLT until IA32_TSC_DEADLINE: from the deadline to its handler",
+              250),
     Operation("rdmsr-x2apic", "RDMSR of an x2APIC register", xen="no exit"),
     Operation("wrmsr-x2apic-eoi", "WRMSR of x2APIC EOI", xen="802"),
     Operation("in-pic", "IN from the PIC's mask", 350),
@@ -40,7 +41,9 @@ GUEST = [
     Operation("lapic-read-paged", "the same with the guest's paging on"),
     Operation("lapic-write", "LAPIC SVR write by MMIO"),
     Operation("lapic-eoi", "LAPIC EOI write by MMIO"),
-    Operation("ioapic-read", "IOAPIC read by MMIO", xen="14,523"),
+    Operation("ioapic-select", "IOAPIC register selected by MMIO", 600),
+    Operation("ioapic-read", "IOAPIC register read by MMIO", 600, xen="14,523"),
+    Operation("ioapic-read-paged", "the same with the guest's paging on: two levels"),
     Operation("self-ipi-xapic", "self-IPI by MMIO, until its handler runs"),
     Operation("self-ipi-x2apic", "self-IPI by WRMSR, until its handler runs"),
     Operation("first-touch", "first write to a 4 KiB page: zero fill", 2000, xen="4,475"),
@@ -57,11 +60,27 @@ GUEST = [
     Operation("h-enter-absent", "H_ENTER of one page that was given back: zero fill"),
 ]
 
+# tests/guests/bench_paging.c, with EPT and with shadow paging; all memory was touched before.
+PAGING = [
+    Operation("page-first-read", "first read of a page through new tables"),
+    Operation("page-read-again", "second read of it"),
+    Operation("page-first-write", "first write to it"),
+    Operation("entry-write", "write to its page-table entry: another page"),
+    Operation("invlpg", "INVLPG of it"),
+    Operation("page-read-remapped", "read of it then"),
+    Operation("cr3-1", "MOV to CR3, its own value"),
+    Operation("cr3-4", "MOV to CR3, the next of 4 processes'"),
+    Operation("cr3-16", "MOV to CR3, the next of 16 processes'"),
+    Operation("cr3-16-touch", "the same, and a read of each of its 16 pages"),
+    Operation("fork", "a fork: 256 entries copied and protected, 16 pages written, all undone"),
+    Operation("linux-fork", "Linux: fork, exec and end of a program, the mean of 100 in a shell"),
+]
+
 # Of these what KVM is measured in, too (kvm.py), and what comes of it with huge pages.
 KVM = ["cpuid", "vmcall", "rdmsr-apic-base", "wrmsr-apic-base", "wrmsr-tsc-deadline",
        "rdmsr-x2apic", "wrmsr-x2apic-eoi", "in-pic", "out-pic", "in-pit", "out-post",
        "out-unused", "in-unused", "lapic-read", "lapic-read-paged", "lapic-write", "lapic-eoi",
-       "ioapic-read", "self-ipi-xapic", "self-ipi-x2apic", "hlt-deadline", "first-touch",
+       "ioapic-select", "ioapic-read", "ioapic-read-paged", "self-ipi-xapic", "self-ipi-x2apic", "hlt-deadline", "first-touch",
        "first-touch-mean", "second-touch"]
 KVM_HUGE = ["first-touch-mean"]
 

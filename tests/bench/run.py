@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [weir] [sched] [memory] [boot] [reclaim]
+    tests/bench/run.py [--no-docs] [guest] [paging] [weir] [sched] [memory] [boot] [reclaim]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
+paging  a small guest counts what its work on page tables costs (tests/guests/bench_paging.c), and Linux
+        what forks do: with EPT and with shadow paging, both with the release build
 weir    Weir counts what its own operations cost (selftest=bench)
 sched   what VMs that compete get of the CPUs, in tenths of a percent of all CPU time, and how long
         threads wait after a wake-up (tests/guests/busy.c, Weir's own counters)
@@ -14,7 +16,7 @@ boot    from GRUB's hand-over to a Linux guest's first instruction, and to its s
 reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
         beside those of LRU, FIFO and the optimum
 
-Each but the last runs with the release build (build/release) and the debug build (build). The results go to
+Each but paging and the last runs with the release build (build/release) and the debug build (build). The results go to
 build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
 """
 import argparse
@@ -44,6 +46,8 @@ STAT = re.compile(r"\bstat (\S+) (\d+) ")
 BUSY_TICKS = 150000000
 BUSY_NS = 20 * BUSY_TICKS  # Bochs's TSC: 50 MHz
 SHARE_SLACK = 20  # tenths of a percent
+FORKS = 100
+FORKED = re.compile(r"weir-guest: \S+ (\d+) forks in (\d+) ns, TSC ([0-9.]+) MHz")
 LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
@@ -74,6 +78,30 @@ def guest(build):
     path = os.path.join(BUILD, "guests/bench.elf")
     modules = [image.Module(path, "vm=bench kernel mem=64M --")]
     return lines_of(run_bochs("guest", build, "", modules), operations.GUEST)
+
+
+def forked(text):
+    """Instructions for each of a Linux guest's forks."""
+    found = FORKED.search(text)
+    if not found:
+        raise SystemExit("bench: a Linux guest tells nothing of its forks")
+    count, ns, mhz = int(found.group(1)), int(found.group(2)), float(found.group(3))
+    return round(ns * mhz / 1000 / count)
+
+
+def paging(mode):
+    small = image.Module(os.path.join(BUILD, "guests/bench_paging.elf"),
+                         f"vm=bench kernel mem=64M mmu={mode.lower()} --")
+    machine = run_bochs(f"paging-{mode}", "release", "", [small])
+    found = {match.group(1): dict(zip(("median", "min", "max", "count"),
+                                      map(int, match.groups()[1:])))
+             for match in LINE.finditer(machine.console.text)}
+    modules = [image.Module(linux.kernel()[1], f"vm=alpha kernel mem=256M mmu={mode.lower()} -- "
+                            f"{linux.CMDLINE} quiet weir.forks={FORKS} weir.poweroff"),
+               image.Module(linux.initramfs(), "vm=alpha initrd")]
+    machine = run_bochs(f"forks-{mode}", "release", "", modules)
+    each = forked(machine.console.text)
+    return found | {"linux-fork": {"median": each, "min": each, "max": each, "count": FORKS}}
 
 
 def weir(build):
@@ -171,8 +199,10 @@ def memory(build):
             for name, value in taken.items()}
 
 
+# Of each what measures it, its rows, and its columns where they are not the builds.
 GROUPS = {
     "guest": (guest, operations.GUEST),
+    "paging": (paging, operations.PAGING, ("EPT", "shadow")),
     "weir": (weir, operations.WEIR),
     "sched": (sched, operations.SCHED),
     "memory": (memory, operations.MEMORY),
@@ -202,8 +232,8 @@ def main():
     names = [name for name in GROUPS if name in args.groups or not args.groups]
     # Counts do not depend on how fast the emulators run: as many at once as there are builds.
     with concurrent.futures.ThreadPoolExecutor(len(BUILDS)) as pool:
-        jobs = {name: {build: pool.submit(GROUPS[name][0], build) for build in BUILDS}
-                for name in names}
+        jobs = {name: {column: pool.submit(GROUPS[name][0], column)
+                       for column in (*GROUPS[name][2:], BUILDS)[0]} for name in names}
         results = {}
         if "reclaim" in args.groups or not args.groups:
             results["reclaim"] = reclaim.run(not args.no_docs)

@@ -6,9 +6,7 @@
  * needs no more than a PC and isa-debug-exit, so that it says the same of another hypervisor. The
  * word "memory" on its command line leaves out all but the first touches.
  */
-#include "guest.h"
-
-#define SAMPLES 10000
+#include "measure.h"
 
 #define PIC_MASK    0x21
 #define PIT_COUNTER 0x40
@@ -18,13 +16,15 @@
 #define UART_STATUS 0x3fd
 #define UNUSED_PORT 0x5555
 
-#define LAPIC	      0xfee00000u
-#define LAPIC_VERSION 0x30
-#define LAPIC_EOI     0xb0
-#define LAPIC_SVR     0xf0
-#define LAPIC_ICR     0x300
-#define LAPIC_TIMER   0x320
-#define IOAPIC	      0xfec00000u
+#define LAPIC	       0xfee00000u
+#define LAPIC_VERSION  0x30
+#define LAPIC_EOI      0xb0
+#define LAPIC_SVR      0xf0
+#define LAPIC_ICR      0x300
+#define LAPIC_TIMER    0x320
+#define IOAPIC	       0xfec00000u
+#define IOAPIC_WINDOW  0x10
+#define IOAPIC_VERSION 1
 
 #define MSR_APIC_BASE	   0x1b
 #define MSR_TSC_DEADLINE   0x6e0
@@ -54,106 +54,7 @@ struct multiboot_info {
 	u32 flags, mem_lower, mem_upper, boot_device, cmdline;
 };
 
-static u32 samples[SAMPLES];
-static u32 overhead;
 static volatile u32 ipi_taken, woken_at;
-
-static inline u32 now(void)
-{
-	u32 low;
-
-	__asm__ volatile("rdtsc" : "=a"(low)::"edx", "memory");
-	return low;
-}
-
-static void swap(u32 *a, u32 *b)
-{
-	u32 t = *a;
-
-	*a = *b;
-	*b = t;
-}
-
-static void sift_down(u32 from, u32 end)
-{
-	for (;;) {
-		u32 child = 2 * from + 1;
-
-		if (child >= end)
-			return;
-		if (child + 1 < end && samples[child] < samples[child + 1])
-			child++;
-		if (samples[from] >= samples[child])
-			return;
-		swap(&samples[from], &samples[child]);
-		from = child;
-	}
-}
-
-/* By heap: there is no worst case. */
-static void sort(u32 n)
-{
-	for (u32 i = n / 2; i-- > 0;)
-		sift_down(i, n);
-	for (u32 end = n; end-- > 1;) {
-		swap(&samples[0], &samples[end]);
-		sift_down(0, end);
-	}
-}
-
-static u32 less_overhead(u32 ticks)
-{
-	return ticks > overhead ? ticks - overhead : 0;
-}
-
-static void print_figures(const char *name, u32 median, u32 least, u32 most, u32 count)
-{
-	print("bench: ");
-	print(name);
-	print(" ");
-	print_decimal(less_overhead(median));
-	print(" ");
-	print_decimal(less_overhead(least));
-	print(" ");
-	print_decimal(less_overhead(most));
-	print(" ");
-	print_decimal(count);
-	print("\n");
-}
-
-static void report_first(const char *name, u32 count)
-{
-	sort(count);
-	print_figures(name, samples[count / 2], samples[0], samples[count - 1], count);
-}
-
-static void report(const char *name)
-{
-	report_first(name, SAMPLES);
-}
-
-/* Of what was reported last: where one in many costs much, the median says little. */
-static void report_mean(const char *name)
-{
-	u32 sum = 0, mean;
-
-	for (u32 i = 0; i < SAMPLES; i++)
-		sum += samples[i];
-	mean = sum / SAMPLES;
-	print_figures(name, mean, mean, mean, SAMPLES);
-}
-
-/* The operation stands between two readings as it is written, with no call around it. */
-#define MEASURE(name, operation)                     \
-	do {                                         \
-		for (u32 i = 0; i < SAMPLES; i++) {  \
-			u32 before = now();          \
-                                                     \
-			operation;                   \
-			samples[i] = now() - before; \
-		}                                    \
-		report(name);                        \
-	} while (0)
 
 static inline u32 mmio_read(u32 at)
 {
@@ -178,17 +79,6 @@ static inline void unknown_vmcall(void)
 	u32 a = 0x7777;
 
 	__asm__ volatile("vmcall" : "+a"(a)::"memory");
-}
-
-static void measure_nothing(void)
-{
-	for (u32 i = 0; i < SAMPLES; i++) {
-		u32 before = now();
-
-		samples[i] = now() - before;
-	}
-	sort(SAMPLES);
-	overhead = samples[SAMPLES / 2];
 }
 
 static void instructions(void)
@@ -285,8 +175,10 @@ static void devices(void)
 	MEASURE("lapic-read", mmio_read(LAPIC + LAPIC_VERSION));
 	MEASURE("lapic-write", mmio_write(LAPIC + LAPIC_SVR, SVR_ON));
 	MEASURE("lapic-eoi", mmio_write(LAPIC + LAPIC_EOI, 0));
-	MEASURE("ioapic-read", mmio_read(IOAPIC));
+	MEASURE("ioapic-select", mmio_write(IOAPIC, IOAPIC_VERSION));
+	MEASURE("ioapic-read", mmio_read(IOAPIC + IOAPIC_WINDOW));
 	paging_on();
+	MEASURE("ioapic-read-paged", mmio_read(IOAPIC + IOAPIC_WINDOW));
 	MEASURE("lapic-read-paged", mmio_read(LAPIC + LAPIC_VERSION));
 	paging_off();
 	interrupt_hook = ipi_handler;

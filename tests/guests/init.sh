@@ -5,6 +5,7 @@
 #   weir.touch=MIB    write that much memory before the banner
 #   weir.fill=MIB     fill that much, and read it again twice (tests/guests/linux/fill.c)
 #   weir.fill_random  with what does not pack
+#   weir.forks=N     fork and execute that often, and say how long it took
 #   weir.name=NAME    a word for the banner, to tell guests apart
 #   weir.poweroff     power off after the banner instead of starting a shell
 
@@ -19,6 +20,7 @@ name=guest
 touch=0
 fill=0
 fill_kind=
+forks=0
 poweroff=
 for word in $(cat /proc/cmdline); do
 	case $word in
@@ -26,6 +28,7 @@ for word in $(cat /proc/cmdline); do
 	weir.touch=*) touch=${word#*=} ;;
 	weir.fill=*) fill=${word#*=} ;;
 	weir.fill_random) fill_kind=random ;;
+	weir.forks=*) forks=${word#*=} ;;
 	weir.poweroff) poweroff=1 ;;
 	esac
 done
@@ -41,6 +44,20 @@ if [ "$touch" != 0 ]; then
 fi
 if [ "$fill" != 0 ]; then
 	fill "$fill" "$name" 2 $fill_kind
+fi
+now() { # of Linux's clock
+	sed -n 's/^now at \([0-9]*\) nsecs/\1/p' /proc/timer_list
+}
+
+if [ "$forks" != 0 ]; then
+	before=$(now)
+	i=0
+	while [ $i -lt "$forks" ]; do
+		/bin/busybox true
+		i=$((i + 1))
+	done
+	echo "weir-guest: $name: $forks forks in $(($(now) - before)) ns, TSC $(dmesg |
+		sed -n 's/.*tsc: Detected \([0-9.]*\) MHz.*/\1/p' | tail -n 1) MHz"
 fi
 echo "weir-guest: $name: Linux $(uname -r), clock $(cat \
 	/sys/devices/system/clocksource/clocksource0/current_clocksource)"
