@@ -318,12 +318,6 @@ struct gmem_taken {
  */
 void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t);
 
-/*
- * Where the page is packed by this handle, moves that to another place in the pool. Thread context;
- * LOCK_POOL. False: it is not, or there was no memory.
- */
-bool gmem_move_packed(struct gmem *g, u64 index, u64 handle);
-
 /* --- Invalidation --------------------------------------------------------------------------- */
 
 static inline u32 gmem_seq_bucket(u64 index)

@@ -117,7 +117,7 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 	if (shared || gmem_entry_hard(put))
 		err = ERR_NOSPC;
 	else
-		err = tier_put(g, index, pfn_to_virt(pfn), &put);
+		err = tier_put(g, pfn_to_virt(pfn), &put);
 	if (err == ERR_NOSPC)
 		*entry = (put & ~(GMEM_GEN_MASK | GMEM_COLD)) | bits;
 	if (err && to_disk(g, index, e, entry, batch)) {
@@ -198,21 +198,4 @@ void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct g
 		else
 			at++;
 	}
-}
-
-bool gmem_move_packed(struct gmem *g, u64 index, u64 handle)
-{
-	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
-	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT, moved;
-	int err;
-
-	if (gmem_entry_state(entry) != GMEM_PACKED || entry >> GMEM_PFN_SHIFT != handle)
-		return false;
-	/* The handle may have been freed and given out again: then the entry is another, too. */
-	if (!gmem_entry_take(g, e, &entry))
-		return false;
-	moved = entry;
-	err = tier_move(g, index, &moved);
-	gmem_settle(g, index, err ? entry : moved);
-	return !err;
 }

@@ -36,38 +36,27 @@ int __vector_caller lz4_pack(const void *page, u32 most,
 }
 
 /* Between vector_begin and vector_end. */
-static bool unpack(const void *first, u32 first_size, const void *second, u32 second_size,
-		   void *page)
+static bool unpack(lz4_get_fn get, void *arg, void *page)
 {
-	const void *bytes = first;
-	u32 size = first_size + second_size;
+	struct work *w = vector_scratch();
+	u32 size = get(arg, w->bytes);
 
-	if (size > PAGE_SIZE)
-		return false;
-	if (second_size) {
-		u8 *joined = ((struct work *)vector_scratch())->bytes;
-
-		memcpy(joined, first, first_size);
-		memcpy(joined + first_size, second, second_size);
-		bytes = joined;
-	}
-	return LZ4_decompress_safe(bytes, page, (int)size, PAGE_SIZE) == PAGE_SIZE;
+	return size <= PAGE_SIZE &&
+	       LZ4_decompress_safe((const char *)w->bytes, page, (int)size, PAGE_SIZE) == PAGE_SIZE;
 }
 
-bool __vector_caller lz4_unpack(const void *first, u32 first_size, const void *second,
-				u32 second_size, void *page)
+bool __vector_caller lz4_unpack(lz4_get_fn get, void *arg, void *page)
 {
 	struct vector_state vectors;
 	bool done;
 
 	vector_begin(&vectors);
-	done = unpack(first, first_size, second, second_size, page);
+	done = unpack(get, arg, page);
 	vector_end(&vectors);
 	return done;
 }
 
-bool __vector_caller lz4_holds(const void *first, u32 first_size, const void *second,
-			       u32 second_size, const void *page,
+bool __vector_caller lz4_holds(lz4_get_fn get, void *arg, const void *page,
 			       bool (*equal)(const u64 *a, const u64 *b))
 {
 	struct vector_state vectors;
@@ -76,7 +65,7 @@ bool __vector_caller lz4_holds(const void *first, u32 first_size, const void *se
 
 	vector_begin(&vectors);
 	mine = ((struct work *)vector_scratch())->page;
-	BUG_ON(!unpack(first, first_size, second, second_size, mine));
+	BUG_ON(!unpack(get, arg, mine));
 	same = equal((const u64 *)(const void *)mine, page);
 	vector_end(&vectors);
 	return same;

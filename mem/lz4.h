@@ -15,13 +15,13 @@
 int lz4_pack(const void *page, u32 most, int (*use)(void *arg, const void *bytes, u32 size),
 	     void *arg);
 
-/*
- * The bytes may be in two pieces; second_size may be 0. False: they are not of a page that lz4_pack
- * packed.
- */
-bool lz4_unpack(const void *first, u32 first_size, const void *second, u32 second_size, void *page);
+/* Copies what a page was packed to, PAGE_SIZE bytes at most; how many. Interrupts are off. */
+typedef u32 (*lz4_get_fn)(void *arg, void *bytes);
+
+/* False: the bytes are not of a page that lz4_pack packed. */
+bool lz4_unpack(lz4_get_fn get, void *arg, void *page);
 /* What `equal` says of what they unpack to, and the page. Panics if they are damaged. */
-bool lz4_holds(const void *first, u32 first_size, const void *second, u32 second_size,
-	       const void *page, bool (*equal)(const u64 *a, const u64 *b));
+bool lz4_holds(lz4_get_fn get, void *arg, const void *page,
+	       bool (*equal)(const u64 *a, const u64 *b));
 
 #endif

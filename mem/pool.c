@@ -12,7 +12,7 @@
 #define FRAMES_MAX 4u
 #define SLOT_BITS  7u
 #define SLOTS_MAX  (1u << SLOT_BITS)
-#define SPAN_ALIGN 16u /* kmalloc's */
+#define ALIGN	   16u /* kmalloc's */
 /* Of how many the emptiest is chosen, while the class is locked. */
 #define SPANS_LOOKED 64u
 #define SIZE_BITS    12u
@@ -20,12 +20,22 @@
 #define CLASS_BYTES  (POOL_OBJECT_MAX + sizeof(struct header))
 #define CLASSES	     ((CLASS_BYTES + STEP - 1) / STEP)
 
-/* Before the bytes of each object. */
-struct header {
-	struct gmem *object;
-	u64 index_and_size;
+/*
+ * What a handle names: it stays where it is, and the bytes move. Some 32 bytes for each, in frames
+ * of their own that do not: so they take no more than a 128th of what was packed at a time.
+ */
+struct object {
+	u64 place; /* atomic; changed under the class's lock: span, slot and size */
 	struct pool_share share;
 };
+
+/* Before the bytes. */
+struct header {
+	struct object *object;
+};
+
+#define PLACE_SLOT_SHIFT SIZE_BITS
+#define PLACE_SPAN_SHIFT (SIZE_BITS + SLOT_BITS)
 
 static_assert(POOL_OBJECT_MAX <= SIZE_MASK, "SIZE_BITS");
 static_assert(STEP % sizeof(struct header) == 0, "a header is in one frame");
@@ -37,7 +47,6 @@ struct span {
 	u16 class;
 	u16 used;
 	bool emptying;
-	bool stuck; /* something in it could not be moved, and nothing was freed since */
 };
 
 struct class
@@ -99,22 +108,48 @@ void pool_init(void)
 
 /* --- Handles -------------------------------------------------------------------------------- */
 
-static u64 handle_of(struct span *s, u32 slot)
+static u64 handle_of(const struct object *o)
 {
-	u64 place = virt_to_phys(s).v / SPAN_ALIGN;
-
-	BUG_ON(place >> (POOL_HANDLE_BITS - SLOT_BITS));
-	return place << SLOT_BITS | slot;
+	return virt_to_phys(o).v / ALIGN;
 }
 
-static struct span *span_of(u64 handle)
+static struct object *object_of(u64 handle)
 {
-	return phys_to_virt(HPA((handle >> SLOT_BITS) * SPAN_ALIGN));
+	return phys_to_virt(HPA(handle * ALIGN));
 }
 
-static u32 slot_of(u64 handle)
+static u64 place_of(const struct span *s, u32 slot, u32 size)
 {
-	return handle % SLOTS_MAX;
+	u64 span = virt_to_phys(s).v / ALIGN;
+
+	BUG_ON(span >> (64 - PLACE_SPAN_SHIFT));
+	return span << PLACE_SPAN_SHIFT | (u64)slot << PLACE_SLOT_SHIFT | size;
+}
+
+static u64 place_now(const struct object *o)
+{
+	return __atomic_load_n(&o->place, __ATOMIC_RELAXED);
+}
+
+static struct span *span_at(u64 place)
+{
+	return phys_to_virt(HPA((place >> PLACE_SPAN_SHIFT) * ALIGN));
+}
+
+static u32 slot_at(u64 place)
+{
+	return (u32)(place >> PLACE_SLOT_SHIFT) % SLOTS_MAX;
+}
+
+static u32 size_at(u64 place)
+{
+	return (u32)place & SIZE_MASK;
+}
+
+/* Wherever it moves its class is the same. */
+static struct class *class_at(u64 place)
+{
+	return &classes[class_of(size_at(place))];
 }
 
 static bool is_taken(const struct span *s, u32 slot)
@@ -122,44 +157,78 @@ static bool is_taken(const struct span *s, u32 slot)
 	return s->taken[slot / 64] & BIT(slot % 64);
 }
 
-/* `size` bytes from byte `at` of the span on, in one piece or two. */
-static struct pool_bytes pieces(const struct span *s, u32 at, u32 size)
+struct pool_share *pool_share(u64 handle)
+{
+	return &object_of(handle)->share;
+}
+
+u32 pool_size(u64 handle)
+{
+	return size_at(place_now(object_of(handle)));
+}
+
+/* --- Bytes: under the class's lock ---------------------------------------------------------- */
+
+/* An object's bytes, in one piece or two. */
+struct pieces {
+	u8 *first, *second;
+	u32 first_size, second_size;
+};
+
+/* `size` bytes from byte `at` of the span on. */
+static struct pieces pieces_at(const struct span *s, u32 at, u32 size)
 {
 	u32 frame = at / (u32)PAGE_SIZE, in_frame = at % (u32)PAGE_SIZE;
-	struct pool_bytes b = {.first = s->frames[frame] + in_frame};
+	struct pieces p = {.first = s->frames[frame] + in_frame};
 
-	b.first_size = min(size, (u32)PAGE_SIZE - in_frame);
-	b.second_size = size - b.first_size;
-	b.second = b.second_size ? s->frames[frame + 1] : NULL;
-	return b;
+	p.first_size = min(size, (u32)PAGE_SIZE - in_frame);
+	p.second_size = size - p.first_size;
+	p.second = p.second_size ? s->frames[frame + 1] : NULL;
+	return p;
 }
 
 static struct header *header_of(const struct span *s, u32 slot)
 {
-	return (struct header *)(void *)pieces(s, slot * stride_of(s->class), 1).first;
+	return (struct header *)(void *)pieces_at(s, slot * stride_of(s->class), 1).first;
 }
 
-struct pool_share *pool_share(u64 handle)
+static struct pieces pieces_of(u64 place)
 {
-	return &header_of(span_of(handle), slot_of(handle))->share;
+	const struct span *s = span_at(place);
+
+	return pieces_at(s, slot_at(place) * stride_of(s->class) + (u32)sizeof(struct header),
+			 size_at(place));
 }
 
-struct pool_bytes pool_read(u64 handle)
+static void read_bytes(u64 place, u8 *bytes)
 {
-	const struct span *s = span_of(handle);
-	u32 slot = slot_of(handle);
+	struct pieces p = pieces_of(place);
 
-	return pieces(s, slot * stride_of(s->class) + (u32)sizeof(struct header),
-		      (u32)header_of(s, slot)->index_and_size & SIZE_MASK);
+	memcpy(bytes, p.first, p.first_size);
+	if (p.second_size)
+		memcpy(bytes + p.first_size, p.second, p.second_size);
 }
 
-void pool_write(u64 handle, const void *bytes)
+static void write_bytes(u64 place, const u8 *bytes)
 {
-	struct pool_bytes b = pool_read(handle);
+	struct pieces p = pieces_of(place);
 
-	memcpy((void *)b.first, bytes, b.first_size);
-	if (b.second_size)
-		memcpy((void *)b.second, (const u8 *)bytes + b.first_size, b.second_size);
+	memcpy(p.first, bytes, p.first_size);
+	if (p.second_size)
+		memcpy(p.second, bytes + p.first_size, p.second_size);
+}
+
+u32 pool_copy(u64 handle, void *bytes)
+{
+	struct object *o = object_of(handle);
+	struct class *c = class_at(place_now(o));
+	u64 place;
+
+	spin_lock(&c->lock);
+	place = place_now(o);
+	read_bytes(place, bytes);
+	spin_unlock(&c->lock);
+	return size_at(place);
 }
 
 /* --- Spans ---------------------------------------------------------------------------------- */
@@ -200,21 +269,29 @@ static u32 take_slot(struct class *c, struct span *s)
 	s->taken[slot / 64] |= BIT(slot % 64);
 	if (++s->used == c->slots)
 		list_del(&s->link);
-	c->objects++;
 	return slot;
 }
 
-int pool_alloc(u32 size, const struct pool_owner *owner, u64 *handle)
+/* Under the class's lock: the object is there from now on. */
+static void place_object(struct object *o, struct span *s, u32 slot, u32 size, const u8 *bytes)
 {
-	u32 class = class_of(size), slot;
-	struct span *s, *made = NULL;
-	struct class *c;
+	u64 place = place_of(s, slot, size);
 
-	if (size == 0 || size > POOL_OBJECT_MAX)
-		return ERR_RANGE;
-	c = &classes[class];
+	header_of(s, slot)->object = o;
+	write_bytes(place, bytes);
+	__atomic_store_n(&o->place, place, __ATOMIC_RELAXED);
+}
+
+static int store_object(struct object *o, const void *bytes, u32 size)
+{
+	u32 class = class_of(size);
+	struct class *c = &classes[class];
+	struct span *s;
+
 	spin_lock(&c->lock);
 	if (list_empty(&c->partial)) {
+		struct span *made;
+
 		spin_unlock(&c->lock);
 		made = make_span(class);
 		if (!made)
@@ -224,15 +301,30 @@ int pool_alloc(u32 size, const struct pool_owner *owner, u64 *handle)
 		c->spans++;
 	}
 	s = list_first(&c->partial, struct span, link);
-	slot = take_slot(c, s);
+	place_object(o, s, take_slot(c, s), size, bytes);
+	c->objects++;
 	c->bytes += size;
-	*header_of(s, slot) = (struct header){
-		.object = owner->object,
-		.index_and_size = owner->index << SIZE_BITS | size,
-		.share.refs = 1,
-	};
 	spin_unlock(&c->lock);
-	*handle = handle_of(s, slot);
+	return 0;
+}
+
+int pool_store(const void *bytes, u32 size, u64 *handle)
+{
+	struct object *o;
+	int err;
+
+	if (size == 0 || size > POOL_OBJECT_MAX)
+		return ERR_RANGE;
+	o = kmalloc(sizeof(*o));
+	if (!o)
+		return ERR_NOMEM;
+	o->share.refs = 1;
+	err = store_object(o, bytes, size);
+	if (err) {
+		kfree(o);
+		return err;
+	}
+	*handle = handle_of(o);
 	return 0;
 }
 
@@ -240,11 +332,8 @@ int pool_alloc(u32 size, const struct pool_owner *owner, u64 *handle)
 static bool release_slot(struct class *c, struct span *s, u32 slot)
 {
 	BUG_ON(!is_taken(s, slot));
-	c->bytes -= header_of(s, slot)->index_and_size & SIZE_MASK;
 	s->taken[slot / 64] &= ~BIT(slot % 64);
-	c->objects--;
 	s->used--;
-	s->stuck = false;
 	if (s->emptying)
 		return false;
 	if (s->used == c->slots - 1u)
@@ -258,13 +347,21 @@ static bool release_slot(struct class *c, struct span *s, u32 slot)
 
 void pool_free(u64 handle)
 {
-	struct span *s = span_of(handle);
-	struct class *c = &classes[s->class];
+	struct object *o = object_of(handle);
+	struct class *c = class_at(place_now(o));
+	struct span *s;
 	bool empty;
+	u64 place;
 
 	spin_lock(&c->lock);
-	empty = release_slot(c, s, slot_of(handle));
+	place = place_now(o);
+	s = span_at(place);
+	BUG_ON(header_of(s, slot_at(place))->object != o);
+	empty = release_slot(c, s, slot_at(place));
+	c->objects--;
+	c->bytes -= size_at(place);
 	spin_unlock(&c->lock);
+	kfree(o);
 	if (empty)
 		free_span(s);
 }
@@ -283,7 +380,7 @@ static struct span *pick_span(struct class *c)
 	if (c->spans * c->slots - c->objects < c->slots)
 		return NULL;
 	list_for_each_entry (s, &c->partial, link) {
-		if (!s->stuck && (!least || s->used < least->used))
+		if (!least || s->used < least->used)
 			least = s;
 		if (++looked == SPANS_LOOKED)
 			break;
@@ -295,33 +392,40 @@ static struct span *pick_span(struct class *c)
 	return least;
 }
 
-/* Nothing is in it that has several entries, whose owners are not known. */
-static bool may_be_emptied(struct class *c, const struct span *s)
+/*
+ * Under the class's lock, which keeps everybody from the bytes: whoever leads to the object finds it
+ * at its new place the next time. False: others have taken the room meanwhile.
+ */
+static bool move_object(struct class *c, struct span *from, u32 slot)
 {
-	bool may = true;
+	struct object *o = header_of(from, slot)->object;
+	u64 place = place_now(o);
+	u8 bytes[POOL_OBJECT_MAX];
+	struct span *to;
 
-	spin_lock(&c->lock);
-	for (u32 slot = 0; slot < c->slots && may; slot++)
-		may = !is_taken(s, slot) ||
-		      __atomic_load_n(&header_of(s, slot)->share.refs, __ATOMIC_RELAXED) == 1;
-	spin_unlock(&c->lock);
-	return may;
+	if (list_empty(&c->partial))
+		return false;
+	to = list_first(&c->partial, struct span, link);
+	read_bytes(place, bytes);
+	place_object(o, to, take_slot(c, to), size_at(place), bytes);
+	(void)release_slot(c, from, slot);
+	return true;
 }
 
-/* The owner of what is in the slot; false: nothing is. */
-static bool look_at_slot(struct class *c, const struct span *s, u32 slot, struct pool_owner *out)
+/* One by one, so that nobody waits long for the class. */
+static void move_objects(struct class *c, struct span *s)
 {
-	bool taken;
+	bool room = true;
 
-	spin_lock(&c->lock);
-	taken = is_taken(s, slot);
-	if (taken) {
-		const struct header *h = header_of(s, slot);
-
-		*out = (struct pool_owner){h->object, h->index_and_size >> SIZE_BITS};
+	for (u32 slot = 0; slot < c->slots && room; slot++) {
+		spin_lock(&c->lock);
+		if (is_taken(s, slot)) {
+			room = move_object(c, s, slot);
+			if (room)
+				__atomic_fetch_add(&moved, 1, __ATOMIC_RELAXED);
+		}
+		spin_unlock(&c->lock);
 	}
-	spin_unlock(&c->lock);
-	return taken;
 }
 
 /* What could not be moved stays, and the span with it. Returns the frames that came free. */
@@ -337,7 +441,6 @@ static u64 end_emptying(struct class *c, struct span *s)
 		c->spans--;
 	else if (s->used < c->slots)
 		list_add_tail(&s->link, &c->partial);
-	s->stuck = !empty;
 	spin_unlock(&c->lock);
 	if (!empty)
 		return 0;
@@ -346,46 +449,26 @@ static u64 end_emptying(struct class *c, struct span *s)
 	return frames;
 }
 
-/* One that may be emptied; those that may not are passed over until something of them is freed. */
-static struct span *pick_movable(struct class *c)
-{
-	for (u32 i = 0; i < SPANS_LOOKED; i++) {
-		struct span *s;
-
-		spin_lock(&c->lock);
-		s = pick_span(c);
-		spin_unlock(&c->lock);
-		if (!s || may_be_emptied(c, s))
-			return s;
-		(void)end_emptying(c, s);
-	}
-	return NULL;
-}
-
 /* The frames that came free; 0: no span could be emptied. */
-static u64 empty_span(struct class *c, pool_move_fn move, void *arg)
+static u64 empty_span(struct class *c)
 {
-	struct span *s = pick_movable(c);
+	struct span *s;
 
+	spin_lock(&c->lock);
+	s = pick_span(c);
+	spin_unlock(&c->lock);
 	if (!s)
 		return 0;
-	for (u32 slot = 0; slot < c->slots; slot++) {
-		struct pool_owner owner;
-
-		if (!look_at_slot(c, s, slot, &owner))
-			continue;
-		if (move(&owner, handle_of(s, slot), arg))
-			__atomic_fetch_add(&moved, 1, __ATOMIC_RELAXED);
-	}
+	move_objects(c, s);
 	return end_emptying(c, s);
 }
 
-u64 pool_compact(pool_move_fn move, void *arg, u32 spans)
+u64 pool_compact(u32 spans)
 {
 	u64 freed = 0;
 
 	for (u32 left = CLASSES; left && spans;) {
-		u64 got = empty_span(&classes[compact_next], move, arg);
+		u64 got = empty_span(&classes[compact_next]);
 
 		freed += got;
 		if (got) {

@@ -46,21 +46,6 @@ void reclaim_put(struct reclaim_target *t)
 		wait_wake_all(&reclaim.unused);
 }
 
-struct reclaim_target *reclaim_find(const struct gmem *object)
-{
-	struct reclaim_target *t, *found = NULL;
-
-	spin_lock(&reclaim.lock);
-	list_for_each_entry (t, &reclaim.targets, link) {
-		if (t->object == object)
-			found = t;
-	}
-	if (found)
-		reclaim_use(found);
-	spin_unlock(&reclaim.lock);
-	return found;
-}
-
 void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
 {
 	memset(t, 0, sizeof(*t));
@@ -124,20 +109,6 @@ void reclaim_get_room(struct reclaim_room *out)
 
 /* --- An effort ------------------------------------------------------------------------------ */
 
-/* Only of objects that are here can it be said that they are still there. */
-static bool move_packed(const struct pool_owner *owner, u64 handle, void *arg)
-{
-	struct reclaim_target *t = reclaim_find(owner->object);
-	bool moved;
-
-	(void)arg;
-	if (!t)
-		return false;
-	moved = gmem_move_packed(owner->object, owner->index, handle);
-	reclaim_put(t);
-	return moved;
-}
-
 /* By one at a time; others go without. */
 static void compact(struct reclaim_effort *e)
 {
@@ -145,7 +116,7 @@ static void compact(struct reclaim_effort *e)
 
 	if (__atomic_exchange_n(&reclaim.compacting, true, __ATOMIC_ACQUIRE))
 		return;
-	freed = pool_compact(move_packed, NULL, SPANS);
+	freed = pool_compact(SPANS);
 	__atomic_store_n(&reclaim.compacting, false, __ATOMIC_RELEASE);
 	reclaim_count(&reclaim.stats.compacted, freed);
 	e->freed += freed;

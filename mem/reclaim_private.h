@@ -84,9 +84,6 @@ static inline void reclaim_use(struct reclaim_target *t)
 }
 void reclaim_put(struct reclaim_target *t);
 
-/* A user that lasts, of the target that has the object. NULL: none has. */
-struct reclaim_target *reclaim_find(const struct gmem *object);
-
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
 bool reclaim_age(struct reclaim_effort *e);
 

@@ -212,15 +212,19 @@ static bool pages_equal(const u64 *a, const u64 *b)
 	return !differ;
 }
 
+static u32 copy(void *arg, void *bytes)
+{
+	return pool_copy(*(const u64 *)arg, bytes);
+}
+
 /* The caller has a reference, so that it stays what it is. */
 static bool holds(u64 place, const void *page)
 {
-	struct pool_bytes b;
+	u64 handle = place >> PLACE_SHIFT;
 
 	if (place & PLACE_FRAME)
-		return pages_equal(pfn_to_virt(PFN(place >> PLACE_SHIFT)), page);
-	b = pool_read(place >> PLACE_SHIFT);
-	return lz4_holds(b.first, b.first_size, b.second, b.second_size, page, pages_equal);
+		return pages_equal(pfn_to_virt(PFN(handle)), page);
+	return lz4_holds(copy, &handle, page, pages_equal);
 }
 
 bool share_find(u64 *key, const void *page, u64 *entry)

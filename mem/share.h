@@ -41,7 +41,7 @@ bool share_find(u64 *key, const void *page, u64 *entry);
 
 /* An object that was just written may be found. */
 void share_offer(u64 handle, u64 key);
-/* Has several entries: it has no one owner, and cannot be moved. */
+/* Has several entries. */
 bool share_has_many(u64 handle);
 /* An entry leads to it no more. The last one frees it. */
 void share_free_packed(u64 handle);

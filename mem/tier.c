@@ -105,12 +105,7 @@ static u64 handle_of(u64 entry)
 /* What it is packed to; 0: it is not. */
 static u64 packed_size(u64 entry)
 {
-	struct pool_bytes b;
-
-	if (gmem_entry_state(entry) != GMEM_PACKED)
-		return 0;
-	b = pool_read(handle_of(entry));
-	return b.first_size + b.second_size;
+	return gmem_entry_state(entry) == GMEM_PACKED ? pool_size(handle_of(entry)) : 0;
 }
 
 /* The page leads there, or does no more. */
@@ -124,22 +119,14 @@ static void count_unpacked(struct gmem *g, u64 size)
 	__atomic_fetch_sub(&g->packed_bytes, size, __ATOMIC_RELAXED);
 }
 
-struct store {
-	struct pool_owner owner;
-	u64 entry;
-};
-
 static int store(void *arg, const void *bytes, u32 size)
 {
-	struct store *s = arg;
-	u64 handle;
-	int err = pool_alloc(size, &s->owner, &handle);
+	return pool_store(bytes, size, arg);
+}
 
-	if (err)
-		return err;
-	pool_write(handle, bytes);
-	s->entry = packed_entry(handle);
-	return 0;
+static u32 copy(void *arg, void *bytes)
+{
+	return pool_copy(*(const u64 *)arg, bytes);
 }
 
 static u64 shared_entry(pfn_t pfn)
@@ -156,10 +143,9 @@ static u64 keep_hard(pfn_t pfn, u64 key)
 	return shared_entry(pfn) | GMEM_HARD;
 }
 
-int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry)
+int tier_put(struct gmem *g, const void *page, u64 *entry)
 {
-	struct store s = {.owner = {g, index}};
-	u64 key;
+	u64 key, handle;
 	int err;
 
 	if (is_filled(page) && put_filled(*(const u64 *)page, entry))
@@ -169,10 +155,10 @@ int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry)
 		count_packed(g, packed_size(*entry));
 		return 0;
 	}
-	err = lz4_pack(page, POOL_OBJECT_MAX, store, &s);
+	err = lz4_pack(page, POOL_OBJECT_MAX, store, &handle);
 	if (!err) {
-		share_offer(handle_of(s.entry), key);
-		*entry = s.entry;
+		share_offer(handle, key);
+		*entry = packed_entry(handle);
 		count_packed(g, packed_size(*entry));
 	} else if (err == ERR_NOSPC) {
 		*entry = keep_hard(virt_to_pfn(page), key);
@@ -218,15 +204,14 @@ bool tier_cool(struct gmem *g, u64 *entry, bool *freed)
 
 void tier_get(u64 entry, void *page)
 {
-	struct pool_bytes b;
+	u64 handle = handle_of(entry);
 
 	if (gmem_entry_state(entry) == GMEM_FILLED) {
 		get_filled(entry, page);
 		return;
 	}
 	BUG_ON(gmem_entry_state(entry) != GMEM_PACKED);
-	b = pool_read(handle_of(entry));
-	BUG_ON(!lz4_unpack(b.first, b.first_size, b.second, b.second_size, page));
+	BUG_ON(!lz4_unpack(copy, &handle, page));
 }
 
 static void free_packed(struct gmem *g, u64 entry)
@@ -241,28 +226,4 @@ void tier_free(struct gmem *g, u64 entry)
 		free_packed(g, entry);
 	else if (gmem_entry_state(entry) == GMEM_SWAPPED)
 		swap_free(entry);
-}
-
-int tier_move(struct gmem *g, u64 index, u64 *entry)
-{
-	struct pool_bytes from = pool_read(handle_of(*entry));
-	struct pool_owner owner = {g, index};
-	u8 bytes[POOL_OBJECT_MAX];
-	u64 handle;
-	int err;
-
-	if (share_has_many(handle_of(*entry)))
-		return ERR_BUSY;
-	err = pool_alloc(from.first_size + from.second_size, &owner, &handle);
-	if (err)
-		return err;
-	memcpy(bytes, from.first, from.first_size);
-	if (from.second_size)
-		memcpy(bytes + from.first_size, from.second, from.second_size);
-	pool_write(handle, bytes);
-	/* Who has found the old place meanwhile keeps it. */
-	share_offer(handle, pool_share(handle_of(*entry))->key);
-	share_free_packed(handle_of(*entry));
-	*entry = packed_entry(handle) | (*entry & GMEM_STAMP_MASK);
-	return 0;
 }

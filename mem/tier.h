@@ -10,12 +10,12 @@
 #include "mem/gmem.h"
 
 /*
- * Puts the contents of `page`, which is the object's page at index, away: *entry is what slot_phys[]
+ * Puts the contents of `page`, which is one of the object's, away: *entry is what slot_phys[]
  * is to hold. The caller holds the entry BUSY. Thread context. ERR_NOSPC: they would take nearly as
  * much as they do, and stay in the frame, with *entry as it is to be from now on, but for its age;
  * ERR_NOMEM: nothing is put away. With 0 the frame is not needed, unless it is that of *entry.
  */
-int tier_put(struct gmem *g, u64 index, const void *page, u64 *entry);
+int tier_put(struct gmem *g, const void *page, u64 *entry);
 
 /*
  * The page is read, and others that have its contents have a frame for them: true, *resident is
@@ -47,11 +47,5 @@ static inline bool tier_has(u64 entry)
  * *freed: the frame, too. False: it stays as it is. The entry is BUSY and unmapped.
  */
 bool tier_cool(struct gmem *g, u64 *entry, bool *freed);
-
-/*
- * Moves what is packed to another place in the pool, the entry being BUSY. ERR_NOMEM; ERR_BUSY: other
- * pages have it too.
- */
-int tier_move(struct gmem *g, u64 index, u64 *entry);
 
 #endif

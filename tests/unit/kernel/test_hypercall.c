@@ -520,7 +520,7 @@ static void reading(void **state)
 	assert_int_equal(gmem_claim(ram, 20, &entry), 0);
 	gmem_unmap(ram, 20, 1);
 	read_is(page(20), 5, 0);
-	assert_int_equal(tier_put(ram, 20, pfn_to_virt(gmem_entry_pfn(entry)), &packed), 0);
+	assert_int_equal(tier_put(ram, pfn_to_virt(gmem_entry_pfn(entry)), &packed), 0);
 	frame_free(gmem_entry_pfn(entry), 0);
 	gmem_settle(ram, 20, packed);
 	gmem_invalidate_end(ram, 20, 1);

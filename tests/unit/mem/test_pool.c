@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mem tests/unit/mem/fixture.c */
+/* unit-cflags: -include tests/hosted/points.h */
 /* The pool of packed pages: what is stored is found again, and spans are emptied and given back. */
 #include <string.h>
 #include "kernel/base/error.h"
 #include "mem/pool.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
+#include "tests/hosted/schedule.h"
 #include "tests/unit/mem/fixture.h"
 
 #define OBJECTS 2000
@@ -16,8 +18,6 @@ static struct {
 	u32 size; /* 0: none */
 	u32 seed;
 } objects[OBJECTS];
-
-static struct gmem *const owner_object = (struct gmem *)0x1000;
 
 static u64 begin(void)
 {
@@ -36,27 +36,25 @@ static void fill_bytes(u8 *bytes, u32 size, u32 seed)
 
 static void check_object(u32 i)
 {
-	struct pool_bytes b = pool_read(objects[i].handle);
-	u8 expected[POOL_OBJECT_MAX];
+	u8 expected[POOL_OBJECT_MAX], bytes[POOL_OBJECT_MAX];
 
 	fill_bytes(expected, objects[i].size, objects[i].seed);
-	assert_int_equal(b.first_size + b.second_size, objects[i].size);
-	assert_memory_equal(b.first, expected, b.first_size);
-	if (b.second_size)
-		assert_memory_equal(b.second, expected + b.first_size, b.second_size);
+	assert_int_equal(pool_size(objects[i].handle), objects[i].size);
+	assert_int_equal(pool_copy(objects[i].handle, bytes), objects[i].size);
+	assert_memory_equal(bytes, expected, objects[i].size);
 }
 
 static int store(u32 i, u32 size, u32 seed)
 {
-	const struct pool_owner owner = {owner_object, i};
 	u8 bytes[POOL_OBJECT_MAX];
-	int err = pool_alloc(size, &owner, &objects[i].handle);
+	int err;
 
+	fill_bytes(bytes, size, seed);
+	err = pool_store(bytes, size, &objects[i].handle);
 	if (err)
 		return err;
 	assert_true(objects[i].handle < BIT(POOL_HANDLE_BITS));
-	fill_bytes(bytes, size, seed);
-	pool_write(objects[i].handle, bytes);
+	assert_int_equal(pool_share(objects[i].handle)->refs, 1);
 	objects[i].size = size;
 	objects[i].seed = seed;
 	return 0;
@@ -72,12 +70,11 @@ static void drop(u32 i)
 static void sizes(void **state)
 {
 	u64 before = begin();
-	const struct pool_owner owner = {owner_object, 0};
 	struct pool_stats s;
 	u64 handle;
 
-	assert_int_equal(pool_alloc(0, &owner, &handle), ERR_RANGE);
-	assert_int_equal(pool_alloc(POOL_OBJECT_MAX + 1, &owner, &handle), ERR_RANGE);
+	assert_int_equal(pool_store("", 0, &handle), ERR_RANGE);
+	assert_int_equal(pool_store("", POOL_OBJECT_MAX + 1, &handle), ERR_RANGE);
 	for (u32 size = 1; size <= POOL_OBJECT_MAX; size += 1 + size / 50) {
 		u32 n = size % OBJECTS;
 
@@ -109,23 +106,6 @@ static void little_is_wasted(void **state)
 	}
 }
 
-static bool move(const struct pool_owner *owner, u64 handle, void *arg)
-{
-	u32 i = (u32)owner->index;
-	u64 old = objects[i].handle;
-
-	assert_ptr_equal(owner->object, owner_object);
-	assert_int_equal(handle, old);
-	assert_true(objects[i].size);
-	if (arg && i % 7 == 0)
-		return false;
-	check_object(i);
-	if (store(i, objects[i].size, objects[i].seed))
-		return false;
-	pool_free(old);
-	return true;
-}
-
 /* Random life; what is live is as it was, whatever moves. */
 static void random_life(void **state)
 {
@@ -141,9 +121,7 @@ static void random_life(void **state)
 			assert_int_equal(store(i, 1 + random_below(&random, POOL_OBJECT_MAX), step),
 					 0);
 		if (step % 5000 == 4999) {
-			bool some_stay = step % 10000 == 9999;
-
-			compacted += pool_compact(move, some_stay ? &some_stay : NULL, ~0u);
+			compacted += pool_compact(step % 10000 == 9999 ? ~0u : 2);
 			for (u32 k = 0; k < OBJECTS; k++) {
 				if (objects[k].size)
 					check_object(k);
@@ -175,7 +153,7 @@ static void compaction_gives_back(void **state)
 	}
 	pool_get_stats(&sparse);
 	assert_true(sparse.frames > full.frames * 8 / 10);
-	freed = pool_compact(move, NULL, ~0u);
+	freed = pool_compact(~0u);
 	pool_get_stats(&after);
 	assert_int_equal(after.objects, OBJECTS / 10);
 	assert_int_equal(sparse.frames - after.frames, freed);
@@ -183,6 +161,124 @@ static void compaction_gives_back(void **state)
 	for (u32 i = 0; i < OBJECTS; i += 10)
 		drop(i);
 	assert_int_equal(free_now(), before);
+}
+
+/* --- Objects are read, freed and stored by others while they move --- */
+
+#define LIVERS	   2u
+#define LIFE	   (OBJECTS / 16) /* objects of each */
+#define LIFE_STEPS 600u
+
+static u32 living; /* atomic */
+
+static void live(void *arg)
+{
+	u64 random = (u64)arg + 1;
+	u32 first = (u32)(u64)arg * LIFE;
+
+	for (u32 step = 0; step < LIFE_STEPS; step++) {
+		u32 i = first + random_below(&random, LIFE);
+		bool few = step / 100 % 2;
+
+		if (objects[i].size && random_below(&random, 8) < (few ? 4 : 1))
+			drop(i);
+		else if (objects[i].size)
+			check_object(i);
+		else if (random_below(&random, 8) < (few ? 1 : 4))
+			assert_int_equal(store(i, 1 + random_below(&random, 2) * 1500, step), 0);
+	}
+	__atomic_fetch_sub(&living, 1, __ATOMIC_RELEASE);
+}
+
+/* What comes free is others' at once. */
+static void compact(void *arg)
+{
+	while (__atomic_load_n(&living, __ATOMIC_ACQUIRE)) {
+		u64 freed = pool_compact(4);
+		void *used[16];
+
+		*(u64 *)arg += freed;
+		for (u32 i = 0; i < min(freed, (u64)ARRAY_SIZE(used)); i++) {
+			used[i] = frame_alloc_page(0);
+			memset(used[i], 0xee, PAGE_SIZE);
+		}
+		hosted_point();
+		for (u32 i = 0; i < min(freed, (u64)ARRAY_SIZE(used)); i++)
+			frame_free_page(used[i]);
+		hosted_relax();
+	}
+}
+
+static void life_while_it_moves(void **state)
+{
+	u64 freed = 0;
+	const struct hosted_job jobs[] = {{"first", live, (void *)0},
+					  {"second", live, (void *)1},
+					  {"compact", compact, &freed}};
+	struct pool_stats s;
+
+	for (u64 seed = 1; seed <= 20; seed++) {
+		const struct hosted_way way = {
+			.serial = true, .seed = seed, .period = 1 + seed % 10};
+		u64 before = begin();
+
+		living = LIVERS;
+		hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+		for (u32 i = 0; i < OBJECTS; i++) {
+			if (objects[i].size)
+				drop(i);
+		}
+		pool_get_stats(&s);
+		assert_int_equal(s.objects + s.bytes + s.frames, 0);
+		assert_int_equal(free_now(), before);
+	}
+	assert_true(freed > 100);
+}
+
+/* Who reads is stopped at each of its points while all else moves, and what came free is used. */
+#define KEPT 5u /* one of so many */
+#define MANY (8 * KEPT)
+
+static void read_one(void *arg)
+{
+	hosted_count_points();
+	check_object(*(const u32 *)arg);
+	hosted_count_no_more();
+}
+
+static void move_all(void *arg)
+{
+	u64 freed = pool_compact(~0u);
+
+	assert_true(freed > 0);
+	for (u64 i = 0; i < freed; i++)
+		memset(frame_alloc_page(0), 0xee, PAGE_SIZE);
+}
+
+static void read_while_it_moves(void **state)
+{
+	u32 points = 1;
+
+	for (u32 object = 0; object < MANY; object += KEPT) {
+		for (u32 stop = 1; stop <= points; stop++) {
+			const struct hosted_job jobs[] = {{"read", read_one, &object},
+							  {"move", move_all, NULL}};
+			const struct hosted_way way = {
+				.directed = true, .period = 1, .stop[0] = {0, stop}};
+
+			begin();
+			for (u32 i = 0; i < MANY; i++)
+				assert_int_equal(store(i, 1501, i), 0);
+			for (u32 i = 0; i < MANY; i++) {
+				if (i % KEPT)
+					drop(i);
+			}
+			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+			points = hosted_points_counted(0);
+			check_object(object);
+		}
+	}
+	assert_true(points > 3);
 }
 
 /* Nothing is half done where memory ends. */
@@ -205,8 +301,12 @@ static void no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes),       cmocka_unit_test(little_is_wasted),
-		cmocka_unit_test(random_life), cmocka_unit_test(compaction_gives_back),
+		cmocka_unit_test(sizes),
+		cmocka_unit_test(little_is_wasted),
+		cmocka_unit_test(random_life),
+		cmocka_unit_test(compaction_gives_back),
+		cmocka_unit_test(life_while_it_moves),
+		cmocka_unit_test(read_while_it_moves),
 		cmocka_unit_test(no_memory),
 	};
 

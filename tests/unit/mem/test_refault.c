@@ -133,29 +133,11 @@ static void near_comes_back_young(void **state)
 	assert_int_equal(g->refaults, 2);
 }
 
-/* A packed page that moves in the pool keeps its stamp. */
-static void moves_are_no_takings(void **state)
-{
-	u64 entry;
-
-	touch(0, 600);
-	take(300, 1);
-	take(0, 300);
-	entry = gmem_entry(g, 300);
-	assert_int_equal(entry & GMEM_STAMP_MASK, 0);
-	entry = gmem_entry(g, 299);
-	assert_int_equal(entry & GMEM_STAMP_MASK, 3 << GMEM_STAMP_SHIFT);
-	assert_true(gmem_move_packed(g, 299, entry >> GMEM_PFN_SHIFT));
-	assert_true(gmem_entry(g, 299) != entry);
-	assert_int_equal((gmem_entry(g, 299) ^ entry) & (PAGE_SIZE - 1), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(two_uses_make_young, setup, teardown),
 		cmocka_unit_test_setup_teardown(near_comes_back_young, setup, teardown),
-		cmocka_unit_test_setup_teardown(moves_are_no_takings, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

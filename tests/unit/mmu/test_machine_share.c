@@ -92,14 +92,9 @@ static void drop(u64 *random)
 		machine_drop(one_of(random), random);
 }
 
-static bool move(const struct pool_owner *owner, u64 handle, void *arg)
-{
-	return gmem_move_packed(owner->object, owner->index, handle);
-}
-
 static void compact(u64 *random)
 {
-	pool_compact(move, NULL, ~0u);
+	pool_compact(~0u);
 }
 
 /* What the counters say, and what the entries do. */

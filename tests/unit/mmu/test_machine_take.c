@@ -48,15 +48,9 @@ static void drop(u64 *random)
 	machine_drop(ram, random);
 }
 
-static bool move(const struct pool_owner *owner, u64 handle, void *arg)
-{
-	assert_ptr_equal(owner->object, ram->gmem);
-	return gmem_move_packed(ram->gmem, owner->index, handle);
-}
-
 static void compact(u64 *random)
 {
-	pool_compact(move, NULL, 4);
+	pool_compact(4);
 }
 
 /* What is packed is in the pool once, and nothing else is. */
