@@ -111,6 +111,19 @@ def small_guest(name, words="", mem="32M", vm=None, vm_words=""):
     return [image.Module(path, f"vm={vm or name} kernel mem={mem} {vm_words} -- {words}".rstrip())]
 
 
+def bare_output(boot, name):
+    """What a small guest says on the same CPU model without Weir, up to the count of its checks."""
+    kernel = os.path.join(BUILD, "guests", name + ".elf")
+    iso = image.cached_iso("", [], kernel=kernel, bios_only=True, protocol="multiboot")
+    machine = Bochs(boot.folder + "-bare", iso, cpu=boot.machine_name.partition(":")[0], memory=64)
+    machine.start()
+    try:
+        machine.wait_line(r"guest: \d+ passed, \d+ failed", boot.deadline)
+        return machine.console.text.replace("\r", "")
+    finally:
+        machine.stop()
+
+
 # --- one boot ---
 
 def remove(path):

@@ -2,7 +2,7 @@
 """The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
 import re
 
-from boots import case, counters, linux_guest, small_guest
+from boots import bare_output, case, counters, linux_guest, small_guest
 from lab import image, linux, screen
 from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 
@@ -142,6 +142,43 @@ def shadow_paging(boot):
 def paging(boot):
     """The same with EPT."""
     check_paging(boot)
+
+
+def real_mode_lines(text):
+    """What the guest `real` prints, without what stands around it."""
+    return re.findall(r"^(?:real|unreal|pieces): .*$", text, re.M)
+
+
+def check_real(boot):
+    """Under Weir it prints what it prints on the bare CPU."""
+    truth = real_mode_lines(bare_output(boot, "real"))
+    check_small_guest(boot, "real")
+    boot.ends()
+    found = real_mode_lines(boot.text())
+    differ = [f"bare: {a}\nWeir: {b}" for a, b in zip(truth, found) if a != b]
+    assert not differ, f"{len(differ)} of {len(truth)} differ\n" + "\n".join(differ)
+    assert len(truth) == len(found) > 200, f"{len(truth)} lines on the bare CPU, {len(found)} here"
+    boot.note(f"{len(truth)} pieces")
+
+
+@case(machines=[RESTRICTED], full=THREE_GENERATIONS, deadline=300, guests=lambda: small_guest("real"))
+def real(boot):
+    """16-bit code answers as it does on the bare CPU, in real mode and in "unreal" mode."""
+    check_real(boot)
+
+
+@case(machines=["core2_penryn_t9600"], full=["tigerlake"], deadline=300,
+      guests=lambda: small_guest("real", vm_words="mmu=shadow"))
+def shadow_real(boot):
+    """The same beneath shadow paging."""
+    check_real(boot)
+
+
+@case(machines=[], full=["tigerlake"], deadline=300, weir="unrestricted=off",
+      guests=lambda: small_guest("real"))
+def unrestricted_off(boot):
+    """The same on a CPU that is not to use what it has for real mode."""
+    check_real(boot)
 
 
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS + [RESTRICTED], deadline=180,
@@ -433,6 +470,12 @@ def shadow_linux(boot):
     check_shell(boot)
 
 
+@case(machines=[], full=["tigerlake"], weir="unrestricted=off", guests=linux_guest, deadline=400)
+def linux_unrestricted_off(boot):
+    """Linux where the CPU is not to use what it has for real mode, to a shell."""
+    check_shell(boot)
+
+
 SMP_PROGRAMS = ("clocks", "smp.sh")
 SMP_MACHINES = [f"{model}{cpus}" for model in ("tigerlake", "corei7_sandy_bridge_2600k")
                 for cpus in ("", ":2", ":4")]
@@ -476,7 +519,8 @@ def linux_smp_2(boot):
     check_linux_smp(boot, 2)
 
 
-@case(machines=[], full=SMP_MACHINES, guests=lambda: linux_guest(vm_words="vcpus=4", programs=SMP_PROGRAMS), deadline=900)
+@case(machines=[], full=SMP_MACHINES + [RESTRICTED + ":2"], deadline=900,
+      guests=lambda: linux_guest(vm_words="vcpus=4", programs=SMP_PROGRAMS))
 def linux_smp_4(boot):
     """Debian's kernel brings up four vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 4)
@@ -489,7 +533,7 @@ def linux_smp_8(boot):
     check_linux_smp(boot, 8)
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:],
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED],
       guests=lambda: linux_guest(stock=True), deadline=400)
 def linux_bzimage(boot):
     """The bzImage as packaged boots, with nothing on its command line but the console."""

@@ -25,13 +25,13 @@ class Module:
         return self.name or "/guests/" + os.path.basename(self.path)
 
 
-def grub_config(cmdline, modules, timeout=0):
+def grub_config(cmdline, modules, timeout=0, protocol="multiboot2"):
     """timeout is how many seconds the menu stands; 0: none. Weir looks for the framebuffer itself."""
     lines = [f"set timeout={timeout}", "set default=0",
              "serial --unit=0 --speed=115200",
              "terminal_input console", "terminal_output console",
              "insmod all_video", "set gfxpayload=keep",
-             'menuentry "Weir" {', f"\tmultiboot2 /boot/weir {cmdline}"]
+             'menuentry "Weir" {', f"\t{protocol} /boot/weir {cmdline}"]
     lines += [f"\tmodule2 {m.target()} {m.words}" for m in modules]
     # Weir asks for a framebuffer, and GRUB dies in Bochs's VGA BIOS setting one: text there.
     lines.append("\tif [ $grub_platform = pc ]; then set gfxpayload=text; fi")
@@ -64,13 +64,13 @@ def _digest(config, kernel, modules, bios_only):
     return digest.hexdigest()[:24]
 
 
-def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0):
+def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, protocol="multiboot2"):
     """Writes a hybrid image, for CD and USB stick, BIOS and UEFI; bios_only is smaller."""
     kernel = stripped(kernel or os.path.join(BUILD, "weir.elf"))
     with tempfile.TemporaryDirectory(dir=BUILD) as tree:
         os.makedirs(os.path.join(tree, "boot/grub"))
         with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
-            file.write(grub_config(cmdline, modules, timeout))
+            file.write(grub_config(cmdline, modules, timeout, protocol))
         shutil.copy(kernel, os.path.join(tree, "boot/weir"))
         for module in modules:
             target = tree + module.target()
@@ -86,18 +86,19 @@ def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0):
         raise RuntimeError(f"grub-mkrescue failed:\n{done.stdout}")
 
 
-def cached_iso(cmdline, modules, kernel=None, bios_only=False):
-    """The path of an image with these contents, made now if it is not there."""
+def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multiboot2"):
+    """The path of an image with these contents, made now if it is not there. kernel: in Weir's place,
+    started by this protocol."""
     folder = os.path.join(CACHE, "iso")
     os.makedirs(folder, exist_ok=True)
     kernel = kernel or os.path.join(BUILD, "weir.elf")
-    name = _digest(grub_config(cmdline, modules), kernel, modules, bios_only)
+    name = _digest(grub_config(cmdline, modules, protocol=protocol), kernel, modules, bios_only)
     path = os.path.join(folder, name + ".iso")
     if os.path.exists(path):
         os.utime(path)
         return path
     fresh = _fresh(path)
-    make_iso(fresh, cmdline, modules, kernel, bios_only)
+    make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol)
     os.replace(fresh, path)
     images = sorted((os.path.join(folder, n) for n in os.listdir(folder) if n.endswith(".iso")),
                     key=os.path.getmtime)

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/* Pieces of real_code.S about what is the machine's: tables, control and debug registers, the timer, modes. */
+
+/* --- The machine --- */
+
+	try "sgdt and lgdt with 16 bits"
+	movw $0x1234, 0x200
+	movl $0x89abcdef, 0x202
+	lgdtw 0x200
+	sgdtl 0x208
+	done
+
+	try "sidt and lidt with 32 bits"
+	movw $0x2345, 0x200
+	movl $0x89abcdef, 0x202
+	lidtl 0x200
+	sidtl 0x208
+	done
+
+	try "smsw and lmsw"
+	smsww %ax
+	andw $1, %ax
+	movw $0xfff0, %bx
+	lmsw %bx
+	smsww %cx
+	andw $1, %cx
+	done
+
+	try "cr0"
+	movl %cr0, %eax
+	andl $1, %eax
+	movl %cr0, %ecx
+	movl %ecx, %cr0
+	xorl %ecx, %ecx
+	done
+
+	try "cr0 with PG and not PE"
+	movl $0x80000010, %eax
+	movl %eax, %cr0
+	done
+
+	try "cr2, cr3"
+	movl $0x12345678, %eax
+	movl %eax, %cr2
+	movl $0x00077000, %ecx
+	movl %ecx, %cr3
+	movl %cr2, %ebx
+	movl %cr3, %esi
+	done
+
+	try "cr1"
+	.byte 0x0f, 0x20, 0xc8
+	done
+
+	try "debug registers"
+	movl $0x00012345, %eax
+	movl %eax, %dr0
+	movl %dr0, %ebx
+	movl %dr7, %ecx
+	done
+
+	try "dr5 with CR4.DE"
+	movl %cr4, %eax
+	orl $8, %eax
+	movl %eax, %cr4
+	.byte 0x0f, 0x21, 0xe8
+	done
+
+	try "cr4 back"
+	movl %cr4, %eax
+	andl $~8, %eax
+	movl %eax, %cr4
+	xorl %eax, %eax
+	done
+
+	try "general detect"
+	movl $0x2400, %eax
+	movl %eax, %dr7
+	movl %dr0, %ebx
+	done
+
+	try "clts, invd, wbinvd, nop"
+	clts
+	wbinvd
+	.byte 0x0f, 0x1f, 0xc0
+	done
+
+	try "single steps"
+	set_vector 0x01, counts_steps
+	pushw $0x0102
+	popfw
+	nop
+	movw $3, %cx
+	rep stosb
+	incw %bx
+	pushw $0x0002
+	popfw
+	movw %cs:(steps - blob), %si
+	done
+
+	try "a single step behind mov to ss"
+	set_vector 0x01, counts_steps
+	movw %ss, %bx
+	pushw $0x0102
+	popfw
+	movw %bx, %ss
+	nop
+	movw %bx, %ss
+	nop
+	pushw $0x0002
+	popfw
+	movw %cs:(steps - blob), %si
+	done
+
+	try "a breakpoint on data", 0, ONLY_REAL
+	set_vector 0x01, counts_steps
+	movl $(DATA << 4) + 0x200, %eax
+	movl %eax, %dr0
+	movl $0x000d0402, %eax
+	movl %eax, %dr7
+	movw %bx, 0x200
+	movw %bx, 0x210
+	movl $0x400, %eax
+	movl %eax, %dr7
+	movw %cs:(steps - blob), %si
+	done
+
+/* --- Interrupts of the timer --- */
+
+	try "the timer wakes"
+	set_vector 0x20, ticks_and_ends
+	movb $0xfe, %al
+	outb %al, $0x21
+	sti
+1:	hlt
+	cmpw $3, %cs:(ticks - blob)
+	jb 1b
+	cli
+	movb $0xff, %al
+	outb %al, $0x21
+	xorw %ax, %ax
+	done
+
+	try "an interrupt waits behind sti"
+	set_vector 0x20, ticks_and_ends
+	movb $0xfe, %al
+	outb %al, $0x21
+	movb $0x0a, %al
+	outb %al, $0x20
+1:	inb $0x20, %al
+	testb $1, %al
+	jz 1b
+	sti
+	cli
+	movw %cs:(ticks - blob), %bx
+	sti
+	nop
+	cli
+	movw %cs:(ticks - blob), %cx
+	movb $0xff, %al
+	outb %al, $0x21
+	xorw %ax, %ax
+	done
+
+/* --- Protected mode and back --- */
+
+	.macro load_gdt
+	lgdtl %cs:(gdt_pointer16 - blob)
+	.endm
+
+	.macro protect
+	load_gdt
+	set_pe
+	.endm
+
+	.macro set_pe
+	movl %cr0, %eax
+	orb $1, %al
+	movl %eax, %cr0
+	.endm
+
+	.macro unprotect
+	movl %cr0, %eax
+	andb $0xfe, %al
+	movl %eax, %cr0
+	.endm
+
+	try "into protected mode and back"
+	protect
+	ljmpw $SEL_CODE16, $1f - blob
+1:	movw $SEL_DATA, %cx
+	movw %cx, %ds
+	movl $0x77777777, 0x200
+	unprotect
+	ljmpw $CODE, $1f - blob
+1:	movw $DATA, %cx
+	movw %cx, %ds
+	xorl %eax, %eax
+	done
+
+	try "protected mode with real mode's segments"
+	protect
+	movw %bx, 0x200
+	pushl %ebx
+	popw %si
+	popw %di
+	jmp 1f
+1:	addw $5, %bx
+	unprotect
+	xorl %eax, %eax
+	done
+
+	try "protected mode with an RPL in CS"
+	load_gdt
+	ljmpw $CODE + 3, $1f - blob - 0x30
+1:	set_pe
+	movw %bx, 0x202
+	addw $7, %bx
+	pushw %bx
+	popw %si
+	ljmpw $SEL_CODE16, $1f - blob
+1:	addw $9, %bx
+	unprotect
+	addw $11, %bx
+	ljmpw $CODE, $1f - blob
+1:	xorl %eax, %eax
+	done
+
+	try "protected mode with an RPL in SS"
+	movw $STACK + 1, %cx
+	movw %cx, %ss
+	protect
+	pushw %bx
+	ljmpw $SEL_CODE16, $1f - blob
+1:	pushw %si
+	movw $SEL_DATA16, %cx
+	movw %cx, %ss
+	unprotect
+	ljmpw $CODE, $1f - blob
+1:	movw $STACK, %cx
+	movw %cx, %ss
+	xorl %eax, %eax
+	done
+
+	try "32-bit code and back"
+	protect
+	ljmpl $SEL_CODE32, $0x10000 + 1f - blob
+	.code32
+1:	movl $SEL_DATA32, %ecx
+	movl %ecx, %es
+	movl $0x66666666, %es:(DATA << 4) + 0x204
+	ljmp $SEL_CODE16, $1f - blob
+	.code16
+1:	unprotect
+	ljmpw $CODE, $1f - blob
+1:	xorl %eax, %eax
+	movw $EXTRA, %cx
+	movw %cx, %es
+	done
+
+	.macro unreal segment
+	protect
+	movw $SEL_FLAT16, %cx
+	movw %cx, %\segment
+	unprotect
+	.endm
+
+	try "unreal mode"
+	unreal ds
+	addr32 movl 0x100000, %edi
+	addr32 movl %edi, 0x200000
+	addr32 movl 0x200000, %ebp
+	movw $DATA, %cx
+	movw %cx, %ds
+	movl $0x100000, %ebx
+	movl 0x1e0000(%ebx), %esi
+	movl $0x11111111, 0x1e0004(%ebx)
+	lock xaddl %ecx, 0x1e0004(%ebx)
+	xorl %eax, %eax
+	done
+
+	try "strings in unreal mode"
+	unreal ds
+	unreal es
+	movl $0x100000, %esi
+	movl $0x200000, %edi
+	movl $0x40, %ecx
+	addr32 rep movsl
+	movl $0x100000, %esi
+	movl $0x200000, %edi
+	movl $0x100, %ecx
+	addr32 repe cmpsb
+	movw $DATA, %bx
+	movw %bx, %ds
+	movw %bx, %es
+	xorl %eax, %eax
+	done
+
+	try "interrupts in unreal mode"
+	set_vector 0x40, looks_at_flags
+	unreal fs
+	addr32 movl %fs:0x100000, %edi
+	int $0x40
+	sti
+	cli
+	xorl %eax, %eax
+	done
