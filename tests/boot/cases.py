@@ -189,6 +189,14 @@ def events(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + OTHER_MODELS, deadline=180,
+      guests=lambda: small_guest("states"))
+def states(boot):
+    """Whatever state a guest brings its CPU into it is entered again, and steps come once."""
+    check_small_guest(boot, "states")
+    boot.ends()
+
+
 @case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("apic"))
 def apic(boot):
