@@ -10,12 +10,13 @@
 #include "kernel/disk/swap_name.h"
 #include "vmx/apicv.h"
 
-#define CONFIG_NAME_MAX	   32
-#define CONFIG_VMS_MAX	   16
-#define CONFIG_VCPUS_MAX   32 /* of one VM */
-#define CONFIG_CMDLINE_MAX 1024
-#define CONFIG_MODULES_MAX 16 /* of one VM */
-#define CONFIG_MESSAGE_MAX 256
+#define CONFIG_NAME_MAX	    32
+#define CONFIG_VMS_MAX	    16
+#define CONFIG_VCPUS_MAX    32 /* of one VM */
+#define CONFIG_CMDLINE_MAX  1024
+#define CONFIG_MODULES_MAX  16 /* of one VM */
+#define CONFIG_MESSAGE_MAX  256
+#define CONFIG_BAUD_DEFAULT 115200
 
 enum config_module_kind {
 	CONFIG_KERNEL,

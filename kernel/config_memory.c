@@ -112,17 +112,17 @@ static void take_psize(struct vm_config *vm, const struct word *w)
 		config_refuse(vm, "psize=%.*s is no page size: accepted are 4K, 2M", WORD_ARGS(w));
 }
 
-void config_take_memory(struct vm_config *vm, const struct memory_words *w)
+void config_take_memory(struct vm_config *vm, const struct config_line *l)
 {
-	if (w->mem.at)
-		take_mem(vm, &w->mem);
-	if (w->rma.at)
-		take_rma(vm, &w->rma);
-	if (w->psize.at)
-		take_psize(vm, &w->psize);
-	take_bound(vm, "min", &w->min, 0, &vm->min);
-	take_bound(vm, "max", &w->max, MEM_MIN, &vm->max);
-	take_shares(vm, &w->shares);
+	if (l->word[LINE_MEM].at)
+		take_mem(vm, &l->word[LINE_MEM]);
+	if (l->word[LINE_RMA].at)
+		take_rma(vm, &l->word[LINE_RMA]);
+	if (l->word[LINE_PSIZE].at)
+		take_psize(vm, &l->word[LINE_PSIZE]);
+	take_bound(vm, "min", &l->word[LINE_MIN], 0, &vm->min);
+	take_bound(vm, "max", &l->word[LINE_MAX], MEM_MIN, &vm->max);
+	take_shares(vm, &l->word[LINE_SHARES]);
 }
 
 /* What mem=, rma= and psize= ask of each other. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/config.c kernel/config_cpus.c kernel/config_memory.c
+ * unit-sources: kernel/config.c kernel/config_cpus.c kernel/config_kernel.c kernel/config_line.c
+ * kernel/config_memory.c kernel/config_weir.c
  * kernel/disk/swap_name.c
  */
 /*
@@ -335,25 +336,13 @@ static void test_refused_vms(void **state)
 		 "module 3 is a second kernel: keep one (others "
 		 "are of kind 'module')"},
 		{"vm=bad kernel", "vm=bad initrd mem=1G",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's "
-		 "line: move them"},
+		 "module 3: mem= belongs on the kernel's line: move it"},
 		{"vm=bad kernel", "vm=bad initrd psize=2M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's "
-		 "line: move them"},
+		 "module 3: psize= belongs on the kernel's line: move it"},
 		{"vm=bad kernel", "vm=bad module rma=1M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's "
-		 "line: move them"},
+		 "module 3: rma= belongs on the kernel's line: move it"},
 		{"vm=bad kernel", "vm=bad initrd on_crash=stop",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's "
-		 "line: move them"},
+		 "module 3: on_crash= belongs on the kernel's line: move it"},
 		{"vm=bad kernel on_crash=often", NULL,
 		 "on_crash=often is unknown: accepted are restart, stop"},
 		{"vm=bad kernel rma=much", NULL,
@@ -387,9 +376,7 @@ static void test_refused_vms(void **state)
 		{"vm=bad kernel share=a/b", NULL,
 		 "share=a/b is no name: use 1 to 31 of a-z A-Z 0-9 - _ ."},
 		{"vm=bad kernel", "vm=bad initrd share=us",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's line: move them"},
+		 "module 3: share= belongs on the kernel's line: move it"},
 		{"vm=bad kernel cap=", NULL, "module 2: 'cap=' has no value: give it one"},
 		{"vm=bad kernel cap=50%", NULL,
 		 "cap=50% is no cap: give percent of a CPU, 1 to 6400, or 0 for none"},
@@ -416,9 +403,7 @@ static void test_refused_vms(void **state)
 		 "cpus=0-18446744073709551616 is no list of CPUs from 0 to 63: write for example "
 		 "cpus=0,2-3"},
 		{"vm=bad kernel", "vm=bad initrd cap=5",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= "
-		 "belong on the kernel's line: move them"},
+		 "module 3: cap= belongs on the kernel's line: move it"},
 		{"vm=bad kernel min=some", NULL,
 		 "min=some is not a size: write for example min=64M"},
 		{"vm=bad kernel min=5000", NULL, "min=5000 is not a multiple of 4K: round it"},
@@ -446,8 +431,7 @@ static void test_refused_vms(void **state)
 		{"vm=bad kernel min=1M min=2M", NULL,
 		 "module 2: 'min=2M' comes a second time: keep one"},
 		{"vm=bad kernel", "vm=bad initrd min=5M",
-		 "module 3: mem=, vcpus=, mmu=, rma=, psize=, on_crash=, weight=, cap=, cpus=, "
-		 "min=, max=, shares= and share= belong on the kernel's line: move them"},
+		 "module 3: min= belongs on the kernel's line: move it"},
 		{"vm=bad kernel psize=", NULL, "module 2: 'psize=' has no value: give it one"},
 		{"vm=bad kernel psize=1G", NULL, "psize=1G is no page size: accepted are 4K, 2M"},
 		{"vm=bad kernel psize=2M mem=33M", NULL,
