@@ -151,7 +151,7 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
 	u64 absent = GMEM_ABSENT;
 	bool vain;
-	int err = gmem_admits_new(g) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
+	int err = gmem_admits(g, 1) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
 
 	if (err)
 		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
@@ -259,7 +259,7 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 	e = gmem_entry_find(g, index);
 	if (unlikely(!e)) {
 		/* Entries are never given back: a guest must not spend the last frames on them. */
-		e = watermark_admits(1) ? gmem_entry_make(g, index) : NULL;
+		e = gmem_admits(g, 1) ? gmem_entry_make(g, index) : NULL;
 		if (!e)
 			return ERR_NOMEM;
 	}

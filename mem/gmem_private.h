@@ -102,26 +102,25 @@ static inline bool gmem_may_grow(const struct gmem *g, u64 pages)
 	       __atomic_load_n(&g->resident_max, __ATOMIC_RELAXED);
 }
 
+/* Less is resident than it was promised. */
+static inline bool gmem_is_owed(const struct gmem *g)
+{
+	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) <
+	       __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED);
+}
+
 /* Whether it may have so many frames more (ERR_NOMEM otherwise). Exit and thread context. */
 static inline bool gmem_admits(const struct gmem *g, u64 pages)
 {
-	return likely(gmem_may_grow(g, pages)) && watermark_admits(pages);
+	return likely(gmem_may_grow(g, pages)) &&
+	       (likely(watermark_admits(pages)) ||
+		(gmem_is_owed(g) && watermark_admits_owed(pages)));
 }
 
 /* The same for a page that comes back from where it was put. */
 static inline bool gmem_admits_back(const struct gmem *g)
 {
-	return likely(gmem_may_grow(g, 1)) && watermark_admits_back();
-}
-
-/* For a first touch: what the object was promised it gets from the reserve, too. */
-static inline bool gmem_admits_new(const struct gmem *g)
-{
-	if (likely(gmem_admits(g, 1)))
-		return true;
-	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) <
-		       __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED) &&
-	       gmem_admits_back(g);
+	return gmem_admits(g, 1) || (gmem_may_grow(g, 1) && watermark_admits_back());
 }
 
 /*

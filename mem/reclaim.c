@@ -2,8 +2,6 @@
 #include "mem/reclaim.h"
 
 #include "kernel/base/error.h"
-#include "kernel/base/log.h"
-#include "kernel/base/panic.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
 #include "mem/pool.h"
@@ -19,17 +17,11 @@
 #define SPLITS	      4u      /* mappings of 2 MiB that are split for it */
 #define SPANS	      4u      /* of the pool that are emptied for it */
 #define BARREN_ROUNDS 3u      /* looks at all there is, after which nothing is to be had */
+#define TRICKLE	      8u
 #define HELP_WAIT_NS  10000000ull
 #define REST_ROUND_NS 10000000000ull
 #define RETRY_NS      50000000ull /* after a try in vain; doubled for each that follows, up to */
 #define RETRY_MOST_NS 1600000000ull
-
-/* A part of memory for each watermark, and bounds in frames. */
-#define MIN_PART  256
-#define MIN_LEAST 256u
-#define MIN_MOST  16384u
-
-struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 static struct wait_queue kaged_wait, progress_wait;
 /* atomic */
@@ -37,75 +29,6 @@ static bool kaged_runs;
 static bool woken;   /* memory is low, */
 static bool asked;   /* or somebody waits for kaged to take */
 static u64 progress; /* counts efforts that freed something */
-
-/* --- Targets -------------------------------------------------------------------------------- */
-
-void reclaim_put(struct reclaim_target *t)
-{
-	if (__atomic_fetch_sub(&t->users, 1, __ATOMIC_RELEASE) == 1)
-		wait_wake_all(&reclaim.unused);
-}
-
-void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
-{
-	memset(t, 0, sizeof(*t));
-	t->object = object;
-	t->terms = *terms;
-	t->age_next = t->age_done = reclaim_chunks(t);
-	spin_lock(&reclaim.lock);
-	BUG_ON(reclaim.ids == ~0ull);
-	t->id = (u32)__builtin_ctzll(~reclaim.ids);
-	reclaim.ids |= BIT(t->id);
-	list_add_tail(&t->link, &reclaim.targets);
-	spin_unlock(&reclaim.lock);
-	__atomic_store_n(&object->resident_min, terms->min, __ATOMIC_RELAXED);
-	__atomic_store_n(&object->resident_max, terms->max, __ATOMIC_RELAXED);
-}
-
-static_assert(RECLAIM_TARGETS_MAX == 64, "ids are bits of a word");
-
-void reclaim_remove(struct reclaim_target *t)
-{
-	if (!t->object)
-		return;
-	spin_lock(&reclaim.lock);
-	list_del(&t->link);
-	reclaim.ids &= ~BIT(t->id);
-	spin_unlock(&reclaim.lock);
-	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);
-	t->object = NULL;
-}
-
-bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b)
-{
-	struct reclaim_claim of_a, of_b;
-
-	spin_lock(&reclaim.lock);
-	of_a = reclaim_claim_of(a);
-	of_b = reclaim_claim_of(b);
-	spin_unlock(&reclaim.lock);
-	return reclaim_pays_less(&of_a, &of_b, reclaim.tax);
-}
-
-bool reclaim_is_short(void)
-{
-	return frame_free_estimate() < watermarks.low;
-}
-
-void reclaim_get_room(struct reclaim_room *out)
-{
-	struct frame_stats frames;
-	struct reclaim_target *t;
-
-	frame_get_stats(&frames);
-	*out = (struct reclaim_room){.total = frames.total};
-	spin_lock(&reclaim.lock);
-	list_for_each_entry (t, &reclaim.targets, link)
-		out->promised += t->terms.costs;
-	/* What is kept for making memory cannot be promised. */
-	out->total -= min(out->total, reclaim.own_frames + watermarks.min);
-	spin_unlock(&reclaim.lock);
-}
 
 /* --- An effort ------------------------------------------------------------------------------ */
 
@@ -181,6 +104,15 @@ static bool wants_more(const struct reclaim_effort *e)
 }
 
 /*
+ * A few frames that are not enough for anybody to get one: the pages that a VM runs on, taken and
+ * wanted back at once, can go on for ever, and whoever waits would never be seen to wait in vain.
+ */
+static bool is_trickle(const struct reclaim_effort *e)
+{
+	return !e->only && e->freed < TRICKLE && watermark_free() < watermarks.min;
+}
+
+/*
  * A round of aging costs a look at every page, so it is made when what the last one found is used
  * up. urgent: somebody waits, and any page will do at last, for others may be wanted less.
  */
@@ -203,7 +135,8 @@ static void make_effort(struct reclaim_effort *e)
 		reclaim_take(e, 0);
 	count_barren(e);
 	e->more = e->more && !is_barren(e);
-	if (e->freed) {
+	e->trickles = is_trickle(e);
+	if (e->freed && !e->trickles) {
 		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);
 		wait_wake_all(&progress_wait);
 	} else if (!e->more) {
@@ -214,7 +147,7 @@ static void make_effort(struct reclaim_effort *e)
 /* While the disk is busy it is waited for, rather than that all is looked at again. */
 static bool is_worth_another(const struct reclaim_effort *e)
 {
-	return e->freed || (e->more && !swap_is_busy());
+	return (e->freed && !e->trickles) || (e->more && !swap_is_busy());
 }
 
 /* --- Who needs a frame ---------------------------------------------------------------------- */
@@ -267,10 +200,11 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 
 	if (!watermarks.min)
 		return false;
+	reclaim_count_owed();
 	if (t && t->object && !gmem_may_grow(t->object, 1))
 		return make_own_room(t);
 	/* Another may have done it meanwhile; but more small frames make no large one. */
-	if (frame_free_estimate() >= watermarks.low) {
+	if (!reclaim_is_short()) {
 		forget_barren();
 		again = order == 0;
 	} else if (is_slow()) {
@@ -295,7 +229,8 @@ static bool fill_up(void)
 	do {
 		e = (struct reclaim_effort){
 			.urgent = __atomic_exchange_n(&asked, false, __ATOMIC_SEQ_CST)};
-		free = frame_free_estimate();
+		reclaim_count_owed();
+		free = watermark_free();
 		e.want = free < watermarks.high ? min(watermarks.high - free, (u64)RECLAIM_BATCH)
 						: 0;
 		if (e.want)
@@ -348,34 +283,6 @@ static void kaged(void *arg)
 				       clock_ns() + pause);
 		pause = min(2 * pause, (u64)RETRY_MOST_NS);
 	}
-}
-
-/* Who asks for more than half of memory to be free has guests that wait for ever. */
-static bool can_be_had(const struct reclaim_options *o, u64 frames)
-{
-	if (!o->min || o->high <= frames / 2)
-		return o->min;
-	log_error(
-		"memory: watermarks= is ignored: %lluK free of %lluK is more than half: give less",
-		(unsigned long long)(o->high << PAGE_SHIFT) >> 10,
-		(unsigned long long)(frames << PAGE_SHIFT) >> 10);
-	return false;
-}
-
-void reclaim_set_watermarks(const struct reclaim_options *o)
-{
-	struct frame_stats frames;
-	bool given;
-	u64 least;
-
-	frame_get_stats(&frames);
-	given = can_be_had(o, frames.total);
-	reclaim.own_frames = frames.total - frames.free;
-	least = min(max(frames.total / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
-	watermarks.wake = reclaim_wake;
-	watermarks.min = given ? o->min : least;
-	watermarks.high = given ? o->high : 3 * least;
-	watermarks.low = given ? o->low : 2 * least;
 }
 
 int reclaim_init(const struct reclaim_options *o)

@@ -48,6 +48,7 @@ struct reclaim_effort {
 	bool urgent;
 	bool more;		     /* a bound ended it: another effort may find something */
 	bool full;		     /* there was no memory to put a page away */
+	bool trickles;		     /* what it freed helps nobody */
 	struct reclaim_target *only; /* NULL: of all */
 };
 
@@ -96,7 +97,10 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
 /* Says in the log what has changed, seldom enough. */
 void reclaim_tell_state(void);
 
-/* --- reclaim.c --- */
+/* --- reclaim_target.c --- */
+
+/* watermarks.owed as it is now: told anew at each effort, for guests change it all the time. */
+void reclaim_count_owed(void);
 
 /* As reclaim_init does: those of o, unless there are none or they cannot be had. Thread context. */
 void reclaim_set_watermarks(const struct reclaim_options *o);

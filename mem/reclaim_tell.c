@@ -44,7 +44,7 @@ static bool state_changed(u64 free, u64 now)
 
 void reclaim_tell_state(void)
 {
-	u64 now = clock_ns(), free = frame_free_estimate();
+	u64 now = clock_ns(), free = watermark_free();
 	enum reclaim_state state;
 	struct pool_stats pool;
 	bool changed;
@@ -57,8 +57,8 @@ void reclaim_tell_state(void)
 		return;
 	pool_get_stats(&pool);
 	log_info("memory: %s: %llu frames free; %llu pages packed in %llu frames",
-		 state_texts[state], (unsigned long long)free, (unsigned long long)pool.objects,
-		 (unsigned long long)pool.frames);
+		 state_texts[state], (unsigned long long)frame_free_estimate(),
+		 (unsigned long long)pool.objects, (unsigned long long)pool.frames);
 }
 
 static const struct stat_desc stat_descs[] = {RECLAIM_STATS(STAT_DESC)};
@@ -98,7 +98,7 @@ static u64 read_memory(const void *owner, u32 i)
 	(void)owner;
 	reclaim_get_room(&room);
 	s = (struct reclaim_memory_stats){
-		.state = state_now(frame_free_estimate()),
+		.state = state_now(watermark_free()),
 		.min = watermarks.min,
 		.low = watermarks.low,
 		.high = watermarks.high,

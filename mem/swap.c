@@ -404,7 +404,7 @@ static void read_ahead(struct gmem *g, u64 index, u64 *e, u64 entry, struct list
 
 		if (gmem_entry_state(next) != GMEM_SWAPPED || (next & GMEM_LOST) ||
 		    block_of(next) != block_of(entry) + i || !gmem_may_grow(g, i + 1) ||
-		    frame_free_estimate() < watermarks.low + SWAP_READ_AHEAD)
+		    watermark_free() < watermarks.low + SWAP_READ_AHEAD)
 			return;
 		if (!reserve(SWAP_READ_AHEAD))
 			return;

@@ -18,13 +18,27 @@ struct watermarks {
 	u64 low;	    /* below it cold pages are taken */
 	u64 high;	    /* until so many are free */
 	void (*wake)(void); /* whoever takes them. Any context below LOCK_WAIT */
+	/*
+	 * Atomic. What VMs lack of what they were promised, as it was a moment ago: it is kept for
+	 * them, and not free for others.
+	 */
+	u64 owed;
 };
 extern struct watermarks watermarks;
+
+/* Frames that are free for anybody. Any context. */
+static inline u64 watermark_free(void)
+{
+	u64 free = frame_free_estimate(),
+	    owed = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED);
+
+	return free - min(free, owed);
+}
 
 /* Whether a guest may have so many frames, the last of them above min, too. Exit and thread context. */
 static inline bool watermark_admits(u64 frames)
 {
-	u64 free = frame_free_estimate();
+	u64 free = watermark_free();
 
 	free -= min(free, frames - 1);
 	if (likely(free >= watermarks.low))
@@ -36,7 +50,13 @@ static inline bool watermark_admits(u64 frames)
 /* The same for one frame, for a page that comes back. */
 static inline bool watermark_admits_back(void)
 {
-	return watermark_admits(1) || frame_free_estimate() >= watermarks.min / 2;
+	return watermark_admits(1) || watermark_free() >= watermarks.min / 2;
+}
+
+/* For who has less than it was promised: what is kept for that is its own. */
+static inline bool watermark_admits_owed(u64 frames)
+{
+	return frame_free_estimate() >= watermarks.min / 2 + frames - 1;
 }
 
 #endif

@@ -124,3 +124,27 @@ def share(boot):
     boot.note(f"{SHARE_GUESTS * SHARE_MIB} MiB in {free} MiB; {numbers['found']} pages found, "
               f"{numbers['copied']} copied")
     boot.ends()
+
+
+# Random pages, without a disk: the three have more than there is, so that two wait, and one is paused.
+STARVED = {"keeper": (10, 6, "min=14M"), "beta": (12, 1, ""), "gamma": (14, 1, "")}
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=32,
+      deadline=200,
+      guests=lambda: sum((small_guest("swap", f"{n} {mib} {passes}", mem=f"{mib + 4}M", vm=vm,
+                                      vm_words=words)
+                          for n, (vm, (mib, passes, words)) in enumerate(STARVED.items())), []))
+def starved(boot):
+    """Of VMs that wait for memory one is paused, and goes on by itself when another has ended."""
+    paused = boot.anywhere(r"vm (\w+): paused for memory, being furthest over its share with \S+ "
+                           r"resident; it goes on when there is memory: end another VM \((\w+) has ")
+    assert paused.group(1) != "keeper" and paused.group(2) == "keeper", paused.group()
+    boot.anywhere(rf"vm {paused.group(1)}: goes on, after it was paused for memory for \d+ ms")
+    for vm in STARVED:
+        boot.anywhere(rf"vm {vm}: debug exit code 0\b")
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    assert after == before, "frames were lost"
+    boot.ends()
+    ended = boot.text().index("vm keeper: debug exit")
+    assert boot.text().index("goes on, after") > ended, "nobody had given anything back"

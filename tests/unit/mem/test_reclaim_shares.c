@@ -125,6 +125,10 @@ static void pass_time(u32 rounds)
 	}
 }
 
+static void nobody(void)
+{
+}
+
 static void by_shares(void **state)
 {
 	make_vm(0, 1500, &(struct reclaim_terms){.max = ANY, .shares = 100});
@@ -242,6 +246,51 @@ static void promises_come_from_the_reserve(void **state)
 	assert_int_equal(gmem_get_page(vms[0].g, 10, true, &pfn), 0);
 	assert_int_equal(gmem_get_page(vms[0].g, 11, true, &pfn), 0);
 	assert_int_equal(gmem_get_page(vms[0].g, 12, true, &pfn), ERR_NOMEM);
+	watermarks.min = 1;
+}
+
+/* What was promised and not touched yet is kept, also from those whose pages do not go again. */
+static void promises_are_kept_free(void **state)
+{
+	u64 i = 0, j = 0;
+	pfn_t pfn;
+
+	make_vm(0, 0, &(struct reclaim_terms){.min = 1500, .max = ANY, .shares = 100});
+	make_vm(1, 0, &(struct reclaim_terms){.max = ANY, .shares = 100});
+	watermarks.min = free_now() - 2500;
+	watermarks.low = watermarks.high = watermarks.min + 1;
+	watermarks.wake = nobody;
+	while (i < PAGES && gmem_get_page(vms[1].g, i, true, &pfn) == 0)
+		touch(&vms[1], i++, false);
+	assert_in_range(i, 900, 1000);
+	for (u32 n = 0; n < 100; n++)
+		(void)help(NULL);
+	for (; j < 1500; j++)
+		assert_int_equal(gmem_get_page(vms[0].g, j, true, &pfn), 0);
+	/* It has what it was promised, and is one like others. */
+	(void)help(NULL);
+	assert_int_equal(watermarks.owed, 0);
+	for (; j < PAGES && gmem_get_page(vms[0].g, j, true, &pfn) == 0; j++)
+		;
+	assert_in_range(j, 1500, 1600);
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, 1000, NULL), 0);
+	(void)help(NULL);
+	assert_in_range(watermarks.owed, 900, 1000);
+}
+
+/* A few frames that nobody can have are no help: who waits for more is told that there is nothing. */
+static void a_trickle_is_no_help(void **state)
+{
+	make_vm(0, 7, &(struct reclaim_terms){.max = ANY, .shares = 1});
+	watermarks.min = free_now() + 100;
+	assert_false(help(NULL));
+	assert_int_equal(resident(0), 0);
+	for (u64 i = 0; i < 7; i++)
+		touch(&vms[0], i, true);
+	watermarks.min = frame_free_estimate() - 20;
+	assert_true(help(NULL));
+	for (u64 i = 0; i < 7; i++)
+		touch(&vms[0], i, true);
 	watermarks.min = 1;
 }
 
@@ -433,6 +482,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_pool_grows_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(comes_back_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_come_from_the_reserve, setup, teardown),
+		cmocka_unit_test_setup_teardown(promises_are_kept_free, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_trickle_is_no_help, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(says_that_nothing_goes, setup, teardown),

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* Objects that pages may be taken from: what they were promised, and what is left for others. */
+#include "kernel/base/log.h"
+#include "kernel/base/panic.h"
+#include "kernel/base/string.h"
+#include "mem/reclaim_private.h"
+
+/* A part of memory for each watermark, and bounds in frames. */
+#define MIN_PART  256
+#define MIN_LEAST 256u
+#define MIN_MOST  16384u
+
+struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
+
+/* Under the lock. Who is under what he was promised is owed the rest. */
+static void count_owed(void)
+{
+	struct reclaim_target *t;
+	u64 owed = 0;
+
+	list_for_each_entry (t, &reclaim.targets, link) {
+		u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
+
+		owed += t->terms.min - min(t->terms.min, resident);
+	}
+	__atomic_store_n(&watermarks.owed, owed, __ATOMIC_RELAXED);
+}
+
+void reclaim_count_owed(void)
+{
+	spin_lock(&reclaim.lock);
+	count_owed();
+	spin_unlock(&reclaim.lock);
+}
+
+void reclaim_put(struct reclaim_target *t)
+{
+	if (__atomic_fetch_sub(&t->users, 1, __ATOMIC_RELEASE) == 1)
+		wait_wake_all(&reclaim.unused);
+}
+
+void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
+{
+	memset(t, 0, sizeof(*t));
+	t->object = object;
+	t->terms = *terms;
+	t->age_next = t->age_done = reclaim_chunks(t);
+	spin_lock(&reclaim.lock);
+	BUG_ON(reclaim.ids == ~0ull);
+	t->id = (u32)__builtin_ctzll(~reclaim.ids);
+	reclaim.ids |= BIT(t->id);
+	list_add_tail(&t->link, &reclaim.targets);
+	count_owed();
+	spin_unlock(&reclaim.lock);
+	__atomic_store_n(&object->resident_min, terms->min, __ATOMIC_RELAXED);
+	__atomic_store_n(&object->resident_max, terms->max, __ATOMIC_RELAXED);
+}
+
+static_assert(RECLAIM_TARGETS_MAX == 64, "ids are bits of a word");
+
+void reclaim_remove(struct reclaim_target *t)
+{
+	if (!t->object)
+		return;
+	spin_lock(&reclaim.lock);
+	list_del(&t->link);
+	reclaim.ids &= ~BIT(t->id);
+	count_owed();
+	spin_unlock(&reclaim.lock);
+	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);
+	t->object = NULL;
+}
+
+bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b)
+{
+	struct reclaim_claim of_a, of_b;
+
+	spin_lock(&reclaim.lock);
+	of_a = reclaim_claim_of(a);
+	of_b = reclaim_claim_of(b);
+	spin_unlock(&reclaim.lock);
+	return reclaim_pays_less(&of_a, &of_b, reclaim.tax);
+}
+
+bool reclaim_is_short(void)
+{
+	return watermark_free() < watermarks.low;
+}
+
+void reclaim_get_room(struct reclaim_room *out)
+{
+	struct frame_stats frames;
+	struct reclaim_target *t;
+
+	frame_get_stats(&frames);
+	*out = (struct reclaim_room){.total = frames.total};
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link)
+		out->promised += t->terms.costs;
+	/* What is kept for making memory cannot be promised. */
+	out->total -= min(out->total, reclaim.own_frames + watermarks.min);
+	spin_unlock(&reclaim.lock);
+}
+
+/* Who asks for more than half of memory to be free has guests that wait for ever. */
+static bool can_be_had(const struct reclaim_options *o, u64 frames)
+{
+	if (!o->min || o->high <= frames / 2)
+		return o->min;
+	log_error(
+		"memory: watermarks= is ignored: %lluK free of %lluK is more than half: give less",
+		(unsigned long long)(o->high << PAGE_SHIFT) >> 10,
+		(unsigned long long)(frames << PAGE_SHIFT) >> 10);
+	return false;
+}
+
+void reclaim_set_watermarks(const struct reclaim_options *o)
+{
+	struct frame_stats frames;
+	bool given;
+	u64 least;
+
+	frame_get_stats(&frames);
+	given = can_be_had(o, frames.total);
+	reclaim.own_frames = frames.total - frames.free;
+	least = min(max(frames.total / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
+	watermarks.wake = reclaim_wake;
+	watermarks.min = given ? o->min : least;
+	watermarks.high = given ? o->high : 3 * least;
+	watermarks.low = given ? o->low : 2 * least;
+	reclaim_count_owed();
+}
