@@ -89,8 +89,12 @@ static inline int quick_io_at(struct vcpu *v, struct vmx_exit *e, const struct b
 {
 	u64 offset;
 
-	if (!r)
+	if (!r && unlikely(e->io.size > 1))
 		return quick_io_nobody(v, e);
+	if (!r) {
+		e->io.value = ~0u;
+		return 0;
+	}
 	offset = e->io.port - r->start + r->offset_base;
 	if (unlikely(!bus_is_whole(r, e->io.port, e->io.size)))
 		return ERR_TOO_HARD;

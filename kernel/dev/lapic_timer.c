@@ -43,23 +43,31 @@ static void stop(struct lapic *l)
 }
 
 /* Of short periods not so much that one's interrupt comes in another's time. */
-static u64 ahead(const struct lapic *l)
+static u64 __noinline ahead_asleep(const struct lapic *l)
 {
-	u64 ns = unlikely(READ_ONCE(l->asleep)) ? l->ahead_ns : 0;
+	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
+		return min(l->ahead_ns, l->period_ns / 2);
+	return l->ahead_ns;
+}
 
-	if (ns && timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
-		ns = min(ns, l->period_ns / 2);
-	return ns;
+static inline u64 ahead(const struct lapic *l)
+{
+	return unlikely(READ_ONCE(l->asleep)) ? ahead_asleep(l) : 0;
 }
 
 /* Has the moment come? For a deadline the guest's TSC is the judge, not our clock. */
 static bool is_due(struct lapic *l, u64 now)
 {
+	u64 tsc;
+
 	if (!l->counting)
 		return false;
-	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
-		return vcpu_guest_tsc(l->v) + clock_ns_to_tsc(ahead(l)) >= l->tsc_deadline;
-	return now + ahead(l) >= l->target_ns;
+	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
+		return now + ahead(l) >= l->target_ns;
+	tsc = vcpu_guest_tsc(l->v);
+	if (unlikely(READ_ONCE(l->asleep)))
+		tsc += clock_ns_to_tsc(ahead(l));
+	return tsc >= l->tsc_deadline;
 }
 
 static void note_time(struct lapic *l, u64 now)
@@ -117,9 +125,13 @@ static bool is_untaken(struct lapic *l)
 /* Arms the host's timer where it is wanted. One that is armed in vain finds nothing due. */
 static void arm(struct lapic *l)
 {
+	u64 at = l->target_ns;
+
 	if (!l->counting || !audible(l) || chipset_is_paused(l->v->vm->platform) || is_untaken(l))
 		return;
-	timer_arm(&l->timer, l->target_ns - min(l->target_ns, ahead(l)));
+	if (unlikely(READ_ONCE(l->asleep)))
+		at -= min(at, ahead(l));
+	timer_arm(&l->timer, at);
 }
 
 void lapic_timer_taken(struct lapic *l)
