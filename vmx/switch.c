@@ -113,13 +113,8 @@ void vcpu_flush_tlb(struct vmx_vcpu *v)
 
 	/* The next entry looks whether it has one. */
 	v->unprepared = true;
-	/* Without a VPID every entry flushes; and one that is no longer good is not used again. */
-	if (vpid_current(&v->vpid)) {
-		if (vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE)
-			BUG_ON(!invvpid(INVVPID_SINGLE, v->vpid.vpid));
-		else
-			vpid_drop(&v->vpid);
-	}
+	/* Without a VPID every entry flushes. */
+	vpid_flush(&v->vpid, vmx_boot_capability.ept_vpid & VPID_CAP_SINGLE);
 	irq_restore(on);
 }
 

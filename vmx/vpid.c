@@ -44,3 +44,11 @@ void vpid_take(struct vpid_tag *t)
 	t->stamp = c->stamp;
 	c->stats.taken++;
 }
+
+void vpid_flush(struct vpid_tag *t, bool single)
+{
+	if (single && vpid_current(t))
+		BUG_ON(!invvpid(INVVPID_SINGLE, t->vpid));
+	else
+		vpid_drop(t);
+}

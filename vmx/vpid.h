@@ -56,4 +56,10 @@ static inline void vpid_drop(struct vpid_tag *t)
 	t->stamp = 0;
 }
 
+/*
+ * The same, by INVVPID where that can flush one (single) and it is this CPU's. One of another CPU would
+ * be current there again if the vCPU came back to it without an entry here.
+ */
+void vpid_flush(struct vpid_tag *t, bool single);
+
 #endif

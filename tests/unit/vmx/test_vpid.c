@@ -39,6 +39,11 @@ static bool flush(enum invvpid_type type, u16 vpid)
 	u32 cpu = cpu_id();
 
 	assert_false(irq_enabled());
+	if (type == INVVPID_SINGLE) {
+		assert_int_not_equal(vpid, 0);
+		tlb[cpu][vpid].owner = NOBODY;
+		return true;
+	}
 	assert_int_equal(type, INVVPID_ALL);
 	assert_int_equal(vpid, 0);
 	/* All but those of Weir itself. */
@@ -167,6 +172,19 @@ static void a_dropped_tag_is_not_used_again(void **state)
 	leave();
 }
 
+/* One CPU's tag is flushed on another, where it never comes to an entry. */
+static void what_is_flushed_elsewhere_is_stale_at_home(void **state)
+{
+	for (u32 single = 0; single < 2; single++) {
+		enter(single, 0);
+		hosted_cpu_set(1);
+		vcpus[single].version++;
+		vpid_flush(&vcpus[single].tag, single);
+		enter(single, 0);
+	}
+	leave();
+}
+
 static void a_zeroed_tag_is_none(void **state)
 {
 	struct vpid_tag none = {0};
@@ -204,7 +222,11 @@ static void random_walk(void **state)
 		u32 n = (u32)rand() % VCPUS;
 		u32 what = (u32)rand() % 16;
 
-		if (what == 0) {
+		if (what == 3) {
+			hosted_cpu_set((u32)rand() % CPUS);
+			vpid_flush(&vcpus[n].tag, (u32)rand() % 2);
+			vcpus[n].version++;
+		} else if (what == 0) {
 			vpid_drop(&vcpus[n].tag);
 			vcpus[n].version++;
 		} else if (what == 1) {
@@ -227,6 +249,7 @@ int main(void)
 		cmocka_unit_test_setup(a_vcpu_that_comes_again_takes_another, setup),
 		cmocka_unit_test_setup(a_tag_is_of_one_cpu, setup),
 		cmocka_unit_test_setup(a_dropped_tag_is_not_used_again, setup),
+		cmocka_unit_test_setup(what_is_flushed_elsewhere_is_stale_at_home, setup),
 		cmocka_unit_test_setup(a_zeroed_tag_is_none, setup),
 		cmocka_unit_test_setup(a_flush_that_fails_is_a_bug, setup),
 		cmocka_unit_test_setup(random_walk, setup),
