@@ -150,6 +150,27 @@ void balance_steal(struct scheduler *me)
 	sched_send(s, t, me, (s64)(t->vruntime - clock));
 }
 
+bool balance_fetch(struct scheduler *me, struct thread *t)
+{
+	struct scheduler *s = scheduler_of(__atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE));
+	u64 now = clock_ns();
+
+	if (s == me || PEEK(me->coming) || !cpu_set_has(&t->allowed, me->cpu->id))
+		return false;
+	spin_lock(&s->rq.lock);
+	if (t->cpu != s->cpu || t->state != THREAD_RUNNABLE ||
+	    __atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE) ||
+	    (s64)(now - t->charged_ns) < (s64)SCHED_FETCH_NS ||
+	    !runqueue_may_come_first(&s->rq, t)) {
+		spin_unlock(&s->rq.lock);
+		return false;
+	}
+	runqueue_remove(&s->rq, t);
+	__atomic_store_n(&me->stats.fetched, me->stats.fetched + 1, __ATOMIC_RELAXED);
+	sched_send(s, t, me, (s64)(t->vruntime - s->rq.clock));
+	return true;
+}
+
 bool balance_wanted(const struct scheduler *me)
 {
 	for (u32 i = 0; i < cpu_count(); i++) {

@@ -149,7 +149,7 @@ enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead
 	return whom_to_tell(rq, t);
 }
 
-static bool may_come_first(const struct runqueue *rq, const struct thread *t)
+bool runqueue_may_come_first(const struct runqueue *rq, const struct thread *t)
 {
 	return (s64)(t->vruntime - rq->clock) <=
 	       (s64)runqueue_virtual(SCHED_SLICE_MAX_NS, thread_weight(t));
@@ -164,7 +164,7 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 	ASSERT(prev == rq->current && (!goes_on || prev->state == THREAD_RUNNING));
 	runqueue_charge(rq, now_ns);
 	first = runqueue_first(rq);
-	if (wanted && why == WHY_YIELD && may_come_first(rq, wanted))
+	if (wanted && why == WHY_YIELD && runqueue_may_come_first(rq, wanted))
 		first = wanted;
 	if (goes_on &&
 	    (!first || (why == WHY_PREEMPT && (s64)(prev->vruntime - first->vruntime) <= 0)))

@@ -80,6 +80,9 @@ void runqueue_remove(struct runqueue *rq, struct thread *t);
 struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runqueue_why why,
 			     struct thread *wanted, u64 now_ns);
 
+/* t, of this queue, may come before its turn: it is not before the clock by more than a slice. */
+bool runqueue_may_come_first(const struct runqueue *rq, const struct thread *t);
+
 /* How long the running thread may go on while others wait. */
 u64 runqueue_slice(const struct runqueue *rq);
 

@@ -274,7 +274,11 @@ static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why 
 
 void sched_want(struct thread *t)
 {
-	here()->wanted = t;
+	struct scheduler *s = here();
+
+	if (PEEK(t->state) == THREAD_RUNNABLE && PEEK(t->cpu) != s->cpu)
+		balance_fetch(s, t);
+	s->wanted = t;
 }
 
 /* The queue is locked: who belongs to it and is RUNNABLE is in it. */
@@ -290,7 +294,7 @@ static struct thread *take_wanted(struct scheduler *s)
 static struct thread *choose(struct scheduler *s, struct thread *prev, enum schedule_why why)
 {
 	enum runqueue_why rq_why = why == SCHEDULE_PREEMPT ? WHY_PREEMPT : WHY_YIELD;
-	struct thread *next;
+	struct thread *next, *wanted;
 
 	set_need_resched(s, false);
 	if (why >= SCHEDULE_BLOCK) {
@@ -298,9 +302,12 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 			return prev;
 		rq_why = WHY_GONE;
 	}
-	next = runqueue_next(&s->rq, prev, rq_why, take_wanted(s), clock_ns());
+	wanted = take_wanted(s);
+	next = runqueue_next(&s->rq, prev, rq_why, wanted, clock_ns());
 	if (next == prev)
 		return prev;
+	if (next == wanted)
+		COUNT(s, yielded_to);
 	/* What its hooks have left here is here as long as it has them. */
 	prev->resident = prev->sched_leave != NULL;
 	__atomic_store_n(&next->on_cpu, true, __ATOMIC_RELAXED);

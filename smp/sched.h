@@ -16,6 +16,8 @@
 #include "smp/timer.h"
 
 #define SCHED_STEAL_NS 4000000ull /* time owed to a thread for which it moves to a busy CPU */
+#define SCHED_FETCH_NS \
+	500000ull /* how long a thread has not run that is fetched to run in place of another */
 
 enum schedule_why {
 	SCHEDULE_PREEMPT,
@@ -31,6 +33,8 @@ enum schedule_why {
 	X(placed, "count", "Threads that were woken on another CPU than they slept on.")          \
 	X(pulled, "count", "Threads that a CPU with nothing to do took from another.")            \
 	X(stolen, "count", "Threads that a busy CPU took because they were owed time elsewhere.") \
+	X(yielded_to, "count", "Times a thread let one go first that waited for the same CPU.")   \
+	X(fetched, "count", "Threads that came from another CPU's queue to run in place of one.") \
 	X(parked, "count", "Times a thread waited for the next period, its group's cap used up.") \
 	X(left, "count", "Threads whose state had to leave a CPU before they went.")              \
 	X(wait_1us, "count", "Wake-ups after which the thread ran within 1 us.")                  \
@@ -85,7 +89,7 @@ void sched_wake(struct thread *t);
  * on, for nobody comes before it, or a wake was remembered. Interrupts off.
  */
 struct thread *sched_next(struct thread *prev, enum schedule_why why);
-/* The next SCHEDULE_YIELD of this CPU is for t. Interrupts off. */
+/* The next SCHEDULE_YIELD of this CPU is for t, which is fetched where it waits elsewhere. Interrupts off. */
 void sched_want(struct thread *t);
 /* First thing after the switch, interrupts off: the one that was switched out may be taken. Returns
  * it if that was its last time on the CPU. */
@@ -115,6 +119,11 @@ struct scheduler *balance_place(struct scheduler *from, const struct thread *t);
 bool balance_pull(struct scheduler *me);
 /* The slice is over: takes a thread that is owed more than those here. Or me->missed. */
 void balance_steal(struct scheduler *me);
+/*
+ * t, of another queue, comes here to run in place of who yields to it, if it may, waits for long, and
+ * is not further before its queue's clock than runqueue_next lets one come first. false: it does not.
+ */
+bool balance_fetch(struct scheduler *me, struct thread *t);
 /* Others have more than one thread, of which some may move. */
 bool balance_wanted(const struct scheduler *me);
 /* Threads wait here at the end of a slice: wakes CPUs that could help. */

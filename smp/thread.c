@@ -92,6 +92,11 @@ bool thread_waits_here(const struct thread *t)
 	return PEEK(t->state) == THREAD_RUNNABLE && PEEK(t->cpu) == this_cpu();
 }
 
+bool thread_waits_elsewhere(const struct thread *t)
+{
+	return PEEK(t->state) == THREAD_RUNNABLE && PEEK(t->cpu) != this_cpu();
+}
+
 void thread_preempt(void)
 {
 	bool on = irq_save();

@@ -108,11 +108,14 @@ void thread_may_park(void);
 void thread_yield(void); /* lets another run, if one wants to */
 /*
  * The same, and that is t if it waits for this CPU: before its turn, but not by more than a slice's
- * worth of its time, which it has used up then like any other. t is not freed meanwhile.
+ * worth of its time, which it has used up then like any other. One that waits for another CPU, and has
+ * for long, comes to this one if it may; at once, unless that CPU holds something of it still. t is
+ * not freed meanwhile.
  */
 void thread_yield_to(struct thread *t);
-/* It waits for this CPU, or did a moment ago. Thread context. */
+/* It waits for this CPU, or for another, or did a moment ago. Thread context. */
 bool thread_waits_here(const struct thread *t);
+bool thread_waits_elsewhere(const struct thread *t);
 void thread_preempt(void); /* a resched is due, preemption and interrupts are on */
 
 /* Sleeps until thread_wake. A wake that comes first is remembered, never lost. Thread context. */

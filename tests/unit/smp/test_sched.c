@@ -526,6 +526,108 @@ static void state_leaves_first(void **state)
 	teardown();
 }
 
+static void yield_to(u32 cpu, struct thread *t)
+{
+	hosted_cpu_set(cpu);
+	sched_want(t);
+	schedule_here(SCHEDULE_YIELD);
+}
+
+/* Three that may run on both CPUs: the one that waits. All have run for longer than a fetch wants. */
+static struct thread *one_of_three_that_waits(void)
+{
+	struct thread *t = NULL;
+
+	for (u32 i = 0; i < 3; i++)
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+	run_until(now + MS);
+	for (u32 i = 0; i < 3; i++) {
+		if (threads[i].state == THREAD_RUNNABLE)
+			t = &threads[i];
+	}
+	assert_non_null(t);
+	return t;
+}
+
+/* Who spins lets one go first that waits behind another CPU: it comes here. */
+static void who_yields_fetches_from_another_queue(void **state)
+{
+	struct thread *t, *spins;
+	u32 away;
+
+	setup(2);
+	t = one_of_three_that_waits();
+	away = 1 - t->cpu->id;
+	spins = cpus[away].current;
+	yield_to(away, t);
+	assert_ptr_equal(cpus[away].current, t);
+	assert_ptr_equal(t->cpu, &cpus[away]);
+	assert_int_equal(schedulers[away].stats.fetched, 1);
+	assert_int_equal(schedulers[away].stats.yielded_to, 1);
+	/* One that has just run is not fetched: those that spin do not pass it on without end. */
+	assert_int_equal(spins->state, THREAD_RUNNABLE);
+	yield_to(1 - away, spins);
+	assert_ptr_equal(spins->cpu, &cpus[away]);
+	assert_int_equal(schedulers[1 - away].stats.fetched, 0);
+	teardown();
+}
+
+static void who_is_not_fetched(void **state)
+{
+	struct thread *t;
+	u32 away;
+
+	setup(2);
+	t = one_of_three_that_waits();
+	away = 1 - t->cpu->id;
+	/* One that may not run there; whose stack is in use; that is ahead of all by more than a slice. */
+	t->allowed = (struct cpu_set){{0}};
+	cpu_set_add(&t->allowed, 1 - away);
+	yield_to(away, t);
+	cpu_set_fill(&t->allowed);
+	t->on_cpu = true;
+	yield_to(away, t);
+	t->on_cpu = false;
+	t->vruntime += 2 * SCHED_SLICE_MAX_NS;
+	yield_to(away, t);
+	t->vruntime -= 2 * SCHED_SLICE_MAX_NS;
+	/* One that sleeps, or runs. */
+	yield_to(away, cpus[1 - away].current);
+	assert_int_equal(schedulers[away].stats.fetched, 0);
+	assert_ptr_equal(t->cpu, &cpus[1 - away]);
+	yield_to(away, t);
+	assert_int_equal(schedulers[away].stats.fetched, 1);
+	teardown();
+}
+
+/* Its state is in the other CPU: that one lets go of it first, when it is told. */
+static void what_is_fetched_leaves_its_cpu_first(void **state)
+{
+	struct thread *t;
+	u32 home;
+
+	setup(2);
+	t = one_of_three_that_waits();
+	home = t->cpu->id;
+	t->sched_leave = leave;
+	t->resident = true;
+	yield_to(1 - home, t);
+	assert_int_equal(t->state, THREAD_MOVING);
+	assert_int_equal(leaves, 0);
+	assert_true(cpus[1 - home].current != t);
+	/* Meanwhile it is asked for again. */
+	yield_to(1 - home, t);
+	assert_int_equal(t->state, THREAD_MOVING);
+	step_cpu(home);
+	assert_int_equal(leaves, 1);
+	assert_int_equal(left_on[t - threads], home);
+	assert_ptr_equal(t->cpu, &cpus[1 - home]);
+	yield_to(1 - home, t);
+	assert_ptr_equal(cpus[1 - home].current, t);
+	assert_int_equal(schedulers[0].coming + schedulers[1].coming, 0);
+	teardown();
+}
+
 /* Woken while its stack is in use: it stays, and is not taken before that ends. */
 static void on_cpu_keeps_it(void **state)
 {
@@ -580,7 +682,9 @@ static void random_storm(void **state)
 		if (random_one_in(&seed, 2))
 			wake_from(cpu, &threads[i]);
 		hosted_cpu_set(cpu);
-		if (me->current != &idles[cpu] && random_one_in(&seed, 3))
+		if (me->current != &idles[cpu] && random_one_in(&seed, 8))
+			yield_to(cpu, &threads[i]);
+		else if (me->current != &idles[cpu] && random_one_in(&seed, 3))
 			schedule_here(random_one_in(&seed, 4) ? SCHEDULE_BLOCK : SCHEDULE_YIELD);
 		run_until(now + random_below(&seed, 2 * MS));
 		for (u32 id = 0; id < 4; id++) {
@@ -604,6 +708,8 @@ static void random_storm(void **state)
 		assert_true((int)seen <= 0 && (int)seen >= -(int)THREADS);
 	}
 	assert_true(leaves > 100);
+	for (u32 id = 0; id < 4; id++)
+		assert_true(schedulers[id].stats.fetched > 10);
 	teardown();
 }
 
@@ -629,6 +735,9 @@ int main(void)
 		cmocka_unit_test(wakes_where_it_was_or_where_nobody_is),
 		cmocka_unit_test(no_tick_without_need),
 		cmocka_unit_test(state_leaves_first),
+		cmocka_unit_test(who_yields_fetches_from_another_queue),
+		cmocka_unit_test(who_is_not_fetched),
+		cmocka_unit_test(what_is_fetched_leaves_its_cpu_first),
 		cmocka_unit_test(on_cpu_keeps_it),
 		cmocka_unit_test(random_storm),
 	};
