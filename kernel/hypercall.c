@@ -5,9 +5,6 @@
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 
-#define KVM_ENOSYS ((u64)-1000)
-#define KVM_EPERM  ((u64)-1)
-
 #define SEGMENT_LONG BIT(13)
 
 /* H_ENTER looks after so many pages whether something else wants the vCPU. */
@@ -283,41 +280,7 @@ static bool may_be_weirs(u64 rax)
 	return ((u32)rax & ~HYPERCALL_MASK) == HYPERCALL_BASE;
 }
 
-/* --- KVM's --- */
-
-bool hypercall_take_kick(struct vcpu *v)
-{
-	return __atomic_exchange_n(&v->kick_came, false, __ATOMIC_SEQ_CST);
-}
-
-/*
- * RCX names the vCPU by its APIC id. It is one that halted until another gives it a lock: its HLT,
- * this one or its next, ends whatever its IF. One that there is not is no error, as in KVM.
- */
-static u64 kvm_kick_cpu(struct vm *vm, u64 apic_id)
-{
-	if (apic_id < vm->vcpu_count) {
-		__atomic_store_n(&vm->vcpus[apic_id]->kick_came, true, __ATOMIC_SEQ_CST);
-		vcpu_request(vm->vcpus[apic_id], VCPU_REQ_KICK);
-	}
-	return 0;
-}
-
-static u64 answer_kvms(struct vcpu *v, u64 number, bool long_mode, u32 cpl)
-{
-	u64 rcx = vmx_regs(v->vmx)->gpr[RCX];
-
-	if (cpl)
-		return KVM_EPERM;
-	if ((long_mode ? number : (u32)number) == KVM_HC_KICK_CPU)
-		return kvm_kick_cpu(v->vm, long_mode ? rcx : (u32)rcx);
-	return KVM_ENOSYS;
-}
-
-static bool may_be_kvms(u64 rax)
-{
-	return (u32)rax == KVM_HC_KICK_CPU;
-}
+/* --- Any --- */
 
 static int __noinline refuse_quickly(u64 *rax)
 {
@@ -327,7 +290,7 @@ static int __noinline refuse_quickly(u64 *rax)
 
 int hypercall_quick(u64 *rax, u32 ss_access)
 {
-	if (may_be_weirs(*rax) || may_be_kvms(*rax))
+	if (may_be_weirs(*rax) || kvm_hypercall_may_be(*rax))
 		return ERR_TOO_HARD;
 	if (unlikely(ss_access & VMX_ACCESS_RING))
 		return refuse_quickly(rax);
@@ -342,6 +305,6 @@ enum hypercall_next hypercall(struct vcpu *v, u64 rax)
 
 	if (may_be_weirs(rax) && (!long_mode || rax == (u32)rax))
 		return weirs_own(v, (u32)rax & HYPERCALL_MASK, long_mode, cpl);
-	vmx_complete_hypercall(v->vmx, answer_kvms(v, rax, long_mode, cpl));
+	vmx_complete_hypercall(v->vmx, kvm_hypercall(v, rax, long_mode, cpl));
 	return HYPERCALL_GO_ON;
 }

@@ -89,8 +89,24 @@ enum hypercall_next hypercall(struct vcpu *v, u64 rax);
  */
 int hypercall_quick(u64 *rax, u32 ss_access);
 
-/* KVM's calls that are offered: their numbers and arguments are KVM's ABI. */
-#define KVM_HC_KICK_CPU 5
+/* --- KVM's calls that are offered (kernel/kvm_hypercall.c): numbers and results are KVM's ABI. --- */
+
+#define KVM_HC_KICK_CPU	   5
+#define KVM_HC_SEND_IPI	   10
+#define KVM_HC_SCHED_YIELD 11
+
+#define KVM_EPERM  ((u64)-1)
+#define KVM_EINVAL ((u64)-22)
+#define KVM_ENOSYS ((u64)-1000)
+
+/* Not one of them: false. They are near each other, and one comparison is quick. */
+static inline bool kvm_hypercall_may_be(u64 rax)
+{
+	return (u32)rax - KVM_HC_KICK_CPU <= KVM_HC_SCHED_YIELD - KVM_HC_KICK_CPU;
+}
+
+/* What RAX is to be; number is RAX as it was. Own thread, between two instructions of the guest. */
+u64 kvm_hypercall(struct vcpu *v, u64 number, bool long_mode, u32 cpl);
 
 /* A KVM_HC_KICK_CPU that came for the vCPU and that no HLT has taken yet. Own thread. */
 bool hypercall_take_kick(struct vcpu *v);

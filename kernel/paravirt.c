@@ -21,7 +21,11 @@
 #define KVM_FEATURE_NOP_IO_DELAY       BIT(1)
 #define KVM_FEATURE_CLOCKSOURCE2       BIT(3)
 #define KVM_FEATURE_STEAL_TIME	       BIT(5)
+#define KVM_FEATURE_PV_EOI	       BIT(6)
 #define KVM_FEATURE_PV_UNHALT	       BIT(7) /* KVM_HC_KICK_CPU ends a HLT */
+#define KVM_FEATURE_PV_TLB_FLUSH       BIT(9) /* steal time tells who is preempted */
+#define KVM_FEATURE_PV_SEND_IPI	       BIT(11)
+#define KVM_FEATURE_PV_SCHED_YIELD     BIT(13)
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
 #define MSR_KVM_WALL_CLOCK_OLD	0x11
@@ -29,6 +33,7 @@
 #define MSR_KVM_WALL_CLOCK	0x4b564d00
 #define MSR_KVM_SYSTEM_TIME	0x4b564d01
 #define MSR_KVM_STEAL_TIME	0x4b564d03
+#define MSR_KVM_PV_EOI		0x4b564d04
 #define SYSTEM_TIME_ENABLE	BIT(0)
 
 /* The guest reads these: the layouts are KVM's ABI. */
@@ -59,6 +64,12 @@ static void put_signature(struct cpuid_regs *r, const char text[12])
 	memcpy(&r->edx, text + 8, 4);
 }
 
+/* An EOI that the CPU does by itself could not be cheaper. */
+static bool has_pv_eoi(void)
+{
+	return vmx_apicv() < VMX_APICV_FULL;
+}
+
 static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
 {
 	*r = (struct cpuid_regs){0};
@@ -70,7 +81,9 @@ static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
 	case CPUID_KVM_FEATURES:
 		r->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
 			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
-			 KVM_FEATURE_CLOCKSOURCE_STABLE;
+			 KVM_FEATURE_PV_TLB_FLUSH | KVM_FEATURE_PV_SEND_IPI |
+			 KVM_FEATURE_PV_SCHED_YIELD | KVM_FEATURE_CLOCKSOURCE_STABLE |
+			 (has_pv_eoi() ? KVM_FEATURE_PV_EOI : 0);
 		return true;
 	case CPUID_WEIR_SIGNATURE:
 		r->eax = CPUID_WEIR_HYPERCALLS;
@@ -166,7 +179,7 @@ bool paravirt_owns_msr(u32 index)
 {
 	return index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_SYSTEM_TIME ||
 	       index == MSR_KVM_STEAL_TIME || index == MSR_KVM_WALL_CLOCK_OLD ||
-	       index == MSR_KVM_SYSTEM_TIME_OLD;
+	       index == MSR_KVM_SYSTEM_TIME_OLD || (index == MSR_KVM_PV_EOI && has_pv_eoi());
 }
 
 int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
@@ -175,6 +188,8 @@ int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
 		*value = READ_ONCE(v->vm->kvmclock_wall_msr);
 	else if (index == MSR_KVM_STEAL_TIME)
 		*value = v->steal.msr;
+	else if (index == MSR_KVM_PV_EOI)
+		*value = v->pv_eoi.msr;
 	else
 		*value = v->kvmclock_msr;
 	return 0;
@@ -189,6 +204,7 @@ void paravirt_forget(struct vcpu *v)
 {
 	v->kvmclock_msr = 0;
 	steal_time_forget(v);
+	pv_eoi_forget(v);
 }
 
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
@@ -203,6 +219,8 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 	}
 	if (index == MSR_KVM_STEAL_TIME)
 		return steal_time_wrmsr(v, value);
+	if (index == MSR_KVM_PV_EOI)
+		return pv_eoi_wrmsr(v, value);
 	if (value & SYSTEM_TIME_ENABLE)
 		err = write_system_time(v, value);
 	if (!err)

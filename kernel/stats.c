@@ -75,6 +75,26 @@ static u64 read_cpu(const void *owner, u32 i)
 	return sum;
 }
 
+static const struct stat_desc vm_paravirt_descs[] = {VM_PARAVIRT_STATS(STAT_DESC)};
+STAT_CHECK(vm_paravirt_stats, vm_paravirt_descs);
+
+static u64 read_paravirt(const void *owner, u32 i)
+{
+	const struct vm *vm = owner;
+	struct vm_paravirt_stats sum = {0};
+
+	for (u32 k = 0; k < vm->vcpu_count; k++) {
+		const struct vcpu *v = vm->vcpus[k];
+
+		sum.eois += READ_ONCE(v->paravirt.eois);
+		sum.tlb_flushes += READ_ONCE(v->paravirt.tlb_flushes);
+		sum.kicks += READ_ONCE(v->paravirt.kicks);
+		sum.yields += READ_ONCE(v->paravirt.yields);
+		sum.ipi_calls += READ_ONCE(v->paravirt.ipi_calls);
+	}
+	return ((const u64 *)&sum)[i];
+}
+
 void stats_vm_add(struct vm *vm)
 {
 	struct vm_stats *s = &vm->stats;
@@ -88,6 +108,11 @@ void stats_vm_add(struct vm *vm)
 		 .descs = vm_cpu_descs,
 		 .count = ARRAY_SIZE(vm_cpu_descs),
 		 .read = read_cpu,
+		 .owner = vm},
+		{.name = "paravirt",
+		 .descs = vm_paravirt_descs,
+		 .count = ARRAY_SIZE(vm_paravirt_descs),
+		 .read = read_paravirt,
 		 .owner = vm},
 		{.name = "srcu",
 		 .descs = srcu_stat_descs,

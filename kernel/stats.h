@@ -11,7 +11,7 @@
 
 struct vm;
 
-#define VM_STAT_GROUPS 6
+#define VM_STAT_GROUPS 7
 
 #define VM_CPU_STATS(X)                                                                      \
 	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.") \
@@ -21,6 +21,18 @@ struct vm;
 
 struct vm_cpu_stats {
 	VM_CPU_STATS(STAT_FIELD)
+};
+
+#define VM_PARAVIRT_STATS(X)                                                                   \
+	X(eois, "count", "Interrupts that the guest ended in its memory, without an exit.")    \
+	X(tlb_flushes, "count",                                                                \
+	  "TLB flushes done when a vCPU ran again, asked for while it was preempted.")         \
+	X(kicks, "count", "KVM_HC_KICK_CPU: vCPUs that waited for a lock were woken.")         \
+	X(yields, "count", "KVM_HC_SCHED_YIELD: a vCPU that others wait for was to go first.") \
+	X(ipi_calls, "count", "KVM_HC_SEND_IPI: interrupts were sent to a set of vCPUs.")
+
+struct vm_paravirt_stats {
+	VM_PARAVIRT_STATS(STAT_FIELD)
 };
 
 /* A VM's part of the registry. */

@@ -293,24 +293,43 @@ static void handle_hypercall(struct vcpu *v, u64 rax)
 	}
 }
 
-/*
- * A loop of PAUSEs waits for another vCPU of the VM, perhaps for one that was preempted and waits for
- * this CPU: those come first, in turns.
- */
-static void yield_in_loop(struct vcpu *v)
+void vcpu_yield_to(struct vcpu *v, struct vcpu *other)
 {
-	struct vm *vm = v->vm;
+	v->yields = true;
+	thread_yield_to(other->thread);
+	v->yields = false;
+}
+
+/* The next in turn, after whom this one let go first last, that waits so. NULL: none does. */
+static struct vcpu *who_waits(const struct vcpu *v, bool (*waits)(const struct thread *t))
+{
+	const struct vm *vm = v->vm;
 
 	for (u32 i = 1; i <= vm->vcpu_count; i++) {
 		struct vcpu *other = vm->vcpus[(v->yielded_to + i) % vm->vcpu_count];
 
-		if (other == v || !thread_waits_here(other->thread))
-			continue;
-		v->yielded_to = other->id;
-		thread_yield_to(other->thread);
+		if (other != v && waits(other->thread))
+			return other;
+	}
+	return NULL;
+}
+
+/*
+ * A loop of PAUSEs waits for another vCPU of the VM, perhaps for one that was preempted: those come
+ * first that wait for this CPU, then those that wait for another for long.
+ */
+static void yield_in_loop(struct vcpu *v)
+{
+	struct vcpu *other = who_waits(v, thread_waits_here);
+
+	if (!other)
+		other = who_waits(v, thread_waits_elsewhere);
+	if (!other) {
+		thread_yield();
 		return;
 	}
-	thread_yield();
+	v->yielded_to = other->id;
+	vcpu_yield_to(v, other);
 }
 
 /* What was reckoned by the old one. A clock page that has no RAM any more is the guest's error. */
@@ -414,7 +433,9 @@ static void run_loop(struct vcpu *v)
 		steal_time_tell(v);
 		if (unlikely(lapic_timer_is_early(v->lapic)))
 			wait_for_time(v);
+		lapic_pv_eoi_offer(v->lapic);
 		vmx_vcpu_run(v->vmx, &e);
+		lapic_pv_eoi_settle(v->lapic);
 		handle_exit(v, &e);
 	}
 }
@@ -423,8 +444,8 @@ static void sched_in(struct thread *t)
 {
 	struct vcpu *v = t->sched_data;
 
-	steal_time_in(v);
 	vmx_vcpu_sched_in(v->vmx);
+	steal_time_in(v);
 }
 
 static void sched_out(struct thread *t)
@@ -432,7 +453,7 @@ static void sched_out(struct thread *t)
 	struct vcpu *v = t->sched_data;
 
 	vmx_vcpu_sched_out(v->vmx);
-	steal_time_out(v, t);
+	steal_time_out(v, t, v->yields || vmx_is_between_instructions(v->vmx));
 }
 
 static void sched_leave(struct thread *t)
@@ -509,6 +530,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 			if (v->crashed)
 				vmx_vcpu_dump(v->vmx);
 		}
+		/* It may have run, or had its INIT, as long as it has a local APIC. */
+		paravirt_forget(v);
 	}
 	vm_vcpu_stopped(v);
 	if (!err) {

@@ -74,14 +74,22 @@ bool vcpu_is_wanted(struct vcpu *v);
 int vcpu_quick(void *owner, struct vmx_exit *e);
 
 /*
- * Steal time (kernel/steal_time.c). out and in: the thread's switches, interrupts off. tell: before
- * an entry, own thread. wrmsr: as paravirt_wrmsr.
+ * Steal time (kernel/steal_time.c). out and in: the thread's switches, interrupts off; clean: between
+ * two instructions of the guest. After `in`, which may flush the guest's TLB, the CPU has its state.
+ * tell: before an entry, own thread. wrmsr: as paravirt_wrmsr.
  */
-void steal_time_out(struct vcpu *v, const struct thread *t);
+void steal_time_out(struct vcpu *v, const struct thread *t, bool clean);
 void steal_time_in(struct vcpu *v);
 void steal_time_tell(struct vcpu *v);
 int steal_time_wrmsr(struct vcpu *v, u64 value);
 void steal_time_forget(struct vcpu *v);
+
+/* KVM's EOI (kernel/pv_eoi.c): likewise. */
+int pv_eoi_wrmsr(struct vcpu *v, u64 value);
+void pv_eoi_forget(struct vcpu *v);
+
+/* The other, of the same VM, goes first where it waits for a CPU. Own thread, between instructions. */
+void vcpu_yield_to(struct vcpu *v, struct vcpu *other);
 
 /* Paravirtual clock and CPUID leaves (kernel/paravirt.c). */
 void paravirt_init(void);
@@ -90,8 +98,8 @@ int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value); /* 0, or ERR_FAULT: #
 /* 0; ERR_FAULT: #GP; ERR_NOMEM: run the guest again when there is memory. */
 int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
 /*
- * INIT: what the guest had asked for is no more, as with KVM. Whoever starts the vCPU next may have
- * other uses for that memory. Own thread.
+ * INIT, and the vCPU's end: what the guest had asked for is no more, as with KVM. Whoever starts the
+ * vCPU next may have other uses for that memory. Own thread, while it has a local APIC.
  */
 void paravirt_forget(struct vcpu *v);
 /* The guest moved this vCPU's TSC: its clock page is to follow. 0, ERR_FAULT, ERR_NOMEM. */

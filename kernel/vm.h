@@ -13,6 +13,7 @@
 #include "kernel/stats.h"
 #include "mem/reclaim.h"
 #include "mem/rma.h"
+#include "mmu/gpa_pin.h"
 #include "mmu/mmu.h"
 #include "mmu/rma_setup.h"
 #include "smp/mutex.h"
@@ -63,6 +64,11 @@ enum vcpu_request {
 	VCPU_REQ_LIFE = BIT(4), /* vm_life.h wants it to pause, or to show its registers */
 };
 
+/* What the guest's vCPU did by KVM's paravirtual means: kernel/stats.h. */
+struct paravirt_counts {
+	u64 eois, tlb_flushes, kicks, yields, ipi_calls;
+};
+
 struct vcpu {
 	struct vm *vm;
 	u32 id; /* also its APIC id */
@@ -94,7 +100,16 @@ struct vcpu {
 		u64 stolen_ns; /* since the MSR was written */
 		u32 version;
 		bool news; /* the guest's memory does not have all of it */
+		struct gpa_pin page;
+		u8 *preempted;	   /* in it; NULL: nobody wants to know */
+		bool preempted_on; /* it says that the vCPU does not run */
 	} steal;
+	struct {
+		u64 msr; /* MSR_KVM_PV_EOI_EN as written: gpa | enable */
+		struct gpa_pin page;
+	} pv_eoi;
+	bool yields;			 /* at the moment, between two instructions of the guest */
+	struct paravirt_counts paravirt; /* others may read */
 };
 
 struct vm {

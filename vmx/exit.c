@@ -133,6 +133,13 @@ void exit_to_thread(struct vmx_vcpu *v)
 	__asm__ volatile("nop" ::: "memory");
 }
 
+void exit_let_in(struct vmx_vcpu *v)
+{
+	v->between = true;
+	exit_to_thread(v);
+	v->between = false;
+}
+
 enum exit_verdict exit_kind(struct vmx_exit *e, enum vmx_exit_kind kind)
 {
 	e->kind = kind;

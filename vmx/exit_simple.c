@@ -20,7 +20,7 @@
 enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
-	exit_to_thread(v);
+	exit_let_in(v);
 	return EXIT_RESUME;
 }
 

@@ -120,7 +120,7 @@ static inline void let_interrupts_in(struct vmx_vcpu *v)
 	if (likely(--v->masked_exits))
 		return;
 	v->masked_exits = MASKED_EXITS_MAX;
-	exit_to_thread(v);
+	exit_let_in(v);
 }
 
 /* In thread context: the caller comes again, and looks first at what it may have been kicked for. */
@@ -177,6 +177,17 @@ static bool prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 	return true;
 }
 
+/* Others are to have the CPU, before the next instruction. Called and left with interrupts off. */
+static void __noinline let_others_run(struct vmx_vcpu *v)
+{
+	v->between = true;
+	irq_enable();
+	thread_preempt();
+	thread_may_park();
+	irq_disable();
+	v->between = false;
+}
+
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	struct mmu_vm *mmu;
@@ -187,12 +198,8 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 	do {
 		let_interrupts_in(v);
 		irq_disable();
-		while (unlikely(THIS_CPU_IS_SET(need_resched))) {
-			irq_enable();
-			thread_preempt();
-			thread_may_park();
-			irq_disable();
-		}
+		while (unlikely(THIS_CPU_IS_SET(need_resched)))
+			let_others_run(v);
 		if (unlikely(v->unprepared) && !prepare(v, e))
 			break;
 		mmu = v->config.mmu;

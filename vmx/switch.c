@@ -118,6 +118,19 @@ void vcpu_flush_tlb(struct vmx_vcpu *v)
 	irq_restore(on);
 }
 
+void vmx_flush_guest_tlb(struct vmx_vcpu *v)
+{
+	if (v->shadow)
+		shadow_stale(v);
+	else
+		vcpu_flush_tlb(v);
+}
+
+bool vmx_is_between_instructions(const struct vmx_vcpu *v)
+{
+	return v->between;
+}
+
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
 	(void)gva;

@@ -97,6 +97,7 @@ struct vmx_vcpu {
 	u64 not_before;	 /* the host's TSC, which the next entry waits for; 0: none */
 	bool shadow;	 /* set once: no EPT for this one */
 	bool root_stale; /* its root is not that of its mode and CR3 */
+	bool between;	 /* interrupts, or other threads, come in between two instructions */
 	/* restricted.c: no unrestricted guest, which only EPT allows and not every CPU has */
 	bool restricted;
 	bool in_vm86;	    /* the VMCS is in that form */
@@ -272,6 +273,8 @@ enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e);
 
 /* From exit to thread context: interrupts come on, the thread may be switched. */
 void exit_to_thread(struct vmx_vcpu *v);
+/* Lets interrupts, and so other threads, come in for a moment; the exit at hand is done with. */
+void exit_let_in(struct vmx_vcpu *v);
 enum exit_verdict exit_undefined(struct vmx_vcpu *v, struct vmx_exit *e); /* #UD */
 enum exit_verdict exit_gp(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict exit_kind(struct vmx_exit *e, enum vmx_exit_kind kind); /* EXIT_RETURN */

@@ -162,6 +162,14 @@ void vmx_vcpu_sched_out(struct vmx_vcpu *v);
  */
 void vmx_vcpu_sched_leave(struct vmx_vcpu *v);
 
+/* In sched_out: the guest is between two instructions, of which none is begun. */
+bool vmx_is_between_instructions(const struct vmx_vcpu *v);
+/*
+ * The guest's own translations are forgotten before the next entry, as if it had flushed its TLB. Own
+ * thread, any CPU; any context.
+ */
+void vmx_flush_guest_tlb(struct vmx_vcpu *v);
+
 /* The initial states that the loaders ask for. */
 enum vmx_start_mode {
 	VMX_START_RESET,     /* SDM 3A 9.1: real mode at f000:fff0 */

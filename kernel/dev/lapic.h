@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Four files: lapic.c is its life and
+ * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Five files: lapic.c is its life and
  * the MSRs, lapic_registers.c the registers, lapic_deliver.c takes, ranks and sends interrupts,
- * lapic_timer.c is the timer.
+ * lapic_timer.c is the timer, lapic_pv_eoi.c KVM's way of ending interrupts without an exit.
  *
  * Registers are written by the vCPU's own thread only. Others read a few of them for matching
  * destinations. An interrupt that comes is posted: its bit is set atomically, from any context and
@@ -100,6 +100,8 @@ struct lapic {
 	u32 esr;
 	u8 irr_words, isr_words; /* which words of the page's may hold some; by_cpu: unused */
 	bool stale;		 /* by_cpu: IRR, ISR or TMR were changed by us */
+	u8 *pv_eoi;		 /* the guest's word; NULL: it wants none */
+	bool pv_eoi_offered;	 /* the guest may have ended an interrupt by it since */
 	/* atomic */
 	struct lapic_vectors posted;
 	u32 posted_level[LAPIC_VECTOR_WORDS]; /* of what was posted last, which were levels */
@@ -173,6 +175,7 @@ u32 lapic_x2apic_ldr(const struct lapic *l); /* in that mode; it follows from th
 
 /* Sends to all whom m names; sender NULL: not a CPU. True where one took it. Any context. */
 bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *sender);
+bool lapic_send_to(struct lapic *l, const struct lapic_message *m); /* to this one, if it is on */
 bool lapic_matches(const struct lapic *l, const struct lapic_message *m);
 void lapic_kick_all(struct vm *vm);
 
@@ -205,6 +208,10 @@ bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_
 /* by_cpu: the CPU has ended this interrupt. Own thread. */
 void lapic_ended(struct lapic *l, u8 vector);
 
+/* Of those in service the highest, or -1; whether it was a level. Own thread, or a moment ago. */
+int lapic_in_service(const struct lapic *l);
+bool lapic_is_level(const struct lapic *l, u8 vector);
+
 /* What was posted goes into IRR and TMR. */
 void lapic_gather_posted(struct lapic *l);
 static inline void lapic_gather(struct lapic *l)
@@ -223,6 +230,25 @@ u32 lapic_apr(struct lapic *l);
 /* An interrupt of a local source, as its LVT entry says. Any context. */
 void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);
 void lapic_error(struct lapic *l, u32 esr_bit);
+
+/* --- lapic_pv_eoi.c: own thread --- */
+
+/* word stays where it is until another is set; not with by_cpu, where no EOI exits that may not. */
+void lapic_pv_eoi_set(struct lapic *l, u8 *word);
+/* The last thing before an entry. */
+void lapic_pv_eoi_offer_now(struct lapic *l);
+static inline void lapic_pv_eoi_offer(struct lapic *l)
+{
+	if (unlikely(l->pv_eoi) && l->isr_words)
+		lapic_pv_eoi_offer_now(l);
+}
+/* After an exit, before anything that depends on what is in service. */
+void lapic_pv_eoi_take_back(struct lapic *l);
+static inline void lapic_pv_eoi_settle(struct lapic *l)
+{
+	if (unlikely(l->pv_eoi_offered))
+		lapic_pv_eoi_take_back(l);
+}
 
 /* --- lapic_timer.c: all take the lock themselves; own thread --- */
 

@@ -65,7 +65,7 @@ static int highest_requested(const struct lapic *l)
 	return highest(l, REG_IRR, l->by_cpu ? ALL_WORDS : l->irr_words);
 }
 
-static int highest_in_service(const struct lapic *l)
+int lapic_in_service(const struct lapic *l)
 {
 	return highest(l, REG_ISR, l->by_cpu ? ALL_WORDS : READ_ONCE(l->isr_words));
 }
@@ -100,7 +100,7 @@ bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_
 		return false;
 	l->stale = false;
 	*requested = (u8)max(highest_requested(l), 0);
-	*in_service = (u8)max(highest_in_service(l), 0);
+	*in_service = (u8)max(lapic_in_service(l), 0);
 	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
 		level[i] = lapic_get(l, REG_TMR + i);
 	return true;
@@ -133,7 +133,7 @@ static u32 class_of(int vector)
 
 u32 lapic_ppr(const struct lapic *l)
 {
-	u32 tpr = lapic_get(l, REG_TPR), class = class_of(highest_in_service(l));
+	u32 tpr = lapic_get(l, REG_TPR), class = class_of(lapic_in_service(l));
 
 	return (tpr & PRIORITY_CLASS) >= class ? tpr : class;
 }
@@ -144,7 +144,7 @@ u32 lapic_apr(struct lapic *l)
 
 	lapic_gather(l);
 	irr = class_of(highest_requested(l));
-	isr = class_of(highest_in_service(l));
+	isr = class_of(lapic_in_service(l));
 	if ((tpr & PRIORITY_CLASS) >= irr && (tpr & PRIORITY_CLASS) > isr)
 		return tpr;
 	return max(tpr & PRIORITY_CLASS & isr, irr);
@@ -183,13 +183,18 @@ int lapic_ack(struct lapic *l)
 	return vector;
 }
 
+bool lapic_is_level(const struct lapic *l, u8 vector)
+{
+	return has_vector(l, REG_TMR, vector);
+}
+
 /* A level that is still there comes again, unless software ends it at the IOAPIC itself. */
 void lapic_ended(struct lapic *l, u8 vector)
 {
 	struct platform *p = l->v->vm->platform;
 	bool on;
 
-	if (!has_vector(l, REG_TMR, vector) || (l->svr & SVR_QUIET_EOI))
+	if (!lapic_is_level(l, vector) || (l->svr & SVR_QUIET_EOI))
 		return;
 	on = spin_lock_irqsave(&p->lock);
 	ioapic_eoi(&p->ioapic, vector);
@@ -198,8 +203,10 @@ void lapic_ended(struct lapic *l, u8 vector)
 
 void lapic_eoi(struct lapic *l)
 {
-	int vector = highest_in_service(l);
+	int vector;
 
+	lapic_pv_eoi_settle(l);
+	vector = lapic_in_service(l);
 	if (vector < 0)
 		return;
 	remove_vector(l, REG_ISR, &l->isr_words, (u8)vector);
@@ -391,6 +398,11 @@ bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *send
 			taken |= accept(l, m);
 	}
 	return taken;
+}
+
+bool lapic_send_to(struct lapic *l, const struct lapic_message *m)
+{
+	return lapic_enabled(l) && accept(l, m);
 }
 
 void lapic_kick_all(struct vm *vm)

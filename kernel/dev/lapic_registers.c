@@ -127,6 +127,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = lapic_get(l, reg);
 		return true;
 	case REG_PPR:
+		lapic_pv_eoi_settle(l);
 		*value = lapic_ppr(l);
 		return true;
 	case REG_LDR:
@@ -136,6 +137,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = l->svr;
 		return true;
 	case REG_ISR ... REG_ESR - 1:
+		lapic_pv_eoi_settle(l);
 		lapic_gather(l);
 		*value = lapic_get(l, reg);
 		return true;
@@ -201,6 +203,7 @@ static u32 xapic_read(struct lapic *l, u32 reg)
 
 	switch (reg) {
 	case REG_APR:
+		lapic_pv_eoi_settle(l);
 		return lapic_apr(l);
 	case REG_RRD:
 	case REG_EOI:

@@ -296,6 +296,19 @@ def ipi(boot):
     boot.note(f"{loops} PAUSE loops")
 
 
+@case(machines=["tigerlake:2"], full=["tigerlake", "corei7_sandy_bridge_2600k", "corei7_sandy_bridge_2600k:2",
+                                      "tigerlake:4"], deadline=300,
+      guests=lambda: small_guest("paravirt", vm_words="vcpus=6"), weir="stats")
+def paravirt(boot):
+    """Six vCPUs on fewer CPUs: EOI in memory, who is preempted, flushes that wait, interrupts to a set."""
+    check_small_guest(boot, "paravirt")
+    boot.ends()
+    found = counters(boot)
+    assert found["vm.paravirt.paravirt.eois"] >= 100
+    assert found["vm.paravirt.paravirt.tlb_flushes"] >= 20
+    boot.note(f"{found['vm.paravirt.paravirt.tlb_flushes']} TLB flushes waited")
+
+
 BUSY_TICKS = 100000000  # two seconds of Bochs's TSC
 
 
@@ -497,6 +510,10 @@ def check_linux_smp(boot, vcpus):
     boot.expect(rf"^{vcpus}\b")
     boot.type("dmesg | grep -c 'clocksource: Marking\\|unstable\\|soft lockup\\|rcu.*stall'")
     boot.expect(r"^0\b")
+    for offer in ("kvm-guest: PV spinlocks enabled", "kvm-guest: setup PV IPIs",
+                  "kvm-guest: KVM setup pv remote TLB flush", "kvm-guest: setup PV sched yield"):
+        boot.type(f"dmesg | grep -c '{offer}'")
+        boot.expect(r"^1\b")
     boot.type("smp.sh 3")
     boot.expect(rf"^smp: {vcpus} CPUs are done")
     for i in range(vcpus):
@@ -518,24 +535,28 @@ def check_linux_smp(boot, vcpus):
     frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
     assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
     boot.ends()
+    used = {name: counters(boot)["vm.alpha.paravirt." + name]
+            for name in ("eois", "ipi_calls", "kicks", "yields", "tlb_flushes")}
+    boot.note(", ".join(f"{count} {name}" for name, count in used.items()))
+    assert used["eois"] and used["ipi_calls"], "Linux does not use what it is offered"
 
 
-@case(machines=["tigerlake:2"], full=SMP_MACHINES,
+@case(machines=["tigerlake:2"], full=SMP_MACHINES, weir="stats",
       guests=lambda: linux_guest(vm_words="vcpus=2", programs=SMP_PROGRAMS), deadline=600)
 def linux_smp_2(boot):
     """Debian's kernel brings up two vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 2)
 
 
-@case(machines=[], full=SMP_MACHINES + [RESTRICTED + ":2"], deadline=900,
+@case(machines=[], full=SMP_MACHINES + [RESTRICTED + ":2"], weir="stats", deadline=900,
       guests=lambda: linux_guest(vm_words="vcpus=4", programs=SMP_PROGRAMS))
 def linux_smp_4(boot):
     """Debian's kernel brings up four vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 4)
 
 
-@case(machines=[], full=["tigerlake:2"], guests=lambda: linux_guest(vm_words="vcpus=8", programs=SMP_PROGRAMS),
-      deadline=900)
+@case(machines=[], full=["tigerlake:2"], weir="stats", deadline=900,
+      guests=lambda: linux_guest(vm_words="vcpus=8", programs=SMP_PROGRAMS))
 def linux_smp_8(boot):
     """Eight vCPUs share two CPUs."""
     check_linux_smp(boot, 8)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c */
+/* unit-sources: kernel/hypercall.c kernel/kvm_hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c */
 /*
  * Hypercalls as a guest makes them: numbers, modes and privilege, each wrong argument, each result,
  * and what a call does. Memory and its mappings are real, the CPU is this file's. The numbers are
@@ -7,6 +7,7 @@
  */
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
+#include "kernel/dev/lapic.h"
 #include "kernel/hypercall.h"
 #include "kernel/vcpu.h"
 #include "mem/frame.h"
@@ -26,7 +27,9 @@
 #define PROTECT 0x57490018ull
 #define CEDE	0x574900e0ull
 #define PROD	0x574900e8ull
-#define KICK	5 /* KVM_HC_KICK_CPU */
+#define KICK	5  /* KVM_HC_KICK_CPU */
+#define IPI	10 /* KVM_HC_SEND_IPI */
+#define YIELD	11 /* KVM_HC_SCHED_YIELD */
 
 #define SUCCESS	   0
 #define BUSY	   1
@@ -115,6 +118,17 @@ void vcpu_request(struct vcpu *v, u64 bits)
 	requests |= (u32)bits;
 }
 
+void vcpu_yield_to(struct vcpu *v, struct vcpu *to)
+{
+	fail();
+}
+
+bool lapic_send_to(struct lapic *l, const struct lapic_message *m)
+{
+	fail();
+	return false;
+}
+
 static void mode(bool long_mode)
 {
 	efer = long_mode ? EFER_LMA | EFER_LME : 0;
@@ -180,7 +194,8 @@ static s64 call(u64 number, u64 rbx, u64 rcx, u64 rdx)
 	assert_int_equal(hypercall(&cpu, number), HYPERCALL_GO_ON);
 	assert_int_equal(completed, before + 1);
 	/* What the short way answers, the long one does alike. */
-	assert_int_equal(too_hard, ((u32)number & 0xffff0000) == 0x57490000 || (u32)number == KICK
+	assert_int_equal(too_hard, ((u32)number & 0xffff0000) == 0x57490000 ||
+						   ((u32)number >= KICK && (u32)number <= YIELD)
 					   ? ERR_TOO_HARD
 					   : 0);
 	if (!too_hard)
@@ -228,7 +243,7 @@ static u8 read_byte(u64 gpa)
 static void numbers(void **state)
 {
 	static const u64 kvm[] = {
-		0,  1,		2,	    3,		 0x100000005,	     9,	   11, 12,
+		0,  1,		2,	    3,		 0x100000005,	     9,	   0x10000000b, 12,
 		13, 0x5748ffff, 0x574a0000, 0x157490008, 0xffffffff57490008, ~0ull};
 	static const u64 tokens[] = {0x00, 0x01, 0x10, 0x14, 0xdc, 0xe4, 0xec, 0xffff};
 
@@ -257,6 +272,8 @@ static void privilege(void **state)
 		}
 		assert_int_equal(call(1, 0, 0, 0), -1);
 		assert_int_equal(call(KICK, 0, 1, 0), -1);
+		assert_int_equal(call(YIELD, 1, 0, 0), -1);
+		assert_int_equal(call(IPI, 3, 0, 0), -1);
 	}
 	assert_int_equal(ram->resident, 0);
 	assert_null(requested);

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#define PV_EOI	    0x4b564d04
 #define SYSTEM_TIME 0x4b564d01u
 #define WALL_CLOCK  0x4b564d00u
 #define OLD_TIME    0x12u
@@ -66,7 +67,25 @@ int steal_time_wrmsr(struct vcpu *v, u64 value)
 	return ERR_FAULT;
 }
 
-static u32 steal_forgotten;
+static u32 steal_forgotten, eoi_forgotten;
+static u64 eoi_msr;
+static enum vmx_apicv apicv;
+
+enum vmx_apicv vmx_apicv(void)
+{
+	return apicv;
+}
+
+int pv_eoi_wrmsr(struct vcpu *v, u64 value)
+{
+	eoi_msr = value;
+	return 0;
+}
+
+void pv_eoi_forget(struct vcpu *v)
+{
+	eoi_forgotten++;
+}
 
 void steal_time_forget(struct vcpu *v)
 {
@@ -271,11 +290,13 @@ static void cpuid_leaves(void **state)
 	struct cpuid_regs r = {1, 2, 3, 4};
 
 	paravirt_init();
+	apicv = VMX_APICV_FULL;
 	assert_true(leaves(0x40000000, &r));
 	assert_int_equal(r.eax, 0x40000001);
 	assert_memory_equal(&r.ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_true(leaves(0x40000001, &r));
-	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(24));
+	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(9) | BIT(11) |
+					BIT(13) | BIT(24));
 	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
 	assert_true(leaves(0x40000100, &r));
 	assert_int_equal(r.eax, 0x40000102);
@@ -293,17 +314,33 @@ static void cpuid_leaves(void **state)
 	assert_int_equal(r.eax | r.ebx | r.ecx | r.edx, 0);
 }
 
+/* Where the CPU does EOIs by itself the MSR is not there. */
+static void eoi_without_apicv(void **state)
+{
+	struct cpuid_regs r;
+
+	paravirt_init();
+	for (apicv = VMX_APICV_OFF; apicv <= VMX_APICV_FULL; apicv++) {
+		assert_int_equal(paravirt_owns_msr(PV_EOI), apicv < VMX_APICV_FULL);
+		assert_true(leaves(0x40000001, &r));
+		assert_int_equal(!!(r.eax & BIT(6)), apicv < VMX_APICV_FULL);
+	}
+	assert_int_equal(paravirt_wrmsr(&cpu, PV_EOI, 4711), 0);
+	assert_int_equal(eoi_msr, 4711);
+}
+
 /* Who starts it next may have other uses for that memory. */
 static void init_ends_it(void **state)
 {
 	u64 value = 1;
 
 	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
-	writes = steal_forgotten = 0;
+	writes = steal_forgotten = eoi_forgotten = 0;
 	paravirt_forget(&cpu);
 	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
 	assert_int_equal(writes, 0);
 	assert_int_equal(steal_forgotten, 1);
+	assert_int_equal(eoi_forgotten, 1);
 	assert_int_equal(paravirt_rdmsr(&cpu, SYSTEM_TIME, &value), 0);
 	assert_int_equal(value, 0);
 }
@@ -320,6 +357,7 @@ int main(void)
 		cmocka_unit_test_setup(a_page_that_the_guest_protected, start),
 		cmocka_unit_test_setup(wall_clock_is_of_the_vms_start, start),
 		cmocka_unit_test_setup(cpuid_leaves, start),
+		cmocka_unit_test_setup(eoi_without_apicv, start),
 		cmocka_unit_test_setup(init_ends_it, start),
 	};
 

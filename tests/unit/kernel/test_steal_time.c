@@ -35,6 +35,33 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *bytes, u64 size)
 	return 0;
 }
 
+static u32 pins, flushes;
+
+/* As mmu/gpa_pin.h says; its own tests are mmu/test_gpa_pin. */
+int gpa_pin(struct mmu_vm *vm, gpa_t gpa, struct gpa_pin *out)
+{
+	static struct gmem object;
+
+	if (write_error)
+		return write_error;
+	if (gpa.v >= RAM_SIZE)
+		return ERR_NOSLOT;
+	pins++;
+	*out = (struct gpa_pin){.object = &object, .at = ram + gpa.v};
+	return 0;
+}
+
+void gpa_unpin(struct gpa_pin *p)
+{
+	pins -= p->object != NULL;
+	*p = (struct gpa_pin){0};
+}
+
+void vmx_flush_guest_tlb(struct vmx_vcpu *v)
+{
+	flushes++;
+}
+
 u64 clock_ns(void)
 {
 	return now_ns;
@@ -48,6 +75,14 @@ static int setup(void **state)
 	writes = 0;
 	write_error = 0;
 	now_ns = 1000;
+	pins = flushes = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	steal_time_forget(&cpu);
+	assert_int_equal(pins, 0);
 	return 0;
 }
 
@@ -62,7 +97,7 @@ static struct record record(void)
 static void away(enum thread_state how, u64 ns)
 {
 	thread.state = how;
-	steal_time_out(&cpu, &thread);
+	steal_time_out(&cpu, &thread, true);
 	now_ns += ns;
 	thread.state = THREAD_RUNNING;
 	steal_time_in(&cpu);
@@ -143,12 +178,103 @@ static void what_the_msr_takes(void **state)
 	assert_int_equal(writes, 0);
 }
 
+static u8 *preempted(void)
+{
+	return &ram[64 + 16];
+}
+
+static void go(enum thread_state how, bool clean)
+{
+	thread.state = how;
+	steal_time_out(&cpu, &thread, clean);
+}
+
+static void come(void)
+{
+	thread.state = THREAD_RUNNING;
+	steal_time_in(&cpu);
+}
+
+static void who_is_preempted(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	writes = 0;
+	go(THREAD_RUNNABLE, true);
+	assert_int_equal(*preempted(), 1);
+	come();
+	assert_int_equal(*preempted(), 0);
+	/* Amid an instruction, asleep, or at its end it is not. */
+	go(THREAD_RUNNABLE, false);
+	assert_int_equal(*preempted(), 0);
+	*preempted() = 2; /* the guest's own idea: nobody listens */
+	come();
+	assert_int_equal(*preempted(), 2);
+	*preempted() = 0;
+	go(THREAD_BLOCKED, true);
+	assert_int_equal(*preempted(), 0);
+	come();
+	go(THREAD_DEAD, true);
+	assert_int_equal(*preempted(), 0);
+	come();
+	/* Not by the way that may fault, and sleep. */
+	assert_int_equal(writes, 0);
+	assert_int_equal(flushes, 0);
+	/* It waits for the next period of its cap; or is on its way to another CPU already. */
+	go(THREAD_PARKED, true);
+	assert_int_equal(*preempted(), 1);
+	come();
+	go(THREAD_MOVING, true);
+	assert_int_equal(*preempted(), 1);
+	come();
+	assert_int_equal(*preempted(), 0);
+	assert_int_equal(ram[64 + 15] | ram[64 + 17], 0);
+}
+
+static void a_flush_that_waits(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	go(THREAD_RUNNABLE, true);
+	*preempted() |= 2;
+	come();
+	assert_int_equal(*preempted(), 0);
+	assert_int_equal(flushes, 1);
+	assert_int_equal(cpu.paravirt.tlb_flushes, 1);
+	/* Once. */
+	go(THREAD_RUNNABLE, true);
+	come();
+	assert_int_equal(flushes, 1);
+}
+
+/* At most one page for each vCPU, and the old one is let go. */
+static void its_page_is_pinned(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	assert_int_equal(pins, 1);
+	assert_int_equal(steal_time_wrmsr(&cpu, 128 | ENABLE), 0);
+	assert_int_equal(pins, 1);
+	assert_int_equal(steal_time_wrmsr(&cpu, RAM_SIZE | ENABLE), ERR_FAULT);
+	assert_int_equal(pins, 1);
+	go(THREAD_RUNNABLE, true);
+	assert_int_equal(ram[128 + 16], 1);
+	come();
+	write_error = ERR_NOSPC;
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), ERR_FAULT);
+	assert_int_equal(cpu.steal.msr, 128 | ENABLE);
+	write_error = 0;
+	assert_int_equal(steal_time_wrmsr(&cpu, 0), 0);
+	assert_int_equal(pins, 0);
+	go(THREAD_RUNNABLE, true);
+	assert_int_equal(ram[128 + 16], 0);
+	come();
+}
+
 static void init_ends_it(void **state)
 {
 	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
 	away(THREAD_RUNNABLE, 9);
 	writes = 0;
 	steal_time_forget(&cpu);
+	assert_int_equal(pins, 0);
 	away(THREAD_RUNNABLE, 9);
 	steal_time_tell(&cpu);
 	assert_int_equal(writes, 0);
@@ -158,11 +284,14 @@ static void init_ends_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(what_others_took, setup),
-		cmocka_unit_test_setup(version_is_odd_while_it_changes, setup),
-		cmocka_unit_test_setup(for_want_of_memory_later, setup),
-		cmocka_unit_test_setup(what_the_msr_takes, setup),
-		cmocka_unit_test_setup(init_ends_it, setup),
+		cmocka_unit_test_setup_teardown(what_others_took, setup, teardown),
+		cmocka_unit_test_setup_teardown(version_is_odd_while_it_changes, setup, teardown),
+		cmocka_unit_test_setup_teardown(for_want_of_memory_later, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_the_msr_takes, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_preempted, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_flush_that_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(its_page_is_pinned, setup, teardown),
+		cmocka_unit_test_setup_teardown(init_ends_it, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/vcpu.c kernel/hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ * unit-sources: kernel/vcpu.c kernel/hypercall.c kernel/kvm_hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
  */
 /*
  * H_CEDE and H_PROD between the vCPUs of a VM, each on a thread of its own in the real loop: who
@@ -346,9 +346,22 @@ int paravirt_tsc_moved(struct vcpu *v)
 	return 0;
 }
 
+bool vmx_is_between_instructions(const struct vmx_vcpu *v)
+{
+	return false;
+}
+
+bool lapic_send_to(struct lapic *l, const struct lapic_message *m)
+{
+	return false;
+}
+
 NOTHING(vcpu_start_up, struct vcpu *v)
 NOTHING(platform_tsc_moved, struct vcpu *v)
-NOTHING(steal_time_out, struct vcpu *v, const struct thread *t)
+NOTHING(steal_time_out, struct vcpu *v, const struct thread *t, bool clean)
+NOTHING(paravirt_forget, struct vcpu *v)
+NOTHING(lapic_pv_eoi_offer_now, struct lapic *l)
+NOTHING(lapic_pv_eoi_take_back, struct lapic *l)
 NOTHING(steal_time_in, struct vcpu *v)
 NOTHING(steal_time_tell, struct vcpu *v)
 NOTHING(platform_vcpu_poll, struct vcpu *v)
