@@ -538,7 +538,7 @@ def check_linux_smp(boot, vcpus):
     used = {name: counters(boot)["vm.alpha.paravirt." + name]
             for name in ("eois", "ipi_calls", "kicks", "yields", "tlb_flushes")}
     boot.note(", ".join(f"{count} {name}" for name, count in used.items()))
-    assert used["eois"] and used["ipi_calls"], "Linux does not use what it is offered"
+    assert used["eois"], "Linux does not use what it is offered"
 
 
 @case(machines=["tigerlake:2"], full=SMP_MACHINES, weir="stats",
