@@ -635,115 +635,6 @@ static u32 run_and_take(struct machine *m)
 	return fired;
 }
 
-/* What KVM's guests do in place of a write to EOI. */
-static bool pv_eoi(u8 *word)
-{
-	bool offered = *word & 1;
-
-	*word = 0;
-	return offered;
-}
-
-static void take(struct machine *m, u8 vector)
-{
-	assert_int_equal(platform_interrupt_ack(m->v), vector);
-	lapic_pv_eoi_offer(m->v->lapic);
-}
-
-static void ends_without_an_exit(void **state)
-{
-	struct machine m;
-	struct lapic *l;
-	u8 word[4] = {0};
-
-	machine_create(&m, 1);
-	apic_enable(&m, 0);
-	l = m.v->lapic;
-	lapic_pv_eoi_set(l, word);
-	/* Nothing in service: nothing to end. */
-	lapic_pv_eoi_offer(l);
-	assert_int_equal(word[0], 0);
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x50);
-	take(&m, 0x50);
-	assert_true(pv_eoi(word));
-	lapic_pv_eoi_settle(l);
-	assert_false(apic_bit(&m, 0, APIC_ISR, 0x50));
-	assert_int_equal(m.v->paravirt.eois, 1);
-	assert_int_equal(word[0] | word[1] | word[2] | word[3], 0);
-	/* Not ended yet when an exit comes: the offer ends, and is made again. */
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x51);
-	take(&m, 0x51);
-	lapic_pv_eoi_settle(l);
-	assert_int_equal(word[0], 0);
-	assert_true(apic_bit(&m, 0, APIC_ISR, 0x51));
-	/* A higher one nests: its own offer ends it alone. */
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x61);
-	take(&m, 0x61);
-	assert_true(pv_eoi(word));
-	lapic_pv_eoi_settle(l);
-	assert_false(apic_bit(&m, 0, APIC_ISR, 0x61));
-	assert_true(apic_bit(&m, 0, APIC_ISR, 0x51));
-	lapic_pv_eoi_offer(l);
-	assert_true(pv_eoi(word));
-	/* What looks at the registers sees what the guest did. */
-	assert_int_equal(apic_read(&m, 0, APIC_PPR), 0);
-	assert_false(apic_bit(&m, 0, APIC_ISR, 0x51));
-	assert_int_equal(m.v->paravirt.eois, 3);
-	lapic_pv_eoi_set(l, NULL);
-	machine_destroy(&m);
-}
-
-/* Something comes of the end: another interrupt that waits, or a level that comes again. */
-static void ends_by_an_exit(void **state)
-{
-	struct machine m;
-	struct lapic *l;
-	u8 word = 0;
-
-	machine_create(&m, 1);
-	apic_enable(&m, 0);
-	l = m.v->lapic;
-	lapic_pv_eoi_set(l, &word);
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x61);
-	assert_int_equal(platform_interrupt_ack(m.v), 0x61);
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x51);
-	lapic_pv_eoi_offer(l);
-	assert_int_equal(word, 0);
-	apic_write(&m, 0, APIC_EOI, 0);
-	take(&m, 0x51);
-	assert_int_equal(word, 1);
-	/* Posted after the offer: it is kicked out, and before anything is injected the end counts. */
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x41);
-	assert_true(pv_eoi(&word));
-	lapic_pv_eoi_settle(l);
-	assert_int_equal(platform_interrupt_ack(m.v), 0x41);
-	lapic_pv_eoi_offer(l);
-	/* It writes to EOI all the same: that is one end, and the offer is none any more. */
-	apic_write(&m, 0, APIC_EOI, 0);
-	assert_int_equal(word, 0);
-	assert_false(apic_bit(&m, 0, APIC_ISR, 0x41));
-	lapic_pv_eoi_settle(l);
-	assert_int_equal(m.v->paravirt.eois, 1);
-	/* Twice: it ended two. */
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x41);
-	take(&m, 0x41);
-	lapic_pv_eoi_settle(l);
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x51);
-	take(&m, 0x51);
-	assert_true(pv_eoi(&word));
-	apic_write(&m, 0, APIC_EOI, 0);
-	assert_int_equal(apic_read(&m, 0, APIC_PPR), 0);
-	/* A level's end is for the IOAPIC to hear of. */
-	ioapic_route(&m, 5, 0, RTE_LEVEL_BIT | 0x71);
-	platform_irq(m.p, 5, true);
-	take(&m, 0x71);
-	assert_int_equal(word, 0);
-	apic_write(&m, 0, APIC_EOI, 0);
-	assert_int_equal(platform_interrupt_ack(m.v), 0x71);
-	lapic_pv_eoi_set(l, NULL);
-	machine_destroy(&m);
-}
-
 /* Paused, its timers stand; resumed, what came due comes once. */
 static void timers_stand_while_paused(void **state)
 {
@@ -777,8 +668,6 @@ int main(void)
 		cmocka_unit_test(start_up_in_order),
 		cmocka_unit_test(init_keeps_id_and_mode),
 		cmocka_unit_test(the_mode_changes_in_one_word),
-		cmocka_unit_test(ends_without_an_exit),
-		cmocka_unit_test(ends_by_an_exit),
 		cmocka_unit_test(timers_stand_while_paused),
 		cmocka_unit_test(power_on),
 		cmocka_unit_test(priorities),
