@@ -13,8 +13,6 @@
 #define LIMIT_VCPU	  16u /* and for each vCPU: its roots, and the way to what it touches */
 /* What makes room makes some more: who comes next finds it. */
 #define ROOM_STEP 16u
-/* With mmu_lock held, and interrupts off, no more go than so many. */
-#define ZAP_STEP 32u
 
 struct shadow_page *shadow_page_of(u64 spte)
 {
@@ -242,7 +240,7 @@ void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *g
 	unhash(vm, sp);
 	mmu_count(&vm->stats.shadow_zapped, 1);
 	if (sp->roots)
-		WRITE_ONCE(sp->invalid, true);
+		__atomic_store_n(&sp->invalid, true, __ATOMIC_RELAXED);
 	else
 		list_add(&sp->link, &gone->pages);
 }
@@ -297,7 +295,7 @@ static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
 	struct list *at = vm->shadow->active.prev;
 	u32 pages = vm->shadow->pages;
 
-	to = max(to, pages - min(pages, ZAP_STEP));
+	to = max(to, pages - min(pages, SHADOW_ZAP_STEP));
 	while (pages > to && at != &vm->shadow->active) {
 		struct shadow_page *sp = container_of(at, struct shadow_page, link);
 
@@ -316,13 +314,13 @@ static void make_room(struct mmu_vm *vm)
 	u32 reader = srcu_read_lock(&vm->srcu);
 	bool on = spin_lock_irqsave(&vm->mmu_lock);
 	u64 generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
-	u32 limit;
+	u32 vcpus = __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED), limit;
 
 	if (sh->limit_generation != generation || !sh->limit) {
 		sh->limit = limit_of(vm);
 		sh->limit_generation = generation;
 	}
-	limit = max(sh->limit, LIMIT_FLOOR + READ_ONCE(sh->vcpus) * LIMIT_VCPU);
+	limit = max(sh->limit, LIMIT_FLOOR + vcpus * LIMIT_VCPU);
 	if (sh->pages + MMU_CACHE_MAX > limit)
 		shrink(vm, limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
 	shadow_finish(vm, &gone);
@@ -368,7 +366,7 @@ static bool zap_old(struct mmu_vm *vm)
 	struct list *active = &vm->shadow->active;
 	bool on = spin_lock_irqsave(&vm->mmu_lock), more = true;
 
-	for (u32 n = 0; n < ZAP_STEP; n++) {
+	for (u32 n = 0; n < SHADOW_ZAP_STEP; n++) {
 		struct shadow_page *last = container_of(active->prev, struct shadow_page, link);
 
 		more = !list_empty(active) && last->epoch != vm->shadow->epoch;
@@ -399,18 +397,28 @@ void shadow_destroy(struct mmu_vm *vm)
 	vm->shadow = NULL;
 }
 
-void shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+/* Some of them; whether there may be more. */
+static bool forget_some(struct mmu_vm *vm, gfn_t gfn)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	bool on = spin_lock_irqsave(&vm->mmu_lock);
 	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+	u32 left = SHADOW_ZAP_STEP;
 
-	for (; sp; sp = next) {
+	for (; sp && left; sp = next) {
 		next = sp->next;
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
 		shadow_zap(vm, sp, &gone);
+		left--;
 	}
 	shadow_finish(vm, &gone);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	return !left;
+}
+
+void shadow_forget(struct mmu_vm *vm, gfn_t gfn)
+{
+	while (forget_some(vm, gfn))
+		cpu_relax();
 }

@@ -385,7 +385,8 @@ static void wait_for_change(struct shadow_fault *f)
 static bool must_load(const struct mmu_vcpu *v)
 {
 	for (u32 i = 0; i < v->shadow.root_count; i++) {
-		if (v->shadow.root[i] && READ_ONCE(v->shadow.root[i]->invalid))
+		if (v->shadow.root[i] &&
+		    __atomic_load_n(&v->shadow.root[i]->invalid, __ATOMIC_RELAXED))
 			return true;
 	}
 	return !v->shadow.root_count;

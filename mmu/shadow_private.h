@@ -68,12 +68,15 @@ struct shadow_page {
 	u32 roots;   /* vCPUs that have it as their root */
 	u32 writes;  /* to the guest's table, since a fault last came through */
 	u32 epoch;   /* the VM's when it was made */
-	bool invalid;		  /* out of the hash: what a vCPU still has as its root (R25) */
+	bool invalid; /* atomic; out of the hash: what a vCPU still has as its root (R25) */
 	struct shadow_page *next; /* of its hash */
 	struct list link;	  /* the VM's, that used last first */
 };
 
 #define SHADOW_BUCKETS 256
+
+/* With mmu_lock held, and interrupts off, no more pages go than so many. */
+#define SHADOW_ZAP_STEP 32u
 
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {

@@ -40,7 +40,8 @@ static bool is_entry_write(const struct shadow_page *sp, u64 offset, u64 size)
 	       offset / width == (offset + size - 1) / width;
 }
 
-static void written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 size,
+/* Whether the page is gone. */
+static bool written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 size,
 		    struct shadow_gone *gone)
 {
 	u32 from, to;
@@ -49,13 +50,33 @@ static void written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 s
 	if (!sp->roots && (sp->writes >= WRITES_MAX || !is_entry_write(sp, offset, size))) {
 		mmu_count(&vm->stats.shadow_flooded, 1);
 		shadow_zap(vm, sp, gone);
-		return;
+		return true;
 	}
 	if (!entries_of(sp, offset, size, &from, &to))
-		return;
+		return false;
 	/* What it is now is read when it is next walked, under this lock: never an older one (R02). */
 	for (u32 i = from; i < to; i++)
 		gone->flush |= shadow_zap_entry(sp, i);
+	return false;
+}
+
+/* A table has as many pages as it is used in ways: true, so many have gone that a look at the rest can wait. */
+static bool look_at_some(struct mmu_vm *vm, gpa_t gpa, u64 size, bool wide_only)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	gfn_t gfn = gpa_to_gfn(gpa);
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+	u32 left = SHADOW_ZAP_STEP;
+
+	for (; sp && left; sp = next) {
+		next = sp->next;
+		if (sp->gfn.v == gfn.v && !sp->role.direct && !(wide_only && sp->role.entry_4))
+			left -= written(vm, sp, gpa.v & (PAGE_SIZE - 1), size, &gone);
+	}
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	return !left;
 }
 
 /*
@@ -65,24 +86,14 @@ static void written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 s
 static void look_at_pages(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size,
 			  bool wide_only)
 {
-	struct shadow_gone gone = SHADOW_GONE(gone);
-	gfn_t gfn = gpa_to_gfn(gpa);
-	u64 *word = rmap_word(s, gfn);
-	struct shadow_page *sp, *next;
-	bool on;
+	u64 *word = rmap_word(s, gpa_to_gfn(gpa));
 
 	/* An exchange, for its barrier. */
 	if (!word || !(__atomic_fetch_or(word, 0, __ATOMIC_SEQ_CST) & RMAP_TABLE))
 		return;
 	mmu_count(&vm->stats.shadow_writes, 1);
-	on = spin_lock_irqsave(&vm->mmu_lock);
-	for (sp = *shadow_bucket(vm->shadow, gfn); sp; sp = next) {
-		next = sp->next;
-		if (sp->gfn.v == gfn.v && !sp->role.direct && !(wide_only && sp->role.entry_4))
-			written(vm, sp, gpa.v & (PAGE_SIZE - 1), size, &gone);
-	}
-	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	while (look_at_some(vm, gpa, size, wide_only))
+		cpu_relax();
 }
 
 void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size)

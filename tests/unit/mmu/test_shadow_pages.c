@@ -107,6 +107,16 @@ static u32 chain_of(u64 gfn)
 	return n;
 }
 
+static u32 pages_of(u64 gfn)
+{
+	struct shadow_page *sp;
+	u32 n = 0;
+
+	list_for_each_entry (sp, &vm.shadow->active, link)
+		n += sp->gfn.v == gfn && !sp->role.direct;
+	return n;
+}
+
 /* --- Bounds --- */
 
 /* All addresses of several tables lead to one page. */
@@ -200,6 +210,31 @@ static void all_go_step_by_step(void **state)
 	(void)state;
 }
 
+/* A table that is used in many ways has a page for each of them. */
+static void one_table_in_many_ways(void **state)
+{
+	u64 at, flushes;
+
+	entry(4, 0, 100, MARKED);
+	for (u32 i = 0; i < 64; i++) {
+		/* In two ways before, too: each way has rights of its own. */
+		p.cr4 = CR4_PAE | (i & 1 ? CR4_SMEP : 0) | (i & 2 ? CR4_SMAP : 0);
+		p.cr0 = CR0_PE | CR0_PG | (i & 4 ? CR0_WP : 0);
+		p.rflags |= EFLAGS_AC;
+		entry(3, 0, 4,
+		      (MARKED & ~((i & 8 ? 2ull : 0) | (i & 16 ? 4ull : 0))) |
+			      (i & 32 ? BIT(63) : 0));
+		load();
+		assert_int_equal(access(0, MMU_READ, &at), 0);
+	}
+	assert_int_equal(pages_of(4), 64);
+	flushes = STAT(flushes);
+	put((4 << 12) + 1, 0, 1);
+	assert_int_equal(pages_of(4), 0);
+	assert_in_range(STAT(flushes) - flushes, 2, 4);
+	(void)state;
+}
+
 /* The pool has room for what each of many vCPUs needs at once. */
 static void many_vcpus_have_room(void **state)
 {
@@ -246,16 +281,6 @@ static void pae_has_pages_of_its_own(void **state)
 }
 
 /* --- Writes --- */
-
-static u32 pages_of(u64 gfn)
-{
-	struct shadow_page *sp;
-	u32 n = 0;
-
-	list_for_each_entry (sp, &vm.shadow->active, link)
-		n += sp->gfn.v == gfn && !sp->role.direct;
-	return n;
-}
 
 /* A right is often taken by a locked AND of an entry's low byte: that is no reason to give a table up. */
 static void low_byte_is_an_entrys(void **state)
@@ -361,9 +386,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(one_page_at_many_addresses), TEST(one_table_at_many_addresses),
 		TEST(room_goes_step_by_step),	  TEST(all_go_step_by_step),
-		TEST(many_vcpus_have_room),	  TEST(pae_has_pages_of_its_own),
-		TEST(low_byte_is_an_entrys),	  TEST(marks_of_other_entries),
-		TEST(a_table_that_maps_itself),	  TEST(implicit_access_with_ac),
+		TEST(one_table_in_many_ways),	  TEST(many_vcpus_have_room),
+		TEST(pae_has_pages_of_its_own),	  TEST(low_byte_is_an_entrys),
+		TEST(marks_of_other_entries),	  TEST(a_table_that_maps_itself),
+		TEST(implicit_access_with_ac),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
