@@ -309,8 +309,8 @@ static void run(u64 from)
 
 static void test_random(void **state)
 {
-	u32 runs = getenv("WEIR_FUZZ") ? 40 : 3;
-	const char *given = getenv("WEIR_SEED");
+	const char *given = getenv("WEIR_SEED"), *extent = getenv("WEIR_FUZZ");
+	u32 runs = extent && strcmp(extent, "full") == 0 ? 60 : 6;
 
 	for (u32 i = 0; i < runs; i++) {
 		u64 from = given ? strtoull(given, NULL, 0) : 0x9e3779b97f4a7c15ull * (i + 1);
