@@ -15,6 +15,7 @@
 
 #include "mem/gmem.h"
 #include "mmu/mmu.h"
+#include "mmu/shadow.h"
 #include "tests/hosted/random.h"
 
 #define MACHINE_VMS	2
@@ -54,10 +55,19 @@ struct machine_view {
 	struct machine_slot slot[MACHINE_SLOTS];
 };
 
+/* What vmx/ knows of a vCPU without EPT. Of who runs it. */
+struct machine_linear {
+	struct guest_paging paging;
+	u64 cr3; /* what the CPU got */
+	u16 vpid;
+	u32 cpu; /* that it has its VPID on */
+};
+
 struct machine_vm {
 	struct mmu_vm mmu;
 	struct mmu_vcpu vcpu[MACHINE_VCPUS];
-	bool vcpu_busy[MACHINE_VCPUS]; /* atomic: some CPU runs it, or nobody may */
+	struct machine_linear linear[MACHINE_VCPUS]; /* with shadow paging, of each vCPU */
+	bool vcpu_busy[MACHINE_VCPUS];		     /* atomic: some CPU runs it, or nobody may */
 	/*
 	 * 2n: the slots are view n. 2n + 1: they are on their way from view n to view n + 1, and
 	 * either may be met.
@@ -81,6 +91,7 @@ struct machine {
 	u64 seed;
 	bool serial;
 	bool accessed_dirty;
+	bool shadow; /* no EPT: guests have shadow paging */
 	bool pml;
 	bool failing; /* allocations fail now and then */
 	bool few_pins;
@@ -130,6 +141,7 @@ struct machine_scenario {
 	bool few_pins; /* devices may find none left */
 	u32 alike;     /* see struct machine: pages may change frames when they are written */
 	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
+	bool linear;   /* all runs have shadow paging; else some have */
 };
 
 /*
@@ -187,6 +199,23 @@ void machine_pause(u64 *random);
 void machine_stop(void);
 void machine_resume(void);
 
+/* --- Guests with tables of their own (machine_linear.c) -------------------------------------- */
+
+/* MOV to CR3, or a change of mode. False: no memory. */
+bool machine_linear_load(struct machine_vm *vm, struct mmu_vcpu *v, const struct guest_paging *p);
+void machine_linear_user(struct machine_vm *vm, struct mmu_vcpu *v, bool user);
+
+/* An access at a linear address; fn is called in the guest, with where it leads to. */
+struct machine_touch {
+	u64 gva;
+	u32 access;
+	void (*fn)(void *arg, u8 *at);
+	void *arg;
+	struct shadow_answer answer;
+};
+/* With its faults. 0, or what mmu_shadow_fault answers and no CPU goes on with. */
+int machine_linear_touch(struct machine_vm *vm, struct mmu_vcpu *v, struct machine_touch *t);
+
 /* --- What others do to pages (machine_jobs.c) ------------------------------------------------ */
 
 /* Some pages of the object go to other frames, and the old ones are overwritten and freed. */
@@ -197,6 +226,8 @@ void machine_reclaim_pages(struct machine_object *o, u64 first, u64 n);
  * Returns how many were packed.
  */
 u64 machine_put_away(struct machine_object *o, u64 *random);
+/* Of up to 64 pages within 2 MiB those with a bit. */
+u64 machine_put_away_pages(struct machine_object *o, u64 first, u64 n, u64 marked);
 /* The contents of a page are dropped. */
 void machine_drop(struct machine_object *o, u64 *random);
 void machine_drop_page(struct machine_object *o, u64 index);

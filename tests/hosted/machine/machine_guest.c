@@ -3,6 +3,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "mmu/shadow.h"
 #include "tests/hosted/machine/fake_cpu.h"
 #include "tests/hosted/machine/machine_private.h"
 #include "tests/hosted/schedule.h"
@@ -24,6 +25,32 @@ static u32 pick_access(u64 *random)
 	static const u32 often[] = {MMU_READ, MMU_READ, MMU_WRITE, MMU_WRITE, MMU_WRITE, MMU_EXEC};
 
 	return often[random_below(random, ARRAY_SIZE(often))];
+}
+
+static u64 pick(const struct intent *in, u64 *random)
+{
+	u64 gfn = pick_gfn(in->vm, random);
+
+	return machine.shadow ? gfn & (LINEAR_GFNS - 1) : gfn;
+}
+
+static enum fake_outcome translate(const struct intent *in, pfn_t *out)
+{
+	gpa_t gpa = gfn_to_gpa(GFN(in->gfn));
+
+	if (machine.shadow)
+		return linear_translate(in->vm, in->vcpu, gpa.v, in->access, out);
+	return fake_cpu_translate(mmu_eptp(&in->vm->mmu), gpa, in->access, out);
+}
+
+static void speculate(const struct intent *in, u64 *random)
+{
+	gpa_t gpa = gfn_to_gpa(GFN(pick(in, random)));
+
+	if (machine.shadow)
+		linear_speculate(in->vm, in->vcpu, gpa.v, random);
+	else
+		fake_cpu_speculate(mmu_eptp(&in->vm->mmu), gpa);
 }
 
 /* The guest's own instruction, on the page that its CPU translated to. */
@@ -59,8 +86,7 @@ static enum fake_outcome guest_access(const struct intent *in)
 	pfn_t pfn;
 
 	window_open(in->vm, &w, in->gfn);
-	outcome = fake_cpu_translate(mmu_eptp(&in->vm->mmu), gfn_to_gpa(GFN(in->gfn)), in->access,
-				     &pfn);
+	outcome = translate(in, &pfn);
 	if (outcome != FAKE_TRANSLATED)
 		return outcome;
 	/* What it translated to was shown at some moment up to here. */
@@ -111,16 +137,19 @@ static void judge_fault(const struct intent *in, const struct window *w, int err
 static int guest_fault(const struct intent *in)
 {
 	gpa_t gpa = gfn_to_gpa(GFN(in->gfn));
+	struct shadow_answer answer;
 	struct window w;
 	int err;
 
 	window_open(in->vm, &w, in->gfn);
 	relaxed_add(&machine.faults, 1);
-	err = mmu_fault(in->vcpu, gpa, in->access);
+	err = machine.shadow ? ERR_TOO_HARD : mmu_fault(in->vcpu, gpa, in->access);
 	BUG_ON(irq_enabled());
 	irq_enable();
 	fake_cpu_interrupts_on();
-	if (err == ERR_TOO_HARD)
+	if (machine.shadow)
+		err = linear_fault(in->vm, in->vcpu, gpa.v, in->access, &answer);
+	else if (err == ERR_TOO_HARD)
 		err = mmu_fault_slow(in->vcpu, gpa, in->access);
 	window_close(in->vm, &w, in->gfn);
 	judge_fault(in, &w, err);
@@ -188,15 +217,16 @@ static bool guest_stay(struct intent *in, u32 *left, u64 *random)
 
 	irq_disable();
 	log_begins(&in->vm->mmu);
+	if (machine.shadow)
+		linear_enter(in->vm, in->vcpu);
 	while (*left && outcome == FAKE_TRANSLATED) {
 		if (random_one_in(random, 8))
-			fake_cpu_speculate(mmu_eptp(&in->vm->mmu),
-					   gfn_to_gpa(GFN(pick_gfn(in->vm, random))));
+			speculate(in, random);
 		outcome = guest_access(in);
 		if (outcome != FAKE_TRANSLATED)
 			break;
 		(*left)--;
-		in->gfn = pick_gfn(in->vm, random);
+		in->gfn = pick(in, random);
 		in->access = pick_access(random);
 	}
 	log_ends(&in->vm->mmu);
@@ -224,6 +254,8 @@ static bool run_guest(struct intent *in, u32 left, u64 *random)
 {
 	u32 tries = 0;
 
+	if (machine.shadow && !linear_load(in->vm, in->vcpu))
+		return false;
 	while (left) {
 		u32 before = left;
 		int err;
@@ -250,8 +282,9 @@ static bool run_guest(struct intent *in, u32 left, u64 *random)
 
 static void run_guest_a_while(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random)
 {
-	struct intent in = {vm, v, pick_gfn(vm, random), pick_access(random)};
+	struct intent in = {vm, v, 0, pick_access(random)};
 
+	in.gfn = pick(&in, random);
 	run_guest(&in, 1 + random_below(random, ACCESSES_IN_TURN), random);
 }
 

@@ -129,18 +129,11 @@ void machine_reclaim(struct machine_object *o, u64 *random)
 	machine_reclaim_pages(o, first, n);
 }
 
-/* Of up to 64 neighbours some; others leave those alone meanwhile. */
-u64 machine_put_away(struct machine_object *o, u64 *random)
+/* Of up to 64 neighbours those that are marked; others leave them alone meanwhile. */
+u64 machine_put_away_pages(struct machine_object *o, u64 first, u64 n, u64 marked)
 {
-	u64 n = 1 + random_below(random, 64), marked = random_next(random) | random_next(random);
-	u64 first = random_below(random, (u32)(o->pages - n)), left;
 	struct gmem_taken taken = {0};
 
-	if (random_below(random, 4))
-		first = machine_hot_page(random);
-	left = GMEM_LARGE_PAGES - first % GMEM_LARGE_PAGES;
-	left = min(left, o->pages - first);
-	n = min(n, left);
 	for (u64 i = 0; i < n; i++) {
 		if ((marked & BIT(i)) && !machine_take(&o->page[first + i].moves))
 			marked &= ~BIT(i);
@@ -151,6 +144,18 @@ u64 machine_put_away(struct machine_object *o, u64 *random)
 			machine_give(&o->page[first + i].moves);
 	}
 	return taken.packed + taken.shared;
+}
+
+u64 machine_put_away(struct machine_object *o, u64 *random)
+{
+	u64 n = 1 + random_below(random, 64), marked = random_next(random) | random_next(random);
+	u64 first = random_below(random, (u32)(o->pages - n)), left;
+
+	if (random_below(random, 4))
+		first = machine_hot_page(random);
+	left = GMEM_LARGE_PAGES - first % GMEM_LARGE_PAGES;
+	left = min(left, o->pages - first);
+	return machine_put_away_pages(o, first, min(n, left), marked);
 }
 
 void machine_drop_page(struct machine_object *o, u64 index)

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "kernel/base/msr.h"
 #include "kernel/base/panic.h"
 #include "mem/pool.h"
 #include "mem/frame.h"
@@ -16,7 +17,7 @@
 #include "mem/slab.h"
 #include "smp/rcu.h"
 #include "tests/hosted/hosted.h"
-#include "tests/hosted/machine/fake_cpu.h"
+#include "tests/hosted/machine/fake_linear.h"
 #include "tests/hosted/machine/machine_private.h"
 #include "tests/hosted/schedule.h"
 
@@ -37,12 +38,14 @@ void machine_on(u64 memory, u64 random)
 {
 	static struct memmap map;
 	struct mmu_hw hw = {
-		.ept = true,
+		.ept = !machine.shadow,
 		.ept_ad = machine.accessed_dirty,
 		.ept_2m = true,
 		.pml = machine.pml,
 		.invept_single = random_below(&random, 2),
 		.invept_all = true,
+		.invvpid_single = true,
+		.invvpid_all = true,
 		.maxphyaddr = 46,
 	};
 
@@ -61,6 +64,7 @@ void machine_on(u64 memory, u64 random)
 	BUG_ON(share_init());
 	mmu_init(&hw);
 	fake_cpus_reset(random);
+	fake_linear_reset(random);
 	free_at_start = frames_free();
 	__atomic_store_n(&ended, false, __ATOMIC_RELEASE);
 	if (machine.pml)
@@ -83,8 +87,11 @@ void machine_vm_start(struct machine_vm *vm)
 		BUG_ON(!machine.failing);
 	if (machine.pml)
 		vm->mmu.drain_dirty = machine_drain;
-	for (u32 i = 0; i < MACHINE_VCPUS; i++)
+	for (u32 i = 0; i < MACHINE_VCPUS; i++) {
 		mmu_vcpu_init(&vm->vcpu[i], &vm->mmu);
+		vm->linear[i] = (struct machine_linear){.paging = {.cr0 = CR0_PE, .maxphyaddr = 46},
+							.cpu = CPU_MAX};
+	}
 }
 
 void machine_vm_end(struct machine_vm *vm)

@@ -6,6 +6,8 @@
 #ifndef TESTS_HOSTED_MACHINE_MACHINE_PRIVATE_H
 #define TESTS_HOSTED_MACHINE_MACHINE_PRIVATE_H
 
+#include "mmu/shadow.h"
+#include "tests/hosted/machine/fake_cpu.h"
 #include "tests/hosted/machine/machine.h"
 #include "tests/hosted/points_off.h"
 
@@ -86,6 +88,21 @@ void machine_drain(struct mmu_vm *vm);
 /* The scenario's. */
 extern bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 extern void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
+
+/* --- machine_linear.c: vCPUs without EPT ----------------------------------------------------- */
+
+#define LINEAR_GFNS BIT(32 - PAGE_SHIFT) /* that a guest without paging reaches */
+
+/* A root, if it has none. False: no memory. */
+bool linear_load(struct machine_vm *vm, struct mmu_vcpu *v);
+/* VM entry; the rest on the same CPU, as fake_linear.h says. */
+void linear_enter(struct machine_vm *vm, struct mmu_vcpu *v);
+enum fake_outcome linear_translate(struct machine_vm *vm, struct mmu_vcpu *v, u64 gva, u32 access,
+				   pfn_t *out);
+void linear_speculate(struct machine_vm *vm, struct mmu_vcpu *v, u64 gva, u64 *random);
+/* In thread context: as vmx/shadow.c. */
+int linear_fault(struct machine_vm *vm, struct mmu_vcpu *v, u64 gva, u32 access,
+		 struct shadow_answer *answer);
 
 /* --- machine_jobs.c -------------------------------------------------------------------------- */
 

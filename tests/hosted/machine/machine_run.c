@@ -30,7 +30,7 @@
 /* How a run goes: all of it from its seed. */
 struct run {
 	struct hosted_way way;
-	bool accessed_dirty, failing, pml;
+	bool accessed_dirty, failing, pml, shadow;
 	u32 hot_slot, hot_pages;
 	u64 random; /* of set_up and, by more, of the CPUs */
 };
@@ -54,6 +54,13 @@ static struct run run_of(u64 seed)
 	r.hot_slot = random_below(&random, MACHINE_SLOTS);
 	r.hot_pages = 1 + random_below(&random, HOT_PAGES);
 	r.random = random_next(&random);
+	r.shadow = scenario->linear || random_one_in(&random, 3);
+	if (r.shadow) {
+		/* Its faults have far more points. */
+		r.way.period = r.way.serial ? r.way.period : max(r.way.period, 60u);
+		r.accessed_dirty = true;
+		r.pml = false;
+	}
 	return r;
 }
 
@@ -158,6 +165,7 @@ static void one_run(void *arg)
 	machine.serial = run.way.serial;
 	machine.failing = run.failing;
 	machine.accessed_dirty = run.accessed_dirty;
+	machine.shadow = run.shadow;
 	machine.vms = scenario->vms;
 	machine.guests = scenario->guests;
 	machine.pml = run.pml;
@@ -170,8 +178,10 @@ static void one_run(void *arg)
 	guests_running = scenario->guests;
 	printf("%s: WEIR_SEED=%" PRIu64 ", %s, a choice in %u points%s%s%s", scenario->name, seed,
 	       run.way.serial ? "serial" : "parallel", run.way.period,
-	       run.accessed_dirty ? ", A and D bits" : "", run.pml ? ", PML" : "",
-	       run.failing ? ", failing" : "");
+	       run.shadow	    ? ", shadow paging"
+	       : run.accessed_dirty ? ", A and D bits"
+				    : "",
+	       run.pml ? ", PML" : "", run.failing ? ", failing" : "");
 	fflush(stdout);
 	machine_on(scenario->memory, run.random);
 	n = add_jobs(jobs);

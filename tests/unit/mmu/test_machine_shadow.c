@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @machine */
+/* unit-cflags: -include tests/hosted/points.h */
+/*
+ * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
+ * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
+ * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
+ * come and go, which takes all shadow pages. What a CPU finds is held against what the entries said at
+ * some moment of the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
+ */
+#include <cmocka.h>
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+#include "tests/hosted/machine/machine.h"
+#include "tests/hosted/points_off.h"
+#include "tests/hosted/schedule.h"
+
+#define relaxed(p)	  __atomic_load_n((p), __ATOMIC_RELAXED)
+#define relaxed_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+
+#define RAM_BASE    0x400u
+#define RAM_PAGES   100u
+#define TABLE_BASE  0x600u
+#define TABLE_PAGES 100u
+#define TABLES_USED 16u
+#define SPARE_BASE  0x700u
+#define SHOWN	    40u /* pages of RAM that entries lead to */
+
+/* Tables, by their page. Entries 0 and 1 are where the machine has a stamp and a count. */
+enum {
+	TOP,	  /* PML4 */
+	TOP_READ, /* one that gives no right to write */
+	MIDDLE,	  /* PDPT */
+	DIRECTORY,
+	TABLES,		    /* the first of those with entries under test */
+	ALIAS = TABLES + 3, /* shows the tables */
+};
+#define UNDER_TEST 3u /* tables */
+#define ENTRIES	   6u /* of each */
+#define FIRST	   2u
+#define COUNTER	   500u /* an entry that is not present, in which all vCPUs count */
+
+#define P	 1ull
+#define W	 2ull
+#define U	 4ull
+#define ACCESSED 0x20ull
+#define DIRTY	 0x40ull
+#define XD	 BIT(63)
+#define MARKS	 (ACCESSED | DIRTY)
+#define ALL	 (P | W | U)
+
+/* Where a page says which it is, and how often it was written. */
+#define NAME_AT	 64
+#define COUNT_AT 128
+
+/* What an entry was at some time: values[n % HISTORY] from version 2n on. */
+#define HISTORY 16
+struct entry {
+	u64 version; /* odd: on its way to the next */
+	u64 value[HISTORY];
+	bool taken;
+};
+static struct entry entries[UNDER_TEST][ENTRIES];
+static u64 written[RAM_PAGES]; /* times */
+static u64 counted;
+static struct machine_object *ram, *tables, *spare;
+static u64 randoms[MACHINE_VCPUS];
+static bool spare_there;
+
+struct access {
+	struct machine_vm *vm;
+	struct mmu_vcpu *v;
+	u64 *random;
+	struct entry *entry;
+	u32 table, place;
+	bool user, may_write;
+	u32 access;
+	u64 from; /* version */
+	u64 name;
+};
+
+static u64 table_gpa(u32 table, u32 place)
+{
+	return ((u64)(TABLE_BASE + table) << PAGE_SHIFT) + 8ull * place;
+}
+
+static u64 gva_of(const struct machine_linear *l, u32 table, u32 place)
+{
+	u64 gva = (u64)FIRST << 30 | (u64)(FIRST + table) << 21 | (u64)place << 12;
+
+	return l->paging.efer & EFER_LMA ? gva | (u64)FIRST << 39 : gva;
+}
+
+static void put(struct machine_vm *vm, u64 gpa, u64 value)
+{
+	int err;
+
+	do {
+		err = gpa_write(&vm->mmu, GPA(gpa), &value, sizeof(value));
+	} while (err == ERR_NOMEM);
+	if (err)
+		machine_fail("gpa %#llx: %s", (unsigned long long)gpa, error_name(err));
+}
+
+static u64 table_entry(u32 table)
+{
+	return table_gpa(table, 0) | ALL | MARKS;
+}
+
+static u64 random_entry(u64 *random)
+{
+	u64 e = ((u64)RAM_BASE + FIRST + random_below(random, SHOWN)) << PAGE_SHIFT;
+
+	e |= random_one_in(random, 8) ? 0 : P;
+	e |= random_one_in(random, 4) ? 0 : W;
+	e |= random_one_in(random, 4) ? 0 : U;
+	e |= random_one_in(random, 6) ? XD : 0;
+	e |= random_one_in(random, 4) ? MARKS : 0;
+	return e;
+}
+
+static void set_up(u64 *random)
+{
+	struct machine_vm *vm = &machine.vm[0];
+
+	ram = machine_object_new(RAM_PAGES, 0);
+	tables = machine_object_new(TABLE_PAGES, 0);
+	spare = machine_object_new(8, 0);
+	machine_may_fail(
+		machine_slot_create(vm, &(struct machine_slot){RAM_BASE, RAM_PAGES, 0, 1, 0, ram}),
+		0);
+	machine_may_fail(machine_slot_create(vm, &(struct machine_slot){TABLE_BASE, TABLE_PAGES, 0,
+									2, 0, tables}),
+			 0);
+	for (u64 i = 0; i < RAM_PAGES; i++)
+		put(vm, (RAM_BASE + i) << PAGE_SHIFT | NAME_AT, i + 1);
+	put(vm, table_gpa(TOP, FIRST), table_entry(MIDDLE));
+	put(vm, table_gpa(TOP_READ, FIRST), table_entry(MIDDLE) & ~W);
+	put(vm, table_gpa(MIDDLE, FIRST), table_entry(DIRECTORY));
+	for (u32 t = 0; t <= UNDER_TEST; t++)
+		put(vm, table_gpa(DIRECTORY, FIRST + t), table_entry(TABLES + t));
+	for (u32 t = 0; t < TABLES_USED; t++)
+		put(vm, table_gpa(ALIAS, FIRST + t), table_entry(t));
+	for (u32 t = 0; t < UNDER_TEST; t++) {
+		for (u32 i = 0; i < ENTRIES; i++) {
+			entries[t][i].value[0] = random_entry(random);
+			put(vm, table_gpa(TABLES + t, FIRST + i), entries[t][i].value[0]);
+		}
+	}
+	for (u32 i = 0; i < MACHINE_VCPUS; i++)
+		randoms[i] = random_next(random);
+}
+
+/* --- What an access may find ----------------------------------------------------------------- */
+
+static bool allows(const struct access *a, u64 e)
+{
+	if (!(e & P) || (a->user && !(e & U)))
+		return false;
+	if ((a->access & MMU_WRITE) && !(e & W))
+		return false;
+	if (a->access & MMU_WRITE)
+		return a->may_write;
+	return !(a->access & MMU_EXEC) || !(e & XD);
+}
+
+/*
+ * Whether the entry had a value since the window opened for which want(a, e); and, in *all, whether
+ * each was one. Too many to know: true, and not all.
+ */
+static bool any_of(const struct access *a, bool (*want)(const struct access *a, u64 e), bool *all)
+{
+	u64 first = a->from / 2, last = (relaxed(&a->entry->version) + 1) / 2;
+	bool any = false;
+
+	*all = true;
+	if (last - first >= HISTORY - 2) {
+		*all = false;
+		return true;
+	}
+	for (u64 n = first; n <= last; n++) {
+		bool is = want(a, relaxed(&a->entry->value[n % HISTORY]));
+
+		any |= is;
+		*all &= is;
+	}
+	return any;
+}
+
+static bool leads_to(const struct access *a, u64 e)
+{
+	return allows(a, e) && ((e & ~XD) >> PAGE_SHIFT) - RAM_BASE == a->name - 1;
+}
+
+static void in_page(void *arg, u8 *at)
+{
+	struct access *a = arg;
+
+	a->name = relaxed((u64 *)(void *)(at + NAME_AT));
+	if (!(a->access & MMU_WRITE))
+		return;
+	__atomic_fetch_add((u64 *)(void *)(at + COUNT_AT), 1, __ATOMIC_RELAXED);
+	if (a->name && a->name <= RAM_PAGES)
+		__atomic_fetch_add(&written[a->name - 1], 1, __ATOMIC_RELAXED);
+}
+
+/* Nobody has changed the entry since: it has the marks of the access. */
+static void check_marks(const struct access *a)
+{
+	u64 e, want = ACCESSED | (a->access & MMU_WRITE ? DIRTY : 0);
+
+	if (a->from & 1)
+		return;
+	if (gpa_read(&a->vm->mmu, GPA(table_gpa(TABLES + a->table, FIRST + a->place)), &e, 8))
+		return;
+	if (relaxed(&a->entry->version) == a->from && (e & want) != want)
+		machine_fail("an entry that was used is %#llx", (unsigned long long)e);
+}
+
+static void access_once(struct access *a)
+{
+	struct machine_touch t = {
+		.gva = gva_of(&a->vm->linear[a->v - a->vm->vcpu], a->table, FIRST + a->place),
+		.access = a->access,
+		.fn = in_page,
+		.arg = a,
+	};
+	bool all, any;
+	int err;
+
+	a->from = relaxed(&a->entry->version);
+	err = machine_linear_touch(a->vm, a->v, &t);
+	switch (err) {
+	case 0:
+		if (!any_of(a, leads_to, &all))
+			machine_fail("gva %#llx led to page %lld, or with rights that it has not",
+				     (unsigned long long)t.gva, (long long)a->name - 1);
+		check_marks(a);
+		__atomic_fetch_add(&machine.accesses, 1, __ATOMIC_RELAXED);
+		return;
+	case ERR_FAULT:
+		any = any_of(a, allows, &all);
+		if (any && all)
+			machine_fail("gva %#llx was refused", (unsigned long long)t.gva);
+		__atomic_fetch_add(&machine.accesses, 1, __ATOMIC_RELAXED);
+		return;
+	case ERR_NOMEM:
+		if (machine.failing)
+			return;
+	}
+	machine_fail("gva %#llx: %s", (unsigned long long)t.gva, error_name(err));
+}
+
+/* --- What a vCPU does to its tables ---------------------------------------------------------- */
+
+struct change {
+	u64 value;
+	u32 how; /* enum how */
+	u64 add; /* LOCK ADD instead */
+};
+
+enum how {
+	STORED,
+	NOT_RUN_IN_SOFTWARE, /* a store by an instruction that Weir does not run */
+	EXCHANGED,
+};
+
+/* The guest's own instruction, on the live table. */
+static void write_live(void *arg, u8 *at)
+{
+	const struct change *c = arg;
+	u64 *word = (u64 *)(void *)at, old;
+
+	if (c->add) {
+		__atomic_fetch_add(word, c->add, __ATOMIC_SEQ_CST);
+		return;
+	}
+	old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+	if (c->how == EXCHANGED) {
+		while (!__atomic_compare_exchange_n(word, &old, c->value, false, __ATOMIC_SEQ_CST,
+						    __ATOMIC_SEQ_CST))
+			;
+	} else {
+		__atomic_store_n(word, c->value, __ATOMIC_SEQ_CST);
+	}
+}
+
+/* The same as kernel/emulation.c does it. */
+static int write_for(struct mmu_vm *vm, gpa_t gpa, const struct change *c)
+{
+	u64 old = 0;
+	int err;
+
+	if (!c->add && c->how != EXCHANGED)
+		return gpa_write(vm, gpa, &c->value, 8);
+	err = gpa_read(vm, gpa, &old, 8);
+	while (!err) {
+		err = gpa_cmpxchg(vm, gpa, 8, &old, c->add ? old + c->add : c->value);
+		if (!err)
+			return 0;
+		err = err == ERR_AGAIN ? 0 : err;
+	}
+	return err;
+}
+
+/* True: it is done. */
+static bool write_table(struct machine_vm *vm, struct mmu_vcpu *v, u32 table, u32 place,
+			struct change *c)
+{
+	struct machine_touch t = {
+		.gva = gva_of(&vm->linear[v - vm->vcpu], UNDER_TEST, FIRST + table) + 8ull * place,
+		.access = MMU_WRITE,
+		.fn = write_live,
+		.arg = c,
+	};
+	int err;
+
+	machine_linear_user(vm, v, false);
+	do {
+		err = machine_linear_touch(vm, v, &t);
+	} while (err == SHADOW_EMULATE && c->how == NOT_RUN_IN_SOFTWARE &&
+		 mmu_shadow_let_write(v, gpa_to_gfn(t.answer.gpa)) == 0);
+	if (err == SHADOW_EMULATE) {
+		if (t.answer.gpa.v != table_gpa(table, place))
+			machine_fail("a write to gpa %#llx is to be done at %#llx",
+				     (unsigned long long)table_gpa(table, place),
+				     (unsigned long long)t.answer.gpa.v);
+		err = write_for(&vm->mmu, t.answer.gpa, c);
+	}
+	if (err && err != ERR_FAULT && (err != ERR_NOMEM || !machine.failing))
+		machine_fail("a table is not written: %s", error_name(err));
+	return !err;
+}
+
+static void change_entry(struct access *a)
+{
+	struct change c = {.value = random_entry(a->random), .how = random_below(a->random, 3)};
+	struct entry *e = a->entry;
+	u64 n, before;
+
+	if (__atomic_exchange_n(&e->taken, true, __ATOMIC_ACQUIRE))
+		return;
+	n = relaxed(&e->version) / 2;
+	before = relaxed(&e->value[n % HISTORY]);
+	relaxed_set(&e->value[(n + 1) % HISTORY], c.value);
+	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
+	if (!write_table(a->vm, a->v, TABLES + a->table, FIRST + a->place, &c))
+		relaxed_set(&e->value[(n + 1) % HISTORY], before);
+	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&e->taken, false, __ATOMIC_RELEASE);
+}
+
+static void count(struct access *a)
+{
+	struct change c = {.add = 2};
+
+	if (write_table(a->vm, a->v, TABLES + a->table, COUNTER, &c))
+		__atomic_fetch_add(&counted, c.add, __ATOMIC_RELAXED);
+}
+
+/* --- A turn ---------------------------------------------------------------------------------- */
+
+static bool switch_space(struct access *a)
+{
+	struct guest_paging p = {
+		.cr0 = CR0_PE | CR0_PG | CR0_WP,
+		.cr4 = CR4_PAE,
+		.efer = EFER_NXE,
+		.maxphyaddr = 46,
+	};
+
+	if (random_one_in(a->random, 3)) {
+		p.pdpte[FIRST] = table_gpa(DIRECTORY, 0) | P;
+	} else {
+		p.efer |= EFER_LME | EFER_LMA;
+		p.cr3 = table_gpa(random_below(a->random, 2) ? TOP : TOP_READ, 0);
+	}
+	return machine_linear_load(a->vm, a->v, &p);
+}
+
+/* In place of accesses without paging. */
+static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
+{
+	const struct guest_paging *p = &vm->linear[v - vm->vcpu].paging;
+	struct access a = {.vm = vm, .v = v, .random = &randoms[v - vm->vcpu]};
+
+	for (u32 n = 0; n < 8; n++) {
+		bool loaded = p->cr0 & CR0_PG;
+
+		if ((!loaded || random_one_in(a.random, 12)) && !switch_space(&a) && !loaded)
+			return false;
+		if (random_below(a.random, 2))
+			a.table = random_below(a.random, UNDER_TEST);
+		a.place = random_below(a.random, ENTRIES);
+		a.entry = &entries[a.table][a.place];
+		if (random_one_in(a.random, 3)) {
+			change_entry(&a);
+		} else if (random_one_in(a.random, 10)) {
+			count(&a);
+		} else {
+			a.access = MMU_READ << random_below(a.random, 3);
+			a.user = random_below(a.random, 2);
+			/* A mode without the bits of a top table, or the one that has the right. */
+			a.may_write = !(p->efer & EFER_LMA) || p->cr3 == table_gpa(TOP, 0);
+			machine_linear_user(vm, v, a.user);
+			access_once(&a);
+		}
+	}
+	return false;
+}
+
+/* --- Others ---------------------------------------------------------------------------------- */
+
+/* Few at a time: an access needs five of them at once. */
+static void put_away(u64 *random)
+{
+	struct machine_object *o = random_one_in(random, 3) ? tables : ram;
+
+	machine_put_away_pages(o, random_below(random, SHOWN), 4, 1 + random_below(random, 3));
+}
+
+static void age(u64 *random)
+{
+	machine_age(ram, random);
+}
+
+/* The tables' slot stays; but all shadow pages go with any slot. */
+static void change_slots(u64 *random)
+{
+	struct machine_slot s = {SPARE_BASE, 8, 0, 3, 0, spare};
+	int err;
+
+	if (!random_one_in(random, 4))
+		return;
+	err = spare_there ? machine_slot_delete(&machine.vm[0], 3)
+			  : machine_slot_create(&machine.vm[0], &s);
+	if (!machine_may_fail(err, ERR_NOMEM))
+		spare_there = !spare_there;
+}
+
+static u64 word_of(u64 gpa)
+{
+	u64 value = 0;
+
+	if (gpa_read(&machine.vm[0].mmu, GPA(gpa), &value, 8))
+		machine_fail("gpa %#llx cannot be read", (unsigned long long)gpa);
+	return value;
+}
+
+/* No write was lost; each entry is as the last who changed it left it. */
+static void check(void)
+{
+	const char *fault = mmu_audit(&machine.vm[0].mmu);
+	u64 sum = 0;
+
+	if (fault)
+		machine_fail("%s", fault);
+	for (u32 i = 0; i < RAM_PAGES; i++) {
+		if (word_of((u64)(RAM_BASE + i) << PAGE_SHIFT | COUNT_AT) != written[i])
+			machine_fail("page %u was written %llu times", i,
+				     (unsigned long long)written[i]);
+	}
+	for (u32 t = 0; t < UNDER_TEST; t++) {
+		sum += word_of(table_gpa(TABLES + t, COUNTER));
+		for (u32 i = 0; i < ENTRIES; i++) {
+			struct entry *e = &entries[t][i];
+			u64 is = word_of(table_gpa(TABLES + t, FIRST + i));
+
+			if ((is ^ e->value[e->version / 2 % HISTORY]) & ~MARKS)
+				machine_fail("entry %u of table %u is %#llx", i, t,
+					     (unsigned long long)is);
+		}
+	}
+	if (sum != counted)
+		machine_fail("R03: %llu was counted, and %llu is there",
+			     (unsigned long long)counted, (unsigned long long)sum);
+}
+
+static const struct machine_scenario scenario = {
+	.name = "shadow",
+	.memory = MIB(32),
+	.vms = 1,
+	.guests = 3,
+	.accesses = 250,
+	.rounds = 40,
+	.linear = true,
+	.set_up = set_up,
+	.before_entry = turn,
+	.jobs = {{"put away", put_away}, {"age", age}, {"slots", change_slots}},
+	.tear_down = check,
+};
+
+static void guests_with_tables(void **state)
+{
+	(void)state;
+	machine_runs(&scenario);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(guests_with_tables),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
