@@ -1,11 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/restart.h"
 
+/* However it spaces them, a guest fills no log with its resets. */
+static void choose_silence(struct restart *r, u64 now_ns)
+{
+	u64 more = (now_ns - r->told_ns) / RESTART_LOUD_NS;
+
+	r->told -= (u32)min((u64)r->told, more);
+	r->told_ns = r->told ? r->told_ns + more * RESTART_LOUD_NS : now_ns;
+	r->silent = r->told >= RESTART_LOUD && (r->count & (r->count - 1)) != 0;
+	if (r->told < RESTART_LOUD)
+		r->told++;
+}
+
 void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns)
 {
 	u64 delay = 0;
 
 	r->count++;
+	choose_silence(r, now_ns);
 	if (ran_ns < RESTART_QUICK_NS) {
 		u32 doublings = min(r->quick, 7u); /* the first that passes the longest delay */
 
@@ -31,9 +44,16 @@ bool restart_ask_after_crash(struct restart *r, u64 now_ns, u64 ran_ns)
 	return true;
 }
 
+void restart_by_hand(struct restart *r)
+{
+	r->quick = 0;
+	r->crashes = 0;
+	r->silent = false;
+}
+
 bool restart_is_loud(const struct restart *r)
 {
-	return r->count <= RESTART_LOUD || r->quick <= 1 || (r->count & (r->count - 1)) == 0;
+	return !r->silent;
 }
 
 bool restart_is_due(const struct restart *r, u64 now_ns)

@@ -15,7 +15,8 @@
 #define RESTART_MEMORY_NS    100000000ull   /* between tries to get memory */
 #define RESTART_CRASHES_MAX  5		    /* in a row: it crashes once more and stays down */
 #define RESTART_STABLE_NS    60000000000ull /* a run as long as this ends the row */
-#define RESTART_LOUD	     4		    /* so many are told, then one in 2, 4, 8, ... */
+#define RESTART_LOUD	     4		    /* so many are told, and one more for each minute; */
+#define RESTART_LOUD_NS	     60000000000ull /* of the others the 8th, 16th, 32nd, ... */
 
 /* Of one configured VM, for as long as Weir runs. */
 struct restart {
@@ -24,6 +25,9 @@ struct restart {
 	u32 count;	  /* resets so far */
 	u32 quick;	  /* of them in a row, after quick runs */
 	u32 crashes;	  /* in a row, none after a long run */
+	u32 told;	  /* of those that may be told */
+	u64 told_ns;	  /* when one more could be, last */
+	bool silent;	  /* the log does not tell of this one */
 	bool memory_told; /* that it waits for memory, this time */
 	u32 lines_told;	  /* of the log that the guest can cause: they count over resets */
 };
@@ -32,6 +36,8 @@ struct restart {
 void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns);
 /* It crashed after so long. False: that was too often in a row, it is not to be started again. */
 bool restart_ask_after_crash(struct restart *r, u64 now_ns, u64 ran_ns);
+/* Somebody starts it: what it did before counts no more. */
+void restart_by_hand(struct restart *r);
 /* The log tells of this one. */
 bool restart_is_loud(const struct restart *r);
 bool restart_is_due(const struct restart *r, u64 now_ns);

@@ -483,6 +483,8 @@ static u64 start_due(struct weir_config *config)
 			log_info("vm %s: stays off", config->vms[i].name);
 			restart_done(&restarts[i]);
 		}
+		if (plan == VM_PLAN_START)
+			restart_by_hand(&restarts[i]);
 		if (plan == VM_PLAN_START || restart_is_due(&restarts[i], clock_ns()))
 			start_vm(&config->vms[i], &restarts[i]);
 		if (restarts[i].pending)

@@ -11,9 +11,9 @@ static void a_long_run_starts_again_at_once(void **state)
 	struct restart r = {0};
 
 	for (u32 i = 1; i <= 20; i++) {
-		assert_false(restart_is_due(&r, i * 10 * SECOND));
-		restart_ask(&r, i * 10 * SECOND, 2 * SECOND);
-		assert_true(restart_is_due(&r, i * 10 * SECOND));
+		assert_false(restart_is_due(&r, i * 60 * SECOND));
+		restart_ask(&r, i * 60 * SECOND, 2 * SECOND);
+		assert_true(restart_is_due(&r, i * 60 * SECOND));
 		assert_true(restart_is_loud(&r));
 		restart_done(&r);
 	}
@@ -55,6 +55,28 @@ static void the_log_is_not_filled(void **state)
 		restart_done(&r);
 	}
 	assert_int_equal(lines, RESTART_LOUD + 14); /* 8, 16, ... 65536 */
+}
+
+/* Nor by one that runs for a while each time. */
+static void nor_slowly(void **state)
+{
+	struct restart r = {0};
+	u32 lines = 0;
+
+	for (u32 i = 1; i <= 3600; i++) {
+		restart_ask(&r, i * 1100000000ull, 1100000000);
+		lines += restart_is_loud(&r);
+		restart_done(&r);
+	}
+	assert_in_range(lines, 60, 85);
+	/* Who has been quiet for long is told of again, and whoever is started by hand. */
+	restart_ask(&r, 5000 * SECOND, 0);
+	assert_true(restart_is_loud(&r));
+	for (u32 i = 0; i < 10; i++)
+		restart_ask(&r, 5000 * SECOND, 0);
+	assert_false(restart_is_loud(&r));
+	restart_by_hand(&r);
+	assert_true(restart_is_loud(&r));
 }
 
 static void short_of_memory(void **state)
@@ -103,6 +125,7 @@ int main(void)
 		cmocka_unit_test(a_long_run_starts_again_at_once),
 		cmocka_unit_test(quick_runs_wait_longer_and_longer),
 		cmocka_unit_test(the_log_is_not_filled),
+		cmocka_unit_test(nor_slowly),
 		cmocka_unit_test(short_of_memory),
 	};
 
