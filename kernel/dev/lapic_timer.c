@@ -136,8 +136,10 @@ static void arm(struct lapic *l)
 
 void lapic_timer_taken(struct lapic *l)
 {
-	if (unlikely(__atomic_exchange_n(&l->timer_waits, false, __ATOMIC_SEQ_CST)))
-		lapic_timer_resume(l);
+	if (likely(!__atomic_load_n(&l->timer_waits, __ATOMIC_SEQ_CST)))
+		return;
+	__atomic_store_n(&l->timer_waits, false, __ATOMIC_SEQ_CST);
+	lapic_timer_resume(l);
 }
 
 void lapic_timer_resume(struct lapic *l)
