@@ -48,7 +48,7 @@ void vcpu_wait_for_memory(struct vcpu *v);
 
 /*
  * Tells the VM's manager that the guest runs no more, and waits until nothing but this thread
- * knows the vCPU (devices, timers and console are gone). In kernel/vm.c.
+ * knows the vCPU (devices, timers and console are gone). In kernel/vm_life.c.
  */
 void vm_vcpu_stopped(struct vcpu *v);
 

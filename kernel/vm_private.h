@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the manager (kernel/vm.c), which makes VMs and takes them apart, kernel/vm_list.c, which
- * has those that run and what is planned for the others, and kernel/vm_life.c, which stops and shows
- * one. Thread context unless said otherwise.
+ * Between the manager (kernel/vm.c), which starts VMs and looks after their ends, kernel/vm_make.c,
+ * which makes one and takes it apart, kernel/vm_list.c, which has those that run and what is planned
+ * for the others, and kernel/vm_life.c, which stops and shows one. Thread context unless said
+ * otherwise.
  */
 #ifndef KERNEL_VM_PRIVATE_H
 #define KERNEL_VM_PRIVATE_H
@@ -14,6 +15,17 @@
  * are released.
  */
 extern struct wait_queue vm_wait;
+
+/*
+ * All of a VM, its threads waiting to go; or nothing, and message says why where there is more to say
+ * than the error. The manager's thread, like the next two.
+ */
+int vm_make(const struct vm_config *config, struct restart *restart, struct vm **out, char *message,
+	    size_t size);
+/* Its vCPUs begin. It is on the list. */
+void vm_let_go(struct vm *vm);
+/* Frees what there is of it. No thread of it is left; devices and local APICs may be gone. */
+void vm_unmake(struct vm *vm);
 
 /* vm->life before anything can end the VM. */
 void vm_life_init_vm(struct vm *vm);

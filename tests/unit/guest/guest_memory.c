@@ -37,7 +37,7 @@ void reclaim_remove(struct reclaim_target *t)
 	t->object = NULL;
 }
 
-/* Stands in for mmu/: the same holes as the slots that kernel/vm.c makes. */
+/* Stands in for mmu/: the same holes as the slots that kernel/vm_make.c makes. */
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 {
 	u64 end = gpa.v + size;

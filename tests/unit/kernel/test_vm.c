@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vm.c kernel/vm_life.c kernel/vm_list.c kernel/restart.c kernel/admission.c */
+/*
+ * unit-sources: kernel/vm.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
+ *	kernel/restart.c kernel/admission.c
+ */
 /* unit-libs: -Wl,--wrap=thread_create_with */
 /*
  * The manager: VMs from their start to their end, and those that do not come so far. Their parts
