@@ -17,7 +17,7 @@
 #define SPLITS	      4u      /* mappings of 2 MiB that are split for it */
 #define SPANS	      4u      /* of the pool that are emptied for it */
 #define BARREN_ROUNDS 3u      /* looks at all there is, after which nothing is to be had */
-#define TRICKLE	      8u
+#define TRICKLE	      8u      /* fewer frames may be of no use to anybody */
 #define HELP_WAIT_NS  10000000ull
 #define REST_ROUND_NS 10000000000ull
 #define RETRY_NS      50000000ull /* after a try in vain; doubled for each that follows, up to */
@@ -220,6 +220,13 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 
 /* --- kaged ---------------------------------------------------------------------------------- */
 
+static void count_time(void)
+{
+	u64 ns = thread_run_ns(thread_current());
+
+	__atomic_store_n(&reclaim.stats.kaged, ns, __ATOMIC_RELAXED);
+}
+
 /* From low to high, a batch after the other. False: in vain. */
 static bool fill_up(void)
 {
@@ -236,6 +243,7 @@ static bool fill_up(void)
 		if (e.want)
 			make_effort(&e);
 		reclaim_tell_state();
+		count_time();
 		/* What may be under way to the disk at a time is, and there is nothing else. */
 	} while (is_worth_another(&e) || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
 	if (free < watermarks.low)

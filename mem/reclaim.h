@@ -65,6 +65,12 @@ int reclaim_init(const struct reclaim_options *o);
 int reclaim_start(const struct reclaim_options *o);
 
 /*
+ * What modules had of memory counts as memory from now on: the watermarks are as for all of it. Before
+ * any guest runs; thread context.
+ */
+void reclaim_memory_is_known(void);
+
+/*
  * Thread context. Of an object of 2 MiB pages none is taken. remove: nothing of the object is
  * looked at any more on return; it waits for those who are at it, so for no lock of theirs. Pages
  * above terms->max are refused from add on.
@@ -111,7 +117,8 @@ void reclaim_get_room(struct reclaim_room *out);
 	X(asked, "count", "Times that a vCPU of little weight left that to kaged.")              \
 	X(own, "count", "Times that a VM at its max made room itself.")                          \
 	X(fruitless, "count", "Times that there was nothing to take.")                           \
-	X(compacted, "frames", "Frames that came free by compacting the pool.")
+	X(compacted, "frames", "Frames that came free by compacting the pool.")                  \
+	X(kaged, "ns", "Time that kaged has had of the CPUs.")
 
 struct reclaim_stats {
 	RECLAIM_STATS(STAT_FIELD)

@@ -102,31 +102,45 @@ void reclaim_get_room(struct reclaim_room *out)
 	spin_unlock(&reclaim.lock);
 }
 
+static struct reclaim_options asked; /* set once */
+
 /* Who asks for more than half of memory to be free has guests that wait for ever. */
-static bool can_be_had(const struct reclaim_options *o, u64 frames)
+static bool can_be_had(u64 frames)
 {
-	if (!o->min || o->high <= frames / 2)
-		return o->min;
-	log_error(
-		"memory: watermarks= is ignored: %lluK free of %lluK is more than half: give less",
-		(unsigned long long)(o->high << PAGE_SHIFT) >> 10,
-		(unsigned long long)(frames << PAGE_SHIFT) >> 10);
-	return false;
+	return asked.min && asked.high <= frames / 2;
+}
+
+static void set_watermarks(u64 frames)
+{
+	bool given = can_be_had(frames);
+	u64 least = min(max(frames / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
+
+	watermarks.wake = reclaim_wake;
+	watermarks.min = given ? asked.min : least;
+	watermarks.high = given ? asked.high : 3 * least;
+	watermarks.low = given ? asked.low : 2 * least;
 }
 
 void reclaim_set_watermarks(const struct reclaim_options *o)
 {
 	struct frame_stats frames;
-	bool given;
-	u64 least;
 
 	frame_get_stats(&frames);
-	given = can_be_had(o, frames.total);
+	asked = *o;
 	reclaim.own_frames = frames.total - frames.free;
-	least = min(max(frames.total / MIN_PART, (u64)MIN_LEAST), (u64)MIN_MOST);
-	watermarks.wake = reclaim_wake;
-	watermarks.min = given ? o->min : least;
-	watermarks.high = given ? o->high : 3 * least;
-	watermarks.low = given ? o->low : 2 * least;
+	set_watermarks(frames.total);
 	reclaim_count_owed();
+}
+
+void reclaim_memory_is_known(void)
+{
+	struct frame_stats frames;
+
+	frame_get_stats(&frames);
+	set_watermarks(frames.total);
+	if (asked.min && !can_be_had(frames.total))
+		log_error("memory: watermarks= is ignored: %lluK free of %lluK is more than half: "
+			  "give less",
+			  (unsigned long long)(asked.high << PAGE_SHIFT) >> 10,
+			  (unsigned long long)(frames.total << PAGE_SHIFT) >> 10);
 }

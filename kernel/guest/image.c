@@ -195,6 +195,7 @@ void images_start(const struct weir_config *config)
 			twice += keep(&vm->modules[n], vm->share_group);
 	}
 	unused = release_the_others(config);
+	reclaim_memory_is_known();
 	offer_all();
 	if (twice || unused)
 		log_info("modules: released %llu KiB that were there twice, %llu KiB of modules "

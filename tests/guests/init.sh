@@ -6,6 +6,7 @@
 #   weir.fill=MIB     fill that much, and read it again twice (tests/guests/linux/fill.c)
 #   weir.fill_random  with what does not pack
 #   weir.forks=N     fork and execute that often, and say how long it took
+#   weir.rest=SECONDS do nothing for so long after the banner
 #   weir.name=NAME    a word for the banner, to tell guests apart
 #   weir.poweroff     power off after the banner instead of starting a shell
 
@@ -20,6 +21,7 @@ name=guest
 touch=0
 fill=0
 fill_kind=
+rest=0
 forks=0
 poweroff=
 for word in $(cat /proc/cmdline); do
@@ -27,6 +29,7 @@ for word in $(cat /proc/cmdline); do
 	weir.name=*) name=${word#*=} ;;
 	weir.touch=*) touch=${word#*=} ;;
 	weir.fill=*) fill=${word#*=} ;;
+	weir.rest=*) rest=${word#*=} ;;
 	weir.fill_random) fill_kind=random ;;
 	weir.forks=*) forks=${word#*=} ;;
 	weir.poweroff) poweroff=1 ;;
@@ -65,6 +68,7 @@ echo "weir-guest: $name: MemTotal $(field MemTotal) KiB, MemFree $(field MemFree
 	"$(grep -c ^processor /proc/cpuinfo) CPU"
 echo "weir-guest: $name: up $(cut -d' ' -f1 /proc/uptime) s"
 echo "weir-guest: shell ready"
+sleep "$rest"
 
 if [ -z "$poweroff" ]; then
 	cd /root || cd /

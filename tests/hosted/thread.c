@@ -53,6 +53,12 @@ struct thread *thread_current(void)
 	return this_cpu()->current;
 }
 
+/* How long a host's thread has run is the host's business; a test may say something else. */
+__attribute__((weak)) u64 thread_run_ns(const struct thread *t)
+{
+	return __atomic_load_n(&t->run_ns, __ATOMIC_RELAXED);
+}
+
 void thread_wake(struct thread *t)
 {
 	struct host_thread *h = host_of(t);

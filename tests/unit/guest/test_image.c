@@ -10,6 +10,7 @@
 #include "mem/frame.h"
 #include "mem/reclaim.h"
 #include "mem/slab.h"
+#include "mem/reclaim_private.h"
 #include "mem/watermark.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
@@ -205,6 +206,23 @@ static void equal_ones_are_one(void **state)
 	check_image(less, 5);
 }
 
+/* Watermarks are those of all memory, modules' too: what was too much of the rest may be had. */
+static void watermarks_of_all_memory(void **state)
+{
+	struct reclaim_options o = {.min = 1, .low = 2, .high = total_now() / 2 + 8, .tax = 75};
+
+	assert_int_equal(reclaim_init(&o), 0);
+	assert_true(watermarks.high > 2 && watermarks.high < o.high);
+	(void)add(0, KIB(80), 5);
+	images_start(&config);
+	assert_int_equal(watermarks.min, 1);
+	assert_int_equal(watermarks.high, o.high);
+	o.high = total_now() / 2 + 1;
+	reclaim_set_watermarks(&o);
+	reclaim_memory_is_known();
+	assert_true(watermarks.min > 1 && watermarks.high < o.high);
+}
+
 /* Of a VM that will not start, and of none. */
 static void nobodys_are_released(void **state)
 {
@@ -304,6 +322,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(taken_and_read_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(back_from_the_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(watermarks_of_all_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_read, setup, teardown),
