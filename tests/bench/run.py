@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [paging] [weir] [sched] [memory] [boot] [reclaim]
+    tests/bench/run.py [--no-docs] [guest] [paging] [weir] [sched] [memory] [boot] [reclaim] [fit]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
 paging  a small guest counts what its work on page tables costs (tests/guests/bench_paging.c), and Linux
@@ -15,6 +15,7 @@ boot    from GRUB's hand-over to a Linux guest's first instruction, and to its s
         of Bochs's debugger; the guest powers off right after its banner
 reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
         beside those of LRU, FIFO and the optimum
+fit     how many guests fit into memory (tests/bench/fit.py); only when it is asked for: it takes an hour
 
 Each but paging and the last runs with the release build (build/release) and the debug build (build). The results go to
 build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
@@ -30,6 +31,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
+import fit  # noqa: E402
 import footprint  # noqa: E402
 import operations  # noqa: E402
 import reclaim  # noqa: E402
@@ -226,8 +228,8 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
     args = parser.parse_args()
-    for name in set(args.groups) - set(GROUPS) - {"reclaim"}:
-        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}, reclaim")
+    for name in set(args.groups) - set(GROUPS) - {"reclaim", "fit"}:
+        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}, reclaim, fit")
     os.makedirs(FOLDER, exist_ok=True)
     names = [name for name in GROUPS if name in args.groups or not args.groups]
     # Counts do not depend on how fast the emulators run: as many at once as there are builds.
@@ -237,6 +239,8 @@ def main():
         results = {}
         if "reclaim" in args.groups or not args.groups:
             results["reclaim"] = reclaim.run(not args.no_docs)
+        if "fit" in args.groups:
+            fit.run(FOLDER, os.path.join(BUILDS["release"], "weir.elf"), None, not args.no_docs)
         for name in names:
             rows = GROUPS[name][1]
             results[name] = {build: job.result() for build, job in jobs[name].items()}

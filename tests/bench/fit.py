@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: MIT
+"""How many guests fit: a table in docs/performance.md and a plot, docs/fit.svg, drawn here.
+
+    tests/bench/fit.py [RAM/MIX ...]     some of the rows alone, as in 512/5.4:1; none: draws what was
+                                         measured before
+
+Guests of 96 MiB (tests/guests/density.c), a quarter each of whose pages is zero, the same in all guests
+but else random, the guest's own and compressible, and random, fill them and then read them for ever.
+So many fit as have all read every word once, all of them being there, while none was refused or paused.
+"""
+import json
+import os
+import re
+import sys
+import time
+import types
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "../boot")]
+
+import footprint  # noqa: E402
+import report  # noqa: E402
+from boots import linux_guest  # noqa: E402
+from lab import BUILD, ROOT, image  # noqa: E402
+from lab.bochs import Bochs  # noqa: E402
+from monitor import Operator  # noqa: E402
+
+PLOT = os.path.join(ROOT, "docs/fit.svg")
+WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
+DEADLINE = 4 * 3600
+MIB, FRAME = 1 << 20, 4096
+RAM = (128, 256, 512)  # MiB
+USED = 96
+MOST = 16  # VMs that Weir starts
+# What LZ4 makes of the compressible pages: so many of 32 words are random.
+MIXES = {"5.4:1": 4, "2.9:1": 9}
+KVM = {512: 10}  # with KSM and zram (lz4), for pages of the same four kinds
+REST = 60  # seconds that idle Linux guests do nothing
+IDLE = ((512, 1), (256, 8))  # MiB of RAM, Linux guests of 256 MiB
+
+
+def least(ratio):
+    """MiB that a guest cannot do without: its random quarter, and its own as it packs."""
+    return USED / 4 * (1 + 1 / ratio)
+
+
+def limit(ram, ratio):
+    """As many as would fit if nothing but what is in their pages took memory."""
+    return min(MOST, int((ram - USED / 4) / least(ratio)))
+
+
+def guests(n, words):
+    path = os.path.join(BUILD, "guests/density.elf")
+    return [image.Module(path, f"vm=dense{i} kernel mem={USED + 4}M share=dense -- "
+                         f"{i} {USED} 1000000 {words}") for i in range(n)]
+
+
+class Full(Exception):
+    """A VM was refused, or paused."""
+
+
+def all_read(machine, n, deadline):
+    """Waits until every guest has read what it filled."""
+    read = r"dense{}\| density: read once" if n > 1 else "density: read once"
+    for i in range(n):
+        line = machine.wait_line(rf"paused for memory|not started|wrong word|{read.format(i)}",
+                                 deadline).group()
+        if "wrong" in line:
+            raise SystemExit(f"bench fit: a page is damaged; see {machine.path('console.txt')}")
+        if "read" not in line:
+            raise Full(line)
+
+
+def measure(folder, kernel, ram, n, words):
+    """What is counted in the machine with its guests; None: they do not fit."""
+    iso = image.cached_iso(WEIR, guests(n, words), kernel=kernel, bios_only=True)
+    machine = Bochs(folder, iso, memory=ram)
+    with machine:
+        deadline = time.monotonic() + DEADLINE
+        operator = Operator(types.SimpleNamespace(machine=machine, deadline=deadline))
+        try:
+            all_read(machine, n, deadline)
+        except Full:
+            return None
+        operator.enter()
+        for i in range(n):
+            operator.says(f"vm pause dense{i}", "is paused")
+        found = footprint.counters(operator, "*")
+    begin, end = re.search(r"at (0x[0-9a-f]+)-(0x[0-9a-f]+)", machine.console.text).groups()
+    return found | {"image": int(end, 16) - int(begin, 16)}
+
+
+def search(folder, kernel, ram, mix):
+    """(how many fit, what was counted there), from the limit down."""
+    ratio = float(mix.split(":")[0])
+    for n in range(limit(ram, ratio), 0, -1):
+        found = measure(f"{folder}-{ram}-{mix.replace(':', '-')}-{n}", kernel, ram, n, MIXES[mix])
+        print(f"fit: {ram} MiB, {mix}: {n} guests {'fit' if found else 'do not fit'}", flush=True)
+        if found:
+            return n, found
+    return 0, {}
+
+
+def sum_of(found, pattern):
+    return sum(value for name, value in found.items() if re.fullmatch(pattern, name))
+
+
+def per_vm(found, n):
+    """KiB that a VM costs besides what is in its pages, with its share of Weir's common tables; the
+    image and the words for each frame, which are there without any VM, are not in it."""
+    used = found["frames.total"] - found["frames.free"] - found["pool.frames"]
+    pages = sum_of(found, r"vm\.\w+\.memory\.got_page") + found["share.frames"]
+    return (used - pages) * FRAME // 1024 // n
+
+
+def kaged_share(found):
+    """Of the time that vCPUs and kaged had of the CPU, in percent."""
+    kaged = found["reclaim.kaged"]
+    return 100 * kaged / (kaged + sum_of(found, r"vm\.\w+\.cpu\.run"))
+
+
+def row(ram, mix, n, found):
+    kvm = KVM.get(ram, "")
+    start = [f"{ram} MiB", mix, str(n), str(limit(ram, float(mix.split(":")[0]))), str(kvm)]
+    if not n:
+        return start + [""] * 4
+    packed = found["pool.objects"] / max(found["pool.frames"], 1)
+    weir = (ram * MIB - found["frames.total"] * FRAME) / 1e6
+    return start + [f"{weir:.1f}", str(per_vm(found, n)), f"{packed:.1f}:1",
+                    f"{kaged_share(found):.1f}"]
+
+
+HEAD = ["RAM", "its compressible pages pack", "guests that fit", "at most", "KVM, KSM and zram",
+        "Weir, MB", "for each VM, KiB", "packed, with all that costs", "kaged, % of busy CPU"]
+
+
+def idle(folder, kernel, ram, n):
+    """[Linux guests, RAM, their mem= in all by RAM, kaged's share of all time in percent]: guests that
+    boot, do nothing for a minute and power off, none having been paused."""
+    vms = sum((linux_guest(f"idle{i}", words=f"weir.poweroff weir.rest={REST}", stock=True,
+                           vm_words="share=idle") for i in range(n)), [])
+    iso = image.cached_iso(f"{WEIR} stats", vms, kernel=kernel, bios_only=True)
+    machine = Bochs(f"{folder}-idle-{ram}-{n}", iso, memory=ram)
+    with machine:
+        machine.wait_exit(time.monotonic() + DEADLINE)
+    text = machine.console.text
+    if len(re.findall(r"vm idle\d+: powered off", text)) != n or "paused for memory" in text:
+        raise SystemExit(f"bench fit: idle guests did not end; see {machine.path('console.txt')}")
+    seconds, kaged = re.search(r"\[ *([\d.]+)\] .*stat reclaim\.kaged (\d+) ", text).groups()
+    return [str(n), f"{ram} MiB", f"{n * 256 / ram:g}:1",
+            f"{int(kaged) / float(seconds) / 1e7:.2f}"]
+
+
+def ordered(results):
+    return sorted(results, key=lambda key: (int(key.split()[0]), -float(key.split()[1].split(":")[0])))
+
+
+IDLE_HEAD = ["Idle Linux guests of 256 MiB", "RAM", "mem= by RAM", "kaged, % of all time"]
+
+
+def plot(results):
+    """Bars of guests by RAM, beside the limit."""
+    width, height, left, bottom, bar = 560, 280, 40, 230, 34
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+           'font-family="sans-serif" font-size="12">',
+           f'<rect width="{width}" height="{height}" fill="white"/>',
+           f'<text x="{left}" y="16">guests of 96 MiB that fit, a quarter each zero, equal, '
+           'compressible, random</text>']
+    for value in range(0, MOST + 1, 4):
+        y = bottom - value * 190 / MOST
+        out.append(f'<line x1="{left}" x2="{width - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
+        out.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
+    x = left + 14
+    for key in ordered(results):
+        ram, mix = key.split()
+        ratio = float(mix.split(":")[0])
+        bars = [(results[key][0], "#1f5fa8"), (limit(int(ram), ratio), "#c9c9c9")]
+        if int(ram) in KVM:
+            bars.insert(1, (KVM[int(ram)], "#3f8f4f"))
+        for value, colour in bars:
+            y = bottom - value * 190 / MOST
+            out.append(f'<rect x="{x}" y="{y:.1f}" width="{bar - 2}" height="{bottom - y:.1f}" '
+                       f'fill="{colour}"/>')
+            out.append(f'<text x="{x + bar / 2 - 1}" y="{y - 3:.1f}" text-anchor="middle" '
+                       f'font-size="10">{value}</text>')
+            x += bar
+        middle = x - len(bars) * bar / 2
+        out.append(f'<text x="{middle}" y="{bottom + 16}" text-anchor="middle">{ram} MiB, {mix}'
+                   '</text>')
+        x += 44
+    x = left + 14
+    for name, colour in (("Weir", "#1f5fa8"), ("KVM", "#3f8f4f"), ("what is in their pages", "#c9c9c9")):
+        out.append(f'<rect x="{x}" y="{height - 20}" width="12" height="12" fill="{colour}"/>')
+        out.append(f'<text x="{x + 17}" y="{height - 10}">{name}</text>')
+        x += 100
+    return "\n".join(out + ["</svg>"]) + "\n"
+
+
+def run(folder, kernel, wanted, write_docs):
+    """wanted: (RAM, mix) pairs, or None for all; those that are not keep what was measured before."""
+    kept = os.path.join(folder, "fit.json")
+    results = {}
+    if os.path.exists(kept):
+        with open(kept) as file:
+            results = json.load(file)
+    all_rows = [(ram, mix) for ram in RAM for mix in MIXES]
+    for ram, mix in all_rows if wanted is None else wanted:
+        results[f"{ram} {mix}"] = search(os.path.join(folder, "fit"), kernel, ram, mix)
+        with open(kept, "w") as file:
+            json.dump(results, file, indent=1)
+    rows = [HEAD] + [row(int(key.split()[0]), key.split()[1], *results[key])
+                     for key in ordered(results)]
+    print(f"fit:\n{report.plain(rows)}", flush=True)
+    if write_docs:
+        report.write_section("fit", report.markdown(rows))
+        with open(PLOT, "w") as file:
+            file.write(plot(results))
+    if wanted is not None:
+        return
+    rows = [IDLE_HEAD] + [idle(os.path.join(folder, "fit"), kernel, *pair) for pair in IDLE]
+    print(f"idle:\n{report.plain(rows)}", flush=True)
+    if write_docs:
+        report.write_section("idle", report.markdown(rows))
+
+
+if __name__ == "__main__":
+    pairs = [tuple(word.split("/")) for word in sys.argv[1:]]
+    os.makedirs(os.path.join(BUILD, "logs/bench"), exist_ok=True)
+    run(os.path.join(BUILD, "logs/bench"), os.path.join(BUILD, "release/weir.elf"),
+        [(int(ram), mix) for ram, mix in pairs], True)
