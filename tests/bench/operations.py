@@ -109,6 +109,9 @@ WEIR = [
     Operation("take-zero", "take a page that is all zero: unmap, flush, look, free"),
     Operation("take-packed", "take a page that LZ4 packs to a third"),
     Operation("fault-packed", "fault of such a page: unpack and map"),
+    Operation("fault-filled", "fault of a page that is one word all over"),
+    Operation("take-shared", "take a page that does not pack and that another has: hash, compare, free"),
+    Operation("fault-copy", "write to such a page: copy and map"),
 ]
 
 # run.py: busy VMs beside each other. Shares are in tenths of a percent of all CPUs' time.

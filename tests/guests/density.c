@@ -5,7 +5,7 @@
  *
  *	density SEED MIB PASSES [WORDS]
  *
- * Of 20 pages 8 are zero, 5 are the same in all guests, 6 pack to less than half and are this guest's
+ * Of 20 pages 8 are zero, 5 are the same in all guests, 6 pack to two thirds and are this guest's
  * own (SEED), and one is random. Between two passes every fifth page is written anew.
  *
  * With WORDS a quarter each is zero, the same in all guests but else random, the guest's own of which
