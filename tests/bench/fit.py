@@ -106,11 +106,18 @@ def sum_of(found, pattern):
 
 
 def per_vm(found, n):
-    """KiB that a VM costs besides what is in its pages, with its share of Weir's common tables; the
-    image and the words for each frame, which are there without any VM, are not in it."""
+    """KiB that a VM costs besides what is in its pages: of all frames those in use, less guests' pages,
+    the pool, the table of contents and what Weir had before the first VM."""
     used = found["frames.total"] - found["frames.free"] - found["pool.frames"]
     pages = sum_of(found, r"vm\.\w+\.memory\.got_page") + found["share.frames"]
-    return (used - pages) * FRAME // 1024 // n
+    own = found["frames.total"] - found["memory.room"] - found["memory.min"]
+    return (used - pages - own - found["share.table"] // FRAME) * FRAME // 1024 // n
+
+
+def weirs_own(found, ram):
+    """Megabytes: of RAM what it does not give out, and what it had before the first VM."""
+    own = found["memory.room"] + found["memory.min"]
+    return (ram * MIB - own * FRAME) / 1e6
 
 
 def kaged_share(found):
@@ -123,15 +130,15 @@ def row(ram, mix, n, found):
     kvm = KVM.get(ram, "")
     start = [f"{ram} MiB", mix, str(n), str(limit(ram, float(mix.split(":")[0]))), str(kvm)]
     if not n:
-        return start + [""] * 4
+        return start + [""] * 5
     packed = found["pool.objects"] / max(found["pool.frames"], 1)
-    weir = (ram * MIB - found["frames.total"] * FRAME) / 1e6
-    return start + [f"{weir:.1f}", str(per_vm(found, n)), f"{packed:.1f}:1",
-                    f"{kaged_share(found):.1f}"]
+    return start + [f"{weirs_own(found, ram):.1f}", f"{found['share.table'] // 1024:,}",
+                    f"{per_vm(found, n):,}", f"{packed:.1f}:1", f"{kaged_share(found):.0f}"]
 
 
 HEAD = ["RAM", "its compressible pages pack", "guests that fit", "at most", "KVM, KSM and zram",
-        "Weir, MB", "for each VM, KiB", "packed, with all that costs", "kaged, % of busy CPU"]
+        "Weir, MB", "table of contents, KiB", "for each VM, KiB", "packed pages by the pool's frames",
+        "kaged, % of busy CPU"]
 
 
 def idle(folder, kernel, ram, n):
