@@ -277,7 +277,7 @@ static bool in_long_mode(struct vcpu *v)
 /* Where the upper half of RAX counts, that is still to be looked at. */
 static bool may_be_weirs(u64 rax)
 {
-	return ((u32)rax & ~HYPERCALL_MASK) == HYPERCALL_BASE;
+	return (u32)rax - HYPERCALL_BASE <= HYPERCALL_MASK;
 }
 
 /* --- Any --- */
