@@ -33,7 +33,8 @@ struct frame {
 		struct rcu_head rcu; /* while the owner waits for readers to leave */
 		struct {
 			u64 key, handle;
-		} share; /* mem/share.c's, while it is FRAME_SHARED */
+		} share;  /* mem/share.c's, while it is FRAME_SHARED */
+		u64 kept; /* mem/swap.c's, of a page that is GMEM_KEPT: its entry as it was there */
 	};
 	u32 refs;    /* atomic; users of an allocated frame; 1 when handed out */
 	u16 pins;    /* atomic; > 0: never reclaimed */

@@ -95,6 +95,7 @@ static void free_chunk(struct gmem *g, u64 *entries)
 		}
 		/* Nothing makes any other state yet, and nobody may still be changing it. */
 		BUG_ON(gmem_entry_state(entries[i]) != GMEM_GOT_PAGE);
+		swap_unkeep(entries[i]);
 		if (!(entries[i] & GMEM_FOREIGN))
 			frame_free(gmem_entry_pfn(entries[i]), g->order);
 	}

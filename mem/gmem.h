@@ -52,9 +52,11 @@ enum gmem_state {
 #define GMEM_WANTED	BIT(6) /* of BUSY: somebody waits for the page */
 #define GMEM_LOST	BIT(5) /* of SWAPPED: the block cannot be read, */
 #define GMEM_DAMAGED	BIT(6) /* or is not what was written: LOST, too */
+#define GMEM_PACKS	BIT(3) /* of SWAPPED: it went there although it packs */
 #define GMEM_GEN_SHIFT	7      /* the generation it was used in last, modulo 8 */
 #define GMEM_GEN_MASK	(7ull << GMEM_GEN_SHIFT)
 #define GMEM_COLD	BIT(10) /* of a resident page: it has come, and not proved to be used again */
+#define GMEM_KEPT	BIT(11) /* of GOT_PAGE: the swap disk has it, as it is unless it is DIRTY */
 /* When the page was taken, in so many steps; of what is put away elsewhere than in a frame */
 #define GMEM_STAMP_SHIFT 7
 #define GMEM_STAMPS	 32u
@@ -317,6 +319,14 @@ struct gmem_taken {
  * pages.
  */
 void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t);
+
+/*
+ * Begins to write packed pages of [first, first + pages), which is in one 2 MiB, to the swap disk: at
+ * most so many, that were put away so many steps ago at least (gmem_private.h), and whose contents
+ * no other page has. Each takes a frame until it is written. Returns how many are under way. Thread
+ * context, may sleep; LOCK_POOL, LOCK_SWAP, LOCK_ZONE.
+ */
+u64 gmem_write_packed(struct gmem *g, u64 first, u64 pages, u32 steps, u64 most);
 
 /* --- Invalidation --------------------------------------------------------------------------- */
 

@@ -131,6 +131,12 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 	return index;
 }
 
+static void free_own(struct gmem *g, u64 entry)
+{
+	swap_unkeep(entry);
+	frame_free(gmem_entry_pfn(entry), g->order);
+}
+
 static void drop_contents(struct gmem *g, u64 entry)
 {
 	if (tier_has(entry))
@@ -138,7 +144,7 @@ static void drop_contents(struct gmem *g, u64 entry)
 	else if (gmem_entry_state(entry) == GMEM_SHARED)
 		(void)share_put(gmem_entry_pfn(entry));
 	else
-		frame_free(gmem_entry_pfn(entry), g->order);
+		free_own(g, entry);
 }
 
 static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)

@@ -288,7 +288,7 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			err = leave_shared(g, index, e);
 			break;
 		case GMEM_SWAPPED:
-			err = swap_read(g, index, e, entry);
+			err = swap_read(g, index, e, entry, write);
 			break;
 		default:
 			err = ERR_NOTSUP;

@@ -191,12 +191,17 @@ static inline u64 gmem_stamp_bits(const struct gmem *g)
 	return taken / gmem_stamp_step(g) % GMEM_STAMPS << GMEM_STAMP_SHIFT;
 }
 
-/* entry: as it was put away. */
+/* entry: as it was put away. How many steps ago: 0 to 31. */
+static inline u64 gmem_stamp_age(const struct gmem *g, u64 entry)
+{
+	u64 steps = gmem_stamp_bits(g) - (entry & GMEM_STAMP_MASK);
+
+	return (steps & GMEM_STAMP_MASK) >> GMEM_STAMP_SHIFT;
+}
+
 static inline bool gmem_refault_is_near(const struct gmem *g, u64 entry)
 {
-	u64 steps = (gmem_stamp_bits(g) - (entry & GMEM_STAMP_MASK)) & GMEM_STAMP_MASK;
-
-	return (steps >> GMEM_STAMP_SHIFT) * gmem_stamp_step(g) <=
+	return gmem_stamp_age(g, entry) * gmem_stamp_step(g) <=
 	       __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
 }
 
@@ -204,6 +209,13 @@ static inline bool gmem_refault_is_near(const struct gmem *g, u64 entry)
 static inline bool gmem_entry_hard(u64 entry)
 {
 	return (entry & (GMEM_HARD | GMEM_DIRTY)) == GMEM_HARD;
+}
+
+/* Not written since it came from the swap disk, where it still is. Any context. */
+static inline bool gmem_entry_clean(u64 entry)
+{
+	return gmem_entry_state(entry) == GMEM_GOT_PAGE &&
+	       (entry & (GMEM_KEPT | GMEM_DIRTY)) == GMEM_KEPT;
 }
 
 #endif

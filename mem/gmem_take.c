@@ -89,6 +89,18 @@ static void count_put(u64 put, struct gmem_taken *t)
 	t->freed++;
 }
 
+/* The disk has it already. */
+static u64 put_back(struct gmem *g, pfn_t pfn, struct gmem_taken *t)
+{
+	u64 entry = swap_put_back(pfn);
+
+	frame_free(pfn, 0);
+	t->freed++;
+	entry |= gmem_stamp_bits(g);
+	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
+	return entry;
+}
+
 /*
  * *entry is what the page's is to be, its frame being unmapped; the frame is freed if it is not in
  * it. False: the page is on its way to the swap disk, and settles by itself.
@@ -110,6 +122,13 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 		*entry = cool(g, *entry, t);
 		return true;
 	}
+	if (gmem_entry_clean(*entry)) {
+		*entry = put_back(g, pfn, t);
+		return true;
+	}
+	/* What is there is not what it holds any more. */
+	swap_unkeep(*entry);
+	*entry &= ~GMEM_KEPT;
 	if (t->full)
 		return true;
 	bits = *entry & (GMEM_GEN_MASK | GMEM_COLD);

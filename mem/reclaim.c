@@ -128,6 +128,7 @@ static void make_effort(struct reclaim_effort *e)
 		reclaim_take(e, 1);
 		e->more |= e->ages == 0;
 	}
+	reclaim_write_packed(e);
 	if (e->freed < e->want && !e->only)
 		compact(e);
 	e->more = e->more && !is_barren(e);

@@ -44,6 +44,9 @@ struct reclaim_target {
 	struct list link;
 	u64 take_next;		  /* chunk where the next pages are taken */
 	u64 taking;		  /* pages that somebody is about to take */
+	u64 disk_next;		  /* chunk where packed pages are looked for that go to the disk, */
+	u64 disk_found;		  /* how many were in this look at all of it, */
+	u32 disk_age;		  /* and how long ago they were put away, at least */
 	u64 age_next, age_done;	  /* chunks of the round of aging that were begun and ended */
 	u64 aged_ns, gap_ns;	  /* when it began, and how long after the one before */
 	u64 used;		  /* pages that it or the one before found used */

@@ -15,6 +15,8 @@
 #include "smp/spinlock.h"
 #include "smp/timer.h"
 
+#define RECLAIM_DISK_AGE \
+	24u		  /* of packed pages that go to the disk first; steps of gmem_private.h */
 #define RECLAIM_BATCH 64u /* frames that one effort is for */
 
 struct reclaim {
@@ -75,7 +77,7 @@ static inline bool reclaim_may_go(u64 entry)
 		return !(entry & GMEM_HARD) || swap_takes();
 	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_FOREIGN))
 		return false;
-	return !gmem_entry_hard(entry) || swap_takes();
+	return !gmem_entry_hard(entry) || gmem_entry_clean(entry) || swap_takes();
 }
 
 /* reclaim.lock for use; put: none. After put the target may be gone. */
@@ -90,6 +92,9 @@ bool reclaim_age(struct reclaim_effort *e);
 
 /* Takes pages that were not used in the last round (youngest 1), or any (0). */
 void reclaim_take(struct reclaim_effort *e, u32 youngest);
+
+/* Has packed pages written to the swap disk, if the effort has not got what it wants. */
+void reclaim_write_packed(const struct reclaim_effort *e);
 
 /* What the target costs now. reclaim.lock. */
 struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);

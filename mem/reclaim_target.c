@@ -45,6 +45,7 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 	t->object = object;
 	t->terms = *terms;
 	t->age_next = t->age_done = reclaim_chunks(t);
+	t->disk_age = RECLAIM_DISK_AGE;
 	spin_lock(&reclaim.lock);
 	BUG_ON(reclaim.ids == ~0ull);
 	t->id = (u32)__builtin_ctzll(~reclaim.ids);

@@ -10,6 +10,9 @@
  * A page that is being written is BUSY, unmapped, and still in its frame. Who wants it marks the
  * entry WANTED and takes it back at once by swap_give_back; the write goes on to a block that is
  * free again when it ends. A page that is being read is BUSY until it is there.
+ *
+ * While the disk has room, a page that was read to be read keeps its block (GMEM_KEPT), and goes back
+ * to it unwritten unless it is DIRTY by then.
  */
 #ifndef MEM_SWAP_H
 #define MEM_SWAP_H
@@ -67,18 +70,25 @@ bool swap_is_busy(void);
  * Thread context; LOCK_SWAP, LOCK_WAIT.
  */
 bool swap_write(struct gmem *g, u64 index, u64 *e, u64 entry, struct list *batch);
+/* The same for an entry that was PACKED, which unpacks to this frame: on true it is not the caller's. */
+bool swap_write_packed(struct gmem *g, u64 index, u64 *e, u64 entry, pfn_t pfn, struct list *batch);
 void swap_submit(struct list *batch);
 
-/* A page that is being written is resident again on return. Otherwise nothing. */
+/* A page that is being written is on return what it was before. Otherwise nothing. */
 void swap_give_back(struct gmem *g, u64 index);
 
 /*
- * Begins to read the page of an entry that was SWAPPED. Sleeps while too many requests are under
+ * Begins to read the page of an entry that was SWAPPED; write: it is about to be written. Sleeps while too many requests are under
  * way. ERR_NOTSUP: there is no disk; ERR_AGAIN: it is BUSY now, or somebody else changed it;
  * ERR_NOMEM: no frame; ERR_IO, or ERR_CORRUPT: its contents are lost, and the object's owner has
  * been told (gmem_on_lost).
  */
-int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry);
+int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool write);
+
+/* A clean page leaves its frame, which is the caller's: what its entry becomes, without a stamp. */
+u64 swap_put_back(pfn_t pfn);
+/* The block of a page that is KEPT, or none, holds nothing any more; its frame is not looked at again. */
+void swap_unkeep(u64 entry);
 
 /* The block of an entry that was SWAPPED holds nothing any more. */
 void swap_free(u64 entry);
@@ -99,7 +109,10 @@ bool swap_wait_written(u64 deadline_ns);
 	X(bad, "blocks", "Blocks that are not used any more: they could not be written or read.", \
 	  STAT_LEVEL)                                                                             \
 	X(writing, "pages", "Pages that are being written now.", STAT_LEVEL)                      \
+	X(kept, "blocks", "Blocks whose pages are resident, too.", STAT_LEVEL)                    \
 	X(writes, "pages", "Pages that were written.")                                            \
+	X(put_back, "pages", "Pages that need not be written: they are as they were read.")       \
+	X(packed, "pages", "Packed pages that went on to the disk.")                              \
 	X(reads, "pages", "Pages that were read because they were touched.")                      \
 	X(read_ahead, "pages", "Pages that were read because their neighbour was.")               \
 	X(given_back, "pages", "Pages that were touched while they were being written.")          \

@@ -172,6 +172,11 @@ u64 swap_blocks_free(void)
 	return __atomic_load_n(&unused, __ATOMIC_RELAXED);
 }
 
+bool swap_blocks_plenty(void)
+{
+	return swap_blocks_free() > total / 2;
+}
+
 /* --- Checksums ------------------------------------------------------------------------------ */
 
 /* Each step can be undone, so that one word which is another makes the sum another. */

@@ -36,5 +36,7 @@ struct swap_block_counts {
 };
 void swap_blocks_count(struct swap_block_counts *out);
 u64 swap_blocks_free(void); /* approximate, no lock */
+/* More than half of them are. As above. */
+bool swap_blocks_plenty(void);
 
 #endif

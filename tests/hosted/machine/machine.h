@@ -130,7 +130,7 @@ struct machine_scenario {
 	u32 guests;		     /* CPUs that run them */
 	u64 accesses, rounds;	     /* of guests and of all jobs, until the run ends */
 	void (*set_up)(u64 *random); /* alone, on a CPU; the VMs are there */
-	struct machine_job jobs[5];
+	struct machine_job jobs[6];
 	void (*tear_down)(void); /* alone again: what set_up and the jobs left, but for slots */
 	/*
 	 * On a vCPU's CPU in thread context, each may be NULL: before its stays in the guest (false:

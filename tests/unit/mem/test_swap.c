@@ -193,7 +193,9 @@ static void swapped_touched(void **state)
 	assert_int_equal(stats_now().used, 3);
 	for (u64 i = 0; i < 3; i++)
 		verify(i);
-	assert_int_equal(stats_now().used, 0);
+	/* The two that came ahead might have been read only. */
+	assert_int_equal(stats_now().kept, 2);
+	assert_int_equal(stats_now().used, 2);
 	assert_int_equal(g->fetched, 3);
 }
 

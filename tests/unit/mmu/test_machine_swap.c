@@ -4,7 +4,7 @@
 /*
  * Guests on all CPUs fault while their pages go to a disk and come back: the same as `take`, but that
  * pages are said not to pack. The disk does what it is given late and in any order, and fails some of
- * the writes. A page that is touched on its way there comes back at once; neighbours come along. R13.
+ * the writes. Packed pages go on to it, and pages that it has, too, go back unwritten. A page that is touched on its way there comes back at once; neighbours come along. R13.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -39,13 +39,16 @@ static void set_up(u64 *random)
 	fake_disk_hold_writes();
 }
 
-/* Pages that are resident go straight to the disk when they are taken. */
+/*
+ * Pages that are resident go straight to the disk when they are taken. Those that the disk has, too,
+ * are left as they are: there it counts whether they were written.
+ */
 static void harden(void)
 {
 	for (u64 i = 0; i < RAM_PAGES; i++) {
 		u64 *e = gmem_entry_find(ram->gmem, i), entry = e ? gmem_entry_load(e) : 0;
 
-		if (gmem_entry_state(entry) == GMEM_GOT_PAGE)
+		if (gmem_entry_state(entry) == GMEM_GOT_PAGE && !(entry & GMEM_KEPT))
 			(void)gmem_entry_exchange(e, &entry, (entry & ~GMEM_DIRTY) | GMEM_HARD);
 	}
 }
@@ -55,6 +58,15 @@ static void take(u64 *random)
 	if (random_below(random, 4))
 		harden();
 	(void)machine_put_away(ram, random);
+}
+
+/* What was packed goes on. */
+static void write_packed(u64 *random)
+{
+	u64 first = random_below(random, 2) * GMEM_LARGE_PAGES;
+
+	(void)gmem_write_packed(ram->gmem, first, min(RAM_PAGES - first, (u64)GMEM_LARGE_PAGES),
+				(u32)random_below(random, 4), 1 + random_below(random, 16));
 }
 
 static void age(u64 *random)
@@ -73,6 +85,12 @@ static void disk(u64 *random)
 		(void)fake_disk_do(random);
 }
 
+static bool has_block(u64 entry)
+{
+	return gmem_entry_state(entry) == GMEM_SWAPPED ||
+	       (gmem_entry_state(entry) == GMEM_GOT_PAGE && (entry & GMEM_KEPT));
+}
+
 /* Every block belongs to the page that says so, and none to nobody. */
 static void check_blocks(void)
 {
@@ -83,7 +101,7 @@ static void check_blocks(void)
 	while (fake_disk_do(NULL))
 		;
 	for (u64 i = 0; i < RAM_PAGES; i++)
-		now += gmem_entry_state(gmem_entry(ram->gmem, i)) == GMEM_SWAPPED;
+		now += has_block(gmem_entry(ram->gmem, i));
 	swap_get_stats(&s);
 	if (s.used != now)
 		machine_fail("%llu blocks in use, %llu pages swapped", (unsigned long long)s.used,
@@ -110,7 +128,12 @@ static const struct machine_scenario scenario = {
 	.accesses = 400,
 	.rounds = 120,
 	.set_up = set_up,
-	.jobs = {{"take", take}, {"take too", take}, {"age", age}, {"drop", drop}, {"disk", disk}},
+	.jobs = {{"take", take},
+		 {"take too", take},
+		 {"age", age},
+		 {"drop", drop},
+		 {"disk", disk},
+		 {"on", write_packed}},
 	.tear_down = check_blocks,
 };
 
