@@ -3,7 +3,7 @@
 import re
 
 from boots import bare_output, case, counters, linux_guest, small_guest
-from lab import image, linux, screen
+from lab import image, linux, memtest as memtest86, screen
 from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
@@ -567,6 +567,35 @@ def linux_smp_8(boot):
 def linux_bzimage(boot):
     """The bzImage as packaged boots, with nothing on its command line but the console."""
     check_shell(boot)
+
+
+def memtest_guest(vm_words=""):
+    words = f"vm=memtest kernel mem=32M vcpus=2 {vm_words} -- console=ttyS0,115200"
+    return [image.Module(memtest86.program(), words)]
+
+
+def check_memtest(boot):
+    """It finds both vCPUs, which its own code starts in real mode, and no error; ESC resets the VM."""
+    boot.anywhere(r"2 Cores")
+    boot.anywhere(r"\[Address test, own address \+ window\]")
+    boot.anywhere(r"\[Moving inversions, 1s & 0s\]")
+    boot.machine.console.send(b"\x1b")
+    boot.anywhere(r"vm memtest: .*reset")
+    errors = set(re.findall(r"Errors: +(\d+)", boot.text()))
+    assert errors == {"0"}, f"memtest86+ counts {errors} errors"
+
+
+@case(machines=[], full=["tigerlake", RESTRICTED], guests=memtest_guest, deadline=600)
+def memtest(boot):
+    """memtest86+ tests 32 MiB with two vCPUs."""
+    check_memtest(boot)
+
+
+@case(machines=[], full=["core2_penryn_t9600", "tigerlake"], deadline=900,
+      guests=lambda: memtest_guest("mmu=shadow"))
+def shadow_memtest(boot):
+    """The same beneath shadow paging."""
+    check_memtest(boot)
 
 
 @case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2"],

@@ -106,17 +106,24 @@ def _fetched(*names):
     return paths
 
 
-def _fetch():
-    work = f"{FOLDER}.{os.getpid()}"
+def unpack_package(package, folder):
+    """A package of Debian's, fetched and unpacked in a folder beside `folder`: that, and in it the tree."""
+    work = f"{folder}.{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    package = _resolve()
     print(f"fetching Debian's {package}", flush=True)
     # apt warns that it does not drop root for a folder its own user cannot write: harmless.
     _run("apt-get", "download", "-qq", package, cwd=work, stderr=subprocess.DEVNULL)
     archive = next(name for name in os.listdir(work) if name.endswith(".deb"))
-    _run("dpkg-deb", "-x", os.path.join(work, archive), os.path.join(work, "tree"))
-    boot = os.path.join(work, "tree/boot")
+    tree = os.path.join(work, "tree")
+    _run("dpkg-deb", "-x", os.path.join(work, archive), tree)
+    return work, tree
+
+
+def _fetch():
+    package = _resolve()
+    work, tree = unpack_package(package, FOLDER)
+    boot = os.path.join(tree, "boot")
     names = {name.split("-")[0]: os.path.join(boot, name) for name in os.listdir(boot)}
     with open(names["config"]) as file:
         config = file.read().splitlines()
@@ -126,7 +133,7 @@ def _fetch():
     os.makedirs(FOLDER, exist_ok=True)
     with open(names["vmlinuz"], "rb") as file:
         image = file.read()
-    modules = os.path.join(work, "tree/lib/modules", names["vmlinuz"].partition("-")[2], "kernel")
+    modules = os.path.join(tree, "lib/modules", names["vmlinuz"].partition("-")[2], "kernel")
     for name in KVM_MODULES:
         with open(os.path.join(modules, name), "rb") as file:
             _keep(os.path.basename(name), strip(file.read(), work, "--strip-debug"))
