@@ -163,7 +163,8 @@ static int fetch(struct emulation *em)
 		err = decode_insn(&em->insn, em->bytes, em->fetched, emulation_mode(em));
 		want = most;
 	}
-	if (err == ERR_INVAL)
+	/* VEX and its like are there in protected mode only (SDM 2A 2.3). */
+	if (err == ERR_INVAL || (err == ERR_NOTSUP && !em->cpu.protected_mode))
 		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
 	else if (err == ERR_RANGE || err == ERR_AGAIN) /* too long, or beyond the limit */
 		vmx_inject_gp(em->v->vmx);

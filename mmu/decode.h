@@ -120,6 +120,7 @@ enum insn_kind {
 	INSN_INT,
 	INSN_INT3,
 	INSN_INTO,
+	INSN_INT1,
 	INSN_IRET,
 	INSN_PUSHA,
 	INSN_POPA,

@@ -6,6 +6,7 @@
 #include "mmu/emulate_internal.h"
 
 #define IVT_ENTRY 4
+#define VECTOR_DB 1
 #define VECTOR_BP 3
 #define VECTOR_OF 4
 #define RPL(s)	  ((s)&3u)
@@ -131,6 +132,8 @@ bool replay_far(struct emulate *e)
 		return go_back(e);
 	case INSN_INT:
 		return interrupt(e, (u8)e->insn->imm);
+	case INSN_INT1:
+		return interrupt(e, VECTOR_DB);
 	case INSN_INT3:
 		return interrupt(e, VECTOR_BP);
 	case INSN_INTO:

@@ -57,8 +57,7 @@ static u8 *linear(u32 at)
 
 static void copy(u32 to, const u8 *from, u32 n)
 {
-	for (u32 i = 0; i < n; i++)
-		((volatile u8 *)to)[i] = from[i];
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n)::"memory");
 }
 
 static u8 pattern(u32 i)
@@ -71,9 +70,11 @@ static void prepare(void)
 	u32 stubs = (u32)(stubs16 - blob);
 
 	copy(CODE, blob, (u32)(blob_end - blob));
-	for (u32 i = 0; i < STUBS; i++) {
-		*(volatile u32 *)(VECTORS + 4 * i) = CODE >> 4 << 16 | (stubs + i * STUB);
-		*(volatile u32 *)(4 * i) = CODE >> 4 << 16 | (stubs + i * STUB);
+	for (u32 i = 0; i < 256; i++) {
+		u32 stub = stubs + (i < STUBS ? i : STUBS - 1) * STUB;
+
+		*(volatile u32 *)(VECTORS + 4 * i) = CODE >> 4 << 16 | stub;
+		*(volatile u32 *)(4 * i) = CODE >> 4 << 16 | stub;
 	}
 	for (u32 w = 0; w < 3; w++) {
 		for (u32 i = 0; i < WINDOW; i++)
@@ -158,6 +159,201 @@ static u32 run_all(bool unreal)
 	return count;
 }
 
+/* --- Random instructions --- */
+
+#define RANDOM	      0x8000u /* in the code segment, all of which beyond the blob is INT3 */
+#define RANDOM_LENGTH 16u
+#define RANDOM_CASES  1024u
+#define RANDOM_BATCH  32u
+#define STATUS_FLAGS  0x8d5u
+#define FNV_PRIME     0x01000193u
+#define FNV_START     0x811c9dc5u
+#define REG_SP	      4u
+#define MOD_REGISTER  3u
+
+static u64 random_state;
+
+static u8 random(void)
+{
+	random_state = random_state * 6364136223846793005ull + 1442695040888963407ull;
+	return (u8)(random_state >> 56);
+}
+
+static bool is_in(u8 v, const char *list, u32 n)
+{
+	for (u32 i = 0; i < n; i++) {
+		if ((u8)list[i] == v)
+			return true;
+	}
+	return false;
+}
+#define IS_IN(v, list) is_in(v, list, sizeof(list) - 1)
+
+/*
+ * Not what leaves the code segment's INT3s, halts, has to do with ports or with the stack's segment,
+ * x87 and SSE, prefixes, and what only protected mode has.
+ */
+static u8 random_opcode(void)
+{
+	for (;;) {
+		u8 op = random();
+
+		if (!IS_IN(op,
+			   "\x0f\x17\x26\x2e\x36\x3e\x62\x63\x64\x65\x66\x67\x6d\x6f\x9a\x9b\xc2"
+			   "\xc3"
+			   "\xca"
+			   "\xcb\xcf\xd8\xd9\xda\xdb\xdc\xdd\xde\xdf\xe4\xe5\xe6\xe7\xe8\xe9\xea"
+			   "\xed\xef\xf0\xf2\xf3\xf4"))
+			return op;
+	}
+}
+
+static u8 random_opcode_0f(void)
+{
+	static const u8 ops[] = {0x0b, 0x1f, 0x40, 0x47, 0x4c, 0x90, 0x96, 0x9f, 0xa0, 0xa1,
+				 0xa3, 0xa8, 0xa9, 0xab, 0xaf, 0xb0, 0xb1, 0xb3, 0xb4, 0xb5,
+				 0xb6, 0xb7, 0xba, 0xbb, 0xbe, 0xbf, 0xc0, 0xc1};
+
+	return ops[random() % sizeof(ops)];
+}
+
+/* SP is left alone: an odd one below 6 would end in a shutdown. So is SS. */
+static bool fits(u8 op, u8 modrm)
+{
+	u32 mod = modrm >> 6, reg = (modrm >> 3) & 7, rm = modrm & 7;
+
+	if ((mod == MOD_REGISTER && rm == REG_SP) || reg == REG_SP)
+		return false;
+	if (op == 0x8e && reg == 2)
+		return false;
+	/* Jumps and calls through memory, and what is beyond the limits of an undefined shift. */
+	return op != 0xff || reg < 2 || reg > 5;
+}
+
+static bool has_modrm(u8 op, bool of_0f)
+{
+	if (of_0f)
+		return op != 0x0b && (op & 0xf6) != 0xa0;
+	if (op < 0x40)
+		return (op & 7) < 4;
+	return IS_IN(op, "\x62\x69\x6b\xc0\xc1\xc4\xc5\xc6\xc7\xd0\xd1\xd2\xd3\xf6\xf7\xfe\xff") ||
+	       (op & 0xf0) == 0x80;
+}
+
+/* The operand's other bytes: an address within the first 64 KiB of its segment. */
+static u32 make_operand(u8 *piece, u8 modrm, bool wide)
+{
+	u32 mod = modrm >> 6, rm = modrm & 7, n = 0, size = wide ? 4 : 2;
+	bool alone = mod == 0 && rm == (wide ? 5 : 6);
+
+	if (mod == MOD_REGISTER)
+		return 0;
+	if (wide && rm == REG_SP)
+		piece[n++] = random() &
+			     ~1u; /* the base is not EBP's number, which is none at times */
+	if (mod == 1)
+		piece[n++] = random();
+	if (mod != 2 && !alone)
+		return n;
+	for (u32 i = 0; i < size; i++)
+		piece[n++] = i < 2 ? random() : 0;
+	return n;
+}
+
+/* What is behind the instruction, and its immediate, is INT3. */
+static void make_random(u8 piece[RANDOM_LENGTH])
+{
+	static const u8 prefixes[] = {0x66, 0x67, 0x26, 0x36, 0x3e, 0x64, 0x65, 0xf0, 0xf2, 0xf3};
+	bool wide = false, of_0f = !(random() & 3);
+	u8 op, modrm;
+	u32 n = 0;
+
+	for (u32 i = 0; i < RANDOM_LENGTH; i++)
+		piece[i] = 0xcc;
+	while (random() & 1 && n < 4) {
+		piece[n] = prefixes[random() % sizeof(prefixes)];
+		wide = wide || piece[n] == 0x67;
+		n++;
+	}
+	if (of_0f)
+		piece[n++] = 0x0f;
+	op = of_0f ? random_opcode_0f() : random_opcode();
+	piece[n++] = op;
+	if (!has_modrm(op, of_0f))
+		return;
+	do
+		modrm = random();
+	while (!fits(op, modrm));
+	piece[n++] = modrm;
+	(void)make_operand(piece + n, modrm, wide);
+}
+
+static u32 hash(u32 h, const void *from, u32 n)
+{
+	for (u32 i = 0; i < n; i++)
+		h = (h ^ ((const u8 *)from)[i]) * FNV_PRIME;
+	return h;
+}
+
+/* Software has other values for what the manual leaves undefined. */
+static void forget_pushed_flags(void)
+{
+	const struct outcome *o = (const struct outcome *)(CODE + (u32)(outcome - blob));
+	u32 at = ((u32)o->segment[4] << 4) + ((o->gpr[7] + 4) & 0xffff);
+
+	*(volatile u16 *)at &= (u16)~STATUS_FLAGS;
+}
+
+static u32 hash_outcome(u32 h, bool unreal)
+{
+	struct outcome o = *(const struct outcome *)(CODE + (u32)(outcome - blob));
+
+	o.flags &= ~(unreal ? STATUS_FLAGS : 0);
+	h = hash(h, &o, sizeof(o));
+	for (u32 w = 0; w < 3; w++)
+		h = hash(h, linear(windows[w].at), WINDOW);
+	return h;
+}
+
+static void print_random(const u8 *piece, bool unreal)
+{
+	struct piece p = {"", 0, unreal ? STATUS_FLAGS : 0, 0};
+
+	for (u32 i = 0; i < RANDOM_LENGTH; i++)
+		print_byte(piece[i]);
+	print(" ");
+	print_outcome(&p, unreal);
+}
+
+/* One line for each batch, or with `all` for each instruction: a batch that differs is looked for so. */
+static void run_random(bool unreal, bool all)
+{
+	u8 piece[RANDOM_LENGTH];
+	u32 h = FNV_START;
+
+	random_state = unreal;
+	for (u32 i = (u32)(blob_end - blob); i < 0x10000; i++)
+		*linear(CODE + i) = 0xcc;
+	for (u32 i = 1; i <= RANDOM_CASES; i++) {
+		make_random(piece);
+		prepare();
+		copy(CODE + RANDOM, piece, RANDOM_LENGTH);
+		real_run(RANDOM, unreal);
+		if (unreal)
+			forget_pushed_flags();
+		if (all)
+			print_random(piece, unreal);
+		h = hash_outcome(h, unreal);
+		if (i % RANDOM_BATCH)
+			continue;
+		print(unreal ? "unreal: random" : "real: random");
+		print_value("until", i);
+		print_value("hash", h);
+		print("\n");
+		h = FNV_START;
+	}
+}
+
 /* The timer's vector is 0x20, all is masked, and it ticks a hundred times a second. */
 static void prepare_timer(void)
 {
@@ -176,9 +372,15 @@ static void prepare_timer(void)
 	outb(PIT, 11932 >> 8);
 }
 
-void main(void)
+void main(u32 magic, const u32 *info)
 {
+	const char *words = info[0] & 4 ? (const char *)info[4] : "";
+	bool all = false;
 	u32 count;
+
+	(void)magic;
+	for (; *words; words++)
+		all = all || *words == '!';
 
 	interrupts_init();
 	outb(COM1_LINE, LINE_8N1); /* on a bare CPU nobody else has set it */
@@ -186,6 +388,8 @@ void main(void)
 		*(volatile u32 *)at = 0;
 	prepare_timer();
 	count = run_all(false) + run_all(true);
+	run_random(false, all);
+	run_random(true, all);
 	print("pieces: ");
 	print_decimal(count);
 	print("\n");

@@ -100,6 +100,11 @@ static void a_single_step_traps_but_not_into_a_handler(void **state)
 	put_vector(3, 0, 0);
 	assert_int_equal(RUN_REAL("\xcc"), 0);
 	assert_int_equal(did, 0);
+	put_vector(1, REAL_CODE >> 4, 0x90);
+	segments[SEG_CS] = (struct vmx_segment){REAL_CODE >> 4, 0xffff, REAL_ACCESS, REAL_CODE};
+	regs.rip = 0x20;
+	assert_int_equal(RUN_REAL("\xf1"), 0); /* INT1 */
+	assert_true(regs.rip == 0x90 && word_at(regs.gpr[RSP]) == 0x21);
 }
 
 static void sti_has_a_shadow_once(void **state)
@@ -253,6 +258,16 @@ static void a_gp_of_its_own_is_the_guests(void **state)
 	assert_int_equal(ended, 0);
 }
 
+/* In real mode C4, C5 and 62 with a register, and 8F with a number but 0, are no prefixes. */
+static void there_is_no_vex(void **state)
+{
+	assert_int_equal(RUN_REAL("\xc5\xf8\x28\x03"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_UD);
+	assert_int_equal(RUN_REAL("\x8f\x32\x00\x00"), 0);
+	assert_int_equal(injected.count, 2);
+	assert_int_equal(ended, 0);
+}
+
 static void what_is_not_run_ends_the_vm(void **state)
 {
 	assert_int_equal(RUN_REAL("\x0f\x58\xc1"), 0); /* ADDPS */
@@ -281,6 +296,7 @@ int main(void)
 		REAL(code_ends_at_its_limit),
 		REAL(code_wraps_at_4_gib),
 		REAL(a_gp_of_its_own_is_the_guests),
+		REAL(there_is_no_vex),
 		REAL(what_is_not_run_ends_the_vm),
 	};
 

@@ -136,6 +136,7 @@ static bool usable(const struct test_case *c)
 	case INSN_INT:
 	case INSN_INT3:
 	case INSN_INTO:
+	case INSN_INT1:
 	case INSN_CPUID:
 	case INSN_RDTSC:
 	case INSN_MOVBE:
