@@ -8,7 +8,8 @@
 
 #include "kernel/base/addr.h"
 
-#define LAYOUT_USED_MAX 48
+/* Of an ELF file's segments, a VM's modules and what a loader adds to them none is one too many. */
+#define LAYOUT_USED_MAX 96
 
 struct layout_range {
 	u64 start, end; /* end exclusive */

@@ -257,12 +257,40 @@ static void make_pvh(void)
 	memset(image + CODE_AT, 0x90, 0x2000);
 }
 
+/* As many segments as are accepted, a page each; the note is the last of all. */
+static void make_pvh_of(u32 segments)
+{
+	const u64 table = 0x2000;
+
+	make_pvh();
+	put64(32, table);
+	put16(56, (u16)segments);
+	for (u32 i = 0; i < segments - 1; i++) {
+		u64 at = table + i * 56;
+
+		memcpy(image + at, image + 64, 56);
+		put64(at + 24, MIB(16) + i * 2 * PAGE_SIZE);
+		put64(at + 32, PAGE_SIZE);
+		put64(at + 40, PAGE_SIZE);
+	}
+	memcpy(image + table + (segments - 1) * 56, image + 120, 56);
+}
+
 static int load_pvh(u64 size)
 {
 	struct load l = test_load(&config, image, size, "quiet", &start);
 
 	l.rsdp = 0xe0000;
 	return pvh_probe(&l.kernel) ? pvh_load(&l) : ERR_NOENT;
+}
+
+static void test_pvh_of_many_segments(void **state)
+{
+	make_pvh_of(64);
+	for (u32 i = 0; i < CONFIG_MODULES_MAX - 1; i++)
+		test_add_module(&config, i ? CONFIG_MODULE : CONFIG_INITRD, 5000, 0x55, "");
+	assert_int_equal(load_pvh(sizeof(image)), 0);
+	assert_int_equal(test_ram[MIB(16) + 62 * 2 * PAGE_SIZE], 0x90);
 }
 
 static void test_pvh(void **state)
@@ -532,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_bzimage_refusals),
 		cmocka_unit_test(test_bzimage_waits_for_memory),
 		cmocka_unit_test(test_pvh),
+		cmocka_unit_test(test_pvh_of_many_segments),
 		cmocka_unit_test(test_elf_refusals),
 		cmocka_unit_test(test_multiboot),
 		cmocka_unit_test(test_multiboot_header),
