@@ -14,7 +14,7 @@
 #include "mem/gmem.h"
 
 #define RECLAIM_AGES	    8 /* a page that was not used for longer stays as old as it can be */
-#define RECLAIM_TARGETS_MAX 64
+#define RECLAIM_TARGETS_MAX 128
 
 /* What is logged when it changes: once a second at most, and less often where it goes on changing. */
 enum reclaim_state {

@@ -18,7 +18,7 @@ static u64 packed_pages(const struct reclaim_target *t)
 }
 
 /* The target has a user then. NULL: there is none. */
-static struct reclaim_target *pick(u64 passed)
+static struct reclaim_target *pick(const struct reclaim_ids *passed)
 {
 	struct reclaim_target *t, *best = NULL;
 	struct reclaim_claim least;
@@ -27,7 +27,7 @@ static struct reclaim_target *pick(u64 passed)
 	list_for_each_entry (t, &reclaim.targets, link) {
 		struct reclaim_claim c = reclaim_claim_of(t);
 
-		if ((passed & BIT(t->id)) || !packed_pages(t))
+		if (reclaim_ids_have(passed, t->id) || !packed_pages(t))
 			continue;
 		if (best && !reclaim_pays_less(&c, &least, reclaim.tax))
 			continue;
@@ -100,13 +100,14 @@ void reclaim_write_packed(const struct reclaim_effort *e)
 {
 	struct reclaim_target *t;
 	u32 chunks = CHUNKS;
-	u64 n = 0, passed = 0;
+	struct reclaim_ids passed = {0};
+	u64 n = 0;
 
 	if (e->only || !swap_takes() || (e->freed >= e->want && !pool_is_large()))
 		return;
-	while (n < PAGES && chunks && (t = pick(passed)) != NULL) {
+	while (n < PAGES && chunks && (t = pick(&passed)) != NULL) {
 		n += write_of(t, PAGES - n, &chunks);
-		passed |= BIT(t->id);
+		reclaim_ids_add(&passed, t->id);
 		reclaim_put(t);
 	}
 }

@@ -19,11 +19,26 @@
 	24u		  /* of packed pages that go to the disk first; steps of gmem_private.h */
 #define RECLAIM_BATCH 64u /* frames that one effort is for */
 
+/* Targets, by id. */
+struct reclaim_ids {
+	u64 words[RECLAIM_TARGETS_MAX / 64];
+};
+
+static inline bool reclaim_ids_have(const struct reclaim_ids *s, u32 id)
+{
+	return s->words[id / 64] & BIT(id % 64);
+}
+
+static inline void reclaim_ids_add(struct reclaim_ids *s, u32 id)
+{
+	s->words[id / 64] |= BIT(id % 64);
+}
+
 struct reclaim {
 	struct spinlock lock; /* LOCK_GENERATION */
 	/* lock */
 	struct list targets;
-	u64 ids; /* taken, as bits */
+	struct reclaim_ids ids; /* taken */
 	u32 tax;
 	u64 own_frames; /* Weir's own before the first VM */
 	enum reclaim_state told;
@@ -44,7 +59,7 @@ struct reclaim_effort {
 	u64 looks;  /* entries that may still be looked at for them, */
 	u64 ages;   /* and chunks that may still be aged */
 	u64 splits; /* and large mappings split, to see which of their pages are used */
-	u64 passed; /* targets that have nothing for it, by id */
+	struct reclaim_ids passed; /* targets that have nothing for it */
 	u64 gap_ns; /* at least between two rounds over an object; 0: as urgency wants it */
 	bool rest;  /* nobody wants memory: what is all used may be mapped large again */
 	bool urgent;

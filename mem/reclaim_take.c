@@ -51,7 +51,7 @@ static u32 oldest_age(const struct reclaim_target *t)
 
 static bool has_some(const struct reclaim_effort *e, const struct reclaim_target *t, u32 youngest)
 {
-	if ((e->passed & BIT(t->id)) || (e->only && e->only != t))
+	if (reclaim_ids_have(&e->passed, t->id) || (e->only && e->only != t))
 		return false;
 	return spare(t) && (!youngest || oldest_age(t) >= youngest);
 }
@@ -216,7 +216,7 @@ void reclaim_take(struct reclaim_effort *e, u32 youngest)
 {
 	struct part p;
 
-	e->passed = 0;
+	e->passed = (struct reclaim_ids){0};
 	while (e->freed < e->want && e->tries && e->looks && !e->full &&
 	       begin_part(e, youngest, &p)) {
 		bool busy = swap_is_busy(), gone_through = take_part(e, &p);
@@ -225,7 +225,7 @@ void reclaim_take(struct reclaim_effort *e, u32 youngest)
 		busy = busy || swap_is_busy();
 		/* There it would find nothing younger than what it looked for. */
 		if (gone_through && (busy || p.age <= max(youngest, 1u)))
-			e->passed |= BIT(p.t->id);
+			reclaim_ids_add(&e->passed, p.t->id);
 		end_part(&p, gone_through && !busy);
 	}
 	e->more |= !e->tries || !e->looks;

@@ -39,6 +39,20 @@ void reclaim_put(struct reclaim_target *t)
 		wait_wake_all(&reclaim.unused);
 }
 
+static_assert(RECLAIM_TARGETS_MAX % 64 == 0, "whole words of ids");
+
+/* reclaim.lock */
+static u32 take_id(void)
+{
+	u32 id = 0;
+
+	while (id < RECLAIM_TARGETS_MAX && reclaim_ids_have(&reclaim.ids, id))
+		id++;
+	BUG_ON(id == RECLAIM_TARGETS_MAX);
+	reclaim_ids_add(&reclaim.ids, id);
+	return id;
+}
+
 void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
 {
 	memset(t, 0, sizeof(*t));
@@ -47,9 +61,7 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 	t->age_next = t->age_done = reclaim_chunks(t);
 	t->disk_age = RECLAIM_DISK_AGE;
 	spin_lock(&reclaim.lock);
-	BUG_ON(reclaim.ids == ~0ull);
-	t->id = (u32)__builtin_ctzll(~reclaim.ids);
-	reclaim.ids |= BIT(t->id);
+	t->id = take_id();
 	list_add_tail(&t->link, &reclaim.targets);
 	count_owed();
 	spin_unlock(&reclaim.lock);
@@ -57,15 +69,13 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 	__atomic_store_n(&object->resident_max, terms->max, __ATOMIC_RELAXED);
 }
 
-static_assert(RECLAIM_TARGETS_MAX == 64, "ids are bits of a word");
-
 void reclaim_remove(struct reclaim_target *t)
 {
 	if (!t->object)
 		return;
 	spin_lock(&reclaim.lock);
 	list_del(&t->link);
-	reclaim.ids &= ~BIT(t->id);
+	reclaim.ids.words[t->id / 64] &= ~BIT(t->id % 64);
 	count_owed();
 	spin_unlock(&reclaim.lock);
 	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);

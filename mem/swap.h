@@ -53,7 +53,10 @@ struct swap_device {
  */
 int swap_attach(struct swap_device *d, u64 blocks, u64 seed);
 void swap_detach(void);
-/* No object is left that has a page there: once nothing is under way no block may be in use. Debug builds panic. */
+/*
+ * No object is left that has a page there alone: once nothing is under way no block may be in use but
+ * those that resident pages keep. Debug builds panic.
+ */
 void swap_audit(void);
 
 /* --- For mem/gmem*.c and mem/tier.c ---------------------------------------------------------- */

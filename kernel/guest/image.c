@@ -152,32 +152,26 @@ static u64 release_the_others(const struct weir_config *config)
 	return freed;
 }
 
-/*
- * Its pages go before those of any VM, and count as there all the same: what does not pack stays. More
- * than there are targets for stay as they are.
- */
-static void offer(struct kept *k, u32 *targets)
+static_assert(BOOT_MODULES_MAX + CONFIG_VMS_MAX <= RECLAIM_TARGETS_MAX, "pages of all are taken");
+
+/* Its pages go before those of any VM, and count as there all the same: what does not pack stays. */
+static void offer(struct kept *k)
 {
 	const struct reclaim_terms terms = {.max = ~0ull, .shares = 1, .costs = k->object->pages};
 
-	if (!*targets)
-		return;
-	--*targets;
 	reclaim_add(&k->target, k->object, &terms);
 }
 
 /* Equal ones once. */
 static void offer_all(void)
 {
-	u32 targets = RECLAIM_TARGETS_MAX - CONFIG_VMS_MAX;
-
 	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
 		bool first = kept[i].object != NULL;
 
 		for (u32 before = 0; before < i && first; before++)
 			first = kept[before].object != kept[i].object;
 		if (first)
-			offer(&kept[i], &targets);
+			offer(&kept[i]);
 	}
 }
 

@@ -176,11 +176,18 @@ static void back_from_the_disk(void **state)
 	images_bring_back(count_back);
 	assert_int_equal(back, 1);
 	check_image(m, 77);
+	/* Those that were read keep their blocks. */
+	(void)take_all(image_of_module(m).object);
+	check_image(m, 77);
+	swap_get_stats(&stats);
+	assert_int_equal(stats.kept, 12);
+	images_bring_back(count_back);
+	assert_int_equal(back, 2);
 	/* A page that is lost stays there, and does not keep the others from coming back. */
 	(void)take_all(image_of_module(m).object);
 	fake_disk_block(gmem_entry(image_of_module(m).object, 1) >> GMEM_PFN_SHIFT)[77] ^= 1;
 	images_bring_back(count_back);
-	assert_int_equal(back, 1);
+	assert_int_equal(back, 2);
 	swap_get_stats(&stats);
 	assert_int_equal(stats.used, 1);
 	assert_int_equal(gmem_drop_range(image_of_module(m).object, 0, 25, NULL), 0);
@@ -221,6 +228,42 @@ static void watermarks_of_all_memory(void **state)
 	reclaim_set_watermarks(&o);
 	reclaim_memory_is_known();
 	assert_true(watermarks.min > 1 && watermarks.high < o.high);
+}
+
+/* Beside as many VMs: pages of each are taken, and each counts as promised. */
+static void as_many_as_there_can_be(void **state)
+{
+	static struct reclaim_target vms[CONFIG_VMS_MAX];
+	const struct reclaim_terms none = {.max = ~0ull, .shares = 1};
+	struct config_module *m[BOOT_MODULES_MAX];
+	struct gmem *ram[CONFIG_VMS_MAX];
+	struct reclaim_room room;
+
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++)
+		m[i] = add((int)(i % CONFIG_VMS_MAX), KIB(16), 1000 + i);
+	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
+		assert_int_equal(gmem_create(16, &ram[i]), 0);
+		reclaim_add(&vms[i], ram[i], &none);
+	}
+	images_start(&config);
+	reclaim_get_room(&room);
+	assert_int_equal(room.promised, 4 * BOOT_MODULES_MAX);
+	watermarks.min = watermarks.low = watermarks.high = free_now() + 1000;
+	watermarks.wake = reclaim_wake;
+	for (u32 i = 0; i < 100; i++)
+		(void)reclaim_help(NULL, 0);
+	memset(&watermarks, 0, sizeof(watermarks));
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		struct image image = image_of_module(m[i]);
+
+		assert_int_equal(image.object->resident, 2); /* which do not pack */
+		check_image(m[i], 1000 + i);
+	}
+	images_bring_back(count_back);
+	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
+		reclaim_remove(&vms[i]);
+		gmem_unref(ram[i]);
+	}
 }
 
 /* Of a VM that will not start, and of none. */
@@ -323,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(back_from_the_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_of_all_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(as_many_as_there_can_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_read, setup, teardown),
