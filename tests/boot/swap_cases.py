@@ -37,6 +37,22 @@ def swap(boot):
     boot.ends()
 
 
+@case(machines=[], full=["tigerlake"], memory=24, weir="swap=ata1 stats", deadline=300, disk=64,
+      guests=lambda: small_guest("swap", "0 32 0 1", mem="36M", vm="packs"))
+def swap_packed(boot):
+    """A guest whose pages pack, to more than RAM: those that stay cold go on to the disk."""
+    boot.anywhere(r"vm packs: debug exit code 0\b")
+    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+    taken = int(boot.anywhere(r"stat reclaim\.packed (\d+)").group(1))
+    on = int(boot.anywhere(r"stat swap\.packed (\d+)").group(1))
+    boot.note(f"{taken} pages packed, {on} of them went on to the disk")
+    assert taken > 1024 and on > 256
+    boot.anywhere(r"stat swap\.used 0 ")
+    boot.anywhere(r"stat swap\.damaged 0 ")
+    assert after == before, "frames were lost"
+    boot.ends()
+
+
 @case(machines=["qemu-bios:2", "qemu-uefi:2"], full=["tigerlake", "tigerlake:2"],
       weir="swap=auto selftest=disk", deadline=60, disk=64)
 def swap_selftest(boot):

@@ -256,6 +256,36 @@ static void clean_goes_to_a_full_disk(void **state)
 	verify(0, false);
 }
 
+/* --- What does not pack and may be others', too --- */
+
+/* Alone it goes to the disk; in a frame that two have it stays, until one of them has it alone. */
+static void hard_in_a_frame_of_several(void **state)
+{
+	gmem_set_share_group(g, 1);
+	put_on_disk(0, 1);
+	fake_disk_hold_writes();
+	for (u64 i = 64; i < 64 + SWAP_WRITES_MAX; i++)
+		fill(i, false);
+	assert_int_equal(take(64, SWAP_WRITES_MAX).writing, SWAP_WRITES_MAX);
+	fill(1, false);
+	memcpy(page(2, true), page(1, false), PAGE_SIZE);
+	(void)take(1, 1);
+	assert_int_equal(take(2, 1).shared, 1);
+	assert_int_equal(state_of(1), GMEM_SHARED);
+	assert_int_equal(take(1, 2).kept, 2); /* the disk takes none */
+	do_all();
+	assert_int_equal(take(1, 2).kept, 2); /* not one's alone */
+	assert_int_equal(gmem_drop(g, 2), 0);
+	assert_int_equal(take(1, 1).writing, 1);
+	do_all();
+	assert_int_equal(state_of(1), GMEM_SWAPPED);
+	/* What comes from there is not taken for known contents. */
+	verify(1, false);
+	assert_true(gmem_entry(g, 1) & GMEM_KEPT);
+	assert_int_equal(take(1, 1).freed, 1);
+	verify(1, false);
+}
+
 /* --- Packed pages that go to it ------------------------------------------------------------- */
 
 static void packed_goes_on(void **state)
@@ -509,6 +539,7 @@ int main(void)
 		CELL(not_kept_to_be_written),
 		CELL(not_kept_where_few_are_free),
 		CELL(clean_goes_to_a_full_disk),
+		CELL(hard_in_a_frame_of_several),
 		CELL(packed_goes_on),
 		CELL(packs_where_no_block_is_kept),
 		CELL(only_so_old),
