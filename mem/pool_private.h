@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What mem/pool.c and mem/pool_compact.c know of each other: spans, the objects in them, and what a
+ * handle names.
+ */
+#ifndef MEM_POOL_PRIVATE_H
+#define MEM_POOL_PRIVATE_H
+
+#include "kernel/base/list.h"
+#include "mem/frame.h"
+#include "mem/pool.h"
+#include "smp/spinlock.h"
+
+#define POOL_STEP	 64u /* classes are so many bytes apart */
+#define POOL_FRAMES_MAX	 4u
+#define POOL_SLOT_BITS	 7u
+#define POOL_SLOTS_MAX	 (1u << POOL_SLOT_BITS)
+#define POOL_ALIGN	 16u /* kmalloc's */
+#define POOL_SIZE_BITS	 12u
+#define POOL_SIZE_MASK	 ((1u << POOL_SIZE_BITS) - 1)
+#define POOL_CLASS_BYTES (POOL_OBJECT_MAX + sizeof(struct pool_header))
+#define POOL_CLASSES	 ((POOL_CLASS_BYTES + POOL_STEP - 1) / POOL_STEP)
+
+/*
+ * What a handle names: it stays where it is, and the bytes move. Some 32 bytes for each, in frames
+ * of their own that do not: so they take no more than a 128th of what was packed at a time.
+ */
+struct pool_object {
+	u64 place; /* atomic; changed under the class's lock: span, slot and size */
+	struct pool_share share;
+};
+
+/* Before the bytes. */
+struct pool_header {
+	struct pool_object *object;
+};
+
+#define POOL_PLACE_SLOT_SHIFT POOL_SIZE_BITS
+#define POOL_PLACE_SPAN_SHIFT (POOL_SIZE_BITS + POOL_SLOT_BITS)
+
+static_assert(POOL_OBJECT_MAX <= POOL_SIZE_MASK, "POOL_SIZE_BITS");
+static_assert(POOL_STEP % sizeof(struct pool_header) == 0, "a header is in one frame");
+
+struct pool_span {
+	struct list link; /* class->partial, or nowhere: full, or being emptied */
+	u8 *frames[POOL_FRAMES_MAX];
+	u64 taken[POOL_SLOTS_MAX / 64]; /* bit for each slot */
+	u16 class;
+	u16 used;
+	bool emptying;
+};
+
+struct pool_class {
+	struct spinlock lock;
+	/* set once */
+	u32 frames; /* of a span */
+	u32 slots;
+	/* lock */
+	struct list partial;
+	u64 spans;
+	u64 objects;
+	u64 bytes;
+} __aligned(64);
+
+struct pool_state {
+	struct pool_class classes[POOL_CLASSES];
+	u64 moved, emptied; /* atomic */
+	u32 compact_next;   /* class; pool_compact's */
+};
+extern struct pool_state pool;
+
+static inline u32 pool_stride(u32 class)
+{
+	return (class + 1) * POOL_STEP;
+}
+
+static inline u64 pool_place(const struct pool_object *o)
+{
+	return __atomic_load_n(&o->place, __ATOMIC_RELAXED);
+}
+
+static inline struct pool_span *pool_span_at(u64 place)
+{
+	return phys_to_virt(HPA((place >> POOL_PLACE_SPAN_SHIFT) * POOL_ALIGN));
+}
+
+static inline u32 pool_slot_at(u64 place)
+{
+	return (u32)(place >> POOL_PLACE_SLOT_SHIFT) % POOL_SLOTS_MAX;
+}
+
+static inline u32 pool_size_at(u64 place)
+{
+	return (u32)place & POOL_SIZE_MASK;
+}
+
+static inline bool pool_is_taken(const struct pool_span *s, u32 slot)
+{
+	return s->taken[slot / 64] & BIT(slot % 64);
+}
+
+/* --- Under the class's lock --- */
+
+struct pool_header *pool_header_of(const struct pool_span *s, u32 slot);
+/* Copies an object's bytes. */
+void pool_read_bytes(u64 place, u8 *bytes);
+/* The object is there from now on. */
+void pool_place_object(struct pool_object *o, struct pool_span *s, u32 slot, u32 size,
+		       const u8 *bytes);
+/* Of a span that has a free one. */
+u32 pool_take_slot(struct pool_class *c, struct pool_span *s);
+/* Whether the span is empty, and its class's no more. */
+bool pool_release_slot(struct pool_class *c, struct pool_span *s, u32 slot);
+
+/* --- Without it --- */
+
+void pool_free_span(struct pool_span *s);
+
+#endif
