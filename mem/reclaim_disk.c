@@ -53,35 +53,44 @@ static void end_look(struct reclaim_target *t)
 	t->disk_found = 0;
 }
 
-static u64 next_chunk(struct reclaim_target *t, u64 found, u32 *age)
+static u64 next_chunk(struct reclaim_target *t, u32 least, u32 *age)
 {
 	u64 chunk;
 
 	spin_lock(&reclaim.lock);
-	t->disk_found += found;
 	if (t->disk_next >= reclaim_chunks(t)) {
 		t->disk_next = 0;
 		end_look(t);
 	}
 	chunk = t->disk_next++;
-	*age = t->disk_age;
+	*age = max(t->disk_age, least);
 	spin_unlock(&reclaim.lock);
 	return chunk;
 }
 
-/* Of one target, up to a look at all of it. Returns how many are under way. */
-static u64 write_of(struct reclaim_target *t, u64 most, u32 *chunks)
+/* more: the chunk may have others, and is the next again. */
+static void note_found(struct reclaim_target *t, u64 chunk, u64 found, bool more)
 {
-	u64 left = reclaim_chunks(t), n = 0, found = 0;
+	spin_lock(&reclaim.lock);
+	t->disk_found += found;
+	if (more)
+		t->disk_next = chunk;
+	spin_unlock(&reclaim.lock);
+}
+
+/* Of one target, up to a look at all of it. Returns how many are under way. */
+static u64 write_of(struct reclaim_target *t, u32 least, u64 most, u32 *chunks)
+{
+	u64 left = reclaim_chunks(t), n = 0;
 
 	for (; left && *chunks && n < most && swap_takes(); left--, (*chunks)--) {
 		u32 age;
-		u64 first = next_chunk(t, found, &age) * GMEM_LARGE_PAGES;
+		u64 chunk = next_chunk(t, least, &age), first = chunk * GMEM_LARGE_PAGES;
+		u64 pages = min(t->object->pages - first, (u64)GMEM_LARGE_PAGES);
+		u64 found = gmem_write_packed(t->object, first, pages, age, most - n);
 
-		found = gmem_write_packed(t->object, first,
-					  min(t->object->pages - first, (u64)GMEM_LARGE_PAGES), age,
-					  most - n);
 		n += found;
+		note_found(t, chunk, found, n == most);
 	}
 	return n;
 }
@@ -99,14 +108,15 @@ static bool pool_is_large(void)
 void reclaim_write_packed(const struct reclaim_effort *e)
 {
 	struct reclaim_target *t;
-	u32 chunks = CHUNKS;
+	/* Of what was put away lately some is wanted soon: it goes only where nothing else does. */
+	u32 chunks = CHUNKS, least = e->freed ? AGE_STEP : 0;
 	struct reclaim_ids passed = {0};
 	u64 n = 0;
 
 	if (e->only || !swap_takes() || (e->freed >= e->want && !pool_is_large()))
 		return;
 	while (n < PAGES && chunks && (t = pick(&passed)) != NULL) {
-		n += write_of(t, PAGES - n, &chunks);
+		n += write_of(t, least, PAGES - n, &chunks);
 		reclaim_ids_add(&passed, t->id);
 		reclaim_put(t);
 	}

@@ -520,6 +520,11 @@ static void reclaim_chooses(void **state)
 	assert_int_equal(stats_now().packed, 40);
 	assert_int_equal(state_of(0), GMEM_SWAPPED);
 	assert_int_equal(state_of(512), GMEM_PACKED);
+	e.freed = 1; /* something else goes */
+	for (u32 i = 0; i < 8; i++)
+		reclaim_write_packed(&e);
+	assert_int_equal(stats_now().packed, 40);
+	e.freed = 0;
 	for (u32 i = 0; i < 8; i++)
 		reclaim_write_packed(&e);
 	assert_int_equal(stats_now().packed, 80);
