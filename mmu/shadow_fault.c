@@ -18,9 +18,7 @@
 #define LEVEL_BITS  9
 #define SLOTS_STAY  (~0ull) /* no array has this generation */
 
-/* Where more of the same helps no more. */
-#define REFUSED_MAX   4u
-#define LET_WRITE_MAX 64u
+#define REFUSED_MAX 4u /* faults of one kind after which no race explains the next */
 
 struct shadow_fault {
 	struct mmu_vcpu *v;
@@ -419,22 +417,6 @@ static void note_served(const struct shadow_fault *f)
 	}
 	if (f->write && s->let_write_gfn == f->gfn.v)
 		s->let_write = 0;
-}
-
-int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
-{
-	u32 reader = srcu_read_lock(&v->vm->srcu);
-	bool is_ram = memslot_find(memslots_get(v->vm), gfn);
-	struct shadow_vcpu *s = &v->shadow;
-
-	if (is_ram)
-		shadow_forget(v->vm, gfn);
-	srcu_read_unlock(&v->vm->srcu, reader);
-	if (!is_ram)
-		return ERR_NOSLOT;
-	s->let_write = (s->let_write_gfn == gfn.v ? s->let_write : 0) + 1;
-	s->let_write_gfn = gfn.v;
-	return s->let_write > LET_WRITE_MAX ? ERR_NOTSUP : 0;
 }
 
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,

@@ -3,11 +3,14 @@
  * What Weir writes to guest memory, for itself or for an instruction of the guest's that it runs, may
  * be an entry of a table that has shadow pages.
  */
+#include "kernel/base/error.h"
 #include "kernel/base/x86.h"
 #include "mmu/shadow_private.h"
 
 /* A page that is written so often without being walked is a table no more, or is being made. */
 #define WRITES_MAX 3u
+/* So often in a row the guest is left to write a page before it counts as in vain. */
+#define LET_WRITE_MAX 64u
 
 /* Which of the page's entries stand for these bytes of the guest's table: none, or [*from, *to). */
 static bool entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to)
@@ -106,4 +109,20 @@ void shadow_marked(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa)
 {
 	if (gpa.v & 4)
 		look_at_pages(vm, s, gpa, 4, true);
+}
+
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
+{
+	u32 reader = srcu_read_lock(&v->vm->srcu);
+	bool is_ram = memslot_find(memslots_get(v->vm), gfn);
+	struct shadow_vcpu *s = &v->shadow;
+
+	if (is_ram)
+		shadow_forget(v->vm, gfn);
+	srcu_read_unlock(&v->vm->srcu, reader);
+	if (!is_ram)
+		return ERR_NOSLOT;
+	s->let_write = (s->let_write_gfn == gfn.v ? s->let_write : 0) + 1;
+	s->let_write_gfn = gfn.v;
+	return s->let_write > LET_WRITE_MAX ? ERR_NOTSUP : 0;
 }
