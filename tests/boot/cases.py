@@ -502,7 +502,7 @@ SMP_MACHINES = [f"{model}{cpus}" for model in ("tigerlake", "corei7_sandy_bridge
                 for cpus in ("", ":2", ":4")]
 
 
-def check_linux_smp(boot, vcpus):
+def check_linux_smp(boot, vcpus, rounds=3):
     """All vCPUs are up, work, and agree on what time it is."""
     boot.expect(rf"weir-guest: alpha: .* {vcpus} CPU\b")
     boot.expect(r"guest# ")
@@ -514,7 +514,7 @@ def check_linux_smp(boot, vcpus):
                   "kvm-guest: KVM setup pv remote TLB flush", "kvm-guest: setup PV sched yield"):
         boot.type(f"dmesg | grep -c '{offer}'")
         boot.expect(r"^1\b")
-    boot.type("smp.sh 3")
+    boot.type(f"smp.sh {rounds}")
     boot.expect(rf"^smp: {vcpus} CPUs are done")
     for i in range(vcpus):
         boot.anywhere(rf"^cpu {i} is done")
@@ -560,6 +560,13 @@ def linux_smp_4(boot):
 def linux_smp_8(boot):
     """Eight vCPUs share two CPUs."""
     check_linux_smp(boot, 8)
+
+
+@case(machines=[], full=["tigerlake:2"], weir="stats", deadline=1800,
+      guests=lambda: linux_guest(vm_words="vcpus=4 mmu=shadow", programs=SMP_PROGRAMS))
+def shadow_linux_smp(boot):
+    """Four vCPUs without EPT: they start in real mode, and use and change the same page tables."""
+    check_linux_smp(boot, 4, rounds=1)
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED],
