@@ -99,10 +99,10 @@ int hypercall_quick(u64 *rax, u32 ss_access);
 #define KVM_EINVAL ((u64)-22)
 #define KVM_ENOSYS ((u64)-1000)
 
-/* Not one of them: false. They are near each other, and one comparison is quick. */
+/* Not one of them: false. They are small, and one comparison is quick. */
 static inline bool kvm_hypercall_may_be(u64 rax)
 {
-	return (u32)rax - KVM_HC_KICK_CPU <= KVM_HC_SCHED_YIELD - KVM_HC_KICK_CPU;
+	return (u32)rax <= KVM_HC_SCHED_YIELD;
 }
 
 /* What RAX is to be; number is RAX as it was. Own thread, between two instructions of the guest. */

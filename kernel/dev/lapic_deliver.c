@@ -65,9 +65,19 @@ static int highest_requested(const struct lapic *l)
 	return highest(l, REG_IRR, l->by_cpu ? ALL_WORDS : l->irr_words);
 }
 
-int lapic_in_service(const struct lapic *l)
+static int highest_in_service(const struct lapic *l)
 {
 	return highest(l, REG_ISR, l->by_cpu ? ALL_WORDS : READ_ONCE(l->isr_words));
+}
+
+int lapic_in_service(const struct lapic *l)
+{
+	return highest_in_service(l);
+}
+
+bool lapic_is_level(const struct lapic *l, u8 vector)
+{
+	return has_vector(l, REG_TMR, vector);
 }
 
 /*
@@ -100,7 +110,7 @@ bool lapic_load(struct lapic *l, u8 *requested, u8 *in_service, u32 level[LAPIC_
 		return false;
 	l->stale = false;
 	*requested = (u8)max(highest_requested(l), 0);
-	*in_service = (u8)max(lapic_in_service(l), 0);
+	*in_service = (u8)max(highest_in_service(l), 0);
 	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
 		level[i] = lapic_get(l, REG_TMR + i);
 	return true;
@@ -133,7 +143,7 @@ static u32 class_of(int vector)
 
 u32 lapic_ppr(const struct lapic *l)
 {
-	u32 tpr = lapic_get(l, REG_TPR), class = class_of(lapic_in_service(l));
+	u32 tpr = lapic_get(l, REG_TPR), class = class_of(highest_in_service(l));
 
 	return (tpr & PRIORITY_CLASS) >= class ? tpr : class;
 }
@@ -144,7 +154,7 @@ u32 lapic_apr(struct lapic *l)
 
 	lapic_gather(l);
 	irr = class_of(highest_requested(l));
-	isr = class_of(lapic_in_service(l));
+	isr = class_of(highest_in_service(l));
 	if ((tpr & PRIORITY_CLASS) >= irr && (tpr & PRIORITY_CLASS) > isr)
 		return tpr;
 	return max(tpr & PRIORITY_CLASS & isr, irr);
@@ -183,30 +193,35 @@ int lapic_ack(struct lapic *l)
 	return vector;
 }
 
-bool lapic_is_level(const struct lapic *l, u8 vector)
-{
-	return has_vector(l, REG_TMR, vector);
-}
-
 /* A level that is still there comes again, unless software ends it at the IOAPIC itself. */
 void lapic_ended(struct lapic *l, u8 vector)
 {
 	struct platform *p = l->v->vm->platform;
 	bool on;
 
-	if (!lapic_is_level(l, vector) || (l->svr & SVR_QUIET_EOI))
+	if (!has_vector(l, REG_TMR, vector) || (l->svr & SVR_QUIET_EOI))
 		return;
 	on = spin_lock_irqsave(&p->lock);
 	ioapic_eoi(&p->ioapic, vector);
 	spin_unlock_irqrestore(&p->lock, on);
 }
 
+/* Apart from lapic_eoi so that it has nothing to save and restore. */
+static void __noinline settle_and_end(struct lapic *l)
+{
+	lapic_pv_eoi_take_back(l);
+	lapic_eoi(l);
+}
+
 void lapic_eoi(struct lapic *l)
 {
 	int vector;
 
-	lapic_pv_eoi_settle(l);
-	vector = lapic_in_service(l);
+	if (unlikely(l->pv_eoi_offered)) {
+		settle_and_end(l);
+		return;
+	}
+	vector = highest_in_service(l);
 	if (vector < 0)
 		return;
 	remove_vector(l, REG_ISR, &l->isr_words, (u8)vector);

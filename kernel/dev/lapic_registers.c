@@ -127,7 +127,6 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = lapic_get(l, reg);
 		return true;
 	case REG_PPR:
-		lapic_pv_eoi_settle(l);
 		*value = lapic_ppr(l);
 		return true;
 	case REG_LDR:
@@ -137,7 +136,6 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = l->svr;
 		return true;
 	case REG_ISR ... REG_ESR - 1:
-		lapic_pv_eoi_settle(l);
 		lapic_gather(l);
 		*value = lapic_get(l, reg);
 		return true;
@@ -203,7 +201,6 @@ static u32 xapic_read(struct lapic *l, u32 reg)
 
 	switch (reg) {
 	case REG_APR:
-		lapic_pv_eoi_settle(l);
 		return lapic_apr(l);
 	case REG_RRD:
 	case REG_EOI:
@@ -307,6 +304,14 @@ void lapic_page_written(struct lapic *l, u32 offset)
 		xapic_write(l, reg, lapic_get(l, reg));
 }
 
+/* Apart, as in lapic_eoi: what the guest ended in its memory comes before what it reads. */
+static bool __noinline settle_and_access(struct lapic *l, gpa_t gpa, u32 size, bool write,
+					 u64 *value)
+{
+	lapic_pv_eoi_take_back(l);
+	return lapic_mmio(l, gpa, size, write, value);
+}
+
 /*
  * Registers are 32 bits wide at multiples of 16 (SDM 3A 11.4.1). A narrower read inside the four
  * bytes gets its part; every other access is undefined there and does nothing here.
@@ -316,6 +321,8 @@ bool lapic_mmio(struct lapic *l, gpa_t gpa, u32 size, bool write, u64 *value)
 	u64 base = l->apic_base, offset = gpa.v - (base & PAGE_MASK);
 	u32 reg = (u32)offset >> LAPIC_REGISTER_SHIFT, at = offset & 0xf;
 
+	if (unlikely(l->pv_eoi_offered))
+		return settle_and_access(l, gpa, size, write, value);
 	if ((base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) != APIC_BASE_ENABLE ||
 	    offset >= PAGE_SIZE)
 		return false;
@@ -357,10 +364,18 @@ static u32 x2apic_writable(u32 reg)
 	return 0;
 }
 
+static int __noinline settle_and_read(struct lapic *l, u32 reg, u64 *value)
+{
+	lapic_pv_eoi_take_back(l);
+	return lapic_x2apic_read(l, reg, value);
+}
+
 int lapic_x2apic_read(struct lapic *l, u32 reg, u64 *value)
 {
 	u32 low;
 
+	if (unlikely(l->pv_eoi_offered))
+		return settle_and_read(l, reg, value);
 	if (!lapic_is_x2apic(l) || !read_register(l, reg, &low))
 		return ERR_FAULT;
 	*value = low;

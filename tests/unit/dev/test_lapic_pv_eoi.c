@@ -75,6 +75,7 @@ static void ends_by_an_exit(void **state)
 {
 	struct machine m;
 	struct lapic *l;
+	const struct lapic_message later = {.mode = LAPIC_FIXED, .vector = 0x41};
 	u8 word = 0;
 
 	machine_create(&m, 1);
@@ -90,7 +91,7 @@ static void ends_by_an_exit(void **state)
 	take(&m, 0x51);
 	assert_int_equal(word, 1);
 	/* Posted after the offer: it is kicked out, and before anything is injected the end counts. */
-	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x41);
+	assert_true(lapic_send_to(l, &later));
 	assert_true(pv_eoi(&word));
 	lapic_pv_eoi_settle(l);
 	assert_int_equal(platform_interrupt_ack(m.v), 0x41);
@@ -108,7 +109,7 @@ static void ends_by_an_exit(void **state)
 	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x51);
 	take(&m, 0x51);
 	assert_true(pv_eoi(&word));
-	apic_write(&m, 0, APIC_EOI, 0);
+	lapic_eoi(l);
 	assert_int_equal(apic_read(&m, 0, APIC_PPR), 0);
 	/* A level's end is for the IOAPIC to hear of. */
 	ioapic_route(&m, 5, 0, RTE_LEVEL_BIT | 0x71);
