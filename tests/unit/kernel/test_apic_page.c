@@ -14,7 +14,9 @@
 #include "vmx/apicv.h"
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SLOT  7
 #define LAPIC GPA(PLATFORM_LAPIC_BASE)
@@ -117,6 +119,44 @@ static void no_memory(void **state)
 	}
 }
 
+static u32 made; /* atomic: 1 it begins, 2 it has returned */
+
+static void *make(void *arg)
+{
+	__atomic_store_n(&made, 1, __ATOMIC_SEQ_CST);
+	assert_int_equal(apic_page_create(&machine, SLOT), 0);
+	__atomic_store_n(&made, 2, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static u32 slots_seen(void)
+{
+	u32 reader = srcu_read_lock(&machine.mmu.srcu), count = memslots_get(&machine.mmu)->count;
+
+	srcu_read_unlock(&machine.mmu.srcu, reader);
+	return count;
+}
+
+/* A walker holds mem_sem: under it no page of Weir's own appears where it found none. */
+static void no_walker_is_under_way(void **state)
+{
+	pthread_t thread;
+
+	rwsem_read_lock(&machine.mmu.mem_sem);
+	assert_int_equal(pthread_create(&thread, NULL, make, NULL), 0);
+	while (!__atomic_load_n(&made, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	for (u32 i = 0; i < 100; i++) {
+		usleep(1000);
+		assert_int_equal(slots_seen(), 0);
+	}
+	assert_int_equal(__atomic_load_n(&made, __ATOMIC_SEQ_CST), 1);
+	rwsem_read_unlock(&machine.mmu.mem_sem);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(slots_seen(), 1);
+	assert_true(apic_page_is_there(&machine));
+}
+
 static void without_the_control_there_is_none(void **state)
 {
 	apicv = VMX_APICV_TPR;
@@ -131,6 +171,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_cpu_finds_it_and_nobody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_moves_takes_it_away, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_walker_is_under_way, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_the_control_there_is_none, setup, teardown),
 	};
 
