@@ -65,7 +65,7 @@ static int highest_requested(const struct lapic *l)
 	return highest(l, REG_IRR, l->by_cpu ? ALL_WORDS : l->irr_words);
 }
 
-static int highest_in_service(const struct lapic *l)
+static inline __attribute__((always_inline)) int highest_in_service(const struct lapic *l)
 {
 	return highest(l, REG_ISR, l->by_cpu ? ALL_WORDS : READ_ONCE(l->isr_words));
 }

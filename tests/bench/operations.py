@@ -60,6 +60,10 @@ GUEST = [
     Operation("h-enter-absent", "H_ENTER of one page that was given back: zero fill"),
 ]
 
+# Of them what concerns the local APIC, in the same words.
+APICV = [Operation(row.name, row.about) for row in GUEST
+         if row.name.startswith(("lapic-", "rdmsr-x2apic", "wrmsr-x2apic", "self-ipi", "hlt-"))]
+
 # tests/guests/bench_paging.c, with EPT and with shadow paging; all memory was touched before.
 PAGING = [
     Operation("page-first-read", "first read of a page through new tables"),

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [paging] [weir] [sched] [memory] [boot] [reclaim] [fit]
+    tests/bench/run.py [--no-docs] [guest] [apicv] [paging] [weir] [sched] [memory] [boot] [reclaim] [fit]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
+apicv   what of those is the local APIC's, by how much of it the CPU does, with the release build
 paging  a small guest counts what its work on page tables costs (tests/guests/bench_paging.c), and Linux
         what forks do: with EPT and with shadow paging, both with the release build
 weir    Weir counts what its own operations cost (selftest=bench)
@@ -17,7 +18,7 @@ reclaim which pages are taken, simulated on this machine with Weir's own code: m
         beside those of LRU, FIFO and the optimum
 fit     how many guests fit into memory (tests/bench/fit.py); only when it is asked for: it takes an hour
 
-Each but paging and the last runs with the release build (build/release) and the debug build (build). The results go to
+Each but apicv, paging and the last runs with the release build (build/release) and the debug build (build). The results go to
 build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
 """
 import argparse
@@ -80,6 +81,14 @@ def guest(build):
     path = os.path.join(BUILD, "guests/bench.elf")
     modules = [image.Module(path, "vm=bench kernel mem=64M --")]
     return lines_of(run_bochs("guest", build, "", modules), operations.GUEST)
+
+
+def apicv(level):
+    path = os.path.join(BUILD, "guests/bench.elf")
+    modules = [image.Module(path, "vm=bench kernel mem=64M --")]
+    found = lines_of(run_bochs(f"apicv-{level}", "release", f"apicv={level}", modules),
+                     operations.GUEST)
+    return {row.name: found[row.name] for row in operations.APICV}
 
 
 def forked(text):
@@ -204,6 +213,7 @@ def memory(build):
 # Of each what measures it, its rows, and its columns where they are not the builds.
 GROUPS = {
     "guest": (guest, operations.GUEST),
+    "apicv": (apicv, operations.APICV, ("off", "access", "registers", "full")),
     "paging": (paging, operations.PAGING, ("EPT", "shadow")),
     "weir": (weir, operations.WEIR),
     "sched": (sched, operations.SCHED),

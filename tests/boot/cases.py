@@ -510,8 +510,9 @@ def check_linux_smp(boot, vcpus, rounds=3):
     boot.expect(rf"^{vcpus}\b")
     boot.type("dmesg | grep -c 'clocksource: Marking\\|unstable\\|soft lockup\\|rcu.*stall'")
     boot.expect(r"^0\b")
-    for offer in ("kvm-guest: PV spinlocks enabled", "kvm-guest: setup PV IPIs",
-                  "kvm-guest: KVM setup pv remote TLB flush", "kvm-guest: setup PV sched yield"):
+    several = ("kvm-guest: PV spinlocks enabled", "kvm-guest: setup PV IPIs",
+               "kvm-guest: KVM setup pv remote TLB flush", "kvm-guest: setup PV sched yield")
+    for offer in several if vcpus > 1 else ():
         boot.type(f"dmesg | grep -c '{offer}'")
         boot.expect(r"^1\b")
     boot.type(f"smp.sh {rounds}")
@@ -541,6 +542,13 @@ def check_linux_smp(boot, vcpus, rounds=3):
     assert used["eois"], "Linux does not use what it is offered"
 
 
+@case(machines=[], full=SMP_MACHINES, weir="stats", deadline=600,
+      guests=lambda: linux_guest(vm_words="vcpus=1", programs=SMP_PROGRAMS))
+def linux_smp_1(boot):
+    """Debian's kernel with one vCPU does what it does with several, on one CPU and on several."""
+    check_linux_smp(boot, 1)
+
+
 @case(machines=["tigerlake:2"], full=SMP_MACHINES, weir="stats",
       guests=lambda: linux_guest(vm_words="vcpus=2", programs=SMP_PROGRAMS), deadline=600)
 def linux_smp_2(boot):
@@ -555,10 +563,10 @@ def linux_smp_4(boot):
     check_linux_smp(boot, 4)
 
 
-@case(machines=[], full=["tigerlake:2"], weir="stats", deadline=900,
+@case(machines=[], full=SMP_MACHINES, weir="stats", deadline=1800,
       guests=lambda: linux_guest(vm_words="vcpus=8", programs=SMP_PROGRAMS))
 def linux_smp_8(boot):
-    """Eight vCPUs share two CPUs."""
+    """Debian's kernel brings up eight vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 8)
 
 
