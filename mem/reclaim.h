@@ -136,6 +136,8 @@ extern struct stat_group reclaim_stat_group;
 	X(high, "frames", "Cold pages are taken until so many frames are free.", STAT_LEVEL)     \
 	X(committed, "pages", "What running VMs have of mem=, and modules, in all.", STAT_LEVEL) \
 	X(promised, "frames", "What was promised of it, with what it costs.", STAT_LEVEL)        \
+	X(owed, "frames", "Of that, what is kept free because it was not touched yet.",          \
+	  STAT_LEVEL)                                                                            \
 	X(room, "frames", "What can be promised in all.", STAT_LEVEL)
 
 struct reclaim_memory_stats {

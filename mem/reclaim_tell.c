@@ -104,6 +104,7 @@ static u64 read_memory(const void *owner, u32 i)
 		.high = watermarks.high,
 		.committed = committed(),
 		.promised = room.promised,
+		.owed = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED),
 		.room = room.total,
 	};
 	return stat_read_field(&s, i);

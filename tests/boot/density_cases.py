@@ -3,7 +3,7 @@
 from boots import case, counters, linux_guest, small_guest
 
 # Linux guests of 256 MiB, and how much of it each fills; the machine's MiB; the swap disk's, and 0: none.
-CROWD = {"small": (4, 48, 256, 0), "whole": (8, 192, 512, 0), "swap": (4, 48, 256, 512),
+CROWD = {"small": (4, 48, 256, 0), "whole": (8, 192, 512, 0), "swap": (4, 96, 256, 1024),
          "swap-whole": (8, 192, 512, 4096)}
 
 
