@@ -606,7 +606,7 @@ def memtest(boot):
     check_memtest(boot)
 
 
-@case(machines=[], full=["core2_penryn_t9600", "tigerlake"], deadline=900,
+@case(machines=[], full=["tigerlake"], deadline=900,
       guests=lambda: memtest_guest("mmu=shadow"))
 def shadow_memtest(boot):
     """The same beneath shadow paging."""
