@@ -17,6 +17,7 @@
 #define WINDOW	  0x80u
 #define SP	  0x800u
 #define ONLY_REAL 1u
+#define RPL_IN_CS 2u
 #define NO_VECTOR 0xffu
 #define STUB	  16u
 #define STUBS	  128u
@@ -144,12 +145,12 @@ static void print_outcome(const struct piece *p, bool unreal)
 	print("\n");
 }
 
-static u32 run_all(bool unreal)
+static u32 run_all(bool unreal, u32 without)
 {
 	u32 count = 0;
 
 	for (const struct piece *p = real_pieces; p->name; p++) {
-		if (unreal && (p->how & ONLY_REAL))
+		if ((unreal && (p->how & ONLY_REAL)) || (p->how & without))
 			continue;
 		prepare();
 		real_run(p->offset, unreal);
@@ -377,12 +378,14 @@ void main(u32 magic, const u32 *info)
 {
 	const char *words = info[0] & 4 ? (const char *)info[4] : "";
 	bool all = false, few = false;
-	u32 count;
+	u32 count, without = 0;
 
 	(void)magic;
 	for (; *words; words++) {
 		all = all || *words == '!';
 		few = few || *words == '-';
+		if (*words == '=')
+			without = RPL_IN_CS;
 	}
 
 	interrupts_init();
@@ -390,7 +393,7 @@ void main(u32 magic, const u32 *info)
 	for (u32 at = DATA; at < FREE_END; at += 4)
 		*(volatile u32 *)at = 0;
 	prepare_timer();
-	count = run_all(false) + run_all(true);
+	count = run_all(false, without) + run_all(true, without);
 	if (!few) {
 		run_random(false, all);
 		run_random(true, all);

@@ -18,6 +18,7 @@
 	.set SEL_FLAT16, 0x28
 	.set SEL_DATA, 0x30
 	.set ONLY_REAL, 1		/* not with limits of 4 GiB */
+	.set RPL_IN_CS, 2
 
 /* --- From protected mode and back --- */
 

@@ -210,7 +210,7 @@
 	xorl %eax, %eax
 	done
 
-	try "protected mode with an RPL in CS"
+	try "protected mode with an RPL in CS", 0, RPL_IN_CS
 	load_gdt
 	ljmpw $CODE + 3, $1f - blob - 0x30
 1:	set_pe

@@ -662,6 +662,7 @@ static void compare(const struct test_case *c, const struct native_result *n,
 {
 	bool faulted = n->vector != NATIVE_NO_VECTOR;
 	u64 mask = c->mode == DECODE_64 ? ~0ull : 0xffffffff;
+	u16 es;
 
 	if (n->vector != e->vector)
 		report(c, "exception", n, e);
@@ -673,7 +674,9 @@ static void compare(const struct test_case *c, const struct native_result *n,
 		return;
 	if (!registers_equal(c, n, e))
 		report(c, "register", n, e);
-	if (!faulted && n->es != e->es && c->mode != DECODE_64)
+	/* An interrupt of the host's in between makes 0 of any null selector, as it returns (SDM 2A IRET). */
+	es = n->es || e->es > 3 ? e->es : 0;
+	if (!faulted && n->es != es && c->mode != DECODE_64)
 		report(c, "ES", n, e);
 	if ((n->rflags ^ e->rflags) & (faulted ? COMPARED & ~STATUS : defined_flags(c)))
 		report(c, "flags", n, e);
