@@ -205,6 +205,8 @@ static void handle_io(struct vcpu *v, const struct vmx_exit *e)
 	u64 value;
 
 	if (e->io.string) {
+		/* What is found there instead, changed meanwhile, has written to no table. */
+		v->mmio_gfn = GFN(~0ull);
 		emulate(v, e->io.size);
 	} else if (e->io.in) {
 		bus_read(&v->vm->bus, v, SPACE_PIO, e->io.port, e->io.size, &value);

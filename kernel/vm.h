@@ -91,7 +91,7 @@ struct vcpu {
 	u32 yielded_to;	     /* whom its last loop of PAUSEs let go first */
 	bool waits_for_sipi; /* atomic: after power-on, but vCPU 0; and after INIT */
 	bool crashed;	     /* it is what ended the VM */
-	gfn_t mmio_gfn;	     /* what the instruction that is emulated touched */
+	gfn_t mmio_gfn;	     /* what the instruction that is emulated touched; string I/O: none */
 	u64 kvmclock_msr;    /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 	struct steal_time {

@@ -89,43 +89,32 @@ static int detect(struct vmx_vcpu *v)
 	return ERR_BUSY;
 }
 
-/* Interrupts off, so that what is looked at is in one place. */
-static void put_away(struct vmx_vcpu *v)
-{
-	bool on = irq_save();
-
-	debug_regs_save(v);
-	irq_restore(on);
-}
-
-static void take_out(struct vmx_vcpu *v)
-{
-	bool on = irq_save();
-
-	debug_regs_load(v);
-	irq_restore(on);
-}
+/* In all three interrupts are off, so that what is looked at stays in one place. */
 
 int vmx_read_dr(struct vmx_vcpu *v, u32 n, u64 *value)
 {
 	int err = alias(&n);
+	bool on;
 
 	if (!err)
 		err = detect(v);
 	if (err)
 		return err;
-	put_away(v);
-	take_out(v);
+	on = irq_save();
+	debug_regs_save(v);
+	debug_regs_load(v);
 	if (n == 7)
 		*value = vmcs_read(GUEST_DR7);
 	else
 		*value = n == 6 ? v->dr6 : v->dr[n & 3];
+	irq_restore(on);
 	return 0;
 }
 
 int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
 {
 	int err = alias(&n);
+	bool on;
 
 	if (!err)
 		err = detect(v);
@@ -133,20 +122,23 @@ int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value)
 		return err;
 	if ((n == 6 || n == 7) && value >> 32)
 		return ERR_FAULT;
-	put_away(v);
+	on = irq_save();
+	debug_regs_save(v);
 	if (n == 7)
 		vmcs_write(GUEST_DR7, (value & ~DR7_RESERVED) | DR7_FIXED);
 	else if (n == 6)
 		v->dr6 = (value & DR6_CAUSES) | DR6_FIXED;
 	else
 		v->dr[n & 3] = value;
-	take_out(v);
+	debug_regs_load(v);
+	irq_restore(on);
 	return 0;
 }
 
 /* What the CPU leaves to be done when #DB exits instead of being delivered (SDM 3C 28.1). */
 void debug_regs_raise(struct vmx_vcpu *v, u64 qualification)
 {
+	bool on = irq_save();
 	u64 dr6 = v->dr_loaded ? READ_DR(6) : v->dr6;
 
 	dr6 = (dr6 & ~DR6_BREAKPOINTS) | (qualification & DR6_CAUSES) | DR6_FIXED;
@@ -154,4 +146,5 @@ void debug_regs_raise(struct vmx_vcpu *v, u64 qualification)
 	if (v->dr_loaded)
 		WRITE_DR(6, dr6);
 	vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+	irq_restore(on);
 }

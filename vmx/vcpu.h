@@ -241,7 +241,7 @@ u64 shadow_cr4(u64 cr4, bool paging);
 void vcpu_set_efer(struct vmx_vcpu *v, u64 efer);
 void shadow_load_msrs(struct vmx_vcpu *v); /* it comes to this CPU; interrupts off */
 void shadow_stale(struct vmx_vcpu *v);	   /* before the next entry the root is loaded */
-/* Thread context. ERR_NOMEM; ERR_NOTSUP, after a line that says why. */
+/* Thread context. ERR_NOMEM. */
 int shadow_load(struct vmx_vcpu *v);
 
 /* What an exit handler leaves to be done. */
