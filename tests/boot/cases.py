@@ -598,7 +598,6 @@ def memtest_guest(vm_words=""):
 def check_memtest(boot):
     """It finds both vCPUs, which its own code starts in real mode, and no error; ESC resets the VM."""
     boot.anywhere(r"2 Cores")
-    boot.anywhere(r"\[Address test, own address \+ window\]")
     boot.anywhere(r"\[Moving inversions, 1s & 0s\]")
     boot.machine.console.send(b"\x1b")
     boot.anywhere(r"vm memtest: .*reset")
