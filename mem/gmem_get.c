@@ -234,7 +234,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 		now = gmem_own_entry(g, gmem_entry_pfn(entry));
 		err = ERR_AGAIN;
 	} else {
-		err = watermark_admits(1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+		err = gmem_admits(g, 1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
 	}
 	if (!err) {
 		gmem_invalidate_begin(g, index, 1);

@@ -283,6 +283,20 @@ static void nobody(void)
 {
 }
 
+/* Who has less than it was promised copies from what is kept for that. */
+static void who_is_owed_pages_copies(void **state)
+{
+	pfn_t pfn = three_hard(), own;
+
+	watermarks.min = watermarks.low = free_now() + 100;
+	watermarks.wake = nobody;
+	a->resident_min = 2;
+	assert_int_equal(gmem_get_page(b, 0, true, &own), ERR_NOMEM);
+	assert_int_equal(gmem_get_page(a, 0, true, &own), 0);
+	assert_int_not_equal(own.v, pfn.v);
+	memset(&watermarks, 0, sizeof(watermarks));
+}
+
 /* Contents stay, and so does the sharing, where there is no memory for a copy. */
 static void no_memory_for_a_copy(void **state)
 {
@@ -546,6 +560,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(collisions_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_full_bucket, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_write_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_owed_pages_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_a_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(held_while_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(shown_to_all_readers, setup, teardown),
