@@ -46,7 +46,8 @@ void vm_list_add(struct vm *vm)
 
 	list_add_tail(&vm->link, &vms);
 	unwanted = plans[i].stays_off;
-	plans[i].may_start = plans[i].stays_off = false;
+	/* Who asked for it while it was made has it. */
+	plans[i].may_start = plans[i].start_asked = plans[i].stays_off = false;
 	wait_unlock(&vm_wait, on);
 	if (unwanted)
 		(void)vm_kill(vm);

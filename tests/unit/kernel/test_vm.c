@@ -240,12 +240,14 @@ ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 
-static bool unwanted_while_it_loads;
+static bool unwanted_while_it_loads, asked_while_it_loads;
 
 int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)
 {
 	if (unwanted_while_it_loads)
 		assert_int_equal(vm_stay_off(vm->name), 0);
+	if (asked_while_it_loads && starts == 1)
+		assert_int_equal(vm_start(vm->name), 0);
 	return 0;
 }
 
@@ -403,6 +405,21 @@ static void who_loads_can_be_told_to_stay_off(void **state)
 	assert_int_equal(starts, 1);
 }
 
+static void reset_once(struct vcpu *v)
+{
+	vm_request_end(v->vm, starts == 1 ? VM_END_RESET : VM_END_POWEROFF, 0);
+}
+
+/* Who is asked for while it is made again has been started by that: it stays off after its end. */
+static void who_loads_is_started_once(void **state)
+{
+	guest = reset_once;
+	asked_while_it_loads = true;
+	vm_run_all(&config);
+	asked_while_it_loads = false;
+	assert_int_equal(starts, 2);
+}
+
 /* While somebody has a reference nothing is taken apart. */
 static struct vm *held;
 
@@ -515,6 +532,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(none_comes_back_after_the_end_of_all, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(who_loads_can_be_told_to_stay_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_loads_is_started_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),
