@@ -160,7 +160,7 @@ bool balance_fetch(struct scheduler *me, struct thread *t)
 	spin_lock(&s->rq.lock);
 	if (t->cpu != s->cpu || t->state != THREAD_RUNNABLE ||
 	    __atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE) ||
-	    (s64)(now - t->charged_ns) < (s64)SCHED_FETCH_NS ||
+	    (s64)(now - max(t->charged_ns, t->woken_ns)) < (s64)SCHED_FETCH_NS ||
 	    !runqueue_may_come_first(&s->rq, t)) {
 		spin_unlock(&s->rq.lock);
 		return false;

@@ -591,6 +591,10 @@ static void who_is_not_fetched(void **state)
 	t->vruntime += 2 * SCHED_SLICE_MAX_NS;
 	yield_to(away, t);
 	t->vruntime -= 2 * SCHED_SLICE_MAX_NS;
+	/* One that has only just woken. */
+	t->woken_ns = now;
+	yield_to(away, t);
+	t->woken_ns = 0;
 	/* One that sleeps, or runs. */
 	yield_to(away, cpus[1 - away].current);
 	assert_int_equal(schedulers[away].stats.fetched, 0);
