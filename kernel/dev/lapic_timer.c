@@ -295,7 +295,11 @@ void lapic_timer_sleep(struct lapic *l)
 /* One that is armed for the earlier moment finds nothing due, and is armed anew. */
 void lapic_timer_woken(struct lapic *l)
 {
+	bool on = spin_lock_irqsave(&l->lock);
+
+	/* Who posted ahead of time on another CPU has noted that it did, or does so no more. */
 	WRITE_ONCE(l->asleep, false);
+	spin_unlock_irqrestore(&l->lock, on);
 }
 
 /* What is still to be done for the entry: who has this much left is in time. */
