@@ -16,7 +16,8 @@ static bool write_busy(struct gmem *g, u64 index, u64 *e, u64 entry, struct list
 {
 	pfn_t pfn;
 
-	if (share_has_many(entry >> GMEM_PFN_SHIFT) || !watermark_admits_back() ||
+	/* Lent until it is written: also of what is kept for others. */
+	if (share_has_many(entry >> GMEM_PFN_SHIFT) || !watermark_admits_owed(1) ||
 	    frame_alloc(0, 0, &pfn))
 		return false;
 	tier_get(entry, pfn_to_virt(pfn));
