@@ -24,7 +24,7 @@
 
 /*
  * Pages of a VM that may be pinned at a time: what guests ask for (H_ENTER), and what Weir itself
- * pins for long, as the real-mode area.
+ * pins for long: the real-mode area, and two words of each vCPU (KVM's steal time and EOI).
  */
 #define VM_PINS_MAX 1024
 

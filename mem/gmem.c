@@ -93,7 +93,7 @@ static void free_chunk(struct gmem *g, u64 *entries)
 			(void)share_put(gmem_entry_pfn(entries[i]));
 			continue;
 		}
-		/* Nothing makes any other state yet, and nobody may still be changing it. */
+		/* What is left is resident: nobody may still be changing it. */
 		BUG_ON(gmem_entry_state(entries[i]) != GMEM_GOT_PAGE);
 		swap_unkeep(entries[i]);
 		if (!(entries[i] & GMEM_FOREIGN))

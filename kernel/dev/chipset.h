@@ -27,8 +27,8 @@
 #define NS_PER_SECOND 1000000000ull
 
 /*
- * Whatever the guest programs, the host is not stormed: no timer goes off sooner than the first; and one
- * that runs on by itself, also while others have the CPU, not more often than the second. What came in
+ * Whatever the guest programs, the host is not stormed: a timer that runs on by itself, also while others have
+ * the CPU, goes off no more often than the second; a device's is set to no sooner than the first. What came in
  * between is one interrupt.
  */
 #define DEVICE_DELAY_MIN_NS  20000ull
