@@ -9,14 +9,16 @@
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define SLOT_LOGGED   7
-#define LOGGED_AT     0x1000000ull
-#define LOGGED_PAGES  1024ull /* twice what a CPU's log holds */
-#define WORDS	      (LOGGED_PAGES / 64)
-#define ROUNDS	      40
-#define SAMPLES	      32 /* in a round */
-#define ROUND_NS      1000000ull
-#define EXIT_PML_FULL 62
+#define SLOT_LOGGED		7
+#define LOGGED_AT		0x1000000ull
+#define LOGGED_PAGES		1024ull /* twice what a CPU's log holds */
+#define WORDS			(LOGGED_PAGES / 64)
+#define ROUNDS			40
+#define SAMPLES			32 /* in a round */
+#define ROUND_NS		1000000ull
+#define EXIT_EXTERNAL_INTERRUPT 1
+#define EXIT_PREEMPTION_TIMER	52
+#define EXIT_PML_FULL		62
 
 /* The tables and the rest of the protected guest, in the machine's low memory. */
 #define GDT	   0x800
@@ -105,9 +107,16 @@ static void sweep(struct logged *l, u32 pages)
 	machine_expect_halt(&l->m);
 }
 
+/* The CPU's log is empty after each exit. */
+static u64 exits_for_others(const struct logged *l)
+{
+	return vmx_exit_count(l->m.v, EXIT_EXTERNAL_INTERRUPT) +
+	       vmx_exit_count(l->m.v, EXIT_PREEMPTION_TIMER);
+}
+
 static void check_log(struct selftest *t, struct logged *l)
 {
-	u64 full;
+	u64 full, others;
 
 	machine_attach(&l->m);
 	EXPECT(t, read_log(l) == 0);
@@ -115,8 +124,10 @@ static void check_log(struct selftest *t, struct logged *l)
 	EXPECT(t, read_log(l) == LOGGED_PAGES);
 	EXPECT(t, read_log(l) == 0);
 	full = vmx_exit_count(l->m.v, EXIT_PML_FULL);
+	others = exits_for_others(l);
 	sweep(l, LOGGED_PAGES); /* mapped, and clean */
-	if (mmu_uses_pml(&l->m.mmu))
+	/* Beneath another hypervisor each of the writes takes so long that the log need not fill. */
+	if (mmu_uses_pml(&l->m.mmu) && exits_for_others(l) == others)
 		EXPECT(t, vmx_exit_count(l->m.v, EXIT_PML_FULL) > full);
 	EXPECT(t, read_log(l) == LOGGED_PAGES);
 	sweep(l, 70);
