@@ -236,3 +236,15 @@ def test_cpus_choose_models_and_keep_counts():
     assert boots.machines_of(selftest, False, ["qemu-bios"]) == ["qemu-bios:4"]
     no_vmx = boots.CASES["no-vmx"]
     assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []
+
+
+def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):
+    for i in range(image.KEPT_IMAGES + 2):
+        (tmp_path / f"{i}.iso").touch()
+        os.utime(tmp_path / f"{i}.iso", (i, i))
+    there = os.listdir(tmp_path)
+    monkeypatch.setattr(os, "listdir", lambda _: there + ["gone.iso"])
+    image.drop_old(str(tmp_path))
+    monkeypatch.undo()
+    assert sorted(there)[0] == "0.iso" and not {"0.iso", "1.iso"} & set(os.listdir(tmp_path))
+    assert len(os.listdir(tmp_path)) == image.KEPT_IMAGES

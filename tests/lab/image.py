@@ -100,9 +100,17 @@ def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multibo
     fresh = _fresh(path)
     make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol)
     os.replace(fresh, path)
-    images = sorted((os.path.join(folder, n) for n in os.listdir(folder) if n.endswith(".iso")),
-                    key=os.path.getmtime)
-    for old in images[:-KEPT_IMAGES]:
-        with contextlib.suppress(FileNotFoundError):  # others clean up too
-            os.unlink(old)
+    drop_old(folder)
     return path
+
+
+def drop_old(folder):
+    """Keeps those images that were used last. Others clean up at the same time."""
+    images = []
+    for name in os.listdir(folder):
+        if name.endswith(".iso"):
+            with contextlib.suppress(FileNotFoundError):
+                images.append((os.path.getmtime(os.path.join(folder, name)), name))
+    for _, name in sorted(images)[:-KEPT_IMAGES]:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(folder, name))
