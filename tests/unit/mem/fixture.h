@@ -22,6 +22,18 @@ bool all_zero(pfn_t pfn, u32 order);
 /* An entry as gmem_settle takes it, for a frame in a state (and flags). */
 u64 entry_of(pfn_t pfn, u64 state_and_flags);
 
+/* Takes the pages, all within 2 MiB. */
+static inline struct gmem_taken take_all(struct gmem *g, u64 first, u64 pages)
+{
+	u64 marked[GMEM_LARGE_PAGES / 64];
+	struct gmem_taken t = {0};
+
+	for (u32 i = 0; i < ARRAY_SIZE(marked); i++)
+		marked[i] = ~0ull;
+	gmem_take(g, first, pages, marked, &t);
+	return t;
+}
+
 struct recorder {
 	struct gmem_notifier n;
 	u64 answer; /* what it returns */

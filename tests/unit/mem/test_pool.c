@@ -67,10 +67,23 @@ static void drop(u32 i)
 	objects[i].size = 0;
 }
 
+/* Whatever is left goes, and all of the pool's memory with it. */
+static void drop_all(u64 before)
+{
+	struct pool_stats s;
+
+	for (u32 i = 0; i < OBJECTS; i++) {
+		if (objects[i].size)
+			drop(i);
+	}
+	pool_get_stats(&s);
+	assert_int_equal(s.objects + s.bytes + s.frames, 0);
+	assert_int_equal(free_now(), before);
+}
+
 static void sizes(void **state)
 {
 	u64 before = begin();
-	struct pool_stats s;
 	u64 handle;
 
 	assert_int_equal(pool_store("", 0, &handle), ERR_RANGE);
@@ -82,13 +95,7 @@ static void sizes(void **state)
 			n = (n + 1) % OBJECTS;
 		assert_int_equal(store(n, size, size), 0);
 	}
-	for (u32 i = 0; i < OBJECTS; i++) {
-		if (objects[i].size)
-			drop(i);
-	}
-	pool_get_stats(&s);
-	assert_int_equal(s.objects + s.bytes + s.frames, 0);
-	assert_int_equal(free_now(), before);
+	drop_all(before);
 }
 
 /* A span costs little more than what is in it. */
@@ -110,7 +117,6 @@ static void little_is_wasted(void **state)
 static void random_life(void **state)
 {
 	u64 before = begin(), random = 20261126, compacted = 0;
-	struct pool_stats s;
 
 	for (u32 step = 0; step < STEPS; step++) {
 		u32 i = random_below(&random, OBJECTS);
@@ -129,13 +135,7 @@ static void random_life(void **state)
 		}
 	}
 	assert_true(compacted > 0);
-	for (u32 i = 0; i < OBJECTS; i++) {
-		if (objects[i].size)
-			drop(i);
-	}
-	pool_get_stats(&s);
-	assert_int_equal(s.objects + s.bytes + s.frames, 0);
-	assert_int_equal(free_now(), before);
+	drop_all(before);
 }
 
 /* Nearly all of one class goes: what is left needs no more spans than it fills. */
@@ -215,7 +215,6 @@ static void life_while_it_moves(void **state)
 	const struct hosted_job jobs[] = {{"first", live, (void *)0},
 					  {"second", live, (void *)1},
 					  {"compact", compact, &freed}};
-	struct pool_stats s;
 
 	for (u64 seed = 1; seed <= 20; seed++) {
 		const struct hosted_way way = {
@@ -224,13 +223,7 @@ static void life_while_it_moves(void **state)
 
 		living = LIVERS;
 		hosted_run(jobs, ARRAY_SIZE(jobs), &way);
-		for (u32 i = 0; i < OBJECTS; i++) {
-			if (objects[i].size)
-				drop(i);
-		}
-		pool_get_stats(&s);
-		assert_int_equal(s.objects + s.bytes + s.frames, 0);
-		assert_int_equal(free_now(), before);
+		drop_all(before);
 	}
 	assert_true(freed > 100);
 }

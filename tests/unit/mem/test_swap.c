@@ -107,12 +107,7 @@ static u64 state_of(u64 index)
 
 static struct gmem_taken take(u64 first, u64 pages)
 {
-	u64 marked[GMEM_LARGE_PAGES / 64];
-	struct gmem_taken t = {0};
-
-	memset(marked, 0xff, sizeof(marked));
-	gmem_take(g, first, pages, marked, &t);
-	return t;
+	return take_all(g, first, pages);
 }
 
 /* n pages, from 0 on, that are on the disk. */
