@@ -186,6 +186,11 @@ class Boot:
         other."""
         return self.machine.wait_line(pattern, self.deadline)
 
+    def frames_came_back(self):
+        """All VMs have ended, and every frame that they had is free."""
+        after, before = self.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
+        assert after == before, f"frames were lost: {after} free, {before} before"
+
     def type(self, line):
         self.machine.console.send(line.encode() + b"\r")
 

@@ -77,8 +77,7 @@ def density(boot):
     used = DENSE_GUESTS * DENSE_MIB
     assert used > 2 * free, "the guests would have fitted as they are"
     boot.note(f"{used} MiB in {free} MiB")
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
+    boot.frames_came_back()
     boot.ends()
 
 
@@ -115,8 +114,7 @@ def share(boot):
         boot.anywhere(rf"vm alike{n}: debug exit code 0\b")
     # Three of eight pages in each guest do not pack.
     assert SHARE_GUESTS * SHARE_MIB * 3 / 8 > 0.8 * free, "it would have fitted"
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
+    boot.frames_came_back()
     numbers = {name: int(boot.anywhere(rf"stat share\.{name} (\d+)").group(1))
                for name in ("found", "copied", "shown", "collisions", "frames", "frames_saved")}
     assert numbers["found"] > 1000 and numbers["copied"] > 10, numbers
@@ -143,8 +141,7 @@ def starved(boot):
     boot.anywhere(rf"vm {paused.group(1)}: goes on, after it was paused for memory for \d+ ms")
     for vm in STARVED:
         boot.anywhere(rf"vm {vm}: debug exit code 0\b")
-    after, before = boot.anywhere(r"(\d+) frames free, (\d+) before the first").groups()
-    assert after == before, "frames were lost"
+    boot.frames_came_back()
     boot.ends()
     ended = boot.text().index("vm keeper: debug exit")
     assert boot.text().index("goes on, after") > ended, "nobody had given anything back"
