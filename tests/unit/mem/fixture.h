@@ -23,7 +23,7 @@ bool all_zero(pfn_t pfn, u32 order);
 u64 entry_of(pfn_t pfn, u64 state_and_flags);
 
 /* Takes the pages, all within 2 MiB. */
-static inline struct gmem_taken take_all(struct gmem *g, u64 first, u64 pages)
+static inline struct gmem_taken take_range(struct gmem *g, u64 first, u64 pages)
 {
 	u64 marked[GMEM_LARGE_PAGES / 64];
 	struct gmem_taken t = {0};

@@ -107,7 +107,7 @@ static u64 state_of(u64 index)
 
 static struct gmem_taken take(u64 first, u64 pages)
 {
-	return take_all(g, first, pages);
+	return take_range(g, first, pages);
 }
 
 /* n pages, from 0 on, that are on the disk. */

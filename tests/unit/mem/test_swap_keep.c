@@ -104,7 +104,7 @@ static u64 state_of(u64 index)
 
 static struct gmem_taken take(u64 first, u64 pages)
 {
-	return take_all(g, first, pages);
+	return take_range(g, first, pages);
 }
 
 static void put_on_disk(u64 first, u64 n)
