@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
@@ -14,6 +15,7 @@ struct mmu_vm vm;
 struct mmu_vcpu vcpu;
 
 static u64 free_at_start;
+static bool is_on;
 
 u64 frames_free(void)
 {
@@ -57,6 +59,12 @@ void fixture_start(u64 memory)
 
 void fixture_start_kind(u64 memory, enum mmu_kind kind)
 {
+	/* RCU and SRCU know of a VM that is about to be overwritten: they would look for ever. */
+	if (is_on) {
+		print_error("the test before left the machine on: no more tests\n");
+		exit(1);
+	}
+	is_on = true;
 	machine_start(memory);
 	free_at_start = frames_free();
 	assert_int_equal(mmu_vm_create(&vm, kind), 0);
@@ -69,6 +77,7 @@ void fixture_end(void)
 {
 	mmu_vcpu_destroy(&vcpu);
 	mmu_vm_destroy(&vm);
+	is_on = false;
 	assert_int_equal(hosted_locks_held(), 0);
 	assert_int_equal(frames_free(), free_at_start);
 }
