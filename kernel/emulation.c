@@ -229,7 +229,7 @@ static int done(struct emulation *em)
 	if (em->single_step && !(effects & (EMULATE_SS_SHADOW | EMULATE_NO_STEP_TRAP)))
 		did |= (u32)VMX_DID_ONE_STEP;
 	if (em->event)
-		vmx_real_mode_event_done(em->v->vmx);
+		vmx_software_event_done(em->v->vmx);
 	vmx_complete_instruction(em->v->vmx, did);
 	return effects & EMULATE_HALTED ? VCPU_HALTED : 0;
 }
@@ -304,13 +304,13 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 int vcpu_emulate_state(struct vcpu *v)
 {
 	struct emulation em = {.v = v, .by_state = true};
-	u8 vector, length;
+	struct emulate_event event;
 	int err;
 
 	take_snapshot(&em);
-	em.event = vmx_real_mode_event(v->vmx, &vector, &length);
+	em.event = vmx_software_event(v->vmx, &event);
 	if (em.event) {
-		emulate_make_event(&em.insn, vector, length, emulation_mode(&em));
+		emulate_make_event(&em.insn, &event, emulation_mode(&em));
 		return run(&em);
 	}
 	err = fetch(&em);

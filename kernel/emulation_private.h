@@ -22,7 +22,7 @@ struct emulation {
 	u64 linear_rip;
 	bool committed; /* what cannot be done twice is done: the instruction goes on */
 	bool by_state;	/* the CPU cannot run it; not the access is why it is run here */
-	bool event;	/* it is the delivery of an interrupt or exception of real mode */
+	bool event;	/* it is the delivery of an interrupt or exception */
 	bool single_step;
 };
 

@@ -121,6 +121,7 @@ enum insn_kind {
 	INSN_INT3,
 	INSN_INTO,
 	INSN_INT1,
+	INSN_EVENT, /* no instruction: emulate_make_event makes it */
 	INSN_IRET,
 	INSN_PUSHA,
 	INSN_POPA,

@@ -23,8 +23,8 @@
  *
  * Not checked, because the caller knows better or hardware has done it: the privilege to use a
  * port, alignment (CR0.AM), where the instruction itself lies in its code segment. RFLAGS.TF is the
- * caller's too. Not done: task switches, gates, and far transfers to another privilege level
- * (EMULATE_UNHANDLED); INT n outside real mode.
+ * caller's too. Not done (EMULATE_UNHANDLED): task switches, call gates, far transfers and interrupts
+ * to another privilege level, and any interrupt in IA-32e mode.
  *
  * Pure: any context, no locks; a struct emulate belongs to one vCPU's thread.
  */
@@ -159,11 +159,18 @@ void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs
  */
 enum emulate_step emulate_next(struct emulate *e) __must_check;
 
-/*
- * Makes an instruction of a vector that is to be delivered in real mode: what INT does, with RIP
- * as it is, or `length` bytes on.
- */
-void emulate_make_event(struct insn *insn, u8 vector, u8 length, enum decode_mode mode);
+/* An interrupt or exception that is to be delivered. */
+struct emulate_event {
+	u8 vector;
+	u8 length;     /* bytes from RIP to where its handler returns */
+	bool software; /* INT n, INT3 or INTO raised it: the gate's DPL counts */
+	bool has_error;
+	u16 error_code;
+};
+
+/* Makes an instruction of its delivery, in the state that the vCPU is in (`mode` is that of CS). */
+void emulate_make_event(struct insn *insn, const struct emulate_event *event,
+			enum decode_mode mode);
 
 /* Does the exception push an error code, outside real mode (SDM 3A table 6-1)? */
 bool emulate_has_error_code(u8 vector);

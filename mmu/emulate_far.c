@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Far branches, and interrupts of real mode (SDM 3A 21.1.4). In protected mode what stays at its
- * privilege level; gates, tasks and INT n there are not done.
+ * Far branches and returns. In protected mode what stays at its privilege level; call gates and tasks
+ * are not done. Interrupts are in emulate_interrupt.c.
  */
 #include "mmu/emulate_internal.h"
 
-#define IVT_ENTRY 4
-#define VECTOR_DB 1
-#define VECTOR_BP 3
-#define VECTOR_OF 4
-#define RPL(s)	  ((s)&3u)
+#define RPL(s) ((s)&3u)
 
 /* The offset and the selector of a far branch: immediates, or in memory. */
 static bool get_far(struct emulate *e, u64 *offset, u16 *selector)
@@ -101,26 +97,6 @@ static bool interrupt_return(struct emulate *e)
 	return true;
 }
 
-/* Three words on the stack, and the handler that the vector table names. */
-static bool interrupt(struct emulate *e, u8 vector)
-{
-	u64 back = e->next.rip, flags = e->next.rflags, entry;
-	u16 cs = e->cpu->segment[SEGMENT_CS].selector;
-
-	if (e->cpu->protected_mode || e->cpu->vm86)
-		return replay_unhandled(e);
-	if (vector * IVT_ENTRY + IVT_ENTRY - 1u > e->cpu->idt.limit)
-		return replay_fault(e, EMULATE_VECTOR_GP, vector * 8u + 2);
-	if (!replay_read_table(e, e->cpu->idt.base + vector * IVT_ENTRY, IVT_ENTRY, &entry))
-		return false;
-	if (!replay_push(e, 2, flags) || !replay_push(e, 2, cs) || !replay_push(e, 2, back) ||
-	    !replay_go_far(e, (u16)(entry >> 16), entry & 0xffff))
-		return false;
-	e->next.rflags &= ~(RFLAGS_IF | RFLAGS_TF | RFLAGS_AC);
-	e->effects |= EMULATE_NO_STEP_TRAP;
-	return true;
-}
-
 bool replay_far(struct emulate *e)
 {
 	switch (e->insn->kind) {
@@ -130,32 +106,9 @@ bool replay_far(struct emulate *e)
 		return call(e);
 	case INSN_RET_FAR:
 		return go_back(e);
-	case INSN_INT:
-		return interrupt(e, (u8)e->insn->imm);
-	case INSN_INT1:
-		return interrupt(e, VECTOR_DB);
-	case INSN_INT3:
-		return interrupt(e, VECTOR_BP);
-	case INSN_INTO:
-		return !(e->next.rflags & RFLAGS_OF) || interrupt(e, VECTOR_OF);
-	default: /* INSN_IRET */
+	case INSN_IRET:
 		return interrupt_return(e);
+	default: /* INSN_INT to INSN_EVENT */
+		return replay_interrupt(e);
 	}
-}
-
-void emulate_make_event(struct insn *insn, u8 vector, u8 length, enum decode_mode mode)
-{
-	*insn = (struct insn){
-		.kind = INSN_INT,
-		.imm = vector,
-		.length = length,
-		.mode = (u8)mode,
-		.op_size = 2,
-		.addr_size = 2,
-	};
-}
-
-bool emulate_has_error_code(u8 vector)
-{
-	return vector == 8 || (vector >= 10 && vector <= 14) || vector == 17;
 }

@@ -122,6 +122,7 @@ bool replay_decimal(struct emulate *e);		   /* emulate_decimal.c: DAA to AAD */
 bool replay_flags(struct emulate *e);		   /* emulate_misc.c: CLC to NOP */
 bool replay_branch(struct emulate *e);		   /* emulate_branch.c: JCC to JCXZ */
 bool replay_far(struct emulate *e);		   /* emulate_far.c: JMP_FAR to IRET */
+bool replay_interrupt(struct emulate *e);	   /* emulate_interrupt.c: INT to EVENT */
 bool replay_frame(struct emulate *e);		   /* emulate_frame.c: PUSHA to LEAVE */
 bool replay_segment(struct emulate *e);		   /* emulate_segment.c: PUSH_SEG to LOAD_FAR */
 bool replay_system(struct emulate *e);		   /* emulate_system.c: HLT to UD */
@@ -135,6 +136,8 @@ bool replay_go_near(struct emulate *e, u64 target, unsigned int size);
 bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector);
 /* CS for a far transfer that stays at this privilege level; and RIP in it. */
 bool replay_go_far(struct emulate *e, u16 selector, u64 target);
+/* The same by an interrupt or trap gate. `external` is EXT of the error codes. */
+bool replay_go_to_handler(struct emulate *e, u16 selector, u64 target, u32 external);
 
 /* emulate_frame.c: the value of RFLAGS that POPF and IRET leave. */
 u64 emulate_popped_flags(const struct emulate *e, u64 value, unsigned int size);

@@ -207,6 +207,39 @@ bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 	return true;
 }
 
+/* SDM 2A, INT n, from "trap-or-interrupt-gate" on; the gate's RPL says nothing. */
+static bool check_handler(struct emulate *e, u32 access, u16 selector)
+{
+	u32 dpl = ACCESS_DPL(access);
+
+	if (!(access & ACCESS_S) || !(access & ACCESS_CODE) || dpl > e->cpu->cpl)
+		return fault_at(e, EMULATE_VECTOR_GP, selector);
+	if (!(access & ACCESS_PRESENT))
+		return fault_at(e, EMULATE_VECTOR_NP, selector);
+	/* An inner level has a stack of its own. */
+	return access & ACCESS_CONFORMING || dpl == e->cpu->cpl || replay_unhandled(e);
+}
+
+bool replay_go_to_handler(struct emulate *e, u16 selector, u64 target, u32 external)
+{
+	struct descriptor d;
+
+	if (is_null(selector))
+		return replay_fault(e, EMULATE_VECTOR_GP, external);
+	if (!read_descriptor(e, selector, &d) || !check_handler(e, d.segment.access, selector)) {
+		e->error_code |= external; /* of the fault, if it is one */
+		return false;
+	}
+	if (target > d.segment.limit)
+		return replay_fault(e, EMULATE_VECTOR_GP, external);
+	if (!mark(e, &d, ACCESS_ACCESSED))
+		return false;
+	d.segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
+	set_segment(e, SEGMENT_CS, d.segment);
+	e->next.rip = target;
+	return true;
+}
+
 /* --- LLDT and LTR --- */
 
 static bool load_ldt(struct emulate *e, u16 selector)

@@ -119,16 +119,12 @@ static bool single_step_due(const struct vmx_vcpu *v)
 
 static bool interrupt_may_go(struct vmx_vcpu *v)
 {
-	if (unlikely(v->restricted) && restricted_holds_events(v))
-		return false;
 	return !v->event.valid && (vcpu_rflags(v) & RFLAGS_IF) && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS);
 }
 
 static bool nmi_may_go(struct vmx_vcpu *v)
 {
-	if (unlikely(v->restricted) && restricted_holds_events(v))
-		return false;
 	return !v->event.valid && !single_step_due(v) &&
 	       !blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS | BLOCKED_BY_NMI);
 }

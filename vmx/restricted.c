@@ -7,10 +7,10 @@
  * mode may do and one in virtual-8086 mode may not raises #GP, and is run in software.
  *
  * States that an entry would refuse are run in software, too, and so are interrupts and exceptions
- * of real mode: the floor above has the emulator.
+ * there and in real mode: the floor above has the emulator.
  */
-#include "kernel/base/log.h"
 #include "kernel/base/msr.h"
+#include "mmu/emulate.h"
 #include "mmu/real_mode.h"
 #include "vmx/capability.h"
 #include "vmx/regs.h"
@@ -118,61 +118,39 @@ static bool protected_fits(struct vmx_vcpu *v)
 	return true;
 }
 
-bool restricted_holds_events(struct vmx_vcpu *v)
+static bool real_fits(struct vmx_vcpu *v)
 {
-	return !vcpu_in_real_mode(v) && !protected_fits(v);
-}
+	struct vmx_segment s[RESTRICTED_SEGMENTS];
 
-static bool real_fits(struct vmx_vcpu *v, struct vmx_segment s[RESTRICTED_SEGMENTS])
-{
 	get_segments(v, s);
 	return !v->emulate_once && restricted_fits_vm86(s, vcpu_regs(v)->rip);
 }
 
-bool vmx_must_emulate(struct vmx_vcpu *v)
+/* In real mode all events go by the vector table; in protected mode the CPU delivers what it can. */
+static bool fits(struct vmx_vcpu *v)
 {
-	struct vmx_segment s[RESTRICTED_SEGMENTS];
+	bool real = vcpu_in_real_mode(v), fit = real ? real_fits(v) : protected_fits(v);
 
-	if (!v->restricted)
-		return false;
-	if (!vcpu_in_real_mode(v)) {
-		if (protected_fits(v))
-			return false;
-		/* An event there is for restricted_prepare to refuse. */
-		take_single_step(v);
-		return !v->event.valid;
-	}
+	if (!real && fit)
+		return true;
 	take_single_step(v);
 	event_choose(v);
-	return v->event.valid || !real_fits(v, s);
+	return fit && !v->event.valid;
 }
 
-static bool refuse_event(struct vmx_vcpu *v, struct vmx_exit *e)
+bool vmx_must_emulate(struct vmx_vcpu *v)
 {
-	irq_enable();
-	log_error("vm %s: the guest raises vector %u at rip %#llx while its segments are those of "
-		  "neither real nor protected mode, which Weir does not deliver on this CPU",
-		  vcpu_name(), v->event.vector, (unsigned long long)vcpu_regs(v)->rip);
-	e->kind = VMX_EXIT_ERROR;
-	return false;
+	/* After a triple fault nothing is run. */
+	return v->restricted && !v->shutdown && !fits(v);
 }
 
 bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	struct vmx_segment s[RESTRICTED_SEGMENTS];
-
 	e->kind = VMX_EXIT_EMULATE;
-	if (!vcpu_in_real_mode(v)) {
-		if (protected_fits(v))
-			return true;
-		take_single_step(v);
-		return v->event.valid ? refuse_event(v, e) : false;
-	}
-	take_single_step(v);
-	event_choose(v);
 	/* In real mode no entry is prepared for good. */
-	v->unprepared = true;
-	return !v->event.valid && real_fits(v, s);
+	if (vcpu_in_real_mode(v))
+		v->unprepared = true;
+	return fits(v);
 }
 
 /* With nothing to deliver, and all registers in the VMCS. */
@@ -206,16 +184,23 @@ bool vmx_is_own_gp(const struct vmx_vcpu *v)
 	return v->emulate_once;
 }
 
-bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length)
+bool vmx_software_event(struct vmx_vcpu *v, struct emulate_event *out)
 {
-	if (!v->restricted || !v->event.valid || !vcpu_in_real_mode(v))
+	const struct event *e = &v->event;
+
+	if (!v->restricted || !e->valid || (!vcpu_in_real_mode(v) && protected_fits(v)))
 		return false;
-	*vector = v->event.vector;
-	*length = v->event.length;
+	*out = (struct emulate_event){
+		.vector = e->vector,
+		.length = e->length,
+		.software = e->type == EVENT_SOFT_INTERRUPT || e->type == EVENT_SOFT_EXCEPTION,
+		.has_error = e->has_error,
+		.error_code = (u16)e->error_code,
+	};
 	return true;
 }
 
-void vmx_real_mode_event_done(struct vmx_vcpu *v)
+void vmx_software_event_done(struct vmx_vcpu *v)
 {
 	if (v->event.type == EVENT_NMI)
 		vmcs_write(GUEST_INTERRUPTIBILITY,

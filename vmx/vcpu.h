@@ -207,8 +207,6 @@ bool vcpu_in_real_mode(struct vmx_vcpu *v);
 bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e);
 void restricted_enter(struct vmx_vcpu *v);
 void restricted_leave(struct vmx_vcpu *v); /* right after the exit, if in_vm86 */
-/* Between real and protected mode no event can be delivered. */
-bool restricted_holds_events(struct vmx_vcpu *v);
 /* #GP of what real mode allows: run it in software. */
 bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e);
 

@@ -91,6 +91,7 @@ struct vmx_exit {
 };
 
 struct vmx_vcpu;
+struct emulate_event;
 
 #define VMX_LOOK	1
 #define VMX_ACCESS_RING 0x60u /* SDM 3C table 25-2 */
@@ -276,13 +277,12 @@ int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value);
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva); /* INVLPG */
 
 /*
- * On CPUs without unrestricted guest: the guest's state is one that no entry takes, or an event of
- * real mode waits. The event is delivered as INT would, at RIP + length, which vmx_real_mode_event
- * tells; then vmx_real_mode_event_done.
+ * On CPUs without unrestricted guest: the guest's state is one that no entry takes, or an event waits
+ * in it or in real mode. The event is what vmx_software_event tells; then vmx_software_event_done.
  */
 bool vmx_must_emulate(struct vmx_vcpu *v);
-bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length);
-void vmx_real_mode_event_done(struct vmx_vcpu *v);
+bool vmx_software_event(struct vmx_vcpu *v, struct emulate_event *out);
+void vmx_software_event_done(struct vmx_vcpu *v);
 /* The instruction is run in software because it raised #GP in what stands for real mode. */
 bool vmx_is_own_gp(const struct vmx_vcpu *v);
 

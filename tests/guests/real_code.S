@@ -251,6 +251,7 @@ far_target_drops:
 
 #include "tests/guests/real_pieces.S"
 #include "tests/guests/real_machine.S"
+#include "tests/guests/real_between.S"
 
 	.balign 16
 blob_end:

@@ -10,6 +10,7 @@
 #include "kernel/base/msr.h"
 #include "kernel/dev/platform.h"
 #include "kernel/vcpu.h"
+#include "mmu/emulate.h"
 #include "mmu/walk.h"
 #include "tests/hosted/hosted.h"
 
@@ -45,6 +46,7 @@ static u32 completed, ended, did;
 /* of a guest in real mode */
 static bool real_mode, event_waits;
 static u8 event_vector;
+static u16 event_error;
 static struct vmx_segment segments[8];
 static struct vmx_table tables[2]; /* GDTR, IDTR */
 static u64 cr0;
@@ -373,14 +375,17 @@ void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
 }
 
-bool vmx_real_mode_event(struct vmx_vcpu *v, u8 *vector, u8 *length)
+bool vmx_software_event(struct vmx_vcpu *v, struct emulate_event *out)
 {
-	*vector = event_vector;
-	*length = 0;
+	*out = (struct emulate_event){
+		.vector = event_vector,
+		.has_error = emulate_has_error_code(event_vector),
+		.error_code = event_error,
+	};
 	return event_waits;
 }
 
-void vmx_real_mode_event_done(struct vmx_vcpu *v)
+void vmx_software_event_done(struct vmx_vcpu *v)
 {
 	event_waits = false;
 }

@@ -268,6 +268,138 @@ static void there_is_no_vex(void **state)
 	assert_int_equal(ended, 0);
 }
 
+/* --- protected mode, with segments that an entry refuses --- */
+
+#define GDT	   0x4000u
+#define IDT	   0x4400u
+#define HANDLER	   0x5000u
+#define SEL_CODE   0x08u
+#define SEL_RING3  0x10u
+#define SEL_ABSENT 0x18u
+#define SEL_DATA   0x20u
+#define GATE_TRAP  0x8f00u
+#define RFLAGS_NT  BIT(14)
+#define RFLAGS_RF  BIT(16)
+#define EVENT_UD   6
+#define EVENT_GP   13
+
+static void put_qword(u64 at, u64 value)
+{
+	memcpy(memory + at, &value, sizeof(value));
+}
+
+static void put_gate(u8 vector, u64 type, u64 selector)
+{
+	put_qword(IDT + 8 * vector, HANDLER | selector << 16 | type << 32);
+}
+
+static void go_between(void)
+{
+	cr0 |= CR0_PE;
+	segments[SEG_SS].selector = 1;
+	put_qword(GDT + SEL_CODE, 0x00cf9a000000ffff);
+	put_qword(GDT + SEL_RING3, 0x00cffa000000ffff);
+	put_qword(GDT + SEL_ABSENT, 0x00cf1a000000ffff);
+	put_qword(GDT + SEL_DATA, 0x00cf92000000ffff);
+	tables[0] = (struct vmx_table){GDT, 0x27};
+	tables[1] = (struct vmx_table){IDT, 0xff};
+}
+
+static u32 dword_at(u64 at)
+{
+	return word_at(at) | (u32)word_at(at + 2) << 16;
+}
+
+static void an_exception_goes_by_a_gate(void **state)
+{
+	go_between();
+	put_gate(EVENT_GP, GATE_TRAP, SEL_CODE | 3);
+	event_waits = true;
+	event_vector = EVENT_GP;
+	event_error = 0x1238;
+	regs.rflags |= RFLAGS_TF | RFLAGS_NT | RFLAGS_RF;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_false(event_waits);
+	assert_true(regs.rip == HANDLER && segments[SEG_CS].selector == SEL_CODE);
+	assert_true(segments[SEG_CS].base == 0 && segments[SEG_CS].limit == 0xffffffff);
+	assert_true(memory[GDT + SEL_CODE + 5] == 0x9b); /* accessed */
+	assert_true(regs.gpr[RSP] == REAL_STACK - 16 && regs.rflags == RFLAGS_IF_FIXED);
+	assert_int_equal(dword_at(REAL_STACK - 16), 0x1238);
+	assert_int_equal(dword_at(REAL_STACK - 12), 0x10);
+	assert_int_equal(dword_at(REAL_STACK - 8), REAL_CODE >> 4);
+	assert_int_equal(dword_at(REAL_STACK - 4),
+			 RFLAGS_IF_FIXED | RFLAGS_TF | RFLAGS_NT | RFLAGS_RF);
+	assert_int_equal(did, 0);
+}
+
+/* By which the CPU tells what could not be delivered: the gate or the selector, and EXT. */
+static void a_gate_that_is_none_faults(void **state)
+{
+	static const struct {
+		u64 type, selector;
+		u32 vector, error;
+	} gates[] = {
+		{0x0f00, SEL_CODE, 11, 8 * EVENT_UD + 3},
+		{0x8200, SEL_CODE, 13, 8 * EVENT_UD + 3},
+		{0x9f00, SEL_CODE, 13, 8 * EVENT_UD + 3},
+		{0x8f00, 3, 13, 1},
+		{0x8f00, SEL_DATA | 1, 13, SEL_DATA + 1},
+		{0x8f00, 0x28, 13, 0x29},
+		{0x8f00, SEL_RING3, 13, SEL_RING3 + 1},
+		{0x8f00, SEL_ABSENT | 2, 11, SEL_ABSENT + 1},
+	};
+
+	go_between();
+	event_waits = true;
+	event_vector = EVENT_UD;
+	for (u32 i = 0; i < ARRAY_SIZE(gates); i++) {
+		put_gate(EVENT_UD, gates[i].type, gates[i].selector);
+		assert_int_equal(vcpu_emulate_state(&cpu), 0);
+		assert_int_equal(injected.vector, gates[i].vector);
+		assert_int_equal(injected.error, gates[i].error);
+		assert_true(event_waits && regs.rip == 0x10 && regs.gpr[RSP] == REAL_STACK);
+		assert_int_equal(injected.count, i + 1);
+	}
+	tables[1].limit = 8 * EVENT_UD + 6;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_int_equal(injected.error, 8 * EVENT_UD + 3);
+	assert_int_equal(ended, 0);
+}
+
+static void no_room_for_the_frame_faults(void **state)
+{
+	go_between();
+	put_gate(EVENT_UD, GATE_TRAP, SEL_CODE);
+	segments[SEG_SS].limit = 0xfff;
+	event_waits = true;
+	event_vector = EVENT_UD;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_true(injected.vector == 12 && injected.error == 1);
+	/* Beyond the handler's segment. */
+	segments[SEG_SS].limit = 0xffff;
+	put_qword(GDT + SEL_CODE, 0x00009a0000000fff);
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_true(injected.vector == 13 && injected.error == 1);
+	/* INT is no event from outside. */
+	event_waits = false;
+	put_gate(0x10, GATE_TRAP, SEL_CODE);
+	assert_int_equal(RUN_REAL("\xcd\x10"), 0);
+	assert_true(injected.vector == 13 && injected.error == 0);
+	assert_int_equal(ended, 0);
+}
+
+/* A task gate, and a handler of an inner level. */
+static void gates_that_are_not_done_end_the_vm(void **state)
+{
+	go_between();
+	put_gate(EVENT_UD, 0x8500, SEL_CODE);
+	event_waits = true;
+	event_vector = EVENT_UD;
+	assert_int_equal(vcpu_emulate_state(&cpu), 0);
+	assert_int_equal(ended, 1);
+	assert_int_equal(injected.count, 0);
+}
+
 static void what_is_not_run_ends_the_vm(void **state)
 {
 	assert_int_equal(RUN_REAL("\x0f\x58\xc1"), 0); /* ADDPS */
@@ -297,6 +429,10 @@ int main(void)
 		REAL(code_wraps_at_4_gib),
 		REAL(a_gp_of_its_own_is_the_guests),
 		REAL(there_is_no_vex),
+		REAL(an_exception_goes_by_a_gate),
+		REAL(a_gate_that_is_none_faults),
+		REAL(no_room_for_the_frame_faults),
+		REAL(gates_that_are_not_done_end_the_vm),
 		REAL(what_is_not_run_ends_the_vm),
 	};
 

@@ -27,11 +27,6 @@ static bool taken; /* by the floor above */
 static u32 offered, emulated, access_seen;
 static u8 length_seen;
 
-bool restricted_holds_events(struct vmx_vcpu *vcpu)
-{
-	return false;
-}
-
 bool exit_offer_mmio(struct vmx_vcpu *vcpu, struct vmx_exit *exit, gpa_t gpa, u32 access, u8 length,
 		     enum exit_verdict *verdict)
 {

@@ -48,11 +48,6 @@ int mmu_fault_slow(struct mmu_vcpu *m, gpa_t gpa, u32 access)
 	return slow_answer;
 }
 
-bool restricted_holds_events(struct vmx_vcpu *vcpu)
-{
-	return false;
-}
-
 void exit_to_thread(struct vmx_vcpu *vcpu)
 {
 	in_thread = true;

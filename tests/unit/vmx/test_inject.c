@@ -18,11 +18,6 @@
 
 static struct vmx_vcpu v;
 
-bool restricted_holds_events(struct vmx_vcpu *vcpu)
-{
-	return false;
-}
-
 void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 {
 	vcpu->proc_controls = value;

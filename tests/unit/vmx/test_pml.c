@@ -39,11 +39,6 @@ bool mmu_uses_pml(const struct mmu_vm *m)
 	return __atomic_load_n(&wanted, __ATOMIC_SEQ_CST);
 }
 
-bool restricted_holds_events(struct vmx_vcpu *vcpu)
-{
-	return false;
-}
-
 void mmu_dirty_mark(struct mmu_vm *m, gfn_t gfn)
 {
 	assert_ptr_equal(m, &vm);

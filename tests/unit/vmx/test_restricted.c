@@ -5,6 +5,7 @@
  * virtual-8086 mode, and that the guest's own state is back after it. The VMCS is the fake machine's.
  */
 #include "kernel/base/msr.h"
+#include "mmu/emulate.h"
 #include "mmu/real_mode.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/regs.h"
@@ -239,27 +240,27 @@ static void what_does_not_fit_is_run_in_software(void **state)
 
 static void an_event_waits_for_software(void **state)
 {
-	u8 vector, length;
+	struct emulate_event event;
 
-	assert_false(vmx_real_mode_event(&v, &vector, &length));
+	assert_false(vmx_software_event(&v, &event));
 	vmx_inject_interrupt(&v, 0x20);
 	assert_false(restricted_prepare(&v, &e));
 	assert_int_equal(e.kind, VMX_EXIT_EMULATE);
-	assert_true(vmx_real_mode_event(&v, &vector, &length));
-	assert_true(vector == 0x20 && length == 0);
-	vmx_real_mode_event_done(&v);
+	assert_true(vmx_software_event(&v, &event));
+	assert_true(event.vector == 0x20 && event.length == 0);
+	vmx_software_event_done(&v);
 	assert_true(restricted_prepare(&v, &e));
 	assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), 0);
 }
 
 static void an_nmi_blocks_the_next(void **state)
 {
-	u8 vector, length;
+	struct emulate_event event;
 
 	vmx_inject_nmi(&v);
 	assert_true(vmx_must_emulate(&v));
-	assert_true(vmx_real_mode_event(&v, &vector, &length) && vector == 2);
-	vmx_real_mode_event_done(&v);
+	assert_true(vmx_software_event(&v, &event) && event.vector == 2);
+	vmx_software_event_done(&v);
 	assert_true(vmx_nmi_blocked(&v));
 	vmx_inject_nmi(&v);
 	assert_false(vmx_must_emulate(&v));
@@ -283,56 +284,94 @@ static void a_gp_is_run_in_software_once(void **state)
 
 static void a_single_step_is_an_event(void **state)
 {
-	u8 vector, length;
+	struct emulate_event event;
 
 	vmcs_write(GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
 	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_MOV_SS);
 	assert_false(vmx_must_emulate(&v));
 	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
 	assert_true(vmx_must_emulate(&v));
-	assert_true(vmx_real_mode_event(&v, &vector, &length) && vector == EXCEPTION_DB);
+	assert_true(vmx_software_event(&v, &event) && event.vector == EXCEPTION_DB);
 	assert_int_equal(raised, PENDING_DEBUG_BS);
 	assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
 }
 
-static void between_the_modes_no_interrupt_goes(void **state)
+static void go_between_the_modes(void)
 {
 	vmcs_write(CTRL_CR0_SHADOW, CR0_ET | CR0_PE);
 	segment[SEG_SS].selector = 0x1001;
 	put_segments();
 	v.segments_odd = true;
+}
+
+static void between_the_modes_events_go_in_software(void **state)
+{
+	struct emulate_event event;
+
+	go_between_the_modes();
 	assert_true(vmx_must_emulate(&v));
-	assert_false(vmx_interrupt_allowed(&v));
+	assert_false(vmx_software_event(&v, &event));
+	assert_true(vmx_interrupt_allowed(&v));
+	vmx_inject_interrupt(&v, 0x21);
 	assert_false(restricted_prepare(&v, &e));
+	assert_int_equal(e.kind, VMX_EXIT_EMULATE);
+	assert_true(vmx_software_event(&v, &event));
+	assert_true(event.vector == 0x21 && !event.software && !event.has_error);
+	vmx_software_event_done(&v);
+	/* So does the end of a single step. */
+	vmcs_write(GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
+	assert_true(vmx_must_emulate(&v));
+	assert_true(vmx_software_event(&v, &event) && event.vector == EXCEPTION_DB);
+	assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+	vmx_software_event_done(&v);
+	/* The CPU delivers where it can. */
 	flat();
 	put_segments();
-	assert_true(vmx_interrupt_allowed(&v));
+	vmx_inject_interrupt(&v, 0x22);
 	assert_true(restricted_prepare(&v, &e));
+	assert_false(vmx_must_emulate(&v));
+	assert_false(vmx_software_event(&v, &event));
 	assert_false(v.segments_odd);
 	restricted_enter(&v);
 	assert_false(v.in_vm86);
 }
 
-/* It is told, rather than that the instruction is run again, and fails again, until nothing is left. */
-static void between_the_modes_an_event_ends_the_vm(void **state)
+static void an_exception_there_has_its_error_code(void **state)
 {
-	vmcs_write(CTRL_CR0_SHADOW, CR0_ET | CR0_PE);
-	segment[SEG_SS].selector = 0x1001;
-	put_segments();
-	v.segments_odd = true;
-	vmx_inject_exception(&v, 13, true, 0);
-	assert_false(vmx_must_emulate(&v));
-	assert_false(restricted_prepare(&v, &e));
-	assert_int_equal(e.kind, VMX_EXIT_ERROR);
-	/* So is the end of a single step: an entry would refuse it with TF clear and a shadow. */
-	for (u32 i = 0; i < 2; i++) {
-		v.event.valid = false;
-		vmcs_write(GUEST_PENDING_DEBUG, PENDING_DEBUG_BS);
-		if (i)
-			assert_false(vmx_must_emulate(&v));
-		assert_false(restricted_prepare(&v, &e));
-		assert_int_equal(e.kind, VMX_EXIT_ERROR);
-		assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0);
+	struct emulate_event event;
+
+	go_between_the_modes();
+	vmx_inject_exception(&v, 13, true, 0x1234);
+	assert_true(vmx_software_event(&v, &event));
+	assert_true(event.vector == 13 && !event.software && event.has_error);
+	assert_int_equal(event.error_code, 0x1234);
+	v.event = (struct event){
+		.valid = true, .vector = 3, .type = EVENT_SOFT_EXCEPTION, .length = 1};
+	assert_true(vmx_software_event(&v, &event));
+	assert_true(event.software && event.length == 1 && !event.has_error);
+}
+
+/* Three faults in a row: #DF, and then nothing is run any more, be the state what it may. */
+static void a_triple_fault_is_the_end(void **state)
+{
+	struct emulate_event event;
+
+	for (u32 real = 0; real < 2; real++) {
+		setup(NULL);
+		if (real) {
+			segment[SEG_ES].limit = 0xffffffff;
+			put_segments();
+		} else {
+			go_between_the_modes();
+		}
+		vmx_inject_exception(&v, 13, true, 0x1234);
+		vmx_inject_exception(&v, 11, true, 0x63);
+		assert_true(vmx_software_event(&v, &event));
+		assert_true(event.vector == 8 && event.has_error && event.error_code == 0);
+		vmx_inject_exception(&v, 13, true, 0x43);
+		assert_true(v.shutdown);
+		assert_false(vmx_software_event(&v, &event));
+		assert_false(vmx_must_emulate(&v));
 	}
 }
 
@@ -352,8 +391,9 @@ int main(void)
 		cmocka_unit_test_setup(an_nmi_blocks_the_next, setup),
 		cmocka_unit_test_setup(a_gp_is_run_in_software_once, setup),
 		cmocka_unit_test_setup(a_single_step_is_an_event, setup),
-		cmocka_unit_test_setup(between_the_modes_no_interrupt_goes, setup),
-		cmocka_unit_test_setup(between_the_modes_an_event_ends_the_vm, setup),
+		cmocka_unit_test_setup(between_the_modes_events_go_in_software, setup),
+		cmocka_unit_test_setup(an_exception_there_has_its_error_code, setup),
+		cmocka_unit_test_setup(a_triple_fault_is_the_end, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
