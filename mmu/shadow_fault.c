@@ -312,16 +312,45 @@ static int prepare_words(struct shadow_fault *f)
 	return err;
 }
 
-/* As h_enter.c looks pages up: mapped writable at once if it may be. */
+/* The guest's own entry lets its page be written without another fault. */
+static bool maps_writable(const struct shadow_fault *f)
+{
+	const struct walk_trace *t = &f->trace;
+
+	return !t->count ||
+	       (t->entry[t->count - 1] & (ENTRY_W | ENTRY_DIRTY)) == (ENTRY_W | ENTRY_DIRTY);
+}
+
+/*
+ * The page if it is resident, without a lock: the sequence tells whether it still is when it is
+ * linked (R08). Mapped writable at once if that can be, as h_enter.c does.
+ */
 static int look_up(struct shadow_fault *f)
 {
 	struct gmem *g = f->slot->object;
+	bool wants = !(f->slot->flags & MEMSLOT_READONLY) &&
+		     (f->write || (maps_writable(f) && !gmem_is_hard(g, f->index)));
 
-	f->may_write = !(f->slot->flags & MEMSLOT_READONLY) &&
-		       gmem_lookup(g, f->index, true, &f->pfn) == 0;
+	f->seq = gmem_seq_sample(g, f->index);
+	if (!gmem_seq_idle(f->seq))
+		return ERR_TOO_HARD;
+	f->may_write = wants && gmem_lookup(g, f->index, true, &f->pfn) == 0;
 	if (f->may_write)
 		return 0;
-	return f->write ? ERR_AGAIN : gmem_lookup(g, f->index, false, &f->pfn);
+	return f->write ? ERR_TOO_HARD : gmem_lookup(g, f->index, false, &f->pfn);
+}
+
+/* The page, and after it the words: who is refused the one, memory being short, gets no other. */
+static int find_page(struct shadow_fault *f)
+{
+	int err = look_up(f);
+
+	if (err) {
+		err = gmem_get_page(f->slot->object, f->index, f->write, &f->pfn);
+		if (!err)
+			err = look_up(f);
+	}
+	return err ? err : prepare_words(f);
 }
 
 static int enter(struct shadow_fault *f)
@@ -330,19 +359,11 @@ static int enter(struct shadow_fault *f)
 	int err;
 
 	f->index = memslot_index(f->slot, f->gfn);
-	err = gmem_get_page(f->slot->object, f->index, f->write, &f->pfn);
-	if (!err)
-		err = prepare_words(f);
+	err = find_page(f);
 	if (err)
 		return err;
-	/* Before the page is looked up (R08). */
-	f->seq = gmem_seq_sample(f->slot->object, f->index);
-	if (!gmem_seq_idle(f->seq))
-		return ERR_TOO_HARD;
 	on = spin_lock_irqsave(&f->v->vm->mmu_lock);
-	err = look_up(f);
-	if (!err)
-		err = link(f);
+	err = link(f);
 	shadow_finish(f->v->vm, &f->gone);
 	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
 	return err;

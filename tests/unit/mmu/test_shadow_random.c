@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
-/* unit-libs: -Wl,--wrap=gmem_get_page */
+/* unit-libs: -Wl,--wrap=rmap_prepare */
 /*
  * A guest with shadow paging that changes its tables, its mode and its memory at random, on a CPU that
  * walks nothing but what Weir made. Whatever that lets through has to be what the guest's own tables
  * say at the moment, and what they say has to get through. Now and then another vCPU changes something between a fault's walk
- * of the guest's tables and its linking (R01, R02, R05, R25): the fault's gmem_get_page goes through
- * this test.
+ * of the guest's tables and its linking (R01, R02, R05, R25), or takes pages (R08): the fault's
+ * rmap_prepare goes through this test.
  */
 #include <cmocka.h>
 #include <stdlib.h>
@@ -170,6 +170,16 @@ static void native_write(u64 at)
 	memcpy(hosted_arena + (at & ~7ull), &value, 8);
 }
 
+/* A fault that loads the roots first would be disturbed before its walk. */
+static bool roots_stay(void)
+{
+	for (u32 i = 0; i < vcpu.shadow.root_count; i++) {
+		if (vcpu.shadow.root[i] && vcpu.shadow.root[i]->invalid)
+			return false;
+	}
+	return true;
+}
+
 static void access_once(u64 gva, u32 access)
 {
 	struct shadow_answer answer = {0};
@@ -188,7 +198,7 @@ static void access_once(u64 gva, u32 access)
 		}
 		err = guest_walk(&vm, &p, GVA(gva), access | WALK_NO_AD, &w);
 		code = w.error_code;
-		racing = i + 4 < TRIES;
+		racing = i + 4 < TRIES && roots_stay();
 		racing_gva = gva;
 		done = mmu_shadow_fault(&vcpu, &p, GVA(gva), access, &answer);
 		racing = false;
@@ -224,18 +234,19 @@ static void access_random(void)
 	access_once(random_gva(), MMU_READ << rnd() % 3);
 }
 
-int __real_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
-int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __real_rmap_prepare(const struct memslot *s, gfn_t gfn);
+int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn);
 
-/* After the walk, before mmu_lock. */
-int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
+/* After the walk and the look at the page, before mmu_lock. */
+int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn)
 {
-	int err = __real_gmem_get_page(g, index, write, out);
+	int err = __real_rmap_prepare(s, gfn);
+	u64 done;
 
-	if (!racing || !once_in(4))
+	if (!racing || !once_in(8))
 		return err;
 	racing = false;
-	switch (rnd() % 4) {
+	switch (rnd() % 5) {
 	case 0:
 		make_way(racing_gva);
 		break;
@@ -244,6 +255,9 @@ int __wrap_gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 		break;
 	case 2:
 		shadow_zap_all(&vm);
+		break;
+	case 3:
+		(void)mmu_range_drop(&vm, gfn, 1, &done);
 		break;
 	default:
 		put(random_table() | (rnd() & 0xff8), random_entry(12 + 9 * (u32)(rnd() % 3)), 8);
