@@ -8,16 +8,23 @@
 #include "mem/swap.h"
 #include "mem/tier.h"
 
+static bool is_awaited(u64 entry)
+{
+	return gmem_entry_state(entry) == GMEM_BUSY && (entry & GMEM_WANTED);
+}
+
+/* A page that is taken again before a waiter has run is BUSY, and nobody's wish is known. */
 void gmem_wait_settled(struct gmem *g, u64 index, u64 *e)
 {
 	u64 entry = gmem_entry_load(e);
 
-	while (gmem_entry_state(entry) == GMEM_BUSY && !(entry & GMEM_WANTED) &&
-	       !gmem_entry_exchange(e, &entry, entry | GMEM_WANTED))
-		;
-	if (gmem_entry_state(entry) == GMEM_BUSY)
+	while (gmem_entry_state(entry) == GMEM_BUSY) {
+		if (!(entry & GMEM_WANTED) && !gmem_entry_exchange(e, &entry, entry | GMEM_WANTED))
+			continue;
 		swap_give_back(g, index);
-	wait_event(&g->busy, gmem_entry_state(gmem_entry_load(e)) != GMEM_BUSY);
+		wait_event(&g->busy, !is_awaited(gmem_entry_load(e)));
+		entry = gmem_entry_load(e);
+	}
 }
 
 static bool must_stay(u64 entry)

@@ -14,13 +14,15 @@
 #include "mem/reclaim.h"
 #include "mem/swap.h"
 #include "mem/watermark.h"
+#include "smp/timer.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/unit/mem/fixture.h"
 
-#define PAGES  600u
-#define BLOCKS 400u
+#define PAGES	600u
+#define BLOCKS	400u
+#define WAIT_NS 5000000000ull
 
 static struct gmem *g;
 static u64 before;
@@ -281,6 +283,33 @@ static void wanted_first(void **state)
 	gmem_notifier_remove(g, &n);
 	pthread_join(early, NULL);
 	assert_int_equal(fake_disk_waiting(), 0);
+	verify(0);
+}
+
+/* Taken again before who waits has run: it is as wanted as it was. */
+static void wanted_and_taken_again(void **state)
+{
+	u64 entry, deadline = clock_ns() + WAIT_NS;
+	struct other o;
+	u32 waiting;
+
+	fill(0);
+	fake_disk_hold(true);
+	assert_int_equal(gmem_claim(g, 0, &entry), 0);
+	other_start(&o, TOUCH, 0);
+	wait_wanted(0);
+	gmem_settle_entry(g, 0, gmem_entry_find(g, 0), entry);
+	assert_int_equal(take(0, 1).writing, 1);
+	wait_wake_all(&g->busy);
+	while (!has_ended(&o) && clock_ns() < deadline)
+		sched_yield();
+	waiting = fake_disk_waiting();
+	fake_disk_hold(false);
+	do_all();
+	pthread_join(o.thread, NULL);
+	assert_int_equal(waiting, 1);
+	assert_int_equal(stats_now().given_back, 1);
+	assert_int_equal(o.err, 0);
 	verify(0);
 }
 
@@ -713,6 +742,7 @@ int main(void)
 		CELL(swapped_zeroed),
 		CELL(written_touched),
 		CELL(wanted_first),
+		CELL(wanted_and_taken_again),
 		CELL(written_taken),
 		CELL(written_dropped),
 		CELL(written_object_goes),
