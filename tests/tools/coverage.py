@@ -1,17 +1,30 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Run the hosted tests of a --coverage build and print lines covered for each folder and in all.
+"""Run the hosted tests of a --coverage build and print lines and branches covered, by folder and in all.
 
     tests/tools/coverage.py BUILD
 
-Only what hosted tests link counts; a folder that none links stands with "not linked".
+Only what hosted tests link counts; a folder that none links stands with "not linked". Branches of
+lines with an assertion do not count (gcovr --exclude-branches-by-pattern): a test that takes such a
+branch has found a bug. Fails where a folder of LEAST has less than it says there.
 """
 import json
 import os
 import subprocess
 import sys
 
+ASSERTIONS = r".*\b(BUG_ON|ASSERT|static_assert)\("
 FLOORS = ("boot", "kernel", "vmx", "mmu", "mem", "smp")
+LEAST = {"mmu": (90, 80), "mem": (90, 80)}  # percent of lines and of branches
+COUNTS = ("line_covered", "line_total", "branch_covered", "branch_total")
+
+
+def covered(counts):
+    """Two columns, or none where no hosted test links anything."""
+    if not counts:
+        return ""
+    return ", ".join(f"{some:6} of {all_:6} {what}, {100 * some / max(all_, 1):5.1f} %"
+                     for some, all_, what in zip(counts[::2], counts[1::2], ("lines", "branches")))
 
 
 def main():
@@ -22,28 +35,31 @@ def main():
                                   "--logs", f"{build}/logs/{kind}"]).returncode
     report = os.path.join(build, "coverage.json")
     filters = [word for floor in FLOORS for word in ("--filter", f"{floor}/")]
-    subprocess.run(["gcovr", "--root", ".", *filters, "--json-summary", report,
-                    "--html-details", os.path.join(build, "coverage.html"), build], check=True)
+    subprocess.run(["gcovr", "--root", ".", *filters, "--exclude-branches-by-pattern", ASSERTIONS,
+                    "--json-summary", report, "--html-details",
+                    os.path.join(build, "coverage.html"), build], check=True)
     with open(report) as file:
         files = json.load(file)["files"]
     folders, linked = {}, {}
     for entry in files:
         name = entry["filename"]
-        folder = folders.setdefault(os.path.dirname(name), [0, 0])
-        folder[0] += entry["line_covered"]
-        folder[1] += entry["line_total"]
+        folder = folders.setdefault(os.path.dirname(name), [0, 0, 0, 0])
+        for i, what in enumerate(COUNTS):
+            folder[i] += entry[what]
         linked[os.path.dirname(name)] = linked.get(os.path.dirname(name), 0) + name.endswith(".c")
     sources = {}
     for floor in FLOORS:
         for folder, _, names in os.walk(floor):
             sources[folder] = sum(name.endswith(".c") for name in names)
     for folder in sorted(name for name, count in sources.items() if count):
-        covered, lines = folders.get(folder, (0, 0))
-        text = f"{covered:6} of {lines:6} lines, {100 * covered / lines:5.1f} %" if lines else ""
-        print(f"{folder + '/':16} {text:30} in {linked.get(folder, 0):3} of {sources[folder]:3} "
-              "files linked by a hosted test")
-    covered, lines = (sum(f[i] for f in folders.values()) for i in (0, 1))
-    print(f"{'in all':16} {covered:6} of {lines:6} lines, {100 * covered / max(lines, 1):5.1f} %")
+        print(f"{folder + '/':16} {covered(folders.get(folder)):58} "
+              f"in {linked.get(folder, 0):3} of {sources[folder]:3} files linked by a hosted test")
+    print(f"{'in all':16} {covered([sum(f[i] for f in folders.values()) for i in range(4)])}")
+    for folder, (lines, branches) in LEAST.items():
+        if any(100 * some < least * total for some, total, least in zip(
+                folders[folder][::2], folders[folder][1::2], (lines, branches))):
+            print(f"{folder}/: less than {lines} % of the lines or {branches} % of the branches")
+            failed = 1
     sys.exit(1 if failed else 0)
 
 
