@@ -294,7 +294,7 @@ static void add_slot(const char *name)
 
 	strlcpy(c->name, name, sizeof(c->name));
 	list_init(&c->link);
-	if (frame_alloc(CONSOLE_KEPT_ORDER, FRAME_ZERO, &pfn) == 0)
+	if (frame_alloc(CONSOLE_KEPT_ORDER, FRAME_ZERO | FRAME_FOR(CONSOLE), &pfn) == 0)
 		c->kept = phys_to_virt(pfn_to_hpa(pfn));
 	else
 		log_warn("console: no memory for what vm %s writes: the monitor shows only what "

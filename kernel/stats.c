@@ -11,6 +11,7 @@
 #include "mem/pool.h"
 #include "mem/reclaim.h"
 #include "mem/share.h"
+#include "mem/slab.h"
 #include "mem/swap.h"
 #include "smp/mutex.h"
 #include "vmx/vmx.h"
@@ -34,6 +35,8 @@ void stats_init(bool log)
 	stat_set_lock(lock, unlock);
 	log_wanted = log;
 	stat_register(&frame_stat_group);
+	stat_register(&frame_use_stat_group);
+	stat_register(&slab_stat_group);
 	stat_register(&rcu_stat_group);
 	stat_register(&sched_stat_group);
 	stat_register(&pool_stat_group);

@@ -27,6 +27,7 @@ static struct cache caches[CPU_MAX];
 void frame_pool_reset(void)
 {
 	frame_zone_reset();
+	frame_use_reset();
 	for (u32 i = 0; i < CPU_MAX; i++) {
 		spin_init(&caches[i].lock, "frame cache", LOCK_ZONE);
 		caches[i].count = 0;
@@ -187,6 +188,7 @@ static void make_ready(struct frame *f, pfn_t pfn, u32 order, u32 flags)
 	f->refs = 1;
 	f->pins = 0;
 	f->slab_class = 0;
+	frame_use_begin(f, order, flags);
 	if (flags & FRAME_ZERO)
 		memset(pfn_to_virt(pfn), 0, PAGE_SIZE << order);
 }
@@ -260,6 +262,7 @@ void frame_free(pfn_t pfn, u32 order)
 					 __ATOMIC_RELAXED))
 		panic("frame %llx is freed twice at once", (unsigned long long)pfn.v);
 	f->refs = 0;
+	frame_use_end(f, order);
 	junk_on_free(f, order);
 	if (order == 0)
 		free_one(f);

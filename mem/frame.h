@@ -18,9 +18,36 @@
 #define FRAME_ORDER_MAX	  18
 #define FRAME_LARGE_ORDER 9 /* 2 MiB */
 
+/* In what an allocation asks for beside FRAME_FOR. */
 enum frame_flags {
 	FRAME_ZERO = 1, /* contents zeroed */
 };
+
+/* What frames are used for: counted when one is handed out and when it comes back. */
+#define FRAME_USES(X)                                                                         \
+	X(OTHER, other, "Frames in use for what has no counter of its own.")                  \
+	X(GUEST, guest, "Frames of guests' pages and of modules.")                            \
+	X(ENTRIES, entries, "Frames of words that say where guests' pages are.")              \
+	X(TABLES, tables, "Frames of EPT and shadow tables, in use or at hand for a vCPU.")   \
+	X(RMAPS, rmaps, "Frames of reverse maps, from guests' pages to their table entries.") \
+	X(POOL, pool, "Frames of the pool, which packed pages are in.")                       \
+	X(SHARE, share, "Frames of the table by which equal pages are found.")                \
+	X(SLAB, slab, "Frames that small objects are cut from.")                              \
+	X(BLOCKS, blocks, "Frames of objects too large to be cut from one.")                  \
+	X(VCPU, vcpu, "Frames that the CPU wants for a vCPU: VMCS, registers, APIC page.")    \
+	X(STACKS, stacks, "Frames of threads' stacks.")                                       \
+	X(OWN_TABLES, own_tables, "Frames of Weir's own page tables.")                        \
+	X(SWAP, swap,                                                                         \
+	  "Frames of checksums of the swap disk, and for what is unpacked to go there.")      \
+	X(SCRATCH, scratch, "Frames that pages are packed and unpacked in.")                  \
+	X(CONSOLE, console, "Frames that keep what VMs wrote to their consoles.")
+
+#define FRAME_USE_ENUM(id, name, sentence) FRAME_USE_##id,
+enum frame_use {
+	FRAME_USES(FRAME_USE_ENUM) FRAME_USE_COUNT
+};
+#define FRAME_USE_SHIFT 8
+#define FRAME_FOR(id)	((u32)FRAME_USE_##id << FRAME_USE_SHIFT)
 
 /* Of each frame the first 64 bytes are filled, or all with WEIR_DEBUG >= 2. */
 #define FRAME_JUNK_FREE	 0xf5
@@ -42,12 +69,13 @@ struct frame {
 	u8 state;    /* the allocator's */
 	u16 section; /* index of the GiB it is in */
 	/* slab.c's, while it owns the frame; 0 when handed out */
-	u16 slab_class; /* class + 1; or FRAME_SHARED: mem/share.c's */
-	u16 slab_free;	/* first free object */
-	u16 slab_used;	/* objects handed out */
+	u8 slab_class; /* class + 1; or FRAME_SHARED: mem/share.c's */
+	u8 use;	       /* enum frame_use, while it is allocated */
+	u16 slab_free; /* first free object */
+	u16 slab_used; /* objects handed out */
 };
 
-#define FRAME_SHARED 0xffff
+#define FRAME_SHARED 0xff
 
 static_assert(sizeof(struct frame) <= 32, "the frame array costs at most 1/128 of RAM");
 
@@ -67,7 +95,10 @@ void frame_init_high(void);
 /* All RAM, in use or not, as given to frame_init. Any context. */
 const struct mem_range *frame_ram(u32 *count);
 
-/* 2^order contiguous frames, aligned to their size. ERR_NOMEM; ERR_INVAL: order too large. */
+/*
+ * 2^order contiguous frames, aligned to their size. flags: FRAME_ZERO | FRAME_FOR(use), FRAME_FOR(OTHER)
+ * where none is given. ERR_NOMEM; ERR_INVAL: order too large.
+ */
 int frame_alloc(u32 order, u32 flags, pfn_t *out);
 /*
  * One frame: that with this number in some 2 MiB that are free as a whole. What is left of them is
@@ -91,7 +122,7 @@ int frame_reserve(u64 pages, u64 align, pfn_t *out);
 
 /*
  * Reserved frames of RAM, from init or frame_reserve, become single ones that were allocated, with
- * what they hold. Boot CPU, thread context. may_adopt: it is such a one.
+ * what they hold, as guests' pages are. Boot CPU, thread context. may_adopt: it is such a one.
  */
 bool frame_may_adopt(pfn_t pfn);
 void frame_adopt(pfn_t pfn, u64 pages);
@@ -107,12 +138,15 @@ pfn_t frame_pfn(const struct frame *f);
 	X(total, "frames", "Frames of 4 KiB that the allocator manages.", STAT_LEVEL) \
 	X(free, "frames", "Frames that are free, those in CPUs' caches too.", STAT_LEVEL)
 
+/* All that are not free have a use: total is the sum of free and of what frame_use_stat_group says. */
 struct frame_stats {
 	FRAME_STATS(STAT_FIELD)
 };
 /* Exact while nobody allocates or frees. */
 void frame_get_stats(struct frame_stats *out);
 extern struct stat_group frame_stat_group;
+extern struct stat_group frame_use_stat_group;
+u64 frame_used_for(enum frame_use use); /* exact as above */
 
 /* Frames that are free, but for those in CPUs' caches. Any context, no lock. */
 u64 frame_free_estimate(void);

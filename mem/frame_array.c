@@ -225,6 +225,7 @@ void frame_adopt(pfn_t pfn, u64 pages)
 		f->refs = 1;
 		f->pins = 0;
 		f->slab_class = 0;
+		frame_use_begin(f, 0, FRAME_FOR(GUEST));
 		frame_set_state(f, FRAME_USED);
 	}
 	frame_zone_adopted(pages);

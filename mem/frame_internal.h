@@ -58,6 +58,11 @@ static inline void frame_set_junked(struct frame *f, bool junked)
 /* The struct of any pfn of a section that has an array, RAM or hole; NULL outside. */
 struct frame *frame_slot(u64 pfn);
 
+/* The block is in use for what flags say; or is no more. mem/frame_use.c; any context. */
+void frame_use_begin(struct frame *f, u32 order, u32 flags);
+void frame_use_end(const struct frame *f, u32 order);
+void frame_use_reset(void); /* nothing is in use; boot CPU */
+
 /* Empties the allocator. Boot CPU. */
 void frame_pool_reset(void);
 

@@ -133,7 +133,7 @@ u64 *gmem_entry_make(struct gmem *g, u64 index)
 
 	if (e)
 		return e;
-	entries = frame_alloc_page(FRAME_ZERO);
+	entries = frame_alloc_page(FRAME_ZERO | FRAME_FOR(ENTRIES));
 	if (!entries)
 		return gmem_entry_find(g, index);
 	if (!__atomic_compare_exchange_n(slot, &there, entries, false, __ATOMIC_ACQ_REL,

@@ -109,7 +109,8 @@ static int choose_place(const struct gmem *g, struct gmem_chunk *chunk, u64 inde
 	int err = ERR_BUSY;
 
 	if (align_down(index, GMEM_LARGE_PAGES) + GMEM_LARGE_PAGES <= g->pages)
-		err = frame_alloc_apart(index % GMEM_LARGE_PAGES, FRAME_ZERO, out);
+		err = frame_alloc_apart(index % GMEM_LARGE_PAGES, FRAME_ZERO | FRAME_FOR(GUEST),
+					out);
 	if (!err)
 		place = out->v / GMEM_LARGE_PAGES;
 	if (err == ERR_NOMEM || __atomic_compare_exchange_n(&chunk->place, &open, place, false,
@@ -139,10 +140,12 @@ static int frame_for(const struct gmem *g, struct gmem_chunk *chunk, u64 index, 
 	}
 	if (place != GMEM_PLACE_OPEN && place != GMEM_PLACE_NONE) {
 		*out = in_place(place, index);
-		err = frame_alloc_at(*out, FRAME_ZERO);
+		err = frame_alloc_at(*out, FRAME_ZERO | FRAME_FOR(GUEST));
 		*vain = err != 0;
 	}
-	return err == ERR_BUSY || err == ERR_AGAIN ? frame_alloc(0, FRAME_ZERO, out) : err;
+	return err == ERR_BUSY || err == ERR_AGAIN
+		       ? frame_alloc(0, FRAME_ZERO | FRAME_FOR(GUEST), out)
+		       : err;
 }
 
 /* ERR_AGAIN: somebody else was first; what the entry is now tells what to do. */
@@ -177,8 +180,9 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 
 	if (!gmem_entry_take(g, e, &absent))
 		return ERR_AGAIN;
-	err = gmem_admits(g, GMEM_LARGE_PAGES) ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO, &pfn)
-					       : ERR_NOMEM;
+	err = gmem_admits(g, GMEM_LARGE_PAGES)
+		      ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO | FRAME_FOR(GUEST), &pfn)
+		      : ERR_NOMEM;
 	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 	return err ? err : ERR_AGAIN;
 }
@@ -198,7 +202,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		return ERR_AGAIN;
 	err = gmem_may_grow(g, 1) ? 0 : ERR_NOMEM;
 	if (!err && (write || !tier_show(g, entry, &resident))) {
-		err = gmem_admits_back(g) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+		err = gmem_admits_back(g) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
 		if (!err)
 			resident = tier_bring(g, entry, pfn, write);
 	}
@@ -234,7 +238,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 		now = gmem_own_entry(g, gmem_entry_pfn(entry));
 		err = ERR_AGAIN;
 	} else {
-		err = gmem_admits(g, 1) ? frame_alloc(0, 0, &pfn) : ERR_NOMEM;
+		err = gmem_admits(g, 1) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
 	}
 	if (!err) {
 		gmem_invalidate_begin(g, index, 1);

@@ -18,7 +18,7 @@ static bool write_busy(struct gmem *g, u64 index, u64 *e, u64 entry, struct list
 
 	/* Lent until it is written: also of what is kept for others. */
 	if (share_has_many(entry >> GMEM_PFN_SHIFT) || !watermark_admits_owed(1) ||
-	    frame_alloc(0, 0, &pfn))
+	    frame_alloc(0, FRAME_FOR(SWAP), &pfn))
 		return false;
 	tier_get(entry, pfn_to_virt(pfn));
 	if (swap_write_packed(g, index, e, entry, pfn, batch))

@@ -26,7 +26,7 @@ static bool is_leaf(u64 entry, u32 level)
 int pagetable_init(struct pagetable *pt, u32 max_leaf_level)
 {
 	pfn_t pfn;
-	int err = frame_alloc(0, FRAME_ZERO, &pfn);
+	int err = frame_alloc(0, FRAME_ZERO | FRAME_FOR(OWN_TABLES), &pfn);
 
 	if (err)
 		return err;
@@ -45,7 +45,7 @@ static int entry_make(struct pagetable *pt, u64 va, u32 level, u64 **out)
 		pfn_t pfn;
 
 		if (!(*e & PTE_PRESENT)) {
-			if (frame_alloc(0, FRAME_ZERO, &pfn))
+			if (frame_alloc(0, FRAME_ZERO | FRAME_FOR(OWN_TABLES), &pfn))
 				return ERR_NOMEM;
 			WRITE_ONCE(*e, pfn_to_hpa(pfn).v | TABLE_FLAGS);
 		} else if (is_leaf(*e, l)) {

@@ -163,7 +163,7 @@ static struct pool_span *make_span(u32 class)
 		return NULL;
 	s->class = (u16) class;
 	for (u32 i = 0; i < pool.classes[class].frames; i++) {
-		s->frames[i] = frame_alloc_page(0);
+		s->frames[i] = frame_alloc_page(FRAME_FOR(POOL));
 		if (!s->frames[i]) {
 			pool_free_span(s);
 			return NULL;

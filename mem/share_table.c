@@ -89,7 +89,7 @@ u64 share_table_size(void)
 
 static void *get_page(void)
 {
-	void *page = frame_alloc_page(FRAME_ZERO);
+	void *page = frame_alloc_page(FRAME_ZERO | FRAME_FOR(SHARE));
 
 	if (page)
 		__atomic_fetch_add(&table.pages, 1, __ATOMIC_RELAXED);

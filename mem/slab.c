@@ -18,7 +18,8 @@
 #include "kernel/base/panic.h"
 #include "smp/spinlock.h"
 
-static const u16 class_sizes[] = {16, 32, 64, 128, 192, 256, 384, 512, 640, 768, 1024, 1344, 2048};
+#define SIZE_OF(size) size,
+static const u16 class_sizes[] = {SLAB_SIZES(SIZE_OF)};
 
 #define CLASSES	  ARRAY_SIZE(class_sizes)
 #define FREE_NONE 0xffff
@@ -28,6 +29,7 @@ struct class
 	struct spinlock lock;
 	/* lock */
 	struct list partial; /* struct frame.link of pages with a free object */
+	u64 objects;	     /* that are out */
 };
 
 static struct class classes[CLASSES];
@@ -52,6 +54,7 @@ void slab_init(void)
 	for (u32 i = 0; i < CLASSES; i++) {
 		spin_init(&classes[i].lock, "slab class", LOCK_SLAB);
 		list_init(&classes[i].partial);
+		classes[i].objects = 0;
 	}
 }
 
@@ -143,7 +146,7 @@ static struct frame *page_new(u32 class)
 	struct frame *f;
 	pfn_t pfn;
 
-	if (frame_alloc(0, 0, &pfn))
+	if (frame_alloc(0, FRAME_FOR(SLAB), &pfn))
 		return NULL;
 	f = frame_of(pfn);
 	f->slab_class = class + 1;
@@ -168,6 +171,7 @@ static void *page_take(struct frame *f, u32 class)
 	guard_check_free(object, class_sizes[class]);
 	f->slab_free = (u16)*link_of(object);
 	f->slab_used++;
+	classes[class].objects++;
 	if (f->slab_free == FREE_NONE)
 		list_del(&f->link);
 	return object;
@@ -189,6 +193,7 @@ static bool page_put(struct frame *f, u32 class, void *object)
 	*link_of(object) = LINK_MARK | f->slab_free;
 	f->slab_free = index;
 	guard_free(object, class_sizes[class]);
+	classes[class].objects--;
 	if (--f->slab_used)
 		return false;
 	list_del(&f->link);
@@ -213,7 +218,8 @@ static void *large_alloc(size_t size)
 	pfn_t pfn;
 	void *p;
 
-	if (size > PAGE_SIZE << FRAME_ORDER_MAX || frame_alloc(order, FRAME_ZERO, &pfn))
+	if (size > PAGE_SIZE << FRAME_ORDER_MAX ||
+	    frame_alloc(order, FRAME_ZERO | FRAME_FOR(BLOCKS), &pfn))
 		return NULL;
 	p = pfn_to_virt(pfn);
 	guard_used(p, size, PAGE_SIZE << order);
@@ -286,3 +292,28 @@ void kfree(void *p)
 	if (empty)
 		frame_free(frame_pfn(f), 0);
 }
+
+/* --- Statistics ---------------------------------------------------------------------------- */
+
+#define SIZE_DESC(size)                                                                    \
+	STAT_DESC(of_##size, "count", "Objects that are out of those of " #size " bytes.", \
+		  STAT_LEVEL)
+static const struct stat_desc stat_descs[] = {SLAB_SIZES(SIZE_DESC)};
+
+static u64 read_stat(const void *owner, u32 i)
+{
+	bool on = spin_lock_irqsave(&classes[i].lock);
+	u64 objects = classes[i].objects;
+
+	(void)owner;
+	spin_unlock_irqrestore(&classes[i].lock, on);
+	return objects;
+}
+
+struct stat_group slab_stat_group = {
+	.scope = "",
+	.name = "slab",
+	.descs = stat_descs,
+	.count = ARRAY_SIZE(stat_descs),
+	.read = read_stat,
+};

@@ -8,13 +8,20 @@
 #ifndef MEM_SLAB_H
 #define MEM_SLAB_H
 
-#include "kernel/base/types.h"
+#include "kernel/base/stat.h"
 
 void slab_init(void); /* once, after frame_init */
 
 /* Zeroed, aligned to at least 16 (64 for sizes of 64 and more). NULL: no memory, or size 0. */
 void *kmalloc(size_t size);
 void kfree(void *p); /* NULL is fine */
+
+/* What they are cut to; larger ones are whole frames. */
+#define SLAB_SIZES(X) \
+	X(16)         \
+	X(24) X(32) X(64) X(128) X(192) X(256) X(384) X(512) X(640) X(768) X(1024) X(1344) X(2048)
+
+extern struct stat_group slab_stat_group;
 
 #define SLAB_JUNK_FREE 0x5b /* debug: contents of a free object */
 #define SLAB_REDZONE   0xbd /* debug: between an object's end and its trailer */

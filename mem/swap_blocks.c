@@ -62,7 +62,7 @@ static bool make_tables(u64 blocks)
 	in_use = kmalloc(words * sizeof(u64));
 	sums = kmalloc(pages_of_sums(blocks) * sizeof(*sums));
 	for (u64 i = 0; sums && i < pages_of_sums(blocks); i++) {
-		sums[i] = frame_alloc_page(FRAME_ZERO);
+		sums[i] = frame_alloc_page(FRAME_ZERO | FRAME_FOR(SWAP));
 		if (!sums[i])
 			return false;
 	}

@@ -113,7 +113,7 @@ static int begin_read(struct gmem *g, u64 index, u64 *e, u64 entry, enum reading
 	struct swap_op *op;
 	pfn_t pfn;
 
-	if (frame_alloc(0, 0, &pfn))
+	if (frame_alloc(0, FRAME_FOR(GUEST), &pfn))
 		return ERR_NOMEM;
 	if (!gmem_entry_take(g, e, &was)) {
 		frame_free(pfn, 0);

@@ -15,7 +15,7 @@ int vector_init(void)
 	pfn_t pfn;
 
 	for (u32 i = 0; i < cpu_count(); i++) {
-		if (frame_alloc(SCRATCH_ORDER, 0, &pfn))
+		if (frame_alloc(SCRATCH_ORDER, FRAME_FOR(SCRATCH), &pfn))
 			break;
 		scratch[i] = pfn_to_virt(pfn);
 	}

@@ -281,7 +281,7 @@ u8 *vmap_stack_alloc(u32 pages)
 	for (u32 i = 0; i < pages; i++) {
 		pfn_t pfn;
 
-		if (frame_alloc(0, FRAME_ZERO, &pfn)) {
+		if (frame_alloc(0, FRAME_ZERO | FRAME_FOR(STACKS), &pfn)) {
 			area_free(a);
 			return NULL;
 		}

@@ -97,7 +97,7 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	/* The word may be in use for an audit, and the region still be one that is never large. */
 	if (!memslot_has_region(s, gfn) || !rmap_in_use(word, 0))
 		return;
-	table = frame_alloc_page(0);
+	table = frame_alloc_page(FRAME_FOR(TABLES));
 	if (!table || prepare_words(s, base)) {
 		/* Then the guest maps its pages again one by one. */
 		mmu_drop_large(vm, s, base);

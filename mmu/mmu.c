@@ -35,7 +35,7 @@ static int create_ept(struct mmu_vm *vm)
 {
 	vm->kind = MMU_EPT;
 	vm->format = &ept_format;
-	vm->root = frame_alloc_page(FRAME_ZERO);
+	vm->root = frame_alloc_page(FRAME_ZERO | FRAME_FOR(TABLES));
 	if (!vm->root)
 		return ERR_NOMEM;
 	vm->stats.tables = 1;
@@ -177,7 +177,7 @@ int mmu_vcpu_topup(struct mmu_vcpu *v)
 	if (likely(v->cache_count >= TABLES_PER_FAULT && v->rmaps.count))
 		return 0;
 	while (v->cache_count < MMU_CACHE_MAX) {
-		void *page = frame_alloc_page(FRAME_ZERO);
+		void *page = frame_alloc_page(FRAME_ZERO | FRAME_FOR(TABLES));
 
 		if (!page)
 			break;

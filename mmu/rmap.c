@@ -98,7 +98,7 @@ int rmap_prepare(const struct memslot *s, gfn_t gfn)
 
 	if (chunk_of(s->maps, index))
 		return 0;
-	chunk = frame_alloc_page(FRAME_ZERO);
+	chunk = frame_alloc_page(FRAME_ZERO | FRAME_FOR(RMAPS));
 	if (!chunk)
 		return ERR_NOMEM;
 	if (!__atomic_compare_exchange_n(&s->maps->chunk[index / RMAP_CHUNK_WORDS], &none, chunk,

@@ -331,7 +331,7 @@ static void make_room(struct mmu_vm *vm)
 int shadow_topup(struct mmu_vcpu *v)
 {
 	while (v->cache_count < MMU_CACHE_MAX) {
-		void *page = frame_alloc_page(FRAME_ZERO);
+		void *page = frame_alloc_page(FRAME_ZERO | FRAME_FOR(TABLES));
 
 		if (!page)
 			return ERR_NOMEM;

@@ -62,7 +62,7 @@ int pml_create(struct vmx_vcpu *v)
 {
 	if (!capability_has_pml(&vmx_boot_capability))
 		return 0;
-	v->pml.buffer = frame_alloc_page(0);
+	v->pml.buffer = frame_alloc_page(FRAME_FOR(VCPU));
 	if (!v->pml.buffer)
 		return ERR_NOMEM;
 	mutex_lock(&pml_lock);

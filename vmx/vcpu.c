@@ -51,10 +51,11 @@ static void init_vmcs(struct vmx_vcpu *v)
 
 static int take_frames(struct vmx_vcpu *v)
 {
-	v->vmcs = frame_alloc_page(FRAME_ZERO);
-	v->xsave = frame_alloc_page(FRAME_ZERO);
+	v->vmcs = frame_alloc_page(FRAME_ZERO | FRAME_FOR(VCPU));
+	v->xsave = frame_alloc_page(FRAME_ZERO | FRAME_FOR(VCPU));
 	if (!v->config.apic_page)
-		v->config.apic_page = v->own_apic_page = frame_alloc_page(FRAME_ZERO);
+		v->config.apic_page = v->own_apic_page = frame_alloc_page(FRAME_ZERO |
+									  FRAME_FOR(VCPU));
 	return v->vmcs && v->xsave && v->config.apic_page ? pml_create(v) : ERR_NOMEM;
 }
 

@@ -108,7 +108,7 @@ int vmx_start(void)
 	pml_init();
 	for (u32 i = 0; i < count; i++) {
 		if (!vmx_cpus[i].region)
-			vmx_cpus[i].region = frame_alloc_page(FRAME_ZERO);
+			vmx_cpus[i].region = frame_alloc_page(FRAME_ZERO | FRAME_FOR(VCPU));
 	}
 	ipi_call_all(start_cpu, NULL);
 	for (u32 i = 0; i < count; i++) {

@@ -152,8 +152,8 @@ void swap_start(const char *text)
 	if (!text[0] || swap_name_parse(text, text + strlen(text), &name))
 		return;
 	disk_probe();
-	page = frame_alloc_page(0);
-	header = frame_alloc_page(0);
+	page = frame_alloc_page(FRAME_FOR(SWAP));
+	header = frame_alloc_page(FRAME_FOR(SWAP));
 	if (!page || !header)
 		fault = "no memory to look at it";
 	else if (name.automatic)

@@ -90,6 +90,47 @@ static struct ratio_text ratio(u64 a, u64 b)
 	return r;
 }
 
+/* A line of uses, as many as there is room for. */
+struct uses_line {
+	char text[96];
+	u32 length;
+};
+
+static void print_uses(struct uses_line *l)
+{
+	if (l->length)
+		monitor_print("in use for %s", l->text);
+	l->length = 0;
+}
+
+static void note_use(const struct stat_value *v, void *arg)
+{
+	struct uses_line *l = arg;
+	u32 left = sizeof(l->text) - l->length;
+	int length;
+
+	if (!v->value)
+		return;
+	length = snprintf(l->text + l->length, left, "%s%s %s", l->length ? ", " : "",
+			  v->desc->name, pages_text(v->value).text);
+	if (length >= 0 && (u32)length < left) {
+		l->length += (u32)length;
+		return;
+	}
+	l->text[l->length] = 0;
+	print_uses(l);
+	l->length = (u32)snprintf(l->text, sizeof(l->text), "%s %s", v->desc->name,
+				  pages_text(v->value).text);
+}
+
+static void print_all_uses(void)
+{
+	struct uses_line l = {.length = 0};
+
+	stat_for_each("used_for.*", note_use, &l);
+	print_uses(&l);
+}
+
 static void print_machine(void)
 {
 	static const char *const states[] = {"enough is free", "low", "short"};
@@ -99,6 +140,7 @@ static void print_machine(void)
 
 	monitor_print("RAM for Weir and VMs %10s, in use %s, free %s", pages_text(total).text,
 		      pages_text(total - free).text, pages_text(free).text);
+	print_all_uses();
 	monitor_print("memory: %s; watermarks: min %s, low %s, high %s", states[state],
 		      pages_text(counter("memory.min")).text,
 		      pages_text(counter("memory.low")).text,

@@ -32,7 +32,8 @@ def monitor(boot):
     operator.says("vm list", r"^beta +paused ")
     operator.says("vm resume beta", r"^vm beta goes on$")
     operator.says("stat vm.beta.exits.hlt", r"^vm\.beta\.exits\.hlt [1-9]\d* count: HLT instr")
-    operator.says("mem", r"^RAM for Weir and VMs", r"^memory: enough is free; watermarks: min ",
+    operator.says("mem", r"^RAM for Weir and VMs", r"^in use for guest \d+K.*, tables \d+K",
+                  r"^memory: enough is free; watermarks: min ",
                   r"^committed: 655\d\dK, 0\.\d times RAM; promised ", r"^beta ")
     operator.console("talker")
     operator.wait(r"talker: ready\r\n<97><98>")

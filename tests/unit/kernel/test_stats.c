@@ -243,6 +243,8 @@ static void nothing_without_the_word(void **state)
 {
 	/* The registry is there already: this test comes last and leaves it as it is. */
 	stat_unregister(&frame_stat_group);
+	stat_unregister(&frame_use_stat_group);
+	stat_unregister(&slab_stat_group);
 	stat_unregister(&rcu_stat_group);
 	stat_unregister(&sched_stat_group);
 	stat_unregister(&pool_stat_group);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_zone.c mem/memmap.c */
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/memmap.c */
 /* The frame allocator against an oracle, and each thing it is meant to catch. */
 #include <cmocka.h>
 #include <stdlib.h>
@@ -601,6 +601,57 @@ static void reserve_between(void **state)
 	frame_release_range(pfn.v << PAGE_SHIFT, (pfn.v + 300) << PAGE_SHIFT);
 }
 
+static void assert_uses(u64 guest, u64 pool, u64 other)
+{
+	struct frame_stats s;
+	u64 sum = 0;
+
+	assert_int_equal(frame_used_for(FRAME_USE_GUEST), guest);
+	assert_int_equal(frame_used_for(FRAME_USE_POOL), pool);
+	assert_int_equal(frame_used_for(FRAME_USE_OTHER), other);
+	for (u32 use = 0; use < FRAME_USE_COUNT; use++)
+		sum += frame_used_for((enum frame_use)use);
+	frame_get_stats(&s);
+	assert_int_equal(s.free + sum, s.total);
+}
+
+/* Each way to get frames says what for, whatever CPU gives them back; and what is free is no use. */
+static void uses(void **state)
+{
+	pfn_t one, block, apart, at, adopted;
+
+	start(ARENA);
+	assert_uses(0, 0, 0);
+	assert_int_equal(frame_alloc(0, FRAME_ZERO | FRAME_FOR(GUEST), &one), 0);
+	assert_int_equal(frame_alloc(3, FRAME_FOR(POOL), &block), 0);
+	assert_uses(1, 8, 0);
+	assert_int_equal(frame_alloc_apart(7, FRAME_ZERO | FRAME_FOR(GUEST), &apart), 0);
+	at = PFN(apart.v + 1);
+	assert_int_equal(frame_alloc_at(at, FRAME_FOR(POOL)), 0);
+	assert_uses(2, 9, 0);
+	assert_int_equal(frame_reserve(5, 1, &adopted), 0);
+	assert_uses(2, 9, 0);
+	frame_adopt(adopted, 5);
+	assert_uses(7, 9, 0);
+	hosted_cpu_set(3);
+	frame_free(one, 0);
+	frame_free(block, 3);
+	assert_uses(6, 1, 0);
+	assert_int_equal(frame_alloc(0, 0, &one), 0);
+	assert_uses(6, 1, 1);
+	frame_free(one, 0);
+	frame_free(apart, 0);
+	frame_free(at, 0);
+	for (u64 i = 0; i < 5; i++)
+		frame_free(PFN(adopted.v + i), 0);
+	assert_uses(0, 0, 0);
+	hosted_cpu_set(0);
+	hosted_fail_after(1);
+	assert_int_equal(frame_alloc(0, FRAME_FOR(GUEST), &one), ERR_NOMEM);
+	hosted_fail_after(0);
+	assert_uses(0, 0, 0);
+}
+
 /* Init fails cleanly when there is nowhere to put the array. */
 static void no_memory_for_the_array(void **state)
 {
@@ -651,6 +702,7 @@ int main(void)
 		cmocka_unit_test(release),
 		cmocka_unit_test(reserve),
 		cmocka_unit_test(reserve_between),
+		cmocka_unit_test(uses),
 		cmocka_unit_test(no_memory_for_the_array),
 		cmocka_unit_test(fails_on_order),
 	};
