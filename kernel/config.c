@@ -111,8 +111,9 @@ static struct vm_config *find_vm(struct weir_config *c, const struct word *name)
 	}
 	if (c->vm_count == CONFIG_VMS_MAX)
 		return NULL;
-	vm = &c->vms[c->vm_count++];
+	vm = &c->vms[c->vm_count];
 	memset(vm, 0, sizeof(*vm));
+	vm->modules = c->modules[c->vm_count++];
 	memcpy(vm->name, name->at, (size_t)(name->end - name->at));
 	vm->vcpus = 1;
 	vm->weight = 100;

@@ -53,8 +53,9 @@ struct vm_config {
 	char share[CONFIG_NAME_MAX]; /* with whom equal pages are kept once; "": with nobody else */
 	u32 share_group;	     /* of all that name the same; never 0 */
 	u32 module_count;
-	struct config_module modules[CONFIG_MODULES_MAX];
-	bool refused; /* message says why; the VM is not started */
+	struct config_module
+		*modules; /* as many; room for CONFIG_MODULES_MAX. A VM's copy shares them */
+	bool refused;	  /* message says why; the VM is not started */
 	char message[CONFIG_MESSAGE_MAX];
 };
 
@@ -86,6 +87,7 @@ struct weir_config {
 	char messages[16][CONFIG_MESSAGE_MAX];
 	u32 vm_count;
 	struct vm_config vms[CONFIG_VMS_MAX];
+	struct config_module modules[CONFIG_VMS_MAX][CONFIG_MODULES_MAX]; /* by VM */
 };
 
 /*

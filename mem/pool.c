@@ -174,11 +174,9 @@ static struct pool_span *make_span(u32 class)
 
 u32 pool_take_slot(struct pool_class *c, struct pool_span *s)
 {
-	u32 slot = 0;
+	u32 slot = (u32)__builtin_ctzll(~s->taken);
 
-	while (pool_is_taken(s, slot))
-		slot++;
-	s->taken[slot / 64] |= BIT(slot % 64);
+	s->taken |= BIT(slot);
 	if (++s->used == c->slots)
 		list_del(&s->link);
 	return slot;
@@ -243,7 +241,7 @@ int pool_store(const void *bytes, u32 size, u64 *handle)
 bool pool_release_slot(struct pool_class *c, struct pool_span *s, u32 slot)
 {
 	BUG_ON(!pool_is_taken(s, slot));
-	s->taken[slot / 64] &= ~BIT(slot % 64);
+	s->taken &= ~BIT(slot);
 	s->used--;
 	if (s->emptying)
 		return false;

@@ -13,22 +13,23 @@
 
 #define POOL_STEP	 64u /* classes are so many bytes apart */
 #define POOL_FRAMES_MAX	 4u
-#define POOL_SLOT_BITS	 7u
+#define POOL_SLOT_BITS	 6u
 #define POOL_SLOTS_MAX	 (1u << POOL_SLOT_BITS)
-#define POOL_ALIGN	 16u /* kmalloc's */
+#define POOL_ALIGN	 8u /* kmalloc's for what is as small as an object */
 #define POOL_SIZE_BITS	 12u
 #define POOL_SIZE_MASK	 ((1u << POOL_SIZE_BITS) - 1)
 #define POOL_CLASS_BYTES (POOL_OBJECT_MAX + sizeof(struct pool_header))
 #define POOL_CLASSES	 ((POOL_CLASS_BYTES + POOL_STEP - 1) / POOL_STEP)
 
 /*
- * What a handle names: it stays where it is, and the bytes move. Some 32 bytes for each, in frames
- * of their own that do not: so they take no more than a 128th of what was packed at a time.
+ * What a handle names: it stays where it is, and the bytes move. Some 24 bytes for each, in frames
+ * of their own that do not: so they take no more than a 170th of what was packed at a time.
  */
 struct pool_object {
 	u64 place; /* atomic; changed under the class's lock: span, slot and size */
 	struct pool_share share;
 };
+static_assert(sizeof(struct pool_object) == 24, "what slab.c cuts");
 
 /* Before the bytes. */
 struct pool_header {
@@ -44,11 +45,12 @@ static_assert(POOL_STEP % sizeof(struct pool_header) == 0, "a header is in one f
 struct pool_span {
 	struct list link; /* class->partial, or nowhere: full, or being emptied */
 	u8 *frames[POOL_FRAMES_MAX];
-	u64 taken[POOL_SLOTS_MAX / 64]; /* bit for each slot */
+	u64 taken; /* bit for each slot */
 	u16 class;
 	u16 used;
 	bool emptying;
 };
+static_assert(sizeof(struct pool_span) == 64, "one for every frame or two of the pool");
 
 struct pool_class {
 	struct spinlock lock;
@@ -96,7 +98,7 @@ static inline u32 pool_size_at(u64 place)
 
 static inline bool pool_is_taken(const struct pool_span *s, u32 slot)
 {
-	return s->taken[slot / 64] & BIT(slot % 64);
+	return s->taken & BIT(slot);
 }
 
 /* --- Under the class's lock --- */

@@ -12,7 +12,10 @@
 
 void slab_init(void); /* once, after frame_init */
 
-/* Zeroed, aligned to at least 16 (64 for sizes of 64 and more). NULL: no memory, or size 0. */
+/*
+ * Zeroed, aligned to at least 16 (64 for sizes of 64 and more; 8 for those of 17 to 24, which is what
+ * is in such a type). NULL: no memory, or size 0.
+ */
 void *kmalloc(size_t size);
 void kfree(void *p); /* NULL is fine */
 

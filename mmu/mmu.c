@@ -176,7 +176,7 @@ int mmu_vcpu_topup(struct mmu_vcpu *v)
 {
 	if (likely(v->cache_count >= TABLES_PER_FAULT && v->rmaps.count))
 		return 0;
-	while (v->cache_count < MMU_CACHE_MAX) {
+	while (v->cache_count < TABLES_PER_FAULT) {
 		void *page = frame_alloc_page(FRAME_ZERO | FRAME_FOR(TABLES));
 
 		if (!page)

@@ -86,8 +86,12 @@ struct load test_load(struct vm_config *config, const void *kernel, u64 size, co
 void test_add_module(struct vm_config *config, enum config_module_kind kind, u64 size, u8 fill,
 		     const char *cmdline)
 {
-	struct config_module *m = &config->modules[config->module_count++];
+	static struct config_module modules[CONFIG_MODULES_MAX]; /* of the one that is made last */
+	struct config_module *m;
 
+	config->modules = modules;
+	m = &modules[config->module_count++];
+	memset(m, 0, sizeof(*m));
 	if (!hosted_arena)
 		hosted_arena_init(MIB(64));
 	if (arena_used + size > MIB(64))

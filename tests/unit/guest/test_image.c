@@ -43,6 +43,7 @@ static struct config_module *add(int vm, u64 size, u64 seed)
 		return NULL;
 	config.vm_count = max(config.vm_count, (u32)vm + 1);
 	config.vms[vm].share_group = (u32)vm + 1;
+	config.vms[vm].modules = config.modules[vm];
 	m = &config.vms[vm].modules[config.vms[vm].module_count++];
 	m->boot_index = boot_info.module_count - 1;
 	m->start = b->start;

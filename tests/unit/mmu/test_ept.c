@@ -160,9 +160,9 @@ static void an_empty_cache_is_no_harm(void **state)
 	u64 *entry;
 
 	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
-	assert_int_equal(vcpu.cache_count, MMU_CACHE_MAX);
+	assert_int_equal(vcpu.cache_count, TABLES_PER_FAULT);
 	kept = vcpu.cache_count = 2; /* one too few */
-	for (u32 i = kept; i < MMU_CACHE_MAX; i++)
+	for (u32 i = kept; i < TABLES_PER_FAULT; i++)
 		frame_free_page(vcpu.cache[i]);
 	assert_int_equal(page_table_reach(&ept_format, vm.root, 0x1000, 3, &cache, &entry, &tables),
 			 ERR_TOO_HARD);

@@ -156,8 +156,8 @@ static void two_need_the_same_table(void **state)
 
 	in_make_table = fault_there;
 	assert_int_equal(fault(&vcpu, PAGE(BASE), MMU_READ), 0);
-	assert_int_equal(vcpu.cache_count, MMU_CACHE_MAX);
-	assert_int_equal(second.cache_count, MMU_CACHE_MAX - 3);
+	assert_int_equal(vcpu.cache_count, TABLES_PER_FAULT);
+	assert_int_equal(second.cache_count, TABLES_PER_FAULT - 3);
 	ept_census(&vm, &leaves, &tables);
 	assert_int_equal(leaves, 2);
 	assert_int_equal(tables, 4);
@@ -204,7 +204,7 @@ static void a_frozen_table_on_the_way(void **state)
 		*at = e;
 		table = phys_to_virt(ept_format.level[level].address(e));
 	}
-	assert_int_equal(vcpu.cache_count, MMU_CACHE_MAX - 3);
+	assert_int_equal(vcpu.cache_count, TABLES_PER_FAULT - 3);
 }
 
 /* A table that holds something is as it was after the attempt to take it out. */

@@ -249,7 +249,7 @@ static void topping_up(void **state)
 		if (!failed)
 			break;
 	}
-	assert_true(n > MMU_CACHE_MAX + RMAP_CACHE_MAX);
+	assert_true(n > TABLES_PER_FAULT + RMAP_CACHE_MAX);
 }
 
 static void nothing(void)
