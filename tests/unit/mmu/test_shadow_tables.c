@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
+/*
+ * Shadow paging where something is missing: roots that are in no slot, memory, a CR3's place. And what
+ * the audit says of tables that do not agree: each of its complaints, by breaking them on purpose.
+ */
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "mem/gmem_private.h"
+#include "mmu/shadow_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/fixture.h"
+#include "tests/unit/mmu/shadow_cpu.h"
+
+#define RAM_PAGES 1024u
+#define NOWHERE	  0x40000ull /* a gfn without slot */
+#define MARKED	  0x67ull    /* P, W, U, A and D */
+#define PRESENT	  0x1ull
+#define GUEST_VA  (7ull << 12)
+#define DATA	  100u /* the page that is at GUEST_VA */
+#define CR3S	  512u
+
+static struct gmem *ram;
+static struct guest_paging p;
+
+static void entry(u64 table, u32 i, u64 to, u64 bits)
+{
+	u64 e = to << 12 | bits;
+
+	assert_int_equal(gpa_write(&vm, GPA((table << 12) + 8ull * i), &e, 8), 0);
+}
+
+static void set_mode(u64 efer, u64 cr3)
+{
+	p = (struct guest_paging){
+		.cr0 = CR0_PE | CR0_PG | CR0_WP,
+		.cr3 = cr3,
+		.cr4 = CR4_PAE,
+		.efer = efer,
+		.rflags = 2,
+		.maxphyaddr = 39,
+	};
+}
+
+static int load(void)
+{
+	int err = mmu_shadow_load(&vcpu, &p);
+
+	shadow_cpu_forget();
+	return err;
+}
+
+static int start(void **state)
+{
+	fixture_start_kind(MIB(64), MMU_SHADOW);
+	ram = object_new(RAM_PAGES);
+	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
+	entry(1, 0, 2, MARKED);
+	entry(2, 0, 3, MARKED);
+	entry(3, 0, 4, MARKED);
+	entry(4, 7, DATA, MARKED);
+	set_mode(EFER_LME | EFER_LMA | EFER_NXE, 1 << 12);
+	return 0;
+}
+
+static int finish(void **state)
+{
+	assert_null(mmu_audit(&vm));
+	gmem_unref(ram);
+	fixture_end();
+	return 0;
+}
+
+/* As the CPU and vmx/ do it: 0, it is through; or the fault's answer. */
+static int access(u64 gva, u32 what)
+{
+	struct shadow_answer answer = {0};
+	int err = 0;
+	u64 at;
+
+	for (u32 i = 0; i < 8 && !err; i++) {
+		if (shadow_cpu(&vcpu, &p, gva, what, &at))
+			return 0;
+		err = mmu_shadow_fault(&vcpu, &p, GVA(gva), what, &answer);
+	}
+	assert_int_not_equal(err, 0);
+	return err;
+}
+
+/* --- Roots that are nowhere --- */
+
+static void cr3_in_no_slot(void **state)
+{
+	set_mode(p.efer, NOWHERE << 12);
+	assert_int_equal(load(), 0);
+	assert_int_equal(access(GUEST_VA, MMU_READ), ERR_NOENT);
+	assert_null(mmu_audit(&vm));
+	set_mode(p.efer, 1 << 12);
+	assert_int_equal(load(), 0);
+	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
+}
+
+/* The slot comes later: what was loaded meanwhile is looked at again. */
+static void cr3_whose_slot_comes(void **state)
+{
+	set_mode(p.efer, NOWHERE << 12);
+	assert_int_equal(load(), 0);
+	assert_int_equal(memslot_create(&vm, 2, GFN(NOWHERE), 8, ram, 0, 0), 0);
+	entry(NOWHERE, 0, 2, MARKED);
+	set_mode(p.efer, (NOWHERE + 1) << 12);
+	assert_int_equal(access(GUEST_VA, MMU_READ), 0);
+	assert_null(mmu_audit(&vm));
+}
+
+/* Of the four of PAE one is nowhere and one is not there: the others work. */
+static void pdptes_in_no_slot(void **state)
+{
+	set_mode(EFER_NXE, 0);
+	p.pdpte[0] = 3 << 12 | PRESENT;
+	p.pdpte[1] = NOWHERE << 12 | PRESENT;
+	p.pdpte[3] = 3 << 12 | PRESENT;
+	assert_int_equal(load(), 0);
+	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
+	assert_int_equal(access(GIB(1) + GUEST_VA, MMU_READ), ERR_NOENT);
+	assert_int_equal(access(GIB(2) + GUEST_VA, MMU_READ), ERR_FAULT);
+	assert_int_equal(access(GIB(3) + GUEST_VA, MMU_READ), 0);
+}
+
+/* More vCPUs than there are CR3s for: they have no memory, and the others' come back. */
+static void no_cr3_is_left(void **state)
+{
+	struct mmu_vcpu *many = calloc(CR3S, sizeof(*many));
+
+	assert_non_null(many);
+	for (u32 i = 0; i < CR3S; i++) {
+		mmu_vcpu_init(&many[i], &vm);
+		assert_int_equal(mmu_shadow_load(&many[i], &p), 0);
+	}
+	assert_int_equal(load(), ERR_NOMEM);
+	mmu_vcpu_destroy(&many[CR3S / 2]);
+	assert_int_equal(load(), 0);
+	assert_int_equal(access(GUEST_VA, MMU_READ), 0);
+	mmu_vcpu_init(&many[CR3S / 2], &vm);
+	for (u32 i = 0; i < CR3S; i++)
+		mmu_vcpu_destroy(&many[i]);
+	free(many);
+}
+
+/* Each allocation fails once; nothing is half done, and the next try succeeds. */
+static void memory_runs_out(void **state)
+{
+	u32 refused = 0;
+
+	for (u32 n = 1;; n++) {
+		struct mmu_vcpu other;
+		struct shadow_answer answer = {0};
+		bool reached;
+		int err;
+
+		mmu_vcpu_init(&other, &vm);
+		hosted_fail_after(n);
+		err = mmu_shadow_load(&other, &p);
+		if (!err)
+			err = mmu_shadow_fault(&other, &p, GVA(GUEST_VA), MMU_WRITE, &answer);
+		reached = hosted_fail_happened();
+		hosted_fail_after(0);
+		assert_null(mmu_audit(&vm));
+		if (err) {
+			assert_int_equal(err, ERR_NOMEM);
+			refused++;
+			assert_int_equal(mmu_shadow_load(&other, &p), 0);
+			assert_int_equal(
+				mmu_shadow_fault(&other, &p, GVA(GUEST_VA), MMU_WRITE, &answer), 0);
+		}
+		mmu_vcpu_destroy(&other);
+		shadow_zap_all(&vm);
+		gmem_drop(ram, DATA);
+		if (!reached)
+			break;
+	}
+	assert_true(refused > 10);
+}
+
+/* --- What the audit finds --- */
+
+/* The page of the guest's table. */
+static struct shadow_page *page_for(u64 gfn)
+{
+	struct shadow_page *sp;
+
+	list_for_each_entry (sp, &vm.shadow->active, link) {
+		if (sp->gfn.v == gfn && !sp->role.direct)
+			return sp;
+	}
+	fail_msg("table %llu has no shadow page", (unsigned long long)gfn);
+	return NULL;
+}
+
+static void complains(const char *what)
+{
+	const char *said = mmu_audit(&vm);
+
+	assert_non_null(said);
+	if (!strstr(said, what))
+		fail_msg("\"%s\" is not said: %s", what, said);
+}
+
+static int start_mapped(void **state)
+{
+	start(state);
+	assert_int_equal(load(), 0);
+	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
+	assert_null(mmu_audit(&vm));
+	return 0;
+}
+
+static void audit_of_an_entry_in_no_chain(void **state)
+{
+	struct shadow_page *leaves = page_for(4), *above = page_for(3);
+
+	leaves->table[8] = leaves->table[7];
+	complains("in no reverse map");
+	leaves->words[8] = leaves->words[7];
+	complains("in no reverse map");
+	leaves->words[8] = NULL;
+	leaves->table[8] = 0;
+	above->table[1] = above->table[0];
+	complains("in no reverse map");
+	above->table[1] = 0;
+}
+
+static void audit_of_an_entry_that_skips_a_level(void **state)
+{
+	struct shadow_page *leaves = page_for(4), *top = page_for(2);
+	u64 *spte = &top->table[9];
+
+	assert_true(rmap_trylock(&leaves->parents));
+	assert_int_equal(rmap_add(&leaves->parents, spte, &vcpu.rmaps), 0);
+	*spte = page_for(3)->table[0];
+	rmap_unlock_tried(&leaves->parents);
+	complains("another level");
+	assert_true(rmap_trylock(&leaves->parents));
+	rmap_remove(&leaves->parents, spte);
+	*spte = 0;
+	rmap_unlock_tried(&leaves->parents);
+}
+
+static void audit_of_a_chain_without_entry(void **state)
+{
+	struct shadow_page *leaves = page_for(4);
+	u64 e = leaves->table[7];
+
+	leaves->table[7] = 0;
+	complains("not in the tables");
+	leaves->table[7] = e;
+}
+
+static void audit_of_what_is_shown(void **state)
+{
+	struct shadow_page *leaves = page_for(4);
+	u64 *e = gmem_entry_find(ram, DATA), was = *e;
+
+	*e = GMEM_ABSENT;
+	complains("not resident");
+	*e = was + BIT(GMEM_PFN_SHIFT);
+	complains("another page");
+	*e = was;
+	leaves->table[7] ^= BIT(20);
+	complains("another page");
+	leaves->table[7] ^= BIT(20);
+}
+
+static void audit_of_tables_of_the_guests(void **state)
+{
+	struct shadow_page *leaves = page_for(4);
+	u64 *word = rmap_word(&vm.slots->slots[0], GFN(4));
+
+	*word ^= RMAP_TABLE;
+	complains("whether it is a table");
+	*word ^= RMAP_TABLE;
+	/* The guest maps its table to read it. */
+	entry(4, 6, 4, MARKED);
+	assert_int_equal(access(6ull << 12, MMU_READ), 0);
+	leaves = page_for(4);
+	assert_false(leaves->table[6] & SPTE_W);
+	leaves->table[6] |= SPTE_W;
+	complains("mapped for writing");
+	leaves->table[6] &= ~SPTE_W;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, finish),
+		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, finish),
+		cmocka_unit_test_setup_teardown(pdptes_in_no_slot, start, finish),
+		cmocka_unit_test_setup_teardown(no_cr3_is_left, start, finish),
+		cmocka_unit_test_setup_teardown(memory_runs_out, start, finish),
+		cmocka_unit_test_setup_teardown(audit_of_an_entry_in_no_chain, start_mapped,
+						finish),
+		cmocka_unit_test_setup_teardown(audit_of_an_entry_that_skips_a_level, start_mapped,
+						finish),
+		cmocka_unit_test_setup_teardown(audit_of_a_chain_without_entry, start_mapped,
+						finish),
+		cmocka_unit_test_setup_teardown(audit_of_what_is_shown, start_mapped, finish),
+		cmocka_unit_test_setup_teardown(audit_of_tables_of_the_guests, start_mapped,
+						finish),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
