@@ -20,14 +20,6 @@
 #define DR7_FIXED	BIT(10)
 #define DR7_RESERVED	(BIT(11) | BIT(12) | BIT(14) | BIT(15))
 
-#define READ_DR(n)                                                   \
-	({                                                           \
-		u64 dr_;                                             \
-		__asm__ volatile("movq %%dr" #n ", %0" : "=r"(dr_)); \
-		dr_;                                                 \
-	})
-#define WRITE_DR(n, value) __asm__ volatile("movq %0, %%dr" #n ::"r"((u64)(value)))
-
 static void load(struct vmx_vcpu *v)
 {
 	WRITE_DR(0, v->dr[0]);

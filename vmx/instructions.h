@@ -73,4 +73,13 @@ static inline bool vmptrld(hpa_t vmcs)
 	return failed;
 }
 
+/* Debug registers: those of whoever has them in the CPU. Interrupts off. */
+#define READ_DR(n)                                                   \
+	({                                                           \
+		u64 dr_;                                             \
+		__asm__ volatile("movq %%dr" #n ", %0" : "=r"(dr_)); \
+		dr_;                                                 \
+	})
+#define WRITE_DR(n, value) __asm__ volatile("movq %0, %%dr" #n ::"r"((u64)(value)))
+
 #endif

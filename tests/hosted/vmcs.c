@@ -3,3 +3,5 @@
 #include "vmx/instructions.h"
 
 _Thread_local u64 hosted_vmcs[HOSTED_VMCS_FIELDS];
+_Thread_local u64 hosted_dr[8];
+void (*hosted_on_dr)(void);

@@ -8,11 +8,14 @@
  *	kernel/dev/fw_cfg.c
  */
 /* unit-cflags: -include tests/hosted/points.h */
+/* unit-libs: -Wl,--wrap=clock_ns_to_tsc */
 /*
  * Vectors of one word are posted by other CPUs while the APIC's own thread gathers, takes and ends
  * them, in orders that seeds choose: none stays behind unseen, whatever the summary of words went
  * through, and each comes with the trigger mode that it was sent with.
  */
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "tests/hosted/schedule.h"
 #include "tests/unit/dev/machine.h"
 
@@ -92,10 +95,84 @@ static void none_is_lost(void **state)
 	}
 }
 
+#define AHEAD_NS  20000u
+#define SLEEP_NS  1000000ull
+#define DEADLINE  (1u << 18)
+#define TIMER	  0xec
+#define STOPS_MAX 200u
+
+u64 __real_clock_ns_to_tsc(u64 ns);
+u64 __wrap_clock_ns_to_tsc(u64 ns);
+
+/* Between the timer's looks at whether the vCPU sleeps. */
+u64 __wrap_clock_ns_to_tsc(u64 ns)
+{
+	hosted_point();
+	return __real_clock_ns_to_tsc(ns);
+}
+
+static bool fires; /* atomic */
+
+static void timer_fires(void *arg)
+{
+	bool on = irq_save();
+
+	hosted_clock_set(m.v->lapic->tsc_deadline - AHEAD_NS);
+	hosted_count_points();
+	__atomic_store_n(&fires, true, __ATOMIC_SEQ_CST);
+	m.v->lapic->timer.fn(&m.v->lapic->timer);
+	hosted_count_no_more();
+	irq_restore(on);
+}
+
+static void vcpu_wakes(void *arg)
+{
+	while (!__atomic_load_n(&fires, __ATOMIC_SEQ_CST))
+		hosted_relax();
+	hosted_count_points();
+	lapic_timer_woken(m.v->lapic);
+	hosted_count_no_more();
+}
+
+/*
+ * The timer of one that sleeps fires ahead of time on another CPU, which stops somewhere for all of the
+ * waking. The interrupt is there and noted to be early, or is not there.
+ */
+static void what_is_early_is_said_so(void **state)
+{
+	static const struct hosted_job jobs[] = {
+		{"timer", timer_fires, NULL},
+		{"vcpu", vcpu_wakes, NULL},
+	};
+	u32 point, counted = 1, were_early = 0;
+	bool early;
+
+	for (point = 1; point <= counted && point < STOPS_MAX; point++) {
+		struct hosted_way way = {.directed = true, .stop = {{0, point}}, .period = 1};
+
+		machine_create(&m, 1);
+		apic_enable(&m, 0);
+		apic_write(&m, 0, APIC_TIMER, DEADLINE | TIMER);
+		m.v->lapic->ahead_ns = AHEAD_NS;
+		platform_wrmsr(m.v, MSR_IA32_TSC_DEADLINE, clock_ns() + SLEEP_NS);
+		lapic_timer_sleep(m.v->lapic);
+		fires = false;
+		hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+		early = lapic_pending_vector(m.v->lapic) == TIMER;
+		assert_int_equal(lapic_timer_is_early(m.v->lapic), early);
+		were_early += early;
+		counted = hosted_points_counted(0);
+		machine_destroy(&m);
+	}
+	assert_true(point > 3);
+	assert_in_range(were_early, 1, point - 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(none_is_lost),
+		cmocka_unit_test(what_is_early_is_said_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -333,6 +333,24 @@ static void only_so_old(void **state)
 	assert_int_equal(gmem_stamp_age(g, gmem_entry(g, 0)), 4);
 }
 
+static void nobody(void)
+{
+}
+
+/* The frame to write it from is lent of what is kept for promises, but not of the last few. */
+static void lent_of_what_is_promised(void **state)
+{
+	u64 free = free_now();
+
+	pack(0, 2);
+	watermarks = (struct watermarks){.min = 10, .low = 20, .wake = nobody, .owed = free};
+	assert_int_equal(to_disk(0, 1), 1);
+	watermarks.min = 2 * free;
+	assert_int_equal(to_disk(1, 1), 0);
+	assert_int_equal(state_of(1), GMEM_PACKED);
+	memset(&watermarks, 0, sizeof(watermarks));
+}
+
 static void what_several_have_stays(void **state)
 {
 	gmem_set_share_group(g, 1);
@@ -543,6 +561,7 @@ int main(void)
 		CELL(packed_goes_on),
 		CELL(packs_where_no_block_is_kept),
 		CELL(only_so_old),
+		CELL(lent_of_what_is_promised),
 		CELL(what_several_have_stays),
 		CELL(packed_given_back),
 		CELL(packed_touched),

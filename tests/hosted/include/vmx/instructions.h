@@ -23,4 +23,18 @@ static inline void vmcs_write(enum vmcs_field field, u64 value)
 	hosted_vmcs[field] = value;
 }
 
+/* What may happen at an access to a debug register: a switch, where interrupts are on. NULL: nothing. */
+extern void (*hosted_on_dr)(void);
+extern _Thread_local u64 hosted_dr[8];
+
+static inline u64 *hosted_debug_register(u32 n)
+{
+	if (hosted_on_dr)
+		hosted_on_dr();
+	return &hosted_dr[n];
+}
+
+#define READ_DR(n)	   (*hosted_debug_register(n))
+#define WRITE_DR(n, value) ((void)(*hosted_debug_register(n) = (value)))
+
 #endif
