@@ -85,16 +85,16 @@ void pml_destroy(struct vmx_vcpu *v)
 void pml_before_entry(struct vmx_vcpu *v)
 {
 	bool on = mmu_uses_pml(v->config.mmu);
-	u32 controls = vmx_boot_controls.proc2;
 
 	if (on == v->pml.on)
 		return;
+	v->proc2_controls &= ~(u32)PROC2_PML;
 	if (on) {
-		controls |= (u32)PROC2_PML;
+		v->proc2_controls |= (u32)PROC2_PML;
 		vmcs_write(CTRL_PML_ADDRESS, virt_to_phys(v->pml.buffer).v);
 		vmcs_write(GUEST_PML_INDEX, LAST_INDEX);
 	}
-	vmcs_write(CTRL_PROC_SECONDARY, controls);
+	vmcs_write(CTRL_PROC_SECONDARY, v->proc2_controls);
 	v->pml.on = on;
 }
 

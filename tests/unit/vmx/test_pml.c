@@ -95,6 +95,7 @@ static int setup(void **state)
 	for (u32 i = 0; i < VCPUS; i++) {
 		vcpus[i].config.mmu = &vm;
 		vcpus[i].cpu = i + 1;
+		vcpus[i].proc2_controls = PLAIN_PROC2;
 	}
 	return 0;
 }
@@ -186,6 +187,28 @@ static void on_while_it_is_wanted(void **state)
 	cpu_writes(v, 4);
 	comes_out(v);
 	assert_int_equal(logged_count(), 2);
+}
+
+/* The controls of its local APIC are the vCPU's own, and change while the log is on. */
+static void the_other_controls_stay(void **state)
+{
+	u32 own = PLAIN_PROC2 | (u32)(PROC2_APIC_ACCESS | PROC2_APIC_REGISTERS);
+	struct vmx_vcpu *v = &vcpus[0];
+
+	assert_int_equal(pml_create(v), 0);
+	v->proc2_controls = own;
+	wanted = true;
+	goes_in(v);
+	comes_out(v);
+	assert_int_equal(vmcs_read(CTRL_PROC_SECONDARY), own | PROC2_PML);
+	/* Whoever writes the field next goes by this. */
+	assert_int_equal(v->proc2_controls, own | PROC2_PML);
+	v->proc2_controls &= ~(u32)PROC2_APIC_ACCESS;
+	wanted = false;
+	goes_in(v);
+	comes_out(v);
+	assert_int_equal(vmcs_read(CTRL_PROC_SECONDARY), own & ~(u32)PROC2_APIC_ACCESS);
+	assert_int_equal(v->proc2_controls, own & ~(u32)PROC2_APIC_ACCESS);
 }
 
 static void any_number_of_entries(void **state)
@@ -311,6 +334,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_cpu_without_it_keeps_no_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(on_while_it_is_wanted, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_other_controls_stay, setup, teardown),
 		cmocka_unit_test_setup_teardown(any_number_of_entries, setup, teardown),
 		cmocka_unit_test_setup_teardown(draining_disturbs_nobody_else, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_was_written_before_is_in_the_log, setup,
