@@ -98,9 +98,15 @@ static bool under_way(const struct reclaim_target *t)
 	return t->age_next < reclaim_chunks(t);
 }
 
+/* Another may have begun the last round after `now`. */
+static u64 since_round(const struct reclaim_target *t, u64 now)
+{
+	return now - min(now, t->aged_ns);
+}
+
 static bool is_due(const struct reclaim_target *t, u64 now, u64 gap)
 {
-	return t->age_done == reclaim_chunks(t) && (!t->aged_ns || now - t->aged_ns >= gap);
+	return t->age_done == reclaim_chunks(t) && (!t->aged_ns || since_round(t, now) >= gap);
 }
 
 static void begin_round(struct reclaim_target *t, u64 now)

@@ -29,11 +29,12 @@ static enum reclaim_state state_now(u64 free)
 static bool state_changed(u64 free, u64 now)
 {
 	enum reclaim_state state = state_now(free);
+	/* Another may have told after `now`. */
+	u64 since = now - min(now, reclaim.told_ns);
 
-	if (state == reclaim.told ||
-	    (reclaim.told_ns && now - reclaim.told_ns < reclaim.tell_gap_ns))
+	if (state == reclaim.told || (reclaim.told_ns && since < reclaim.tell_gap_ns))
 		return false;
-	if (reclaim.told_ns && now - reclaim.told_ns < TELL_GAP_MOST_NS)
+	if (reclaim.told_ns && since < TELL_GAP_MOST_NS)
 		reclaim.tell_gap_ns = min(2 * reclaim.tell_gap_ns, TELL_GAP_MOST_NS);
 	else
 		reclaim.tell_gap_ns = TELL_GAP_NS;

@@ -141,12 +141,12 @@ static u64 state_of(u64 index)
 	return gmem_entry_state(gmem_entry(g, index));
 }
 
+static u64 now_ns = 1000000000;
+
 /* As a vCPU asks for memory; long enough after the last time for another round. */
 static bool help_with(u32 order)
 {
-	static u64 now = 1000000000;
-
-	hosted_clock_set(now += 50000000);
+	hosted_clock_set(now_ns += 50000000);
 	return reclaim_help(&target, order);
 }
 
@@ -414,6 +414,26 @@ static void ages(void **state)
 	}
 }
 
+/* Who looked at the clock before another began a round, or wrote a line, is no later than that one. */
+static void a_clock_of_a_moment_ago(void **state)
+{
+	u64 high = watermarks.high, generation;
+
+	for (u64 i = 0; i < 3; i++)
+		fill_page(i, false);
+	hosted_log_reset();
+	(void)help();
+	generation = g->generation;
+	assert_int_equal(hosted_log_count(LOG_INFO), 1);
+	hosted_clock_set(now_ns - 1);
+	(void)reclaim_help(&target, 0);
+	assert_int_equal(g->generation, generation);
+	watermarks.low = watermarks.high = 0;
+	(void)reclaim_help(&target, 0);
+	assert_int_equal(hosted_log_count(LOG_INFO), 1);
+	watermarks.low = watermarks.high = high;
+}
+
 /* The last frames are not the guests'. */
 static void watermarks_hold(void **state)
 {
@@ -588,6 +608,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_old_go_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_clock_of_a_moment_ago, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_entries_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(enough_is_no_help_for_large, setup, teardown),
