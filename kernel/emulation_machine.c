@@ -3,6 +3,12 @@
 #include "kernel/emulation_private.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+
+#define CPUID_LEAF_7  7u
+#define CPUID_LEAF_81 0x80000001u
+#define CPUID_INVPCID BIT(10) /* EBX */
+#define CPUID_RDTSCP  BIT(27) /* EDX */
 
 static int read_msr(struct emulation *em)
 {
@@ -35,6 +41,36 @@ static int identify(struct emulation *em)
 	return 0;
 }
 
+/* Without it, or without INVPCID, the guest has #UD, whatever the CPU has. */
+static bool has(struct emulation *em, u32 leaf, u32 subleaf, u32 bits, bool in_edx)
+{
+	struct cpuid_regs r;
+
+	vmx_cpuid(em->v->vmx, leaf, subleaf, &r);
+	return ((in_edx ? r.edx : r.ebx) & bits) == bits;
+}
+
+static int read_tsc_and_aux(struct emulation *em)
+{
+	u64 aux;
+	int err;
+
+	if (!has(em, CPUID_LEAF_81, 0, CPUID_RDTSCP, true))
+		return ERR_INVAL;
+	err = vmx_read_msr(em->v->vmx, MSR_TSC_AUX, &aux);
+	em->e.index = (u32)aux;
+	em->e.value = vmx_guest_tsc(em->v->vmx);
+	return err;
+}
+
+static int drop_all(struct emulation *em)
+{
+	if (!has(em, CPUID_LEAF_7, 0, CPUID_INVPCID, false))
+		return ERR_INVAL;
+	vmx_flush_guest_tlb(em->v->vmx);
+	return 0;
+}
+
 static int machine_step(struct emulation *em, enum emulate_step step)
 {
 	struct vmx_vcpu *vmx = em->v->vmx;
@@ -60,6 +96,10 @@ static int machine_step(struct emulation *em, enum emulate_step step)
 	case EMULATE_RDTSC:
 		em->e.value = vmx_guest_tsc(vmx);
 		return 0;
+	case EMULATE_RDTSCP:
+		return read_tsc_and_aux(em);
+	case EMULATE_INVPCID:
+		return drop_all(em);
 	default: /* EMULATE_INVLPG */
 		vmx_drop_page(vmx, GVA(em->e.gva));
 		return 0;

@@ -15,6 +15,7 @@
 #define RM_DISP16 6
 #define RM_DISP32 5
 #define RM_XSETBV 1 /* 0F 01 D1 */
+#define RM_RDTSCP 1 /* 0F 01 F9 */
 #define RM_SIB	  4
 
 #define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
@@ -145,6 +146,8 @@ static int decode_opcode(struct decoder *d, u64 byte)
 		return err;
 	d->opcode = (u8)byte;
 	d->op = map[byte];
+	if ((d->op.attr & ATTR_KIND64) && d->mode != DECODE_64)
+		d->op = opcode_arpl;
 	return d->op.valid ? 0 : ERR_INVAL;
 }
 
@@ -494,11 +497,11 @@ static void classify(const struct decoder *d, struct insn *out)
 {
 	if ((d->op.attr & ATTR_NOT_REP) && out->repeat)
 		return;
-	if ((d->op.attr & ATTR_KIND64) && d->mode != DECODE_64)
-		return;
 	if (is_another(d, out)) {
 		if (d->op.kind == INSN_LGDT && d->rm == RM_XSETBV)
 			out->kind = INSN_XSETBV;
+		else if (d->op.kind == INSN_INVLPG && d->rm == RM_RDTSCP)
+			out->kind = INSN_RDTSCP;
 		return;
 	}
 	out->kind = d->op.kind;

@@ -95,8 +95,8 @@ const struct opcode opcode_one_byte[256] = {
 	[0x58 ... 0x5f] = OP(POP, Z, NONE, NONE, ATTR_D64),
 	[0x60] = BARE(PUSHA, ATTR_NO64),
 	[0x61] = BARE(POPA, ATTR_NO64),
-	[0x62] = MODRM_MEMORY(ATTR_NO64),
-	[0x63] = OP_E(MOVSX, G, E, NONE, ATTR_SRC32 | ATTR_KIND64), /* ARPL elsewhere */
+	[0x62] = OP_MEM(BOUND, G, E, ATTR_NO64),
+	[0x63] = OP_E(MOVSX, G, E, NONE, ATTR_SRC32 | ATTR_KIND64),
 	[0x68] = OP(PUSH, NONE, IMM, Z, ATTR_D64),
 	[0x69] = OP_E(IMUL, G, E, Z, 0),
 	[0x6a] = OP(PUSH, NONE, IMM, 8, ATTR_D64),
@@ -214,7 +214,8 @@ const struct opcode opcode_one_byte[256] = {
 const struct opcode opcode_0f[256] = {
 	[0x00] = GROUP(6, NONE, 0),
 	[0x01] = GROUP(7, NONE, 0),
-	[0x02 ... 0x03] = MODRM(NONE, 0),
+	[0x02] = OP_E(LAR, G, E, NONE, ATTR_SRC16),
+	[0x03] = OP_E(LSL, G, E, NONE, ATTR_SRC16),
 	[0x05] = PLAIN(NONE, ATTR_ONLY64),
 	[0x06] = BARE(CLTS, 0),
 	[0x07] = PLAIN(NONE, ATTR_ONLY64),
@@ -241,7 +242,7 @@ const struct opcode opcode_0f[256] = {
 	[0x31] = BARE(RDTSC, 0),
 	[0x32] = BARE(RDMSR, 0),
 	[0x33] = BARE(RDPMC, 0),
-	[0x34 ... 0x35] = PLAIN(NONE, 0),
+	[0x34 ... 0x35] = BARE(SYSENTER, 0),
 	[0x37] = {.valid = FORM_ANY(PFX_NP)},
 	[0x40 ... 0x4f] = OP_E(CMOVCC, G, E, NONE, 0),
 	[0x50] = VECTOR(FORM_REG(NP_66), NONE),
@@ -330,6 +331,8 @@ const struct opcode opcode_0f[256] = {
 		.valid = (v), .imm = IMM_8U \
 	}
 
+const struct opcode opcode_arpl = OP_E(ARPL, E, G, NONE, 0);
+
 const struct opcode opcode_groups[][8] = {
 	[GROUP_1] = {OP(ADD, E, IMM, NONE, ATTR_LOCK), OP(OR, E, IMM, NONE, ATTR_LOCK),
 		     OP(ADC, E, IMM, NONE, ATTR_LOCK), OP(SBB, E, IMM, NONE, ATTR_LOCK),
@@ -354,7 +357,7 @@ const struct opcode opcode_groups[][8] = {
 		     OP(PUSH, NONE, E, NONE, ATTR_D64)},
 	[GROUP_6] = {OP(SLDT, E, NONE, NONE, ATTR_MEM16), OP(STR, E, NONE, NONE, ATTR_MEM16),
 		     OP(LLDT, NONE, E, NONE, ATTR_SRC16), OP(LTR, NONE, E, NONE, ATTR_SRC16),
-		     [4 ... 5] = ENTRY(ANY, 0)},
+		     OP(VERR, NONE, E, NONE, ATTR_SRC16), OP(VERW, NONE, E, NONE, ATTR_SRC16)},
 	/* The register forms of 0F 01 but SMSW and LMSW go by group7_register. */
 	[GROUP_7] = {OP_CHECK(SGDT, NONE, NONE, GROUP7_REG, 0),
 		     OP_CHECK(SIDT, NONE, NONE, GROUP7_REG, 0),

@@ -60,7 +60,7 @@ enum operand_source {
 #define ATTR_SRC16	BIT(9)	/* src is two bytes */
 #define ATTR_SRC32	BIT(10) /* src is four bytes */
 #define ATTR_NOT_REP	BIT(11) /* with F2 or F3 it is another instruction, of kind OTHER */
-#define ATTR_KIND64	BIT(12) /* outside 64-bit mode it is another instruction, of kind OTHER */
+#define ATTR_KIND64	BIT(12) /* outside 64-bit mode it is ARPL */
 #define ATTR_REP_ONLY64 BIT(13) /* the register form with F3 exists in 64-bit mode only */
 #define ATTR_NO_66	BIT(14) /* operand size 4, or 8 with REX.W: 66 has no say */
 #define ATTR_MAX4	BIT(15) /* with REX.W the operand size is 4 */
@@ -117,6 +117,7 @@ extern const struct opcode opcode_one_byte[256];
 extern const struct opcode opcode_0f[256];
 extern const struct opcode opcode_0f38[256];
 extern const struct opcode opcode_0f3a[256];
+extern const struct opcode opcode_arpl; /* what opcode 63 is outside 64-bit mode */
 
 /* Entries add to the opcode that leads to them: attributes are joined, an immediate is kept. */
 extern const struct opcode opcode_groups[][8];

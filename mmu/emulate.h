@@ -49,13 +49,16 @@ enum emulate_step {
 	EMULATE_XSETBV,	  /* set extended control register e->index, or inject what that raises */
 	EMULATE_CPUID,	  /* set e->cpuid to what leaf e->index, subleaf e->value has: EAX to EDX */
 	EMULATE_RDTSC,	  /* set e->value to the guest's TSC */
+	EMULATE_RDTSCP,	  /* likewise, and e->index to IA32_TSC_AUX, or inject what that raises */
 	EMULATE_INVLPG,	  /* drop translations of e->gva */
+	EMULATE_INVPCID,  /* drop all, or inject what that raises */
 	EMULATE_DONE,	  /* registers, RIP and RFLAGS are updated; see `changed` and `effects` */
 	EMULATE_FAULT,	  /* inject e->vector, where it has an error code with e->error_code */
 	EMULATE_UNHANDLED /* not an instruction that this module executes */
 };
 
 #define EMULATE_VECTOR_DE 0
+#define EMULATE_VECTOR_BR 5
 #define EMULATE_VECTOR_UD 6
 #define EMULATE_VECTOR_NP 11
 #define EMULATE_VECTOR_SS 12

@@ -39,6 +39,8 @@
 #define ACCESS_BIG	   BIT(14) /* 32-bit stack pointer, or limit of an expand-down segment */
 #define ACCESS_UNUSABLE	   BIT(16)
 
+#define SELECTOR_TI 4u /* the descriptor is in the LDT */
+
 static inline u64 size_mask(unsigned int size)
 {
 	return ~0ull >> (64 - 8 * size);
@@ -117,7 +119,7 @@ bool replay_need_cpl0(struct emulate *e);
 /* The handlers, by file: what they return is what the last of the above did, or true. */
 bool replay_shift(struct emulate *e);		   /* emulate_shift.c: ROL to SHRD */
 bool replay_multiply(struct emulate *e);	   /* emulate_multiply.c: MUL to IMUL */
-bool replay_bits(struct emulate *e);		   /* emulate_misc.c: BSF to SALC */
+bool replay_bits(struct emulate *e);		   /* emulate_misc.c: BSF to BOUND */
 bool replay_decimal(struct emulate *e);		   /* emulate_decimal.c: DAA to AAD */
 bool replay_flags(struct emulate *e);		   /* emulate_misc.c: CLC to NOP */
 bool replay_branch(struct emulate *e);		   /* emulate_branch.c: JCC to JCXZ */
@@ -125,12 +127,25 @@ bool replay_far(struct emulate *e);		   /* emulate_far.c: JMP_FAR to IRET */
 bool replay_interrupt(struct emulate *e);	   /* emulate_interrupt.c: INT to EVENT */
 bool replay_frame(struct emulate *e);		   /* emulate_frame.c: PUSHA to LEAVE */
 bool replay_segment(struct emulate *e);		   /* emulate_segment.c: PUSH_SEG to LOAD_FAR */
+bool replay_verify(struct emulate *e);		   /* emulate_verify.c: LAR to ARPL */
 bool replay_system(struct emulate *e);		   /* emulate_system.c: HLT to UD */
 bool replay_load_table_segment(struct emulate *e); /* emulate_segment.c: LLDT, LTR */
 
 /* emulate_branch.c: does the condition hold; and RIP of a near branch. */
 bool emulate_condition(u64 rflags, u8 condition);
 bool replay_go_near(struct emulate *e, u64 target, unsigned int size);
+
+/* emulate_descriptor.c */
+struct descriptor {
+	u64 linear, raw;
+	struct emulate_segment segment;
+};
+/* *found: it is there; false: beyond the end of its table. */
+bool replay_find_descriptor(struct emulate *e, u16 selector, struct descriptor *d, bool *found);
+/* One that is not there is #GP(selector). */
+bool replay_read_descriptor(struct emulate *e, u16 selector, struct descriptor *d);
+/* Accessed, or busy: what the CPU writes back, if it is not there. */
+bool replay_mark_descriptor(struct emulate *e, struct descriptor *d, u32 bits);
 
 /* emulate_segment.c */
 bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector);

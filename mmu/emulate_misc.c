@@ -71,6 +71,27 @@ static bool convert(struct emulate *e)
 	return true;
 }
 
+/*
+ * The lower bound and the upper one behind it, both allowed (SDM 2A, BOUND). Intel's CPUs do not read
+ * the upper one of what is below the lower.
+ */
+static bool check_bounds(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	unsigned int size = insn->op_size;
+	u64 at = emulate_offset(e), low, high;
+	s64 index = size_sign_extend(emulate_get_reg(e, insn->dst, size), size);
+
+	if (!replay_read(e, insn->mem.segment, at, size, &low))
+		return false;
+	if (index < size_sign_extend(low, size))
+		return replay_fault(e, EMULATE_VECTOR_BR, 0);
+	at = (at + size) & size_mask(insn->addr_size);
+	if (!replay_read(e, insn->mem.segment, at, size, &high))
+		return false;
+	return index <= size_sign_extend(high, size) || replay_fault(e, EMULATE_VECTOR_BR, 0);
+}
+
 #define AH_FLAGS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF)
 
 bool replay_bits(struct emulate *e)
@@ -102,6 +123,8 @@ bool replay_bits(struct emulate *e)
 	case INSN_SALC:
 		emulate_set_reg(e, reg_rax, 1, *flags & RFLAGS_CF ? 0xff : 0);
 		return true;
+	case INSN_BOUND:
+		return check_bounds(e);
 	default: /* INSN_CBW, INSN_CWD */
 		return convert(e);
 	}

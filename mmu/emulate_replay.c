@@ -193,7 +193,7 @@ static bool run(struct emulate *e)
 		return replay_shift(e);
 	if (kind <= INSN_IMUL)
 		return replay_multiply(e);
-	if (kind <= INSN_SALC)
+	if (kind <= INSN_BOUND)
 		return replay_bits(e);
 	if (kind <= INSN_AAD)
 		return replay_decimal(e);
@@ -207,6 +207,8 @@ static bool run(struct emulate *e)
 		return replay_frame(e);
 	if (kind <= INSN_LOAD_FAR)
 		return replay_segment(e);
+	if (kind <= INSN_ARPL)
+		return replay_verify(e);
 	return replay_system(e);
 }
 

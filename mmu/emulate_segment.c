@@ -5,19 +5,16 @@
  */
 #include "mmu/emulate_internal.h"
 
-#define RPL(selector)	((selector)&3u)
-#define SELECTOR_TI	4u
-#define SELECTOR_INDEX	0xfff8u
-#define PARAGRAPH	4
-#define VM86_LIMIT	0xffffu
-#define VM86_ACCESS	0xf3u
-#define REAL_ACCESS	0x93u
-#define DESCRIPTOR_SIZE 8
-#define TYPE_MASK	0xfu
-#define TYPE_LDT	2u
-#define TYPE_TSS	9u /* available */
-#define TYPE_TSS_16	1u
-#define TYPE_BUSY	2u
+#define RPL(selector) ((selector)&3u)
+#define PARAGRAPH     4
+#define VM86_LIMIT    0xffffu
+#define VM86_ACCESS   0xf3u
+#define REAL_ACCESS   0x93u
+#define TYPE_MASK     0xfu
+#define TYPE_LDT      2u
+#define TYPE_TSS      9u /* available */
+#define TYPE_TSS_16   1u
+#define TYPE_BUSY     2u
 
 /* The error code that names a selector: EXT and IDT clear. */
 static bool fault_at(struct emulate *e, u8 vector, u16 selector)
@@ -52,57 +49,6 @@ static bool load_paragraph(struct emulate *e, unsigned int segment, u16 selector
 }
 
 /* --- descriptors --- */
-
-struct descriptor {
-	u64 linear, raw;
-	struct emulate_segment segment;
-};
-
-static void unpack(struct descriptor *d, u16 selector)
-{
-	u64 raw = d->raw;
-	u32 limit = (u32)(raw & 0xffff) | (u32)(raw >> 32 & 0xf0000);
-
-	if (raw & BIT(55))
-		limit = limit << 12 | 0xfff;
-	d->segment = (struct emulate_segment){
-		.base = (raw >> 16 & 0xffffff) | (raw >> 56) << 24,
-		.limit = limit,
-		.access = (u32)(raw >> 40) & 0xf0ff,
-		.selector = selector,
-	};
-}
-
-/* vector: what a selector beyond the table's end raises. */
-static bool read_descriptor(struct emulate *e, u16 selector, struct descriptor *d)
-{
-	const struct emulate_segment *ldt = &e->sys.segment[EMULATE_LDTR];
-	u64 base = e->sys.gdt.base, limit = e->sys.gdt.limit;
-
-	if (selector & SELECTOR_TI) {
-		if (ldt->access & ACCESS_UNUSABLE)
-			return fault_at(e, EMULATE_VECTOR_GP, selector);
-		base = ldt->base;
-		limit = ldt->limit;
-	}
-	if ((selector & SELECTOR_INDEX) + DESCRIPTOR_SIZE - 1u > limit)
-		return fault_at(e, EMULATE_VECTOR_GP, selector);
-	d->linear = base + (selector & SELECTOR_INDEX);
-	if (!replay_read_table(e, d->linear, DESCRIPTOR_SIZE, &d->raw))
-		return false;
-	unpack(d, selector);
-	return true;
-}
-
-/* Accessed, or busy: what the CPU writes back, if it is not there. */
-static bool mark(struct emulate *e, struct descriptor *d, u32 bits)
-{
-	if ((d->segment.access & bits) == bits)
-		return true;
-	d->segment.access |= bits;
-	return replay_exchange_table(e, d->linear + 4, 4, d->raw >> 32,
-				     d->raw >> 32 | (u64)bits << 8);
-}
 
 static bool is_null(u16 selector)
 {
@@ -151,11 +97,11 @@ bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector)
 		return load_paragraph(e, segment, selector);
 	if (is_null(selector))
 		return load_null(e, segment, selector);
-	if (!read_descriptor(e, selector, &d))
+	if (!replay_read_descriptor(e, selector, &d))
 		return false;
 	fits = segment == SEGMENT_SS ? check_stack(e, d.segment.access, selector)
 				     : check_data(e, d.segment.access, selector);
-	if (!fits || !mark(e, &d, ACCESS_ACCESSED))
+	if (!fits || !replay_mark_descriptor(e, &d, ACCESS_ACCESSED))
 		return false;
 	set_segment(e, segment, d.segment);
 	return true;
@@ -193,13 +139,13 @@ bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 	}
 	if (is_null(selector))
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
-	if (!read_descriptor(e, selector, &d) || !check_code(e, d.segment.access, selector))
+	if (!replay_read_descriptor(e, selector, &d) || !check_code(e, d.segment.access, selector))
 		return false;
 	fits = e->cpu->long_mode && (d.segment.access & ACCESS_LONG) ? emulate_canonical(e, target)
 								     : target <= d.segment.limit;
 	if (!fits)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
-	if (!mark(e, &d, ACCESS_ACCESSED))
+	if (!replay_mark_descriptor(e, &d, ACCESS_ACCESSED))
 		return false;
 	d.segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
 	set_segment(e, SEGMENT_CS, d.segment);
@@ -226,13 +172,14 @@ bool replay_go_to_handler(struct emulate *e, u16 selector, u64 target, u32 exter
 
 	if (is_null(selector))
 		return replay_fault(e, EMULATE_VECTOR_GP, external);
-	if (!read_descriptor(e, selector, &d) || !check_handler(e, d.segment.access, selector)) {
+	if (!replay_read_descriptor(e, selector, &d) ||
+	    !check_handler(e, d.segment.access, selector)) {
 		e->error_code |= external; /* of the fault, if it is one */
 		return false;
 	}
 	if (target > d.segment.limit)
 		return replay_fault(e, EMULATE_VECTOR_GP, external);
-	if (!mark(e, &d, ACCESS_ACCESSED))
+	if (!replay_mark_descriptor(e, &d, ACCESS_ACCESSED))
 		return false;
 	d.segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
 	set_segment(e, SEGMENT_CS, d.segment);
@@ -254,7 +201,7 @@ static bool load_ldt(struct emulate *e, u16 selector)
 	}
 	if (selector & SELECTOR_TI)
 		return fault_at(e, EMULATE_VECTOR_GP, selector);
-	if (!read_descriptor(e, selector, &d))
+	if (!replay_read_descriptor(e, selector, &d))
 		return false;
 	if ((d.segment.access & (ACCESS_S | TYPE_MASK)) != TYPE_LDT)
 		return fault_at(e, EMULATE_VECTOR_GP, selector);
@@ -271,14 +218,14 @@ static bool load_task(struct emulate *e, u16 selector)
 
 	if (is_null(selector) || (selector & SELECTOR_TI))
 		return fault_at(e, EMULATE_VECTOR_GP, selector);
-	if (!read_descriptor(e, selector, &d))
+	if (!replay_read_descriptor(e, selector, &d))
 		return false;
 	type = d.segment.access & (ACCESS_S | TYPE_MASK);
 	if (type != TYPE_TSS && type != TYPE_TSS_16)
 		return fault_at(e, EMULATE_VECTOR_GP, selector);
 	if (!(d.segment.access & ACCESS_PRESENT))
 		return fault_at(e, EMULATE_VECTOR_NP, selector);
-	if (!mark(e, &d, TYPE_BUSY))
+	if (!replay_mark_descriptor(e, &d, TYPE_BUSY))
 		return false;
 	set_segment(e, EMULATE_TR, d.segment);
 	return true;

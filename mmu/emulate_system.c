@@ -146,10 +146,13 @@ static bool identify(struct emulate *e)
 
 static bool read_tsc(struct emulate *e)
 {
+	bool aux = e->insn->kind == INSN_RDTSCP;
 	u64 value = 0;
 
-	if (!replay_ask(e, EMULATE_RDTSC, 0, &value))
+	if (!replay_ask(e, aux ? EMULATE_RDTSCP : EMULATE_RDTSC, 0, &value))
 		return false;
+	if (aux)
+		emulate_set_reg(e, reg_rcx, 4, e->index);
 	emulate_set_reg(e, reg_rax, 4, value);
 	emulate_set_reg(e, reg_rdx, 4, value >> 32);
 	return true;
@@ -168,6 +171,42 @@ static bool drop_page(struct emulate *e)
 	else if (segment >= SEGMENT_FS)
 		e->gva += e->cpu->segment[segment].base;
 	return replay_ask(e, EMULATE_INVLPG, 0, &unused);
+}
+
+#define INVPCID_TYPES 4 /* an address, a PCID, all, all but global ones */
+#define PCID_MASK     0xfffull
+
+/*
+ * There is no PCID outside IA-32e mode, and in it the CPU does this by itself. All is dropped, before
+ * the rest is looked at, for that is always allowed: who has no INVPCID has its #UD first.
+ */
+static bool drop_pcid(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	u64 type = emulate_get_reg(e, insn->dst, wide(e)), at = emulate_offset(e);
+	u64 pcid, address, unused = 0;
+
+	if (e->cpu->long_mode)
+		return replay_unhandled(e);
+	if (!replay_need_cpl0(e) || !replay_ask(e, EMULATE_INVPCID, 0, &unused))
+		return false;
+	if (type >= INVPCID_TYPES)
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
+	if (!replay_read(e, insn->mem.segment, at, 8, &pcid) ||
+	    !replay_read(e, insn->mem.segment, (at + 8) & size_mask(insn->addr_size), 8, &address))
+		return false;
+	if (pcid & ~PCID_MASK || (type < 2 && pcid) ||
+	    (type == 0 && !emulate_canonical(e, address)))
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
+	return true;
+}
+
+/* In real mode #GP (SDM 2B); else it leads to another level, or comes from there. */
+static bool enter_system(struct emulate *e)
+{
+	if (e->cpu->protected_mode)
+		return replay_unhandled(e);
+	return replay_fault(e, EMULATE_VECTOR_GP, 0);
 }
 
 static bool halt(struct emulate *e)
@@ -200,6 +239,7 @@ bool replay_system(struct emulate *e)
 	case INSN_CPUID:
 		return identify(e);
 	case INSN_RDTSC:
+	case INSN_RDTSCP:
 		return read_tsc(e);
 	case INSN_RDMSR:
 		return read_msr(e);
@@ -227,6 +267,10 @@ bool replay_system(struct emulate *e)
 	case INSN_LLDT:
 	case INSN_LTR:
 		return table_segment(e);
+	case INSN_SYSENTER:
+		return enter_system(e);
+	case INSN_INVPCID:
+		return drop_pcid(e);
 	case INSN_INVLPG:
 		return drop_page(e);
 	case INSN_STORE_CR:

@@ -176,18 +176,45 @@ int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
 	return ERR_NOSLOT;
 }
 
-/* Of those that the CPU itself would check a value for, none is written in software. */
+static bool is_canonical(u64 address)
+{
+	return (u64)((s64)(address << 16) >> 16) == address;
+}
+
+/* Uncached, write-combining, write-through, write-protected, write-back, UC- (SDM 3A table 12-10). */
+static bool is_pat(u64 value)
+{
+	for (u32 i = 0; i < 8; i++) {
+		u32 type = value >> (8 * i) & 0xff;
+
+		if (type > 7 || type == 2 || type == 3)
+			return false;
+	}
+	return true;
+}
+
+/* What WRMSR would refuse, a VM entry refuses too. */
+static bool vmcs_takes(u32 index, u64 value)
+{
+	if (index == MSR_IA32_SYSENTER_CS)
+		return true;
+	return index == MSR_IA32_PAT ? is_pat(value) : is_canonical(value);
+}
+
 int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 {
 	enum vmcs_field field;
 	u32 effects;
 
-	if (index == MSR_IA32_SYSENTER_CS && vmcs_has(v, index, &field)) {
-		vmcs_write(field, (u32)value);
+	if (vmcs_has(v, index, &field)) {
+		if (!vmcs_takes(index, value))
+			return ERR_FAULT;
+		vmcs_write(field, index == MSR_IA32_SYSENTER_CS ? (u32)value : value);
 		return 0;
 	}
-	if (vmcs_has(v, index, &field) || is_passed(v, index))
-		return ERR_NOTSUP;
+	/* This CPU holds the vCPU's own, and checks the value. */
+	if (is_passed(v, index))
+		return wrmsr_safe(index, value) ? ERR_FAULT : 0;
 	switch (msr_policy_write(&v->msr, index, rdtsc(), value, &effects)) {
 	case MSR_DONE:
 		apply(v, effects);

@@ -59,6 +59,9 @@ static void enter_vm86(struct vmx_vcpu *v, const struct vmx_segment s[RESTRICTED
 	set_segment(SEG_TR, &tss);
 	m->rflags = vmcs_read(GUEST_RFLAGS) & RFLAGS_HIDDEN;
 	vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RFLAGS_HIDDEN) | RFLAGS_VM);
+	/* SYSENTER, which real mode has not, raises #GP. */
+	m->sysenter_cs = vmcs_read(GUEST_SYSENTER_CS);
+	vmcs_write(GUEST_SYSENTER_CS, 0);
 	m->cr4 = vmcs_read(GUEST_CR4) & CR4_VME;
 	if (m->cr4)
 		vmcs_write(GUEST_CR4, vmcs_read(GUEST_CR4) & ~CR4_VME);
@@ -77,6 +80,7 @@ void restricted_leave(struct vmx_vcpu *v)
 		vmcs_write(VMCS_SEGMENT(GUEST_ES_ACCESS, i), m->access[i]);
 	set_segment(SEG_TR, &m->tr);
 	vmcs_write(GUEST_RFLAGS, (vmcs_read(GUEST_RFLAGS) & ~RFLAGS_VM) | m->rflags);
+	vmcs_write(GUEST_SYSENTER_CS, m->sysenter_cs);
 	if (m->cr4)
 		vmcs_write(GUEST_CR4, vmcs_read(GUEST_CR4) | m->cr4);
 	vmcs_write(CTRL_EXCEPTION_BITMAP, vcpu_exceptions(v));

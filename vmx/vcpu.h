@@ -51,7 +51,7 @@ struct cpuid_answer {
 struct vm86_state {
 	u32 access[SEG_GS + 1];
 	struct vmx_segment tr;
-	u64 rflags, cr4;
+	u64 rflags, cr4, sysenter_cs;
 };
 
 struct vmx_vcpu {

@@ -63,6 +63,21 @@ between_pointer:
 between_counts:
 	incw 0x202
 	iretw
+/* A checksum of EAX and ZF so far. */
+between_notes:
+	pushfw
+	popw %bp
+	andw $0x40, %bp
+	movzwl %bp, %ebp
+	addl %ebp, %eax
+	roll $3, %esi
+	addl %eax, %esi
+	movl %esi, (%di)
+	addw $2, %di
+	cmpw $0x238, %di
+	jb 1f
+	movw $0x210, %di
+1:	ret
 between_ticks:
 	incw 0x204
 	pushw %ax
@@ -218,6 +233,67 @@ between_error32:
 	incw %bx
 	pushw $0x0002
 	popfw
+	between_done
+
+	.macro looks_at selector
+	movw \selector, %cx
+	larw %cx, %ax
+	call between_notes
+	larl %ecx, %eax
+	call between_notes
+	lsll %ecx, %eax
+	call between_notes
+	verr %cx
+	call between_notes
+	verw %cx
+	call between_notes
+	.endm
+
+	try "between modes: what selectors give"
+	between
+	xorl %eax, %eax
+	lldt %ax
+	looks_at $SEL_CODE32
+	looks_at $SEL_DATA
+	looks_at $SEL_FLAT16 + 3
+	looks_at $0
+	looks_at $0x1000
+	looks_at $SEL_DATA + 4
+	looks_at $SEL_TASK
+	looks_at $SEL_TASK + 1
+	looks_at $SEL_GATE
+	movw %di, 0x200
+	movw $0x210, %di
+	between_done
+
+	try "between modes: bound, arpl, sldt and str"
+	between
+	movw $4, 0x200
+	movw $9, 0x202
+	movw $9, %ax
+	boundw %ax, 0x200
+	movw $0x1231, 0x204
+	movw $3, %ax
+	arpl %ax, 0x204
+	pushfw
+	popw %cx
+	note %cx
+	movw $0x1236, %cx
+	arpl %ax, %cx
+	note %cx
+	arpl %bx, %cx
+	pushfw
+	popw %cx
+	note %cx
+	xorw %cx, %cx
+	lldt %cx
+	notw %cx
+	sldtw %cx
+	note %cx
+	movw $SEL_TASK, %cx
+	ltr %cx
+	strw %cx
+	note %cx
 	between_done
 
 	try "between modes: the timer"

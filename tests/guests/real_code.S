@@ -17,6 +17,8 @@
 	.set SEL_DATA16, 0x20
 	.set SEL_FLAT16, 0x28
 	.set SEL_DATA, 0x30
+	.set SEL_TASK, 0x38
+	.set SEL_GATE, 0x40
 	.set ONLY_REAL, 1		/* not with limits of 4 GiB */
 	.set RPL_IN_CS, 2
 
@@ -69,6 +71,8 @@ real_gdt:
 	.quad 0x000093000000ffff
 	.quad 0x008f93000000ffff	/* 16 bits, 4 GiB */
 	.quad 0x000093020000ffff	/* as real mode has DATA */
+	.quad 0x0000893456780067	/* a TSS */
+	.quad 0x00008c0000181234	/* a call gate */
 real_gdt_pointer:
 	.word real_gdt_pointer - real_gdt - 1
 	.long real_gdt

@@ -52,6 +52,70 @@
 	.byte 0x0f, 0x20, 0xc8
 	done
 
+/* An MSR is left as it was. */
+	.macro writes_msr index, low, high
+	movl $\index, %ecx
+	rdmsr
+	movl %eax, %esi
+	movl %edx, %edi
+	movl $\low, %eax
+	movl $\high, %edx
+	wrmsr
+	rdmsr
+	movl %eax, %ebx
+	movl %edx, %ebp
+	movl %esi, %eax
+	movl %edi, %edx
+	wrmsr
+	xorl %eax, %eax
+	xorl %edx, %edx
+	xorl %esi, %esi
+	xorl %edi, %edi
+	done
+	.endm
+
+	try "wrmsr of SYSENTER's ESP"
+	writes_msr 0x175, 0x12345678, 0x00001234
+
+	try "wrmsr of SYSENTER's EIP, not canonical"
+	writes_msr 0x176, 0x12345678, 0x12345678
+
+	try "wrmsr of the PAT"
+	writes_msr 0x277, 0x01040506, 0x00070406
+
+	try "wrmsr of the PAT, a type that is none"
+	writes_msr 0x277, 0x02040506, 0x00070406
+
+	try "wrmsr of STAR"
+	writes_msr 0xc0000081, 0x89abcdef, 0x01234567
+
+	try "wrmsr of LSTAR"
+	writes_msr 0xc0000082, 0x89abcdef, 0xffff8123
+
+	try "wrmsr of LSTAR, not canonical"
+	writes_msr 0xc0000082, 0x89abcdef, 0x00008123
+
+	try "wrmsr of SFMASK"
+	writes_msr 0xc0000084, 0x00047700, 0
+
+	try "wrmsr of the kernel's GS base"
+	writes_msr 0xc0000102, 0x89abcdef, 0xffffffff
+
+	try "wrmsr of the kernel's GS base, not canonical"
+	writes_msr 0xc0000102, 0x89abcdef, 0x7fffffff
+
+	try "wrmsr of FS's base"
+	movl $0xc0000100, %ecx
+	movl $(DATA << 4), %eax
+	xorl %edx, %edx
+	wrmsr
+	movl $0x13572468, %fs:0x200
+	rdmsr
+	movw $0x4000, %cx
+	movw %cx, %fs
+	xorl %ecx, %ecx
+	done
+
 	try "debug registers"
 	movl $0x00012345, %eax
 	movl %eax, %dr0

@@ -52,11 +52,30 @@
 	into
 	done
 
-	try "bound", 0, ONLY_REAL
+	try "bound"
 	movw $-1, %ax
 	movw $0, 0x200
 	movw $7, 0x202
 	boundw %ax, 0x200
+	done
+
+	try "bound of 32 bits, within"
+	movl $-5, %eax
+	movl $-6, 0x200
+	movl $-5, 0x204
+	boundl %eax, 0x200
+	done
+
+	try "bound of 32 bits, above"
+	movl $-4, %eax
+	movl $-6, 0x200
+	movl $-5, 0x204
+	boundl %eax, 0x200
+	done
+
+	try "bound, the second word beyond the limit"
+	movw $0xfffe, %bx
+	boundw %ax, (%bx)
 	done
 
 	try "an interrupt beyond the table's limit"
@@ -111,11 +130,50 @@
 	lldt %ax
 	done
 
-	try "lar", 0, ONLY_REAL
+	try "lar"
 	larw %ax, %bx
 	done
 
-	try "arpl", 0, ONLY_REAL
+	try "lsl"
+	lslw %ax, %bx
+	done
+
+	try "verr"
+	verr %ax
+	done
+
+	try "verw"
+	verw %ax
+	done
+
+	try "str"
+	strw %ax
+	done
+
+	try "sysenter"
+	movl $0x174, %ecx
+	movl $8, %eax
+	xorl %edx, %edx
+	wrmsr
+	.byte 0x0f, 0x34
+	done
+
+	try "sysexit"
+	.byte 0x0f, 0x35
+	done
+
+	try "sysenter's MSR back"
+	movl $0x174, %ecx
+	rdmsr
+	movl %eax, %esi
+	movl %edx, %edi
+	xorl %eax, %eax
+	xorl %edx, %edx
+	wrmsr
+	rdmsr
+	done
+
+	try "arpl"
 	arpl %ax, %bx
 	done
 

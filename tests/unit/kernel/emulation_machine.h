@@ -54,7 +54,8 @@ static int walk_error, read_error, write_error, dr_error;
 static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
 static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
 static u64 msr_written, xcr_written;
-static u32 tsc_moves;
+static u32 tsc_moves, drops;
+static bool cpuid_has_all;
 static u32 waits_until_memory;
 static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
@@ -326,12 +327,14 @@ bool vmx_is_own_gp(const struct vmx_vcpu *v)
 void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out)
 {
 	*out = (struct cpuid_regs){leaf, subleaf, 3, 4};
+	if (cpuid_has_all)
+		out->ebx = out->edx = ~0u;
 }
 
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
 {
 	*value = 0x1122334455667788ull;
-	return index == 0x10 ? 0 : ERR_NOSLOT;
+	return index == 0x10 || index == MSR_TSC_AUX ? 0 : ERR_NOSLOT;
 }
 
 static u64 tsc_offset;
@@ -369,6 +372,11 @@ int vcpu_write_msr(struct vcpu *v, u32 index, u64 value)
 u64 vmx_guest_tsc(struct vmx_vcpu *v)
 {
 	return 0x500000007ull;
+}
+
+void vmx_flush_guest_tlb(struct vmx_vcpu *v)
+{
+	drops++;
 }
 
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)

@@ -222,6 +222,51 @@ static void xsetbv_and_rdpmc(void **state)
 	assert_int_equal(ended, 0);
 }
 
+/* Which the CPU has and the guest may not. */
+static void rdtscp_and_invpcid_if_the_guest_has_them(void **state)
+{
+	drops = 0;
+	cpuid_has_all = false;
+	memset(memory + 0x600, 0, 16);
+	assert_int_equal(RUN_REAL("\x0f\x01\xf9"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_UD);
+	injected.vector = 0;
+	regs.gpr[RAX] = 7;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_UD);
+	assert_true(injected.count == 2 && drops == 0);
+	cpuid_has_all = true;
+	assert_int_equal(RUN_REAL("\x0f\x01\xf9"), 0);
+	assert_true(regs.gpr[RAX] == 7 && regs.gpr[RDX] == 5 && regs.gpr[RCX] == 0x55667788);
+	/* What stands at DS:BX is a PCID of 0 and an address. */
+	regs.gpr[RBX] = 0x600;
+	regs.gpr[RAX] = 2;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	assert_true(injected.count == 2 && drops == 1);
+	regs.gpr[RAX] = 4;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	regs.gpr[RAX] = 1;
+	memory[0x600] = 1;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	memory[0x601] = 0x10;
+	regs.gpr[RAX] = 2;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	memory[0x600] = memory[0x601] = 0;
+	memory[0x60f] = 0x40;
+	regs.gpr[RAX] = 0;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
+	memory[0x60f] = 0;
+	assert_true(injected.count == 6 && ended == 0);
+}
+
+static void sysenter_is_not_in_real_mode(void **state)
+{
+	assert_int_equal(RUN_REAL("\x0f\x34"), 0);
+	assert_int_equal(RUN_REAL("\x0f\x35"), 0);
+	assert_true(injected.count == 2 && injected.vector == EXCEPTION_GP && ended == 0);
+}
+
 /* Behind the limit nothing is fetched: not from what is no RAM, nor from another page. */
 static void code_ends_at_its_limit(void **state)
 {
@@ -425,6 +470,8 @@ int main(void)
 		REAL(msrs_are_written_as_by_an_exit),
 		REAL(debug_registers_and_their_faults),
 		REAL(xsetbv_and_rdpmc),
+		REAL(rdtscp_and_invpcid_if_the_guest_has_them),
+		REAL(sysenter_is_not_in_real_mode),
 		REAL(code_ends_at_its_limit),
 		REAL(code_wraps_at_4_gib),
 		REAL(a_gp_of_its_own_is_the_guests),

@@ -274,6 +274,7 @@ static int set_segment(enum native_segment n, void *base, u32 limit, bool wide, 
 		.contents = contents,
 		.read_exec_only = readonly,
 		.seg_not_present = absent,
+		.limit_in_pages = n == NATIVE_EXECUTE_ONLY,
 		.useable = 1,
 	};
 
@@ -294,6 +295,8 @@ static int make_segments(void)
 	err |= set_segment(NATIVE_DATA_SMALL, m, 0x7fff, true, 0, false, false);
 	err |= set_segment(NATIVE_DATA_READONLY, m, NATIVE_DATA_LIMIT, true, 0, true, false);
 	err |= set_segment(NATIVE_NOT_PRESENT, m, NATIVE_DATA_LIMIT, true, 0, false, true);
+	err |= set_segment(NATIVE_EXECUTE_ONLY, pages[DECODE_32], NATIVE_CODE_LIMIT >> 12, true, 2,
+			   true, false);
 	return err;
 }
 

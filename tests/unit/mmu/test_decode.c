@@ -153,7 +153,7 @@ static void test_move_forms(void **state)
 	assert_int_equal(i.kind, INSN_MOVSX);
 	assert_int_equal(i.op_size, 8);
 	assert_int_equal(i.src_size, 4);
-	assert_int_equal(accept(M32, BYTES("\x63\x08")).kind, INSN_OTHER); /* arpl */
+	assert_int_equal(accept(M32, BYTES("\x63\x08")).kind, INSN_ARPL);
 }
 
 /* Without REX 4 to 7 are AH to BH, with any REX they are SPL to DIL. */

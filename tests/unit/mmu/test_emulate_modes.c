@@ -139,6 +139,9 @@ static bool usable(const struct test_case *c)
 	case INSN_INT1:
 	case INSN_CPUID:
 	case INSN_RDTSC:
+	case INSN_RDTSCP:
+	case INSN_INVPCID:
+	case INSN_SYSENTER:
 	case INSN_MOVBE:
 		return false;
 	case INSN_BSWAP:
@@ -324,6 +327,15 @@ static void put_word(u64 address, u64 value, size_t size)
 		memcpy(emulated + offset, &value, size);
 }
 
+/* Around the index, or just beside it. */
+static void put_bounds(struct test_case *c, u64 target)
+{
+	u64 index = c->gpr[c->insn.dst.reg], size = c->insn.op_size;
+
+	put_word(target, index + random_below(4) - 2, size);
+	put_word(target + size, index + random_below(4) - 1, size);
+}
+
 /* What the stack's top, or the operand, has to hold for the instruction to be of interest. */
 static void put_operands(struct test_case *c, u64 target)
 {
@@ -363,6 +375,16 @@ static void put_operands(struct test_case *c, u64 target)
 		break;
 	case INSN_LOAD_FAR:
 		put_word(target + size, random_selector(), 2);
+		break;
+	case INSN_BOUND:
+		put_bounds(c, target);
+		break;
+	case INSN_ARPL:
+	case INSN_LAR:
+	case INSN_LSL:
+	case INSN_VERR:
+	case INSN_VERW:
+		put_word(target, random_selector(), 2);
 		break;
 	}
 }
@@ -434,7 +456,8 @@ static bool prepare(struct test_case *c)
 			return false;
 		c->gpr[i->src.reg] = landing(c);
 	}
-	if (i->kind == INSN_LOAD_SEG && i->src.kind == OPERAND_REG)
+	if ((i->kind == INSN_LOAD_SEG || (i->kind >= INSN_LAR && i->kind <= INSN_VERW)) &&
+	    i->src.kind == OPERAND_REG)
 		c->gpr[i->src.reg] = random_selector();
 	aim_branch(c);
 	patch_far(c);

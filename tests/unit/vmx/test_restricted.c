@@ -74,6 +74,7 @@ static int setup(void **state)
 	vmcs_write(CTRL_CR0_SHADOW, CR0_ET);
 	vmcs_write(GUEST_CR0, CR0_PE | CR0_PG | CR0_ET);
 	vmcs_write(GUEST_CR4, CR4_VME | CR4_MCE);
+	vmcs_write(GUEST_SYSENTER_CS, 0x10);
 	vmcs_write(GUEST_RFLAGS, REAL_RFLAGS);
 	vmcs_write(GUEST_RIP, 0x1234);
 	return 0;
@@ -179,6 +180,8 @@ static void the_vmcs_has_virtual_8086_mode(void **state)
 	/* IF stays, IOPL is 0: every sensitive instruction exits. AC would raise #AC. */
 	assert_int_equal(vmcs_read(GUEST_RFLAGS), RFLAGS_VM | 0x202);
 	assert_int_equal(vmcs_read(GUEST_CR4), CR4_MCE);
+	/* SYSENTER raises #GP. */
+	assert_int_equal(vmcs_read(GUEST_SYSENTER_CS), 0);
 	assert_int_equal(vmcs_read(CTRL_EXCEPTION_BITMAP), 0xffffffff);
 	assert_int_equal(vmcs_read(GUEST_TR_BASE), TSS);
 	assert_int_equal(vmcs_read(GUEST_TR_LIMIT), REAL_MODE_TSS_LIMIT);
