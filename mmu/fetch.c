@@ -71,6 +71,11 @@ static inline bool read_words(struct mmu_vcpu *v, u64 slots, gpa_t gpa, u64 *wor
 	return look_up_page(v, gfn, p) && read_page(p, first, words, count);
 }
 
+bool fetch_word(struct mmu_vcpu *v, gpa_t gpa, u64 *word)
+{
+	return read_words(v, memslots_get(v->vm)->generation, gpa, word, 1);
+}
+
 /* Four levels of 512 entries (SDM 3A 4.5). */
 static int walk_four(struct mmu_vcpu *v, u64 slots, const struct fetch_code *code, gpa_t *out)
 {

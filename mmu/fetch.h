@@ -31,4 +31,10 @@ static_assert(FETCH_WORDS * sizeof(u64) >= sizeof(u64) - 1 + INSN_MAX_LENGTH + 1
 const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *code,
 			    u64 words[FETCH_WORDS]);
 
+/*
+ * The aligned word of guest memory at gpa, as it was at some moment of the call. In a reader of the
+ * VM's SRCU; any context, the vCPU's own thread. false: not resident, on its way out, or no RAM.
+ */
+bool fetch_word(struct mmu_vcpu *v, gpa_t gpa, u64 *word);
+
 #endif

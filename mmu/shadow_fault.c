@@ -9,14 +9,11 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "mmu/fetch.h"
 #include "mmu/shadow_private.h"
 
-#define ENTRY_W	    BIT(1)
-#define ENTRY_U	    BIT(2)
-#define ENTRY_DIRTY BIT(6)
-#define ENTRY_XD    BIT(63)
-#define LEVEL_BITS  9
-#define SLOTS_STAY  (~0ull) /* no array has this generation */
+#define LEVEL_BITS 9
+#define SLOTS_STAY (~0ull) /* no array has this generation */
 
 #define REFUSED_MAX 4u /* faults of one kind after which no race explains the next */
 
@@ -24,16 +21,10 @@ struct shadow_fault {
 	struct mmu_vcpu *v;
 	const struct guest_paging *p;
 	u64 gva;
-	bool write;
 	struct walk_trace trace;
-	gfn_t gfn;
-	/* what is there */
-	const struct memslot *slot;
-	u64 index, seq;
-	pfn_t pfn;
-	bool may_write;
-	bool refused; /* the tables gave already what the CPU refused, */
-	u32 refusals; /* so often before */
+	struct shadow_leaf leaf;
+	bool around;  /* the page was there before: its neighbours may be, too */
+	u32 refusals; /* so often before the tables gave what the CPU refused */
 	struct shadow_gone gone;
 	/* what is to be waited for when no lock is held */
 	u64 slots_generation;
@@ -45,22 +36,11 @@ struct shadow_fault {
 /* Without sleeping. false: it is not resident, or on its way out. */
 static bool read_entry(struct mmu_vcpu *v, gpa_t gpa, u32 size, u64 *e)
 {
-	gfn_t gfn = gpa_to_gfn(gpa);
-	const struct memslot *s;
-	u64 generation, index, seq;
-	const u8 *at;
-	pfn_t pfn;
-
-	if (memslot_look_up(v->vm, gfn, false, NULL, &s, &generation))
+	if (!fetch_word(v, GPA(align_down(gpa.v, sizeof(u64))), e))
 		return false;
-	index = memslot_index(s, gfn);
-	seq = gmem_seq_sample(s->object, index);
-	if (gmem_lookup(s->object, index, false, &pfn))
-		return false;
-	at = (const u8 *)pfn_to_virt(pfn) + (gpa.v & (PAGE_SIZE - 1));
-	*e = size == 8 ? __atomic_load_n((const u64 *)(const void *)at, __ATOMIC_ACQUIRE)
-		       : __atomic_load_n((const u32 *)(const void *)at, __ATOMIC_ACQUIRE);
-	return gmem_seq_unchanged(s->object, index, seq);
+	if (size == sizeof(u32))
+		*e = (u32)(*e >> (gpa.v & sizeof(u32)) * 8);
+	return true;
 }
 
 static bool is_as_walked(const struct shadow_fault *f, u32 step)
@@ -75,130 +55,8 @@ static bool is_as_walked(const struct shadow_fault *f, u32 step)
 static u32 narrowed(const struct shadow_fault *f, const struct shadow_page *sp, u32 step,
 		    u32 access)
 {
-	u64 e = f->trace.entry[step];
-
-	if (!(e & ENTRY_W) || (step + 1 == f->trace.count && !(e & ENTRY_DIRTY)))
-		access &= ~SHADOW_WRITE;
-	if (!(e & ENTRY_U))
-		access &= ~SHADOW_USER;
-	if (sp->role.nx && (e & ENTRY_XD))
-		access &= ~SHADOW_EXEC;
-	return access;
-}
-
-/* --- The leaf --- */
-
-/*
- * With CR0.WP clear the guest's supervisor writes where its entries do not allow it. The CPU always
- * has WP set: such a page is the supervisor's alone then, and a user's access changes that back.
- */
-static int supervisor_write(const struct shadow_page *sp, u64 *spte)
-{
-	*spte |= SPTE_W;
-	if (!(*spte & SPTE_U))
-		return 0;
-	/* The CPU would not keep the supervisor from reading what is the user's. */
-	if (sp->role.smap)
-		return SHADOW_EMULATE;
-	*spte &= ~SPTE_U;
-	if (sp->role.smep)
-		*spte |= SPTE_NX;
-	return 0;
-}
-
-/* The word is locked. What host and guest allow together, in *out. */
-static int make_spte(struct shadow_fault *f, const struct shadow_page *sp, const u64 *word,
-		     u32 access, u64 *out)
-{
-	u64 flags = __atomic_load_n(word, __ATOMIC_RELAXED), spte;
-	bool may_write = f->may_write;
-
-	if (flags & RMAP_PROTECTED) {
-		if (f->write)
-			return ERR_PERM;
-		may_write = false;
-	}
-	if (flags & RMAP_TABLE) {
-		if (f->write)
-			return SHADOW_EMULATE;
-		may_write = false;
-	}
-	if (f->slot->flags & MEMSLOT_LOG_DIRTY) {
-		if (f->write)
-			mmu_dirty_note(f->v->vm, f->slot, f->gfn);
-		else
-			may_write = false;
-	}
-	spte = pfn_to_hpa(f->pfn).v | SPTE_P | SPTE_ACCESSED;
-	if (access & SHADOW_USER)
-		spte |= SPTE_U;
-	if (!(access & SHADOW_EXEC))
-		spte |= SPTE_NX;
-	*out = spte;
-	if (access & SHADOW_WRITE)
-		*out |= may_write ? SPTE_W : 0;
-	else if (f->write)
-		return supervisor_write(sp, out);
-	return 0;
-}
-
-/* Rights that the one has and the other has not. */
-static bool loses(u64 old, u64 new)
-{
-	return (old & ~new &(SPTE_W | SPTE_U)) || (new & ~old &SPTE_NX);
-}
-
-static int link_locked(struct shadow_fault *f, struct shadow_page *sp, u32 i, u64 *word, u32 access)
-{
-	struct mmu_vcpu *v = f->v;
-	u64 *spte = &sp->table[i], old, new;
-	int err;
-
-	if (!gmem_seq_unchanged(f->slot->object, f->index, f->seq))
-		return ERR_AGAIN;
-	err = make_spte(f, sp, word, access, &new);
-	if (err)
-		return err;
-	old = page_table_read(spte);
-	if (!old) {
-		f->gone.flush |= shadow_thin_leaves(word, v->stats.faults);
-		/* First in the chain (R22). */
-		err = rmap_add(word, spte, &v->rmaps);
-		if (err)
-			return err;
-		sp->words[i] = word;
-		__atomic_store_n(spte, new, __ATOMIC_SEQ_CST);
-		mmu_count_own(&v->stats.mapped, 1);
-		return 0;
-	}
-	/* Another page would have been taken away under this lock before. */
-	BUG_ON((old ^ new) & SPTE_ADDRESS);
-	if (!loses(new, old)) {
-		mmu_count_own(&v->stats.faults_spurious, 1);
-		f->refused = true;
-		return 0;
-	}
-	/* The CPU may set A and D meanwhile: of neither anything depends that is not set here. */
-	(void)__atomic_exchange_n(spte, new, __ATOMIC_SEQ_CST);
-	if (loses(old, new))
-		mmu_flush(v->vm);
-	return 0;
-}
-
-static int link_leaf(struct shadow_fault *f, struct shadow_page *sp, u32 i, u32 access)
-{
-	u64 *word = rmap_word(f->slot, f->gfn);
-	int err;
-
-	if (!word)
-		return ERR_TOO_HARD;
-	/* What was there has another gfn, or was swept away. */
-	if (sp->words[i] && (sp->words[i] != word || !page_table_read(&sp->table[i])))
-		f->gone.flush |= shadow_zap_entry(sp, i);
-	rmap_lock(word);
-	err = link_locked(f, sp, i, word, access);
-	rmap_unlock(word);
-	return err;
+	return access &
+	       shadow_access_of(sp->role, f->trace.entry[step], step + 1 == f->trace.count);
 }
 
 /* --- The way to it --- */
@@ -224,9 +82,9 @@ static void key_below(const struct shadow_fault *f, const struct shadow_page *sp
 	}
 	/* Of the large pages that share it all or none may be written with CR0.WP clear. */
 	if (!sp->role.direct)
-		role->dirty = !!(f->trace.entry[step] & ENTRY_DIRTY);
+		role->dirty = !!(f->trace.entry[step] & GUEST_DIRTY);
 	role->direct = 1;
-	*gfn = GFN(align_down(f->gfn.v, BIT(role->level * LEVEL_BITS)));
+	*gfn = GFN(align_down(f->leaf.gfn.v, BIT(role->level * LEVEL_BITS)));
 }
 
 /* The page that the entry leads to, which is made to if it does not. */
@@ -266,6 +124,18 @@ static struct shadow_page *root_for(const struct shadow_fault *f)
 	return s->root_count ? s->root[(f->gva >> 30) & (SHADOW_ROOTS - 1)] : NULL;
 }
 
+static int link_leaf(struct shadow_fault *f, struct shadow_page *sp, u32 i, u32 access)
+{
+	u32 around = min(f->v->vm->fault_around, SHADOW_AROUND_MAX);
+	int err;
+
+	f->leaf.access = access;
+	err = shadow_link(f->v, &f->leaf, sp, i, &f->gone);
+	if (!err && f->around && around > 1)
+		shadow_link_ahead(f->v->vm, &f->v->rmaps, sp, align_down(i, around), around);
+	return err;
+}
+
 static int link(struct shadow_fault *f)
 {
 	struct shadow_page *sp = root_for(f);
@@ -296,12 +166,12 @@ static int link(struct shadow_fault *f)
 
 /* --- In thread context, without a lock --- */
 
-/* The rmap words of the guest's tables, and of the page. In a reader. */
+/* The rmap words of the guest's tables. In a reader. */
 static int prepare_words(struct shadow_fault *f)
 {
-	int err = rmap_prepare(f->slot, f->gfn);
 	const struct memslot *s;
 	u64 generation;
+	int err = 0;
 
 	for (u32 i = 0; i < f->trace.count && !err; i++) {
 		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
@@ -318,7 +188,7 @@ static bool maps_writable(const struct shadow_fault *f)
 	const struct walk_trace *t = &f->trace;
 
 	return !t->count ||
-	       (t->entry[t->count - 1] & (ENTRY_W | ENTRY_DIRTY)) == (ENTRY_W | ENTRY_DIRTY);
+	       (t->entry[t->count - 1] & (GUEST_W | GUEST_DIRTY)) == (GUEST_W | GUEST_DIRTY);
 }
 
 /*
@@ -327,38 +197,41 @@ static bool maps_writable(const struct shadow_fault *f)
  */
 static int look_up(struct shadow_fault *f)
 {
-	struct gmem *g = f->slot->object;
-	bool wants = !(f->slot->flags & MEMSLOT_READONLY) &&
-		     (f->write || (maps_writable(f) && !gmem_is_hard(g, f->index)));
+	struct shadow_leaf *l = &f->leaf;
+	struct gmem *g = l->slot->object;
+	bool wants = !(l->slot->flags & MEMSLOT_READONLY) &&
+		     (l->write || (maps_writable(f) && !gmem_is_hard(g, l->index)));
 
-	f->seq = gmem_seq_sample(g, f->index);
-	if (!gmem_seq_idle(f->seq))
+	l->seq = gmem_seq_sample(g, l->index);
+	if (!gmem_seq_idle(l->seq))
 		return ERR_TOO_HARD;
-	f->may_write = wants && gmem_lookup(g, f->index, true, &f->pfn) == 0;
-	if (f->may_write)
+	l->may_write = wants && gmem_lookup(g, l->index, true, &l->pfn) == 0;
+	if (l->may_write)
 		return 0;
-	return f->write ? ERR_TOO_HARD : gmem_lookup(g, f->index, false, &f->pfn);
+	return l->write ? ERR_TOO_HARD : gmem_lookup(g, l->index, false, &l->pfn);
 }
 
-/* The page, and after it the words: who is refused the one, memory being short, gets no other. */
+/* The page, and after it its word: who is refused the one, memory being short, gets no other. */
 static int find_page(struct shadow_fault *f)
 {
+	struct shadow_leaf *l = &f->leaf;
 	int err = look_up(f);
 
+	f->around = !err;
 	if (err) {
-		err = gmem_get_page(f->slot->object, f->index, f->write, &f->pfn);
+		err = gmem_get_page(l->slot->object, l->index, l->write, &l->pfn);
 		if (!err)
 			err = look_up(f);
 	}
-	return err ? err : prepare_words(f);
+	return err ? err : rmap_prepare(l->slot, l->gfn);
 }
 
 static int enter(struct shadow_fault *f)
 {
+	int err, words;
 	bool on;
-	int err;
 
-	f->index = memslot_index(f->slot, f->gfn);
+	f->leaf.index = memslot_index(f->leaf.slot, f->leaf.gfn);
 	err = find_page(f);
 	if (err)
 		return err;
@@ -366,24 +239,29 @@ static int enter(struct shadow_fault *f)
 	err = link(f);
 	shadow_finish(f->v->vm, &f->gone);
 	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
-	return err;
+	if (err != ERR_TOO_HARD)
+		return err;
+	/* Mostly they are there. */
+	words = prepare_words(f);
+	return words ? words : err;
 }
 
 static int fault_once(struct shadow_fault *f)
 {
 	struct mmu_vm *vm = f->v->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
-	int err = memslot_look_up(vm, f->gfn, f->write, &f->v->last_slot, &f->slot,
+	struct shadow_leaf *l = &f->leaf;
+	int err = memslot_look_up(vm, l->gfn, l->write, &f->v->last_slot, &l->slot,
 				  &f->slots_generation);
 
 	if (err == ERR_NOSLOT)
-		mmu_count_own(f->slot ? &f->v->stats.faults_readonly : &f->v->stats.faults_mmio, 1);
+		mmu_count_own(l->slot ? &f->v->stats.faults_readonly : &f->v->stats.faults_mmio, 1);
 	else if (!err)
 		f->slots_generation = SLOTS_STAY;
 	if (!err)
 		err = enter(f);
 	if (err == ERR_TOO_HARD) {
-		f->changing = f->slot->object;
+		f->changing = l->slot->object;
 		gmem_ref(f->changing);
 	}
 	srcu_read_unlock(&vm->srcu, reader);
@@ -394,7 +272,7 @@ static int fault_once(struct shadow_fault *f)
 static void wait_for_change(struct shadow_fault *f)
 {
 	if (f->changing) {
-		gmem_wait_idle(f->changing, f->index);
+		gmem_wait_idle(f->changing, f->leaf.index);
 		gmem_unref(f->changing);
 	} else if (f->slots_generation != SLOTS_STAY) {
 		memslots_wait_change(f->v->vm, f->slots_generation);
@@ -432,12 +310,27 @@ static void note_served(const struct shadow_fault *f)
 {
 	struct shadow_vcpu *s = &f->v->shadow;
 
-	if (f->refused) {
+	if (f->leaf.refused) {
 		s->refused = f->refusals + 1;
 		s->refused_gva = f->gva;
 	}
-	if (f->write && s->let_write_gfn == f->gfn.v)
+	if (f->leaf.write && s->let_write_gfn == f->leaf.gfn.v)
 		s->let_write = 0;
+}
+
+/* The guest's own fault is a use of its tables, too: it is likely to write to one of them now. */
+static void note_use(struct shadow_fault *f)
+{
+	struct shadow *sh = f->v->vm->shadow;
+	bool on = spin_lock_irqsave(&f->v->vm->mmu_lock);
+
+	for (u32 i = 0; i < f->trace.count; i++) {
+		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
+
+		for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next)
+			sp->writes = sp->gfn.v == gfn.v ? 0 : sp->writes;
+	}
+	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
 }
 
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
@@ -447,7 +340,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 		.v = v,
 		.p = p,
 		.gva = p->efer & EFER_LMA ? gva.v : (u32)gva.v,
-		.write = access & MMU_WRITE,
+		.leaf.write = access & MMU_WRITE,
 	};
 	struct walk_result w;
 	int err;
@@ -460,15 +353,16 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 		err = shadow_topup(v);
 	if (err)
 		return err;
-	err = guest_walk_trace(v->vm, p, gva, access, &w, &f.trace);
+	err = guest_walk_trace(v, p, gva, access, &w, &f.trace);
 	if (err == ERR_FAULT) {
 		out->error_code = w.error_code;
 		mmu_count_own(&v->stats.guest_faults, 1);
+		note_use(&f);
 	}
 	if (err)
 		return err == ERR_NOSLOT ? ERR_NOENT : err == ERR_AGAIN ? 0 : err;
 	out->gpa = w.gpa;
-	f.gfn = gpa_to_gfn(w.gpa);
+	f.leaf.gfn = gpa_to_gfn(w.gpa);
 	rwsem_read_lock(&v->vm->mem_sem);
 	err = fault_once(&f);
 	rwsem_read_unlock(&v->vm->mem_sem);

@@ -35,6 +35,14 @@
 #define SPTE_ADDRESS  (BIT(52) - BIT(12))
 #define SPTE_ENTRIES  512u
 
+/* Of the guest's own entries, at every level. */
+#define GUEST_P	       BIT(0)
+#define GUEST_W	       BIT(1)
+#define GUEST_U	       BIT(2)
+#define GUEST_ACCESSED BIT(5)
+#define GUEST_DIRTY    BIT(6)
+#define GUEST_XD       BIT(63)
+
 /* What the guest's entries on the way allow. */
 #define SHADOW_WRITE 1u
 #define SHADOW_USER  2u
@@ -84,6 +92,7 @@ struct shadow {
 	u32 vcpus;	      /* atomic: that have loaded a root */
 	u64 limit_generation; /* the slots that limit was made for */
 	u32 epoch;	      /* pages of an older one go, and are not found */
+	u32 maxphyaddr;	      /* atomic: the guest's, the same for all its vCPUs */
 	struct list active;   /* those of older epochs are last */
 	struct shadow_page *bucket[SHADOW_BUCKETS];
 };
@@ -142,6 +151,37 @@ void shadow_forget(struct mmu_vm *vm, gfn_t gfn);
 /* So much in the caches that one fault, or one load, needs no more. Thread context. ERR_NOMEM. */
 int shadow_topup(struct mmu_vcpu *v);
 void shadow_vcpu_destroy(struct mmu_vcpu *v);
+
+/* --- shadow_link.c: leaves. mmu_lock is held and the caller is in a reader --- */
+
+/* A page to be shown. */
+struct shadow_leaf {
+	gfn_t gfn;
+	const struct memslot *slot;
+	u64 index; /* in the slot's object */
+	u64 seq;   /* sampled before the page was looked up */
+	pfn_t pfn;
+	u32 access;	/* SHADOW_*: what the guest's entries give */
+	bool write;	/* is wanted */
+	bool may_write; /* so far as the object is concerned */
+	bool ahead;	/* nothing is wanted of it yet */
+	bool refused;	/* answer: the tables gave already what the CPU refused */
+};
+
+/* What an entry of the guest's gives. A page is not written unseen before its D is set. */
+u32 shadow_access_of(union shadow_role role, u64 e, bool maps_page);
+
+/* 0, ERR_AGAIN, ERR_TOO_HARD, ERR_PERM, SHADOW_EMULATE. sp is of level 1. */
+int shadow_link(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *sp, u32 i,
+		struct shadow_gone *gone);
+
+/*
+ * Links those of sp's entries from i on that are empty and whose pages are resident, where the
+ * guest's entry has A: it is as if they had been used, and the guest cannot tell. rmaps may be NULL.
+ */
+#define SHADOW_AROUND_MAX 16u
+void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_page *sp, u32 i,
+		       u32 count);
 
 /* --- shadow_write.c --- */
 

@@ -57,9 +57,11 @@ static bool written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 s
 	}
 	if (!entries_of(sp, offset, size, &from, &to))
 		return false;
-	/* What it is now is read when it is next walked, under this lock: never an older one (R02). */
+	/* What it is now is read under this lock, here or by the next walk: never an older one (R02). */
 	for (u32 i = from; i < to; i++)
 		gone->flush |= shadow_zap_entry(sp, i);
+	if (sp->role.level == 1 && to - from == 1)
+		shadow_link_ahead(vm, NULL, sp, from, 1);
 	return false;
 }
 

@@ -7,6 +7,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/string.h"
+#include "mmu/fetch.h"
 #include "mmu/walk.h"
 
 #define ENTRY_P	       BIT(0)
@@ -57,6 +58,7 @@ static const struct walk_format formats[] = {
 
 struct walk {
 	struct mmu_vm *vm;
+	struct mmu_vcpu *v; /* whose look at its tables is remembered; NULL: nobody's */
 	const struct guest_paging *p;
 	enum walk_mode mode;
 	u64 gva;
@@ -176,6 +178,22 @@ static int top_table(struct walk *w, u64 *table)
 	}
 }
 
+/* The entry, where that takes no sleep and no hold of its page. */
+static bool read_quickly(struct walk *w, gpa_t gpa, u32 size, u64 *e)
+{
+	bool found;
+	u32 reader;
+
+	if (!w->v)
+		return false;
+	reader = srcu_read_lock(&w->vm->srcu);
+	found = fetch_word(w->v, GPA(align_down(gpa.v, sizeof(u64))), e);
+	srcu_read_unlock(&w->vm->srcu, reader);
+	if (size == sizeof(u32))
+		*e = (u32)(*e >> (gpa.v & sizeof(u32)) * 8);
+	return found;
+}
+
 /* One level: reads the entry and takes account of it. */
 static int step(struct walk *w, u32 level, u64 table)
 {
@@ -186,9 +204,12 @@ static int step(struct walk *w, u32 level, u64 table)
 	int err;
 
 	w->where[level] = GPA(table + index * f->entry_size);
-	err = gpa_read(w->vm, w->where[level], &e, f->entry_size);
-	if (err)
-		return err;
+	if (!read_quickly(w, w->where[level], f->entry_size, &e)) {
+		e = 0;
+		err = gpa_read(w->vm, w->where[level], &e, f->entry_size);
+		if (err)
+			return err;
+	}
 	w->entry[level] = e;
 	w->used = level + 1;
 	if (!(e & ENTRY_P))
@@ -305,41 +326,50 @@ static void tell_trace(const struct walk *w, struct walk_trace *t)
 	}
 }
 
-int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
-		     struct walk_result *out, struct walk_trace *trace)
+static int walk(struct walk *w, struct walk_result *out, struct walk_trace *trace)
 {
-	struct walk w = {.vm = vm, .p = p, .gva = gva.v, .access = access};
+	const struct guest_paging *p = w->p;
 	int err = ERR_AGAIN;
 
 	*out = (struct walk_result){.page_size = PAGE_SIZE};
 	if (p->efer & EFER_LMA) {
-		if (!canonical(gva.v))
+		if (!canonical(w->gva))
 			return ERR_RANGE;
-		w.mode = WALK_LONG;
+		w->mode = WALK_LONG;
 	} else {
-		w.gva &= BITS(0, 31);
-		w.mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
+		w->gva &= BITS(0, 31);
+		w->mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
 	}
 	if (trace)
 		trace->count = 0;
 	if (!(p->cr0 & CR0_PG)) {
-		out->gpa = GPA(w.gva);
+		out->gpa = GPA(w->gva);
 		return 0;
 	}
-	w.user = p->cpl == 3 && !(access & WALK_IMPLICIT_SUPERVISOR);
+	w->user = p->cpl == 3 && !(w->access & WALK_IMPLICIT_SUPERVISOR);
 	for (u32 i = 0; i < RESTARTS_MAX && err == ERR_AGAIN; i++)
-		err = walk_once(&w, out);
+		err = walk_once(w, out);
 	if (err == ERR_FAULT)
-		out->error_code = w.error_code;
-	if (!err && trace)
-		tell_trace(&w, trace);
+		out->error_code = w->error_code;
+	if ((!err || err == ERR_FAULT) && trace)
+		tell_trace(w, trace);
 	return err;
+}
+
+int guest_walk_trace(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
+		     struct walk_result *out, struct walk_trace *trace)
+{
+	struct walk w = {.vm = v->vm, .v = v, .p = p, .gva = gva.v, .access = access};
+
+	return walk(&w, out, trace);
 }
 
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out)
 {
-	return guest_walk_trace(vm, p, gva, access, out, NULL);
+	struct walk w = {.vm = vm, .p = p, .gva = gva.v, .access = access};
+
+	return walk(&w, out, NULL);
 }
 
 /* --- copies --- */

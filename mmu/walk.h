@@ -46,8 +46,9 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 	       struct walk_result *out);
 
 /*
- * The same, and the entries that the walk went by, the top first, as they are with A and D set.
- * With paging off there are none.
+ * The same for the vCPU whose own thread this is, which remembers where its tables are (fetch.h), and the
+ * entries that the walk went by, the top first, as they are with A and D set; with ERR_FAULT as they
+ * were read. With paging off there are none.
  */
 #define WALK_LEVELS_MAX 4
 struct walk_trace {
@@ -56,7 +57,7 @@ struct walk_trace {
 	gpa_t where[WALK_LEVELS_MAX];
 	u64 entry[WALK_LEVELS_MAX];
 };
-int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+int guest_walk_trace(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
 		     struct walk_result *out, struct walk_trace *trace);
 
 /*

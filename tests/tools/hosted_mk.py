@@ -40,7 +40,7 @@ GROUPS = {
         )] + sorted(glob.glob("mem/gmem*.c")),
     "@reclaim": sorted(glob.glob("mem/reclaim*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
-        "access", "audit", "dirty", "ept", "fault", "gpa_pin", "h_enter", "large", "memslot",
+        "access", "audit", "dirty", "ept", "fault", "fetch", "gpa_pin", "h_enter", "large", "memslot",
         "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb",
         "walk")] + sorted(glob.glob("mmu/shadow*.c")),
 }

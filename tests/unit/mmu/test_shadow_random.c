@@ -137,7 +137,7 @@ static void check_access(u64 gva, u32 access, u64 at)
 	struct walk_trace t;
 	pfn_t pfn;
 
-	assert_int_equal(guest_walk_trace(&vm, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
+	assert_int_equal(guest_walk_trace(&vcpu, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
 	assert_true(w.gpa.v < RAM_PAGES * PAGE_SIZE);
 	assert_int_equal(gmem_lookup(ram, w.gpa.v >> 12, false, &pfn), 0);
 	assert_int_equal(at, pfn_to_hpa(pfn).v | (gva & 0xfff));
@@ -243,7 +243,7 @@ int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn)
 	int err = __real_rmap_prepare(s, gfn);
 	u64 done;
 
-	if (!racing || !once_in(8))
+	if (!racing || !once_in(4))
 		return err;
 	racing = false;
 	switch (rnd() % 5) {
@@ -300,6 +300,7 @@ static void run(u64 from)
 {
 	seed = from;
 	p = (struct guest_paging){.maxphyaddr = 39};
+	vm.fault_around = once_in(4) ? 1 : 16;
 	ram = object_new(RAM_PAGES);
 	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
 	change_mode();
