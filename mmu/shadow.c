@@ -356,6 +356,8 @@ int shadow_create(struct mmu_vm *vm)
 	if (!vm->shadow)
 		return ERR_NOMEM;
 	list_init(&vm->shadow->active);
+	/* Two gfns have one bucket by chance alone (Dietzfelbinger et al., J. Algorithms 1997). */
+	vm->shadow->odd = (u64)rdtsc() * 0x9e3779b97f4a7c15ull | 1;
 	return 0;
 }
 

@@ -81,13 +81,15 @@ struct shadow_page {
 	struct list link;	  /* the VM's, that used last first */
 };
 
-#define SHADOW_BUCKETS 256
+#define SHADOW_BUCKET_BITS 8
+#define SHADOW_BUCKETS	   BIT(SHADOW_BUCKET_BITS)
 
 /* With mmu_lock held, and interrupts off, no more pages go than so many. */
 #define SHADOW_ZAP_STEP 32u
 
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {
+	u64 odd; /* set once: where gfns go in the hash is not for a guest to choose */
 	u32 pages, limit;
 	u32 vcpus;	      /* atomic: that have loaded a root */
 	u64 limit_generation; /* the slots that limit was made for */
@@ -99,7 +101,7 @@ struct shadow {
 
 static inline struct shadow_page **shadow_bucket(struct shadow *sh, gfn_t gfn)
 {
-	return &sh->bucket[(gfn.v ^ (gfn.v >> 8)) % SHADOW_BUCKETS];
+	return &sh->bucket[(gfn.v * sh->odd) >> (64 - SHADOW_BUCKET_BITS)];
 }
 
 extern const struct page_table_format shadow_format;
