@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Compares shadow pages with the reverse maps, both ways, and with what their keys say. Under
- * mmu_lock, where all of it agrees at any time.
+ * mmu_lock, where all of it agrees at any time: for one page, or one region's words, at a time, since
+ * a guest decides how many there are, and how long their chains.
  */
 #include "kernel/base/printf.h"
 #include "kernel/base/x86.h"
@@ -49,6 +50,54 @@ static const char *check_page(struct shadow_page *sp)
 
 	for (u32 i = 0; i < SPTE_ENTRIES && !fault; i++)
 		fault = check_entry(sp, i);
+	return fault;
+}
+
+/* The one to look at after sp, which may have gone meanwhile: then it is begun again. mmu_lock. */
+static struct shadow_page *page_after(const struct shadow *sh, const struct shadow_page *sp)
+{
+	const struct list *at = sp && !sp->invalid ? &sp->link : &sh->active;
+
+	return at->next == &sh->active ? NULL : container_of(at->next, struct shadow_page, link);
+}
+
+/* On from sp, which had a root more so that it stays, and has it no more; *out gets that. */
+static const char *check_next(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_page **out)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	struct shadow_page *next = page_after(vm->shadow, sp);
+	const char *fault = next ? check_page(next) : NULL;
+
+	if (next)
+		next->roots++;
+	if (sp)
+		shadow_put_root(vm, sp, &gone);
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	*out = next;
+	return fault;
+}
+
+/* Beside guests that make and drop pages it ends, too. */
+static const char *check_pages(struct mmu_vm *vm)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	u32 most = READ_ONCE(vm->shadow->pages);
+	struct shadow_page *sp = NULL;
+	const char *fault = NULL;
+	bool on;
+
+	for (u32 n = 0; n < most && !fault; n++) {
+		fault = check_next(vm, sp, &sp);
+		if (!sp)
+			return fault;
+	}
+	on = spin_lock_irqsave(&vm->mmu_lock);
+	if (sp)
+		shadow_put_root(vm, sp, &gone);
+	shadow_finish(vm, &gone);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	return fault;
 }
 
@@ -136,15 +185,8 @@ const char *shadow_audit(struct mmu_vm *vm)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslots *slots = memslots_get(vm);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-	const char *fault = NULL;
-	struct shadow_page *sp;
+	const char *fault = check_pages(vm);
 
-	list_for_each_entry (sp, &vm->shadow->active, link) {
-		if (!fault)
-			fault = check_page(sp);
-	}
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	for (u32 i = 0; i < slots->count && !fault; i++) {
 		if (!(slots->slots[i].flags & MEMSLOT_INVALID))
 			fault = check_slot(vm, &slots->slots[i]);

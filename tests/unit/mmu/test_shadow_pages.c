@@ -5,6 +5,7 @@
  * pages of one table apart. The random guest (test_shadow_random) finds what is wrong in ordinary ones.
  */
 #include <cmocka.h>
+#include <pthread.h>
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
@@ -210,6 +211,75 @@ static void all_go_step_by_step(void **state)
 	(void)state;
 }
 
+/* A look at all of them holds the lock for one at a time. */
+static void looked_at_step_by_step(void **state)
+{
+	u32 before;
+	u64 at;
+
+	for (u32 i = 0; i < 100; i++) {
+		entry(3, i, 100 + i, MARKED);
+		entry(100 + i, 0, 300, MARKED);
+	}
+	for (u64 gva = 0; gva < 100ull << 21; gva += BIT(21))
+		assert_int_equal(access(gva, MMU_READ, &at), 0);
+	before = vm.mmu_lock.next;
+	assert_null(mmu_audit(&vm));
+	assert_true(vm.mmu_lock.next - before > 100);
+	(void)state;
+}
+
+static bool auditing; /* atomic */
+
+static void *audit(void *arg)
+{
+	hosted_cpu_set(1);
+	while (__atomic_load_n(&auditing, __ATOMIC_SEQ_CST))
+		assert_null(mmu_audit(&vm));
+	return arg;
+}
+
+/* Pages go while they are looked at, that which is next among them. */
+static void looked_at_while_they_go(void **state)
+{
+	pthread_t thread;
+	u64 at;
+
+	for (u32 i = 0; i < 20; i++) {
+		entry(3, i, 100 + i, MARKED);
+		entry(100 + i, 0, 300, MARKED);
+	}
+	auditing = true;
+	assert_int_equal(pthread_create(&thread, NULL, audit, NULL), 0);
+	for (u32 round = 0; round < 10; round++) {
+		for (u64 gva = 0; gva < 20ull << 21; gva += BIT(21))
+			assert_int_equal(access(gva, MMU_READ, &at), 0);
+		shadow_zap_all(&vm);
+	}
+	__atomic_store_n(&auditing, false, __ATOMIC_SEQ_CST);
+	pthread_join(thread, NULL);
+	(void)state;
+}
+
+/* Whatever gfns a guest takes for its tables, they are not all in one bucket. */
+static void no_bucket_is_the_guests_choice(void **state)
+{
+	static u32 count[SHADOW_BUCKETS];
+	u32 most = 0, all = 0;
+
+	memset(count, 0, sizeof(count));
+	/* By twos of their bytes the lowest of these is 0 in all of them. */
+	for (u64 high = 0; high < 64; high++) {
+		for (u64 low = 0; low < 256; low++, all++)
+			count[shadow_bucket(vm.shadow, GFN(high << 16 | low << 8 | low)) -
+			      vm.shadow->bucket]++;
+	}
+	for (u32 i = 0; i < SHADOW_BUCKETS; i++)
+		most = max(most, count[i]);
+	assert_true(most < all / 4);
+	(void)state;
+}
+
 /* A table that is used in many ways has a page for each of them. */
 static void one_table_in_many_ways(void **state)
 {
@@ -384,12 +454,13 @@ static void implicit_access_with_ac(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_page_at_many_addresses), TEST(one_table_at_many_addresses),
-		TEST(room_goes_step_by_step),	  TEST(all_go_step_by_step),
-		TEST(one_table_in_many_ways),	  TEST(many_vcpus_have_room),
-		TEST(pae_has_pages_of_its_own),	  TEST(low_byte_is_an_entrys),
-		TEST(marks_of_other_entries),	  TEST(a_table_that_maps_itself),
-		TEST(implicit_access_with_ac),
+		TEST(one_page_at_many_addresses),     TEST(one_table_at_many_addresses),
+		TEST(room_goes_step_by_step),	      TEST(all_go_step_by_step),
+		TEST(looked_at_step_by_step),	      TEST(looked_at_while_they_go),
+		TEST(no_bucket_is_the_guests_choice), TEST(one_table_in_many_ways),
+		TEST(many_vcpus_have_room),	      TEST(pae_has_pages_of_its_own),
+		TEST(low_byte_is_an_entrys),	      TEST(marks_of_other_entries),
+		TEST(a_table_that_maps_itself),	      TEST(implicit_access_with_ac),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
