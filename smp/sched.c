@@ -294,13 +294,18 @@ static struct thread *take_wanted(struct scheduler *s)
 static struct thread *choose(struct scheduler *s, struct thread *prev, enum schedule_why why)
 {
 	enum runqueue_why rq_why = why == SCHEDULE_PREEMPT ? WHY_PREEMPT : WHY_YIELD;
+	bool was_due = PEEK(s->cpu->need_resched);
 	struct thread *next, *wanted;
 
 	set_need_resched(s, false);
 	if (why >= SCHEDULE_BLOCK) {
-		if (!give_up(s, prev, why))
-			return prev;
 		rq_why = WHY_GONE;
+		if (!give_up(s, prev, why)) {
+			if (!was_due)
+				return prev;
+			/* It goes on, and makes way for whom it was to make way all the same. */
+			rq_why = WHY_PREEMPT;
+		}
 	}
 	wanted = take_wanted(s);
 	next = runqueue_next(&s->rq, prev, rq_why, wanted, clock_ns());

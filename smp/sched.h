@@ -86,7 +86,7 @@ void sched_wake(struct thread *t);
 
 /*
  * What runs after prev on this CPU: it has been made current in the run queue. prev itself: it goes
- * on, for nobody comes before it, or a wake was remembered. Interrupts off.
+ * on, for nobody comes before it, or a wake was remembered and no other is due. Interrupts off.
  */
 struct thread *sched_next(struct thread *prev, enum schedule_why why);
 /* The next SCHEDULE_YIELD of this CPU is for t, which is fetched where it waits elsewhere. Interrupts off. */

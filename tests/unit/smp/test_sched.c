@@ -658,6 +658,33 @@ static void on_cpu_keeps_it(void **state)
 	teardown();
 }
 
+/* A thread does not sleep, for a wake came first; but another woke, too, and was to have its CPU. */
+static void a_remembered_wake_keeps_nobody_waiting(void **state)
+{
+	setup(1);
+	sched_wake(make(0, 100, THREAD_ANY_CPU));
+	sched_wake(make(1, 100, THREAD_ANY_CPU));
+	hosted_cpu_set(0);
+	while (me->current != &threads[1])
+		run_until(now + MS);
+	schedule_here(SCHEDULE_BLOCK);
+	run_until(now + 50 * MS);
+	assert_ptr_equal(me->current, &threads[0]);
+	sched_wake(&threads[0]);
+	assert_true(threads[0].wake_pending);
+	sched_wake(&threads[1]);
+	assert_true(me->need_resched);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_ptr_equal(me->current, &threads[1]);
+	assert_int_equal(threads[0].state, THREAD_RUNNABLE);
+	assert_false(threads[0].wake_pending);
+	/* With nobody due it goes on, whoever waits. */
+	sched_wake(&threads[1]);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_ptr_equal(me->current, &threads[1]);
+	teardown();
+}
+
 /*
  * Anything, for a long time: no thread that wants a CPU waits for ever, none is at two places, and
  * where threads may run is kept to.
@@ -743,6 +770,7 @@ int main(void)
 		cmocka_unit_test(who_is_not_fetched),
 		cmocka_unit_test(what_is_fetched_leaves_its_cpu_first),
 		cmocka_unit_test(on_cpu_keeps_it),
+		cmocka_unit_test(a_remembered_wake_keeps_nobody_waiting),
 		cmocka_unit_test(random_storm),
 	};
 
