@@ -16,15 +16,23 @@
 
 #define LAPIC_EOI (PLATFORM_LAPIC_BASE + 0xb0)
 
-static int done_or_look(struct vcpu *v)
+static int __noinline look_if_wanted(struct vcpu *v)
 {
-	return unlikely(platform_wants_look(v)) ? VMX_LOOK : 0;
+	return platform_wants_look(v) ? VMX_LOOK : 0;
+}
+
+/* Where nothing waits in the APIC there is none to take from it. */
+static inline int done_or_look(struct vcpu *v)
+{
+	if (unlikely(lapic_waits(v->lapic)))
+		return look_if_wanted(v);
+	return unlikely(platform_extint_pending(v)) ? VMX_LOOK : 0;
 }
 
 /* What waits in the APIC waits perhaps for something else now: TPR's threshold may have changed. */
-static int lapic_written(struct vcpu *v)
+static inline int lapic_written(struct vcpu *v)
 {
-	return unlikely(lapic_waits(v->lapic)) ? VMX_LOOK : done_or_look(v);
+	return unlikely(lapic_waits(v->lapic) || platform_extint_pending(v)) ? VMX_LOOK : 0;
 }
 
 /* These are apart from vcpu_quick so that it has nothing to save and restore. */
@@ -87,16 +95,17 @@ static int __noinline quick_out(struct device *d, struct vcpu *v, u64 offset, st
 
 static inline int quick_io_at(struct vcpu *v, struct vmx_exit *e, const struct bus_range *r)
 {
+	u32 size = e->io.size;
 	u64 offset;
 
-	if (!r && unlikely(e->io.size > 1))
+	if (!r && unlikely(size > 1))
 		return quick_io_nobody(v, e);
 	if (!r) {
 		e->io.value = ~0u;
 		return 0;
 	}
 	offset = e->io.port - r->start + r->offset_base;
-	if (unlikely(!bus_is_whole(r, e->io.port, e->io.size)))
+	if (unlikely(!bus_is_whole(r, e->io.port, size)))
 		return ERR_TOO_HARD;
 	return e->io.in ? quick_in(r->dev, v, offset, e) : quick_out(r->dev, v, offset, e);
 }
@@ -106,8 +115,10 @@ static int __noinline quick_io_high(struct vcpu *v, struct vmx_exit *e)
 	return quick_io_at(v, e, bus_find_port(&v->vm->bus, e->io.port));
 }
 
-static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
+int vcpu_quick_io(void *owner, struct vmx_exit *e)
 {
+	struct vcpu *v = owner;
+
 	if (unlikely(e->io.string))
 		return ERR_TOO_HARD;
 	if (unlikely(e->io.port >= BUS_LOW_PORTS))
@@ -119,24 +130,24 @@ static int __noinline quick_io(struct vcpu *v, struct vmx_exit *e)
  * An access that begins in the page before faults at this one's first byte: where the operand is
  * tells it from one that is all here.
  */
-static bool __noinline begins_page(struct vcpu *v, const u8 *bytes, enum decode_mode mode,
-				   const u64 *gpr)
+static inline bool begins_page(struct vcpu *v, const u8 *bytes, const struct fetch_code *code,
+			       const u64 *gpr)
 {
 	u32 at;
 
-	if (!decode_mov_offset(&at, bytes, mode, gpr))
+	if (!decode_mov_offset(&at, bytes, (enum decode_mode)code->mode, gpr))
 		return false;
-	if (mode != DECODE_64)
+	if (code->mode != DECODE_64)
 		at += vmx_data_base(v->vmx);
 	return is_aligned(at, (u32)PAGE_SIZE);
 }
 
 /* All of one. */
-static inline bool is_register(struct vcpu *v, gpa_t gpa, const u8 *bytes, enum decode_mode mode,
-			       const u64 *gpr)
+static inline bool is_register(struct vcpu *v, gpa_t gpa, const u8 *bytes,
+			       const struct fetch_code *code, const u64 *gpr)
 {
 	return is_aligned(gpa.v, 4ull) &&
-	       ((gpa.v & (PAGE_SIZE - 1)) || begins_page(v, bytes, mode, gpr));
+	       ((gpa.v & (PAGE_SIZE - 1)) || begins_page(v, bytes, code, gpr));
 }
 
 /* 32 bits, of the local APIC, wherever its base is, or of who is there on the bus. */
@@ -181,23 +192,25 @@ static int quick_eoi(struct vcpu *v)
  * worked out its address; what it is to do is read from the instruction. Another vCPU may have
  * changed that since: then this one does what it says now, as if it had come later.
  */
-static int __noinline quick_mmio(struct vcpu *v, struct vmx_exit *e)
+int vcpu_quick_mmio(void *owner, struct vmx_exit *e)
 {
+	struct vcpu *v = owner;
 	bool write = e->mmio.access & MMU_WRITE;
 	struct fetch_code code;
 	struct insn_mov mov;
-	u64 words[FETCH_WORDS], *gpr = vmx_gprs(v->vmx), value;
+	u64 words[FETCH_WORDS], *gpr, value;
 	const u8 *bytes;
 
 	if (write && e->mmio.length && e->mmio.gpa.v == LAPIC_EOI)
 		return quick_eoi(v);
-	if (!vmx_get_code(v->vmx, &code))
+	gpr = vmx_get_code(v->vmx, &code);
+	if (!gpr)
 		return ERR_TOO_HARD;
 	bytes = fetch_instruction(&v->mmu, &code, words);
 	if (!bytes || !decode_mov(&mov, bytes, code.mode) || mov.load == write || mov.reg == RSP)
 		return ERR_TOO_HARD;
 	value = mov.reg == INSN_REG_NONE ? mov.imm : (u32)gpr[mov.reg];
-	if (!is_register(v, e->mmio.gpa, bytes, (enum decode_mode)code.mode, gpr) ||
+	if (!is_register(v, e->mmio.gpa, bytes, &code, gpr) ||
 	    !access_register(v, e->mmio.gpa, write, &value))
 		return ERR_TOO_HARD;
 	e->mmio.length = mov.length;
@@ -226,10 +239,6 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 	if (e->kind == VMX_EXIT_RDMSR || e->kind == VMX_EXIT_WRMSR)
 		return quick_msr(v, e);
 	switch (e->kind) {
-	case VMX_EXIT_IO:
-		return quick_io(v, e);
-	case VMX_EXIT_MMIO:
-		return quick_mmio(v, e);
 	case VMX_EXIT_APIC_WRITE:
 	case VMX_EXIT_APIC_EOI:
 		return quick_apic(v, e);

@@ -499,6 +499,8 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.vcpu_count = v->vm->vcpu_count,
 		.tsc_offset = v->vm->tsc_offset,
 		.quick = vcpu_quick,
+		.quick_io = vcpu_quick_io,
+		.quick_mmio = vcpu_quick_mmio,
 		.quick_call = hypercall_quick,
 		.owner = v,
 		.device_area = GPA(PLATFORM_AREA_BASE),

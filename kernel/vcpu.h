@@ -72,6 +72,8 @@ bool vcpu_is_wanted(struct vcpu *v);
  * the vCPU's thread.
  */
 int vcpu_quick(void *owner, struct vmx_exit *e);
+int vcpu_quick_io(void *owner, struct vmx_exit *e);
+int vcpu_quick_mmio(void *owner, struct vmx_exit *e);
 
 /*
  * Steal time (kernel/steal_time.c). out and in: the thread's switches, interrupts off; clean: between

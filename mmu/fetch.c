@@ -47,9 +47,11 @@ static bool __noinline look_up_page(struct mmu_vcpu *v, gfn_t gfn, struct fetch_
 
 static inline bool read_page(const struct fetch_page *p, u64 first, u64 *words, u32 count)
 {
+	const u64 *from = p->words + first;
+
 #pragma GCC unroll 3
 	for (u32 i = 0; i < count; i++)
-		words[i] = __atomic_load_n(&p->words[first + i], __ATOMIC_ACQUIRE);
+		words[i] = __atomic_load_n(&from[i], __ATOMIC_ACQUIRE);
 	return __atomic_load_n(p->sequence, __ATOMIC_SEQ_CST) == p->sample;
 }
 

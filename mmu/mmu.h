@@ -177,8 +177,8 @@ int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 /* One that is known to be a device's was answered without: it counts like the others. */
 static inline void mmu_count_mmio(struct mmu_vcpu *v)
 {
-	__atomic_store_n(&v->stats.faults, v->stats.faults + 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&v->stats.faults_mmio, v->stats.faults_mmio + 1, __ATOMIC_RELAXED);
+	v->stats.faults++;
+	v->stats.faults_mmio++;
 }
 /*
  * Thread context; gets the page, then links it. 0 (resume; where a race was lost the guest faults

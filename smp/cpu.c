@@ -48,6 +48,18 @@ bool in_interrupt(void)
 	return THIS_CPU(interrupt_nest) != 0;
 }
 
+/* Whether it has come to 0. */
+static inline bool preempt_count_down(void)
+{
+	bool zero;
+
+	__asm__ volatile("decl %%gs:%c1"
+			 : "=@ccz"(zero)
+			 : "i"(offsetof(struct cpu, preempt_off))
+			 : "memory");
+	return zero;
+}
+
 /*
  * No atomic is needed: an interrupt in between leaves the count as it found it, and so does
  * another thread, for a thread is switched out only at 0. From then on this may be another CPU:
@@ -55,11 +67,9 @@ bool in_interrupt(void)
  */
 void preempt_enable(void)
 {
-	struct cpu *cpu = this_cpu();
-
-	barrier();
-	ASSERT(cpu->preempt_off > 0);
-	if (--cpu->preempt_off == 0 && THIS_CPU(need_resched) && !in_interrupt() && irq_enabled())
+	ASSERT(THIS_CPU(preempt_off) > 0);
+	if (preempt_count_down() && THIS_CPU_IS_SET(need_resched) && !in_interrupt() &&
+	    irq_enabled())
 		thread_preempt();
 }
 

@@ -23,7 +23,7 @@ static inline void lock(struct spinlock *l)
 	preempt_disable();
 	lock_order_spin_check(l);
 	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket)
+	while (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
 		cpu_relax();
 	taken(l);
 }
@@ -49,12 +49,22 @@ bool spin_trylock(struct spinlock *l)
 	return true;
 }
 
+/* Only the holder writes it: an ordinary addition to memory is enough, whose store releases. */
+static inline void call_next(struct spinlock *l)
+{
+#ifndef WEIR_HOSTED
+	__asm__ volatile("incl %0" : "+m"(l->owner)::"memory", "cc");
+#else
+	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+#endif
+}
+
 /* After the last store the lock's memory may be gone: whoever waited may free it. */
 static void release(struct spinlock *l)
 {
 	lock_order_spin_dropped(l);
 	__atomic_store_n(&l->holder, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+	call_next(l);
 }
 
 void spin_unlock(struct spinlock *l)

@@ -70,9 +70,10 @@ static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gp
 	return EXIT_RESUME;
 }
 
-static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
+static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION);
+	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
 	u32 access = access_of(q);
 	int err;
 
@@ -104,21 +105,33 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	}
 }
 
-bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length,
-		     enum exit_verdict *verdict)
+static inline int offer(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length)
 {
-	int err;
-
+	e->kind = VMX_EXIT_MMIO;
 	e->mmio.gpa = gpa;
 	e->mmio.access = access;
 	e->mmio.length = length;
-	err = exit_offer(v, e, VMX_EXIT_MMIO);
+	return v->config.quick_mmio(v->config.owner, e);
+}
+
+static enum exit_verdict look_after_mmio(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	vcpu_skip_fault(v, e->mmio.length);
+	return exit_kind(e, VMX_EXIT_NONE);
+}
+
+bool exit_offer_mmio(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access, u8 length,
+		     enum exit_verdict *verdict)
+{
+	int err = offer(v, e, gpa, access, length);
+
 	if (unlikely(err && err != VMX_LOOK))
 		return false;
-	vcpu_skip_fault(v, e->mmio.length);
 	*verdict = EXIT_RESUME;
 	if (unlikely(err))
-		*verdict = exit_kind(e, VMX_EXIT_NONE);
+		*verdict = look_after_mmio(v, e);
+	else
+		vcpu_skip_fault(v, e->mmio.length);
 	return true;
 }
 
@@ -131,13 +144,16 @@ static enum exit_verdict __noinline handle_device_area(struct vmx_vcpu *v, struc
 {
 	bool apic_page = (gpa.v & PAGE_MASK) == v->config.device_page.v;
 	u64 q = vmcs_read(EXIT_QUALIFICATION), own = VIOLATION_LINEAR | VIOLATION_FINAL;
-	enum exit_verdict verdict;
+	int err;
 
 	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own ||
-	    (apic_page && READ_ONCE(v->config.mmu->private_slots)) ||
-	    !exit_offer_mmio(v, e, gpa, access_of(q), 0, &verdict))
-		return handle_memory(v, e, gpa);
-	return verdict;
+	    (apic_page && READ_ONCE(v->config.mmu->private_slots)))
+		return handle_memory(v, e);
+	err = offer(v, e, gpa, access_of(q), 0);
+	if (unlikely(err))
+		return err == VMX_LOOK ? look_after_mmio(v, e) : handle_memory(v, e);
+	vcpu_skip_fault(v, e->mmio.length);
+	return EXIT_RESUME;
 }
 
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -146,7 +162,7 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 
 	if (gpa.v - v->config.device_area.v < v->config.device_area_size)
 		return handle_device_area(v, e, gpa);
-	return handle_memory(v, e, gpa);
+	return handle_memory(v, e);
 }
 
 /* An entry that Weir wrote makes no sense to the CPU. */

@@ -95,24 +95,29 @@ enum exit_verdict handle_vmcall(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_kind(e, VMX_EXIT_HYPERCALL);
 }
 
+static enum exit_verdict __noinline return_io(struct vmx_vcpu *v, struct vmx_exit *e, int err)
+{
+	v->io_size = e->io.size;
+	return err == VMX_LOOK ? exit_look(v, e) : EXIT_RETURN;
+}
+
+/* Nothing but where v and e are is kept across the call: there is less to save and restore. */
 enum exit_verdict handle_io(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	u32 q = (u32)vmcs_read(EXIT_QUALIFICATION);
-	u32 size = IO_SIZE(q);
 	int err;
 
+	e->kind = VMX_EXIT_IO;
 	e->io.port = IO_PORT(q);
-	e->io.size = (u8)size;
+	e->io.size = (u8)IO_SIZE(q);
 	e->io.in = q & IO_IN;
 	e->io.string = q & IO_STRING;
-	e->io.value = (u32)v->regs.gpr[RAX] & io_bits[size];
-	err = exit_offer(v, e, VMX_EXIT_IO);
-	if (unlikely(err)) {
-		v->io_size = (u8)size;
-		return err == VMX_LOOK ? exit_look(v, e) : EXIT_RETURN;
-	}
-	if (q & IO_IN)
-		vcpu_set_io_value(v, size, e->io.value);
+	e->io.value = (u32)v->regs.gpr[RAX] & io_bits[IO_SIZE(q)];
+	err = v->config.quick_io(v->config.owner, e);
+	if (unlikely(err))
+		return return_io(v, e, err);
+	if (likely(e->io.in))
+		vcpu_set_io_value(v, e->io.size, e->io.value);
 	return exit_done_alone(v);
 }
 

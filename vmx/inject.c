@@ -15,6 +15,18 @@ static bool blocked(u64 by)
 	return vmcs_read(GUEST_INTERRUPTIBILITY) & by;
 }
 
+/* Apart from event_collect so that it has nothing to save and restore. */
+static void __noinline collect_delivery(struct vmx_vcpu *v, u32 info)
+{
+	v->unprepared = true;
+	v->event = event_from_info(info, (u32)vmcs_read(EXIT_VECTORING_ERROR),
+				   (u32)vmcs_read(EXIT_INSTRUCTION_LENGTH));
+	/* An NMI that comes again may not find itself blocking. */
+	if (v->event.type == EVENT_NMI)
+		vmcs_write(GUEST_INTERRUPTIBILITY,
+			   vmcs_read(GUEST_INTERRUPTIBILITY) & ~BLOCKED_BY_NMI);
+}
+
 /*
  * Most exits come from no delivery: one VMREAD says so. And behind STI or MOV SS an entry wants what
  * agree_with_single_step does, where the instruction is to be done again.
@@ -25,15 +37,8 @@ void event_collect(struct vmx_vcpu *v)
 
 	if (unlikely(blocked(BLOCKED_BY_STI | BLOCKED_BY_MOV_SS)))
 		v->unprepared = true;
-	if (likely(!(info & EVENT_INFO_VALID)))
-		return;
-	v->unprepared = true;
-	v->event = event_from_info(info, (u32)vmcs_read(EXIT_VECTORING_ERROR),
-				   (u32)vmcs_read(EXIT_INSTRUCTION_LENGTH));
-	/* An NMI that comes again may not find itself blocking. */
-	if (v->event.type == EVENT_NMI)
-		vmcs_write(GUEST_INTERRUPTIBILITY,
-			   vmcs_read(GUEST_INTERRUPTIBILITY) & ~BLOCKED_BY_NMI);
+	if (unlikely(info & EVENT_INFO_VALID))
+		collect_delivery(v, info);
 }
 
 /* What event_prepare gave to the CPU, where the entry did not come about. */

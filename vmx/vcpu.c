@@ -98,6 +98,8 @@ int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 	v->config = *config;
 	if (!v->config.quick) {
 		v->config.quick = not_quick;
+		v->config.quick_io = not_quick;
+		v->config.quick_mmio = not_quick;
 		v->config.quick_call = not_quick_call;
 		v->config.device_area_size = 0;
 	}
@@ -199,7 +201,7 @@ u32 vmx_cpl(struct vmx_vcpu *v)
 	return vcpu_cpl(v);
 }
 
-bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
+u64 *vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 {
 	u64 access = vmcs_read(GUEST_CS_ACCESS), rip = vmcs_read(GUEST_RIP);
 	bool ia32e = v->msr.efer & EFER_LMA;
@@ -207,7 +209,7 @@ bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 	ASSERT(!v->regs_here);
 	/* What the VMCS has is not the guest's. */
 	if (v->shadow)
-		return false;
+		return NULL;
 	out->paging = vmcs_read(GUEST_CR0) & CR0_PG;
 	out->four_levels = ia32e;
 	if (out->paging)
@@ -215,23 +217,20 @@ bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 	if (ia32e && (access & ACCESS_LONG)) {
 		out->mode = DECODE_64;
 		out->linear = rip;
-		return true;
+		return v->regs.gpr;
 	}
 	out->mode = access & ACCESS_BIG ? DECODE_32 : DECODE_16;
 	out->linear = (u32)(rip + vmcs_read(GUEST_CS_BASE));
 	/* Two levels, where PSE lets entries be large; three are rare. */
-	return !out->paging || ia32e || (vmcs_read(GUEST_CR4) & (CR4_PAE | CR4_PSE)) == CR4_PSE;
+	if (out->paging && !ia32e && (vmcs_read(GUEST_CR4) & (CR4_PAE | CR4_PSE)) != CR4_PSE)
+		return NULL;
+	return v->regs.gpr;
 }
 
 u32 vmx_data_base(struct vmx_vcpu *v)
 {
 	(void)v;
 	return (u32)vmcs_read(GUEST_DS_BASE);
-}
-
-u64 *vmx_gprs(struct vmx_vcpu *v)
-{
-	return v->regs.gpr;
 }
 
 u64 vmx_guest_tsc(struct vmx_vcpu *v)

@@ -103,7 +103,7 @@ struct vmx_config {
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
 	/*
-	 * Is offered the exits of kinds IO, RDMSR, WRMSR, and of kind MMIO where an
+	 * Is offered the exits of kinds RDMSR, WRMSR, and of kind MMIO where an
 	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them; and those
 	 * of kinds APIC_WRITE and APIC_EOI, which it does not return. Exit
 	 * context: interrupts off, no sleep; completion is none of its business. 0: done, with what
@@ -112,6 +112,9 @@ struct vmx_config {
 	 * exit is returned. NULL: it is always too hard.
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
+	/* Those of kinds IO and MMIO, in the same way. There where quick is. */
+	int (*quick_io)(void *owner, struct vmx_exit *e);
+	int (*quick_mmio)(void *owner, struct vmx_exit *e);
 	/*
 	 * Likewise VMCALLs, with RAX in and out, and SS's access rights, of which VMX_ACCESS_RING
 	 * is not 0 outside ring 0. 0 or ERR_TOO_HARD. There where quick is.
@@ -210,11 +213,10 @@ void vmx_vcpu_kick_seen(struct vmx_vcpu *v);
 struct guest_regs *vmx_regs(struct vmx_vcpu *v);
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out);
 /*
- * For vmx_config.quick, MMIO: where the instruction is (false: in a mode that mmu/fetch.h does not
- * know), and the registers, of which gpr[RSP], rip and rflags are not there.
+ * For vmx_config.quick_mmio: where the instruction is, and the general registers, of which gpr[RSP] is
+ * not there. NULL: the guest is in a mode that mmu/fetch.h does not know.
  */
-bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out);
-u64 *vmx_gprs(struct vmx_vcpu *v);
+u64 *vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out);
 u32 vmx_data_base(struct vmx_vcpu *v); /* DS's, where that counts: outside 64-bit code */
 struct vmx_segment {
 	u16 selector;

@@ -68,7 +68,7 @@ static inline const struct bus_range *bus_find_low_port(const struct bus *b, u16
 {
 	u32 n = b->low_port[port];
 
-	return n ? &b->range[SPACE_PIO][n - 1] : NULL;
+	return n ? b->range[SPACE_PIO] - 1 + n : NULL;
 }
 static inline const struct bus_range *bus_find_port(const struct bus *b, u16 port)
 {
@@ -80,9 +80,9 @@ static inline const struct bus_range *bus_find_port(const struct bus *b, u16 por
 /* Who answers at a guest physical address; NULL: nobody. A PC has few. Any context. */
 static inline const struct bus_range *bus_find_mmio(const struct bus *b, gpa_t gpa)
 {
-	for (u32 i = 0; i < b->count[SPACE_MMIO]; i++) {
-		const struct bus_range *r = &b->range[SPACE_MMIO][i];
+	const struct bus_range *end = b->range[SPACE_MMIO] + b->count[SPACE_MMIO];
 
+	for (const struct bus_range *r = b->range[SPACE_MMIO]; r < end; r++) {
 		if (gpa.v - r->start < r->end - r->start)
 			return r;
 	}

@@ -185,19 +185,30 @@ static u64 ioapic_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
 	return value;
 }
 
+/* Apart from ioapic_write so that it has less to save and restore. */
+static void __noinline write_window(struct ioapic *io, u64 offset, u32 size, u64 value)
+{
+	bool on = spin_lock_irqsave(&io->p->lock);
+
+	if (offset == WINDOW_DATA && size == 4)
+		write_register(io, (u32)value);
+	else if (offset == WINDOW_EOI)
+		ioapic_eoi(io, (u8)value);
+	spin_unlock_irqrestore(&io->p->lock, on);
+}
+
 static void ioapic_write(struct device *d, struct vcpu *v, u64 offset, u32 size, u64 value)
 {
 	struct ioapic *io = container_of(d, struct ioapic, dev);
 	bool on;
 
 	(void)v;
+	if (offset != WINDOW_SELECT) {
+		write_window(io, offset, size, value);
+		return;
+	}
 	on = spin_lock_irqsave(&io->p->lock);
-	if (offset == WINDOW_SELECT)
-		io->select = value & 0xff;
-	else if (offset == WINDOW_DATA && size == 4)
-		write_register(io, (u32)value);
-	else if (offset == WINDOW_EOI)
-		ioapic_eoi(io, (u8)value);
+	io->select = (u8)value;
 	spin_unlock_irqrestore(&io->p->lock, on);
 }
 

@@ -14,7 +14,7 @@
 
 #define ACCESS_LOW  1
 #define ACCESS_HIGH 2
-#define ACCESS_BOTH 3
+#define ACCESS_BOTH PIT_ACCESS_BOTH
 
 #define STATUS_OUTPUT 0x80
 #define STATUS_NULL   0x40
@@ -191,7 +191,7 @@ static bool reads_high(const struct pit_channel *c)
 	return c->access == ACCESS_BOTH ? c->read_high : c->access == ACCESS_HIGH;
 }
 
-static u8 __noinline read_any(struct pit_channel *c, u64 t)
+u8 pit_channel_read_any(struct pit_channel *c, u64 t)
 {
 	bool high = reads_high(c);
 	u16 value;
@@ -206,21 +206,6 @@ static u8 __noinline read_any(struct pit_channel *c, u64 t)
 	/* The low byte of two leaves the latch for the high one. */
 	if (high || c->access != ACCESS_BOTH)
 		c->latched = false;
-	return (u8)(high ? value >> 8 : value);
-}
-
-/* First what clocks read in a loop: mode 2 as it runs. */
-u8 pit_channel_read(struct pit_channel *c, u64 t)
-{
-	u32 value;
-	bool high;
-
-	if (unlikely(c->mode != 2 || !c->running || c->next_valid || c->latched ||
-		     c->status_latched || c->bcd))
-		return read_any(c, t);
-	value = c->count - (u32)(elapsed(c, t) % c->count);
-	high = reads_high(c);
-	c->read_high = !high;
 	return (u8)(high ? value >> 8 : value);
 }
 

@@ -205,29 +205,32 @@ void platform_vcpu_destroy(struct vcpu *v)
  * The PIC's INTR reaches a CPU by LINT0 (directly when the APIC is off), or through the IOAPIC's
  * pin 0 when that is programmed for ExtINT.
  */
-static bool extint_pending(struct vcpu *v)
+static bool __noinline extint_comes_to(struct vcpu *v)
 {
-	struct platform *p = v->vm->platform;
+	return lapic_takes_lint0_extint(v->lapic) ||
+	       ioapic_extint_to(&v->vm->platform->ioapic, INTR_PIN, v);
+}
 
-	if (!READ_ONCE(p->pic.output))
-		return false;
-	return lapic_takes_lint0_extint(v->lapic) || ioapic_extint_to(&p->ioapic, INTR_PIN, v);
+bool platform_extint_pending(struct vcpu *v)
+{
+	return unlikely(READ_ONCE(v->vm->platform->pic.output)) && extint_comes_to(v);
 }
 
 bool platform_interrupt_pending(struct vcpu *v)
 {
-	return extint_pending(v) || lapic_pending_vector(v->lapic) >= 0;
+	return platform_extint_pending(v) || lapic_pending_vector(v->lapic) >= 0;
 }
 
 bool platform_injection_pending(struct vcpu *v)
 {
-	return extint_pending(v) || (!v->lapic->by_cpu && lapic_pending_vector(v->lapic) >= 0);
+	return platform_extint_pending(v) ||
+	       (!v->lapic->by_cpu && lapic_pending_vector(v->lapic) >= 0);
 }
 
 bool platform_wants_look(struct vcpu *v)
 {
 	if (v->lapic->by_cpu)
-		return lapic_waits(v->lapic) || extint_pending(v);
+		return lapic_waits(v->lapic) || platform_extint_pending(v);
 	return platform_interrupt_pending(v);
 }
 
@@ -261,7 +264,7 @@ int platform_interrupt_ack(struct vcpu *v)
 {
 	int vector = -1;
 
-	if (extint_pending(v))
+	if (platform_extint_pending(v))
 		vector = extint_ack(v->vm->platform);
 	return vector >= 0 ? vector : lapic_ack(v->lapic);
 }

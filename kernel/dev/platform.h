@@ -56,6 +56,7 @@ void platform_console_flush(struct platform *p);
 
 /* Is a vector waiting that the vCPU would take now (LAPIC above PPR, or ExtINT from the PIC)? */
 bool platform_interrupt_pending(struct vcpu *v);
+bool platform_extint_pending(struct vcpu *v); /* the latter */
 /* Takes what is to be injected: IRR to ISR, or the PIC's INTA cycle. Vector, or -1 where it is gone. */
 int platform_interrupt_ack(struct vcpu *v);
 bool platform_nmi_take(struct vcpu *v); /* an NMI is pending; taken */

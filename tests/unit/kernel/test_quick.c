@@ -44,11 +44,6 @@ static u64 gpr[GPR_COUNT];
 static u8 code[FETCH_WORDS * sizeof(u64)];
 static bool fetched;
 
-u64 *vmx_gprs(struct vmx_vcpu *v)
-{
-	return gpr;
-}
-
 static enum decode_mode mode = DECODE_64;
 static u32 data_base;
 
@@ -57,10 +52,10 @@ u32 vmx_data_base(struct vmx_vcpu *v)
 	return data_base;
 }
 
-bool vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
+u64 *vmx_get_code(struct vmx_vcpu *v, struct fetch_code *out)
 {
 	*out = (struct fetch_code){.mode = (u8)mode};
-	return true;
+	return gpr;
 }
 
 const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *c, u64 words[FETCH_WORDS])
@@ -72,7 +67,9 @@ const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *c, u64 
 static int offer(struct vmx_exit *e)
 {
 	bool on = irq_save();
-	int err = vcpu_quick(quick.v, e);
+	int err = (e->kind == VMX_EXIT_IO     ? vcpu_quick_io
+		   : e->kind == VMX_EXIT_MMIO ? vcpu_quick_mmio
+					      : vcpu_quick)(quick.v, e);
 
 	assert_false(irq_enabled());
 	irq_restore(on);
@@ -350,6 +347,25 @@ static void ioapic_alike(void **state)
 	}
 }
 
+/* The PIC's interrupt has waited for LINT0 to let it through; nothing is in the local APIC. */
+static void lint0_opens(void **state)
+{
+	static const u8 words[] = {0x20, 4, 1, 0xfd}; /* vectors from 20h on, IRQ 1 unmasked */
+
+	fetched = true;
+	mmio(0xf0, true, RAX, 0x1ff);
+	mmio(0x350, true, RAX, 0x10700);
+	out(0x20, 1, 0x11);
+	for (u32 i = 0; i < ARRAY_SIZE(words); i++)
+		out(0x21, 1, words[i]);
+	platform_irq(quick.p, 1, true);
+	platform_irq(slow.p, 1, true);
+	assert_false(platform_interrupt_pending(quick.v));
+	mmio(0x350, true, RAX, 0x700);
+	assert_true(platform_interrupt_pending(quick.v));
+	take_interrupt();
+}
+
 /* The first byte of a page that faults may be the third of four. */
 static void mmio_across_pages(void **state)
 {
@@ -446,6 +462,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(base_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(lapic_alike, setup, teardown),
 		cmocka_unit_test_setup_teardown(ioapic_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(lint0_opens, setup, teardown),
 		cmocka_unit_test_setup_teardown(mmio_across_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(mmio_too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(others, setup, teardown),

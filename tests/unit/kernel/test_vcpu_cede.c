@@ -133,6 +133,16 @@ int vcpu_quick(void *owner, struct vmx_exit *e)
 	return ERR_TOO_HARD;
 }
 
+int vcpu_quick_io(void *owner, struct vmx_exit *e)
+{
+	return ERR_TOO_HARD;
+}
+
+int vcpu_quick_mmio(void *owner, struct vmx_exit *e)
+{
+	return ERR_TOO_HARD;
+}
+
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	*out = (struct guest_paging){0};

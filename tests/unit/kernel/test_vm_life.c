@@ -168,6 +168,8 @@ NOTHING(lapic_timer_sleep, struct lapic *l)
 NOTHING(lapic_timer_woken, struct lapic *l)
 ANSWER(u64, lapic_timer_take_early, 0, struct lapic *l)
 ANSWER(int, vcpu_quick, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
+ANSWER(int, vcpu_quick_io, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
+ANSWER(int, vcpu_quick_mmio, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
 ANSWER(int, hypercall_quick, ERR_TOO_HARD, u64 *rax, u32 ss_access)
 
 /* --- kernel/, mmu/, mem/ --- */

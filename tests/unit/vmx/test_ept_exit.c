@@ -148,7 +148,7 @@ static int quick(void *owner, struct vmx_exit *exit)
 static enum exit_verdict device(u64 qualification, int answer)
 {
 	setup(NULL);
-	v.config.quick = quick;
+	v.config.quick_mmio = quick;
 	v.config.device_area = GPA((GPA_AT & ~0xfffull) - AREA_BEFORE);
 	v.config.device_area_size = AREA_BEFORE + PAGE_SIZE;
 	v.config.device_page = GPA(GPA_AT & ~0xfffull);
@@ -241,7 +241,7 @@ static void device_area_ends(void **state)
 static void device_page_shadow_and_step(void **state)
 {
 	setup(NULL);
-	v.config.quick = quick;
+	v.config.quick_mmio = quick;
 	v.config.device_area = GPA((GPA_AT & ~0xfffull) - AREA_BEFORE);
 	v.config.device_area_size = AREA_BEFORE + PAGE_SIZE;
 	v.config.device_page = GPA(GPA_AT & ~0xfffull);
