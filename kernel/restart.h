@@ -2,7 +2,7 @@
 /*
  * When a VM whose guest asked for a reset, or that crashed, starts again. A guest may do so as often as it likes, but
  * one that does it at once, again and again, neither fills the log nor keeps the boot CPU busy. Pure:
- * the manager's thread (kernel/vm.c).
+ * the manager's thread (kernel/vm.c), or that of ends (kernel/vm_end.c).
  */
 #ifndef KERNEL_RESTART_H
 #define KERNEL_RESTART_H

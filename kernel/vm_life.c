@@ -149,7 +149,7 @@ void vm_vcpu_stopped(struct vcpu *v)
 
 	v->stopped = true;
 	wait_unlock(&vm_wait, on);
-	wait_wake_all(&vm_wait);
+	vm_ends_wake();
 	wait_event(&vm_wait, v->released);
 }
 

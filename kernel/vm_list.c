@@ -12,7 +12,9 @@ static struct {
 	bool may_start;	  /* the manager starts it, or has yet to decide: it has just ended */
 	bool start_asked; /* somebody wants it started */
 	bool stays_off;	  /* somebody does not: neither now nor once it has ended */
+	bool ending;	  /* it is off the list, and being taken apart */
 } plans[CONFIG_VMS_MAX];  /* by configuration */
+static u32 ends;	  /* atomic; written under vm_wait's lock: VMs that have ended */
 static struct weir_config *config; /* set once */
 
 /* list_for_each_entry would make a struct vm of the head, where none is aligned as one must be. */
@@ -53,11 +55,21 @@ void vm_list_add(struct vm *vm)
 		(void)vm_kill(vm);
 }
 
+/* vm_wait's lock. */
+static bool is_any_ending(void)
+{
+	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
+		if (plans[i].ending)
+			return true;
+	}
+	return false;
+}
+
 bool vm_list_empty(void)
 {
 	bool empty, on = wait_lock(&vm_wait);
 
-	empty = list_empty(&vms);
+	empty = list_empty(&vms) && !is_any_ending();
 	wait_unlock(&vm_wait, on);
 	return empty;
 }
@@ -71,7 +83,7 @@ static bool all_stopped(const struct vm *vm)
 	return true;
 }
 
-struct vm *vm_list_take_stopped(void)
+struct vm *vm_list_take_stopped(u32 *config_index)
 {
 	struct vm *vm;
 
@@ -79,10 +91,57 @@ struct vm *vm_list_take_stopped(void)
 		if (vm->references || !all_stopped(vm))
 			continue;
 		list_del(&vm->link);
-		plans[index_of(vm->name)].may_start = true;
+		*config_index = (u32)index_of(vm->name);
+		plans[*config_index].may_start = plans[*config_index].ending = true;
 		return vm;
 	}
 	return NULL;
+}
+
+void vm_list_ended(u32 config_index)
+{
+	bool on = wait_lock(&vm_wait);
+
+	plans[config_index].ending = false;
+	__atomic_store_n(&ends, ends + 1, __ATOMIC_RELEASE);
+	wait_wake_all_locked(&vm_wait);
+	wait_unlock(&vm_wait, on);
+}
+
+u32 vm_list_ends(void)
+{
+	return __atomic_load_n(&ends, __ATOMIC_ACQUIRE);
+}
+
+/* vm_wait's lock. */
+static bool is_end_due(void)
+{
+	struct vm *vm;
+
+	FOR_EACH_VM (vm) {
+		if (__atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE)
+			return true;
+	}
+	return is_any_ending();
+}
+
+bool vm_list_wait_end(u32 *seen)
+{
+	bool ended;
+
+	wait_event(&vm_wait, ends != *seen || !is_end_due());
+	ended = vm_list_ends() != *seen;
+	*seen = vm_list_ends();
+	return ended;
+}
+
+bool vm_list_idle(u32 seen)
+{
+	bool on = wait_lock(&vm_wait), idle;
+
+	idle = list_empty(&vms) && !is_any_ending() && ends == seen;
+	wait_unlock(&vm_wait, on);
+	return idle;
 }
 
 /* vm_wait's lock. */
@@ -110,12 +169,12 @@ struct vm *vm_find(const char *name)
 
 void vm_put(struct vm *vm)
 {
-	bool on = wait_lock(&vm_wait);
+	bool on = wait_lock(&vm_wait), last = --vm->references == 0;
 
 	/* The last one may be what its end waits for: vm is not to be touched after this. */
-	if (--vm->references == 0)
-		wait_wake_all_locked(&vm_wait);
 	wait_unlock(&vm_wait, on);
+	if (last)
+		vm_ends_wake();
 }
 
 u32 vm_list(struct vm **out, u32 max)
@@ -216,7 +275,10 @@ enum vm_plan vm_take_plan(u32 i)
 	bool on = wait_lock(&vm_wait);
 	enum vm_plan plan = VM_PLAN_NONE;
 
-	/* Of one that runs it is still to come. */
+	if (plans[i].ending || find(config->vms[i].name)) {
+		wait_unlock(&vm_wait, on);
+		return VM_PLAN_LATER;
+	}
 	if (plans[i].may_start && plans[i].stays_off)
 		plan = VM_PLAN_STAY_OFF;
 	else if (plans[i].may_start && plans[i].start_asked)
@@ -240,7 +302,8 @@ void vm_is_off(u32 i)
 bool vm_any_plan(void)
 {
 	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
-		if (plans[i].may_start && (plans[i].start_asked || plans[i].stays_off))
+		if (plans[i].may_start && !plans[i].ending &&
+		    (plans[i].start_asked || plans[i].stays_off))
 			return true;
 	}
 	return false;

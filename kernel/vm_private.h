@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Between the manager (kernel/vm.c), which starts VMs and looks after their ends, kernel/vm_make.c,
- * which makes one and takes it apart, kernel/vm_list.c, which has those that run and what is planned
+ * Between the manager (kernel/vm.c), which starts VMs, kernel/vm_end.c, which looks after their ends on
+ * a thread of its own, kernel/vm_make.c, which makes one and takes it apart, kernel/vm_list.c, which has those that run and what is planned
  * for the others, and kernel/vm_life.c, which stops and shows one. Thread context unless said
  * otherwise.
  */
@@ -18,13 +18,16 @@ extern struct wait_queue vm_wait;
 
 /*
  * All of a VM, its threads waiting to go; or nothing, and message says why where there is more to say
- * than the error. The manager's thread, like the next two.
+ * than the error. The manager's thread.
  */
 int vm_make(const struct vm_config *config, struct restart *restart, struct vm **out, char *message,
 	    size_t size);
-/* Its vCPUs begin. It is on the list. */
+/* Its vCPUs begin. It is on the list. The manager's thread. */
 void vm_let_go(struct vm *vm);
-/* Frees what there is of it. No thread of it is left; devices and local APICs may be gone. */
+/*
+ * Frees what there is of it. No thread of it is left; devices and local APICs may be gone. The thread
+ * of ends; or the manager's, of one that has not begun.
+ */
 void vm_unmake(struct vm *vm);
 
 /* vm->life before anything can end the VM. */
@@ -37,22 +40,45 @@ void vm_set_paused(struct vm *vm, u32 on, u32 off);
 void vm_list_init(struct weir_config *config);
 /* It runs from here on; or, where somebody does not want it any more, ends at once. */
 void vm_list_add(struct vm *vm);
+/* None runs, and none is being taken apart. */
 bool vm_list_empty(void);
 
 /*
- * Takes a VM off the list whose vCPUs have all stopped and that nobody refers to: it may start again
- * from here on. NULL: there is none. vm_wait's lock is held.
+ * Takes a VM off the list whose vCPUs have all stopped and that nobody refers to. From here on until
+ * vm_list_ended it is the caller's, with what the manager has by its configuration (struct restart):
+ * what others want of it meanwhile waits. NULL: there is none. vm_wait's lock is held.
  */
-struct vm *vm_list_take_stopped(void);
+struct vm *vm_list_take_stopped(u32 *config_index);
+/* Nothing of it is left. It may start again. */
+void vm_list_ended(u32 config_index);
 
-/* What somebody wants of a configured VM that does not run; wanted no more once it was taken. */
+/* How many have ended so far. */
+u32 vm_list_ends(void);
+/*
+ * Sleeps while as many have ended as *seen says and one is about to; tells how many it are. False:
+ * none is, and none has ended since.
+ */
+bool vm_list_wait_end(u32 *seen);
+/* None is left, nor has any ended that *seen does not count. */
+bool vm_list_idle(u32 seen);
+
+/*
+ * Once, before the first VM: the thread that takes those apart that have stopped, whatever the manager
+ * waits for meanwhile. ERR_NOMEM.
+ */
+int vm_ends_start(void);
+/* A vCPU has stopped, or a reference has gone. Any context below LOCK_WAIT. */
+void vm_ends_wake(void);
+
+/* What somebody wants of a configured VM; wanted no more once it was taken. */
 enum vm_plan {
 	VM_PLAN_NONE,
 	VM_PLAN_START,
 	VM_PLAN_STAY_OFF, /* though it was to start, or to start again */
+	VM_PLAN_LATER,	  /* it runs, or its end is not over */
 };
 enum vm_plan vm_take_plan(u32 config_index);
-/* There is one to take. vm_wait's lock is held. */
+/* There is one to take, but VM_PLAN_LATER. vm_wait's lock is held. */
 bool vm_any_plan(void);
 /* The manager does not start it, for now. */
 void vm_is_off(u32 config_index);

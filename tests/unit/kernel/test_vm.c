@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/vm.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
+ * unit-sources: kernel/vm.c kernel/vm_end.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
  *	kernel/restart.c kernel/admission.c
  */
 /* unit-libs: -Wl,--wrap=thread_create_with */
@@ -38,6 +38,36 @@ static u32 ran, starts;
 static s32 parts; /* made and not yet taken apart */
 static u32 threads_made, fail_at, no_memory;
 static void (*guest)(struct vcpu *v); /* what vCPU 0 does, once for each start */
+/* atomic; "alpha" */
+static u32 alphas_gone;	   /* how often nothing of it was left */
+static bool alpha_has_all; /* no thread of another can be made while it is there */
+static bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
+static void (*while_it_ends)(void); /* before its devices go */
+
+static bool is_set(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+static void set(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_SEQ_CST);
+}
+
+static bool alpha_is_gone(void)
+{
+	return __atomic_load_n(&alphas_gone, __ATOMIC_SEQ_CST) != 0;
+}
+
+/* Of what does not come for long the test fails. */
+#define WAIT_US 30000000u
+#define WAIT_FOR(condition)                                   \
+	do {                                                  \
+		for (u32 us_ = 0; !(condition); us_ += 100) { \
+			assert_true(us_ < WAIT_US);           \
+			usleep(100);                          \
+		}                                             \
+	} while (0)
 
 static void made(void)
 {
@@ -59,6 +89,10 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 {
 	if (threads_made == fail_at)
 		return ERR_NOMEM;
+	if (is_set(&alpha_has_all) && strcmp(name, "alpha") && !alpha_is_gone()) {
+		set(&beta_has_failed);
+		return ERR_NOMEM;
+	}
 	if (no_memory) {
 		no_memory--;
 		return ERR_NOMEM;
@@ -134,13 +168,13 @@ void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct rec
 {
 	assert_ptr_equal(object, &ram);
 	t->terms = *terms;
-	room.promised += terms->costs;
+	__atomic_fetch_add(&room.promised, terms->costs, __ATOMIC_SEQ_CST);
 	made();
 }
 
 void reclaim_remove(struct reclaim_target *t)
 {
-	room.promised -= t->terms.costs;
+	__atomic_fetch_sub(&room.promised, t->terms.costs, __ATOMIC_SEQ_CST);
 	unmade();
 }
 
@@ -166,6 +200,8 @@ int platform_create(struct vm *vm, struct platform **out)
 
 void platform_destroy(struct platform *p)
 {
+	if (while_it_ends && !strcmp(((struct vm *)p)->name, "alpha"))
+		while_it_ends();
 	unmade();
 }
 
@@ -185,6 +221,9 @@ void platform_vcpu_destroy(struct vcpu *v)
 
 int console_vm_add(struct vm *vm)
 {
+	/* Of one that had its name nothing is left. */
+	if (config.vm_count == 1)
+		assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 0);
 	made();
 	vm->console = (struct vm_console *)vm;
 	return 0;
@@ -215,7 +254,6 @@ NOTHING(gmem_set_share_group, struct gmem *g, u32 group)
 NOTHING(swap_audit, void)
 NOTHING(gmem_on_lost, struct gmem *g, void (*fn)(void *arg, u64 index, u64 block, int err),
 	void *arg)
-NOTHING(vm_rma_destroy, struct vm *vm)
 NOTHING(vm_rma_watch, struct vm *vm)
 NOTHING(vm_rma_unwatch, struct vm *vm)
 NOTHING(platform_console_flush, struct platform *p)
@@ -240,6 +278,13 @@ ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 
+void vm_rma_destroy(struct vm *vm)
+{
+	if (!strcmp(vm->name, "alpha"))
+		__atomic_fetch_add(&alphas_gone, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool loads_when_alpha_is_gone, beta_fails;
 static bool unwanted_while_it_loads, asked_while_it_loads;
 
 int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)
@@ -248,6 +293,20 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 		assert_int_equal(vm_stay_off(vm->name), 0);
 	if (asked_while_it_loads && starts == 1)
 		assert_int_equal(vm_start(vm->name), 0);
+	if (alpha_has_all && !strcmp(vm->name, "beta"))
+		WAIT_FOR(is_set(&alpha_has_ended));
+	if (beta_fails && !strcmp(vm->name, "beta")) {
+		if (is_set(&beta_is_asked)) {
+			set(&beta_loads);
+			WAIT_FOR(alpha_is_gone());
+			usleep(20000);
+		}
+		return ERR_INVAL;
+	}
+	if (loads_when_alpha_is_gone && !strcmp(vm->name, "beta")) {
+		set(&beta_loads);
+		WAIT_FOR(alpha_is_gone());
+	}
 	return 0;
 }
 
@@ -262,6 +321,10 @@ static int setup(void **state)
 	parts = 0;
 	fail_at = NOWHERE;
 	no_memory = helps = 0;
+	alphas_gone = 0;
+	alpha_has_all = alpha_has_ended = beta_is_asked = beta_loads = beta_fails =
+		beta_has_failed = loads_when_alpha_is_gone = false;
+	while_it_ends = NULL;
 	hosted_log_reset();
 	return 0;
 }
@@ -368,6 +431,12 @@ static void who_waits_can_be_told_to_stay_off(void **state)
 	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
 }
 
+static void add_beta(void)
+{
+	config.vm_count = 2;
+	config.vms[1] = (struct vm_config){.name = "beta", .mem = MIB(1), .vcpus = 1};
+}
+
 static void end_all_later(void *arg)
 {
 	wait_for_starts(3);
@@ -380,8 +449,7 @@ static void none_comes_back_after_the_end_of_all(void **state)
 {
 	struct thread *t;
 
-	config.vm_count = 2;
-	config.vms[1] = (struct vm_config){.name = "beta", .mem = MIB(1), .vcpus = 1};
+	add_beta();
 	for (u32 i = 0; i < 3; i++) {
 		starts = 0;
 		guest = reset_always;
@@ -477,6 +545,111 @@ static void not_on_what_is_not_there(void **state)
 	assert_true(no_memory > 900);
 }
 
+static void end_while_beta_loads(struct vcpu *v)
+{
+	if (!strcmp(v->vm->name, "alpha"))
+		WAIT_FOR(is_set(&beta_loads));
+	power_off(v);
+}
+
+/* What a load waits for may be what another VM has that has ended. */
+static void an_end_waits_for_no_load(void **state)
+{
+	add_beta();
+	guest = end_while_beta_loads;
+	loads_when_alpha_is_gone = true;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+}
+
+static void wait_for_failure(void)
+{
+	WAIT_FOR(is_set(&beta_has_failed));
+}
+
+static void power_off_and_tell(struct vcpu *v)
+{
+	power_off(v);
+	if (!strcmp(v->vm->name, "alpha"))
+		set(&alpha_has_ended);
+}
+
+/* Nor does who finds no memory give up while one that has it ends. */
+static void a_start_waits_for_an_end(void **state)
+{
+	add_beta();
+	guest = power_off_and_tell;
+	alpha_has_all = true;
+	while_it_ends = wait_for_failure;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+	assert_true(beta_has_failed);
+}
+
+static void start_alpha(void)
+{
+	if (!alpha_is_gone())
+		assert_int_equal(vm_start("alpha"), 0);
+	usleep(20000);
+	assert_null(vm_find("alpha"));
+}
+
+/* Asked for while it is taken apart it starts when that is done. */
+static void starts_after_its_end(void **state)
+{
+	guest = power_off;
+	while_it_ends = start_alpha;
+	vm_run_all(&config);
+	assert_int_equal(starts, 2);
+}
+
+static void keep_alpha_off(void)
+{
+	assert_true(vm_may_start("alpha"));
+	assert_int_equal(vm_stay_off("alpha"), 0);
+}
+
+static void end_all(void)
+{
+	vm_end_all();
+	usleep(20000);
+}
+
+/* A VM that is to start again, and is told not to while it is taken apart. */
+static void stays_off_after_its_end(void **state)
+{
+	void (*const ways[])(void) = {keep_alpha_off, end_all};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ways); i++) {
+		starts = 0;
+		guest = i ? crash : reset_always;
+		config.vms[0].restart_on_crash = true;
+		while_it_ends = ways[i];
+		vm_run_all(&config);
+		assert_int_equal(starts, 1);
+	}
+}
+
+static void ask_for_beta(void)
+{
+	if (alpha_is_gone())
+		return;
+	set(&beta_is_asked);
+	assert_int_equal(vm_start("beta"), 0);
+	WAIT_FOR(is_set(&beta_loads));
+}
+
+/* It starts again though its end was over when nothing else was left to be done. */
+static void an_end_beside_the_last_look(void **state)
+{
+	add_beta();
+	guest = reset_once;
+	beta_fails = true;
+	while_it_ends = ask_for_beta;
+	vm_run_all(&config);
+	assert_int_equal(starts, 2);
+}
+
 /* VMs are promised no more than there is; who is too late says so, and the others run. */
 static void promises_must_fit(void **state)
 {
@@ -536,6 +709,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_end_waits_for_no_load, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_start_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
+		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reference_delays_the_end, setup, teardown),
 	};
 

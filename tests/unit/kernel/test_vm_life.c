@@ -278,11 +278,18 @@ static int setup(void **state)
 	return 0;
 }
 
+void vm_ends_wake(void)
+{
+	wait_wake_all(&vm_wait);
+}
+
 static struct vm *take_stopped(void)
 {
 	struct vm *vm = NULL;
+	u32 index;
 
-	wait_event(&vm_wait, (vm = vm_list_take_stopped()) != NULL);
+	wait_event(&vm_wait, (vm = vm_list_take_stopped(&index)) != NULL);
+	assert_int_equal(index, 0);
 	return vm;
 }
 
@@ -493,6 +500,7 @@ static void dump_memory_is_bounded(void **state)
 static void a_reference_keeps_it(void **state)
 {
 	struct vm *list[4], *vm = vm_find("alpha");
+	u32 index;
 	bool on;
 
 	assert_ptr_equal(vm, &machine);
@@ -506,7 +514,7 @@ static void a_reference_keeps_it(void **state)
 	}
 	vm_put(list[0]);
 	on = wait_lock(&vm_wait);
-	assert_null(vm_list_take_stopped());
+	assert_null(vm_list_take_stopped(&index));
 	wait_unlock(&vm_wait, on);
 	assert_int_equal(vm_pause(vm), ERR_NOENT);
 	vm_put(vm);
@@ -524,7 +532,7 @@ static void start_asks_the_manager(void **state)
 	on = wait_lock(&vm_wait);
 	assert_true(vm_any_plan());
 	wait_unlock(&vm_wait, on);
-	assert_int_equal(vm_take_plan(0), VM_PLAN_NONE);
+	assert_int_equal(vm_take_plan(0), VM_PLAN_LATER);
 	assert_int_equal(vm_take_plan(1), VM_PLAN_START);
 	assert_int_equal(vm_take_plan(1), VM_PLAN_NONE);
 	/* The last word counts. */
@@ -535,7 +543,7 @@ static void start_asks_the_manager(void **state)
 	assert_int_equal(vm_stay_off("beta"), ERR_NOENT);
 	/* What is wanted of one that runs waits for its end. */
 	assert_int_equal(vm_stay_off("alpha"), ERR_EXIST);
-	assert_int_equal(vm_take_plan(0), VM_PLAN_NONE);
+	assert_int_equal(vm_take_plan(0), VM_PLAN_LATER);
 	vm_is_off(0);
 	on = wait_lock(&vm_wait);
 	assert_false(vm_any_plan());

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What follows the end of a VM, on a thread of its own: what the manager waits for while it starts one,
+ * memory or the disk, may be just what another that has ended still has.
+ */
+#include "kernel/vm_private.h"
+#include "kernel/console.h"
+#include "kernel/vcpu.h"
+
+#include "kernel/base/log.h"
+#include "kernel/dev/platform.h"
+
+static const char *end_text(enum vm_end end)
+{
+	switch (end) {
+	case VM_END_POWEROFF:
+		return "powered off";
+	case VM_END_RESET:
+		return "reset";
+	case VM_END_CRASH:
+		return "crashed";
+	case VM_END_DEBUG_EXIT:
+		return "left by debug exit";
+	case VM_END_KILLED:
+		return "killed";
+	case VM_END_NONE:
+		break;
+	}
+	return "ended";
+}
+
+static void log_end(struct vm *vm)
+{
+	u64 ms = (clock_ns() - vm->start_ns) / 1000000;
+	u64 pages_per_mib = MIB(1) / PAGE_SIZE;
+	struct mmu_stats stats;
+
+	mmu_stats_get(&vm->mmu, &stats);
+	if (vm->end == VM_END_DEBUG_EXIT)
+		log_info("vm %s: debug exit code %u", vm->name, vm->end_code);
+	log_info("vm %s: memory: %llu MiB of %llu MiB touched, %llu faults, %llu to devices",
+		 vm->name,
+		 (unsigned long long)((gmem_touched_peak(vm->ram) + pages_per_mib - 1) /
+				      pages_per_mib),
+		 (unsigned long long)(vm->config.mem >> 20), (unsigned long long)stats.faults,
+		 (unsigned long long)stats.faults_mmio);
+	log_info("vm %s: %s after %llu.%03llu s", vm->name, end_text(vm->end),
+		 (unsigned long long)(ms / 1000), (unsigned long long)(ms % 1000));
+}
+
+/* A reset is the guest's to ask for; a crash starts it again where its configuration says so. */
+static bool starts_again(struct vm *vm)
+{
+	u64 now = clock_ns(), ran = now - vm->start_ns;
+
+	if (vm->end == VM_END_RESET) {
+		restart_ask(vm->restart, now, ran);
+		return true;
+	}
+	if (vm->end != VM_END_CRASH || !vm->config.restart_on_crash)
+		return false;
+	if (restart_ask_after_crash(vm->restart, now, ran))
+		return true;
+	log_error("vm %s: crashed %u times in a row: it is not started again", vm->name,
+		  RESTART_CRASHES_MAX + 1);
+	return false;
+}
+
+/*
+ * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
+ * and interrupts may still reach exist; then the threads take the vCPUs apart.
+ */
+static void take_apart(struct vm *vm)
+{
+	bool on, again = starts_again(vm);
+
+	if (!again || restart_is_loud(vm->restart))
+		log_end(vm);
+	/* A guest may reset itself as often as it likes: that fills no log. */
+	if (!again)
+		stats_log_vm(vm);
+	stats_vm_remove(vm);
+	platform_console_flush(vm->platform);
+	console_vm_remove(vm);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		platform_vcpu_destroy(vm->vcpus[i]);
+	platform_destroy(vm->platform);
+	vm->platform = NULL;
+	on = wait_lock(&vm_wait);
+	for (u32 i = 0; i < vm->vcpu_count; i++)
+		vm->vcpus[i]->released = true;
+	wait_unlock(&vm_wait, on);
+	wait_wake_all(&vm_wait);
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		thread_join(vm->vcpus[i]->thread);
+		vm->vcpus[i]->lapic = NULL;
+	}
+	vm_unmake(vm);
+}
+
+static struct wait_queue ends_wait = WAIT_QUEUE_INIT(ends_wait);
+static bool woken; /* atomic */
+
+void vm_ends_wake(void)
+{
+	__atomic_store_n(&woken, true, __ATOMIC_SEQ_CST);
+	wait_wake_all(&ends_wait);
+}
+
+static struct vm *take_stopped(u32 *config_index)
+{
+	bool on = wait_lock(&vm_wait);
+	struct vm *vm = vm_list_take_stopped(config_index);
+
+	wait_unlock(&vm_wait, on);
+	return vm;
+}
+
+static void look_after_ends(void *arg)
+{
+	struct vm *vm;
+	u32 index;
+
+	(void)arg;
+	for (;;) {
+		wait_event(&ends_wait, __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST));
+		while ((vm = take_stopped(&index)) != NULL) {
+			take_apart(vm);
+			vm_list_ended(index);
+		}
+	}
+}
+
+int vm_ends_start(void)
+{
+	static struct thread *thread; /* for good */
+	int err = 0;
+
+	if (!thread)
+		err = thread_create(&thread, "vm ends", look_after_ends, NULL, THREAD_ANY_CPU);
+	return err;
+}
