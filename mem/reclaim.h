@@ -50,6 +50,9 @@ struct reclaim_target {
 	u64 age_next, age_done;	  /* chunks of the round of aging that were begun and ended */
 	u64 aged_ns, gap_ns;	  /* when it began, and how long after the one before */
 	u64 used;		  /* pages that it or the one before found used */
+	bool whole;		  /* it looks at pages that cannot go, too, */
+	u64 whole_ns;		  /* as the one that began then did last; 0: none has */
+	u64 used_staying;	  /* that this one found used of those, as in `used` */
 	u64 working_set;	  /* pages; as of the last whole round */
 	u64 by_age[RECLAIM_AGES]; /* pages, as far as the round has come */
 };
@@ -109,6 +112,7 @@ void reclaim_get_room(struct reclaim_room *out);
 	X(rounds, "count", "Rounds in which the pages of an object were aged.")                  \
 	X(aged, "pages", "Pages that were looked at in them.")                                   \
 	X(young, "pages", "Of those, pages that had been used since the last time.")             \
+	X(passed, "pages", "Pages that were not looked at in them, for they cannot go.")         \
 	X(zero, "pages", "Pages that were taken and are all zero: they cost nothing now.")       \
 	X(filled, "pages", "Pages that were taken and are one word all over.")                   \
 	X(packed, "pages", "Pages that were taken and packed.")                                  \

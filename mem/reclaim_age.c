@@ -11,24 +11,28 @@
 
 #define ROUND_GAP_NS  20000000ull /* between two rounds over one object, */
 #define URGENT_GAP_NS 2000000ull  /* and where guests wait */
-#define SKIP_MOST     64u	  /* chunks without a page that are passed over under the lock */
+/* Pages that cannot go are looked at so often: to be used they may be. */
+#define WHOLE_GAP_NS 10000000000ull
+#define GAP_MOST     8u /* pages that need not be looked at, between two that are looked at at once */
+#define SKIP_MOST    64u /* chunks without a page that are passed over under the lock */
 
 /* 2 MiB of an object, and what was found in them. */
 struct piece {
 	struct reclaim_target *t;
 	u64 chunk;
-	u64 aged, young, used;
+	bool whole;
+	u64 aged, young, used, used_staying, passed;
 	u64 by_age[RECLAIM_AGES];
 };
 
 /*
  * How old the page is after this look: what was used twice is young, what is as old as it can be
- * stays that old.
+ * stays that old. What says how old a page is that was passed over has wrapped.
  */
-static u32 age_after(const struct gmem *g, u64 entry, bool young)
+static u32 age_after(const struct gmem *g, u64 entry, bool young, bool stays)
 {
 	if (!young)
-		return min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
+		return stays ? RECLAIM_AGES - 2u : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
 	return entry & GMEM_COLD ? GMEM_COLD_AGE : 0;
 }
 
@@ -36,12 +40,14 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 {
 	struct gmem *g = p->t->object;
 	u64 entry = gmem_entry_load(e), now = gmem_generation_bits(g), new;
+	bool stays;
 	u32 age;
 
 	do {
 		if (!gmem_entry_resident(entry))
 			return;
-		age = age_after(g, entry, young);
+		stays = reclaim_stays(entry);
+		age = age_after(g, entry, young, stays);
 		new = (entry & ~GMEM_GEN_MASK) |
 		      ((now - ((u64)age << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK);
 		if (young)
@@ -51,7 +57,9 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 	} while (!gmem_entry_exchange(e, &entry, new));
 	p->aged++;
 	p->young += young;
-	p->used += age < 2;
+	/* What stays was counted in the last round that looked at all of it. */
+	p->used += age < 2 && (p->whole || !stays);
+	p->used_staying += age < 2 && stays;
 	if (reclaim_may_go(entry))
 		p->by_age[age]++;
 }
@@ -78,19 +86,59 @@ static void split_or_join(struct reclaim_effort *e, struct gmem *g, u64 first, c
 	}
 }
 
+/* Neighbours; entries: that of the first. */
+static void age_run(struct reclaim_effort *e, struct piece *p, u64 first, u64 pages, u64 *entries)
+{
+	u64 young[GMEM_LARGE_PAGES / 64] = {0};
+
+	gmem_age_marked(p->t->object, first, pages, young);
+	for (u64 i = 0; i < pages; i++)
+		age_entry(p, entries + i, young[i / 64] & BIT(i % 64));
+	if (pages == GMEM_LARGE_PAGES)
+		split_or_join(e, p->t->object, first, young);
+}
+
+/* From `at` on the next run that has a page to be looked at, with few others; its length, or 0. */
+static u64 next_run(struct piece *p, const u64 *entries, u64 *at, u64 pages)
+{
+	u64 end = *at, passed = 0;
+
+	for (u64 i = *at; i < pages && (end == *at || i - end <= GAP_MOST); i++) {
+		u64 entry = gmem_entry_load(entries + i);
+
+		if (!gmem_entry_resident(entry))
+			continue;
+		if (reclaim_stays(entry)) {
+			passed++;
+			continue;
+		}
+		if (end == *at) {
+			p->passed += passed;
+			*at = i;
+		}
+		passed = 0;
+		end = i + 1;
+	}
+	if (end == *at)
+		p->passed += passed;
+	return end - *at;
+}
+
 static void age_chunk(struct reclaim_effort *e, struct piece *p)
 {
 	struct gmem *g = p->t->object;
-	u64 first = p->chunk * GMEM_LARGE_PAGES, young[GMEM_LARGE_PAGES / 64] = {0};
+	u64 first = p->chunk * GMEM_LARGE_PAGES, run;
 	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES);
 	u64 *entries = gmem_entry_find(g, first);
 
 	if (!entries)
 		return;
-	gmem_age_marked(g, first, pages, young);
-	for (u64 i = 0; i < pages; i++)
-		age_entry(p, entries + i, young[i / 64] & BIT(i % 64));
-	split_or_join(e, g, first, young);
+	if (p->whole) {
+		age_run(e, p, first, pages, entries);
+		return;
+	}
+	for (u64 at = 0; (run = next_run(p, entries, &at, pages)) != 0; at += run)
+		age_run(e, p, first + at, run, entries + at);
 }
 
 static bool under_way(const struct reclaim_target *t)
@@ -114,7 +162,12 @@ static void begin_round(struct reclaim_target *t, u64 now)
 	memset(t->by_age, 0, sizeof(t->by_age));
 	t->gap_ns = t->aged_ns ? now - t->aged_ns : RECLAIM_MEMORY_NS;
 	t->aged_ns = now;
-	t->used = 0;
+	t->whole = !t->whole_ns || now - t->whole_ns >= WHOLE_GAP_NS;
+	if (t->whole) {
+		t->whole_ns = now;
+		t->used_staying = 0;
+	}
+	t->used = t->used_staying;
 	t->age_next = 0;
 	t->age_done = 0;
 	__atomic_fetch_add(&t->object->generation, 1, __ATOMIC_RELAXED);
@@ -170,6 +223,7 @@ static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 		begin_round(t, now);
 	if (t && next_chunk(t, p)) {
 		p->t = t;
+		p->whole = t->whole;
 		reclaim_use(t);
 	}
 	spin_unlock(&reclaim.lock);
@@ -184,10 +238,13 @@ static void end_piece(const struct piece *p)
 	for (u32 i = 0; i < RECLAIM_AGES; i++)
 		t->by_age[i] += p->by_age[i];
 	t->used += p->used;
+	if (p->whole)
+		t->used_staying += p->used_staying;
 	end_chunks(t, 1);
 	spin_unlock(&reclaim.lock);
 	reclaim_count(&reclaim.stats.aged, p->aged);
 	reclaim_count(&reclaim.stats.young, p->young);
+	reclaim_count(&reclaim.stats.passed, p->passed);
 }
 
 bool reclaim_age(struct reclaim_effort *e)

@@ -30,7 +30,8 @@ static struct {
 	struct gmem_notifier n;
 	bool used[PAGES]; /* since the last look */
 	u64 unmapped;
-	u32 touch; /* atomic; a page that is wanted while pages are unmapped; 0: none */
+	u64 looked; /* pages that were asked about */
+	u32 touch;  /* atomic; a page that is wanted while pages are unmapped; 0: none */
 	pthread_t waiter;
 } guest;
 
@@ -50,6 +51,7 @@ static u64 notify(struct gmem_notifier *n, struct gmem *object, enum gmem_event 
 
 	if (event == GMEM_EVENT_SPLIT || event == GMEM_EVENT_JOIN)
 		return 0;
+	guest.looked += event == GMEM_EVENT_AGE ? pages : 0;
 	for (u64 i = 0; i < pages; i++) {
 		bool *used = &guest.used[first + i];
 
@@ -303,6 +305,61 @@ static void hard_until_written(void **state)
 	assert_int_equal(page(0)[77], 0x11);
 }
 
+/* How many pages the guest was asked about in so many rounds. */
+static u64 looked_in(u32 rounds)
+{
+	u64 from = guest.looked;
+
+	while (rounds--)
+		(void)help();
+	return guest.looked - from;
+}
+
+#define HARD_PAGES 300u
+
+/*
+ * Pages that cannot go are not looked at in each round, wherever others are among them; but those that
+ * were written since are, as are all now and then, for what is used of them counts.
+ */
+static void what_cannot_go_is_passed_over(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 all[GMEM_LARGE_PAGES / 64];
+
+	memset(all, 0xff, sizeof(all));
+	for (u64 i = 0; i < HARD_PAGES; i++)
+		fill_page(i, false);
+	assert_true(looked_in(1) >= HARD_PAGES); /* nobody knows yet that they do not pack */
+	gmem_take(g, 0, GMEM_LARGE_PAGES, all, &t);
+	assert_int_equal(t.hard, HARD_PAGES);
+	assert_int_equal(looked_in(10), 0);
+	assert_true(read_stat("passed") >= 10 * HARD_PAGES);
+	/* Two of them change, far from each other. */
+	memset(page(7), 0x11, PAGE_SIZE);
+	fill_page(200, false);
+	guest.used[7] = guest.used[200] = true;
+	assert_in_range(looked_in(1), 2, 2 * 9);
+	assert_true(guest.used[7] == false && guest.used[200] == false);
+	for (u32 i = 0; i < 10; i++)
+		(void)help();
+	assert_int_equal(state_of(7), GMEM_FILLED);
+	assert_int_equal(looked_in(1), 0);
+	/* All are looked at after a while, once; what is used twice is worked with. */
+	for (u32 i = 0; i < 2; i++) {
+		assert_int_equal(target.used_staying, 0);
+		memset(guest.used + 20, true, 100);
+		assert_in_range(looked_in(200), HARD_PAGES - 1, GMEM_LARGE_PAGES);
+	}
+	assert_int_equal(target.used_staying, 100);
+	assert_in_range(target.working_set, 100, HARD_PAGES);
+	(void)looked_in(200);
+	assert_int_equal(target.used_staying, 0);
+	for (u64 i = 0; i < HARD_PAGES; i++) {
+		if (i != 7)
+			check_page(i, false);
+	}
+}
+
 /* A page that is touched while it is being taken is given back at once. */
 static void wanted_is_given_back(void **state)
 {
@@ -399,7 +456,8 @@ static void the_old_go_first(void **state)
 static void ages(void **state)
 {
 	for (u64 i = 0; i < 3; i++)
-		fill_page(i, false); /* HARD once tried: not taken, but aged */
+		fill_page(i, true);
+	target.terms.min = 3; /* not taken, but aged */
 	for (u32 round = 0; round < 40; round++) {
 		guest.used[1] = true;
 		guest.used[2] = round % 3 == 0;
@@ -603,6 +661,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_word_all_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_word_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_cannot_go_is_passed_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
