@@ -7,6 +7,7 @@
 #define MEM_FRAME_INTERNAL_H
 
 #include "mem/frame.h"
+#include "smp/cpu.h"
 
 /*
  * Only a block's first frame says what the block is; the others are FRAME_BODY, so a block
@@ -58,9 +59,31 @@ static inline void frame_set_junked(struct frame *f, bool junked)
 /* The struct of any pfn of a section that has an array, RAM or hole; NULL outside. */
 struct frame *frame_slot(u64 pfn);
 
-/* The block is in use for what flags say; or is no more. mem/frame_use.c; any context. */
-void frame_use_begin(struct frame *f, u32 order, u32 flags);
-void frame_use_end(const struct frame *f, u32 order);
+/* --- What frames are in use for: mem/frame_use.c. Any context. ------------------------------- */
+
+/* A CPU counts on its own line; frames come back on any, so that only the sum over all counts. */
+struct frame_uses {
+	u64 frames[FRAME_USE_COUNT]; /* atomic */
+} __aligned(64);
+extern struct frame_uses frame_uses[CPU_MAX];
+
+static inline void frame_use_count(enum frame_use use, u64 frames)
+{
+	__atomic_fetch_add(&frame_uses[cpu_id()].frames[use], frames, __ATOMIC_RELAXED);
+}
+
+/* The block is in use for what flags say; or is no more. */
+static inline void frame_use_begin(struct frame *f, u32 order, u32 flags)
+{
+	f->use = (u8)(flags >> FRAME_USE_SHIFT);
+	frame_use_count(f->use, 1ull << order);
+}
+
+static inline void frame_use_end(const struct frame *f, u32 order)
+{
+	frame_use_count(f->use, -(1ull << order));
+}
+
 void frame_use_reset(void); /* nothing is in use; boot CPU */
 
 /* Empties the allocator. Boot CPU. */

@@ -1,32 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* What frames are in use for. A CPU counts on its own line; frames come back on any. */
+/* What frames are in use for. */
 #include "mem/frame_internal.h"
-#include "smp/cpu.h"
 
-static struct uses {
-	u64 frames[FRAME_USE_COUNT]; /* atomic; may be below 0: the sum over all CPUs counts */
-} __aligned(64) uses[CPU_MAX];
-
-static void count(enum frame_use use, u64 frames)
-{
-	__atomic_fetch_add(&uses[cpu_id()].frames[use], frames, __ATOMIC_RELAXED);
-}
-
-void frame_use_begin(struct frame *f, u32 order, u32 flags)
-{
-	f->use = (u8)(flags >> FRAME_USE_SHIFT);
-	count(f->use, 1ull << order);
-}
-
-void frame_use_end(const struct frame *f, u32 order)
-{
-	count(f->use, -(1ull << order));
-}
+struct frame_uses frame_uses[CPU_MAX];
 
 void frame_use_reset(void)
 {
 	for (u32 i = 0; i < CPU_MAX; i++)
-		uses[i] = (struct uses){0};
+		frame_uses[i] = (struct frame_uses){0};
 }
 
 u64 frame_used_for(enum frame_use use)
@@ -34,7 +15,7 @@ u64 frame_used_for(enum frame_use use)
 	u64 sum = 0;
 
 	for (u32 i = 0; i < CPU_MAX; i++)
-		sum += __atomic_load_n(&uses[i].frames[use], __ATOMIC_RELAXED);
+		sum += __atomic_load_n(&frame_uses[i].frames[use], __ATOMIC_RELAXED);
 	return sum;
 }
 
