@@ -7,30 +7,29 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/x86.h"
+#include "kernel/selftest_bench.h"
 #include "kernel/selftest_vmx.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
 #include "mmu/mmu.h"
 #include "smp/timer.h"
 
-#define SAMPLES	     1001
-#define PAGES	     SAMPLES /* each is faulted in once */
-#define SLOT_STRIDE  2	     /* gfns from one slot's base to the next */
+#define SLOT_STRIDE  2 /* gfns from one slot's base to the next */
 #define FAULT_AROUND 16
 #define LARGE_GFN    0x800 /* beyond the other pages */
 #define ACCESS_FIRST (MMU_READ | MMU_WRITE)
 
-static u32 samples[SAMPLES];
+u32 bench_samples[SAMPLES];
 static u32 overhead;
 
 static void sort(void)
 {
 	for (u32 i = 1; i < SAMPLES; i++) {
-		u32 value = samples[i], at = i;
+		u32 value = bench_samples[i], at = i;
 
-		for (; at && samples[at - 1] > value; at--)
-			samples[at] = samples[at - 1];
-		samples[at] = value;
+		for (; at && bench_samples[at - 1] > value; at--)
+			bench_samples[at] = bench_samples[at - 1];
+		bench_samples[at] = value;
 	}
 }
 
@@ -39,23 +38,13 @@ static u32 less_overhead(u32 ticks)
 	return ticks > overhead ? ticks - overhead : 0;
 }
 
-static void report(const char *name)
+void bench_report(const char *name)
 {
 	sort();
-	log_info("bench: %s %u %u %u %u", name, less_overhead(samples[SAMPLES / 2]),
-		 less_overhead(samples[0]), less_overhead(samples[SAMPLES - 1]), SAMPLES);
+	log_info("bench: %s %u %u %u %u", name, less_overhead(bench_samples[SAMPLES / 2]),
+		 less_overhead(bench_samples[0]), less_overhead(bench_samples[SAMPLES - 1]),
+		 SAMPLES);
 }
-
-/* The statement sees the number of the sample as i. */
-#define MEASURE(name, statement)                               \
-	do {                                                   \
-		for (u32 i = 0; i < SAMPLES; i++) {            \
-			u64 before_ = rdtsc();                 \
-			statement;                             \
-			samples[i] = (u32)(rdtsc() - before_); \
-		}                                              \
-		report(name);                                  \
-	} while (0)
 
 static void measure_nothing(void)
 {
@@ -63,10 +52,10 @@ static void measure_nothing(void)
 	for (u32 i = 0; i < SAMPLES; i++) {
 		u64 before = rdtsc();
 
-		samples[i] = (u32)(rdtsc() - before);
+		bench_samples[i] = (u32)(rdtsc() - before);
 	}
 	sort();
-	overhead = samples[SAMPLES / 2];
+	overhead = bench_samples[SAMPLES / 2];
 }
 
 static void measure_locks(void)
@@ -157,13 +146,8 @@ static void measure_slots(struct selftest *t)
 	kfree(vm);
 }
 
-static gpa_t page_at(u32 i)
-{
-	return GPA((u64)i << PAGE_SHIFT);
-}
-
 /* As vmx/ does it: the fast half with interrupts off, the slow half where that is not enough. */
-static int fault(struct mmu_vcpu *v, gpa_t gpa)
+int bench_fault(struct mmu_vcpu *v, gpa_t gpa)
 {
 	bool on = irq_save();
 	int err = mmu_fault(v, gpa, ACCESS_FIRST);
@@ -174,7 +158,7 @@ static int fault(struct mmu_vcpu *v, gpa_t gpa)
 
 static u64 unmap_and_flush(struct mmu_vm *vm, u32 page)
 {
-	return mmu_unmap(vm, gpa_to_gfn(page_at(page)), 1);
+	return mmu_unmap(vm, gpa_to_gfn(bench_page_at(page)), 1);
 }
 
 /* An entry's part of a flush: INVEPT when this CPU lags behind. */
@@ -198,7 +182,7 @@ static void measure_around(struct selftest *t, struct mmu_vcpu *v)
 		if (i % (PAGES / around) == 0)
 			mmu_unmap(vm, GFN(0), PAGES);
 		before_ = rdtsc();
-		EXPECT(t, fault(v, page_at(i % (PAGES / around) * around)) == 0);
+		EXPECT(t, bench_fault(v, bench_page_at(i % (PAGES / around) * around)) == 0);
 	});
 	vm->fault_around = 1;
 }
@@ -211,91 +195,25 @@ static void measure_large(struct selftest *t, struct mmu_vm *vm, struct mmu_vcpu
 	if (!EXPECT(t, gmem_create_order(LARGE_PAGES, GMEM_LARGE_ORDER, &g) == 0))
 		return;
 	if (EXPECT(t, memslot_create(vm, 1, GFN(LARGE_GFN), LARGE_PAGES, g, 0, 0) == 0)) {
-		EXPECT(t, fault(v, page_at(LARGE_GFN)) == 0);
+		EXPECT(t, bench_fault(v, bench_page_at(LARGE_GFN)) == 0);
 		MEASURE("fault-large", {
 			mmu_unmap(vm, GFN(LARGE_GFN), LARGE_PAGES);
 			before_ = rdtsc();
-			EXPECT(t, fault(v, page_at(LARGE_GFN)) == 0);
+			EXPECT(t, bench_fault(v, bench_page_at(LARGE_GFN)) == 0);
 		});
 	}
 	gmem_unref(g);
-}
-
-/* LZ4 packs it to a third: of 32 words 9 are random. */
-static void fill_page(struct selftest *t, struct mmu_vm *vm, u32 i)
-{
-	static u32 words[PAGE_SIZE / sizeof(u32)];
-	u32 random = i;
-
-	for (u32 k = 0; k < ARRAY_SIZE(words); k++) {
-		random = random * 1664525u + 1013904223u;
-		words[k] = k % 32 < 9 ? random : i;
-	}
-	EXPECT(t, gpa_write(vm, page_at(i), words, PAGE_SIZE) == 0);
-}
-
-/* One word all over; or random, and all of these pages are alike. */
-static void fill_alike(struct selftest *t, struct mmu_vm *vm, u32 i, bool one_word)
-{
-	static u32 words[PAGE_SIZE / sizeof(u32)];
-	u32 random = 1;
-
-	for (u32 k = 0; k < ARRAY_SIZE(words); k++)
-		words[k] = random = one_word ? 7 : random * 1664525u + 1013904223u;
-	EXPECT(t, gpa_write(vm, page_at(i), words, PAGE_SIZE) == 0);
-}
-
-static u64 take_page(struct gmem *g, u64 index)
-{
-	struct gmem_taken taken = {0};
-	u64 one = 1;
-
-	gmem_take(g, index, 1, &one, &taken);
-	return taken.freed;
-}
-
-/* The slot's page i is the object's page i + 1. */
-static void measure_reclaim(struct selftest *t, struct mmu_vcpu *v, struct gmem *g)
-{
-	MEASURE("age-2m", {
-		u64 young[LARGE_PAGES / 64] = {0};
-
-		before_ = rdtsc();
-		gmem_age_marked(g, 0, LARGE_PAGES, young);
-	});
-	MEASURE("take-zero", EXPECT(t, take_page(g, i + 1) == 1));
-	MEASURE("take-packed", {
-		fill_page(t, v->vm, i);
-		EXPECT(t, fault(v, page_at(i)) == 0);
-		before_ = rdtsc();
-		EXPECT(t, take_page(g, i + 1) == 1);
-	});
-	MEASURE("fault-packed", EXPECT(t, fault(v, page_at(i)) == 0));
-	MEASURE("fault-filled", {
-		fill_alike(t, v->vm, i, true);
-		EXPECT(t, take_page(g, i + 1) == 1);
-		before_ = rdtsc();
-		EXPECT(t, fault(v, page_at(i)) == 0);
-	});
-	gmem_set_share_group(g, 1);
-	MEASURE("take-shared", {
-		fill_alike(t, v->vm, i, false);
-		EXPECT(t, fault(v, page_at(i)) == 0);
-		before_ = rdtsc();
-		EXPECT(t, take_page(g, i + 1) == (i > 0));
-	});
-	MEASURE("fault-copy", EXPECT(t, fault(v, page_at(i)) == 0));
 }
 
 static void measure_faults_of(struct selftest *t, struct mmu_vcpu *v, struct gmem *g)
 {
 	struct mmu_vm *vm = v->vm;
 
-	MEASURE("fault-zero-fill", EXPECT(t, fault(v, page_at(i)) == 0));
+	MEASURE("fault-zero-fill", EXPECT(t, bench_fault(v, bench_page_at(i)) == 0));
 	enter_and_exit(vm);
 	MEASURE("enter-no-flush", enter_and_exit(vm));
 	MEASURE("unmap-flush", EXPECT(t, unmap_and_flush(vm, i) == 1));
-	MEASURE("fault-resident", EXPECT(t, fault(v, page_at(i)) == 0));
+	MEASURE("fault-resident", EXPECT(t, bench_fault(v, bench_page_at(i)) == 0));
 	MEASURE("unmap-flush-invept", {
 		EXPECT(t, unmap_and_flush(vm, i) == 1);
 		enter_and_exit(vm);
@@ -303,8 +221,8 @@ static void measure_faults_of(struct selftest *t, struct mmu_vcpu *v, struct gme
 	measure_around(t, v);
 	mmu_unmap(vm, GFN(0), PAGES);
 	for (u32 i = 0; i < PAGES; i++)
-		EXPECT(t, fault(v, page_at(i)) == 0);
-	measure_reclaim(t, v, g);
+		EXPECT(t, bench_fault(v, bench_page_at(i)) == 0);
+	bench_tiers(t, v, g);
 }
 
 static void measure_faults(struct selftest *t)

@@ -114,6 +114,8 @@ WEIR = [
     Operation("take-packed", "take a page that LZ4 packs to a third"),
     Operation("fault-packed", "fault of such a page: unpack and map"),
     Operation("fault-filled", "fault of a page that is one word all over"),
+    Operation("take-swapped", "take a page that does not pack: try, write it to the swap disk, without its driver"),
+    Operation("fault-swapped", "fault of such a page: read it back, alone, without the disk's driver"),
     Operation("take-shared", "take a page that does not pack and that another has: hash, compare, free"),
     Operation("fault-copy", "write to such a page: copy and map"),
 ]
