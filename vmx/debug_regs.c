@@ -138,5 +138,7 @@ void debug_regs_raise(struct vmx_vcpu *v, u64 qualification)
 	if (v->dr_loaded)
 		WRITE_DR(6, dr6);
 	vmcs_write(GUEST_DR7, vmcs_read(GUEST_DR7) & ~DR7_GD);
+	/* A single step from branch to branch is over (SDM 3B 18.4.3). */
+	vmcs_write(GUEST_DEBUGCTL, vmcs_read(GUEST_DEBUGCTL) & ~DEBUGCTL_BTF);
 	irq_restore(on);
 }

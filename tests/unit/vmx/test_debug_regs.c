@@ -170,6 +170,17 @@ static void general_detect(void **state)
 }
 
 /* The vCPU is switched out wherever interrupts are found on. */
+/* As it does where it is delivered (SDM 3B 18.4.3): the debugger sets BTF again for the next branch. */
+static void a_cause_ends_the_branch_step(void **state)
+{
+	vmcs_write(GUEST_DR7, DR7_FIXED | DR7_GD);
+	vmcs_write(GUEST_DEBUGCTL, DEBUGCTL_BTF);
+	debug_regs_raise(&v, DR6_BS);
+	assert_int_equal(v.dr6, DR6_FIXED | DR6_BS);
+	assert_int_equal(vmcs_read(GUEST_DR7), DR7_FIXED);
+	assert_int_equal(vmcs_read(GUEST_DEBUGCTL), 0);
+}
+
 static void cause_survives_a_switch(void **state)
 {
 	for (switching = AND_BACK; switching <= AND_AWAY; switching++) {
@@ -212,6 +223,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(moved_in_software, setup, teardown),
 		cmocka_unit_test_setup_teardown(names_of_old, setup, teardown),
 		cmocka_unit_test_setup_teardown(general_detect, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_cause_ends_the_branch_step, setup, teardown),
 		cmocka_unit_test_setup_teardown(cause_survives_a_switch, setup, teardown),
 		cmocka_unit_test_setup_teardown(moves_survive_a_switch, setup, teardown),
 	};
