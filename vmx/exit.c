@@ -98,6 +98,9 @@ const exit_handler_t exit_handlers[VMX_EXIT_REASONS] = {
 	[72] = exit_undefined,		    /* ENQCMD */
 	[73] = exit_undefined,		    /* ENQCMDS */
 	[74] = unexpected,		    /* bus lock */
+	[75] = unexpected,		    /* notify: no event window for long */
+	[76] = exit_undefined,		    /* SEAMCALL */
+	[77] = exit_undefined,		    /* TDCALL */
 };
 
 const bool exit_at_instruction[VMX_EXIT_REASONS] = {

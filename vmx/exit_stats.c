@@ -81,6 +81,9 @@ const struct stat_desc vmx_exit_stat_descs[VMX_EXIT_REASONS] = {
 	EXIT(72, enqcmd, "ENQCMD instructions, answered by #UD."),
 	EXIT(73, enqcmds, "ENQCMDS instructions, answered by #UD."),
 	EXIT(74, bus_lock, "Bus locks of the guest."),
+	EXIT(75, notify, "Times the guest let no event in for long."),
+	EXIT(76, seamcall, "SEAMCALL instructions, answered by #UD."),
+	EXIT(77, tdcall, "TDCALL instructions, answered by #UD."),
 };
 
 const char *vmx_exit_name(u32 reason)

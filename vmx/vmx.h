@@ -338,7 +338,7 @@ void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs));
 void vmx_vcpu_dump(struct vmx_vcpu *v);
 
 /* Counters of exits by reason since creation, and what each means. Any context. */
-#define VMX_EXIT_REASONS 75
+#define VMX_EXIT_REASONS 78
 extern const struct stat_desc vmx_exit_stat_descs[VMX_EXIT_REASONS];
 u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason);
 const char *vmx_exit_name(u32 reason);
