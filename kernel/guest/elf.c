@@ -129,6 +129,8 @@ static int load_segment(struct load *l, const struct elf64_phdr *p, struct elf_s
 			"its ELF segment at 0x%llx, %llu KiB, overlaps another or page 0 or "
 			"0x9f000-0xfffff: link it elsewhere",
 			(unsigned long long)p->paddr, (unsigned long long)(p->memsz >> 10));
+	if (out->header_entry - p->vaddr < p->memsz)
+		out->entry = out->header_entry - p->vaddr + p->paddr;
 	out->load_start = min(out->load_start, p->paddr);
 	out->load_end = max(out->load_end, p->paddr + p->memsz);
 	return load_write_image(l, p->paddr, &l->kernel, p->offset, p->filesz);
@@ -145,7 +147,7 @@ int elf_load(struct load *l, struct elf_summary *out)
 		return load_fail(l, ERR_INVAL,
 				 "its ELF header is damaged, or names more than %u segments",
 				 ELF_PHDRS_MAX);
-	*out = (struct elf_summary){e.is64, e.entry, ~0ull, 0};
+	*out = (struct elf_summary){e.is64, e.entry, e.entry, ~0ull, 0};
 	for (u32 n = 0; n < e.phnum; n++) {
 		if (!elf_phdr(&e, n, &p))
 			return load_fail(

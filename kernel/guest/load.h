@@ -63,7 +63,8 @@ int multiboot1_load(struct load *l);
 /* ELF, 32 and 64 bit, little endian: loads every PT_LOAD segment at its physical address. */
 struct elf_summary {
 	bool is64;
-	u64 entry;
+	u64 header_entry;	  /* as the file says it: often where the kernel will map itself */
+	u64 entry;		  /* physical, by the segment that has it there */
 	u64 load_start, load_end; /* of all segments, physical */
 };
 bool elf_probe(const struct image *i);

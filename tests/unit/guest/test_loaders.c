@@ -409,6 +409,27 @@ static void test_multiboot(void **state)
 	assert_int_equal(ram64(mmap + 12), GUEST_LOW_USABLE_TOP);
 }
 
+/* Kernels that map themselves high say their entry point there: it is where the segment was loaded. */
+static void test_multiboot_elf(void **state)
+{
+	const u64 high = 0xffffffff80000000ull;
+
+	make_pvh();
+	put32(0x800, 0x1badb002);
+	put32(0x808, -0x1badb002u);
+	put64(24, high + 0x10);
+	put64(64 + 16, high);
+	assert_int_equal(load_multiboot(sizeof(image)), 0);
+	assert_int_equal(start.mode, VMX_START_PROTECTED);
+	assert_int_equal(start.rip, MIB(16) + 0x10);
+	put64(24, MIB(16) + 0x20);
+	assert_int_equal(load_multiboot(sizeof(image)), 0);
+	assert_int_equal(start.rip, MIB(16) + 0x20);
+	put64(24, high + 0x5000);
+	assert_int_equal(load_multiboot(sizeof(image)), ERR_INVAL);
+	assert_non_null(strstr(test_message, "entry point 0xffffffff80005000 is outside"));
+}
+
 /* It is found wherever it may be, and nowhere else. */
 static void test_multiboot_header(void **state)
 {
@@ -563,6 +584,7 @@ int main(void)
 		cmocka_unit_test(test_pvh_of_many_segments),
 		cmocka_unit_test(test_elf_refusals),
 		cmocka_unit_test(test_multiboot),
+		cmocka_unit_test(test_multiboot_elf),
 		cmocka_unit_test(test_multiboot_header),
 		cmocka_unit_test(test_multiboot_refusals),
 		cmocka_unit_test(test_random_damage),
