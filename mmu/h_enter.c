@@ -196,10 +196,14 @@ static int enter_large(struct mmu_vcpu *v, struct link *l)
 
 	if (!gmem_looks_large(l->slot->object, l->index) || !mmu_may_be_large(l->slot, l->gfn))
 		return ERR_EXIST;
+	/* What is executed is mapped by 4 KiB, and takes a large mapping that is there away. */
+	if (mmu_hw.large_nx && (l->wanted & MMU_EXEC))
+		return ERR_EXIST;
 	l->level = large_level(v->vm);
 	l->gfn = region_base(l->gfn);
 	l->word = rmap_large_word(l->slot, l->gfn);
-	l->access = MMU_READ | MMU_EXEC | (l->slot->flags & MEMSLOT_READONLY ? 0 : MMU_WRITE);
+	l->access = MMU_READ | (mmu_hw.large_nx ? 0 : MMU_EXEC) |
+		    (l->slot->flags & MEMSLOT_READONLY ? 0 : MMU_WRITE);
 	err = reach(v, l);
 	if (err)
 		return err;

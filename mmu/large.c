@@ -28,7 +28,7 @@ static void fill_table(struct mmu_vm *vm, u64 *table, u64 large)
 	hpa_t page = l->address(large);
 
 	for (u32 i = 0; i < LARGE_PAGES; i++)
-		table[i] = s->make_leaf(HPA(page.v + i * PAGE_SIZE), l->access(large));
+		table[i] = s->make_leaf(HPA(page.v + i * PAGE_SIZE), l->access(large) | MMU_EXEC);
 }
 
 /* The CPU has used the large page meanwhile. Entries that a sweep has cleared stay so. */
@@ -186,6 +186,9 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	/* Who maps it large looks at its pages all the same. */
 	if (!has_table(vm, gfn))
 		return true;
+	/* Something there has been executed, perhaps, and soon would be again. */
+	if (mmu_hw.large_nx)
+		return false;
 	if (!gmem_large(s->object, index, &pfn))
 		return false;
 	/* A guest can make it come to this as often as it likes, faster than tables are freed. */

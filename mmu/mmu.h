@@ -35,6 +35,7 @@ struct mmu_hw {
 	bool invept_single, invept_all;
 	bool invvpid_single, invvpid_all;
 	bool pml;
+	bool large_nx; /* nothing may be executed from a mapping of 2 MiB (vmx/errata.h) */
 	u32 maxphyaddr;
 };
 void mmu_init(const struct mmu_hw *hw); /* once, before the first VM */

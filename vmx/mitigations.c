@@ -7,6 +7,7 @@
 #include "kernel/base/msr.h"
 #include "smp/irq.h"
 #include "vmx/cpuid.h"
+#include "vmx/errata.h"
 #include "vmx/vcpu.h"
 
 #define ARCH_CAP_RDCL_NO    BIT(0)
@@ -31,13 +32,36 @@ void vmx_set_mitigations(bool on)
 	wanted = on;
 }
 
+static u32 leaf_7_edx(void)
+{
+	return cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;
+}
+
+static u64 arch_capabilities(void)
+{
+	u64 arch;
+
+	if (!(leaf_7_edx() & CPUID_7_EDX_ARCH_CAP) || rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &arch))
+		return 0;
+	return arch;
+}
+
+bool mitigations_large_nx(void)
+{
+	bool needed = errata_page_size_change(cpuid(1, 0).eax, arch_capabilities());
+
+	if (needed)
+		log_info("VMX: mitigations %s: on this CPU a guest may stop the machine by code in "
+			 "pages of 2 MiB: it is mapped by %s",
+			 wanted ? "on" : "off", wanted ? "4 KiB" : "2 MiB all the same");
+	return needed && wanted;
+}
+
 void mitigations_init(void)
 {
-	u32 edx = cpuid(0, 0).eax >= 7 ? cpuid(7, 0).edx : 0;
-	u64 arch = 0;
+	u32 edx = leaf_7_edx();
+	u64 arch = arch_capabilities();
 
-	if ((edx & CPUID_7_EDX_ARCH_CAP) && rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &arch))
-		arch = 0;
 	use.spec_ctrl = edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD);
 	use.host_spec_ctrl = wanted && (edx & CPUID_7_EDX_IBRS) ? SPEC_CTRL_IBRS : 0;
 	use.stuff_rsb = wanted;

@@ -7,7 +7,7 @@
 #include "vmx/controls.h"
 #include "vmx/features.h"
 #include "vmx/requirements.h"
-#include "vmx/vmx.h"
+#include "vmx/vcpu.h"
 
 #define TABLE_COLUMNS 3
 
@@ -80,6 +80,7 @@ static void tell_mmu(const struct vmx_capability *c)
 		.invvpid_single = capability_has_vpid(c) && (ept & VPID_CAP_SINGLE),
 		.invvpid_all = capability_has_vpid(c) && (ept & VPID_CAP_ALL),
 		.pml = capability_has_pml(c),
+		.large_nx = mitigations_large_nx(),
 		.maxphyaddr = features_maxphyaddr(),
 	};
 

@@ -222,6 +222,7 @@ u64 vcpu_cr4_offered(const struct vmx_vcpu *v);
 
 /* mitigations.c; interrupts off */
 void mitigations_init(void);
+bool mitigations_large_nx(void); /* boot CPU, before the MMU is told what the CPU has */
 void mitigations_init_cpu(void); /* each CPU */
 void mitigations_switch(void);	 /* another vCPU comes to this CPU */
 /* What an entry of v has to do; again after its spec_ctrl changed. */

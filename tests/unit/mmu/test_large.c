@@ -203,6 +203,34 @@ static void not_on_a_cpu_without(void **state)
 			 gmem_entry_pfn(gmem_entry(ram, 0)).v + 511);
 }
 
+/* Code is small, and takes away what is large; a split mapping is code's as much as data's. */
+static void not_for_code_where_that_is_unsafe(void **state)
+{
+	ram = object_filled(1536);
+	mmu_hw.large_nx = true;
+	slot_at(BASE, 1536, 0, 0);
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
+	check_large(BASE, 0, MMU_READ | MMU_WRITE);
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 77), MMU_EXEC), 0);
+	assert_false(is_large(BASE + 77));
+	assert_int_equal(ept_walk(&vm, PAGE(BASE + 77)) & EPT_RWX, EPT_RWX);
+	assert_int_equal(STAT(unmapped_large), 1);
+	/* It stays small, whether a fault goes to the thread or not. */
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 78), MMU_WRITE), 0);
+	assert_int_equal(mmu_fault_slow(&vcpu, PAGE(BASE + 79), MMU_READ), 0);
+	assert_false(is_large(BASE + 79));
+	assert_true(is_mapped(BASE + 77));
+
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 600), MMU_EXEC), 0);
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 601), MMU_READ), 0);
+	assert_false(is_large(BASE + 601));
+
+	assert_int_equal(touch(&vcpu, PAGE(BASE + 1024), MMU_READ), 0);
+	check_large(BASE + 1024, 1024, MMU_READ | MMU_WRITE);
+	mmu_split(&vm, slot_of(BASE + 1024), GFN(BASE + 1024));
+	assert_int_equal(ept_walk(&vm, PAGE(BASE + 1500)) & EPT_RWX, EPT_RWX);
+}
+
 static void not_over_a_protected_page(void **state)
 {
 	u64 done;
@@ -345,6 +373,7 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(not_against_the_slot_s_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_a_cpu_without, setup, teardown),
+		cmocka_unit_test_setup_teardown(not_for_code_where_that_is_unsafe, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_over_a_protected_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_with_a_page_missing, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_where_frames_lie_otherwise, setup, teardown),

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+#include "vmx/errata.h"
+
+#define FAMILY(s) (((s) >> 8) & 0xf)
+#define MODEL(s)  ((((s) >> 4) & 0xf) | (((s) >> 12) & 0xf0))
+
+/* Family 6, from Nehalem to Comet Lake and Cooper Lake; Atoms are not concerned. */
+static const u8 page_size_models[] = {
+	0x1a, 0x1e, 0x1f, 0x2e, 0x25, 0x2c, 0x2f, /* Nehalem, Westmere */
+	0x2a, 0x2d, 0x3a, 0x3e,			  /* Sandy Bridge, Ivy Bridge */
+	0x3c, 0x3f, 0x45, 0x46,			  /* Haswell */
+	0x3d, 0x47, 0x4f, 0x56,			  /* Broadwell */
+	0x4e, 0x5e, 0x55, 0x8e, 0x9e, 0x66,	  /* Skylake to Cascade Lake, Cannon Lake */
+	0xa5, 0xa6,				  /* Comet Lake */
+};
+
+bool errata_page_size_change(u32 signature, u64 arch_capabilities)
+{
+	if (FAMILY(signature) != 6 || (arch_capabilities & ARCH_CAP_PSCHANGE_MC_NO))
+		return false;
+	for (u32 i = 0; i < ARRAY_SIZE(page_size_models); i++) {
+		if (MODEL(signature) == page_size_models[i])
+			return true;
+	}
+	return false;
+}
