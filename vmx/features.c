@@ -3,34 +3,41 @@
 #include "smp/irq.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/errata.h"
 #include "vmx/features.h"
 #include "vmx/msr_policy.h"
 
 #define MICROCODE_UNKNOWN  (1ull << 32)
 #define MAXPHYADDR_DEFAULT 36u
 
-/* Bits of IA32_ARCH_CAPABILITIES that say "not affected", and stay true in a guest. */
-#define ARCH_CAP_RDCL_NO	BIT(0)
-#define ARCH_CAP_IBRS_ALL	BIT(1)
-#define ARCH_CAP_SKIP_L1DFL	BIT(3)
-#define ARCH_CAP_SSB_NO		BIT(4)
-#define ARCH_CAP_MDS_NO		BIT(5)
-#define ARCH_CAP_PSCHANGE_MC_NO BIT(6)
-#define ARCH_CAP_TAA_NO		BIT(8)
-#define ARCH_CAP_SBDR_SSDP_NO	BIT(13)
-#define ARCH_CAP_FBSDP_NO	BIT(14)
-#define ARCH_CAP_PSDP_NO	BIT(15)
-#define ARCH_CAP_FB_CLEAR	BIT(17)
-#define ARCH_CAP_BHI_NO		BIT(20)
-#define ARCH_CAP_PBRSB_NO	BIT(24)
-#define ARCH_CAP_GDS_NO		BIT(26)
-#define ARCH_CAP_RFDS_NO	BIT(27)
-#define ARCH_CAP_RFDS_CLEAR	BIT(28)
-#define ARCH_CAP_OFFERED                                                                         \
-	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_SSB_NO | ARCH_CAP_MDS_NO |              \
-	 ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | ARCH_CAP_FBSDP_NO | \
-	 ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | ARCH_CAP_BHI_NO | ARCH_CAP_PBRSB_NO |            \
-	 ARCH_CAP_GDS_NO | ARCH_CAP_RFDS_NO | ARCH_CAP_RFDS_CLEAR)
+/*
+ * Bits of IA32_ARCH_CAPABILITIES that say "not affected", and stay true in a guest; and RSBA and RRSBA,
+ * that returns are predicted otherwise than by the RSB, without which a guest would trust retpolines.
+ */
+#define ARCH_CAP_RDCL_NO      BIT(0)
+#define ARCH_CAP_IBRS_ALL     BIT(1)
+#define ARCH_CAP_RSBA	      BIT(2)
+#define ARCH_CAP_SKIP_L1DFL   BIT(3)
+#define ARCH_CAP_SSB_NO	      BIT(4)
+#define ARCH_CAP_MDS_NO	      BIT(5)
+#define ARCH_CAP_TAA_NO	      BIT(8)
+#define ARCH_CAP_SBDR_SSDP_NO BIT(13)
+#define ARCH_CAP_FBSDP_NO     BIT(14)
+#define ARCH_CAP_PSDP_NO      BIT(15)
+#define ARCH_CAP_FB_CLEAR     BIT(17)
+#define ARCH_CAP_RRSBA	      BIT(19)
+#define ARCH_CAP_BHI_NO	      BIT(20)
+#define ARCH_CAP_PBRSB_NO     BIT(24)
+#define ARCH_CAP_GDS_NO	      BIT(26)
+#define ARCH_CAP_RFDS_NO      BIT(27)
+#define ARCH_CAP_RFDS_CLEAR   BIT(28)
+#define ARCH_CAP_ITS_NO	      BIT(62)
+#define ARCH_CAP_OFFERED                                                                       \
+	(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_RSBA | ARCH_CAP_SSB_NO |              \
+	 ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO | \
+	 ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_FB_CLEAR | ARCH_CAP_RRSBA |           \
+	 ARCH_CAP_BHI_NO | ARCH_CAP_PBRSB_NO | ARCH_CAP_GDS_NO | ARCH_CAP_RFDS_NO |            \
+	 ARCH_CAP_RFDS_CLEAR | ARCH_CAP_ITS_NO)
 
 struct guest_features guest_features;
 
