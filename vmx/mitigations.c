@@ -14,8 +14,10 @@
 #define ARCH_CAP_SKIP_L1DFL BIT(3)
 #define ARCH_CAP_MDS_NO	    BIT(5)
 #define ARCH_CAP_FBSDP_NO   BIT(14)
+#define ARCH_CAP_BHI_NO	    BIT(20)
 #define ARCH_CAP_RFDS_CLEAR BIT(28)
 #define FLUSH_CMD_L1D	    BIT(0)
+#define CPUID_72_EDX_BHI    BIT(4)
 
 static bool wanted = true; /* boot option */
 static struct {
@@ -25,6 +27,8 @@ static struct {
 	bool flush_l1d;	    /* L1TF */
 	bool spec_ctrl;	    /* the guest's own setting is switched; not a matter of choice */
 	u64 host_spec_ctrl; /* IBRS: the guest's branches do not steer Weir's */
+	/* Nor does their history. It holds in the guest, too: that costs no switch. */
+	u64 kept_spec_ctrl;
 } use;
 
 void vmx_set_mitigations(bool on)
@@ -46,6 +50,11 @@ static u64 arch_capabilities(void)
 	return arch;
 }
 
+static bool has_bhi_control(void)
+{
+	return cpuid(0, 0).eax >= 7 && cpuid(7, 0).eax >= 2 && (cpuid(7, 2).edx & CPUID_72_EDX_BHI);
+}
+
 bool mitigations_large_nx(void)
 {
 	bool needed = errata_page_size_change(cpuid(1, 0).eax, arch_capabilities());
@@ -63,7 +72,12 @@ void mitigations_init(void)
 	u64 arch = arch_capabilities();
 
 	use.spec_ctrl = edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD);
+	use.kept_spec_ctrl = wanted && (edx & CPUID_7_EDX_IBRS) && has_bhi_control() &&
+					     !(arch & ARCH_CAP_BHI_NO)
+				     ? SPEC_CTRL_BHI
+				     : 0;
 	use.host_spec_ctrl = wanted && (edx & CPUID_7_EDX_IBRS) ? SPEC_CTRL_IBRS : 0;
+	use.host_spec_ctrl |= use.kept_spec_ctrl;
 	use.stuff_rsb = wanted;
 	use.clear_buffers = wanted && (edx & CPUID_7_EDX_MD_CLEAR) &&
 			    (!(arch & ARCH_CAP_MDS_NO) || !(arch & ARCH_CAP_FBSDP_NO) ||
@@ -71,11 +85,13 @@ void mitigations_init(void)
 	use.ibpb = wanted && (edx & CPUID_7_EDX_IBRS);
 	use.flush_l1d = wanted && (edx & CPUID_7_EDX_L1D_FLUSH) &&
 			!(arch & (ARCH_CAP_RDCL_NO | ARCH_CAP_SKIP_L1DFL));
-	log_info("VMX: mitigations %s: RSB stuffing %s, IBRS %s, IBPB %s, buffer clearing %s, "
+	log_info("VMX: mitigations %s: RSB stuffing %s, IBRS %s, BHI_DIS_S %s, IBPB %s, "
+		 "buffer clearing %s, "
 		 "L1D flush %s",
 		 wanted ? "on" : "off", use.stuff_rsb ? "yes" : "no",
-		 use.host_spec_ctrl ? "yes" : "no", use.ibpb ? "yes" : "no",
-		 use.clear_buffers ? "yes" : "no", use.flush_l1d ? "yes" : "no");
+		 use.host_spec_ctrl ? "yes" : "no", use.kept_spec_ctrl ? "yes" : "no",
+		 use.ibpb ? "yes" : "no", use.clear_buffers ? "yes" : "no",
+		 use.flush_l1d ? "yes" : "no");
 }
 
 void mitigations_init_cpu(void)
@@ -93,6 +109,7 @@ void mitigations_switch(void)
 void mitigations_update(struct vmx_vcpu *v)
 {
 	struct entry_state *entry = &v->entry;
+	u64 guest = v->msr.spec_ctrl | use.kept_spec_ctrl;
 
 	v->flush_l1d = use.flush_l1d;
 	entry->flags &= (u32)ENTRY_RESUME;
@@ -101,8 +118,8 @@ void mitigations_update(struct vmx_vcpu *v)
 	if (use.clear_buffers)
 		entry->flags |= (u32)ENTRY_CLEAR_BUFFERS;
 	/* Older CPUs want the bit written anew after each exit, and so it is: a guest's is 0. */
-	if (use.spec_ctrl && v->msr.spec_ctrl != use.host_spec_ctrl) {
-		entry->guest_spec_ctrl = (u32)v->msr.spec_ctrl;
+	if (use.spec_ctrl && guest != use.host_spec_ctrl) {
+		entry->guest_spec_ctrl = (u32)guest;
 		entry->host_spec_ctrl = (u32)use.host_spec_ctrl;
 		entry->flags |= (u32)ENTRY_SPEC_CTRL;
 	}

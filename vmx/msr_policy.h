@@ -26,6 +26,7 @@
 #define SPEC_CTRL_IBRS	BIT(0)
 #define SPEC_CTRL_STIBP BIT(1)
 #define SPEC_CTRL_SSBD	BIT(2)
+#define SPEC_CTRL_BHI	BIT(10) /* BHI_DIS_S; not for guests to set */
 #define PRED_CMD_IBPB	BIT(0)
 
 /* Fast strings on; branch trace and precise event sampling are not there. */
