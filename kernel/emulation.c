@@ -101,6 +101,9 @@ static void take_snapshot(struct emulation *em)
 	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !em->cpu.vm86;
 	em->cpu.long_mode = em->paging.efer & EFER_LMA;
 	em->cpu.umip = em->paging.cr4 & CR4_UMIP;
+	em->cpu.x87_absent = em->paging.cr0 & CR0_EM;
+	em->cpu.sse = (em->paging.cr4 & CR4_OSFXSR) && !em->cpu.x87_absent;
+	em->cpu.task_switched = em->paging.cr0 & CR0_TS;
 	em->cpu.cpl = (u8)(em->cpu.vm86 ? 3 : em->paging.cpl);
 	em->cpu.linear_bits = LINEAR_BITS;
 	em->single_step = regs->rflags & RFLAGS_TF;

@@ -6,9 +6,10 @@
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
 
-#define PIECES_MAX 2
+#define PIECES_MAX 3
+#define WORD	   8u /* the widest access of a device, and of an entry of a page table */
 
-/* One page's part of an access. */
+/* One page's part of an access, of 8 bytes at most but for CMPXCHG16B's. */
 struct piece {
 	u64 gva;
 	gpa_t gpa;
@@ -30,7 +31,8 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 	if (em->e.implicit)
 		access |= (u32)WALK_IMPLICIT_SUPERVISOR;
 	while (left) {
-		u32 n = min(left, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
+		u32 most = em->e.atomic ? left : min(left, WORD);
+		u32 n = min(most, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
 
 		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
 		if (err)
@@ -83,7 +85,7 @@ static void device_write(struct vcpu *v, gpa_t gpa, u32 size, u64 value)
 /* A device takes 1, 2, 4 or 8 bytes at a time; a piece of another size goes byte by byte. */
 static u32 device_step(u32 size)
 {
-	return size & (size - 1) ? 1 : size;
+	return size & (size - 1) ? 1 : min(size, WORD);
 }
 
 /*
@@ -122,29 +124,35 @@ static int read_piece(struct emulation *em, const struct piece *p, u8 *to)
 int emulation_read(struct emulation *em)
 {
 	struct piece pieces[PIECES_MAX];
-	u8 *to = (u8 *)&em->e.value;
+	u64 value[2] = {0};
+	u8 *to = (u8 *)value;
 	u32 count;
 	int err = translate(em, em->e.for_write, pieces, &count);
 
 	if (!err && em->e.for_write)
 		err = check_protection(em, pieces, count);
-	em->e.value = 0;
 	for (u32 i = 0; i < count && !err; i++) {
 		err = read_piece(em, &pieces[i], to);
 		to += pieces[i].size;
 	}
+	em->e.value = value[0];
+	em->e.high = value[1];
 	return err;
 }
 
 /* To memory; ERR_NOSLOT: it is a device's. */
 static int write_memory(struct emulation *em, const struct piece *p, const u8 *from)
 {
-	u64 expected = em->e.expected;
+	u64 expected[2] = {em->e.expected, em->e.expected_high};
+	u64 value[2] = {em->e.value, em->e.high};
 	int err;
 
 	do {
-		if (em->e.atomic && p->size == em->e.size && is_aligned(p->gpa.v, (u64)p->size))
-			err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, &expected, em->e.value);
+		if (em->e.atomic && p->size == 2 * WORD)
+			err = gpa_cmpxchg16(&em->v->vm->mmu, p->gpa, expected, value);
+		else if (em->e.atomic && p->size == em->e.size &&
+			 is_aligned(p->gpa.v, (u64)p->size))
+			err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, expected, em->e.value);
 		else
 			err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);
 	} while (wait_here(em, err));
@@ -172,7 +180,8 @@ static int write_piece(struct emulation *em, const struct piece *p, const u8 *fr
 int emulation_write(struct emulation *em)
 {
 	struct piece pieces[PIECES_MAX];
-	const u8 *from = (const u8 *)&em->e.value;
+	u64 value[2] = {em->e.value, em->e.high};
+	const u8 *from = (const u8 *)value;
 	u32 count;
 	int err = translate(em, true, pieces, &count);
 

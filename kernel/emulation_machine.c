@@ -71,6 +71,34 @@ static int drop_all(struct emulation *em)
 	return 0;
 }
 
+static int x87(struct emulation *em, bool write)
+{
+	struct vmx_vcpu *vmx = em->v->vmx;
+
+	if (!write)
+		em->e.value = em->e.index == EMULATE_X87_STATUS ? vmx_x87_status(vmx)
+								: vmx_x87_control(vmx);
+	else if (em->e.index == EMULATE_X87_CONTROL)
+		vmx_set_x87_control(vmx, (u16)em->e.value);
+	else
+		vmx_init_x87(vmx);
+	return 0;
+}
+
+static int xmm(struct emulation *em, bool write)
+{
+	u64 half[2] = {em->e.value, em->e.high};
+
+	if (write) {
+		vmx_write_xmm(em->v->vmx, em->e.index, half);
+		return 0;
+	}
+	vmx_read_xmm(em->v->vmx, em->e.index, half);
+	em->e.value = half[0];
+	em->e.high = half[1];
+	return 0;
+}
+
 static int machine_step(struct emulation *em, enum emulate_step step)
 {
 	struct vmx_vcpu *vmx = em->v->vmx;
@@ -96,6 +124,12 @@ static int machine_step(struct emulation *em, enum emulate_step step)
 	case EMULATE_RDTSC:
 		em->e.value = vmx_guest_tsc(vmx);
 		return 0;
+	case EMULATE_READ_XMM:
+	case EMULATE_WRITE_XMM:
+		return xmm(em, step == EMULATE_WRITE_XMM);
+	case EMULATE_READ_X87:
+	case EMULATE_WRITE_X87:
+		return x87(em, step == EMULATE_WRITE_X87);
 	case EMULATE_RDTSCP:
 		return read_tsc_and_aux(em);
 	case EMULATE_INVPCID:

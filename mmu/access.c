@@ -22,7 +22,7 @@ struct piece {
 	const u8 *from; /* OP_WRITE */
 	u64 size;
 	u64 *old; /* OP_CMPXCHG: in and out */
-	u64 new_value;
+	u64 new_value, new_high;
 	bool marks; /* A and D in a page-table entry are set, nothing else */
 };
 
@@ -94,6 +94,18 @@ static void copy_in(u8 *guest, const u8 *from, u64 size)
 		done_ ? 0 : ERR_AGAIN;                                                           \
 	})
 
+static int compare_exchange_16(u8 *guest, const struct piece *p)
+{
+	bool done;
+
+	__asm__ volatile("lock cmpxchg16b %1"
+			 : "=@ccz"(done), "+m"(*(unsigned __int128 *)(void *)guest),
+			   "+a"(p->old[0]), "+d"(p->old[1])
+			 : "b"(p->new_value), "c"(p->new_high)
+			 : "memory");
+	return done ? 0 : ERR_AGAIN;
+}
+
 static int compare_exchange(u8 *guest, const struct piece *p)
 {
 	switch (p->size) {
@@ -103,8 +115,10 @@ static int compare_exchange(u8 *guest, const struct piece *p)
 		return CMPXCHG(u16, guest, p->old, p->new_value);
 	case 4:
 		return CMPXCHG(u32, guest, p->old, p->new_value);
-	default:
+	case 8:
 		return CMPXCHG(u64, guest, p->old, p->new_value);
+	default:
+		return compare_exchange_16(guest, p);
 	}
 }
 
@@ -264,6 +278,19 @@ static int cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_val
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 {
 	return cmpxchg(vm, gpa, size, old, new_value, false);
+}
+
+int gpa_cmpxchg16(struct mmu_vm *vm, gpa_t gpa, u64 old[2], const u64 new_value[2])
+{
+	struct piece p = {
+		.op = OP_CMPXCHG,
+		.size = 16,
+		.old = old,
+		.new_value = new_value[0],
+		.new_high = new_value[1],
+	};
+
+	return is_aligned(gpa.v, 16ull) ? do_piece(vm, gpa, &p) : ERR_ALIGN;
 }
 
 int gpa_set_marks(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)

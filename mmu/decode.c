@@ -493,8 +493,39 @@ static bool is_another(const struct decoder *d, const struct insn *out)
 	       out->repeat != REPEAT_E;
 }
 
+/* FNINIT and its like, of D9, DB, DD and DF; the register forms have a ModRM of their own each. */
+static bool classify_x87(const struct decoder *d, struct insn *out)
+{
+	bool memory = d->mod != 3;
+
+	out->op_size = out->src_size = 2;
+	if (memory && d->opcode == 0xd9 && d->reg >= 5 && d->reg != 6) {
+		out->kind = d->reg == 5 ? INSN_FLDCW : INSN_FNSTCW;
+		out->src = out->dst = make_operand(d, FROM_E, 2);
+	} else if (memory ? d->opcode == 0xdd && d->reg == 7
+			  : d->opcode == 0xdf && d->reg == 4 && d->rm == 0) {
+		out->kind = INSN_FNSTSW;
+		out->dst = make_operand(d, memory ? FROM_E : FROM_ACC, 2);
+	} else if (!memory && d->opcode == 0xdb && d->reg == 4 && d->rm == 3) {
+		out->kind = INSN_FNINIT;
+	}
+	return out->kind != INSN_OTHER;
+}
+
+static bool classify_vector(const struct decoder *d, struct insn *out)
+{
+	u8 reg = d->reg | (d->rex & REX_R ? 8 : 0);
+
+	if (d->op.check == CHECK_X87)
+		return classify_x87(d, out);
+	return (d->op.attr & ATTR_XMM) && d->mod != 3 &&
+	       decode_xmm_move(out, d->opcode, mandatory_prefix(d, out), reg, d->rex & REX_W);
+}
+
 static void classify(const struct decoder *d, struct insn *out)
 {
+	if (classify_vector(d, out))
+		return;
 	if ((d->op.attr & ATTR_NOT_REP) && out->repeat)
 		return;
 	if (is_another(d, out)) {

@@ -166,8 +166,13 @@ enum insn_kind {
 	INSN_LOAD_CR,
 	INSN_STORE_DR,
 	INSN_LOAD_DR,
-	INSN_INVD, /* WBINVD too */
-	INSN_UD,   /* UD2: there to be undefined */
+	INSN_INVD,    /* WBINVD too */
+	INSN_UD,      /* UD2: there to be undefined */
+	INSN_MOV_XMM, /* between memory and an XMM register */
+	INSN_FNINIT,
+	INSN_FNSTSW,
+	INSN_FNSTCW,
+	INSN_FLDCW,
 	INSN_KIND_COUNT
 };
 
@@ -176,7 +181,8 @@ enum insn_operand_kind {
 	OPERAND_REG,	  /* gpr[reg], its low op_size (or src_size) bytes */
 	OPERAND_REG_HIGH, /* AH, CH, DH or BH: bits 15:8 of gpr[reg] */
 	OPERAND_MEM,	  /* insn.mem */
-	OPERAND_IMM	  /* insn.imm */
+	OPERAND_IMM,	  /* insn.imm */
+	OPERAND_XMM	  /* XMM register number reg */
 };
 
 /* In the order in which instructions and segment registers are numbered (SDM 2D table 3-1). */
@@ -217,10 +223,11 @@ struct insn_memory {
 
 /* String instructions have no operands here: their kind says all. mem.segment is the source's. */
 struct insn {
-	u8 length;    /* bytes, 1 to INSN_MAX_LENGTH */
-	u8 kind;      /* enum insn_kind */
-	u8 mode;      /* enum decode_mode */
-	u8 op_size;   /* bytes of the operands: 1, 2, 4, 8; not meaningful for INSN_OTHER */
+	u8 length; /* bytes, 1 to INSN_MAX_LENGTH */
+	u8 kind;   /* enum insn_kind */
+	u8 mode;   /* enum decode_mode */
+	u8 op_size; /* bytes of the operands: 1, 2, 4, 8, of MOV_XMM 16 too; not meaningful for INSN_OTHER */
+	bool aligned; /* MOV_XMM: memory must be, to 16 bytes */
 	u8 src_size;  /* bytes of src: differs from op_size where one is wider than the other */
 	u8 addr_size; /* bytes: 2, 4, 8 */
 	u8 repeat;    /* enum insn_repeat */

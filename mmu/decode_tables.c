@@ -29,9 +29,9 @@
 	{                                                              \
 		.valid = ANY, .check = CHECK_##c, .attr = ALL_ATTR(at) \
 	}
-#define VECTOR(v, im)                                             \
-	{                                                         \
-		.valid = (v), .imm = IMM_##im, .attr = ATTR_MODRM \
+#define VECTOR(v, im)                                                        \
+	{                                                                    \
+		.valid = (v), .imm = IMM_##im, .attr = ATTR_MODRM | ATTR_XMM \
 	}
 #define GROUP(g, im, at)                                                                \
 	{                                                                               \
@@ -301,7 +301,11 @@ const struct opcode opcode_0f[256] = {
 	[0xc0] = OP_E(XADD, E, G, NONE, ATTR_BYTE | ATTR_LOCK),
 	[0xc1] = OP_E(XADD, E, G, NONE, ATTR_LOCK),
 	[0xc2] = VECTOR(FORM_ANY(PFX_ANY), 8U),
-	[0xc3] = VECTOR(FORM_MEM(PFX_NP), NONE),
+	[0xc3] = {.kind = INSN_MOV, /* MOVNTI */
+		  .dst = FROM_E,
+		  .src = FROM_G,
+		  .valid = FORM_MEM(PFX_NP),
+		  .attr = ATTR_MODRM | ATTR_NO_66},
 	[0xc4] = VECTOR(FORM_ANY(NP_66), 8U),
 	[0xc5] = VECTOR(FORM_REG(NP_66), 8U),
 	[0xc6] = VECTOR(FORM_ANY(NP_66), 8U),

@@ -69,6 +69,8 @@ enum operand_source {
 #define ATTR_SREG	BIT(18) /* bits 5:3 of the opcode name a segment register */
 #define ATTR_NOT_F3	BIT(19) /* with F3 it is another instruction, of kind OTHER */
 
+#define ATTR_XMM BIT(20) /* decode_xmm_move may know it */
+
 /* Opcodes whose validity hangs on more than prefixes: which register numbers exist. */
 enum opcode_check {
 	CHECK_NONE,
@@ -117,6 +119,13 @@ extern const struct opcode opcode_one_byte[256];
 extern const struct opcode opcode_0f[256];
 extern const struct opcode opcode_0f38[256];
 extern const struct opcode opcode_0f3a[256];
+/*
+ * decode_xmm.c: what of 0F `opcode` with that mandatory prefix (PFX_*) and memory moves XMM register
+ * `reg`; `wide` is REX.W. false: none does.
+ */
+struct insn;
+bool decode_xmm_move(struct insn *out, u8 opcode, u8 prefix, u8 reg, bool wide);
+
 extern const struct opcode opcode_arpl; /* what opcode 63 is outside 64-bit mode */
 
 /* Entries add to the opcode that leads to them: attributes are joined, an immediate is kept. */

@@ -46,6 +46,7 @@ static u64 operand_value(const struct emulate *e, struct insn_operand operand, u
 		return e->insn->imm & size_mask(size);
 	case OPERAND_MEM:
 		return e->first;
+	case OPERAND_XMM:
 	case OPERAND_NONE:
 		break;
 	}
@@ -214,8 +215,10 @@ enum emulate_step emulate_next(struct emulate *e)
 
 	if (kind >= INSN_ROL)
 		return emulate_next_replay(e);
-	if (kind == INSN_OTHER || (kind == INSN_CMPXCHG8B && e->insn->op_size == 8))
+	if (kind == INSN_OTHER)
 		return EMULATE_UNHANDLED;
+	if (kind == INSN_CMPXCHG8B && e->insn->op_size == 8)
+		return emulate_next_replay(e);
 	if (kind >= INSN_MOVS && kind <= INSN_OUTS)
 		return emulate_next_string(e);
 	if (kind == INSN_PUSH || kind == INSN_POP)

@@ -52,6 +52,10 @@ enum emulate_step {
 	EMULATE_RDTSCP,	  /* likewise, and e->index to IA32_TSC_AUX, or inject what that raises */
 	EMULATE_INVLPG,	  /* drop translations of e->gva */
 	EMULATE_INVPCID,  /* drop all, or inject what that raises */
+	EMULATE_READ_XMM, /* set e->value and e->high to the halves of XMM register e->index */
+	EMULATE_WRITE_XMM,
+	EMULATE_READ_X87, /* set e->value to what e->index names of the x87 unit */
+	EMULATE_WRITE_X87,
 	EMULATE_DONE,	  /* registers, RIP and RFLAGS are updated; see `changed` and `effects` */
 	EMULATE_FAULT,	  /* inject e->vector, where it has an error code with e->error_code */
 	EMULATE_UNHANDLED /* not an instruction that this module executes */
@@ -60,6 +64,7 @@ enum emulate_step {
 #define EMULATE_VECTOR_DE 0
 #define EMULATE_VECTOR_BR 5
 #define EMULATE_VECTOR_UD 6
+#define EMULATE_VECTOR_NM 7
 #define EMULATE_VECTOR_NP 11
 #define EMULATE_VECTOR_SS 12
 #define EMULATE_VECTOR_GP 13
@@ -93,9 +98,17 @@ struct emulate_cpu {
 	bool vm86;	     /* CR0.PE and RFLAGS.VM set */
 	bool long_mode;	     /* EFER.LMA */
 	bool umip;	     /* CR4.UMIP */
+	bool sse;	     /* CR4.OSFXSR set and CR0.EM clear */
+	bool x87_absent;     /* CR0.EM */
+	bool task_switched;  /* CR0.TS */
 	u8 cpl;		     /* 3 in virtual-8086 mode, 0 in real mode */
 	struct emulate_table gdt, idt;
 };
+
+/* What e->index names of the x87 unit. */
+#define EMULATE_X87_INIT    0 /* written: as FNINIT does */
+#define EMULATE_X87_STATUS  1
+#define EMULATE_X87_CONTROL 2
 
 /* Bits of `changed`: BIT(segment) for each of the eight, and */
 #define EMULATE_CHANGED_GDT BIT(8)
@@ -115,9 +128,11 @@ struct emulate {
 	/* The request, for the caller; of these it changes `value` and nothing else. */
 	u64 gva;      /* linear; outside 64-bit mode bytes beyond 4 GiB wrap to 0 */
 	u64 value;    /* only the low `size` bytes count */
+	u64 high;     /* of 16 bytes the upper 8 */
 	u64 expected; /* EMULATE_WRITE with `atomic`: what EMULATE_READ gave */
+	u64 expected_high;
 	u16 port;
-	u8 size;	/* bytes: 1, 2, 4, 8 */
+	u8 size;	/* bytes: 1, 2, 4, 8, 16 */
 	u8 vector;	/* EMULATE_FAULT */
 	u16 error_code; /* likewise */
 	u32 index;

@@ -95,6 +95,11 @@ bool replay_read(struct emulate *e, unsigned int segment, u64 offset, unsigned i
 		 u64 *value);
 bool replay_write(struct emulate *e, unsigned int segment, u64 offset, unsigned int size,
 		  u64 value);
+/* 16 bytes. */
+bool replay_read_wide(struct emulate *e, unsigned int segment, u64 offset, u64 value[2]);
+bool replay_write_wide(struct emulate *e, unsigned int segment, u64 offset, const u64 value[2]);
+bool replay_read_xmm(struct emulate *e, u32 n, u64 value[2]);
+bool replay_write_xmm(struct emulate *e, u32 n, const u64 value[2]);
 /* Goes on if a write there would. */
 bool replay_probe(struct emulate *e, unsigned int segment, u64 offset, unsigned int size);
 /* At a linear address, as the CPU reads its tables. */
@@ -129,6 +134,8 @@ bool replay_frame(struct emulate *e);		   /* emulate_frame.c: PUSHA to LEAVE */
 bool replay_segment(struct emulate *e);		   /* emulate_segment.c: PUSH_SEG to LOAD_FAR */
 bool replay_verify(struct emulate *e);		   /* emulate_verify.c: LAR to ARPL */
 bool replay_system(struct emulate *e);		   /* emulate_system.c: HLT to UD */
+bool replay_vector(struct emulate *e);		   /* emulate_vector.c: MOV_XMM to FLDCW */
+bool replay_exchange_16(struct emulate *e);	   /* emulate_vector.c: CMPXCHG16B */
 bool replay_load_table_segment(struct emulate *e); /* emulate_segment.c: LLDT, LTR */
 
 /* emulate_branch.c: does the condition hold; and RIP of a near branch. */

@@ -6,6 +6,8 @@
  */
 #include "mmu/emulate_internal.h"
 
+#define WIDE 16 /* bytes */
+
 /* What ends a run, for the run's end to find, in e->phase: 0 is before the first run. */
 static bool end_run(struct emulate *e, enum emulate_step step)
 {
@@ -60,6 +62,46 @@ bool replay_write(struct emulate *e, unsigned int segment, u64 offset, unsigned 
 	e->value = value & size_mask(size);
 	return end_run(e,
 		       emulate_access(e, (enum insn_segment)segment, offset, size, EMULATE_WRITE));
+}
+
+bool replay_read_wide(struct emulate *e, unsigned int segment, u64 offset, u64 value[2])
+{
+	if (passed(e, &value[0]))
+		return passed(e, &value[1]);
+	return end_run(e,
+		       emulate_access(e, (enum insn_segment)segment, offset, WIDE, EMULATE_READ));
+}
+
+bool replay_write_wide(struct emulate *e, unsigned int segment, u64 offset, const u64 value[2])
+{
+	u64 unused;
+
+	if (passed(e, &unused))
+		return true;
+	e->value = value[0];
+	e->high = value[1];
+	return end_run(e,
+		       emulate_access(e, (enum insn_segment)segment, offset, WIDE, EMULATE_WRITE));
+}
+
+bool replay_read_xmm(struct emulate *e, u32 n, u64 value[2])
+{
+	if (passed(e, &value[0]))
+		return passed(e, &value[1]);
+	e->index = n;
+	return end_run(e, EMULATE_READ_XMM);
+}
+
+bool replay_write_xmm(struct emulate *e, u32 n, const u64 value[2])
+{
+	u64 unused;
+
+	if (passed(e, &unused))
+		return true;
+	e->index = n;
+	e->value = value[0];
+	e->high = value[1];
+	return end_run(e, EMULATE_WRITE_XMM);
 }
 
 bool replay_probe(struct emulate *e, unsigned int segment, u64 offset, unsigned int size)
@@ -130,6 +172,7 @@ bool replay_get(struct emulate *e, struct insn_operand operand, unsigned int siz
 	case OPERAND_IMM:
 		*value = e->insn->imm & size_mask(size);
 		return true;
+	case OPERAND_XMM:
 	case OPERAND_NONE:
 		break;
 	}
@@ -189,6 +232,10 @@ static bool run(struct emulate *e)
 {
 	unsigned int kind = e->insn->kind;
 
+	if (kind == INSN_CMPXCHG8B)
+		return replay_exchange_16(e);
+	if (kind >= INSN_MOV_XMM)
+		return replay_vector(e);
 	if (kind <= INSN_SHRD)
 		return replay_shift(e);
 	if (kind <= INSN_IMUL)
@@ -212,11 +259,21 @@ static bool run(struct emulate *e)
 	return replay_system(e);
 }
 
+/* Did the last step give 16 bytes? */
+static bool gave_two(const struct emulate *e)
+{
+	enum emulate_step step = (enum emulate_step)(e->phase - 1);
+
+	return step == EMULATE_READ_XMM || (step == EMULATE_READ && e->size == WIDE);
+}
+
 enum emulate_step emulate_next_replay(struct emulate *e)
 {
 	/* The step that was asked for has been done. */
 	if (e->phase)
 		e->log[e->logged++] = e->value;
+	if (e->phase && gave_two(e))
+		e->log[e->logged++] = e->high;
 	e->next = *e->regs;
 	e->next.rip = emulate_next_rip(e);
 	e->next.rflags &= ~RFLAGS_RF;

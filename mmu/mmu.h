@@ -264,6 +264,8 @@ int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
  * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN,
  * ERR_INVAL (size), ERR_NOMEM. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
+/* The same of 16 bytes, the low half first. */
+int gpa_cmpxchg16(struct mmu_vm *vm, gpa_t gpa, u64 old[2], const u64 new_value[2]);
 
 /*
  * The same by a walk of the guest's tables, which marks an entry accessed or dirty: what the entry

@@ -276,6 +276,13 @@ void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out
 /* Of this floor's own MSRs; ERR_NOSLOT: it is none of them. */
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value);
 int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value);
+/* vector.c: the vCPU's registers, on this CPU. Its own thread, whatever the context. */
+void vmx_read_xmm(struct vmx_vcpu *v, u32 n, u64 half[2]);
+void vmx_write_xmm(struct vmx_vcpu *v, u32 n, const u64 half[2]);
+u16 vmx_x87_status(struct vmx_vcpu *v);
+u16 vmx_x87_control(struct vmx_vcpu *v);
+void vmx_set_x87_control(struct vmx_vcpu *v, u16 value);
+void vmx_init_x87(struct vmx_vcpu *v);
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva); /* INVLPG */
 
 /*

@@ -308,6 +308,10 @@ between_error32:
 	cli
 	movb $0xff, %al
 	outb %al, $0x21
+	pushl $0		/* over the flags of whenever it ticked */
+	pushl $0
+	pushl $0
+	addw $12, %sp
 	between_done
 
 	try "between modes: an RPL in CS", 0, RPL_IN_CS

@@ -143,6 +143,91 @@
 	movl %dr0, %ebx
 	done
 
+	.macro allows_sse
+	movl %cr4, %eax
+	orl $0x200, %eax
+	movl %eax, %cr4
+	.endm
+
+	try "x87 is looked for"
+	fninit
+	fnstcw 0x200
+	movw $0x5a5a, %ax
+	fnstsw %ax
+	movw %ax, 0x204
+	movw $0x0372, 0x206
+	fldcw 0x206
+	fnstcw 0x208
+	fnstsw 0x20a
+	fninit
+	done
+
+	try "x87 with CR0.EM"
+	movl %cr0, %eax
+	orl $4, %eax
+	movl %eax, %cr0
+	xorl %eax, %eax
+	fnstsw %ax
+	done
+
+	try "x87 with CR0.TS"
+	movl %cr0, %eax
+	andl $~4, %eax
+	orl $8, %eax
+	movl %eax, %cr0
+	xorl %eax, %eax
+	fninit
+	done
+
+	try "cr0 without EM and TS"
+	movl %cr0, %eax
+	andl $~0xc, %eax
+	movl %eax, %cr0
+	xorl %eax, %eax
+	done
+
+	try "sse without CR4.OSFXSR"
+	movl %cr4, %eax
+	andl $~0x200, %eax
+	movl %eax, %cr4
+	movups 0x1c0, %xmm0
+	done
+
+	try "sse moves"
+	allows_sse
+	movups 0x1c1, %xmm1
+	movups %xmm1, 0x200
+	movaps 0x1c0, %xmm2
+	movaps %xmm2, 0x210
+	movdqu 0x1c3, %xmm3
+	movd %xmm3, 0x220
+	movq %xmm1, 0x228
+	movss 0x1c8, %xmm1
+	movdqa %xmm1, 0x230
+	movq 0x1c9, %xmm7
+	movntdq %xmm7, 0x1e0
+	movl $0x1d5, %eax
+	movntil %eax, 0x1f0
+	done
+
+	try "sse moves, misaligned"
+	allows_sse
+	movaps 0x1c8, %xmm2
+	done
+
+	try "sse moves, beyond the limit"
+	allows_sse
+	movw $0xfff8, %bx
+	movups %xmm2, (%bx)
+	done
+
+	try "cr4 without OSFXSR"
+	movl %cr4, %eax
+	andl $~0x200, %eax
+	movl %eax, %cr4
+	xorl %eax, %eax
+	done
+
 	try "clts, invd, wbinvd, nop"
 	clts
 	wbinvd

@@ -67,6 +67,27 @@ static void malformed_ranges_are_refused(void **state)
 	assert_int_equal(bus_register(&b, SPACE_MMIO, 8, 8, &p.dev, 0), ERR_NOSPC);
 }
 
+/* To its last byte and not beyond it, and no wider than the device decodes; one byte always is. */
+static void whole_is_what_one_device_takes_at_once(void **state)
+{
+	static const struct device_ops word_ops = {
+		.name = "word", .width = 2, .read = probe_read, .write = probe_write};
+	const struct device_ops *ops[] = {&any_ops, &byte_ops, &word_ops};
+	struct device dev;
+	struct bus_range r = {.start = 0x40, .end = 0x46, .dev = &dev};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ops); i++) {
+		u32 widest = ops[i]->width ? ops[i]->width : 8;
+
+		dev.ops = ops[i];
+		for (u64 at = r.start; at < r.end; at++) {
+			for (u32 size = 1; size <= 8; size *= 2)
+				assert_int_equal(bus_is_whole(&r, at, size),
+						 size <= widest && at + size <= r.end);
+		}
+	}
+}
+
 static void nobody_reads_as_ones(void **state)
 {
 	struct bus b = {0};
@@ -156,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ranges_exclude_each_other),
 		cmocka_unit_test(malformed_ranges_are_refused),
+		cmocka_unit_test(whole_is_what_one_device_takes_at_once),
 		cmocka_unit_test(nobody_reads_as_ones),
 		cmocka_unit_test(offsets_count_from_the_range),
 		cmocka_unit_test(accesses_are_cut),

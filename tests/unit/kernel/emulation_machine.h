@@ -49,7 +49,7 @@ static u8 event_vector;
 static u16 event_error;
 static struct vmx_segment segments[8];
 static struct vmx_table tables[2]; /* GDTR, IDTR */
-static u64 cr0;
+static u64 cr0, cr4;
 static int walk_error, read_error, write_error, dr_error;
 static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
 static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
@@ -140,6 +140,7 @@ int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 {
+	assert_true(size <= 8); /* 16 bytes in one would be copied in any order */
 	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
@@ -182,6 +183,53 @@ int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 		return ERR_AGAIN;
 	memcpy(memory + gpa.v, &new_value, size);
 	return 0;
+}
+
+int gpa_cmpxchg16(struct mmu_vm *vm, gpa_t gpa, u64 old[2], const u64 new_value[2])
+{
+	assert_int_equal(gpa.v % 16, 0);
+	if (is_device(gpa.v))
+		return ERR_NOSLOT;
+	if (memory_changes)
+		memory[gpa.v + 8] ^= 0x80;
+	if (memcmp(memory + gpa.v, old, 16))
+		return ERR_AGAIN;
+	memcpy(memory + gpa.v, new_value, 16);
+	return 0;
+}
+
+static u64 xmm[16][2];
+static u16 x87_status, x87_control;
+static u32 x87_inits;
+
+void vmx_read_xmm(struct vmx_vcpu *v, u32 n, u64 half[2])
+{
+	memcpy(half, xmm[n], 16);
+}
+
+void vmx_write_xmm(struct vmx_vcpu *v, u32 n, const u64 half[2])
+{
+	memcpy(xmm[n], half, 16);
+}
+
+u16 vmx_x87_status(struct vmx_vcpu *v)
+{
+	return x87_status;
+}
+
+u16 vmx_x87_control(struct vmx_vcpu *v)
+{
+	return x87_control;
+}
+
+void vmx_set_x87_control(struct vmx_vcpu *v, u16 value)
+{
+	x87_control = value;
+}
+
+void vmx_init_x87(struct vmx_vcpu *v)
+{
+	x87_inits++;
 }
 
 static void note(u64 addr, u32 size, bool write, bool port, u64 value)
@@ -228,14 +276,14 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	*out = (struct guest_paging){
 		.cr0 = CR0_PE | CR0_PG,
-		.cr4 = CR4_PAE,
+		.cr4 = CR4_PAE | CR4_OSFXSR,
 		.efer = EFER_LMA | EFER_LME,
 		.rflags = regs.rflags,
 		.cpl = cpl,
 		.maxphyaddr = 40,
 	};
 	if (real_mode)
-		*out = (struct guest_paging){.cr0 = cr0, .rflags = regs.rflags};
+		*out = (struct guest_paging){.cr0 = cr0, .cr4 = cr4, .rflags = regs.rflags};
 }
 
 void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)

@@ -210,11 +210,11 @@ static void table_in_a_device_ends_the_vm(void **state)
 static void unknown_instruction_ends_the_vm(void **state)
 {
 	regs.gpr[RBX] = DEVICE;
-	assert_int_equal(RUN(0, 0x0f, 0x28, 0x03), 0); /* movaps (%rbx), %xmm0 */
+	assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0); /* addps (%rbx), %xmm0 */
 	assert_int_equal(ended, 1);
 
 	start(NULL);
-	assert_int_equal(RUN(0, 0xc5, 0xf8, 0x28, 0x03), 0); /* its VEX form */
+	assert_int_equal(RUN(0, 0xc5, 0xf8, 0x28, 0x03), 0); /* vmovaps */
 	assert_int_equal(ended, 1);
 	assert_int_equal(completed + injected.count + call_count, 0);
 
@@ -222,7 +222,7 @@ static void unknown_instruction_ends_the_vm(void **state)
 	start(NULL);
 	cpl = 3;
 	regs.gpr[RBX] = DEVICE;
-	assert_int_equal(RUN(0, 0x0f, 0x28, 0x03), 0);
+	assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0);
 	check_fault(EXCEPTION_UD, 0, 0);
 	start(NULL);
 	cpl = 3;
@@ -239,12 +239,12 @@ static void unknown_instruction_on_a_table(void **state)
 	cpu.mmio_gfn = GFN(3);
 	shadowed = 3 * PAGE_SIZE;
 	regs.gpr[RBX] = 3 * PAGE_SIZE;
-	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0); /* movaps %xmm0, (%rbx) */
+	assert_int_equal(RUN(0, 0x0f, 0x13, 0x03), 0); /* movlps %xmm0, (%rbx) */
 	check_nothing_happened();
 	assert_int_equal(shadowed, 0);
 
 	/* It was none: then it is as without shadow paging. */
-	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0);
+	assert_int_equal(RUN(0, 0x0f, 0x13, 0x03), 0);
 	assert_int_equal(ended, 1);
 
 	/* It is one again each time: that ends, with whatever rights it is tried. */
@@ -252,7 +252,7 @@ static void unknown_instruction_on_a_table(void **state)
 	machine.mmu.shadow = any;
 	let_write_tired = true;
 	cpl = 3;
-	assert_int_equal(RUN(0, 0x0f, 0x29, 0x03), 0);
+	assert_int_equal(RUN(0, 0x0f, 0x13, 0x03), 0);
 	assert_int_equal(ended, 1);
 	assert_int_equal(injected.count, 0);
 }
@@ -266,6 +266,86 @@ static void illegal_and_overlong(void **state)
 	memset(memory + CODE, 0x66, 16);
 	assert_int_equal(vcpu_emulate(&cpu, 0), 0);
 	check_fault(EXCEPTION_GP, 0, 0);
+}
+
+/* As two words, or less, or more if it lies so: no device and no table entry has 16 bytes. */
+static void vector_registers_to_and_from_devices(void **state)
+{
+	memcpy(xmm[3], "0123456789abcdef", 16);
+	regs.gpr[RBX] = DEVICE + 0x40;
+	assert_int_equal(RUN(0, 0x0f, 0x29, 0x1b), 0); /* movaps %xmm3, (%rbx) */
+	check_done(CODE + 3);
+	assert_int_equal(call_count, 2);
+	assert_true(calls[0].addr == DEVICE + 0x40 && calls[0].size == 8 && calls[0].write);
+	assert_true(calls[1].addr == DEVICE + 0x48 && calls[1].value == xmm[3][1]);
+	regs.rip = CODE;
+	completed = 0;
+	assert_int_equal(RUN(0, 0x0f, 0x10, 0x2b), 0); /* movups (%rbx), %xmm5 */
+	check_done(CODE + 3);
+	assert_memory_equal(xmm[5], memory + DEVICE + 0x40, 16);
+	regs.rip = CODE;
+	regs.gpr[RBX] = DEVICE + 8;
+	assert_int_equal(RUN(0, 0x0f, 0x29, 0x1b), 0);
+	assert_true(injected.count == 1 && injected.vector == EXCEPTION_GP && call_count == 4);
+}
+
+static void vector_store_over_a_page(void **state)
+{
+	u64 words[2] = {0x1122334455667788, 0x99aabbccddeeff00};
+
+	memcpy(xmm[0], words, 16);
+	regs.gpr[RBX] = DATA + PAGE_SIZE - 5;
+	assert_int_equal(RUN(0, 0x0f, 0x11, 0x03), 0); /* movups */
+	check_done(CODE + 3);
+	assert_memory_equal(memory + DATA + PAGE_SIZE - 5, words, 16);
+	/* Nothing of it where the second page may not be written. */
+	regs.rip = CODE;
+	completed = 0;
+	regs.gpr[RBX] = READ_ONLY - 5;
+	memset(memory + READ_ONLY - 5, 0, 16);
+	assert_int_equal(RUN(0, 0x0f, 0x11, 0x03), 0);
+	assert_int_equal(injected.cr2, READ_ONLY);
+	assert_true(load(READ_ONLY - 5, 5) == 0 && completed == 0);
+}
+
+static void exchange_of_16_bytes(void **state)
+{
+	regs.gpr[RSI] = DATA;
+	memcpy(&regs.gpr[RAX], memory + DATA, 8);
+	memcpy(&regs.gpr[RDX], memory + DATA + 8, 8);
+	regs.gpr[RBX] = 0x1111;
+	regs.gpr[RCX] = 0x2222;
+	memory_changes = true; /* by another vCPU, in between */
+	assert_int_equal(RUN(0, 0xf0, 0x48, 0x0f, 0xc7, 0x0e), 0);
+	check_nothing_happened();
+	memory_changes = false;
+	memcpy(&regs.gpr[RDX], memory + DATA + 8, 8);
+	assert_int_equal(RUN(0, 0xf0, 0x48, 0x0f, 0xc7, 0x0e), 0);
+	check_done(CODE + 5);
+	assert_true(load(DATA, 8) == 0x1111 && load(DATA + 8, 8) == 0x2222);
+}
+
+static void x87_is_found(void **state)
+{
+	x87_control = 0x37f;
+	x87_status = 0x4000;
+	x87_inits = 0;
+	regs.gpr[RBX] = DATA;
+	assert_int_equal(RUN(0, 0xdb, 0xe3, 0xcc), 0); /* fninit */
+	assert_int_equal(x87_inits, 1);
+	assert_int_equal(RUN(0, 0xd9, 0x3b), 0); /* fnstcw */
+	assert_int_equal(load(DATA, 2), 0x37f);
+	assert_int_equal(RUN(0, 0xdf, 0xe0), 0); /* fnstsw %ax */
+	assert_int_equal(regs.gpr[RAX] & 0xffff, 0x4000);
+	memory[DATA] = 0x72;
+	assert_int_equal(RUN(0, 0xd9, 0x2b), 0); /* fldcw */
+	assert_int_equal(x87_control, 0x372);
+	assert_true(completed == 4 && ended == 0 && injected.count == 0);
+	/* It would raise an exception, in Weir. */
+	x87_status = 0x80;
+	x87_control = 0;
+	assert_int_equal(RUN(0, 0xd9, 0x2b), 0);
+	assert_true(x87_control == 0 && completed == 4);
 }
 
 static void locked_exchange_in_ram(void **state)
@@ -521,6 +601,10 @@ int main(void)
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
 		cmocka_unit_test_setup(unknown_instruction_on_a_table, start),
 		cmocka_unit_test_setup(illegal_and_overlong, start),
+		cmocka_unit_test_setup(vector_registers_to_and_from_devices, start),
+		cmocka_unit_test_setup(vector_store_over_a_page, start),
+		cmocka_unit_test_setup(exchange_of_16_bytes, start),
+		cmocka_unit_test_setup(x87_is_found, start),
 		cmocka_unit_test_setup(locked_exchange_in_ram, start),
 		cmocka_unit_test_setup(string_output, start),
 		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),

@@ -298,7 +298,7 @@ static void code_wraps_at_4_gib(void **state)
 static void a_gp_of_its_own_is_the_guests(void **state)
 {
 	own_gp = true;
-	assert_int_equal(RUN_REAL("\x0f\x28\x07"), 0); /* MOVAPS, misaligned */
+	assert_int_equal(RUN_REAL("\x0f\x58\x07"), 0); /* ADDPS, misaligned */
 	assert_int_equal(injected.vector, EXCEPTION_GP);
 	assert_int_equal(ended, 0);
 }

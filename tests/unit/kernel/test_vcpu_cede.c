@@ -623,10 +623,8 @@ static void a_call_waits_for_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(prod_and_interrupt_wake),
-		TEST(hlt_is_not_prodded),
-		TEST(string_io_blames_no_page),
-		TEST(no_prod_is_lost),
+		TEST(prod_and_interrupt_wake),	TEST(hlt_is_not_prodded),
+		TEST(string_io_blames_no_page), TEST(no_prod_is_lost),
 		TEST(a_call_waits_for_memory),
 	};
 

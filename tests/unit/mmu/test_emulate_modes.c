@@ -159,10 +159,16 @@ static bool usable(const struct test_case *c)
 		if (!i->mem.present && i->op_size == 4)
 			return false;
 		break;
-	case INSN_CMPXCHG8B:
+	case INSN_CMPXCHG8B: /* test_emulate_vector.c */
 		if (i->op_size == 8)
 			return false;
 		break;
+	case INSN_MOV_XMM:
+	case INSN_FNINIT:
+	case INSN_FNSTSW:
+	case INSN_FNSTCW:
+	case INSN_FLDCW:
+		return false;
 	case INSN_MOVSX:
 		if (i->src_size == i->op_size)
 			return false;

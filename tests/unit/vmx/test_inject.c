@@ -113,6 +113,33 @@ static void shadow_with_single_step(void **state)
 	}
 }
 
+/* Only behind a shadow, only with TF, and not where single steps are of branches (BTF). */
+static void no_single_step_where_none_is_due(void **state)
+{
+	static const struct {
+		u64 rflags, interruptibility, debugctl;
+	} none[] = {
+		{RFLAGS_TF | 2, 0, 0},
+		{RFLAGS_TF | 2, BLOCKED_BY_NMI, 0},
+		{2, SHADOWS, 0},
+		{RFLAGS_TF | 2, BLOCKED_BY_STI, DEBUGCTL_BTF},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(none); i++) {
+		setup(state);
+		vmcs_write(GUEST_RFLAGS, none[i].rflags);
+		vmcs_write(GUEST_INTERRUPTIBILITY, none[i].interruptibility);
+		vmcs_write(GUEST_DEBUGCTL, none[i].debugctl);
+		vmcs_write(GUEST_PENDING_DEBUG, 0x3);
+		enter();
+		assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), 0x3);
+	}
+	/* What is pending beside it stays. */
+	vmcs_write(GUEST_DEBUGCTL, 0);
+	enter();
+	assert_int_equal(vmcs_read(GUEST_PENDING_DEBUG), PENDING_DEBUG_BS | 0x3);
+}
+
 static void taken_back_as_it_was(void **state)
 {
 	vmx_inject_exception(&v, EXCEPTION_GP, true, 0x28);
@@ -164,6 +191,7 @@ int main(void)
 		cmocka_unit_test_setup(what_waits_is_work, setup),
 		cmocka_unit_test_setup(interrupted_delivery_is_repeated, setup),
 		cmocka_unit_test_setup(shadow_with_single_step, setup),
+		cmocka_unit_test_setup(no_single_step_where_none_is_due, setup),
 		cmocka_unit_test_setup(taken_back_as_it_was, setup),
 		cmocka_unit_test_setup(taken_back_and_overtaken, setup),
 		cmocka_unit_test_setup(page_fault_sets_cr2, setup),
