@@ -10,6 +10,8 @@
 
 /* As many as share a cache line of sptes twice over: enough to help, cheap to look at. */
 #define FAULT_AROUND 16
+/* One has to be looked at in more places, and fewer are used before their table goes. */
+#define SHADOW_FAULT_AROUND 8
 
 struct mmu_hw mmu_hw;
 
@@ -82,7 +84,7 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 		kfree(vm->slots);
 		return err;
 	}
-	vm->fault_around = FAULT_AROUND;
+	vm->fault_around = vm->shadow ? SHADOW_FAULT_AROUND : FAULT_AROUND;
 	mutex_init(&vm->slots_lock, "slots", LOCK_SLOTS);
 	rwsem_init(&vm->mem_sem, "mem_sem", LOCK_MEM_SEM);
 	spin_init(&vm->mmu_lock, "mmu", LOCK_MMU);

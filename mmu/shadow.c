@@ -226,12 +226,20 @@ static void unhash(struct mmu_vm *vm, struct shadow_page *sp)
 	rmap_unlock(sp->word);
 }
 
+/* Of most tables most is empty. */
+static bool has_entry(const struct shadow_page *sp, u32 i)
+{
+	return sp->words ? sp->words[i] != NULL : page_table_read(&sp->table[i]) != 0;
+}
+
 void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone)
 {
 	u64 *spte;
 
-	for (u32 i = 0; i < SPTE_ENTRIES; i++)
-		gone->flush |= shadow_zap_entry(sp, i);
+	for (u32 i = 0; i < SPTE_ENTRIES; i++) {
+		if (has_entry(sp, i))
+			gone->flush |= shadow_zap_entry(sp, i);
+	}
 	while ((spte = rmap_spte(&sp->parents, 0))) {
 		__atomic_store_n(spte, 0, __ATOMIC_SEQ_CST);
 		remove_parent(sp, spte);

@@ -226,6 +226,15 @@ static int find_page(struct shadow_fault *f)
 	return err ? err : rmap_prepare(l->slot, l->gfn);
 }
 
+/* A table, which is known before the way to it is made. What is no table any more may be written so, too. */
+static bool writes_table(const struct shadow_leaf *l)
+{
+	const u64 *word = rmap_word(l->slot, l->gfn);
+
+	return l->write && (__atomic_load_n(word, __ATOMIC_RELAXED) &
+			    (RMAP_TABLE | RMAP_PROTECTED)) == RMAP_TABLE;
+}
+
 static int enter(struct shadow_fault *f)
 {
 	int err, words;
@@ -235,6 +244,8 @@ static int enter(struct shadow_fault *f)
 	err = find_page(f);
 	if (err)
 		return err;
+	if (writes_table(&f->leaf))
+		return SHADOW_EMULATE;
 	on = spin_lock_irqsave(&f->v->vm->mmu_lock);
 	err = link(f);
 	shadow_finish(f->v->vm, &f->gone);
@@ -353,7 +364,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 		err = shadow_topup(v);
 	if (err)
 		return err;
-	err = guest_walk_trace(v, p, gva, access, &w, &f.trace);
+	err = guest_walk_trace(v->vm, p, gva, access, &w, &f.trace);
 	if (err == ERR_FAULT) {
 		out->error_code = w.error_code;
 		mmu_count_own(&v->stats.guest_faults, 1);

@@ -182,13 +182,26 @@ static u64 reserved_bits(const struct shadow *sh, union shadow_role role)
 	return role.nx ? bits : bits | GUEST_XD;
 }
 
+/* Most lie where the one before did: l->slot, which may be NULL. */
+static bool find_slot(struct mmu_vm *vm, struct shadow_leaf *l)
+{
+	u64 generation;
+
+	if (l->slot && l->gfn.v - l->slot->base.v < l->slot->pages)
+		return true;
+	if (memslot_look_up(vm, l->gfn, false, NULL, &l->slot, &generation) == 0)
+		return true;
+	l->slot = NULL;
+	return false;
+}
+
 /* It is resident, and was writable before if it is to be so now. */
-static bool look_up_ahead(struct mmu_vm *vm, struct shadow_leaf *l, u32 *last)
+static bool look_up_ahead(struct mmu_vm *vm, struct shadow_leaf *l)
 {
 	struct gmem *g;
-	u64 generation, e;
+	u64 e;
 
-	if (memslot_look_up(vm, l->gfn, false, last, &l->slot, &generation))
+	if (!find_slot(vm, l))
 		return false;
 	g = l->slot->object;
 	l->index = memslot_index(l->slot, l->gfn);
@@ -198,7 +211,9 @@ static bool look_up_ahead(struct mmu_vm *vm, struct shadow_leaf *l, u32 *last)
 		return false;
 	l->may_write = (e & GMEM_DIRTY) && gmem_entry_state(e) == GMEM_GOT_PAGE &&
 		       !(l->slot->flags & MEMSLOT_READONLY);
-	return gmem_lookup(g, l->index, false, &l->pfn) == 0;
+	l->pfn = gmem_entry_pfn(e);
+	/* Of an entry that stands for 2 MiB the lookup knows which frame is meant. */
+	return !g->order || gmem_lookup(g, l->index, false, &l->pfn) == 0;
 }
 
 /* The word is locked. */
@@ -215,22 +230,22 @@ static bool link_ahead_locked(struct mmu_vm *vm, struct rmap_cache *rmaps,
 	return true;
 }
 
-static bool link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_page *sp, u32 i,
-		       u64 e, u32 *last)
+static bool link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_leaf *l,
+		       struct shadow_page *sp, u32 i, u64 e)
 {
-	struct shadow_leaf l = {.ahead = true, .access = sp->role.access};
 	bool linked;
 	u64 *word;
 
+	l->access = sp->role.access;
 	if (!sp->role.direct)
-		l.access &= shadow_access_of(sp->role, e, true);
-	l.gfn = GFN((e & SPTE_ADDRESS) >> PAGE_SHIFT);
-	if (!look_up_ahead(vm, &l, last))
+		l->access &= shadow_access_of(sp->role, e, true);
+	l->gfn = GFN((e & SPTE_ADDRESS) >> PAGE_SHIFT);
+	if (!look_up_ahead(vm, l))
 		return false;
-	word = rmap_word(l.slot, l.gfn);
+	word = rmap_word(l->slot, l->gfn);
 	if (!word || !rmap_trylock(word))
 		return false;
-	linked = link_ahead_locked(vm, rmaps, &l, sp, i, word);
+	linked = link_ahead_locked(vm, rmaps, l, sp, i, word);
 	rmap_unlock_tried(word);
 	return linked;
 }
@@ -239,7 +254,7 @@ void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shado
 		       u32 count)
 {
 	u64 e[SHADOW_AROUND_MAX], reserved = reserved_bits(vm->shadow, sp->role), linked = 0;
-	u32 last = 0;
+	struct shadow_leaf l = {.ahead = true};
 
 	if (!sp->role.direct && !read_entries(vm, sp, i, count, e))
 		return;
@@ -251,7 +266,7 @@ void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shado
 		else if ((e[n] & (GUEST_P | GUEST_ACCESSED)) != (GUEST_P | GUEST_ACCESSED) ||
 			 (e[n] & reserved))
 			continue;
-		linked += link_ahead(vm, rmaps, sp, i + n, e[n], &last);
+		linked += link_ahead(vm, rmaps, &l, sp, i + n, e[n]);
 	}
 	if (!linked)
 		return;

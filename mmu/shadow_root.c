@@ -188,6 +188,28 @@ static int load(struct mmu_vcpu *v, const struct wanted *w, u32 count, u64 *gene
 	return err;
 }
 
+/*
+ * The vCPU has them already. Its own roots keep their keys; one that becomes invalid meanwhile is met by
+ * its next fault (R25).
+ */
+static bool has_roots(const struct mmu_vcpu *v, const struct wanted *w, u32 count)
+{
+	const struct shadow_vcpu *s = &v->shadow;
+
+	if (s->root_count != count)
+		return false;
+	for (u32 i = 0; i < count; i++) {
+		const struct shadow_page *sp = s->root[i];
+
+		if (!sp != !w[i].there)
+			return false;
+		if (sp && (__atomic_load_n(&sp->invalid, __ATOMIC_RELAXED) ||
+			   sp->gfn.v != w[i].gfn.v || sp->role.word != w[i].role.word))
+			return false;
+	}
+	return true;
+}
+
 int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 {
 	struct wanted w[PDPTES];
@@ -201,6 +223,8 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 			return ERR_NOMEM;
 		__atomic_fetch_add(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);
 	}
+	if (has_roots(v, w, count))
+		return 0;
 	__atomic_store_n(&v->vm->shadow->maxphyaddr, min(p->maxphyaddr, 52u), __ATOMIC_RELAXED);
 	do {
 		err = shadow_topup(v);

@@ -58,7 +58,6 @@ static const struct walk_format formats[] = {
 
 struct walk {
 	struct mmu_vm *vm;
-	struct mmu_vcpu *v; /* whose look at its tables is remembered; NULL: nobody's */
 	const struct guest_paging *p;
 	enum walk_mode mode;
 	u64 gva;
@@ -184,10 +183,10 @@ static bool read_quickly(struct walk *w, gpa_t gpa, u32 size, u64 *e)
 	bool found;
 	u32 reader;
 
-	if (!w->v)
+	if (!w->p->v)
 		return false;
 	reader = srcu_read_lock(&w->vm->srcu);
-	found = fetch_word(w->v, GPA(align_down(gpa.v, sizeof(u64))), e);
+	found = fetch_word(w->p->v, GPA(align_down(gpa.v, sizeof(u64))), e);
 	srcu_read_unlock(&w->vm->srcu, reader);
 	if (size == sizeof(u32))
 		*e = (u32)(*e >> (gpa.v & sizeof(u32)) * 8);
@@ -326,50 +325,41 @@ static void tell_trace(const struct walk *w, struct walk_trace *t)
 	}
 }
 
-static int walk(struct walk *w, struct walk_result *out, struct walk_trace *trace)
+int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
+		     struct walk_result *out, struct walk_trace *trace)
 {
-	const struct guest_paging *p = w->p;
+	struct walk w = {.vm = vm, .p = p, .gva = gva.v, .access = access};
 	int err = ERR_AGAIN;
 
 	*out = (struct walk_result){.page_size = PAGE_SIZE};
 	if (p->efer & EFER_LMA) {
-		if (!canonical(w->gva))
+		if (!canonical(w.gva))
 			return ERR_RANGE;
-		w->mode = WALK_LONG;
+		w.mode = WALK_LONG;
 	} else {
-		w->gva &= BITS(0, 31);
-		w->mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
+		w.gva &= BITS(0, 31);
+		w.mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
 	}
 	if (trace)
 		trace->count = 0;
 	if (!(p->cr0 & CR0_PG)) {
-		out->gpa = GPA(w->gva);
+		out->gpa = GPA(w.gva);
 		return 0;
 	}
-	w->user = p->cpl == 3 && !(w->access & WALK_IMPLICIT_SUPERVISOR);
+	w.user = p->cpl == 3 && !(w.access & WALK_IMPLICIT_SUPERVISOR);
 	for (u32 i = 0; i < RESTARTS_MAX && err == ERR_AGAIN; i++)
-		err = walk_once(w, out);
+		err = walk_once(&w, out);
 	if (err == ERR_FAULT)
-		out->error_code = w->error_code;
+		out->error_code = w.error_code;
 	if ((!err || err == ERR_FAULT) && trace)
-		tell_trace(w, trace);
+		tell_trace(&w, trace);
 	return err;
-}
-
-int guest_walk_trace(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
-		     struct walk_result *out, struct walk_trace *trace)
-{
-	struct walk w = {.vm = v->vm, .v = v, .p = p, .gva = gva.v, .access = access};
-
-	return walk(&w, out, trace);
 }
 
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out)
 {
-	struct walk w = {.vm = vm, .p = p, .gva = gva.v, .access = access};
-
-	return walk(&w, out, NULL);
+	return guest_walk_trace(vm, p, gva, access, out, NULL);
 }
 
 /* --- copies --- */

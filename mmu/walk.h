@@ -17,6 +17,8 @@ struct guest_paging {
 	u32 maxphyaddr; /* the guest's */
 	u64 pdpte[4];	/* PAE: as loaded at MOV CR3 (SDM 3A 4.4.1) */
 	bool no_1g;	/* its CPUID shows no 1 GiB pages: PS in a PDPTE is reserved */
+	/* Whose own thread this is: where its tables are is remembered (fetch.h). NULL: nobody's. */
+	struct mmu_vcpu *v;
 };
 
 #define PAGE_FAULT_P	BIT(0)
@@ -46,9 +48,8 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 	       struct walk_result *out);
 
 /*
- * The same for the vCPU whose own thread this is, which remembers where its tables are (fetch.h), and the
- * entries that the walk went by, the top first, as they are with A and D set; with ERR_FAULT as they
- * were read. With paging off there are none.
+ * The same, and the entries that the walk went by, the top first, as they are with A and D set; with
+ * ERR_FAULT as they were read. With paging off there are none.
  */
 #define WALK_LEVELS_MAX 4
 struct walk_trace {
@@ -57,7 +58,7 @@ struct walk_trace {
 	gpa_t where[WALK_LEVELS_MAX];
 	u64 entry[WALK_LEVELS_MAX];
 };
-int guest_walk_trace(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
+int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 		     struct walk_result *out, struct walk_trace *trace);
 
 /*

@@ -331,6 +331,36 @@ static void many_vcpus_have_room(void **state)
 	(void)state;
 }
 
+/* MOV to CR3 of the value that it has; but a root that went is made anew. */
+static void its_own_root_again(void **state)
+{
+	u64 made = STAT(shadow_made), at, other;
+	struct shadow_page *root = vcpu.shadow.root[0];
+
+	(void)state;
+	load();
+	assert_ptr_equal(vcpu.shadow.root[0], root);
+	assert_int_equal(root->roots, 1);
+	assert_int_equal(STAT(shadow_made), made);
+	shadow_zap_all(&vm);
+	assert_true(root->invalid);
+	load();
+	assert_false(vcpu.shadow.root[0]->invalid);
+	assert_int_equal(STAT(shadow_made), made + 1);
+	/* Another table, and the same one with other rights. */
+	entry(4, 0, 100, MARKED);
+	entry(6, 0, 2, MARKED);
+	assert_int_equal(access(0, MMU_READ, &at), 0);
+	p.cr3 = 6 << 12;
+	load();
+	assert_int_equal(vcpu.shadow.root[0]->gfn.v, 6);
+	p.cr0 &= ~CR0_WP;
+	load();
+	assert_false(vcpu.shadow.root[0]->role.wp);
+	assert_int_equal(access(0, MMU_READ, &other), 0);
+	assert_int_equal(at, other);
+}
+
 /* --- Keys --- */
 
 /* Bits 62:52 of an entry are the guest's in 4-level paging and reserved in PAE. */
@@ -454,13 +484,21 @@ static void implicit_access_with_ac(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_page_at_many_addresses),     TEST(one_table_at_many_addresses),
-		TEST(room_goes_step_by_step),	      TEST(all_go_step_by_step),
-		TEST(looked_at_step_by_step),	      TEST(looked_at_while_they_go),
-		TEST(no_bucket_is_the_guests_choice), TEST(one_table_in_many_ways),
-		TEST(many_vcpus_have_room),	      TEST(pae_has_pages_of_its_own),
-		TEST(low_byte_is_an_entrys),	      TEST(marks_of_other_entries),
-		TEST(a_table_that_maps_itself),	      TEST(implicit_access_with_ac),
+		TEST(one_page_at_many_addresses),
+		TEST(one_table_at_many_addresses),
+		TEST(room_goes_step_by_step),
+		TEST(all_go_step_by_step),
+		TEST(looked_at_step_by_step),
+		TEST(looked_at_while_they_go),
+		TEST(no_bucket_is_the_guests_choice),
+		TEST(one_table_in_many_ways),
+		TEST(many_vcpus_have_room),
+		TEST(pae_has_pages_of_its_own),
+		TEST(low_byte_is_an_entrys),
+		TEST(marks_of_other_entries),
+		TEST(a_table_that_maps_itself),
+		TEST(implicit_access_with_ac),
+		TEST(its_own_root_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

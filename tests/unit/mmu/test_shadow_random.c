@@ -137,7 +137,7 @@ static void check_access(u64 gva, u32 access, u64 at)
 	struct walk_trace t;
 	pfn_t pfn;
 
-	assert_int_equal(guest_walk_trace(&vcpu, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
+	assert_int_equal(guest_walk_trace(&vm, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
 	assert_true(w.gpa.v < RAM_PAGES * PAGE_SIZE);
 	assert_int_equal(gmem_lookup(ram, w.gpa.v >> 12, false, &pfn), 0);
 	assert_int_equal(at, pfn_to_hpa(pfn).v | (gva & 0xfff));
@@ -299,7 +299,7 @@ static void disturb(void)
 static void run(u64 from)
 {
 	seed = from;
-	p = (struct guest_paging){.maxphyaddr = 39};
+	p = (struct guest_paging){.maxphyaddr = 39, .v = once_in(3) ? NULL : &vcpu};
 	vm.fault_around = once_in(4) ? 1 : 16;
 	ram = object_new(RAM_PAGES);
 	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
