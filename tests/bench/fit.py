@@ -106,12 +106,11 @@ def sum_of(found, pattern):
 
 
 def per_vm(found, n):
-    """KiB that a VM costs besides what is in its pages: of all frames those in use, less guests' pages,
-    the pool, the table of contents and what Weir had before the first VM."""
-    used = found["frames.total"] - found["frames.free"] - found["pool.frames"]
-    pages = sum_of(found, r"vm\.\w+\.memory\.got_page") + found["share.frames"]
+    """KiB that a VM costs besides what is in its pages: what frames are used for but guests' pages, the
+    pool and the table of contents, less what Weir had before the first VM."""
+    others = sum_of(found, r"used_for\.(?!guest$|pool$|share$)\w+")
     own = found["frames.total"] - found["memory.room"] - found["memory.min"]
-    return (used - pages - own - found["share.table"] // FRAME) * FRAME // 1024 // n
+    return (others - own) * FRAME // 1024 // n
 
 
 def weirs_own(found, ram):
