@@ -150,8 +150,7 @@ static int write_memory(struct emulation *em, const struct piece *p, const u8 *f
 	do {
 		if (em->e.atomic && p->size == 2 * WORD)
 			err = gpa_cmpxchg16(&em->v->vm->mmu, p->gpa, expected, value);
-		else if (em->e.atomic && p->size == em->e.size &&
-			 is_aligned(p->gpa.v, (u64)p->size))
+		else if (em->e.atomic && p->size == em->e.size)
 			err = gpa_cmpxchg(&em->v->vm->mmu, p->gpa, p->size, expected, em->e.value);
 		else
 			err = gpa_write(&em->v->vm->mmu, p->gpa, from, p->size);

@@ -84,6 +84,22 @@ static void copy_in(u8 *guest, const u8 *from, u64 size)
 	}
 }
 
+/*
+ * Also of a word that lies across two cache lines: the CPU locks the bus for it, as it does for the
+ * guest's own (vmx/vmxon.c sees to it that it raises no #AC here).
+ */
+#define CMPXCHG_ANYWHERE(type, p, old, new_value)                          \
+	({                                                                 \
+		type seen_ = (type) * (old);                               \
+		bool done_;                                                \
+		__asm__ volatile("lock cmpxchg %3, %1"                     \
+				 : "=@ccz"(done_), "+m"(*(p)), "+a"(seen_) \
+				 : "q"((type)(new_value))                  \
+				 : "memory");                              \
+		*(old) = seen_;                                            \
+		done_ ? 0 : ERR_AGAIN;                                     \
+	})
+
 #define CMPXCHG(type, p, old, new_value)                                                         \
 	({                                                                                       \
 		type seen_ = (type) * (old);                                                     \
@@ -106,8 +122,26 @@ static int compare_exchange_16(u8 *guest, const struct piece *p)
 	return done ? 0 : ERR_AGAIN;
 }
 
+static int compare_exchange_unaligned(u8 *guest, const struct piece *p)
+{
+	struct {
+		u8 bytes[8];
+	} *word = (void *)guest;
+
+	switch (p->size) {
+	case 2:
+		return CMPXCHG_ANYWHERE(u16, word, p->old, p->new_value);
+	case 4:
+		return CMPXCHG_ANYWHERE(u32, word, p->old, p->new_value);
+	default:
+		return CMPXCHG_ANYWHERE(u64, word, p->old, p->new_value);
+	}
+}
+
 static int compare_exchange(u8 *guest, const struct piece *p)
 {
+	if (unlikely(!is_aligned((u64)guest, p->size)))
+		return compare_exchange_unaligned(guest, p);
 	switch (p->size) {
 	case 1:
 		return CMPXCHG(u8, guest, p->old, p->new_value);
@@ -270,7 +304,7 @@ static int cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_val
 
 	if (size != 1 && size != 2 && size != 4 && size != 8)
 		return ERR_INVAL;
-	if (!is_aligned(gpa.v, (u64)size))
+	if ((gpa.v & (PAGE_SIZE - 1)) + size > PAGE_SIZE)
 		return ERR_ALIGN;
 	return do_piece(vm, gpa, &p);
 }

@@ -260,11 +260,11 @@ const char *mmu_audit(struct mmu_vm *vm);
 int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size);
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
 int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
-/* Compare-and-exchange of an aligned 1, 2, 4 or 8 byte word of guest memory; *old in and out.
- * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN,
- * ERR_INVAL (size), ERR_NOMEM. */
+/* Compare-and-exchange of 1, 2, 4 or 8 bytes of a page of guest memory; *old in and out.
+ * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN: over
+ * a page's end; ERR_INVAL (size), ERR_NOMEM. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
-/* The same of 16 bytes, the low half first. */
+/* The same of 16 bytes, which are aligned, the low half first. */
 int gpa_cmpxchg16(struct mmu_vm *vm, gpa_t gpa, u64 old[2], const u64 new_value[2]);
 
 /*

@@ -46,6 +46,18 @@ static void set_control_registers(const struct vmx_capability *c)
 	write_cr4((cr4 | c->cr4_fixed0) & c->cr4_fixed1);
 }
 
+/*
+ * Where firmware has it so, a locked access over two cache lines raises #AC: a guest's in the guest,
+ * and in Weir what it does for a guest (SDM 3A 10.1.2.3).
+ */
+static void allow_split_locks(void)
+{
+	u64 value;
+
+	if (rdmsr_safe(MSR_TEST_CTRL, &value) == 0 && (value & TEST_CTRL_SPLIT_LOCK))
+		(void)wrmsr_safe(MSR_TEST_CTRL, value & ~TEST_CTRL_SPLIT_LOCK);
+}
+
 static int start_this_cpu(struct vmx_cpu *cpu)
 {
 	struct vmx_capability c;
@@ -64,6 +76,7 @@ static int start_this_cpu(struct vmx_cpu *cpu)
 		return ERR_NOTSUP;
 	*(u32 *)cpu->region = VMX_BASIC_REVISION(c.basic);
 	set_control_registers(&c);
+	allow_split_locks();
 	if (vmxon(virt_to_phys(cpu->region))) {
 		write_cr4(read_cr4() & ~CR4_VMXE);
 		return ERR_IO;

@@ -7,6 +7,8 @@
 
 #define MSR_IA32_TSC		   0x10
 #define MSR_IA32_APIC_BASE	   0x1b
+#define MSR_TEST_CTRL		   0x33
+#define TEST_CTRL_SPLIT_LOCK	   BIT(29)
 #define MSR_IA32_FEATURE_CONTROL   0x3a
 #define MSR_IA32_TSC_ADJUST	   0x3b
 #define MSR_IA32_SPEC_CTRL	   0x48

@@ -186,6 +186,15 @@
 	xorl %eax, %eax
 	done
 
+	try "locked accesses that are not aligned"
+	movl $0x01020304, %eax
+	lock addl %eax, 0x1c1
+	lock xaddl %eax, 0x1fe		/* over a cache line's end */
+	lock incw 0x23f
+	movw $0x1fd, %bx
+	xchgl %eax, (%bx)
+	done
+
 	try "sse without CR4.OSFXSR"
 	movl %cr4, %eax
 	andl $~0x200, %eax

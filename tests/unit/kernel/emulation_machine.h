@@ -172,7 +172,7 @@ int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
 
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 {
-	assert_int_equal(gpa.v % size, 0);
+	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
 	if (is_device(gpa.v))
 		return ERR_NOSLOT;
 	if (is_protected(gpa.v))

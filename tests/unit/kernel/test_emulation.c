@@ -367,6 +367,21 @@ static void locked_exchange_in_ram(void **state)
 	assert_int_equal(RUN(0, 0xf0, 0x01, 0x03), 0); /* lock add %eax, (%rbx) */
 	check_nothing_happened();
 	assert_int_equal(load(DATA, 4), old ^ 0x80);
+
+	/* So it is where the word is not aligned. */
+	start(NULL);
+	memory_changes = true;
+	old = load(DATA + 0x3d, 8);
+	regs.gpr[RBX] = DATA + 0x3d;
+	regs.gpr[RAX] = 5;
+	assert_int_equal(RUN(0, 0xf0, 0x48, 0x01, 0x03), 0);
+	check_nothing_happened();
+	assert_true(load(DATA + 0x3d, 8) == (old ^ 0x80));
+	memory_changes = false;
+	old ^= 0x80;
+	assert_int_equal(RUN(0, 0xf0, 0x48, 0x01, 0x03), 0);
+	check_done(CODE + 4);
+	assert_true(load(DATA + 0x3d, 8) == old + 5);
 }
 
 static void string_output(void **state)
