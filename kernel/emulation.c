@@ -19,6 +19,9 @@
 #define SEGMENT_AR_DB  BIT(14)
 #define LINEAR_BITS    48
 
+/* Iterations of a string instruction for one decode. */
+#define REPEATED_AT_ONCE 64
+
 void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 {
 	char text[3 * INSN_MAX_LENGTH + 1] = "none";
@@ -107,6 +110,7 @@ static void take_snapshot(struct emulation *em)
 	em->cpu.cpl = (u8)(em->cpu.vm86 ? 3 : em->paging.cpl);
 	em->cpu.linear_bits = LINEAR_BITS;
 	em->single_step = regs->rflags & RFLAGS_TF;
+	em->rip = regs->rip;
 	em->linear_rip = regs->rip + em->cpu.segment[SEGMENT_CS].base;
 	if (emulation_mode(em) == DECODE_64)
 		em->linear_rip = regs->rip;
@@ -233,6 +237,8 @@ static int done(struct emulation *em)
 		did |= (u32)VMX_DID_ONE_STEP;
 	if (em->event)
 		vmx_software_event_done(em->v->vmx);
+	em->repeats = em->insn.kind >= INSN_MOVS && em->insn.kind <= INSN_OUTS &&
+		      vmx_regs(em->v->vmx)->rip == em->rip;
 	vmx_complete_instruction(em->v->vmx, did);
 	return effects & EMULATE_HALTED ? VCPU_HALTED : 0;
 }
@@ -243,6 +249,7 @@ static int run(struct emulation *em)
 	enum emulate_step step;
 	int err = 0;
 
+	em->committed = em->repeats = false;
 	emulate_start(&em->e, &em->insn, vmx_regs(em->v->vmx), &em->cpu);
 	while (!err) {
 		step = emulate_next(&em->e);
@@ -280,6 +287,23 @@ static int run(struct emulation *em)
 	return err == ERR_NOMEM ? err : 0;
 }
 
+/* More iterations of the same instruction are to come, and nothing else comes before them. */
+static bool goes_on(const struct emulation *em)
+{
+	return em->repeats && !em->single_step && !vmx_event_waits(em->v->vmx) &&
+	       !vcpu_is_wanted(em->v);
+}
+
+/* The bytes count as they were when the instruction began, as on a CPU. */
+static int run_repeated(struct emulation *em)
+{
+	int err = run(em);
+
+	for (u32 i = 1; i < REPEATED_AT_ONCE && !err && goes_on(em); i++)
+		err = run(em);
+	return err;
+}
+
 /*
  * It touches neither memory nor a port, so it is not what made the guest exit: another vCPU has
  * written it there since. The CPU runs it, with all its checks.
@@ -301,7 +325,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	err = fetch(&em);
 	if (err || is_for_the_cpu(&em) || !may_use_port(&em, port_size))
 		return err == ERR_NOMEM ? err : 0;
-	return run(&em);
+	return run_repeated(&em);
 }
 
 int vcpu_emulate_state(struct vcpu *v)
@@ -319,5 +343,5 @@ int vcpu_emulate_state(struct vcpu *v)
 	err = fetch(&em);
 	if (err)
 		return err == ERR_NOMEM ? err : 0;
-	return run(&em);
+	return run_repeated(&em);
 }

@@ -24,6 +24,8 @@ struct emulation {
 	bool by_state;	/* the CPU cannot run it; not the access is why it is run here */
 	bool event;	/* it is the delivery of an interrupt or exception */
 	bool single_step;
+	u64 rip;
+	bool repeats; /* a string instruction did an iteration, and another is to come */
 };
 
 /* emulation.c */

@@ -56,7 +56,7 @@ static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
 static u64 msr_written, xcr_written;
 static u32 tsc_moves, drops;
 static bool cpuid_has_all;
-static u32 waits_until_memory;
+static u32 waits_until_memory, iterations_until_wanted; /* 0: one at a time */
 static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
 static bool memory_changes; /* before a compare-and-exchange */
@@ -446,6 +446,16 @@ void vmx_software_event_done(struct vmx_vcpu *v)
 	event_waits = false;
 }
 
+bool vcpu_is_wanted(struct vcpu *v)
+{
+	return iterations_until_wanted == 0 || --iterations_until_wanted == 0;
+}
+
+bool vmx_event_waits(struct vmx_vcpu *v)
+{
+	return event_waits;
+}
+
 void vcpu_wait_for_memory(struct vcpu *v)
 {
 	assert_true(waits_until_memory > 0);
@@ -480,7 +490,8 @@ static int start(void **state)
 	memory_changes = protected_late = false;
 	second_device = protected_page = shadowed = 0;
 	let_write_tired = false;
-	waits_until_memory = 0;
+	waits_until_memory = iterations_until_wanted = 0;
+	event_waits = false;
 	ends_while_waiting = false;
 	return 0;
 }
