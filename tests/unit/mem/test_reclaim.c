@@ -259,6 +259,27 @@ static void one_word_all_over(void **state)
 	assert_int_equal(states[GMEM_GOT_PAGE], count + 2);
 }
 
+/* One other word, wherever it is, is contents that come back. */
+static void one_word_is_another(void **state)
+{
+	static const u64 words[] = {0, 0xcccccccccccccccc};
+	struct gmem_taken t = {0};
+	u64 one = 1;
+
+	for (u32 at = 0; at < PAGE_SIZE / 8; at++) {
+		for (u32 k = 0; k < ARRAY_SIZE(words); k++) {
+			u64 *p = (u64 *)(void *)page(0);
+
+			for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+				p[i] = i == at ? words[k] + 1 : words[k];
+			gmem_take(g, 0, 1, &one, &t);
+			assert_int_equal(state_of(0), GMEM_PACKED);
+			assert_int_equal(((u64 *)(void *)page(0))[at], words[k] + 1);
+		}
+	}
+	assert_int_equal(t.filled + t.zero, 0);
+}
+
 /* What an entry tells goes with it, by a drop or with the object; and a fetch without memory. */
 static void one_word_goes(void **state)
 {
@@ -659,6 +680,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(each_kind_of_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_word_all_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_word_is_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_word_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_go_is_passed_over, setup, teardown),
