@@ -49,6 +49,7 @@ GUEST = [
     Operation("first-touch", "first write to a 4 KiB page: zero fill", 2000, xen="4,475"),
     Operation("first-touch-mean", "the same, the mean of all: with what makes 2 MiB large"),
     Operation("second-touch", "second write to it: no exit"),
+    Operation("touch-aged", "write to it after Weir aged it, twice in 25 s"),
     Operation("h-read", "H_READ of a page"),
     Operation("h-protect", "H_PROTECT of one page: write-protect and flush"),
     Operation("h-release", "H_PROTECT: release it"),

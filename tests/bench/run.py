@@ -46,19 +46,21 @@ IMAGE_BASE = 0xffffffff80000000
 DEADLINE = 1200
 FOLDER = os.path.join(BUILD, "logs/bench")
 STAT = re.compile(r"\bstat (\S+) (\d+) ")
+IPS = 50000000
 BUSY_TICKS = 150000000
-BUSY_NS = 20 * BUSY_TICKS  # Bochs's TSC: 50 MHz
+BUSY_NS = BUSY_TICKS * 1000000000 // IPS
 SHARE_SLACK = 20  # tenths of a percent
 FORKS = 100
 FORKED = re.compile(r"weir-guest: \S+ (\d+) forks in (\d+) ns, TSC ([0-9.]+) MHz")
 LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
-def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1):
-    """A machine that ran until it switched itself off."""
+def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1, ips=IPS):
+    """A machine that ran until it switched itself off; ips is its TSC's rate."""
     kernel = os.path.join(BUILDS[build], "weir.elf")
     iso = image.cached_iso(f"{WEIR} {cmdline}".rstrip(), modules, kernel=kernel, bios_only=True)
-    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpus=cpus)
+    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpus=cpus,
+                    ips=ips)
     with machine:
         machine.wait_exit(time.monotonic() + DEADLINE)
     return machine
@@ -77,17 +79,23 @@ def lines_of(machine, rows):
     return found
 
 
-def guest(build):
+def exits(name, build, words):
+    """The rows of operations.GUEST."""
     path = os.path.join(BUILD, "guests/bench.elf")
-    modules = [image.Module(path, "vm=bench kernel mem=64M --")]
-    return lines_of(run_bochs("guest", build, "", modules), operations.GUEST)
+    modules = [image.Module(path, "vm=bench kernel mem=64M -- aged")]
+    machine = run_bochs(name, build, f"stats {words}".rstrip(), modules)
+    rounds = dict(STAT.findall(machine.console.text)).get("reclaim.rounds", 0)
+    if int(rounds) < 2:
+        raise SystemExit(f"bench: the guest's pages were not aged; see {machine.path('console.txt')}")
+    return lines_of(machine, operations.GUEST)
+
+
+def guest(build):
+    return exits("guest", build, "")
 
 
 def apicv(level):
-    path = os.path.join(BUILD, "guests/bench.elf")
-    modules = [image.Module(path, "vm=bench kernel mem=64M --")]
-    found = lines_of(run_bochs(f"apicv-{level}", "release", f"apicv={level}", modules),
-                     operations.GUEST)
+    found = exits(f"apicv-{level}", "release", f"apicv={level}")
     return {row.name: found[row.name] for row in operations.APICV}
 
 
@@ -100,7 +108,7 @@ def forked(text):
     return round(ns * mhz / 1000 / count)
 
 
-def paging(mode):
+def paging(mode, forks_ips=IPS):
     small = image.Module(os.path.join(BUILD, "guests/bench_paging.elf"),
                          f"vm=bench kernel mem=64M mmu={mode.lower()} --")
     machine = run_bochs(f"paging-{mode}", "release", "", [small])
@@ -110,7 +118,7 @@ def paging(mode):
     modules = [image.Module(linux.kernel()[1], f"vm=alpha kernel mem=256M mmu={mode.lower()} -- "
                             f"{linux.CMDLINE} quiet weir.forks={FORKS} weir.poweroff"),
                image.Module(linux.initramfs(), "vm=alpha initrd")]
-    machine = run_bochs(f"forks-{mode}", "release", "", modules)
+    machine = run_bochs(f"forks-{mode}", "release", "", modules, ips=forks_ips)
     each = forked(machine.console.text)
     return found | {"linux-fork": {"median": each, "min": each, "max": each, "count": FORKS}}
 
