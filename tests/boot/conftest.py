@@ -41,10 +41,11 @@ def unknown(config):
 
 
 def chosen(config):
-    """(case, machine) pairs."""
+    """(case, machine) pairs, those that may take longest first: then no worker is left with one."""
     names, models = config.getoption("cases").split(), config.getoption("cpus").split()
-    return [(case, machine) for case in boots.CASES.values() if not names or case.name in names
-            for machine in boots.machines_of(case, config.getoption("full"), models)]
+    pairs = [(case, machine) for case in boots.CASES.values() if not names or case.name in names
+             for machine in boots.machines_of(case, config.getoption("full"), models)]
+    return sorted(pairs, key=lambda pair: -pair[0].deadline)
 
 
 def pytest_generate_tests(metafunc):
