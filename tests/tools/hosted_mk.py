@@ -41,7 +41,7 @@ GROUPS = {
     "@reclaim": sorted(glob.glob("mem/reclaim*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (
         "access", "audit", "dirty", "ept", "fault", "fetch", "gpa_pin", "h_enter", "large", "memslot",
-        "memslot_change", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb",
+        "memslot_change", "memslot_step", "mmu", "notify", "page_table", "range", "rmap", "sweep", "tlb",
         "walk")] + sorted(glob.glob("mmu/shadow*.c")),
 }
 
