@@ -275,6 +275,7 @@ static void moving_takes_two_steps(void **state)
 {
 	assert_int_equal(watch_change(mover), ERR_NOSLOT);
 	assert_int_equal(touch(&vcpu, GPA(100 << 12), MMU_READ), ERR_NOSLOT);
+	assert_int_equal(mmu_vcpu_topup(&vcpu), 0); /* as before each entry */
 	assert_int_equal(fault(&vcpu, GPA(200 << 12), MMU_READ), 0);
 	assert_int_equal(EPT_PFN(ept_walk(&vm, GPA(200 << 12))),
 			 gmem_entry_pfn(gmem_entry(object_of_two_step, 0)).v);
