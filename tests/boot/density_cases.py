@@ -79,6 +79,10 @@ def density(boot):
     boot.note(f"{used} MiB in {free} MiB")
     boot.frames_came_back()
     boot.ends()
+    # At the end nobody allocates: what is not free is known to be used for something.
+    found = counters(boot)
+    uses = {name: value for name, value in found.items() if name.startswith("used_for.")}
+    assert sum(uses.values()) == found["frames.total"] - found["frames.free"], uses
 
 
 @case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
