@@ -141,7 +141,16 @@ static void compare_and_exchange(void **state)
 		assert_int_equal(gpa_read(&vm, GPA(0x5000), &word, 8), 0);
 		assert_int_equal(word, (0xa1b2c3d4e5f60718 & mask) | (0x1122334455667788 & ~mask));
 		if (n > 1)
-			assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5001), n, &old, 1), ERR_ALIGN);
+			assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5fff), n, &old, 1), ERR_ALIGN);
+		/* Anywhere within a page, and no byte beside. */
+		word = 0x1122334455667788;
+		assert_int_equal(gpa_write(&vm, GPA(0x5001), &word, 8), 0);
+		old = 7;
+		assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5001), n, &old, 1), ERR_AGAIN);
+		assert_int_equal(old, word & mask);
+		assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5001), n, &old, 0xa1b2c3d4e5f60718), 0);
+		assert_int_equal(gpa_read(&vm, GPA(0x5001), &word, 8), 0);
+		assert_int_equal(word, (0xa1b2c3d4e5f60718 & mask) | (0x1122334455667788 & ~mask));
 	}
 	assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5000), 3, &old, 1), ERR_INVAL);
 	assert_int_equal(gpa_cmpxchg(&vm, GPA(0x5000), 16, &old, 1), ERR_INVAL);
