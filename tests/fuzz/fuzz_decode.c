@@ -251,6 +251,29 @@ static enum insn_kind other_form(enum insn_kind kind, const ZydisDecodedInstruct
 	return kind;
 }
 
+/* Between memory and an XMM register; two registers, or an MMX one, are none of decode.h's kinds. */
+static bool moves_xmm(const struct reference *r)
+{
+	bool memory = r->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY ||
+		      r->op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	return memory && (reg_class(&r->op[0]) == ZYDIS_REGCLASS_XMM ||
+			  reg_class(&r->op[1]) == ZYDIS_REGCLASS_XMM);
+}
+
+static const char *compare_xmm(const struct insn *i, const struct reference *r)
+{
+	bool store = r->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+	const ZydisDecodedOperand *memory = &r->op[!store], *xmm = &r->op[store];
+	const struct insn_operand *mine = store ? &i->src : &i->dst;
+
+	if (mine->kind != OPERAND_XMM || mine->reg != ZydisRegisterGetId(xmm->reg.value))
+		return "XMM register";
+	if ((store ? i->dst.kind : i->src.kind) != OPERAND_MEM)
+		return "direction";
+	return memory->size != i->op_size * 8 ? "operand size" : NULL;
+}
+
 static enum insn_kind expected_kind(const struct reference *r)
 {
 	const ZydisDecodedInstruction *z = &r->insn;
@@ -260,6 +283,10 @@ static enum insn_kind expected_kind(const struct reference *r)
 		if (kinds[i].mnemonic == z->mnemonic)
 			kind = kinds[i].kind;
 	/* MOVSD and CMPSD are names of SSE2 instructions too. */
+	if (z->mnemonic == ZYDIS_MNEMONIC_MOVSD && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
+		kind = INSN_MOV_XMM;
+	if (kind == INSN_MOV_XMM)
+		return moves_xmm(r) ? kind : INSN_OTHER;
 	if ((kind == INSN_MOVS || kind == INSN_CMPS) && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
 		return INSN_OTHER;
 	if ((kind == INSN_MOV || kind == INSN_PUSH || kind == INSN_POP) &&
@@ -338,6 +365,7 @@ static const char *compare_operand(const struct insn *i, const struct insn_opera
 		if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return "immediate operand's type";
 		return (op->imm.value.u ^ i->imm) << (64 - 8 * size) ? "immediate" : NULL;
+	case OPERAND_XMM: /* compare_xmm */
 	case OPERAND_NONE:
 		break;
 	}
@@ -378,6 +406,12 @@ static bool is_loose(enum insn_kind kind)
 	case INSN_JMP_FAR:
 	case INSN_CALL_FAR:
 	case INSN_LOAD_FAR:
+	case INSN_BOUND:
+	case INSN_LAR:
+	case INSN_LSL:
+	case INSN_VERR:
+	case INSN_VERW:
+	case INSN_ARPL:
 		return true;
 	default:
 		return kind >= INSN_HLT;
@@ -432,6 +466,8 @@ static const char *compare_loose(const struct insn *i, const struct reference *r
 	if (i->kind == INSN_ENTER &&
 	    (i->imm != z->raw.imm[0].value.u || i->imm2 != z->raw.imm[1].value.u))
 		return "ENTER's immediates";
+	if (i->kind == INSN_MOV_XMM)
+		return compare_xmm(i, r);
 	if (i->kind >= INSN_HLT)
 		return compare_gpr(i, r);
 	if (i->imm_size && i->kind >= INSN_JMP_FAR && i->kind <= INSN_CALL_FAR &&
