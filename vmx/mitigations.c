@@ -11,6 +11,7 @@
 #include "vmx/vcpu.h"
 
 #define ARCH_CAP_RDCL_NO    BIT(0)
+#define ARCH_CAP_IBRS_ALL   BIT(1)
 #define ARCH_CAP_SKIP_L1DFL BIT(3)
 #define ARCH_CAP_MDS_NO	    BIT(5)
 #define ARCH_CAP_FBSDP_NO   BIT(14)
@@ -26,6 +27,7 @@ static struct {
 	bool ibpb;	    /* branch predictions of another vCPU's are dropped */
 	bool flush_l1d;	    /* L1TF */
 	bool spec_ctrl;	    /* the guest's own setting is switched; not a matter of choice */
+	bool renew_ibrs;    /* it counts from when it is written, after each exit */
 	u64 host_spec_ctrl; /* IBRS: the guest's branches do not steer Weir's */
 	/* Nor does their history. It holds in the guest, too: that costs no switch. */
 	u64 kept_spec_ctrl;
@@ -77,6 +79,7 @@ void mitigations_init(void)
 				     ? SPEC_CTRL_BHI
 				     : 0;
 	use.host_spec_ctrl = wanted && (edx & CPUID_7_EDX_IBRS) ? SPEC_CTRL_IBRS : 0;
+	use.renew_ibrs = use.host_spec_ctrl && !(arch & ARCH_CAP_IBRS_ALL);
 	use.host_spec_ctrl |= use.kept_spec_ctrl;
 	use.stuff_rsb = wanted;
 	use.clear_buffers = wanted && (edx & CPUID_7_EDX_MD_CLEAR) &&
@@ -117,8 +120,8 @@ void mitigations_update(struct vmx_vcpu *v)
 		entry->flags |= (u32)ENTRY_KEEP_RSB;
 	if (use.clear_buffers)
 		entry->flags |= (u32)ENTRY_CLEAR_BUFFERS;
-	/* Older CPUs want the bit written anew after each exit, and so it is: a guest's is 0. */
-	if (use.spec_ctrl && guest != use.host_spec_ctrl) {
+	/* Else a guest would only have to set IBRS itself, and its branches would steer Weir's. */
+	if (use.spec_ctrl && (use.renew_ibrs || guest != use.host_spec_ctrl)) {
 		entry->guest_spec_ctrl = (u32)guest;
 		entry->host_spec_ctrl = (u32)use.host_spec_ctrl;
 		entry->flags |= (u32)ENTRY_SPEC_CTRL;

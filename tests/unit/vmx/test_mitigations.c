@@ -11,6 +11,7 @@
 
 #define HASWELL	   0x306c3
 #define ALDER_LAKE 0x90672
+#define IBRS_ALL   BIT(1)
 
 static struct vmx_vcpu v;
 static u32 signature, edx_7, edx_7_2;
@@ -49,7 +50,7 @@ static int setup(void **state)
 	signature = ALDER_LAKE;
 	edx_7 = (u32)(CPUID_7_EDX_IBRS | CPUID_7_EDX_ARCH_CAP);
 	edx_7_2 = 0;
-	capabilities = 0;
+	capabilities = IBRS_ALL;
 	vmx_set_mitigations(true);
 	return 0;
 }
@@ -79,6 +80,21 @@ static void branches_of_the_guest(void **state)
 	assert_false(v.entry.flags & (u32)ENTRY_SPEC_CTRL);
 }
 
+/* Without IBRS_ALL what was predicted before the bit was written counts: a guest's own is no help. */
+static void older_cpus(void **state)
+{
+	capabilities = 0;
+	update(SPEC_CTRL_IBRS);
+	check_switch(SPEC_CTRL_IBRS, SPEC_CTRL_IBRS);
+	capabilities = IBRS_ALL;
+	edx_7 = (u32)CPUID_7_EDX_IBRS; /* no MSR to say so */
+	update(SPEC_CTRL_IBRS);
+	check_switch(SPEC_CTRL_IBRS, SPEC_CTRL_IBRS);
+	vmx_set_mitigations(false);
+	update(0);
+	assert_false(v.entry.flags & (u32)ENTRY_SPEC_CTRL);
+}
+
 /* Their history: set for Weir, and so for the guest, whatever that sets besides. */
 static void history_of_the_guest_s_branches(void **state)
 {
@@ -89,10 +105,10 @@ static void history_of_the_guest_s_branches(void **state)
 	assert_false(v.entry.flags & (u32)ENTRY_SPEC_CTRL);
 	/* The guest does not see it. */
 	assert_int_equal(v.msr.spec_ctrl, SPEC_CTRL_IBRS);
-	capabilities = BIT(20); /* BHI_NO */
+	capabilities = IBRS_ALL | BIT(20); /* BHI_NO */
 	update(0);
 	check_switch(0, SPEC_CTRL_IBRS);
-	capabilities = 0;
+	capabilities = IBRS_ALL;
 	vmx_set_mitigations(false);
 	update(0);
 	assert_false(v.entry.flags & (u32)ENTRY_SPEC_CTRL);
@@ -119,6 +135,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(branches_of_the_guest, setup),
+		cmocka_unit_test_setup(older_cpus, setup),
 		cmocka_unit_test_setup(history_of_the_guest_s_branches, setup),
 		cmocka_unit_test_setup(code_in_large_pages, setup),
 	};
