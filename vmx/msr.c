@@ -204,7 +204,9 @@ static bool vmcs_takes(u32 index, u64 value)
 int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 {
 	enum vmcs_field field;
+	enum msr_answer answer;
 	u32 effects;
+	bool on;
 
 	if (vmcs_has(v, index, &field)) {
 		if (!vmcs_takes(index, value))
@@ -215,14 +217,13 @@ int vmx_write_msr(struct vmx_vcpu *v, u32 index, u64 value)
 	/* This CPU holds the vCPU's own, and checks the value. */
 	if (is_passed(v, index))
 		return wrmsr_safe(index, value) ? ERR_FAULT : 0;
-	switch (msr_policy_write(&v->msr, index, rdtsc(), value, &effects)) {
-	case MSR_DONE:
+	/* Off, as in an exit: what the next entry does may change meanwhile if the vCPU is switched. */
+	on = irq_save();
+	answer = msr_policy_write(&v->msr, index, rdtsc(), value, &effects);
+	if (answer == MSR_DONE)
 		apply(v, effects);
+	irq_restore(on);
+	if (answer == MSR_DONE)
 		return 0;
-	case MSR_FAULT:
-		return ERR_FAULT;
-	case MSR_UNKNOWN:
-		break;
-	}
-	return ERR_NOSLOT;
+	return answer == MSR_FAULT ? ERR_FAULT : ERR_NOSLOT;
 }
