@@ -3,6 +3,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
@@ -117,6 +118,9 @@ void cr3_set(struct vmx_vcpu *v, u64 value)
 
 void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 {
+	/* Off: a switch of the vCPU changes its controls, too (debug_regs.c). */
+	bool on = irq_save();
+
 	if (v->restricted) {
 		hide_paging(v, !(s->cr0 & CR0_PG));
 		v->segments_odd = true;
@@ -133,6 +137,7 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 	vcpu_set_efer(v, cr_efer(v));
 	if (v->shadow)
 		shadow_stale(v);
+	irq_restore(on);
 }
 
 int cr_load_pdptes(struct vmx_vcpu *v, u64 cr3)
