@@ -57,11 +57,16 @@ static bool must_wait(const struct vm_config *config, struct restart *restart, i
 
 /*
  * Others' pages are taken for one that starts as long as memory is short, if there are some to be taken,
- * or what one leaves that ends.
+ * or what one leaves that ends: also what it was promised. A load that says what it found no memory for
+ * has had taken what could be.
  */
-static bool may_find_memory(u32 *ends)
+static bool may_find_memory(int err, const char *message, u32 *ends)
 {
-	return reclaim_help(NULL, GMEM_LARGE_ORDER) || vm_list_wait_end(ends);
+	if (err != ERR_NOMEM && err != ERR_NOSPC)
+		return false;
+	if (err == ERR_NOMEM && !message[0] && reclaim_help(NULL, GMEM_LARGE_ORDER))
+		return true;
+	return vm_list_wait_end(ends);
 }
 
 /* Whether it did. From then on the restart is not the manager's any more: it may have ended already. */
@@ -75,8 +80,7 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 	do {
 		message[0] = 0;
 		err = vm_make(config, restart, &vm, message, sizeof(message));
-	} while (err == ERR_NOMEM && !message[0] && ++tries < START_TRIES &&
-		 may_find_memory(&ends));
+	} while (err && ++tries < START_TRIES && may_find_memory(err, message, &ends));
 	if (!err) {
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))

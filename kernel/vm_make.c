@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A VM's parts: made in their order, the loader last, and taken apart again. The manager's thread. */
+/* A VM's parts: made in their order, the loader last, and taken apart again. Threads: kernel/vm_private.h. */
 #include "kernel/admission.h"
 #include "kernel/apic_page.h"
 #include "kernel/config_cpus.h"

@@ -25,6 +25,7 @@
 #include "tests/hosted/hosted.h"
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,6 +42,8 @@ static void (*guest)(struct vcpu *v); /* what vCPU 0 does, once for each start *
 /* atomic; "alpha" */
 static u32 alphas_gone;	   /* how often nothing of it was left */
 static bool alpha_has_all; /* no thread of another can be made while it is there */
+static bool alpha_has_ram; /* nor is one loaded; */
+static bool alpha_is_owed; /* or admitted */
 static bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
 static void (*while_it_ends)(void); /* before its devices go */
 
@@ -162,6 +165,10 @@ static struct reclaim_room room = {.total = GIB(1) / PAGE_SIZE};
 void reclaim_get_room(struct reclaim_room *out)
 {
 	*out = room;
+	if (alpha_is_owed && out->promised) {
+		WAIT_FOR(is_set(&alpha_has_ended));
+		set(&beta_has_failed);
+	}
 }
 
 void reclaim_add(struct reclaim_target *t, struct gmem *object, const struct reclaim_terms *terms)
@@ -295,6 +302,14 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 		assert_int_equal(vm_start(vm->name), 0);
 	if (alpha_has_all && !strcmp(vm->name, "beta"))
 		WAIT_FOR(is_set(&alpha_has_ended));
+	if (alpha_has_ram && !strcmp(vm->name, "beta")) {
+		WAIT_FOR(is_set(&alpha_has_ended));
+		if (!alpha_is_gone()) {
+			set(&beta_has_failed);
+			snprintf(message, size, "no memory for what is loaded");
+			return ERR_NOMEM;
+		}
+	}
 	if (beta_fails && !strcmp(vm->name, "beta")) {
 		if (is_set(&beta_is_asked)) {
 			set(&beta_loads);
@@ -322,8 +337,9 @@ static int setup(void **state)
 	fail_at = NOWHERE;
 	no_memory = helps = 0;
 	alphas_gone = 0;
-	alpha_has_all = alpha_has_ended = beta_is_asked = beta_loads = beta_fails =
-		beta_has_failed = loads_when_alpha_is_gone = false;
+	alpha_has_all = alpha_has_ram = alpha_is_owed = false;
+	alpha_has_ended = beta_is_asked = beta_loads = beta_fails = beta_has_failed =
+		loads_when_alpha_is_gone = false;
 	while_it_ends = NULL;
 	hosted_log_reset();
 	return 0;
@@ -586,6 +602,35 @@ static void a_start_waits_for_an_end(void **state)
 	assert_true(beta_has_failed);
 }
 
+static void a_load_waits_for_an_end(void **state)
+{
+	add_beta();
+	guest = power_off_and_tell;
+	alpha_has_ram = true;
+	while_it_ends = wait_for_failure;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+	assert_true(beta_has_failed);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+}
+
+/* What one was promised that ends is there for the next. */
+static void a_promise_waits_for_an_end(void **state)
+{
+	add_beta();
+	for (u32 i = 0; i < 2; i++) {
+		config.vms[i].mem = GIB(1);
+		config.vms[i].min = MIB(600);
+	}
+	guest = power_off_and_tell;
+	alpha_is_owed = true;
+	while_it_ends = wait_for_failure;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+	assert_true(beta_has_failed);
+	assert_int_equal(room.promised, 0);
+}
+
 static void start_alpha(void)
 {
 	if (!alpha_is_gone())
@@ -650,6 +695,13 @@ static void an_end_beside_the_last_look(void **state)
 	assert_int_equal(starts, 2);
 }
 
+/* Not before each of three has run, or was refused: an end makes room. */
+static void power_off_last(struct vcpu *v)
+{
+	WAIT_FOR(__atomic_load_n(&ran, __ATOMIC_SEQ_CST) + hosted_log_count(LOG_ERROR) == 3);
+	power_off(v);
+}
+
 /* VMs are promised no more than there is; who is too late says so, and the others run. */
 static void promises_must_fit(void **state)
 {
@@ -675,10 +727,11 @@ static void promises_must_fit(void **state)
 			    "promised 4000K of the 1048576K that there are: give less min=, start "
 			    "fewer VMs, or give the machine more");
 	room.promised = 0;
-	guest = power_off;
+	guest = power_off_last;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		config.vm_count = 3;
 		ran = 0;
+		hosted_log_reset();
 		for (u32 k = 0; k < 3; k++)
 			config.vms[k] = (struct vm_config){
 				.name = {(char)('a' + k)},
@@ -711,6 +764,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_waits_for_no_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_start_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_load_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_promise_waits_for_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),
