@@ -284,7 +284,7 @@ enum vm_plan vm_take_plan(u32 i)
 	else if (plans[i].may_start && plans[i].start_asked)
 		plan = VM_PLAN_START;
 	if (plan == VM_PLAN_STAY_OFF)
-		plans[i].stays_off = false;
+		plans[i].stays_off = plans[i].may_start = false;
 	plans[i].start_asked = false;
 	wait_unlock(&vm_wait, on);
 	return plan;

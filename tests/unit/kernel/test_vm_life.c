@@ -539,6 +539,7 @@ static void start_asks_the_manager(void **state)
 	assert_int_equal(vm_start("beta"), 0);
 	assert_int_equal(vm_stay_off("beta"), 0);
 	assert_int_equal(vm_take_plan(1), VM_PLAN_STAY_OFF);
+	assert_false(vm_may_start("beta")); /* at once */
 	vm_is_off(1);
 	assert_int_equal(vm_stay_off("beta"), ERR_NOENT);
 	/* What is wanted of one that runs waits for its end. */
