@@ -16,7 +16,8 @@ u64 frame_used_for(enum frame_use use)
 
 	for (u32 i = 0; i < CPU_MAX; i++)
 		sum += __atomic_load_n(&frame_uses[i].frames[use], __ATOMIC_RELAXED);
-	return sum;
+	/* One that came back on a CPU was perhaps handed out on another since that was looked at. */
+	return (s64)sum < 0 ? 0 : sum;
 }
 
 #define USE_DESC(id, name, sentence) STAT_DESC(name, "frames", sentence, STAT_LEVEL)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/base/error.h"
-#include "mem/frame.h"
+#include "mem/frame_internal.h"
 #include "tests/hosted/hosted.h"
 
 static struct memmap map;
@@ -652,6 +652,15 @@ static void uses(void **state)
 	assert_uses(0, 0, 0);
 }
 
+/* Handed out on a CPU that was looked at already, and back on one that was not: that is none, not 2^64 less one. */
+static void uses_that_change_meanwhile(void **state)
+{
+	start(ARENA);
+	frame_uses[3].frames[FRAME_USE_SWAP] = -1ull;
+	assert_int_equal(frame_used_for(FRAME_USE_SWAP), 0);
+	frame_uses[3].frames[FRAME_USE_SWAP] = 0;
+}
+
 /* Init fails cleanly when there is nowhere to put the array. */
 static void no_memory_for_the_array(void **state)
 {
@@ -703,6 +712,7 @@ int main(void)
 		cmocka_unit_test(reserve),
 		cmocka_unit_test(reserve_between),
 		cmocka_unit_test(uses),
+		cmocka_unit_test(uses_that_change_meanwhile),
 		cmocka_unit_test(no_memory_for_the_array),
 		cmocka_unit_test(fails_on_order),
 	};
