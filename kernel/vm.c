@@ -79,7 +79,9 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 
 	do {
 		message[0] = 0;
-		err = vm_make(config, restart, &vm, message, sizeof(message));
+		err = vm_ends_start(); /* or nobody would take it apart */
+		if (!err)
+			err = vm_make(config, restart, &vm, message, sizeof(message));
 	} while (err && ++tries < START_TRIES && may_find_memory(err, message, &ends));
 	if (!err) {
 		stats_vm_add(vm);
@@ -158,11 +160,7 @@ void vm_run_all(struct weir_config *config)
 
 	images_start(config);
 	vm_list_init(config);
-	if (vm_ends_start()) {
-		log_error("no VM is started: there is no memory for the thread that looks after "
-			  "their ends: give the machine more");
-		return;
-	}
+	(void)vm_ends_start(); /* tried again for each VM */
 	free_before = frames_now().free;
 	for (u32 i = 0; i < config->vm_count; i++) {
 		struct vm_config *c = &config->vms[i];

@@ -63,8 +63,8 @@ bool vm_list_wait_end(u32 *seen);
 bool vm_list_idle(u32 seen);
 
 /*
- * Once, before the first VM: the thread that takes those apart that have stopped, whatever the manager
- * waits for meanwhile. ERR_NOMEM.
+ * Before any VM; once it is there it stays: the thread that takes those apart that have stopped, whatever
+ * the manager waits for meanwhile. ERR_NOMEM. The manager's thread.
  */
 int vm_ends_start(void);
 /* A vCPU has stopped, or a reference has gone. Any context below LOCK_WAIT. */
