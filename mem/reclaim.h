@@ -52,6 +52,7 @@ struct reclaim_target {
 	u64 used;		  /* pages that it or the one before found used */
 	bool whole;		  /* it looks at pages that cannot go, too, */
 	u64 whole_ns;		  /* as the one that began then did last; 0: none has */
+	bool passes, passed;	  /* it passes over some, or the one before did */
 	u64 used_staying;	  /* that this one found used of those, as in `used` */
 	u64 working_set;	  /* pages; as of the last whole round */
 	u64 by_age[RECLAIM_AGES]; /* pages, as far as the round has come */

@@ -20,19 +20,21 @@
 struct piece {
 	struct reclaim_target *t;
 	u64 chunk;
-	bool whole;
+	bool whole, stale; /* stale: of pages that were passed over nothing says how old they are */
 	u64 aged, young, used, used_staying, passed;
 	u64 by_age[RECLAIM_AGES];
 };
 
 /*
  * How old the page is after this look: what was used twice is young, what is as old as it can be
- * stays that old. What says how old a page is that was passed over has wrapped.
+ * stays that old. What says how old a page is that was passed over has wrapped, also where the disk
+ * takes it now.
  */
-static u32 age_after(const struct gmem *g, u64 entry, bool young, bool stays)
+static u32 age_after(const struct gmem *g, u64 entry, bool young, bool wrapped)
 {
 	if (!young)
-		return stays ? RECLAIM_AGES - 2u : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
+		return wrapped ? RECLAIM_AGES - 2u
+			       : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
 	return entry & GMEM_COLD ? GMEM_COLD_AGE : 0;
 }
 
@@ -47,7 +49,7 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 		if (!gmem_entry_resident(entry))
 			return;
 		stays = reclaim_stays(entry);
-		age = age_after(g, entry, young, stays);
+		age = age_after(g, entry, young, stays || (p->stale && reclaim_wants_disk(entry)));
 		new = (entry & ~GMEM_GEN_MASK) |
 		      ((now - ((u64)age << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK);
 		if (young)
@@ -167,6 +169,8 @@ static void begin_round(struct reclaim_target *t, u64 now)
 		t->whole_ns = now;
 		t->used_staying = 0;
 	}
+	t->passed = t->passes;
+	t->passes = false;
 	t->used = t->used_staying;
 	t->age_next = 0;
 	t->age_done = 0;
@@ -224,6 +228,7 @@ static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 	if (t && next_chunk(t, p)) {
 		p->t = t;
 		p->whole = t->whole;
+		p->stale = t->passed;
 		reclaim_use(t);
 	}
 	spin_unlock(&reclaim.lock);
@@ -240,6 +245,7 @@ static void end_piece(const struct piece *p)
 	t->used += p->used;
 	if (p->whole)
 		t->used_staying += p->used_staying;
+	t->passes |= p->passed != 0;
 	end_chunks(t, 1);
 	spin_unlock(&reclaim.lock);
 	reclaim_count(&reclaim.stats.aged, p->aged);

@@ -95,18 +95,19 @@ static inline bool reclaim_may_go(u64 entry)
 	return !gmem_entry_hard(entry) || gmem_entry_clean(entry) || swap_takes();
 }
 
-/*
- * Resident, and whether or not it is used it cannot go: it does not pack, was not written since, and
- * there is no disk for it. Where the disk is only busy it can, later.
- */
+/* Resident; it does not pack, was not written since, and is on no disk. */
+static inline bool reclaim_wants_disk(u64 entry)
+{
+	return gmem_entry_state(entry) == GMEM_SHARED
+		       ? (entry & GMEM_HARD) != 0
+		       : gmem_entry_state(entry) == GMEM_GOT_PAGE && gmem_entry_hard(entry) &&
+				 !gmem_entry_clean(entry);
+}
+
+/* Whether or not it is used it cannot go: there is no disk for it. Where that is only busy it can, later. */
 static inline bool reclaim_stays(u64 entry)
 {
-	bool stays = gmem_entry_state(entry) == GMEM_SHARED
-			     ? (entry & GMEM_HARD) != 0
-			     : gmem_entry_state(entry) == GMEM_GOT_PAGE && gmem_entry_hard(entry) &&
-				       !gmem_entry_clean(entry);
-
-	return stays && !swap_takes() && !swap_is_busy();
+	return reclaim_wants_disk(entry) && !swap_takes() && !swap_is_busy();
 }
 
 /* reclaim.lock for use; put: none. After put the target may be gone. */

@@ -13,6 +13,7 @@
 #include "mem/pool.h"
 #include "mem/reclaim.h"
 #include "mem/watermark.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/unit/mem/fixture.h"
@@ -381,6 +382,29 @@ static void what_cannot_go_is_passed_over(void **state)
 	}
 }
 
+/* As old as can be when the disk takes them at last, in however many rounds they were passed over. */
+static void passed_over_until_there_is_a_disk(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 all[GMEM_LARGE_PAGES / 64];
+
+	memset(all, 0xff, sizeof(all));
+	for (u64 i = 0; i < HARD_PAGES; i++)
+		fill_page(i, false);
+	gmem_take(g, 0, GMEM_LARGE_PAGES, all, &t);
+	target.terms.min = PAGES; /* not taken, but aged */
+	(void)help();
+	fake_disk_init(HARD_PAGES);
+	for (u32 rounds = 1; rounds <= 8; rounds++) {
+		assert_int_equal(looked_in(rounds), 0);
+		assert_int_equal(swap_attach(&fake_disk, HARD_PAGES, 1), 0);
+		assert_true(looked_in(1) >= HARD_PAGES);
+		assert_int_equal(target.used, 0);
+		assert_int_equal(target.by_age[RECLAIM_AGES - 2], HARD_PAGES);
+		swap_detach();
+	}
+}
+
 /* A page that is touched while it is being taken is given back at once. */
 static void wanted_is_given_back(void **state)
 {
@@ -684,6 +708,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_word_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_cannot_go_is_passed_over, setup, teardown),
+		cmocka_unit_test_setup_teardown(passed_over_until_there_is_a_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
