@@ -108,8 +108,11 @@ static void check_blocks(void)
 			     (unsigned long long)now);
 	if (s.damaged || s.read_errors)
 		machine_fail("%llu pages damaged", (unsigned long long)(s.damaged + s.read_errors));
-	/* Of few pages none may be wanted again. */
-	if (!machine.failing && (!s.writes || (!s.reads && s.writes > 200)))
+	/*
+	 * Of few pages none may be wanted again. Where threads run as the host lets them the guests may
+	 * be done before anything was cold.
+	 */
+	if (machine.serial && !machine.failing && (!s.writes || (!s.reads && s.writes > 200)))
 		machine_fail("%llu pages were written, %llu read", (unsigned long long)s.writes,
 			     (unsigned long long)s.reads);
 	for (u64 i = 0; i < RAM_PAGES; i++)
