@@ -299,7 +299,14 @@ static void wanted_and_taken_again(void **state)
 	other_start(&o, TOUCH, 0);
 	wait_wanted(0);
 	gmem_settle_entry(g, 0, gmem_entry_find(g, 0), entry);
-	assert_int_equal(take(0, 1).writing, 1);
+	/* Here the waiter can be quicker, and then there is nothing to look at. */
+	if (!take(0, 1).writing) {
+		fake_disk_hold(false);
+		wait_wake_all(&g->busy);
+		pthread_join(o.thread, NULL);
+		do_all();
+		skip();
+	}
 	wait_wake_all(&g->busy);
 	while (!has_ended(&o) && clock_ns() < deadline)
 		sched_yield();
