@@ -13,7 +13,7 @@
 #define ENTRIES	   512u
 #define LAST_INDEX (ENTRIES - 1) /* the CPU writes downwards, and wraps below 0 */
 
-/* emptied counts up from 0: it never comes to this. */
+/* left counts up from 0: it never comes to this. */
 #define NOT_WAITED_FOR (~0ull)
 
 static struct mutex pml_lock;
@@ -29,7 +29,7 @@ void pml_init(void)
 static bool still_inside(const struct vmx_vcpu *v)
 {
 	return __atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) &&
-	       __atomic_load_n(&v->pml.emptied, __ATOMIC_ACQUIRE) == v->pml.waited_for;
+	       __atomic_load_n(&v->pml.left, __ATOMIC_ACQUIRE) == v->pml.waited_for;
 }
 
 /*
@@ -45,7 +45,7 @@ static void drain(struct mmu_vm *vm)
 	list_for_each_entry (v, &vcpus, pml.link) {
 		if (v->config.mmu != vm)
 			continue;
-		v->pml.waited_for = __atomic_load_n(&v->pml.emptied, __ATOMIC_ACQUIRE);
+		v->pml.waited_for = __atomic_load_n(&v->pml.left, __ATOMIC_ACQUIRE);
 		if (v->cpu != cpu_id() && still_inside(v))
 			ipi_kick(v->cpu);
 		else
@@ -107,7 +107,15 @@ void pml_empty(struct vmx_vcpu *v)
 			mmu_dirty_mark(v->config.mmu, gpa_to_gfn(GPA(v->pml.buffer[i])));
 		vmcs_write(GUEST_PML_INDEX, LAST_INDEX);
 	}
-	__atomic_store_n(&v->pml.emptied, v->pml.emptied + 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * Not before it counts as out: who saw a new count beside the old stay would take the next stay for
+ * it, and the kick that was for the old one is spent.
+ */
+void pml_left(struct vmx_vcpu *v)
+{
+	__atomic_store_n(&v->pml.left, v->pml.left + 1, __ATOMIC_RELEASE);
 }
 
 /* The log was full before the write, which the guest does again. It is empty by now. */

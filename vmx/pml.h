@@ -18,8 +18,8 @@ struct vcpu_pml {
 	u64 *buffer; /* a frame; NULL: this CPU keeps no such log */
 	/* own thread */
 	bool on;
-	/* atomic: exits after which the buffer was emptied */
-	u64 emptied;
+	/* atomic: stays in the guest that are over, and what they noted is in the log */
+	u64 left;
 	/* pml_lock */
 	struct list link;
 	u64 waited_for;
@@ -34,8 +34,12 @@ void pml_init(void); /* once, before the first vCPU */
 int pml_create(struct vmx_vcpu *v);
 void pml_destroy(struct vmx_vcpu *v);
 
-/* Interrupts off, the VMCS current: between mmu_enter and the entry; right after the exit. */
+/*
+ * Interrupts off, the VMCS current: between mmu_enter and the entry; right after the exit; and, if
+ * that was called, when the vCPU counts as out of the guest.
+ */
 void pml_before_entry(struct vmx_vcpu *v);
 void pml_empty(struct vmx_vcpu *v);
+void pml_left(struct vmx_vcpu *v);
 
 #endif

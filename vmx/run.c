@@ -73,6 +73,8 @@ static inline void leave_guest(struct vmx_vcpu *v)
 	if (unlikely(v->pml.on))
 		pml_empty(v);
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+	if (unlikely(v->pml.on))
+		pml_left(v);
 }
 
 /* Kicked before it could enter. */
