@@ -129,6 +129,7 @@ struct machine_scenario {
 	u32 vms;
 	u32 guests;		     /* CPUs that run them */
 	u64 accesses, rounds;	     /* of guests and of all jobs, until the run ends */
+	bool (*enough)(void);	     /* the run goes on until it says so, too; NULL: always */
 	void (*set_up)(u64 *random); /* alone, on a CPU; the VMs are there */
 	struct machine_job jobs[6];
 	void (*tear_down)(void); /* alone again: what set_up and the jobs left, but for slots */

@@ -82,7 +82,8 @@ static u64 random_of_cpu(void)
 static bool goes_on(void)
 {
 	return relaxed(&machine.accesses) < scenario->accesses ||
-	       relaxed(&machine.rounds) < scenario->rounds;
+	       relaxed(&machine.rounds) < scenario->rounds ||
+	       (scenario->enough && !scenario->enough());
 }
 
 static void guest_job(void *arg)
