@@ -1,44 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/after_lookup.c */
 /* unit-libs: -Wl,--wrap=gmem_lookup */
-/*
- * What others do in the moment between a fault's look at the page and its linking. Threads hit
- * that moment too seldom, so the linker puts this test there: gmem_lookup goes through it.
- */
+/* What others do in the moment between a fault's look at the page and its linking. */
 #include <cmocka.h>
-#include <pthread.h>
 #include "kernel/base/error.h"
-#include "mem/frame.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/after_lookup.h"
 #include "tests/unit/mmu/fixture.h"
 
 static struct gmem *ram;
-static void (*meanwhile)(void); /* done once, after the next lookup that finds a page */
-
-int __real_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
-int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
-
-static void *on_another_cpu(void *what)
-{
-	hosted_cpu_set(9);
-	((void (*)(void))what)();
-	return NULL;
-}
-
-int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
-{
-	int err = __real_gmem_lookup(g, index, write, out);
-	void (*what)(void) = meanwhile;
-
-	if (!err && what) {
-		pthread_t other;
-
-		meanwhile = NULL;
-		pthread_create(&other, NULL, on_another_cpu, (void *)what);
-		pthread_join(other, NULL);
-	}
-	return err;
-}
 
 static int setup(void **state)
 {
@@ -55,31 +25,21 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	assert_null(meanwhile); /* it was reached */
+	assert_null(after_lookup); /* it was reached */
 	gmem_unref(ram);
 	fixture_end();
 	return 0;
 }
 
-/* The page's contents move to another frame, and the old one is free. */
-static void take_page(void)
+static void take(void)
 {
-	u64 entry;
-	pfn_t pfn;
-
-	gmem_invalidate_begin(ram, 0, 1);
-	assert_int_equal(gmem_claim(ram, 0, &entry), 0);
-	gmem_unmap(ram, 0, 1);
-	assert_int_equal(frame_alloc(0, FRAME_ZERO, &pfn), 0);
-	frame_free(gmem_entry_pfn(entry), 0);
-	gmem_settle(ram, 0, pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
-	gmem_invalidate_end(ram, 0, 1);
+	take_page(ram, 0);
 }
 
 /* R08: the sequence is read before the page is looked up. */
 static void a_page_that_was_taken_is_not_linked(void **state)
 {
-	meanwhile = take_page;
+	after_lookup = take;
 	assert_int_equal(fault(&vcpu, GPA(0), MMU_WRITE), ERR_AGAIN);
 	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
 	assert_int_equal(fault(&vcpu, GPA(0), MMU_WRITE), 0);
@@ -88,7 +48,7 @@ static void a_page_that_was_taken_is_not_linked(void **state)
 
 static void the_slow_half_leaves_it_to_the_guest(void **state)
 {
-	meanwhile = take_page;
+	after_lookup = take;
 	/* The first lookup that finds the page is the one within mmu_fault. */
 	assert_int_equal(mmu_fault_slow(&vcpu, GPA(0), MMU_WRITE), 0);
 	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
@@ -104,7 +64,7 @@ static void begin(void)
 
 static void an_invalidation_that_began_holds_it_off(void **state)
 {
-	meanwhile = begin;
+	after_lookup = begin;
 	assert_int_equal(fault(&vcpu, GPA(0), MMU_WRITE), ERR_AGAIN);
 	assert_int_equal(ept_walk(&vm, GPA(0)), 0);
 	gmem_invalidate_end(ram, 0, 1);
@@ -127,7 +87,7 @@ static void two_vcpus_one_page(void **state)
 	mmu_vcpu_init(&second, &vm);
 	assert_int_equal(mmu_vcpu_topup(&second), 0);
 	cached = vcpu.cache_count;
-	meanwhile = other_vcpu_faults;
+	after_lookup = other_vcpu_faults;
 	assert_int_equal(fault(&vcpu, GPA(0), MMU_WRITE), 0);
 	assert_int_equal(vcpu.cache_count, cached); /* no table was wasted */
 	assert_int_equal(STAT(mapped), 2);

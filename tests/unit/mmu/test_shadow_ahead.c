@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
+   tests/unit/mmu/shadow_guest.c */
 /*
  * What is linked in shadow tables before the guest asks for it: the neighbours of a fault, and what an
  * entry leads to that Weir wrote for the guest. The CPU here counts as the judge: what it lets through
@@ -10,8 +11,8 @@
 #include "kernel/base/msr.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
 #include "tests/unit/mmu/shadow_cpu.h"
+#include "tests/unit/mmu/shadow_guest.h"
 
 #define RAM_PAGES 1024
 #define TABLE	  4u   /* the last level; 1 to 3 lead to it */
@@ -23,58 +24,17 @@
 #define A	  0x20ull
 #define D	  0x40ull
 #define XD	  BIT(63)
-#define MARKED	  (P | W | U | A | D)
-
-static struct gmem *ram;
-static struct guest_paging p;
-
-static void put(u64 gpa, u64 value, u32 width)
-{
-	assert_int_equal(gpa_write(&vm, GPA(gpa), &value, width), 0);
-}
-
-static void entry(u64 table, u32 i, u64 to, u64 bits)
-{
-	put((table << 12) + 8ull * i, to << 12 | bits, 8);
-}
-
-static void load(void)
-{
-	assert_int_equal(mmu_shadow_load(&vcpu, &p), 0);
-	shadow_cpu_forget();
-}
 
 static int start(void **state)
 {
 	pfn_t pfn;
 
 	(void)state;
-	fixture_start_kind(MIB(32), MMU_SHADOW);
+	shadow_guest_start(MIB(32), RAM_PAGES);
 	vm.fault_around = AROUND;
-	ram = object_new(RAM_PAGES);
-	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
 	for (u64 i = DATA; i < DATA + 64; i++)
 		assert_int_equal(gmem_get_page(ram, i, true, &pfn), 0);
-	p = (struct guest_paging){
-		.cr0 = CR0_PE | CR0_PG | CR0_WP,
-		.cr3 = 1 << 12,
-		.cr4 = CR4_PAE,
-		.efer = EFER_LME | EFER_LMA | EFER_NXE,
-		.rflags = 2,
-		.maxphyaddr = 39,
-	};
-	for (u64 table = 1; table < TABLE; table++)
-		entry(table, 0, table + 1, MARKED);
 	load();
-	return 0;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	assert_null(mmu_audit(&vm));
-	gmem_unref(ram);
-	fixture_end();
 	return 0;
 }
 
@@ -82,21 +42,21 @@ static void fault_at(u64 gva, u32 access)
 {
 	struct shadow_answer answer;
 
-	assert_int_equal(mmu_shadow_fault(&vcpu, &p, GVA(gva), access, &answer), 0);
+	assert_int_equal(mmu_shadow_fault(&vcpu, &paging, GVA(gva), access, &answer), 0);
 }
 
 /* The rights that the CPU has at gva as things are, as MMU_*: it walks without a fault. */
 static u32 rights_at(u64 gva, u32 cpl)
 {
-	u32 before = p.cpl, rights = 0;
+	u32 before = paging.cpl, rights = 0;
 	u64 at;
 
-	p.cpl = cpl;
+	paging.cpl = cpl;
 	for (u32 access = MMU_READ; access <= MMU_EXEC; access <<= 1) {
 		shadow_cpu_forget();
-		rights |= shadow_cpu(&vcpu, &p, gva, access, &at) ? access : 0;
+		rights |= shadow_cpu(&vcpu, &paging, gva, access, &at) ? access : 0;
 	}
-	p.cpl = before;
+	paging.cpl = before;
 	return rights;
 }
 
@@ -105,12 +65,7 @@ static u64 led_to(u64 gva)
 	u64 at = 0;
 
 	shadow_cpu_forget();
-	return shadow_cpu(&vcpu, &p, gva, MMU_READ, &at) ? at >> 12 : 0;
-}
-
-static u64 frame_of_page(u64 index)
-{
-	return gmem_entry_pfn(gmem_entry(ram, index)).v;
+	return shadow_cpu(&vcpu, &paging, gva, MMU_READ, &at) ? at >> 12 : 0;
 }
 
 static u64 gva_of(u32 i)
@@ -211,9 +166,9 @@ static void a_logged_neighbour_is_not_writable(void **state)
 static void entries_of_four_bytes(void **state)
 {
 	(void)state;
-	p.cr4 = 0;
-	p.cr3 = 10 << 12;
-	p.efer = 0;
+	paging.cr4 = 0;
+	paging.cr3 = 10 << 12;
+	paging.efer = 0;
 	put(10 << 12, 11 << 12 | MARKED, 4);
 	for (u32 i = 0; i < 1024; i++)
 		put((11 << 12) + 4ull * i, (u64)(DATA + (i + i / 512 * 32) % 64) << 12 | MARKED, 4);
@@ -228,8 +183,8 @@ static void entries_of_four_bytes(void **state)
 static void without_paging(void **state)
 {
 	(void)state;
-	p.cr0 = CR0_PE;
-	p.cr4 = p.efer = 0;
+	paging.cr0 = CR0_PE;
+	paging.cr4 = paging.efer = 0;
 	load();
 	fault_at((u64)(DATA + 20) << 12, MMU_WRITE);
 	for (u32 i = 112; i < 128; i++)
@@ -300,22 +255,12 @@ static void what_it_led_to_is_flushed(void **state)
 	(void)state;
 	entry(TABLE, 0, DATA, MARKED);
 	fault_at(0, MMU_READ);
-	assert_true(shadow_cpu(&vcpu, &p, 0, MMU_READ, &at));
+	assert_true(shadow_cpu(&vcpu, &paging, 0, MMU_READ, &at));
 	flushes = STAT(flushes);
 	entry(TABLE, 0, DATA + 1, MARKED);
 	assert_int_equal(STAT(flushes), flushes + 1);
-	assert_true(shadow_cpu(&vcpu, &p, 0, MMU_READ, &at));
+	assert_true(shadow_cpu(&vcpu, &paging, 0, MMU_READ, &at));
 	assert_int_equal(at >> 12, frame_of_page(DATA + 1));
-}
-
-static u32 pages_of(u64 gfn)
-{
-	struct shadow_page *sp;
-	u32 n = 0;
-
-	list_for_each_entry (sp, &vm.shadow->active, link)
-		n += sp->gfn.v == gfn && !sp->role.direct;
-	return n;
 }
 
 /* A guest that fills its table one fault after the other uses it, though no fault is Weir's any more. */
@@ -328,19 +273,20 @@ static void a_table_that_is_filled_by_and_by_stays(void **state)
 	entry(TABLE, 0, DATA, MARKED);
 	fault_at(0, MMU_READ);
 	for (u32 i = 1; i < 20; i++) {
-		assert_int_equal(mmu_shadow_fault(&vcpu, &p, GVA(gva_of(i)), MMU_READ, &answer),
-				 ERR_FAULT);
+		assert_int_equal(
+			mmu_shadow_fault(&vcpu, &paging, GVA(gva_of(i)), MMU_READ, &answer),
+			ERR_FAULT);
 		entry(TABLE, i, DATA + i, MARKED);
 		assert_int_equal(led_to(gva_of(i)), frame_of_page(DATA + i));
 	}
 	assert_int_equal(STAT(shadow_flooded), flooded);
-	assert_int_equal(pages_of(TABLE), 1);
+	assert_int_equal(shadow_pages_of(TABLE), 1);
 	for (u32 i = 0; i < 3; i++)
 		entry(TABLE, i, 0, 0);
-	assert_int_equal(pages_of(TABLE), 0);
+	assert_int_equal(shadow_pages_of(TABLE), 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, start, finish)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, shadow_guest_end)
 
 int main(void)
 {

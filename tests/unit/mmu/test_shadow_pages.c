@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
+   tests/unit/mmu/shadow_guest.c */
 /*
  * Shadow paging, one thing at a time: what a guest could drive without a bound, and what tells shadow
  * pages of one table apart. The random guest (test_shadow_random) finds what is wrong in ordinary ones.
@@ -11,83 +12,19 @@
 #include "kernel/base/msr.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
 #include "tests/unit/mmu/shadow_cpu.h"
+#include "tests/unit/mmu/shadow_guest.h"
 
 #define RAM_PAGES 2048u
 #define RWU	  7ull
-#define MARKED	  0x67ull /* and A and D */
 #define EFLAGS_AC BIT(18)
-
-static struct gmem *ram;
-static struct guest_paging p;
-
-static void put(u64 gpa, u64 value, u32 width)
-{
-	assert_int_equal(gpa_write(&vm, GPA(gpa), &value, width), 0);
-}
-
-/* The entry's table and place, and where it leads. */
-static void entry(u64 table, u32 i, u64 to, u64 bits)
-{
-	put((table << 12) + 8ull * i, to << 12 | bits, 8);
-}
-
-static void load(void)
-{
-	assert_int_equal(mmu_shadow_load(&vcpu, &p), 0);
-	shadow_cpu_forget();
-}
-
-/* Tables 1, 2 and 3 lead to table 4, with all rights; its entries are a test's business. */
-static void long_mode(void)
-{
-	p = (struct guest_paging){
-		.cr0 = CR0_PE | CR0_PG | CR0_WP,
-		.cr3 = 1 << 12,
-		.cr4 = CR4_PAE,
-		.efer = EFER_LME | EFER_LMA | EFER_NXE,
-		.rflags = 2,
-		.maxphyaddr = 39,
-	};
-	entry(1, 0, 2, MARKED);
-	entry(2, 0, 3, MARKED);
-	entry(3, 0, 4, MARKED);
-	load();
-}
 
 static int start(void **state)
 {
 	(void)state;
-	fixture_start_kind(MIB(32), MMU_SHADOW);
-	ram = object_new(RAM_PAGES);
-	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
-	long_mode();
+	shadow_guest_start(MIB(32), RAM_PAGES);
+	load();
 	return 0;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	assert_null(mmu_audit(&vm));
-	gmem_unref(ram);
-	fixture_end();
-	return 0;
-}
-
-/* As the CPU and vmx/ do it, until it is through or the answer is another. */
-static int access(u64 gva, u32 what, u64 *at)
-{
-	struct shadow_answer answer = {0};
-	int err = 0;
-
-	for (u32 i = 0; i < 8 && !err; i++) {
-		if (shadow_cpu(&vcpu, &p, gva, what, at))
-			return 0;
-		err = mmu_shadow_fault(&vcpu, &p, GVA(gva), what, &answer);
-	}
-	assert_int_not_equal(err, 0);
-	return err;
 }
 
 static u64 frame_at(u64 gfn)
@@ -108,16 +45,6 @@ static u32 chain_of(u64 gfn)
 	return n;
 }
 
-static u32 pages_of(u64 gfn)
-{
-	struct shadow_page *sp;
-	u32 n = 0;
-
-	list_for_each_entry (sp, &vm.shadow->active, link)
-		n += sp->gfn.v == gfn && !sp->role.direct;
-	return n;
-}
-
 /* --- Bounds --- */
 
 /* All addresses of several tables lead to one page. */
@@ -131,14 +58,14 @@ static void one_page_at_many_addresses(void **state)
 			entry(10 + table, i, 100, MARKED);
 	}
 	for (u64 gva = 0; gva < 3ull << 21; gva += PAGE_SIZE) {
-		assert_int_equal(access(gva, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 		assert_int_equal(at, frame_at(100));
 	}
 	assert_in_range(chain_of(100), 2, RMAP_CHAIN_MAX);
 	assert_null(mmu_audit(&vm));
 	/* Each of them comes again. */
 	for (u64 gva = 0; gva < 3ull << 21; gva += 37 * PAGE_SIZE)
-		assert_int_equal(access(gva, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 	assert_int_equal(mmu_unmap(&vm, GFN(100), 1), 1);
 	assert_int_equal(chain_of(100), 0);
 	(void)state;
@@ -158,7 +85,7 @@ static void one_table_at_many_addresses(void **state)
 		entry(5, i, 4, MARKED);
 	}
 	for (u64 gva = 0; gva < 2ull << 30; gva += BIT(21)) {
-		assert_int_equal(access(gva, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 		assert_int_equal(at, frame_at(100));
 	}
 	list_for_each_entry (sp, &vm.shadow->active, link) {
@@ -183,11 +110,11 @@ static void room_goes_step_by_step(void **state)
 	vm.shadow->limit = 1000;
 	vm.shadow->limit_generation = vm.slots_generation;
 	for (u64 gva = 0; gva < 500ull << 21; gva += BIT(21))
-		(void)access(gva, MMU_READ, &at);
+		(void)shadow_access(gva, MMU_READ, &at);
 	assert_in_range(vm.shadow->pages, 500, 600);
 	vm.shadow->limit = 0;
 	zapped = STAT(shadow_zapped);
-	(void)access(500ull << 21, MMU_READ, &at);
+	(void)shadow_access(500ull << 21, MMU_READ, &at);
 	assert_in_range(STAT(shadow_zapped) - zapped, 16, 200);
 	(void)state;
 }
@@ -202,12 +129,12 @@ static void all_go_step_by_step(void **state)
 		entry(100 + i, 0, 300, MARKED);
 	}
 	for (u64 gva = 0; gva < 100ull << 21; gva += BIT(21))
-		assert_int_equal(access(gva, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 	flushes = STAT(flushes);
 	shadow_zap_all(&vm);
 	assert_in_range(STAT(flushes) - flushes, 3, 10);
 	assert_true(list_empty(&vm.shadow->active));
-	assert_int_equal(access(0, MMU_READ, &at), 0);
+	assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
 	(void)state;
 }
 
@@ -222,7 +149,7 @@ static void looked_at_step_by_step(void **state)
 		entry(100 + i, 0, 300, MARKED);
 	}
 	for (u64 gva = 0; gva < 100ull << 21; gva += BIT(21))
-		assert_int_equal(access(gva, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 	before = vm.mmu_lock.next;
 	assert_null(mmu_audit(&vm));
 	assert_true(vm.mmu_lock.next - before > 100);
@@ -253,7 +180,7 @@ static void looked_at_while_they_go(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, audit, NULL), 0);
 	for (u32 round = 0; round < 10; round++) {
 		for (u64 gva = 0; gva < 20ull << 21; gva += BIT(21))
-			assert_int_equal(access(gva, MMU_READ, &at), 0);
+			assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
 		shadow_zap_all(&vm);
 	}
 	__atomic_store_n(&auditing, false, __ATOMIC_SEQ_CST);
@@ -288,19 +215,19 @@ static void one_table_in_many_ways(void **state)
 	entry(4, 0, 100, MARKED);
 	for (u32 i = 0; i < 64; i++) {
 		/* In two ways before, too: each way has rights of its own. */
-		p.cr4 = CR4_PAE | (i & 1 ? CR4_SMEP : 0) | (i & 2 ? CR4_SMAP : 0);
-		p.cr0 = CR0_PE | CR0_PG | (i & 4 ? CR0_WP : 0);
-		p.rflags |= EFLAGS_AC;
+		paging.cr4 = CR4_PAE | (i & 1 ? CR4_SMEP : 0) | (i & 2 ? CR4_SMAP : 0);
+		paging.cr0 = CR0_PE | CR0_PG | (i & 4 ? CR0_WP : 0);
+		paging.rflags |= EFLAGS_AC;
 		entry(3, 0, 4,
 		      (MARKED & ~((i & 8 ? 2ull : 0) | (i & 16 ? 4ull : 0))) |
 			      (i & 32 ? BIT(63) : 0));
 		load();
-		assert_int_equal(access(0, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
 	}
-	assert_int_equal(pages_of(4), 64);
+	assert_int_equal(shadow_pages_of(4), 64);
 	flushes = STAT(flushes);
 	put((4 << 12) + 1, 0, 1);
-	assert_int_equal(pages_of(4), 0);
+	assert_int_equal(shadow_pages_of(4), 0);
 	assert_in_range(STAT(flushes) - flushes, 2, 4);
 	(void)state;
 }
@@ -313,17 +240,17 @@ static void many_vcpus_have_room(void **state)
 
 	for (u32 i = 0; i < 32; i++) {
 		mmu_vcpu_init(&more[i], &vm);
-		p.cr3 = (200ull + i) << 12;
+		paging.cr3 = (200ull + i) << 12;
 		for (u32 level = 0; level < 3; level++)
 			entry(200 + i + 100 * level, 0, 300 + i + 100 * level, MARKED);
-		assert_int_equal(mmu_shadow_load(&more[i], &p), 0);
+		assert_int_equal(mmu_shadow_load(&more[i], &paging), 0);
 	}
 	for (u32 i = 0; i < 32; i++) {
 		struct shadow_answer answer;
 
-		p.cr3 = (200ull + i) << 12;
+		paging.cr3 = (200ull + i) << 12;
 		entry(500 + i, 0, 600, MARKED);
-		assert_int_equal(mmu_shadow_fault(&more[i], &p, GVA(0), MMU_READ, &answer), 0);
+		assert_int_equal(mmu_shadow_fault(&more[i], &paging, GVA(0), MMU_READ, &answer), 0);
 	}
 	assert_int_equal(STAT(shadow_zapped), zapped);
 	for (u32 i = 0; i < 32; i++)
@@ -350,14 +277,14 @@ static void its_own_root_again(void **state)
 	/* Another table, and the same one with other rights. */
 	entry(4, 0, 100, MARKED);
 	entry(6, 0, 2, MARKED);
-	assert_int_equal(access(0, MMU_READ, &at), 0);
-	p.cr3 = 6 << 12;
+	assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
+	paging.cr3 = 6 << 12;
 	load();
 	assert_int_equal(vcpu.shadow.root[0]->gfn.v, 6);
-	p.cr0 &= ~CR0_WP;
+	paging.cr0 &= ~CR0_WP;
 	load();
 	assert_false(vcpu.shadow.root[0]->role.wp);
-	assert_int_equal(access(0, MMU_READ, &other), 0);
+	assert_int_equal(shadow_access(0, MMU_READ, &other), 0);
 	assert_int_equal(at, other);
 }
 
@@ -370,12 +297,12 @@ static void pae_has_pages_of_its_own(void **state)
 	u64 at;
 
 	entry(4, 0, 100, MARKED | BIT(55));
-	assert_int_equal(access(0, MMU_READ, &at), 0);
-	p.efer = EFER_NXE;
-	p.pdpte[0] = 3 << 12 | 1;
+	assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
+	paging.efer = EFER_NXE;
+	paging.pdpte[0] = 3 << 12 | 1;
 	load();
-	assert_int_equal(access(0, MMU_READ, &at), ERR_FAULT);
-	assert_int_equal(mmu_shadow_fault(&vcpu, &p, GVA(0), MMU_READ, &answer), ERR_FAULT);
+	assert_int_equal(shadow_access(0, MMU_READ, &at), ERR_FAULT);
+	assert_int_equal(mmu_shadow_fault(&vcpu, &paging, GVA(0), MMU_READ, &answer), ERR_FAULT);
 	assert_int_equal(answer.error_code, PAGE_FAULT_P | PAGE_FAULT_RSVD);
 	(void)state;
 }
@@ -388,12 +315,12 @@ static void low_byte_is_an_entrys(void **state)
 	u64 at;
 
 	entry(4, 0, 100, MARKED);
-	assert_int_equal(access(0, MMU_WRITE, &at), 0);
+	assert_int_equal(shadow_access(0, MMU_WRITE, &at), 0);
 	put(4 << 12, 0x65, 1);
-	assert_int_equal(pages_of(4), 1);
-	assert_int_equal(access(0, MMU_WRITE, &at), ERR_FAULT);
+	assert_int_equal(shadow_pages_of(4), 1);
+	assert_int_equal(shadow_access(0, MMU_WRITE, &at), ERR_FAULT);
 	put((4 << 12) + 1, 0, 1);
-	assert_int_equal(pages_of(4), 0);
+	assert_int_equal(shadow_pages_of(4), 0);
 	(void)state;
 }
 
@@ -404,26 +331,26 @@ static void low_byte_is_an_entrys(void **state)
 static void marks_of_other_entries(void **state)
 {
 	const u64 high = 3ull << 20; /* gfn: the upper half of the entry is 3 */
-	struct guest_paging before = p;
+	struct guest_paging before = paging;
 	u64 at;
 
 	assert_int_equal(memslot_create(&vm, 2, GFN(high), 16, ram, 512, 0), 0);
 	entry(4, 0, high, MARKED);
-	assert_int_equal(access(0, MMU_READ, &at), 0);
+	assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
 	assert_int_equal(at, frame_at(512));
 
 	/* Its upper half is an entry that leads to page 0. */
-	p.cr4 = 0;
-	p.cr3 = 5 << 12;
-	p.efer = 0;
+	paging.cr4 = 0;
+	paging.cr3 = 5 << 12;
+	paging.efer = 0;
 	put(5 << 12, 4 << 12 | MARKED, 4);
 	load();
-	assert_int_equal(access(PAGE_SIZE, MMU_WRITE, &at), 0);
+	assert_int_equal(shadow_access(PAGE_SIZE, MMU_WRITE, &at), 0);
 	assert_int_equal(at, frame_at(0));
 
-	p = before;
+	paging = before;
 	load();
-	assert_int_equal(access(0, MMU_READ, &at), ERR_NOSLOT);
+	assert_int_equal(shadow_access(0, MMU_READ, &at), ERR_NOSLOT);
 	assert_int_equal(memslot_delete(&vm, 2), 0);
 	(void)state;
 }
@@ -439,7 +366,7 @@ static void a_table_that_maps_itself(void **state)
 
 	entry(4, 0, 4, MARKED);
 	for (err = 0; !err && n < 1000; n++) {
-		assert_int_equal(access(0, MMU_WRITE, &at), SHADOW_EMULATE);
+		assert_int_equal(shadow_access(0, MMU_WRITE, &at), SHADOW_EMULATE);
 		err = mmu_shadow_let_write(&vcpu, GFN(4));
 	}
 	assert_int_equal(err, ERR_NOTSUP);
@@ -449,10 +376,10 @@ static void a_table_that_maps_itself(void **state)
 	entry(3, 1, 5, MARKED);
 	for (n = 0; n < 1000; n++) {
 		entry(5, 0, 6, MARKED);
-		(void)access(BIT(21), MMU_READ, &at);
-		assert_int_equal(access(PAGE_SIZE, MMU_WRITE, &at), SHADOW_EMULATE);
+		(void)shadow_access(BIT(21), MMU_READ, &at);
+		assert_int_equal(shadow_access(PAGE_SIZE, MMU_WRITE, &at), SHADOW_EMULATE);
 		assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(5)), 0);
-		assert_int_equal(access(PAGE_SIZE, MMU_WRITE, &at), 0);
+		assert_int_equal(shadow_access(PAGE_SIZE, MMU_WRITE, &at), 0);
 	}
 	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(RAM_PAGES)), ERR_NOSLOT);
 	(void)state;
@@ -466,20 +393,20 @@ static void implicit_access_with_ac(void **state)
 	u32 n;
 
 	entry(4, 0, 100, MARKED);
-	p.cr4 |= CR4_SMAP;
-	p.rflags |= EFLAGS_AC;
+	paging.cr4 |= CR4_SMAP;
+	paging.rflags |= EFLAGS_AC;
 	load();
 	for (n = 0; !err && n < 100; n++)
-		err = mmu_shadow_fault(&vcpu, &p, GVA(0x18), MMU_READ, &answer);
+		err = mmu_shadow_fault(&vcpu, &paging, GVA(0x18), MMU_READ, &answer);
 	assert_int_equal(err, ERR_FAULT);
 	assert_int_equal(answer.error_code, PAGE_FAULT_P);
 	assert_in_range(n, 3, 20);
 	/* One of the program's own, later, is none. */
-	assert_int_equal(mmu_shadow_fault(&vcpu, &p, GVA(0x18), MMU_READ, &answer), 0);
+	assert_int_equal(mmu_shadow_fault(&vcpu, &paging, GVA(0x18), MMU_READ, &answer), 0);
 	(void)state;
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, start, finish)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, shadow_guest_end)
 
 int main(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
+   tests/unit/mmu/shadow_guest.c */
 /*
  * Shadow paging where something is missing: roots that are in no slot, memory, a CR3's place. And what
  * the audit says of tables that do not agree: each of its complaints, by breaking them on purpose.
@@ -12,121 +13,61 @@
 #include "mem/gmem_private.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
 #include "tests/unit/mmu/shadow_cpu.h"
+#include "tests/unit/mmu/shadow_guest.h"
 
 #define RAM_PAGES 1024u
 #define NOWHERE	  0x40000ull /* a gfn without slot */
-#define MARKED	  0x67ull    /* P, W, U, A and D */
 #define PRESENT	  0x1ull
 #define GUEST_VA  (7ull << 12)
 #define DATA	  100u /* the page that is at GUEST_VA */
 #define CR3S	  512u
 
-static struct gmem *ram;
-static struct guest_paging p;
-
-static void entry(u64 table, u32 i, u64 to, u64 bits)
-{
-	u64 e = to << 12 | bits;
-
-	assert_int_equal(gpa_write(&vm, GPA((table << 12) + 8ull * i), &e, 8), 0);
-}
-
-static void set_mode(u64 efer, u64 cr3)
-{
-	p = (struct guest_paging){
-		.cr0 = CR0_PE | CR0_PG | CR0_WP,
-		.cr3 = cr3,
-		.cr4 = CR4_PAE,
-		.efer = efer,
-		.rflags = 2,
-		.maxphyaddr = 39,
-	};
-}
-
-static int load(void)
-{
-	int err = mmu_shadow_load(&vcpu, &p);
-
-	shadow_cpu_forget();
-	return err;
-}
-
 static int start(void **state)
 {
-	fixture_start_kind(MIB(64), MMU_SHADOW);
-	ram = object_new(RAM_PAGES);
-	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
-	entry(1, 0, 2, MARKED);
-	entry(2, 0, 3, MARKED);
-	entry(3, 0, 4, MARKED);
+	shadow_guest_start(MIB(64), RAM_PAGES);
 	entry(4, 7, DATA, MARKED);
-	set_mode(EFER_LME | EFER_LMA | EFER_NXE, 1 << 12);
 	return 0;
-}
-
-static int finish(void **state)
-{
-	assert_null(mmu_audit(&vm));
-	gmem_unref(ram);
-	fixture_end();
-	return 0;
-}
-
-/* As the CPU and vmx/ do it: 0, it is through; or the fault's answer. */
-static int access(u64 gva, u32 what)
-{
-	struct shadow_answer answer = {0};
-	int err = 0;
-	u64 at;
-
-	for (u32 i = 0; i < 8 && !err; i++) {
-		if (shadow_cpu(&vcpu, &p, gva, what, &at))
-			return 0;
-		err = mmu_shadow_fault(&vcpu, &p, GVA(gva), what, &answer);
-	}
-	assert_int_not_equal(err, 0);
-	return err;
 }
 
 /* --- Roots that are nowhere --- */
 
 static void cr3_in_no_slot(void **state)
 {
-	set_mode(p.efer, NOWHERE << 12);
-	assert_int_equal(load(), 0);
-	assert_int_equal(access(GUEST_VA, MMU_READ), ERR_NOENT);
+	paging.cr3 = NOWHERE << 12;
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), ERR_NOENT);
 	assert_null(mmu_audit(&vm));
-	set_mode(p.efer, 1 << 12);
-	assert_int_equal(load(), 0);
-	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
+	paging.cr3 = 1 << 12;
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_WRITE, NULL), 0);
 }
 
 /* The slot comes later: what was loaded meanwhile is looked at again. */
 static void cr3_whose_slot_comes(void **state)
 {
-	set_mode(p.efer, NOWHERE << 12);
-	assert_int_equal(load(), 0);
+	paging.cr3 = NOWHERE << 12;
+	load();
 	assert_int_equal(memslot_create(&vm, 2, GFN(NOWHERE), 8, ram, 0, 0), 0);
 	entry(NOWHERE, 0, 2, MARKED);
-	set_mode(p.efer, (NOWHERE + 1) << 12);
-	assert_int_equal(access(GUEST_VA, MMU_READ), 0);
+	paging.cr3 = (NOWHERE + 1) << 12;
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
 	assert_null(mmu_audit(&vm));
 }
 
 /* Of the four of PAE one is nowhere and one is not there: the others work. */
 static void pdptes_in_no_slot(void **state)
 {
-	set_mode(EFER_NXE, 0);
-	p.pdpte[0] = 3 << 12 | PRESENT;
-	p.pdpte[1] = NOWHERE << 12 | PRESENT;
-	p.pdpte[3] = 3 << 12 | PRESENT;
-	assert_int_equal(load(), 0);
-	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
-	assert_int_equal(access(GIB(1) + GUEST_VA, MMU_READ), ERR_NOENT);
-	assert_int_equal(access(GIB(2) + GUEST_VA, MMU_READ), ERR_FAULT);
-	assert_int_equal(access(GIB(3) + GUEST_VA, MMU_READ), 0);
+	paging.efer = EFER_NXE;
+	paging.cr3 = 0;
+	paging.pdpte[0] = 3 << 12 | PRESENT;
+	paging.pdpte[1] = NOWHERE << 12 | PRESENT;
+	paging.pdpte[3] = 3 << 12 | PRESENT;
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_WRITE, NULL), 0);
+	assert_int_equal(shadow_access(GIB(1) + GUEST_VA, MMU_READ, NULL), ERR_NOENT);
+	assert_int_equal(shadow_access(GIB(2) + GUEST_VA, MMU_READ, NULL), ERR_FAULT);
+	assert_int_equal(shadow_access(GIB(3) + GUEST_VA, MMU_READ, NULL), 0);
 }
 
 /* More vCPUs than there are CR3s for: they have no memory, and the others' come back. */
@@ -137,12 +78,12 @@ static void no_cr3_is_left(void **state)
 	assert_non_null(many);
 	for (u32 i = 0; i < CR3S; i++) {
 		mmu_vcpu_init(&many[i], &vm);
-		assert_int_equal(mmu_shadow_load(&many[i], &p), 0);
+		assert_int_equal(mmu_shadow_load(&many[i], &paging), 0);
 	}
-	assert_int_equal(load(), ERR_NOMEM);
+	assert_int_equal(mmu_shadow_load(&vcpu, &paging), ERR_NOMEM);
 	mmu_vcpu_destroy(&many[CR3S / 2]);
-	assert_int_equal(load(), 0);
-	assert_int_equal(access(GUEST_VA, MMU_READ), 0);
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
 	mmu_vcpu_init(&many[CR3S / 2], &vm);
 	for (u32 i = 0; i < CR3S; i++)
 		mmu_vcpu_destroy(&many[i]);
@@ -162,18 +103,19 @@ static void memory_runs_out(void **state)
 
 		mmu_vcpu_init(&other, &vm);
 		hosted_fail_after(n);
-		err = mmu_shadow_load(&other, &p);
+		err = mmu_shadow_load(&other, &paging);
 		if (!err)
-			err = mmu_shadow_fault(&other, &p, GVA(GUEST_VA), MMU_WRITE, &answer);
+			err = mmu_shadow_fault(&other, &paging, GVA(GUEST_VA), MMU_WRITE, &answer);
 		reached = hosted_fail_happened();
 		hosted_fail_after(0);
 		assert_null(mmu_audit(&vm));
 		if (err) {
 			assert_int_equal(err, ERR_NOMEM);
 			refused++;
-			assert_int_equal(mmu_shadow_load(&other, &p), 0);
-			assert_int_equal(
-				mmu_shadow_fault(&other, &p, GVA(GUEST_VA), MMU_WRITE, &answer), 0);
+			assert_int_equal(mmu_shadow_load(&other, &paging), 0);
+			assert_int_equal(mmu_shadow_fault(&other, &paging, GVA(GUEST_VA), MMU_WRITE,
+							  &answer),
+					 0);
 		}
 		mmu_vcpu_destroy(&other);
 		shadow_zap_all(&vm);
@@ -211,8 +153,8 @@ static void complains(const char *what)
 static int start_mapped(void **state)
 {
 	start(state);
-	assert_int_equal(load(), 0);
-	assert_int_equal(access(GUEST_VA, MMU_WRITE), 0);
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_WRITE, NULL), 0);
 	assert_null(mmu_audit(&vm));
 	return 0;
 }
@@ -283,7 +225,7 @@ static void audit_of_tables_of_the_guests(void **state)
 	*word ^= RMAP_TABLE;
 	/* The guest maps its table to read it. */
 	entry(4, 6, 4, MARKED);
-	assert_int_equal(access(6ull << 12, MMU_READ), 0);
+	assert_int_equal(shadow_access(6ull << 12, MMU_READ, NULL), 0);
 	leaves = page_for(4);
 	assert_false(leaves->table[6] & SPTE_W);
 	leaves->table[6] |= SPTE_W;
@@ -294,20 +236,21 @@ static void audit_of_tables_of_the_guests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, finish),
-		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, finish),
-		cmocka_unit_test_setup_teardown(pdptes_in_no_slot, start, finish),
-		cmocka_unit_test_setup_teardown(no_cr3_is_left, start, finish),
-		cmocka_unit_test_setup_teardown(memory_runs_out, start, finish),
+		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, shadow_guest_end),
+		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, shadow_guest_end),
+		cmocka_unit_test_setup_teardown(pdptes_in_no_slot, start, shadow_guest_end),
+		cmocka_unit_test_setup_teardown(no_cr3_is_left, start, shadow_guest_end),
+		cmocka_unit_test_setup_teardown(memory_runs_out, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(audit_of_an_entry_in_no_chain, start_mapped,
-						finish),
+						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(audit_of_an_entry_that_skips_a_level, start_mapped,
-						finish),
+						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(audit_of_a_chain_without_entry, start_mapped,
-						finish),
-		cmocka_unit_test_setup_teardown(audit_of_what_is_shown, start_mapped, finish),
+						shadow_guest_end),
+		cmocka_unit_test_setup_teardown(audit_of_what_is_shown, start_mapped,
+						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(audit_of_tables_of_the_guests, start_mapped,
-						finish),
+						shadow_guest_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
