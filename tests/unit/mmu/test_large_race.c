@@ -181,6 +181,17 @@ static void a_large_mapping_comes_back(void **state)
 	assert_true(ept_walk(&vm, PAGE(BASE + 9)) & EPT_W);
 }
 
+/* R08: the page was looked up before, and has gone when the large mapping is out of its way. */
+static void a_page_is_taken_while_its_large_mapping_goes(void **state)
+{
+	map_large_read_only();
+	never_large = true;
+	after_drop = take_a_page;
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 7), MMU_WRITE), ERR_AGAIN);
+	assert_false(is_mapped(BASE + 7));
+	assert_true(rmap_empty(word_of(BASE + 7)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -191,6 +202,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_large_mapping_gives_way_to_a_write, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_large_mapping_comes_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_page_is_taken_while_its_large_mapping_goes, setup,
+						teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
