@@ -18,18 +18,24 @@ static void *on_another_cpu(void *what)
 	return NULL;
 }
 
+void run_on_another_cpu(void (*what)(void))
+{
+	pthread_t other;
+
+	pthread_create(&other, NULL, on_another_cpu, (void *)what);
+	pthread_join(other, NULL);
+}
+
 int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	int err = __real_gmem_lookup(g, index, write, out);
 	void (*what)(void) = after_lookup;
-	pthread_t other;
 
 	if (err || !what || index != after_index)
 		return err;
 	after_lookup = NULL;
 	after_frame = out->v;
-	pthread_create(&other, NULL, on_another_cpu, (void *)what);
-	pthread_join(other, NULL);
+	run_on_another_cpu(what);
 	return err;
 }
 

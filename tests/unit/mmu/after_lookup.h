@@ -14,6 +14,9 @@ extern void (*after_lookup)(void);
 extern u64 after_index;
 extern u64 after_frame; /* the frame that lookup found */
 
+/* Returns when it has run, as another CPU. */
+void run_on_another_cpu(void (*what)(void));
+
 /* The page's contents move to another frame, and the old one is free. */
 void take_page(struct gmem *g, u64 index);
 

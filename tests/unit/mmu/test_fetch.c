@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c mmu/fetch.c */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/after_lookup.c */
 /* unit-cflags: -include tests/hosted/points.h */
+/* unit-libs: -Wl,--wrap=gmem_lookup */
 /*
  * Instructions as they are fetched in exit context: the same bytes as by the walker that knows
  * every case, or none; and none of a page that is taken away meanwhile.
@@ -12,6 +13,7 @@
 #include "mmu/walk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/schedule.h"
+#include "tests/unit/mmu/after_lookup.h"
 #include "tests/unit/mmu/fixture.h"
 
 #include <cmocka.h>
@@ -173,6 +175,28 @@ static void too_hard(void **state)
 	assert_int_equal(gmem_entry_state(gmem_entry(ram, VICTIM)), GMEM_ABSENT);
 }
 
+static void take_victim(void)
+{
+	take_page(ram, VICTIM);
+}
+
+/* R08: the page has been looked up, and is another's when it is read. */
+static void not_of_a_page_that_was_taken(void **state)
+{
+	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
+	u64 words[FETCH_WORDS];
+	const u8 *bytes;
+
+	after_index = VICTIM;
+	after_lookup = take_victim;
+	assert_null(fetch(&code, words));
+	assert_null(after_lookup);
+	bytes = fetch(&code, words);
+	assert_non_null(bytes);
+	for (u32 i = 0; i < INSN_MAX_LENGTH; i++)
+		assert_int_equal(bytes[i], 0);
+}
+
 /* The page goes, its frame is filled with junk, and another with the pattern comes. */
 static void take_away(void *arg)
 {
@@ -249,6 +273,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(four_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(slots_change, setup, teardown),
+		cmocka_unit_test_setup_teardown(not_of_a_page_that_was_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(never_of_a_page_that_is_gone, setup, teardown),
 	};
 
