@@ -300,10 +300,14 @@ static int make_segments(void)
 	return err;
 }
 
+/*
+ * All of it at once: at the first touch of a page the host would begin the instruction again, and
+ * ENTER may then read what it has just written.
+ */
 static void *map(size_t size, int more)
 {
 	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE | more,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT | MAP_POPULATE, -1, 0);
 
 	if (p == MAP_FAILED)
 		abort();
