@@ -30,6 +30,7 @@
 #include "kernel/base/error.h"
 #include "mmu/decode.h"
 #include "tests/fuzz/decode_kinds.h"
+#include "tests/hosted/random.h"
 
 #define FULL_COUNT  14000000ull
 #define SHORT_COUNT 1000000ull
@@ -46,21 +47,6 @@ static const char *const mode_names[3] = {"16", "32", "64"};
 /* ---- generation ---- */
 
 static u64 random_state;
-
-static u64 random_next(void)
-{
-	random_state += 0x9e3779b97f4a7c15ull;
-	u64 z = random_state;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static unsigned int random_below(unsigned int n)
-{
-	return (unsigned int)(random_next() % n);
-}
 
 static size_t put_map(u8 *bytes, size_t at, unsigned int map)
 {
@@ -106,29 +92,29 @@ static enum decode_mode generate_random(u8 *bytes)
 	static const u8 prefixes[] = {0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0,
 				      0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
 	static const u8 maps[] = {0, 0, 0, 0, 1, 1, 1, 2, 3};
-	enum decode_mode mode = (enum decode_mode)random_below(3);
+	enum decode_mode mode = (enum decode_mode)random_below(&random_state, 3);
 	size_t at = 0;
 
-	if (!random_below(16))
+	if (!random_below(&random_state, 16))
 		return mode; /* noise */
-	while (at < 14 && random_below(5) < 2)
-		bytes[at++] = prefixes[random_below(sizeof(prefixes))];
-	if (!random_below(200))
+	while (at < 14 && random_below(&random_state, 5) < 2)
+		bytes[at++] = prefixes[random_below(&random_state, sizeof(prefixes))];
+	if (!random_below(&random_state, 200))
 		while (at < 13)
-			bytes[at++] = prefixes[random_below(sizeof(prefixes))];
-	if (mode == DECODE_64 && at < 15 && random_below(2))
-		bytes[at++] = 0x40 | (u8)random_below(16);
-	if (mode == DECODE_64 && at < 15 && !random_below(40))
-		bytes[at++] = prefixes[random_below(sizeof(prefixes))];
+			bytes[at++] = prefixes[random_below(&random_state, sizeof(prefixes))];
+	if (mode == DECODE_64 && at < 15 && random_below(&random_state, 2))
+		bytes[at++] = 0x40 | (u8)random_below(&random_state, 16);
+	if (mode == DECODE_64 && at < 15 && !random_below(&random_state, 40))
+		bytes[at++] = prefixes[random_below(&random_state, sizeof(prefixes))];
 	if (at < 15)
-		put_map(bytes, at, maps[random_below(sizeof(maps))]);
+		put_map(bytes, at, maps[random_below(&random_state, sizeof(maps))]);
 	return mode;
 }
 
 static enum decode_mode generate(u8 *bytes, u64 n)
 {
 	for (size_t i = 0; i < BYTES; i += 4) {
-		u32 word = (u32)random_next();
+		u32 word = (u32)random_next(&random_state);
 
 		memcpy(bytes + i, &word, sizeof(word));
 	}

@@ -3,7 +3,7 @@
  * Random instructions of 16-, 32- and 64-bit code, run by this machine's CPU and by mmu/emulate:
  * registers, flags, memory, where it goes on, and which exception with which error code. All kinds
  * but those that another privilege level, a device or a vector table has to do with, which
- * test_emulate_system.c looks at.
+ * test_emulate.c looks at.
  *
  * 300,000 cases, and 10 million where WEIR_FUZZ is "full"; the seed is WEIR_SEED.
  */
@@ -20,6 +20,7 @@
 
 #include "kernel/base/error.h"
 #include "mmu/emulate.h"
+#include "tests/hosted/random.h"
 #include "tests/unit/mmu/native.h"
 
 #define SHORT_CASES 300000u
@@ -58,23 +59,8 @@ struct test_case {
 };
 
 static u8 emulated[NATIVE_MEMORY];
-static u64 random_state;
+static u64 seed;
 static bool intel;
-
-static u64 random_next(void)
-{
-	random_state += 0x9e3779b97f4a7c15ull;
-	u64 z = random_state;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static u32 random_below(u32 n)
-{
-	return (u32)(random_next() % n);
-}
 
 /* --- which instructions --- */
 
@@ -191,24 +177,24 @@ static bool usable(const struct test_case *c)
 static void generate_bytes(struct test_case *c)
 {
 	size_t at = 0;
-	u8 opcode = (u8)random_next();
+	u8 opcode = (u8)random_next(&seed);
 
 	for (size_t i = 0; i < BYTES; i++)
-		c->bytes[i] = (u8)random_next();
-	c->mode = (enum decode_mode)random_below(3);
-	if (!random_below(3))
+		c->bytes[i] = (u8)random_next(&seed);
+	c->mode = (enum decode_mode)random_below(&seed, 3);
+	if (!random_below(&seed, 3))
 		c->bytes[at++] = 0x66;
-	if (!random_below(4))
+	if (!random_below(&seed, 4))
 		c->bytes[at++] = 0x67;
-	if (!random_below(16))
+	if (!random_below(&seed, 16))
 		c->bytes[at++] = 0xf0;
-	if (!random_below(8))
-		c->bytes[at++] = random_below(2) ? 0xf2 : 0xf3;
-	if (!random_below(12))
-		c->bytes[at++] = (u8)(0x26 | random_below(4) << 3);
-	if (c->mode == DECODE_64 && random_below(2))
-		c->bytes[at++] = 0x40 | (u8)random_below(16);
-	if (!random_below(3))
+	if (!random_below(&seed, 8))
+		c->bytes[at++] = random_below(&seed, 2) ? 0xf2 : 0xf3;
+	if (!random_below(&seed, 12))
+		c->bytes[at++] = (u8)(0x26 | random_below(&seed, 4) << 3);
+	if (c->mode == DECODE_64 && random_below(&seed, 2))
+		c->bytes[at++] = 0x40 | (u8)random_below(&seed, 16);
+	if (!random_below(&seed, 3))
 		c->bytes[at++] = 0x0f;
 	c->moffs = (opcode & 0xfc) == 0xa0 && !(at && c->bytes[at - 1] == 0x0f);
 	c->bytes[at] = opcode;
@@ -218,15 +204,15 @@ static void generate_bytes(struct test_case *c)
 
 static u64 random_value(void)
 {
-	switch (random_below(4)) {
+	switch (random_below(&seed, 4)) {
 	case 0:
-		return random_below(0x100);
+		return random_below(&seed, 0x100);
 	case 1:
-		return (u64)(s64)(s8)random_next();
+		return (u64)(s64)(s8)random_next(&seed);
 	case 2:
-		return MIDDLE + random_below(0x100);
+		return MIDDLE + random_below(&seed, 0x100);
 	default:
-		return random_next();
+		return random_next(&seed);
 	}
 }
 
@@ -235,9 +221,9 @@ static u64 random_target(enum decode_mode mode)
 {
 	u64 base = mode == DECODE_64 ? (u64)(uintptr_t)native_memory : 0;
 
-	if (mode != DECODE_64 && !random_below(16))
-		return NATIVE_DATA_LIMIT - random_below(12);
-	return base + MIDDLE + random_below(0x1000);
+	if (mode != DECODE_64 && !random_below(&seed, 16))
+		return NATIVE_DATA_LIMIT - random_below(&seed, 12);
+	return base + MIDDLE + random_below(&seed, 0x1000);
 }
 
 /* Put `value` where the instruction has its displacement or its immediate: at its end. */
@@ -268,7 +254,7 @@ static bool aim(struct test_case *c, u64 target)
 	index = m->index == INSN_REG_NONE ? 0 : c->gpr[m->index] * m->scale;
 	if (m->base == INSN_REG_NONE) {
 		if (m->index != INSN_REG_NONE) {
-			c->gpr[m->index] = random_below(512);
+			c->gpr[m->index] = random_below(&seed, 512);
 			index = c->gpr[m->index] * m->scale;
 		}
 		patch(c, c->insn.imm_size + size, size, target - index);
@@ -284,14 +270,15 @@ static u16 random_selector(void)
 {
 	static const u16 others[] = {0, 3, 0xffff, 0x1004, FLAG_AC & 0xffff};
 
-	if (!random_below(6))
-		return others[random_below(ARRAY_SIZE(others))];
-	return NATIVE_SELECTOR(random_below(NATIVE_SEGMENTS)) & ~(u16)(random_below(8) ? 0 : 3);
+	if (!random_below(&seed, 6))
+		return others[random_below(&seed, ARRAY_SIZE(others))];
+	return NATIVE_SELECTOR(random_below(&seed, NATIVE_SEGMENTS)) &
+	       ~(u16)(random_below(&seed, 8) ? 0 : 3);
 }
 
 static u16 code_selector(const struct test_case *c)
 {
-	if (!random_below(6))
+	if (!random_below(&seed, 6))
 		return random_selector();
 	return NATIVE_SELECTOR(c->mode == DECODE_16 ? NATIVE_CODE16 : NATIVE_CODE32);
 }
@@ -300,10 +287,10 @@ static u64 landing(const struct test_case *c)
 {
 	u64 base = native_rip(c->mode, 0) - NATIVE_SLOT_END;
 
-	if (random_below(8))
-		return base + (random_below(2) ? NATIVE_LANDING : NATIVE_SLOT_END);
+	if (random_below(&seed, 8))
+		return base + (random_below(&seed, 2) ? NATIVE_LANDING : NATIVE_SLOT_END);
 	/* Outside the segment, or not canonical. */
-	return c->mode == DECODE_64 ? 1ull << 60 : 0x2000 + random_below(0xc000);
+	return c->mode == DECODE_64 ? 1ull << 60 : 0x2000 + random_below(&seed, 0xc000);
 }
 
 /* A relative branch's displacement; its target is in the segment, or beyond its limit. */
@@ -316,7 +303,7 @@ static bool aim_branch(struct test_case *c)
 	    i->kind == INSN_RET)
 		return true;
 	if (i->imm_size == 1 || c->mode == DECODE_64)
-		target = next + (random_below(2) ? NATIVE_LANDING - NATIVE_SLOT_END : 0);
+		target = next + (random_below(&seed, 2) ? NATIVE_LANDING - NATIVE_SLOT_END : 0);
 	patch(c, i->imm_size, i->imm_size, target - next);
 	return true;
 }
@@ -338,8 +325,8 @@ static void put_bounds(struct test_case *c, u64 target)
 {
 	u64 index = c->gpr[c->insn.dst.reg], size = c->insn.op_size;
 
-	put_word(target, index + random_below(4) - 2, size);
-	put_word(target + size, index + random_below(4) - 1, size);
+	put_word(target, index + random_below(&seed, 4) - 2, size);
+	put_word(target + size, index + random_below(&seed, 4) - 1, size);
 }
 
 /* What the stack's top, or the operand, has to hold for the instruction to be of interest. */
@@ -350,7 +337,7 @@ static void put_operands(struct test_case *c, u64 target)
 
 	if (c->mode == DECODE_16)
 		stack = (u16)stack;
-	put_word(target, random_below(3) ? random_next() : c->gpr[RAX], 8);
+	put_word(target, random_below(&seed, 3) ? random_next(&seed) : c->gpr[RAX], 8);
 	switch (i->kind) {
 	case INSN_RET:
 		put_word(stack, landing(c), size);
@@ -368,10 +355,10 @@ static void put_operands(struct test_case *c, u64 target)
 	case INSN_IRET:
 		put_word(stack, landing(c), size);
 		put_word(stack + size, code_selector(c), 2);
-		put_word(stack + 2 * size, random_next() & (COMPARED | 0x202), size);
+		put_word(stack + 2 * size, random_next(&seed) & (COMPARED | 0x202), size);
 		break;
 	case INSN_POPF:
-		put_word(stack, random_next() & ~0x100ull & ~BIT(17), size);
+		put_word(stack, random_next(&seed) & ~0x100ull & ~BIT(17), size);
 		break;
 	case INSN_POP_SEG:
 		put_word(stack, random_selector(), 2);
@@ -408,9 +395,10 @@ static void patch_far(struct test_case *c)
 static void prepare_division(struct test_case *c)
 {
 	/* Else nearly all overflow. */
-	if ((c->insn.kind == INSN_DIV || c->insn.kind == INSN_IDIV) && random_below(4)) {
-		c->gpr[RDX] = random_below(2) ? random_below(64) : (u64) - (s64)random_below(3);
-		c->gpr[RAX] = c->insn.op_size == 1 ? random_below(0x800) : c->gpr[RAX];
+	if ((c->insn.kind == INSN_DIV || c->insn.kind == INSN_IDIV) && random_below(&seed, 4)) {
+		c->gpr[RDX] = random_below(&seed, 2) ? random_below(&seed, 64)
+						     : (u64) - (s64)random_below(&seed, 3);
+		c->gpr[RAX] = c->insn.op_size == 1 ? random_below(&seed, 0x800) : c->gpr[RAX];
 	}
 }
 
@@ -440,15 +428,15 @@ static bool prepare(struct test_case *c)
 	/* Flags that wrapped round to elsewhere might set TF. */
 	if (i->kind == INSN_IRET || i->kind == INSN_POPF)
 		c->gpr[RSP] = (c->mode == DECODE_64 ? (u64)(uintptr_t)native_memory : 0) + MIDDLE +
-			      random_below(0x800) * 2;
+			      random_below(&seed, 0x800) * 2;
 	if (i->kind == INSN_LEAVE || i->kind == INSN_ENTER)
 		c->gpr[RBP] = random_target(c->mode);
-	c->rflags = 0x202 | (random_next() & (STATUS | FLAG_DF));
+	c->rflags = 0x202 | (random_next(&seed) & (STATUS | FLAG_DF));
 	prepare_division(c);
 	if (is_string(i)) {
 		c->gpr[RSI] = random_target(c->mode);
 		c->gpr[RDI] = random_target(c->mode);
-		c->gpr[RCX] = random_below(8);
+		c->gpr[RCX] = random_below(&seed, 8);
 	} else if (i->kind == INSN_XLAT) {
 		c->gpr[RBX] = random_target(c->mode);
 		if (c->mode == DECODE_64 && i->addr_size == 4)
@@ -549,7 +537,7 @@ static bool run_steps(struct emulate *e, struct native_result *out)
 			out->vector = VECTOR_PF;
 			return false;
 		} else if (step == EMULATE_READ) {
-			e->value = random_next();
+			e->value = random_next(&seed);
 			memcpy(&e->value, emulated + offset, e->size);
 		} else {
 			memcpy(emulated + offset, &e->value, e->size);
@@ -763,11 +751,11 @@ static void test_against_host_cpu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_host_cpu)};
-	const char *seed = getenv("WEIR_SEED");
+	const char *given = getenv("WEIR_SEED");
 	u32 a, b = 0, c, d;
 
 	__get_cpuid(0, &a, &b, &c, &d);
 	intel = b == signature_INTEL_ebx;
-	random_state = seed ? strtoull(seed, NULL, 0) : 1;
+	seed = given ? strtoull(given, NULL, 0) : 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@
 
 #include "kernel/base/error.h"
 #include "mmu/emulate.h"
+#include "tests/hosted/random.h"
 
 #define CASES	     500000u
 #define MEMORY_SIZE  8192u
@@ -48,22 +49,7 @@ static u8 *memory;		 /* the host CPU's */
 static u8 emulated[MEMORY_SIZE]; /* the emulator's, of the same contents */
 static size_t slot_end;		 /* page->code[slot_end - length]: the instruction */
 
-static u64 random_state = 0x1234;
-
-static u64 random_next(void)
-{
-	random_state += 0x9e3779b97f4a7c15ull;
-	u64 z = random_state;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static unsigned int random_below(unsigned int n)
-{
-	return (unsigned int)(random_next() % n);
-}
+static u64 seed = 0x1234;
 
 /* ---- the native half ---- */
 
@@ -158,7 +144,7 @@ static void run_emulated(const struct insn *insn, struct guest_regs *regs)
 		assert_true(step == EMULATE_READ || step == EMULATE_WRITE);
 		assert_true(at < MEMORY_SIZE && at + e.size <= MEMORY_SIZE);
 		if (step == EMULATE_READ) {
-			e.value = random_next(); /* bytes beyond `size` must not count */
+			e.value = random_next(&seed); /* bytes beyond `size` must not count */
 			memcpy(&e.value, emulated + at, e.size);
 		} else {
 			memcpy(emulated + at, &e.value, e.size);
@@ -205,30 +191,30 @@ struct test_case {
 
 static void generate_bytes(struct test_case *c)
 {
-	const struct form *form = &forms[random_below(ARRAY_SIZE(forms))];
+	const struct form *form = &forms[random_below(&seed, ARRAY_SIZE(forms))];
 	size_t at = 0;
 	u8 modrm;
 
 	for (size_t i = 0; i < sizeof(c->bytes); i++)
-		c->bytes[i] = (u8)random_next();
-	if (!random_below(4))
+		c->bytes[i] = (u8)random_next(&seed);
+	if (!random_below(&seed, 4))
 		c->bytes[at++] = 0x66;
-	if (!random_below(8))
+	if (!random_below(&seed, 8))
 		c->bytes[at++] = 0x67;
-	if (!random_below(8))
+	if (!random_below(&seed, 8))
 		c->bytes[at++] = 0xf0;
-	if (!random_below(4) && form->map == 0)
-		c->bytes[at++] = random_below(2) ? 0xf2 : 0xf3;
-	if (random_below(2))
-		c->bytes[at++] = 0x40 | (u8)random_below(16);
+	if (!random_below(&seed, 4) && form->map == 0)
+		c->bytes[at++] = random_below(&seed, 2) ? 0xf2 : 0xf3;
+	if (random_below(&seed, 2))
+		c->bytes[at++] = 0x40 | (u8)random_below(&seed, 16);
 	if (form->map > 0)
 		c->bytes[at++] = 0x0f;
 	if (form->map > 1)
 		c->bytes[at++] = 0x38;
-	c->bytes[at] = form->opcode + (u8)random_below(form->alternatives);
+	c->bytes[at] = form->opcode + (u8)random_below(&seed, form->alternatives);
 	c->moffs = form->map == 0 && (c->bytes[at] & 0xfc) == 0xa0;
 	at++;
-	modrm = (u8)random_next();
+	modrm = (u8)random_next(&seed);
 	if (form->extension != ANY_REG)
 		modrm = (u8)((modrm & 0xc7) | form->extension << 3);
 	c->bytes[at] = modrm;
@@ -252,13 +238,13 @@ static bool is_bit(const struct insn *insn)
 /* Somewhere in memory with room on both sides. */
 static u64 random_target(void)
 {
-	return (u64)memory + MEMORY_SIZE / 2 - 64 + random_below(128);
+	return (u64)memory + MEMORY_SIZE / 2 - 64 + random_below(&seed, 128);
 }
 
 /* With a 32-bit address size the upper half must not count. */
 static void set_address(const struct insn *insn, u64 *reg, u64 value)
 {
-	*reg = insn->addr_size == 4 ? (u32)value | random_next() << 32 : value;
+	*reg = insn->addr_size == 4 ? (u32)value | random_next(&seed) << 32 : value;
 }
 
 /* Put `value` where the instruction has its displacement, right before the immediate. */
@@ -278,12 +264,12 @@ static bool aim(struct test_case *c, u64 target)
 
 	if (insn->dst.kind == OPERAND_MEM && insn->src.kind == OPERAND_REG && is_bit(insn)) {
 		/* The bit number reaches up to a quarter of the memory away. */
-		s64 bit = (s64)random_below(MEMORY_SIZE * 4) - MEMORY_SIZE * 2;
+		s64 bit = (s64)random_below(&seed, MEMORY_SIZE * 4) - MEMORY_SIZE * 2;
 
 		if (insn->src.reg == mem->base || insn->src.reg == mem->index)
 			return false;
 		gpr[insn->src.reg] = insn->op_size == 8 ? (u64)bit
-							: (random_next() << 32 | (u32)bit);
+							: (random_next(&seed) << 32 | (u32)bit);
 	}
 	if (c->moffs) {
 		patch_disp(c, insn->addr_size, target);
@@ -294,7 +280,7 @@ static bool aim(struct test_case *c, u64 target)
 		return true;
 	}
 	if (mem->base == INSN_REG_NONE) {
-		index = random_below(1024);
+		index = random_below(&seed, 1024);
 		if (mem->index != INSN_REG_NONE)
 			set_address(insn, &gpr[mem->index], index);
 		patch_disp(c, 4, target - index * mem->scale);
@@ -328,24 +314,25 @@ static bool prepare(struct test_case *c)
 	u64 word;
 
 	for (unsigned int i = 0; i < GPR_COUNT; i++)
-		gpr[i] = random_below(4) ? random_next() : (u64)(s64)(s8)random_next();
+		gpr[i] = random_below(&seed, 4) ? random_next(&seed)
+						: (u64)(s64)(s8)random_next(&seed);
 	c->regs.rip = (u64)page->code + slot_end - insn->length;
-	c->regs.rflags = 0x202 | (random_next() & STATUS_FLAGS);
+	c->regs.rflags = 0x202 | (random_next(&seed) & STATUS_FLAGS);
 	if (is_string(insn)) {
-		c->regs.rflags |= random_below(2) ? FLAG_DF : 0;
+		c->regs.rflags |= random_below(&seed, 2) ? FLAG_DF : 0;
 		set_address(insn, &gpr[RSI], target);
 		set_address(insn, &gpr[RDI], random_target());
-		gpr[RCX] = random_below(8);
+		gpr[RCX] = random_below(&seed, 8);
 	} else if (insn->mem.present && !aim(c, target)) {
 		return false;
 	}
 	if (is_stack(insn) && !prepare_stack(c))
 		return false;
-	for (size_t i = 0; i < MEMORY_SIZE / 2; i += 1024 + random_below(1024))
-		memory[MEMORY_SIZE / 4 + i] = (u8)random_next();
+	for (size_t i = 0; i < MEMORY_SIZE / 2; i += 1024 + random_below(&seed, 1024))
+		memory[MEMORY_SIZE / 4 + i] = (u8)random_next(&seed);
 	/* Let comparisons come out equal now and then. */
-	word = random_below(2) ? random_next() : gpr[RAX];
-	if (insn->kind == INSN_CMPXCHG8B && random_below(2))
+	word = random_below(&seed, 2) ? random_next(&seed) : gpr[RAX];
+	if (insn->kind == INSN_CMPXCHG8B && random_below(&seed, 2))
 		word = gpr[RDX] << 32 | (u32)gpr[RAX];
 	memcpy((void *)target, &word, sizeof(word));
 	memcpy(emulated, memory, MEMORY_SIZE);

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "mmu/emulate.h"
+#include "tests/hosted/random.h"
 
 #define CASES	    30000u
 #define MEMORY_SIZE 256u
@@ -31,23 +32,8 @@ struct machine {
 static u8 *code;
 static u8 native_memory[MEMORY_SIZE] __attribute__((aligned(64)));
 static u8 emulated_memory[MEMORY_SIZE] __attribute__((aligned(64)));
-static u64 random_state = 0x4321;
+static u64 seed = 0x4321;
 static sigjmp_buf refused;
-
-static u64 random_next(void)
-{
-	random_state += 0x9e3779b97f4a7c15ull;
-	u64 z = random_state;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
-static u32 random_below(u32 n)
-{
-	return (u32)(random_next() % n);
-}
 
 /* --- this machine's CPU --- */
 
@@ -149,7 +135,7 @@ static void answer(struct emulate *e, enum emulate_step step, struct machine *m)
 			memcpy(place, value, e->size);
 			return;
 		}
-		value[0] = value[1] = random_next();
+		value[0] = value[1] = random_next(&seed);
 		memcpy(value, place, e->size);
 		e->value = value[0];
 		e->high = value[1];
@@ -203,19 +189,19 @@ static const struct {
 static size_t generate(u8 bytes[16], u32 form, u32 offset)
 {
 	size_t at = 0;
-	u8 rex = 0x40 | (u8)(random_below(2) << 2);
-	u8 reg = (u8)random_below(8);
+	u8 rex = 0x40 | (u8)(random_below(&seed, 2) << 2);
+	u8 reg = (u8)random_below(&seed, 8);
 
 	if (forms[form].extension >= 0) {
 		rex = 0x40;
 		reg = (u8)forms[form].extension;
 	}
-	if (forms[form].wide && random_below(2))
+	if (forms[form].wide && random_below(&seed, 2))
 		rex |= 8;
 	/* CMPXCHG16B; CMPXCHG8B is test_emulate_native.c's. */
 	if (forms[form].opcode == 0xc7)
 		rex |= 8;
-	if (forms[form].opcode == 0xc7 && random_below(2))
+	if (forms[form].opcode == 0xc7 && random_below(&seed, 2))
 		bytes[at++] = 0xf0;
 	if (forms[form].prefix)
 		bytes[at++] = forms[form].prefix;
@@ -232,12 +218,12 @@ static void make_machine(struct machine *m)
 	u64 *x = &m->xmm[0][0];
 
 	for (u32 i = 0; i < 32; i++)
-		x[i] = random_next();
+		x[i] = random_next(&seed);
 	for (u32 i = 0; i < GPR_COUNT; i++)
-		m->gpr[i] = random_next();
+		m->gpr[i] = random_next(&seed);
 	m->flags = 0;
 	for (u32 i = 0; i < MEMORY_SIZE; i++)
-		native_memory[i] = (u8)random_next();
+		native_memory[i] = (u8)random_next(&seed);
 }
 
 static const struct emulate_cpu cpu64 = {
@@ -245,7 +231,8 @@ static const struct emulate_cpu cpu64 = {
 
 static void check(u32 form)
 {
-	u32 offset = random_below(2) ? 16 * random_below(15) : random_below(MEMORY_SIZE - 16);
+	u32 offset = random_below(&seed, 2) ? 16 * random_below(&seed, 15)
+					    : random_below(&seed, MEMORY_SIZE - 16);
 	struct machine native, emulated;
 	u8 bytes[16];
 	size_t length = generate(bytes, form, offset);
@@ -254,9 +241,9 @@ static void check(u32 form)
 
 	make_machine(&native);
 	/* CMPXCHG16B's comparison comes out equal, or that of a half does. */
-	if (random_below(4))
+	if (random_below(&seed, 4))
 		memcpy(&native.gpr[RAX], native_memory + offset, 8);
-	if (random_below(4))
+	if (random_below(&seed, 4))
 		memcpy(&native.gpr[RDX], native_memory + offset + 8, 8);
 	emulated = native;
 	memcpy(emulated_memory, native_memory, MEMORY_SIZE);
