@@ -14,32 +14,26 @@
  * Left out, each with its reason beside the function that names it: instructions of other makers
  * (is_foreign; that decode_insn() refuses them is checked), the source size of MOVSXD with 66
  * (is_short_movsxd), base and displacement of one form that Zydis 4.0 gets wrong (is_false_r13),
- * XCHG by opcode 90 (expected_kind), the segment of LEA and the address size of instructions that
+ * XCHG by opcode 90 (reference_kind), the segment of LEA and the address size of instructions that
  * address nothing. MPX and CET are switched off in Zydis (init_decoders). Of refused input only
  * the refusal is compared, not its reason; tests/unit/mmu/test_decode.c has the reasons.
  */
-/* fuzz-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c */
+/* fuzz-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c
+   tests/fuzz/decode_kinds.c tests/fuzz/decode_compare.c */
 /* fuzz-libs: -lZydis */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <Zydis/Zydis.h>
-
 #include "kernel/base/error.h"
 #include "mmu/decode.h"
-#include "tests/fuzz/decode_kinds.h"
+#include "tests/fuzz/decode_reference.h"
 #include "tests/hosted/random.h"
 
 #define FULL_COUNT  14000000ull
 #define SHORT_COUNT 1000000ull
 #define BYTES	    20 /* more than any instruction has */
-
-struct reference {
-	ZydisDecodedInstruction insn;
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
-};
 
 static ZydisDecoder decoders[3];
 static const char *const mode_names[3] = {"16", "32", "64"};
@@ -121,7 +115,7 @@ static enum decode_mode generate(u8 *bytes, u64 n)
 	return n & 1 ? generate_random(bytes) : generate_swept(bytes, n >> 1);
 }
 
-/* ---- what is left out ---- */
+/* ---- comparison: each returns the name of what differs, or NULL ---- */
 
 /*
  * Instructions of other makers' CPUs: Zydis knows them, the SDM does not, and the CPUs that Weir
@@ -148,420 +142,6 @@ static bool is_foreign(const ZydisDecodedInstruction *z)
 	default:
 		return false;
 	}
-}
-
-/*
- * MOVSXD with 66 reads a word (SDM 2B: "MOVSXD r16, r/m16"); Zydis has it read a dword, as AMD's
- * CPUs do.
- */
-static bool is_short_movsxd(const struct insn *i, const struct insn_operand *operand)
-{
-	return i->kind == INSN_MOVSX && i->op_size == 2 && i->src_size == 2 && operand == &i->src;
-}
-
-/*
- * SIB base 101 with mod 0 means no base, also with REX.B (SDM 2A table 2-5); Zydis 4.0 takes it
- * for R13 when the address size is 32. The CPU this was written on agrees with the SDM.
- */
-static bool is_false_r13(const ZydisDecodedInstruction *z)
-{
-	return z->address_width == 32 && (z->attributes & ZYDIS_ATTRIB_HAS_SIB) &&
-	       z->raw.modrm.mod == 0 && z->raw.sib.base == 5 && z->raw.rex.B;
-}
-
-/* ---- comparison: each returns the name of what differs, or NULL ---- */
-
-/* Segment, control and debug registers have no place in struct insn_operand. */
-static bool is_special_reg(const ZydisDecodedOperand *op)
-{
-	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-		return false;
-	switch (ZydisRegisterGetClass(op->reg.value)) {
-	case ZYDIS_REGCLASS_SEGMENT:
-	case ZYDIS_REGCLASS_CONTROL:
-	case ZYDIS_REGCLASS_DEBUG:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static bool is_string_kind(enum insn_kind kind)
-{
-	return kind >= INSN_MOVS && kind <= INSN_OUTS;
-}
-
-static ZydisRegisterClass reg_class(const ZydisDecodedOperand *op)
-{
-	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-		return ZYDIS_REGCLASS_INVALID;
-	return ZydisRegisterGetClass(op->reg.value);
-}
-
-/* MOV, PUSH and POP of a segment, control or debug register. */
-static enum insn_kind special_kind(enum insn_kind kind, const struct reference *r)
-{
-	bool load = is_special_reg(&r->op[0]);
-	const ZydisDecodedOperand *op = &r->op[load ? 0 : 1];
-
-	if (kind == INSN_PUSH)
-		return INSN_PUSH_SEG;
-	if (kind == INSN_POP)
-		return INSN_POP_SEG;
-	switch (reg_class(op)) {
-	case ZYDIS_REGCLASS_SEGMENT:
-		return load ? INSN_LOAD_SEG : INSN_STORE_SEG;
-	case ZYDIS_REGCLASS_CONTROL:
-		return load ? INSN_LOAD_CR : INSN_STORE_CR;
-	default:
-		return load ? INSN_LOAD_DR : INSN_STORE_DR;
-	}
-}
-
-static enum insn_kind far_kind(enum insn_kind kind)
-{
-	if (kind == INSN_JMP)
-		return INSN_JMP_FAR;
-	return kind == INSN_CALL ? INSN_CALL_FAR : INSN_RET_FAR;
-}
-
-/* What Zydis gives one name and decode.h two. */
-static enum insn_kind other_form(enum insn_kind kind, const ZydisDecodedInstruction *z)
-{
-	bool group = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
-
-	if (kind == INSN_SHL && z->raw.modrm.reg == 6)
-		return INSN_SAL;
-	if (kind == INSN_IMUL && group && (z->opcode & 0xfe) == 0xf6)
-		return INSN_IMUL_WIDE;
-	return kind;
-}
-
-/* Between memory and an XMM register; two registers, or an MMX one, are none of decode.h's kinds. */
-static bool moves_xmm(const struct reference *r)
-{
-	bool memory = r->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY ||
-		      r->op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
-
-	return memory && (reg_class(&r->op[0]) == ZYDIS_REGCLASS_XMM ||
-			  reg_class(&r->op[1]) == ZYDIS_REGCLASS_XMM);
-}
-
-static const char *compare_xmm(const struct insn *i, const struct reference *r)
-{
-	bool store = r->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
-	const ZydisDecodedOperand *memory = &r->op[!store], *xmm = &r->op[store];
-	const struct insn_operand *mine = store ? &i->src : &i->dst;
-
-	if (mine->kind != OPERAND_XMM || mine->reg != ZydisRegisterGetId(xmm->reg.value))
-		return "XMM register";
-	if ((store ? i->dst.kind : i->src.kind) != OPERAND_MEM)
-		return "direction";
-	return memory->size != i->op_size * 8 ? "operand size" : NULL;
-}
-
-static enum insn_kind expected_kind(const struct reference *r)
-{
-	const ZydisDecodedInstruction *z = &r->insn;
-	enum insn_kind kind = INSN_OTHER;
-
-	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (kinds[i].mnemonic == z->mnemonic)
-			kind = kinds[i].kind;
-	/* MOVSD and CMPSD are names of SSE2 instructions too. */
-	if (z->mnemonic == ZYDIS_MNEMONIC_MOVSD && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
-		kind = INSN_MOV_XMM;
-	if (kind == INSN_MOV_XMM)
-		return moves_xmm(r) ? kind : INSN_OTHER;
-	if ((kind == INSN_MOVS || kind == INSN_CMPS) && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
-		return INSN_OTHER;
-	if ((kind == INSN_MOV || kind == INSN_PUSH || kind == INSN_POP) &&
-	    (is_special_reg(&r->op[0]) || (kind == INSN_MOV && is_special_reg(&r->op[1]))))
-		return special_kind(kind, r);
-	if ((kind == INSN_JMP || kind == INSN_CALL || kind == INSN_RET) &&
-	    z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
-		return far_kind(kind);
-	kind = other_form(kind, z);
-	/* XCHG rAX, r8: not told apart from NOP, as it touches no memory. */
-	if (kind == INSN_XCHG && z->opcode == 0x90)
-		return INSN_OTHER;
-	return kind;
-}
-
-static u8 gpr_number(ZydisMachineMode mode, ZydisRegister reg)
-{
-	if (reg == ZYDIS_REGISTER_NONE)
-		return INSN_REG_NONE;
-	if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP || reg == ZYDIS_REGISTER_IP)
-		return INSN_REG_RIP;
-	if (reg >= ZYDIS_REGISTER_AH && reg <= ZYDIS_REGISTER_BH)
-		return (u8)(reg - ZYDIS_REGISTER_AH);
-	return (u8)ZydisRegisterGetId(ZydisRegisterGetLargestEnclosing(mode, reg));
-}
-
-static const char *compare_memory(const struct insn_memory *m, const struct reference *r,
-				  const ZydisDecodedOperand *op)
-{
-	ZydisMachineMode mode = r->insn.machine_mode;
-	u8 base = gpr_number(mode, op->mem.base);
-	s64 disp = op->mem.disp.value;
-
-	/* LEA uses no segment. */
-	if (op->mem.type != ZYDIS_MEMOP_TYPE_AGEN &&
-	    m->segment != op->mem.segment - ZYDIS_REGISTER_ES)
-		return "segment";
-	if (is_false_r13(&r->insn)) {
-		base = INSN_REG_NONE;
-		disp = r->insn.raw.disp.value;
-	}
-	if (m->base != base)
-		return "base";
-	if (m->index != gpr_number(mode, op->mem.index))
-		return "index";
-	if (m->scale != op->mem.scale)
-		return "scale";
-	if (m->disp != disp)
-		return "displacement";
-	return NULL;
-}
-
-static const char *compare_operand(const struct insn *i, const struct insn_operand *mine, u8 size,
-				   const struct reference *r, const ZydisDecodedOperand *op)
-{
-	bool high;
-
-	if (mine->kind != OPERAND_IMM && !is_short_movsxd(i, mine) && op->size != size * 8)
-		return "operand size";
-	switch ((enum insn_operand_kind)mine->kind) {
-	case OPERAND_REG:
-	case OPERAND_REG_HIGH:
-		if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
-			return "register operand's type";
-		high = op->reg.value >= ZYDIS_REGISTER_AH && op->reg.value <= ZYDIS_REGISTER_BH;
-		if (high != (mine->kind == OPERAND_REG_HIGH))
-			return "high byte register";
-		if (gpr_number(r->insn.machine_mode, op->reg.value) != mine->reg)
-			return "register";
-		return NULL;
-	case OPERAND_MEM:
-		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY || !i->mem.present)
-			return "memory operand's type";
-		return compare_memory(&i->mem, r, op);
-	case OPERAND_IMM:
-		if (op->type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
-			return "immediate operand's type";
-		return (op->imm.value.u ^ i->imm) << (64 - 8 * size) ? "immediate" : NULL;
-	case OPERAND_XMM: /* compare_xmm */
-	case OPERAND_NONE:
-		break;
-	}
-	return "operand";
-}
-
-static const char *compare_string(const struct insn *i, const struct reference *r)
-{
-	bool has_source = i->kind != INSN_STOS && i->kind != INSN_SCAS && i->kind != INSN_INS;
-
-	for (size_t n = 0; n < r->insn.operand_count; n++) {
-		const ZydisDecodedOperand *op = &r->op[n];
-		u8 base = gpr_number(r->insn.machine_mode, op->mem.base);
-
-		if (op->type != ZYDIS_OPERAND_TYPE_MEMORY)
-			continue;
-		if (op->size != i->op_size * 8)
-			return "string operand size";
-		if (base == RSI && !has_source)
-			return "string source";
-		if (base == RSI && i->mem.segment != op->mem.segment - ZYDIS_REGISTER_ES)
-			return "string segment";
-	}
-	return NULL;
-}
-
-/* Operands that have no size of their own, or one that Zydis tells otherwise. */
-static bool is_loose(enum insn_kind kind)
-{
-	switch (kind) {
-	case INSN_LEA:
-	case INSN_NOP:
-	case INSN_XLAT:
-	case INSN_ENTER:
-	case INSN_LEAVE:
-	case INSN_RET:
-	case INSN_RET_FAR:
-	case INSN_JMP_FAR:
-	case INSN_CALL_FAR:
-	case INSN_LOAD_FAR:
-	case INSN_BOUND:
-	case INSN_LAR:
-	case INSN_LSL:
-	case INSN_VERR:
-	case INSN_VERW:
-	case INSN_ARPL:
-		return true;
-	default:
-		return kind >= INSN_HLT;
-	}
-}
-
-/* The segment, control or debug register; the condition. */
-static const char *compare_special(const struct insn *i, const struct reference *r)
-{
-	for (size_t n = 0; n < 2; n++) {
-		const ZydisDecodedOperand *op = &r->op[n];
-		bool seg = reg_class(op) == ZYDIS_REGCLASS_SEGMENT;
-
-		if (!is_special_reg(op) || op->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN)
-			continue;
-		if (i->kind < INSN_PUSH_SEG)
-			return "special register";
-		if (ZydisRegisterGetId(op->reg.value) != i->reg && !seg)
-			return "special register's number";
-		if (seg && (u32)op->reg.value != (u32)ZYDIS_REGISTER_ES + i->reg)
-			return "segment register's number";
-	}
-	if ((i->kind == INSN_JCC || i->kind == INSN_SETCC || i->kind == INSN_CMOVCC) &&
-	    i->condition != (r->insn.opcode & 0xf))
-		return "condition";
-	return NULL;
-}
-
-static const char *compare_gpr(const struct insn *i, const struct reference *r)
-{
-	struct insn_operand mine = i->dst.kind ? i->dst : i->src;
-
-	for (size_t n = 0; n < 2; n++) {
-		const ZydisDecodedOperand *op = &r->op[n];
-
-		if (op->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM ||
-		    op->type != ZYDIS_OPERAND_TYPE_REGISTER || is_special_reg(op))
-			continue;
-		if (mine.kind != OPERAND_REG ||
-		    gpr_number(r->insn.machine_mode, op->reg.value) != mine.reg)
-			return "register";
-	}
-	return NULL;
-}
-
-static const char *compare_loose(const struct insn *i, const struct reference *r)
-{
-	const ZydisDecodedInstruction *z = &r->insn;
-
-	if (i->kind == INSN_LEA || i->kind == INSN_LOAD_FAR)
-		return compare_operand(i, &i->dst, i->op_size, r, &r->op[0]);
-	if (i->kind == INSN_ENTER &&
-	    (i->imm != z->raw.imm[0].value.u || i->imm2 != z->raw.imm[1].value.u))
-		return "ENTER's immediates";
-	if (i->kind == INSN_MOV_XMM)
-		return compare_xmm(i, r);
-	if (i->kind >= INSN_HLT)
-		return compare_gpr(i, r);
-	if (i->imm_size && i->kind >= INSN_JMP_FAR && i->kind <= INSN_CALL_FAR &&
-	    (i->imm != r->op[0].ptr.offset || i->imm2 != r->op[0].ptr.segment))
-		return "far pointer";
-	return NULL;
-}
-
-static const char *compare_operands(const struct insn *i, const struct reference *r)
-{
-	const ZydisDecodedOperand *first = &r->op[0], *second = &r->op[1];
-	const char *what = NULL;
-
-	if (i->kind == INSN_OTHER)
-		return NULL;
-	what = compare_special(i, r);
-	if (what)
-		return what;
-	if (is_loose((enum insn_kind)i->kind))
-		return compare_loose(i, r);
-	if (is_string_kind((enum insn_kind)i->kind))
-		return compare_string(i, r);
-	if (i->kind == INSN_CMPXCHG8B)
-		return compare_operand(i, &i->dst, i->op_size * 2, r, first);
-	/* XCHG is symmetric, and the two disagree on which register comes first. */
-	if (i->kind == INSN_XCHG && first->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM) {
-		first = &r->op[1];
-		second = &r->op[0];
-	}
-	if (i->dst.kind != OPERAND_NONE) {
-		u8 size = i->op_size;
-
-		if (i->kind == INSN_OUT)
-			size = i->dst.kind == OPERAND_IMM ? 1 : 2;
-		what = compare_operand(i, &i->dst, size, r, first);
-	}
-	if (!what && i->src.kind != OPERAND_NONE) {
-		u8 size = i->src_size;
-
-		if (i->kind == INSN_IN)
-			size = i->src.kind == OPERAND_IMM ? 1 : 2;
-		what = compare_operand(
-			i, &i->src, size, r,
-			i->dst.kind == OPERAND_NONE && !is_special_reg(first) ? first : second);
-	}
-	return what;
-}
-
-/* The memory operand and immediate of the instructions whose kind is not named. */
-static const char *compare_parts(const struct insn *i, const struct reference *r)
-{
-	const ZydisDecodedInstruction *z = &r->insn;
-	unsigned int imm_bits = z->raw.imm[0].size + z->raw.imm[1].size;
-
-	for (size_t n = 0; n < z->operand_count; n++) {
-		const char *what;
-
-		if (r->op[n].type != ZYDIS_OPERAND_TYPE_MEMORY ||
-		    r->op[n].encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM)
-			continue;
-		if (!i->mem.present)
-			return "memory operand";
-		what = compare_memory(&i->mem, r, &r->op[n]);
-		if (what)
-			return what;
-	}
-	if (i->imm_size * 8u != imm_bits)
-		return "immediate's size";
-	if (imm_bits && imm_bits == z->raw.imm[0].size &&
-	    (z->raw.imm[0].value.u ^ i->imm) << (64 - imm_bits))
-		return "immediate";
-	return NULL;
-}
-
-static const char *compare_repeat(const struct insn *i, const struct reference *r)
-{
-	ZydisInstructionAttributes a = r->insn.attributes;
-	enum insn_repeat expected = REPEAT_NONE;
-
-	if (!is_string_kind((enum insn_kind)i->kind))
-		return NULL;
-	if (a & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
-		expected = REPEAT_E;
-	else if (a & ZYDIS_ATTRIB_HAS_REPNE)
-		expected = REPEAT_NE;
-	return i->repeat != expected ? "repeat prefix" : NULL;
-}
-
-static const char *compare_accepted(const struct insn *i, const struct reference *r)
-{
-	const ZydisDecodedInstruction *z = &r->insn;
-	const char *what;
-
-	if (i->length != z->length)
-		return "length";
-	if (i->kind != expected_kind(r))
-		return "kind";
-	/* Without a memory operand it is moot, and Zydis has its own idea of SGX's. */
-	if ((i->mem.present || i->kind != INSN_OTHER) && i->addr_size * 8 != z->address_width)
-		return "address size";
-	if (i->lock != !!(z->attributes & ZYDIS_ATTRIB_HAS_LOCK))
-		return "lock";
-	what = compare_repeat(i, r);
-	if (!what)
-		what = compare_operands(i, r);
-	if (!what)
-		what = compare_parts(i, r);
-	return what;
 }
 
 static const char *compare_truncated(const u8 *bytes, enum decode_mode mode, size_t length)
@@ -610,7 +190,7 @@ static const char *compare(const u8 *bytes, enum decode_mode mode, struct insn *
 		return "refused";
 	accepted++;
 	kind_accepted += i->kind != INSN_OTHER;
-	what = compare_accepted(i, r);
+	what = reference_differs(i, r);
 	if (!what)
 		what = compare_truncated(bytes, mode, i->length);
 	return what;

@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What mmu/decode calls the instructions that Zydis names. For fuzz_decode.c. */
-#ifndef TESTS_FUZZ_DECODE_KINDS_H
-#define TESTS_FUZZ_DECODE_KINDS_H
-
-#include <Zydis/Zydis.h>
-
-#include "mmu/decode.h"
+/* What mmu/decode calls the instructions that Zydis names. */
+#include "tests/fuzz/decode_reference.h"
 
 struct mnemonic_kind {
 	ZydisMnemonic mnemonic;
@@ -253,4 +248,101 @@ static const struct mnemonic_kind kinds[] = {
 	{ZYDIS_MNEMONIC_LDDQU, INSN_MOV_XMM},
 };
 
-#endif
+bool reference_is_special(const ZydisDecodedOperand *op)
+{
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return false;
+	switch (ZydisRegisterGetClass(op->reg.value)) {
+	case ZYDIS_REGCLASS_SEGMENT:
+	case ZYDIS_REGCLASS_CONTROL:
+	case ZYDIS_REGCLASS_DEBUG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+ZydisRegisterClass reference_reg_class(const ZydisDecodedOperand *op)
+{
+	if (op->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return ZYDIS_REGCLASS_INVALID;
+	return ZydisRegisterGetClass(op->reg.value);
+}
+
+/* MOV, PUSH and POP of a segment, control or debug register. */
+static enum insn_kind special_kind(enum insn_kind kind, const struct reference *r)
+{
+	bool load = reference_is_special(&r->op[0]);
+	const ZydisDecodedOperand *op = &r->op[load ? 0 : 1];
+
+	if (kind == INSN_PUSH)
+		return INSN_PUSH_SEG;
+	if (kind == INSN_POP)
+		return INSN_POP_SEG;
+	switch (reference_reg_class(op)) {
+	case ZYDIS_REGCLASS_SEGMENT:
+		return load ? INSN_LOAD_SEG : INSN_STORE_SEG;
+	case ZYDIS_REGCLASS_CONTROL:
+		return load ? INSN_LOAD_CR : INSN_STORE_CR;
+	default:
+		return load ? INSN_LOAD_DR : INSN_STORE_DR;
+	}
+}
+
+static enum insn_kind far_kind(enum insn_kind kind)
+{
+	if (kind == INSN_JMP)
+		return INSN_JMP_FAR;
+	return kind == INSN_CALL ? INSN_CALL_FAR : INSN_RET_FAR;
+}
+
+/* What Zydis gives one name and decode.h two. */
+static enum insn_kind other_form(enum insn_kind kind, const ZydisDecodedInstruction *z)
+{
+	bool group = z->opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
+
+	if (kind == INSN_SHL && z->raw.modrm.reg == 6)
+		return INSN_SAL;
+	if (kind == INSN_IMUL && group && (z->opcode & 0xfe) == 0xf6)
+		return INSN_IMUL_WIDE;
+	return kind;
+}
+
+/* Between memory and an XMM register; two registers, or an MMX one, are none of decode.h's kinds. */
+static bool moves_xmm(const struct reference *r)
+{
+	bool memory = r->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY ||
+		      r->op[1].type == ZYDIS_OPERAND_TYPE_MEMORY;
+
+	return memory && (reference_reg_class(&r->op[0]) == ZYDIS_REGCLASS_XMM ||
+			  reference_reg_class(&r->op[1]) == ZYDIS_REGCLASS_XMM);
+}
+
+enum insn_kind reference_kind(const struct reference *r)
+{
+	const ZydisDecodedInstruction *z = &r->insn;
+	enum insn_kind kind = INSN_OTHER;
+
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].mnemonic == z->mnemonic)
+			kind = kinds[i].kind;
+	/* MOVSD and CMPSD are names of SSE2 instructions too. */
+	if (z->mnemonic == ZYDIS_MNEMONIC_MOVSD && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
+		kind = INSN_MOV_XMM;
+	if (kind == INSN_MOV_XMM)
+		return moves_xmm(r) ? kind : INSN_OTHER;
+	if ((kind == INSN_MOVS || kind == INSN_CMPS) && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
+		return INSN_OTHER;
+	if ((kind == INSN_MOV || kind == INSN_PUSH || kind == INSN_POP) &&
+	    (reference_is_special(&r->op[0]) ||
+	     (kind == INSN_MOV && reference_is_special(&r->op[1]))))
+		return special_kind(kind, r);
+	if ((kind == INSN_JMP || kind == INSN_CALL || kind == INSN_RET) &&
+	    z->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+		return far_kind(kind);
+	kind = other_form(kind, z);
+	/* XCHG rAX, r8: not told apart from NOP, as it touches no memory. */
+	if (kind == INSN_XCHG && z->opcode == 0x90)
+		return INSN_OTHER;
+	return kind;
+}
