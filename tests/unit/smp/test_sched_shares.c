@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* What each thread and each VM has of the CPUs, by weight and up to its cap, in simulated time. */
+/*
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
+ *   smp/sched_group.c
+ */
+#include "tests/unit/smp/sched_time.h"
+
+static struct sched_group groups[2];
+
+static void one_to_three_on_one_cpu(void **state)
+{
+	setup(1);
+	for (u32 i = 0; i < 2; i++)
+		sched_wake(make(i, i ? 300 : 100, THREAD_ANY_CPU));
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 25, 1);
+	expect_percent(threads[1].run_ns, 10000 * MS, 75, 1);
+	teardown();
+}
+
+/* No CPU has more than one thread to spare, and still each gets two thirds. */
+static void three_on_two_cpus(void **state)
+{
+	u64 start;
+
+	setup(2);
+	for (u32 i = 0; i < 3; i++)
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+	start = now;
+	run_until(start + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns, 20000 * MS, 100.0 / 3, 1);
+	/* By going from one to the other, and that not all the time. */
+	assert_in_range(schedulers[0].stats.stolen + schedulers[1].stats.stolen, 100, 2500);
+	teardown();
+}
+
+/* A CPU that runs one thread without a slice does not look by itself: it is called. */
+static void the_third_comes_later(void **state)
+{
+	u64 before[3];
+
+	setup(2);
+	for (u32 i = 0; i < 2; i++)
+		sched_wake(make(i, 100, THREAD_ANY_CPU));
+	run_until(now + 100 * MS);
+	assert_int_equal(hosted_timers_next(), ~0ull);
+	sched_wake(make(2, 100, THREAD_ANY_CPU));
+	run_until(now + 50 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 5000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns - before[i], 10000 * MS, 100.0 / 3, 1);
+	teardown();
+}
+
+/* The one that is owed time happens to run when a CPU looks for it: it looks again soon. */
+static void a_miss_is_made_good(void **state)
+{
+	struct scheduler *s = &schedulers[1];
+
+	setup(2);
+	sched_wake(make(0, 100, 1));
+	sched_wake(make(1, 100, 0));
+	run_until(now + 20 * MS);
+	make(2, 100, THREAD_ANY_CPU);
+	threads[2].allowed = (struct cpu_set){{3}};
+	wake_from(0, &threads[2]);
+	run_until(now + 100 * MS);
+	/* As if it had waited long, and came to run just now. */
+	while (threads[2].state != THREAD_RUNNING || threads[2].cpu != &cpus[0])
+		run_until(now + STEP);
+	threads[2].vruntime = s->rq.clock - 100 * MS;
+	hosted_cpu_set(1);
+	s->slice_over = true;
+	schedule_here(SCHEDULE_PREEMPT);
+	assert_ptr_equal(me->current, &threads[0]);
+	assert_true(s->slice_runs);
+	assert_true(s->slice.deadline_ns <= now + SCHED_SLICE_MIN_NS);
+	teardown();
+}
+
+/* The second VM has two vCPUs and three times the weight. */
+static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
+{
+	setup(2);
+	sched_group_init(&groups[0], 100, 0);
+	sched_group_init(&groups[1], 300, 0);
+	for (u32 i = 0; i < 3; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[i ? 1 : 0];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 20000 * MS, 25, 2);
+	expect_percent(threads[1].run_ns + threads[2].run_ns, 20000 * MS, 75, 2);
+	teardown();
+}
+
+/* Nobody can use more than a CPU: what one cannot, the others share. */
+static void more_weight_than_a_cpu(void **state)
+{
+	setup(2);
+	sched_wake(make(0, 900, THREAD_ANY_CPU));
+	sched_wake(make(1, 100, THREAD_ANY_CPU));
+	sched_wake(make(2, 100, THREAD_ANY_CPU));
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 100, 3);
+	expect_percent(threads[1].run_ns, 10000 * MS, 50, 3);
+	expect_percent(threads[2].run_ns, 10000 * MS, 50, 3);
+	teardown();
+}
+
+static void many_weights_on_four_cpus(void **state)
+{
+	u64 weights = 0;
+
+	setup(4);
+	for (u32 i = 0; i < 16; i++) {
+		sched_wake(make(i, 50 + 10 * i, THREAD_ANY_CPU));
+		weights += 50 + 10 * i;
+	}
+	run_until(now + 20000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 16; i++)
+		expect_percent(threads[i].run_ns, 80000 * MS,
+			       100.0 * (50 + 10 * i) / (double)weights, 1);
+	teardown();
+}
+
+/* Two CPUs whose clocks are hours apart, for one was alone all the time. */
+static void clocks_that_are_far_apart(void **state)
+{
+	u64 before[3];
+
+	setup(2);
+	sched_wake(make(0, 1, 0));
+	run_until(now + 5000 * MS);
+	threads[0].vruntime += 3600000 * MS;
+	for (u32 i = 1; i < 3; i++)
+		sched_wake(make(i, 1, i == 1 ? 1 : THREAD_ANY_CPU));
+	run_until(now + 1000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++)
+		expect_percent(threads[i].run_ns - before[i], 20000 * MS, 100.0 / 3, 3);
+	teardown();
+}
+
+/* Alone on its CPU, and no more than its cap; the rest of the time it is idle. */
+static void a_cap_alone(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 30);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 30, 0.5);
+	/* Once a period, and not more often. */
+	assert_in_range(schedulers[0].stats.parked, 90, 110);
+	teardown();
+}
+
+/* What it may not use, the other one has; and where it may use more than its share, it does not. */
+static void a_cap_beside_others(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 300, 30);
+	sched_group_init(&groups[1], 100, 90);
+	for (u32 i = 0; i < 2; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[i];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(threads[0].run_ns, 10000 * MS, 30, 1);
+	expect_percent(threads[1].run_ns, 10000 * MS, 70, 1);
+	teardown();
+}
+
+/* Three vCPUs on four CPUs, a CPU and a half for all of them; one sleeps now and then. */
+static void a_cap_over_several_cpus(void **state)
+{
+	u64 sum = 0;
+
+	setup(4);
+	sched_group_init(&groups[0], 100, 150);
+	for (u32 i = 0; i < 3; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[0];
+		sched_wake(&threads[i]);
+	}
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 3; i++) {
+		sum += threads[i].run_ns;
+		assert_true(threads[i].run_ns > 4000 * MS);
+	}
+	expect_percent(sum, 10000 * MS, 150, 2);
+	teardown();
+}
+
+/* One that is long in coming to where it may be parked pays for it in the periods after. */
+static void a_debt_is_paid(void **state)
+{
+	u64 before;
+
+	setup(1);
+	sched_group_init(&groups[0], 100, 20);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	parks = false;
+	run_until(now + 300 * MS);
+	assert_in_range(threads[0].run_ns, 295 * MS, 301 * MS);
+	parks = true;
+	before = threads[0].run_ns;
+	run_until(now + 1000 * MS);
+	charge_all();
+	/* It had 60 ms in those three periods, so 240 are owed: twelve periods' worth. */
+	assert_in_range(threads[0].run_ns - before, 0, MS);
+	run_until(now + 1000 * MS);
+	charge_all();
+	assert_in_range(threads[0].run_ns - before, 140 * MS, 185 * MS);
+	teardown();
+}
+
+/* Woken while it is parked it stays so, and remembers. */
+static void parked_and_woken(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 10);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 50 * MS);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	sched_wake(&threads[0]);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	assert_true(threads[0].wake_pending);
+	run_until(now + 55 * MS);
+	assert_int_equal(threads[0].state, THREAD_RUNNING);
+	hosted_cpu_set(0);
+	schedule_here(SCHEDULE_BLOCK);
+	assert_int_equal(threads[0].state, THREAD_RUNNING);
+	teardown();
+}
+
+/* A group that slept for long has one period's worth, not that of all it slept. */
+static void unused_time_is_not_saved(void **state)
+{
+	setup(1);
+	sched_group_init(&groups[0], 100, 10);
+	run_until(now + 5000 * MS);
+	make(0, 0, THREAD_ANY_CPU)->group = &groups[0];
+	sched_wake(&threads[0]);
+	run_until(now + 1000 * MS);
+	charge_all();
+	assert_in_range(threads[0].run_ns, 95 * MS, 112 * MS);
+	teardown();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_to_three_on_one_cpu),
+		cmocka_unit_test(three_on_two_cpus),
+		cmocka_unit_test(the_third_comes_later),
+		cmocka_unit_test(a_miss_is_made_good),
+		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
+		cmocka_unit_test(more_weight_than_a_cpu),
+		cmocka_unit_test(many_weights_on_four_cpus),
+		cmocka_unit_test(clocks_that_are_far_apart),
+		cmocka_unit_test(a_cap_alone),
+		cmocka_unit_test(a_cap_beside_others),
+		cmocka_unit_test(a_cap_over_several_cpus),
+		cmocka_unit_test(a_debt_is_paid),
+		cmocka_unit_test(parked_and_woken),
+		cmocka_unit_test(unused_time_is_not_saved),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
