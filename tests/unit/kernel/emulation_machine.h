@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What kernel/emulation.c finds around it: guest memory, page tables, devices and a vCPU, all fakes.
- * For test_emulation.c and test_emulation_real.c, each of which includes it once.
+ * For the test_emulation*.c, each of which includes it once.
  */
 #ifndef TESTS_UNIT_KERNEL_EMULATION_MACHINE_H
 #define TESTS_UNIT_KERNEL_EMULATION_MACHINE_H
