@@ -75,10 +75,10 @@ def choose_accel(wanted):
     return wanted
 
 
-def guest_modules(guest, mem, headless):
+def guest_modules(guest, mem, headless, cmdline=linux.CMDLINE):
     """The module lines of GUEST=: linux (Debian's bzImage as packaged), vmlinux (the same kernel
     unpacked, by its PVH note: quicker in an emulator), or a folder with vmlinuz and initrd."""
-    words = f"{linux.CMDLINE} quiet" + (" weir.poweroff" if headless else "")
+    words = f"{cmdline} quiet" + (" weir.poweroff" if headless else "")
     if guest in ("linux", "vmlinux"):
         vmlinuz, vmlinux = linux.kernel()
         kernel, initrd = vmlinux if guest == "vmlinux" else vmlinuz, linux.initramfs()
