@@ -16,7 +16,7 @@ enum lock_level {
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
 	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
-	LOCK_MEM_SEM = 30,    /* mmu: walkers read, rw-semaphore */
+	LOCK_MEM_SEM = 30,    /* mmu: slow faults read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
 	LOCK_CONSOLE = 37,    /* kernel/: who has the console, what VMs wrote, mutex */
 	LOCK_NOTIFY = 39,     /* mem: a memory object's notifiers, rw-semaphore */
