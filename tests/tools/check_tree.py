@@ -9,8 +9,10 @@ licence    the first lines of each source name the licence
 guards     every header is guarded by a macro made of its path
 todo       no TODO, FIXME or XXX: what is missing is a row of docs/roadmap.md
 length     no file over 600 lines, no test over 800
+races      the races that a test names and docs/testing.md's table say the same
 """
 import argparse
+import glob
 import os
 import re
 import sys
@@ -18,6 +20,7 @@ import sys
 FLOORS = {"boot": 5, "kernel": 4, "vmx": 3, "mmu": 2, "mem": 1, "smp": 0, "kernel/base": -1}
 SOURCES = (".c", ".h", ".S", ".py", ".sh", ".asl", ".mk")
 LONGEST, LONGEST_TEST = 600, 800
+TABLE = "docs/testing.md"
 
 
 def floor_of(path):
@@ -74,14 +77,64 @@ def check_length(path, lines):
         yield f"{path}: {len(lines)} lines: a file over {most} has a second subject in it"
 
 
+def numbers_in(text):
+    text = re.sub(r"\bR(\d\d) to R(\d\d)\b", lambda found: " ".join(
+        f"R{n:02}" for n in range(int(found.group(1)), int(found.group(2)) + 1)), text)
+    return set(re.findall(r"\bR\d\d\b", text))
+
+
+def named_in(path):
+    """In comments and strings, and in the names of functions: R13 elsewhere is a register."""
+    with open(path) as file:
+        text = file.read()
+    said = " ".join(re.findall(r'/\*.*?\*/|"(?:[^"\\\n]|\\.)*"', text, re.S))
+    return numbers_in(said) | {name.upper() for name in re.findall(r"\b(r\d\d)_", text)}, text
+
+
+def named_races():
+    """{race: tests}; what a header beside the test names, such as storm.h, the test does. A _tsan
+    is another's file once more."""
+    named = {}
+    for path in glob.glob("tests/unit/**/test_*.c", recursive=True) + glob.glob("tests/models/*.pml"):
+        if path.endswith("_tsan.c"):
+            continue
+        races, text = named_in(path)
+        for header in re.findall(r'#include "(tests/unit/[^"]+\.h)"', text):
+            races |= named_in(header)[0]
+        test = path.removeprefix("tests/").removeprefix("unit/").removesuffix(".c")
+        for race in races:
+            named.setdefault(race, set()).add(test)
+    return named
+
+
+def table_of_races():
+    rows = {}
+    with open(TABLE) as file:
+        for line in file:
+            found = re.match(r"\| (R\d\d) \| (.*?) \|", line)
+            if found:
+                rows[found.group(1)] = set(re.findall("`([^`]+)`", found.group(2)))
+    return rows
+
+
+def check_races():
+    named, rows = named_races(), table_of_races()
+    for race in sorted(set(named) | set(rows)):
+        for test in sorted(named.get(race, set()) - rows.get(race, set())):
+            yield f"{TABLE}: {race}'s row lacks {test}, which names it"
+        for test in sorted(rows.get(race, set()) - named.get(race, set())):
+            yield f"{TABLE}: {race}'s row has {test}, which does not name it"
+
+
 CHECKS = (check_includes, check_licence, check_guards, check_todo, check_length)
+OF_ALL = (check_races,)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--total")
     args = parser.parse_args()
-    failed = dict.fromkeys(CHECKS, 0)
+    failed = dict.fromkeys(CHECKS + OF_ALL, 0)
     for path in sorted(tracked()):
         with open(path) as file:
             lines = file.read().splitlines()
@@ -89,11 +142,16 @@ def main():
             for breach in check(path, lines):
                 print(breach)
                 failed[check] = 1
+    for check in OF_ALL:
+        for breach in check():
+            print(breach)
+            failed[check] = 1
     bad = sum(failed.values())
-    print(f"{len(CHECKS) - bad} passed, {bad} failed")
+    good = len(failed) - bad
+    print(f"{good} passed, {bad} failed")
     if args.total:
         with open(args.total, "a") as file:
-            file.write(f"tree {len(CHECKS) - bad} {bad} 0\n")
+            file.write(f"tree {good} {bad} 0\n")
     sys.exit(1 if bad else 0)
 
 

@@ -258,7 +258,7 @@ static void many_vcpus_have_room(void **state)
 	(void)state;
 }
 
-/* MOV to CR3 of the value that it has; but a root that went is made anew. */
+/* MOV to CR3 of the value that it has; but a root that went is made anew (R25). */
 static void its_own_root_again(void **state)
 {
 	u64 made = STAT(shadow_made), at, other;
