@@ -3,10 +3,10 @@
 docs/performance.md and a plot, docs/reclaim.svg, drawn here."""
 import os
 import re
-import subprocess
 
+import hosted
 import report
-from lab import BUILD, ROOT
+from lab import ROOT
 
 PLOT = os.path.join(ROOT, "docs/reclaim.svg")
 LINE = re.compile(r"^reclaim: (\w+) (\w+) (\d+) (\d+) (\d+) (\d+)$", re.M)
@@ -18,11 +18,7 @@ TRACES = {"zipf": "Zipf over all pages", "scan": "working set beside a scan",
 
 def measure():
     """{trace: {policy: (accesses, misses, reclaimed, refaults)}}"""
-    build = os.path.join(BUILD, "hosted-bench")
-    subprocess.run(["make", "-s", "-f", "tests/hosted/hosted.mk", "CC=gcc", "V=0",
-                    f"BUILD={build}", "bench", "TESTS=bench_reclaim"], cwd=ROOT, check=True)
-    text = subprocess.run([os.path.join(build, "bench/bench_reclaim")], check=True, text=True,
-                          stdout=subprocess.PIPE).stdout
+    text = hosted.output("bench_reclaim")
     found = {trace: {} for trace in TRACES}
     for trace, policy, *numbers in LINE.findall(text):
         found[trace][policy] = tuple(map(int, numbers))

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Benchmarks: instructions that Bochs executes, which repeat exactly enough to compare versions.
 
-    tests/bench/run.py [--no-docs] [guest] [apicv] [paging] [weir] [sched] [memory] [boot] [reclaim] [fit]
+    tests/bench/run.py [--no-docs] [guest] [apicv] [paging] [weir] [sched] [memory] [boot] [faults]
+                       [reclaim] [fit]
 
 guest   a small guest counts what its exits cost (tests/guests/bench.c)
 apicv   what of those is the local APIC's, by how much of it the CPU does, with the release build
@@ -14,12 +15,15 @@ sched   what VMs that compete get of the CPUs, in tenths of a percent of all CPU
 memory  how many bytes Weir itself takes: its image, and what a frame, a VM and a vCPU cost
 boot    from GRUB's hand-over to a Linux guest's first instruction, and to its shell, by breakpoints
         of Bochs's debugger; the guest powers off right after its banner
+faults  how many faults one thread takes a second, and two at once, of Weir's own code on this
+        machine (tests/bench/faults.py): by the clock, so nothing else should run
 reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
         beside those of LRU, FIFO and the optimum
 fit     how many guests fit into memory (tests/bench/fit.py); only when it is asked for: it takes an hour
 
-Each but apicv, paging and the last runs with the release build (build/release) and the debug build (build). The results go to
-build/logs/bench/results.json, and as tables to the terminal and to docs/performance.md.
+Each but apicv, paging and the last three runs with the release build (build/release) and the debug
+build (build). The results go to build/logs/bench/results.json, and as tables to the terminal and to
+docs/performance.md.
 """
 import argparse
 import concurrent.futures
@@ -32,6 +36,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
+import faults  # noqa: E402
 import fit  # noqa: E402
 import footprint  # noqa: E402
 import operations  # noqa: E402
@@ -246,15 +251,18 @@ def main():
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
     parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
     args = parser.parse_args()
-    for name in set(args.groups) - set(GROUPS) - {"reclaim", "fit"}:
-        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}, reclaim, fit")
+    for name in set(args.groups) - set(GROUPS) - {"faults", "reclaim", "fit"}:
+        parser.error(f"there is no group {name}; there are {', '.join(GROUPS)}, faults, reclaim, "
+                     "fit")
     os.makedirs(FOLDER, exist_ok=True)
     names = [name for name in GROUPS if name in args.groups or not args.groups]
+    results = {}
+    if "faults" in args.groups or not args.groups:  # by the clock: before anything else runs
+        results["faults"] = faults.run(not args.no_docs)
     # Counts do not depend on how fast the emulators run: as many at once as there are builds.
     with concurrent.futures.ThreadPoolExecutor(len(BUILDS)) as pool:
         jobs = {name: {column: pool.submit(GROUPS[name][0], column)
                        for column in (*GROUPS[name][2:], BUILDS)[0]} for name in names}
-        results = {}
         if "reclaim" in args.groups or not args.groups:
             results["reclaim"] = reclaim.run(not args.no_docs)
         if "fit" in args.groups:
