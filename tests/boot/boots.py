@@ -23,6 +23,7 @@ from typing import Callable
 from lab import BUILD, ROOT, image, linux
 from lab.bochs import Bochs, MODELS
 from lab.console import Ended
+from lab.machine import PANIC
 from lab.nested import Kvm
 from lab.qemu import Qemu
 
@@ -76,10 +77,11 @@ def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
     return register
 
 
-def machines_of(chosen, full, models):
+def machines_of(chosen, full, models, named=False):
     """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept. A case of
-    make test-full alone runs where they say."""
-    machines = chosen.machines + (chosen.full if full or not chosen.machines and models else [])
+    make test-full alone that is named runs where its row says, or where they say."""
+    alone = not chosen.machines and (models or named)
+    machines = chosen.machines + (chosen.full if full or alone else [])
     if not models:
         return list(dict.fromkeys(machines))
     counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in OTHERS}
@@ -195,11 +197,16 @@ class Boot:
         self.machine.console.send(line.encode() + b"\r")
 
     def ends(self):
-        """Waits until the machine has switched itself off."""
+        """Waits until the machine has switched itself off, because Weir said so and for nothing else:
+        an emulator also ends where a triple fault leaves it with nothing to do."""
         try:
+            if self.case.when_done == "poweroff":
+                self.anywhere(r"powering off")
             self.machine.wait_exit(self.deadline)
         except Ended as error:
             raise AssertionError(str(error)) from None
+        dead = re.search(PANIC, self.text(), re.M)
+        assert not dead, dead.group(0)
 
     def note(self, text):
         self.notes.append(text)

@@ -37,6 +37,8 @@ def unknown(config):
     for model in config.getoption("cpus").split():
         if not boots.known_machine(model):
             return f"CPUS: '{model}' is none of: {' '.join(boots.OTHERS)} {' '.join(boots.MODELS)}"
+    if (config.getoption("cases") or config.getoption("cpus")) and not chosen(config):
+        return "CASES and CPUS: no case of these has a row there; make test-boot LIST=1 lists them"
     return None
 
 
@@ -44,7 +46,7 @@ def chosen(config):
     """(case, machine) pairs, those that may take longest first: then no worker is left with one."""
     names, models = config.getoption("cases").split(), config.getoption("cpus").split()
     pairs = [(case, machine) for case in boots.CASES.values() if not names or case.name in names
-             for machine in boots.machines_of(case, config.getoption("full"), models)]
+             for machine in boots.machines_of(case, config.getoption("full"), models, bool(names))]
     return sorted(pairs, key=lambda pair: -pair[0].deadline)
 
 

@@ -26,7 +26,10 @@ def check_crowd(boot, size):
     assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
     boot.ends()
     found = counters(boot)
-    boot.note(f"{guests * mib} MiB in {memory} MiB; {found['reclaim.packed']} pages packed, "
+    touched = sum(int(boot.anywhere(rf"vm crowd{n}: memory: (\d+) MiB of {mib} MiB touched").group(1))
+                  for n in range(guests))
+    assert touched << 8 > int(frames.group(2)), "all of it would have fitted as it is"
+    boot.note(f"{touched} of {guests * mib} MiB in {memory} MiB; {found['reclaim.packed']} pages packed, "
               f"{found['share.found']} found, {found['share.copied']} copied" +
               (f"; {found['swap.writes']} written, {found['swap.reads']} read" if disk else ""))
     if disk:

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -236,6 +237,22 @@ def test_cpus_choose_models_and_keep_counts():
     assert boots.machines_of(selftest, False, ["qemu-bios"]) == ["qemu-bios:4"]
     no_vmx = boots.CASES["no-vmx"]
     assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []
+
+
+def test_cases_of_test_full_run_when_they_are_named():
+    pair = boots.CASES["linux-pair-swap"]
+    assert boots.machines_of(pair, False, []) == []
+    assert boots.machines_of(pair, False, [], named=True) == pair.full
+
+
+@pytest.mark.parametrize("words", (["--cases", "smoke", "--cpus", "kvm"],
+                                   ["--cases", "linux-pair", "--cpus", "qemu-bios"],
+                                   ["--cases", "smoke", "--cpus", "nonesuch"]))
+def test_a_choice_of_nothing_is_an_error(words):
+    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "no:terminal",
+                           os.path.join(ROOT, "tests/boot/test_boot.py"), *words],
+                          stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == 2 and re.search(r"^(CASES|CPUS)\b.*: ", done.stdout, re.M)
 
 
 def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):

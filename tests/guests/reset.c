@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Resets itself for ever, in the way that the first letter of its VM's name says, and tells each
- * time whether its memory is like new.
+ * time, by that name, whether its memory is like new.
  */
 #include "guest.h"
 
@@ -16,7 +16,8 @@ struct multiboot_info {
 void main(u32 magic, const struct multiboot_info *info)
 {
 	(void)magic;
-	print(*MARK_AT == MARK ? "guest: memory is old\n" : "guest: memory is new\n");
+	print(info->cmdline);
+	print(*MARK_AT == MARK ? ": memory is old\n" : ": memory is new\n");
 	*MARK_AT = MARK;
 	switch (info->cmdline[0]) {
 	case 'r': /* the reset control register */

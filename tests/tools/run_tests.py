@@ -43,7 +43,7 @@ def main():
             file.seek(before)
             counted = re.findall(r"^\S+ (\d+) (\d+) (\d+)$", file.read(), re.M)
         counts = [sum(int(row[i]) for row in counted) for i in range(3)]
-        if status and not counts[1]:
+        if not counts[1] and (status or not sum(counts)):  # a layer that ran nothing, too
             counts[1] = 1
         results.append((name, counts))
 
