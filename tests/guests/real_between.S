@@ -166,20 +166,17 @@ between_error32:
 
 	try "between modes: int n by gates of 16 bits"
 	between
-	pushw $0x0001
-	popfw
+	flags 0x0001
 	int $0x21
 	int $0x22
 	between_done
 
 	try "between modes: int n by gates of 32 bits"
 	between
-	pushw $0x4000
-	popfw
+	flags 0x4000
 	int $0x23
 	int $0x24
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	between_done
 
 	try "between modes: int n by a gate of 32 bits to 16-bit code"
@@ -227,12 +224,10 @@ between_error32:
 
 	try "between modes: single steps"
 	between
-	pushw $0x0102
-	popfw
+	flags 0x0102
 	nop
 	incw %bx
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	between_done
 
 	.macro looks_at selector
@@ -298,16 +293,14 @@ between_error32:
 
 	try "between modes: the timer"
 	between
-	movb $0xfe, %al
-	outb %al, $0x21
+	timer_on
 	movw $0, 0x204
 	sti
 1:	hlt
 	cmpw $2, 0x204
 	jb 1b
 	cli
-	movb $0xff, %al
-	outb %al, $0x21
+	timer_off
 	pushl $0		/* over the flags of whenever it ticked */
 	pushl $0
 	pushl $0

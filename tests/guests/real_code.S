@@ -94,6 +94,29 @@ piece_\@:
 	ljmpw $CODE, $real_exit - blob
 	.endm
 
+/* Into FLAGS, by the stack. */
+	.macro flags value
+	pushw $\value
+	popfw
+	.endm
+
+/* AL is lost. */
+	.macro timer_on
+	movb $0xfe, %al
+	outb %al, $0x21
+	.endm
+	.macro timer_off
+	movb $0xff, %al
+	outb %al, $0x21
+	.endm
+
+/* andl or orl of a control register; EAX is what was written. */
+	.macro changes register, how, bits
+	movl %\register, %eax
+	\how $\bits, %eax
+	movl %eax, %\register
+	.endm
+
 /* AX and ES are lost. */
 	.macro set_vector vector, handler
 	movw $VECTORS >> 4, %ax

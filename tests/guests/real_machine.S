@@ -53,7 +53,8 @@
 	done
 
 /* An MSR is left as it was. */
-	.macro writes_msr index, low, high
+	.macro msr name, index, low, high
+	try "wrmsr of \name"
 	movl $\index, %ecx
 	rdmsr
 	movl %eax, %esi
@@ -74,35 +75,16 @@
 	done
 	.endm
 
-	try "wrmsr of SYSENTER's ESP"
-	writes_msr 0x175, 0x12345678, 0x00001234
-
-	try "wrmsr of SYSENTER's EIP, not canonical"
-	writes_msr 0x176, 0x12345678, 0x12345678
-
-	try "wrmsr of the PAT"
-	writes_msr 0x277, 0x01040506, 0x00070406
-
-	try "wrmsr of the PAT, a type that is none"
-	writes_msr 0x277, 0x02040506, 0x00070406
-
-	try "wrmsr of STAR"
-	writes_msr 0xc0000081, 0x89abcdef, 0x01234567
-
-	try "wrmsr of LSTAR"
-	writes_msr 0xc0000082, 0x89abcdef, 0xffff8123
-
-	try "wrmsr of LSTAR, not canonical"
-	writes_msr 0xc0000082, 0x89abcdef, 0x00008123
-
-	try "wrmsr of SFMASK"
-	writes_msr 0xc0000084, 0x00047700, 0
-
-	try "wrmsr of the kernel's GS base"
-	writes_msr 0xc0000102, 0x89abcdef, 0xffffffff
-
-	try "wrmsr of the kernel's GS base, not canonical"
-	writes_msr 0xc0000102, 0x89abcdef, 0x7fffffff
+	msr "SYSENTER's ESP", 0x175, 0x12345678, 0x00001234
+	msr "SYSENTER's EIP, not canonical", 0x176, 0x12345678, 0x12345678
+	msr "the PAT", 0x277, 0x01040506, 0x00070406
+	msr "the PAT, a type that is none", 0x277, 0x02040506, 0x00070406
+	msr "STAR", 0xc0000081, 0x89abcdef, 0x01234567
+	msr "LSTAR", 0xc0000082, 0x89abcdef, 0xffff8123
+	msr "LSTAR, not canonical", 0xc0000082, 0x89abcdef, 0x00008123
+	msr "SFMASK", 0xc0000084, 0x00047700, 0
+	msr "the kernel's GS base", 0xc0000102, 0x89abcdef, 0xffffffff
+	msr "the kernel's GS base, not canonical", 0xc0000102, 0x89abcdef, 0x7fffffff
 
 	try "wrmsr of FS's base"
 	movl $0xc0000100, %ecx
@@ -124,16 +106,12 @@
 	done
 
 	try "dr5 with CR4.DE"
-	movl %cr4, %eax
-	orl $8, %eax
-	movl %eax, %cr4
+	changes cr4, orl, 8
 	.byte 0x0f, 0x21, 0xe8
 	done
 
 	try "cr4 back"
-	movl %cr4, %eax
-	andl $~8, %eax
-	movl %eax, %cr4
+	changes cr4, andl, ~8
 	xorl %eax, %eax
 	done
 
@@ -142,12 +120,6 @@
 	movl %eax, %dr7
 	movl %dr0, %ebx
 	done
-
-	.macro allows_sse
-	movl %cr4, %eax
-	orl $0x200, %eax
-	movl %eax, %cr4
-	.endm
 
 	try "x87 is looked for"
 	fninit
@@ -163,9 +135,7 @@
 	done
 
 	try "x87 with CR0.EM"
-	movl %cr0, %eax
-	orl $4, %eax
-	movl %eax, %cr0
+	changes cr0, orl, 4
 	xorl %eax, %eax
 	fnstsw %ax
 	done
@@ -180,9 +150,7 @@
 	done
 
 	try "cr0 without EM and TS"
-	movl %cr0, %eax
-	andl $~0xc, %eax
-	movl %eax, %cr0
+	changes cr0, andl, ~0xc
 	xorl %eax, %eax
 	done
 
@@ -196,14 +164,12 @@
 	done
 
 	try "sse without CR4.OSFXSR"
-	movl %cr4, %eax
-	andl $~0x200, %eax
-	movl %eax, %cr4
+	changes cr4, andl, ~0x200
 	movups 0x1c0, %xmm0
 	done
 
 	try "sse moves"
-	allows_sse
+	changes cr4, orl, 0x200
 	movups 0x1c1, %xmm1
 	movups %xmm1, 0x200
 	movaps 0x1c0, %xmm2
@@ -220,20 +186,18 @@
 	done
 
 	try "sse moves, misaligned"
-	allows_sse
+	changes cr4, orl, 0x200
 	movaps 0x1c8, %xmm2
 	done
 
 	try "sse moves, beyond the limit"
-	allows_sse
+	changes cr4, orl, 0x200
 	movw $0xfff8, %bx
 	movups %xmm2, (%bx)
 	done
 
 	try "cr4 without OSFXSR"
-	movl %cr4, %eax
-	andl $~0x200, %eax
-	movl %eax, %cr4
+	changes cr4, andl, ~0x200
 	xorl %eax, %eax
 	done
 
@@ -245,28 +209,24 @@
 
 	try "single steps"
 	set_vector 0x01, counts_steps
-	pushw $0x0102
-	popfw
+	flags 0x0102
 	nop
 	movw $3, %cx
 	rep stosb
 	incw %bx
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	movw %cs:(steps - blob), %si
 	done
 
 	try "a single step behind mov to ss"
 	set_vector 0x01, counts_steps
 	movw %ss, %bx
-	pushw $0x0102
-	popfw
+	flags 0x0102
 	movw %bx, %ss
 	nop
 	movw %bx, %ss
 	nop
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	movw %cs:(steps - blob), %si
 	done
 
@@ -287,22 +247,19 @@
 
 	try "the timer wakes"
 	set_vector 0x20, ticks_and_ends
-	movb $0xfe, %al
-	outb %al, $0x21
+	timer_on
 	sti
 1:	hlt
 	cmpw $3, %cs:(ticks - blob)
 	jb 1b
 	cli
-	movb $0xff, %al
-	outb %al, $0x21
+	timer_off
 	xorw %ax, %ax
 	done
 
 	try "an interrupt waits behind sti"
 	set_vector 0x20, ticks_and_ends
-	movb $0xfe, %al
-	outb %al, $0x21
+	timer_on
 	movb $0x0a, %al
 	outb %al, $0x20
 1:	inb $0x20, %al
@@ -315,8 +272,7 @@
 	nop
 	cli
 	movw %cs:(ticks - blob), %cx
-	movb $0xff, %al
-	outb %al, $0x21
+	timer_off
 	xorw %ax, %ax
 	done
 

@@ -10,8 +10,7 @@
 	try "int n and iret"
 	set_vector 0x40, looks_at_flags
 	movw $STACK, %bp
-	pushw $0x3202
-	popfw
+	flags 0x3202
 	int $0x40
 	pushfw
 	popw %di
@@ -20,11 +19,9 @@
 	try "int n, handler sees TF clear"
 	set_vector 0x01, counts_steps
 	set_vector 0x40, looks_at_flags
-	pushw $0x0302
-	popfw
+	flags 0x0302
 	int $0x40
-	pushw $2
-	popfw
+	flags 2
 	movw %cs:(steps - blob), %cx
 	done
 
@@ -273,12 +270,10 @@
 /* --- The stack --- */
 
 	try "pushf and popf"
-	pushw $0x7ed7
-	popfw
+	flags 0x7ed7
 	pushfw
 	popw %ax
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	done
 
 	try "pushfd and popfd"
@@ -293,8 +288,7 @@
 	try "popf leaves the upper half"
 	pushl $0x00240002
 	popfl
-	pushw $0x0002
-	popfw
+	flags 0x0002
 	pushfl
 	popl %eax
 	pushl $0x00000002
