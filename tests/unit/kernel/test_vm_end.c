@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/vm.c kernel/vm_end.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
+ *	kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
+ */
+/* unit-libs: -Wl,--wrap=thread_create_with -Wl,--wrap=thread_create */
+/*
+ * VMs that end: what others wait for meanwhile, and what is asked of one while it is taken apart.
+ */
+#include "kernel/base/log.h"
+#include "kernel/vm_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/kernel/vm_parts.h"
+
+#include <string.h>
+
+/* While somebody has a reference nothing is taken apart. */
+static struct vm *held;
+
+static void hold_and_power_off(struct vcpu *v)
+{
+	held = vm_find("alpha");
+	vm_request_end(v->vm, VM_END_POWEROFF, 0);
+}
+
+static void put_later(void *arg)
+{
+	while (!__atomic_load_n(&held, __ATOMIC_SEQ_CST) || held->end == VM_END_NONE)
+		usleep(100);
+	usleep(20000);
+	/*
+	 * All parts: RAM, its place in reclaim, MMU, platform, console, the APIC-access page, and a
+	 * local APIC for each vCPU.
+	 */
+	assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 6 + VCPUS);
+	vm_put(held);
+}
+
+static void a_reference_delays_the_end(void **state)
+{
+	struct thread *t;
+
+	held = NULL;
+	guest = hold_and_power_off;
+	assert_int_equal(thread_create(&t, "holder", put_later, NULL, 0), 0);
+	vm_run_all(&config);
+	thread_join(t);
+}
+
+static void end_while_beta_loads(struct vcpu *v)
+{
+	if (!strcmp(v->vm->name, "alpha"))
+		WAIT_FOR(is_set(&beta_loads));
+	power_off(v);
+}
+
+/* What a load waits for may be what another VM has that has ended. */
+static void an_end_waits_for_no_load(void **state)
+{
+	add_beta();
+	guest = end_while_beta_loads;
+	loads_when_alpha_is_gone = true;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+}
+
+static void wait_for_failure(void)
+{
+	WAIT_FOR(is_set(&beta_has_failed));
+}
+
+static void power_off_and_tell(struct vcpu *v)
+{
+	power_off(v);
+	if (!strcmp(v->vm->name, "alpha"))
+		set(&alpha_has_ended);
+}
+
+/* Nor does who finds no memory give up while one that has it ends. */
+static void a_start_waits_for_an_end(void **state)
+{
+	add_beta();
+	guest = power_off_and_tell;
+	alpha_has_all = true;
+	while_it_ends = wait_for_failure;
+	vm_run_all(&config);
+	assert_int_equal(ran, VCPUS + 1);
+	assert_true(beta_has_failed);
+}
+
+/* Nor a load that says what it found none for, nor who is not promised what was promised to that one. */
+static void a_refusal_waits_for_an_end(void **state)
+{
+	bool *const ways[] = {&alpha_has_ram, &alpha_is_owed};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ways); i++) {
+		(void)setup(state);
+		add_beta();
+		config.vms[0].min = config.vms[1].min = MIB(600);
+		config.vms[0].min *= i;
+		*ways[i] = true;
+		guest = power_off_and_tell;
+		while_it_ends = wait_for_failure;
+		vm_run_all(&config);
+		assert_int_equal(ran, VCPUS + 1);
+		assert_true(beta_has_failed && hosted_log_count(LOG_ERROR) == 0);
+	}
+}
+
+static void start_alpha(void)
+{
+	if (!alpha_is_gone())
+		assert_int_equal(vm_start("alpha"), 0);
+	usleep(20000);
+	assert_null(vm_find("alpha"));
+}
+
+/* Asked for while it is taken apart it starts when that is done. */
+static void starts_after_its_end(void **state)
+{
+	guest = power_off;
+	while_it_ends = start_alpha;
+	vm_run_all(&config);
+	assert_int_equal(starts, 2);
+}
+
+static void keep_alpha_off(void)
+{
+	assert_true(vm_may_start("alpha"));
+	assert_int_equal(vm_stay_off("alpha"), 0);
+}
+
+static void end_all(void)
+{
+	vm_end_all();
+	usleep(20000);
+}
+
+/* A VM that is to start again, and is told not to while it is taken apart. */
+static void stays_off_after_its_end(void **state)
+{
+	void (*const ways[])(void) = {keep_alpha_off, end_all};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ways); i++) {
+		starts = 0;
+		guest = i ? crash : reset_always;
+		config.vms[0].restart_on_crash = true;
+		while_it_ends = ways[i];
+		vm_run_all(&config);
+		assert_int_equal(starts, 1);
+	}
+}
+
+static void ask_for_beta(void)
+{
+	if (alpha_is_gone())
+		return;
+	set(&beta_is_asked);
+	assert_int_equal(vm_start("beta"), 0);
+	WAIT_FOR(is_set(&beta_loads));
+}
+
+/* It starts again though its end was over when nothing else was left to be done. */
+static void an_end_beside_the_last_look(void **state)
+{
+	add_beta();
+	guest = reset_once;
+	beta_fails = true;
+	while_it_ends = ask_for_beta;
+	vm_run_all(&config);
+	assert_int_equal(starts, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(an_end_waits_for_no_load, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_start_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_refusal_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
+		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_reference_delays_the_end, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the manager of VMs finds around it: parts that are counted, not made, and vCPUs that are real
+ * threads and do what the test says. VMs are "alpha", of VCPUS, and where a test adds it "beta", of one.
+ * The test needs -Wl,--wrap=thread_create_with -Wl,--wrap=thread_create.
+ */
+#ifndef TESTS_UNIT_KERNEL_VM_PARTS_H
+#define TESTS_UNIT_KERNEL_VM_PARTS_H
+
+#include "kernel/vm_private.h"
+#include "mem/reclaim.h"
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define VCPUS	4
+#define NOWHERE (~0u)
+
+extern struct weir_config config;
+/* atomic */
+extern u32 ran, starts;
+extern s32 parts; /* made and not yet taken apart */
+extern u32 threads_made, fail_at, no_memory;
+extern bool no_thread_for_ends;
+extern u32 helps; /* times that there is something to be taken */
+extern struct reclaim_room room;
+extern void (*guest)(struct vcpu *v); /* what vCPU 0 does, once for each start */
+extern bool unwanted_while_it_loads, asked_while_it_loads;
+/* atomic; "alpha" */
+extern u32 alphas_gone;	   /* how often nothing of it was left */
+extern bool alpha_has_all; /* no thread of another can be made while it is there */
+extern bool alpha_has_ram; /* nor is one loaded; */
+extern bool alpha_is_owed; /* or admitted */
+extern bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
+extern bool beta_fails, loads_when_alpha_is_gone; /* "beta" */
+extern void (*while_it_ends)(void);		  /* before its devices go */
+
+/* Of what does not come for long the test fails. */
+#define WAIT_US 30000000u
+#define WAIT_FOR(condition)                                   \
+	do {                                                  \
+		for (u32 us_ = 0; !(condition); us_ += 100) { \
+			assert_true(us_ < WAIT_US);           \
+			usleep(100);                          \
+		}                                             \
+	} while (0)
+
+static inline bool is_set(const bool *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_SEQ_CST);
+}
+
+static inline void set(bool *flag)
+{
+	__atomic_store_n(flag, true, __ATOMIC_SEQ_CST);
+}
+
+static inline bool alpha_is_gone(void)
+{
+	return __atomic_load_n(&alphas_gone, __ATOMIC_SEQ_CST) != 0;
+}
+
+int setup(void **state);
+int teardown(void **state);
+void add_beta(void);
+
+/* Guests. */
+void power_off(struct vcpu *v);
+void crash(struct vcpu *v);
+void reset_once(struct vcpu *v);
+void reset_always(struct vcpu *v);
+
+#endif
