@@ -126,6 +126,17 @@ static bool check_code(struct emulate *e, u32 access, u16 selector)
 	return access & ACCESS_PRESENT || fault_at(e, EMULATE_VECTOR_NP, selector);
 }
 
+/* CS as it was checked, its RPL the CPL, and RIP there. */
+static bool enter_code(struct emulate *e, struct descriptor *d, u16 selector, u64 target)
+{
+	if (!replay_mark_descriptor(e, d, ACCESS_ACCESSED))
+		return false;
+	d->segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
+	set_segment(e, SEGMENT_CS, d->segment);
+	e->next.rip = target;
+	return true;
+}
+
 bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 {
 	struct descriptor d;
@@ -145,12 +156,7 @@ bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 								     : target <= d.segment.limit;
 	if (!fits)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
-	if (!replay_mark_descriptor(e, &d, ACCESS_ACCESSED))
-		return false;
-	d.segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
-	set_segment(e, SEGMENT_CS, d.segment);
-	e->next.rip = target;
-	return true;
+	return enter_code(e, &d, selector, target);
 }
 
 /* SDM 2A, INT n, from "trap-or-interrupt-gate" on; the gate's RPL says nothing. */
@@ -179,12 +185,7 @@ bool replay_go_to_handler(struct emulate *e, u16 selector, u64 target, u32 exter
 	}
 	if (target > d.segment.limit)
 		return replay_fault(e, EMULATE_VECTOR_GP, external);
-	if (!replay_mark_descriptor(e, &d, ACCESS_ACCESSED))
-		return false;
-	d.segment.selector = (u16)((selector & ~3u) | e->cpu->cpl);
-	set_segment(e, SEGMENT_CS, d.segment);
-	e->next.rip = target;
-	return true;
+	return enter_code(e, &d, selector, target);
 }
 
 /* --- LLDT and LTR --- */
