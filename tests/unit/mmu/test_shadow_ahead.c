@@ -147,6 +147,43 @@ static void neighbours_are_not_young(void **state)
 	assert_false(mmu_test_young(&vm, GFN(DATA + 1), 1));
 }
 
+/* R19: what a table's entries were used for stays known when they go with it. */
+static void use_is_remembered(void **state)
+{
+	(void)state;
+	entry(TABLE, 0, DATA, MARKED);
+	entry(TABLE, 1, DATA + 1, MARKED);
+	fault_at(0, MMU_READ);
+	shadow_zap_all(&vm);
+	assert_int_equal(led_to(0), 0);
+	assert_true(mmu_test_young(&vm, GFN(DATA), 1));
+	assert_false(mmu_test_young(&vm, GFN(DATA + 1), 1));
+	/* It is linked again, and not used since. */
+	entry(TABLE, 2, DATA + 2, MARKED);
+	fault_at(gva_of(2), MMU_READ);
+	assert_int_equal(STAT(mapped_around), 1 + 2);
+	assert_int_equal(mmu_age(&vm, GFN(DATA), 2), 1);
+	assert_false(mmu_test_young(&vm, GFN(DATA), 1));
+}
+
+static void one_of_two_addresses_is_enough(void **state)
+{
+	(void)state;
+	for (u32 used = 0; used < 2; used++) {
+		entry(TABLE, 0, DATA, MARKED);
+		entry(TABLE, 1, DATA, MARKED);
+		fault_at(gva_of(used), MMU_READ);
+		assert_int_equal(led_to(gva_of(0)), led_to(gva_of(1)));
+		mmu_age(&vm, GFN(DATA), 1);
+		shadow_zap_all(&vm);
+		assert_false(mmu_test_young(&vm, GFN(DATA), 1));
+		fault_at(gva_of(used), MMU_READ);
+		assert_true(mmu_test_young(&vm, GFN(DATA), 1));
+		assert_int_equal(mmu_age(&vm, GFN(DATA), 1), 1);
+		assert_false(mmu_test_young(&vm, GFN(DATA), 1));
+	}
+}
+
 /* A page that is logged is not written unseen (R21). */
 static void a_logged_neighbour_is_not_writable(void **state)
 {
@@ -294,6 +331,8 @@ int main(void)
 		TEST(neighbours_have_their_own_rights),
 		TEST(a_clean_neighbour_is_not_writable),
 		TEST(neighbours_are_not_young),
+		TEST(use_is_remembered),
+		TEST(one_of_two_addresses_is_enough),
 		TEST(a_logged_neighbour_is_not_writable),
 		TEST(entries_of_four_bytes),
 		TEST(without_paging),

@@ -55,6 +55,23 @@ static void cr3_whose_slot_comes(void **state)
 	assert_null(mmu_audit(&vm));
 }
 
+/* R30: how many pages a VM may have is what its slots say by now. */
+static void the_limit_follows_the_slots(void **state)
+{
+	struct gmem *more = object_new(1000 * RAM_PAGES);
+	u32 before;
+
+	load();
+	before = vm.shadow->limit;
+	assert_int_equal(memslot_create(&vm, 2, GFN(NOWHERE), 1000 * RAM_PAGES, more, 0, 0), 0);
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
+	assert_true(vm.shadow->limit > before);
+	assert_int_equal(memslot_delete(&vm, 2), 0);
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
+	assert_int_equal(vm.shadow->limit, before);
+	gmem_unref(more);
+}
+
 /* Of the four of PAE one is nowhere and one is not there: the others work. */
 static void pdptes_in_no_slot(void **state)
 {
@@ -238,6 +255,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, shadow_guest_end),
+		cmocka_unit_test_setup_teardown(the_limit_follows_the_slots, start,
+						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(pdptes_in_no_slot, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(no_cr3_is_left, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(memory_runs_out, start, shadow_guest_end),
