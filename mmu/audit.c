@@ -85,14 +85,17 @@ static void check_leaf(void *arg, u64 addr, u32 level, u64 *entry)
 /* Every spte in the chain is the one that the tables have for this gfn. The word is locked. */
 static void check_word(struct audit *a, gfn_t gfn, u32 level, const u64 *word)
 {
-	u32 at;
+	const u64 *entry;
 	u64 e, *spte;
-	const u64 *entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
+	u32 at;
 
+	rcu_read_lock();
+	entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
 		if (spte != entry || at != level || !a->vm->format->level[at].present(e))
 			complain(a, "a reverse map has a spte that is not in the tables", gfn.v, e);
 	}
+	rcu_read_unlock();
 }
 
 static void check_small(struct audit *a, const struct memslot *s, gfn_t gfn, u64 pages)

@@ -51,6 +51,8 @@ const struct memslots *memslots_get(struct mmu_vm *vm)
 
 void memslots_wait_change(struct mmu_vm *vm, u64 generation)
 {
+	/* The reader that it would be in is what the change waits for (R24). */
+	ASSERT(!srcu_read_held(&vm->srcu));
 	/* An array is there before its generation is: who met it in between waits for more. */
 	wait_event(&vm->slots_wait,
 		   __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE) > generation);

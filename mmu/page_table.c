@@ -4,6 +4,7 @@
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mmu/page_table.h"
+#include "smp/rcu.h"
 
 static u64 entry_size(const struct page_table_level *l)
 {
@@ -20,8 +21,7 @@ static void *table_of(const struct page_table_level *l, u64 entry)
 	return phys_to_virt(l->address(entry));
 }
 
-u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level,
-		     u64 *value)
+static u64 *find(const struct page_table_format *f, void *root, u64 addr, u32 *level, u64 *value)
 {
 	void *table = root;
 
@@ -37,6 +37,13 @@ u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u3
 		BUG_ON(i + 1 == f->levels);
 		table = table_of(l, e);
 	}
+}
+
+u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level,
+		     u64 *value)
+{
+	ASSERT(rcu_read_held());
+	return find(f, root, addr, level, value);
 }
 
 /* A table for an entry that is 0. Of two that come at once the loser keeps its page. */
@@ -61,6 +68,7 @@ int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u3
 {
 	void *table = root;
 
+	ASSERT(rcu_read_held());
 	for (u32 i = 0; i < level; i++) {
 		const struct page_table_level *l = &f->level[i];
 		u64 e;
@@ -145,7 +153,7 @@ bool page_table_for_each_leaf(const struct page_table_format *f, void *root, u64
 
 	for (; *addr < end && most; most--) {
 		u32 level;
-		u64 e, *entry = page_table_find(f, root, *addr, &level, &e);
+		u64 e, *entry = find(f, root, *addr, &level, &e);
 		u64 size = entry_size(&f->level[level]), at = align_down(*addr, size);
 
 		*addr = at + size;

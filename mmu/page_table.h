@@ -71,7 +71,7 @@ static inline bool page_table_change(u64 *entry, u64 *old, u64 new)
 
 /*
  * The entry at which the way to addr ends: a leaf, or one that is not present. *level is its level,
- * *value what it held. Never NULL.
+ * *value what it held. Never NULL. In an RCU reader, and the entry is good until its end (R32).
  */
 u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u32 *level,
 		     u64 *value);
@@ -79,7 +79,7 @@ u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u3
 /*
  * The entry for addr at `level`. Tables that are missing on the way come out of the cache, *tables
  * counts them. ERR_TOO_HARD: the cache is empty (what is linked already stays). ERR_EXIST: a larger
- * page is mapped there. ERR_AGAIN: a table on the way is being taken out.
+ * page is mapped there. ERR_AGAIN: a table on the way is being taken out. In an RCU reader, as above.
  */
 int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u32 level,
 		     struct page_table_cache *cache, u64 **entry, u32 *tables);

@@ -14,10 +14,15 @@ const struct memslot *slot_of(u64 gfn)
 
 u64 *spte_of(u64 gfn)
 {
+	bool on = irq_save();
+	u64 value, *spte;
 	u32 level;
-	u64 value;
 
-	return page_table_find(vm.format, vm.root, gfn << 12, &level, &value);
+	rcu_read_lock();
+	spte = page_table_find(vm.format, vm.root, gfn << 12, &level, &value);
+	rcu_read_unlock();
+	irq_restore(on);
+	return spte;
 }
 
 u64 *word_of(u64 gfn)

@@ -33,6 +33,31 @@ static int teardown(void **state)
 
 static u32 tables_linked;
 
+/* Nobody takes tables out meanwhile, or not for real: the entry is good after the reader, too. */
+static u64 *find(u64 gpa, u32 *level, u64 *e)
+{
+	bool on = irq_save();
+	u64 *entry;
+
+	rcu_read_lock();
+	entry = page_table_find(&ept_format, vm.root, gpa, level, e);
+	rcu_read_unlock();
+	irq_restore(on);
+	return entry;
+}
+
+static int reach(u64 gpa, u32 level, struct page_table_cache *cache, u64 **entry, u32 *tables)
+{
+	bool on = irq_save();
+	int err;
+
+	rcu_read_lock();
+	err = page_table_reach(&ept_format, vm.root, gpa, level, cache, entry, tables);
+	rcu_read_unlock();
+	irq_restore(on);
+	return err;
+}
+
 /* Links a leaf as h_enter does. ERR_EXIST: something is there. */
 static int map(u64 gpa, u32 level, u64 hpa, u32 access)
 {
@@ -42,7 +67,7 @@ static int map(u64 gpa, u32 level, u64 hpa, u32 access)
 	int err;
 
 	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
-	err = page_table_reach(&ept_format, vm.root, gpa, level, &cache, &entry, &tables);
+	err = reach(gpa, level, &cache, &entry, &tables);
 	tables_linked += tables;
 	if (err)
 		return err;
@@ -133,7 +158,7 @@ static void large_pages(void **state)
 	assert_int_equal(map(MIB(4) + 0x3000, 3, 0x7000, RWX), ERR_EXIST);
 	assert_int_equal(map(MIB(8), 3, 0x7000, RWX), 0);
 	assert_int_equal(map(MIB(8), 2, MIB(2), RWX), ERR_EXIST);
-	page_table_find(&ept_format, vm.root, MIB(5), &level, &e);
+	find(MIB(5), &level, &e);
 	assert_int_equal(level, 2);
 	assert_int_equal(e & ~0x1fffffull, MIB(6));
 	clear_all();
@@ -164,8 +189,7 @@ static void an_empty_cache_is_no_harm(void **state)
 	kept = vcpu.cache_count = 2; /* one too few */
 	for (u32 i = kept; i < TABLES_PER_FAULT; i++)
 		frame_free_page(vcpu.cache[i]);
-	assert_int_equal(page_table_reach(&ept_format, vm.root, 0x1000, 3, &cache, &entry, &tables),
-			 ERR_TOO_HARD);
+	assert_int_equal(reach(0x1000, 3, &cache, &entry, &tables), ERR_TOO_HARD);
 	assert_int_equal(tables, 2);
 	assert_int_equal(ept_walk(&vm, GPA(0x1000)), 0);
 	tables_linked = tables;
@@ -186,19 +210,48 @@ static void frozen_tables_take_nothing(void **state)
 	assert_int_equal(map(MIB(2), 3, 0x6000, RWX), 0);
 	assert_int_equal(prune(0, BIT(48)), 0);
 	assert_int_not_equal(ept_walk(&vm, GPA(0x3000)), 0);
-	entry = page_table_find(&ept_format, vm.root, 0x3000, &level, &e);
+	entry = find(0x3000, &level, &e);
 	*entry = 0;
 	assert_int_equal(prune(0, BIT(48)), 1);
 	/* By hand: the way leads to what is frozen at a higher level. */
-	assert_int_equal(page_table_reach(&ept_format, vm.root, MIB(4), 2, &cache, &pd, &tables),
-			 0);
+	assert_int_equal(reach(MIB(4), 2, &cache, &pd, &tables), 0);
 	*pd = ept_format.frozen;
-	assert_int_equal(page_table_reach(&ept_format, vm.root, MIB(4), 3, &cache, &entry, &tables),
-			 ERR_AGAIN);
+	assert_int_equal(reach(MIB(4), 3, &cache, &entry, &tables), ERR_AGAIN);
 	assert_false(page_table_change(pd, &nothing, 5));
 	assert_int_equal(nothing, ept_format.frozen);
 	*pd = 0;
 	clear_all();
+}
+
+static void walk_to_an_entry(void *arg)
+{
+	u32 level;
+	u64 e;
+
+	page_table_find(&ept_format, vm.root, 0, &level, &e);
+}
+
+static void walk_and_make(void *arg)
+{
+	struct page_table_cache cache = {vcpu.cache, &vcpu.cache_count};
+	u32 tables = 0;
+	u64 *entry;
+
+	page_table_reach(&ept_format, vm.root, 0, 0, &cache, &entry, &tables);
+}
+
+/* R32 */
+static void tables_are_for_readers(void **state)
+{
+	bool on = irq_save();
+
+	rcu_read_lock();
+	assert_false(hosted_catch_panic(walk_to_an_entry, NULL));
+	assert_false(hosted_catch_panic(walk_and_make, NULL));
+	rcu_read_unlock();
+	assert_true(hosted_catch_panic(walk_to_an_entry, NULL));
+	assert_true(hosted_catch_panic(walk_and_make, NULL));
+	irq_restore(on);
 }
 
 /* Random maps and unmaps in a few tables, against an array. */
@@ -226,8 +279,7 @@ static void random_maps(void **state)
 		}
 		n = min(n, PAGES - page);
 		for (u64 p = page; p < page + n; p++) {
-			u64 *entry = page_table_find(&ept_format, vm.root, (p + 512) << 12, &level,
-						     &e);
+			u64 *entry = find((p + 512) << 12, &level, &e);
 
 			assert_int_equal(EPT_PFN(e), want[p]);
 			if (want[p])
@@ -405,6 +457,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(large_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(rights_and_marks, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_empty_cache_is_no_harm, setup, teardown),
+		cmocka_unit_test_setup_teardown(tables_are_for_readers, setup, teardown),
 		cmocka_unit_test_setup_teardown(frozen_tables_take_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(random_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(pointer, setup, teardown),
