@@ -194,17 +194,42 @@ static const char *compare_gpr(const struct insn *i, const struct reference *r)
 	return NULL;
 }
 
+/* Register or memory, whatever size it has. */
+static const char *compare_place(const struct insn *i, const struct insn_operand *mine,
+				 const struct reference *r, const ZydisDecodedOperand *op)
+{
+	return compare_operand(i, mine, (u8)(op->size / 8), r, op);
+}
+
+/* The second operand is a selector, of which Zydis says how wide its register is, or two bounds. */
+static const char *compare_checks(const struct insn *i, const struct reference *r)
+{
+	const char *what = NULL;
+
+	if (i->kind == INSN_VERR || i->kind == INSN_VERW)
+		return compare_place(i, &i->src, r, &r->op[0]);
+	if (i->kind == INSN_ARPL)
+		what = compare_place(i, &i->dst, r, &r->op[0]);
+	else
+		what = compare_operand(i, &i->dst, i->op_size, r, &r->op[0]);
+	return what ? what : compare_place(i, &i->src, r, &r->op[1]);
+}
+
 static const char *compare_loose(const struct insn *i, const struct reference *r)
 {
 	const ZydisDecodedInstruction *z = &r->insn;
 
 	if (i->kind == INSN_LEA || i->kind == INSN_LOAD_FAR)
 		return compare_operand(i, &i->dst, i->op_size, r, &r->op[0]);
+	if (i->kind == INSN_BOUND || (i->kind >= INSN_LAR && i->kind <= INSN_ARPL))
+		return compare_checks(i, r);
 	if (i->kind == INSN_ENTER &&
 	    (i->imm != z->raw.imm[0].value.u || i->imm2 != z->raw.imm[1].value.u))
 		return "ENTER's immediates";
 	if (i->kind == INSN_MOV_XMM)
 		return compare_xmm(i, r);
+	if (i->kind == INSN_INVPCID)
+		return compare_place(i, &i->dst, r, &r->op[0]);
 	if (i->kind >= INSN_HLT)
 		return compare_gpr(i, r);
 	if (i->imm_size && i->kind >= INSN_JMP_FAR && i->kind <= INSN_CALL_FAR &&

@@ -243,7 +243,10 @@ static void rdtscp_and_invpcid_if_the_guest_has_them(void **state)
 	regs.gpr[RAX] = 2;
 	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
 	assert_true(injected.count == 2 && drops == 1);
+	regs.gpr[RSI] = 2; /* the type is in the register that ModRM.reg names */
 	regs.gpr[RAX] = 4;
+	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x37"), 0);
+	assert_true(injected.count == 2 && drops == 2);
 	assert_int_equal(RUN_REAL("\x66\x0f\x38\x82\x07"), 0);
 	assert_int_equal(injected.vector, EXCEPTION_GP);
 	regs.gpr[RAX] = 1;
