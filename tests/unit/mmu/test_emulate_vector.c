@@ -3,6 +3,8 @@
  * Random moves between memory and XMM registers, CMPXCHG16B and MOVNTI, run by this machine's CPU and
  * by mmu/emulate: registers, flags, memory, and whether the operand's place is refused. And what of
  * CR0 and CR4 refuses them.
+ *
+ * 30,000 cases, and a million where WEIR_FUZZ is "full"; the seed is WEIR_SEED.
  */
 /* unit-sources: @emulate */
 #include <setjmp.h>
@@ -19,7 +21,8 @@
 #include "mmu/emulate.h"
 #include "tests/hosted/random.h"
 
-#define CASES	    30000u
+#define SHORT_CASES 30000u
+#define FULL_CASES  1000000u
 #define MEMORY_SIZE 256u
 #define FLAG_ZF	    0x40u
 #define PAGE_BYTES  4096u
@@ -32,7 +35,7 @@ struct machine {
 static u8 *code;
 static u8 native_memory[MEMORY_SIZE] __attribute__((aligned(64)));
 static u8 emulated_memory[MEMORY_SIZE] __attribute__((aligned(64)));
-static u64 seed = 0x4321;
+static u64 seed;
 static sigjmp_buf refused;
 
 /* --- this machine's CPU --- */
@@ -271,10 +274,12 @@ static void on_refusal(int signal_number)
 static void against_host_cpu(void **state)
 {
 	struct sigaction action = {.sa_handler = on_refusal};
+	const char *extent = getenv("WEIR_FUZZ");
+	u32 count = extent && !strcmp(extent, "full") ? FULL_CASES : SHORT_CASES;
 
 	(void)state;
 	assert_int_equal(sigaction(SIGSEGV, &action, NULL), 0);
-	for (u32 n = 0; n < CASES; n++)
+	for (u32 n = 0; n < count; n++)
 		check(n % ARRAY_SIZE(forms));
 }
 
@@ -304,7 +309,9 @@ int main(void)
 		cmocka_unit_test(against_host_cpu),
 		cmocka_unit_test(registers_may_be_refused),
 	};
+	const char *given = getenv("WEIR_SEED");
 
+	seed = given ? strtoull(given, NULL, 0) : 1;
 	code = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE | PROT_EXEC,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (code == MAP_FAILED)
