@@ -118,15 +118,28 @@ static void take_snapshot(struct emulation *em)
 		em->linear_rip &= 0xffffffffull;
 }
 
+static bool is_lost(int err)
+{
+	return err == ERR_IO || err == ERR_CORRUPT;
+}
+
 int emulation_access_failed(struct emulation *em, int err, u64 gva, u32 code, const char *why)
 {
 	if (err == ERR_FAULT)
 		emulation_page_fault(em, gva, code);
 	else if (err == ERR_RANGE)
 		vmx_inject_gp(em->v->vmx);
-	else if (err != ERR_NOMEM && err != ERR_AGAIN)
+	else if (err != ERR_NOMEM && err != ERR_AGAIN && !is_lost(err))
 		emulation_end_vm(em, why, gva);
 	return err;
+}
+
+/* What the vCPU has to do about it. Of a page that is lost, who reads the log has been told. */
+static int outcome(struct emulation *em, int err)
+{
+	if (is_lost(err))
+		vcpu_crash(em->v);
+	return err == ERR_NOMEM ? err : 0;
 }
 
 /* Bytes from rip on that may be an instruction's: outside 64-bit mode code ends at its segment's limit. */
@@ -281,10 +294,7 @@ static int run(struct emulation *em)
 			break;
 		}
 	}
-	/* The page is lost, and who reads the log has been told. */
-	if (err == ERR_IO || err == ERR_CORRUPT)
-		vcpu_crash(em->v);
-	return err == ERR_NOMEM ? err : 0;
+	return outcome(em, err);
 }
 
 /* More iterations of the same instruction are to come, and nothing else comes before them. */
@@ -324,7 +334,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	take_snapshot(&em);
 	err = fetch(&em);
 	if (err || is_for_the_cpu(&em) || !may_use_port(&em, port_size))
-		return err == ERR_NOMEM ? err : 0;
+		return outcome(&em, err);
 	return run_repeated(&em);
 }
 
@@ -342,6 +352,6 @@ int vcpu_emulate_state(struct vcpu *v)
 	}
 	err = fetch(&em);
 	if (err)
-		return err == ERR_NOMEM ? err : 0;
+		return outcome(&em, err);
 	return run_repeated(&em);
 }

@@ -7,6 +7,7 @@
 #define TESTS_UNIT_KERNEL_EMULATION_MACHINE_H
 
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/dev/platform.h"
 #include "kernel/vcpu.h"
@@ -27,7 +28,7 @@
 #define NO_TABLE   0x10000ull
 #define RFLAGS_TF  BIT(8)
 #define IOPL_3	   0x3000ull
-#define CALLS_MAX  16
+#define CALLS_MAX  80
 
 static u8 memory[PAGES * PAGE_SIZE]; /* the device's too */
 static struct guest_regs regs;
@@ -52,11 +53,12 @@ static struct vmx_table tables[2]; /* GDTR, IDTR */
 static u64 cr0, cr4;
 static int walk_error, read_error, write_error, dr_error;
 static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
+static u64 tableless_page; /* that alone walk_error is about, or 0: all */
 static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
 static u64 msr_written, xcr_written;
 static u32 tsc_moves, drops;
 static bool cpuid_has_all;
-static u32 waits_until_memory, iterations_until_wanted; /* 0: one at a time */
+static u32 waits_until_memory, iterations_until_wanted; /* 0: nobody wants it */
 static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
 static bool memory_changes; /* before a compare-and-exchange */
@@ -89,7 +91,7 @@ static bool is_protected(u64 gpa)
 static int translate_page(u64 gva, u32 access, u32 *code)
 {
 	*code = access & MMU_WRITE ? PAGE_FAULT_WR : 0;
-	if (walk_error)
+	if (walk_error && (!tableless_page || gva - tableless_page < PAGE_SIZE))
 		return walk_error;
 	if (gva >= NO_TABLE)
 		return ERR_NOSLOT;
@@ -448,7 +450,7 @@ void vmx_software_event_done(struct vmx_vcpu *v)
 
 bool vcpu_is_wanted(struct vcpu *v)
 {
-	return iterations_until_wanted == 0 || --iterations_until_wanted == 0;
+	return iterations_until_wanted && --iterations_until_wanted == 0;
 }
 
 bool vmx_event_waits(struct vmx_vcpu *v)
@@ -484,7 +486,7 @@ static int start(void **state)
 	call_count = completed = ended = 0;
 	memset(&injected, 0, sizeof(injected));
 	walk_error = read_error = write_error = dr_error = 0;
-	failing_page = msr_written = xcr_written = tsc_offset = 0;
+	failing_page = tableless_page = msr_written = xcr_written = tsc_offset = 0;
 	tsc_moves = 0;
 	own_gp = wraps = false;
 	memory_changes = protected_late = false;

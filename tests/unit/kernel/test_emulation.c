@@ -251,6 +251,19 @@ static void a_lost_page_ends_the_vm(void **state)
 	assert_int_equal(RUN(0, 0xa4), 0); /* movsb */
 	assert_int_equal(ended, 1);
 	assert_int_equal(completed + call_count, 0);
+
+	/* A page of code, or of a table: the line that says which page is lost is enough. */
+	for (u32 i = 0; i < 2; i++) {
+		start(NULL);
+		hosted_log_reset();
+		walk_error = i ? ERR_IO : ERR_CORRUPT;
+		tableless_page = i ? DATA : CODE & ~(PAGE_SIZE - 1ull);
+		regs.gpr[RSI] = DATA;
+		regs.gpr[RDI] = DEVICE;
+		assert_int_equal(RUN(0, 0xa4), 0);
+		assert_int_equal(ended, 1);
+		assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+	}
 }
 
 int main(void)

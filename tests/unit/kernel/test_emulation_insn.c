@@ -212,48 +212,6 @@ static void locked_exchange_in_ram(void **state)
 	assert_true(load(DATA + 0x3d, 8) == old + 5);
 }
 
-/* As many iterations as come before somebody wants the vCPU, for one decode; a fault ends them too. */
-static void repeated_until_something_comes(void **state)
-{
-	regs.gpr[RSI] = DATA;
-	regs.gpr[RDI] = DATA + 0x800;
-	regs.gpr[RCX] = 5;
-	iterations_until_wanted = 100;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0); /* rep movsb */
-	assert_true(regs.rip == CODE + 2 && regs.gpr[RCX] == 0 && completed == 5);
-	assert_memory_equal(memory + DATA, memory + DATA + 0x800, 5);
-
-	regs.rip = CODE;
-	regs.gpr[RCX] = 1000;
-	completed = 0;
-	iterations_until_wanted = 7;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_true(regs.rip == CODE && regs.gpr[RCX] == 993 && completed == 7);
-	iterations_until_wanted = 1000;
-	event_waits = true;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_int_equal(regs.gpr[RCX], 992);
-	event_waits = false;
-	regs.rflags |= RFLAGS_TF;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_int_equal(regs.gpr[RCX], 991);
-	regs.rflags &= ~RFLAGS_TF;
-	/* A bound, if nobody wants anything. */
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_int_equal(regs.gpr[RCX], 927);
-
-	regs.gpr[RDI] = READ_ONLY - 3;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_true(injected.count == 1 && injected.cr2 == READ_ONLY);
-	assert_true(regs.rip == CODE && regs.gpr[RCX] == 924);
-	/* The bytes count as they were. */
-	regs.gpr[RSI] = DATA;
-	regs.gpr[RDI] = CODE;
-	regs.gpr[RCX] = 3;
-	assert_int_equal(RUN(0, 0xf3, 0xa4), 0);
-	assert_true(regs.gpr[RCX] == 0 && ended == 0);
-}
-
 static void string_output(void **state)
 {
 	regs.gpr[RSI] = DATA;
@@ -363,7 +321,6 @@ int main(void)
 		cmocka_unit_test_setup(exchange_of_16_bytes, start),
 		cmocka_unit_test_setup(x87_is_found, start),
 		cmocka_unit_test_setup(locked_exchange_in_ram, start),
-		cmocka_unit_test_setup(repeated_until_something_comes, start),
 		cmocka_unit_test_setup(string_output, start),
 		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),
 		cmocka_unit_test_setup(rewritten_code_is_run_by_the_cpu, start),

@@ -297,6 +297,20 @@ static void code_wraps_at_4_gib(void **state)
 	assert_true(regs.rip == 0x101);
 }
 
+/* Of a string instruction many iterations for one decode, as in protected mode; the CPU runs none here. */
+static void strings_go_on(void **state)
+{
+	memset(memory + 0x2000, 0, 80);
+	regs.gpr[RDI] = 0x2000;
+	regs.gpr[RCX] = 70;
+	regs.gpr[RAX] = 0x5a;
+	assert_int_equal(RUN_REAL("\xf3\xaa"), 0); /* rep stosb */
+	assert_true(regs.gpr[RCX] == 6 && regs.rip == 0x10 && completed == 64);
+	assert_int_equal(RUN_REAL("\xf3\xaa"), 0);
+	assert_true(regs.gpr[RCX] == 0 && regs.rip == 0x12 && completed == 70);
+	assert_true(memory[0x2000 + 69] == 0x5a && memory[0x2000 + 70] == 0);
+}
+
 /* Of what the emulator does not know #GP is the guest's own: no such instruction has CPL 0 to itself. */
 static void a_gp_of_its_own_is_the_guests(void **state)
 {
@@ -477,6 +491,7 @@ int main(void)
 		REAL(sysenter_is_not_in_real_mode),
 		REAL(code_ends_at_its_limit),
 		REAL(code_wraps_at_4_gib),
+		REAL(strings_go_on),
 		REAL(a_gp_of_its_own_is_the_guests),
 		REAL(there_is_no_vex),
 		REAL(an_exception_goes_by_a_gate),
