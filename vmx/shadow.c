@@ -234,6 +234,9 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 		return exit_kind(e, VMX_EXIT_NOMEM);
 	case ERR_NOENT:
 		return no_table(v, e, gva);
+	case ERR_IO:
+	case ERR_CORRUPT: /* the page is lost, and the VM's owner has been told */
+		return exit_kind(e, VMX_EXIT_ERROR);
 	default:
 		log_error("vm %s: page fault at %#llx: %s", vcpu_name(), (unsigned long long)gva,
 			  error_name(err));
