@@ -21,8 +21,10 @@ struct vm;
 /* Thread context, once, after smp_bring_up; starts the thread that reads what is typed. */
 void console_init(const struct weir_config *config);
 
-/* Thread context; of one name one after the other. ERR_NOENT: not a configured VM. Removing twice is
- * harmless. */
+/*
+ * Thread context; of one name one after the other. ERR_NOENT: not a configured VM. Removing twice is
+ * harmless. LOCK_CONSOLES; removing, which may wait for output, then LOCK_CONSOLE.
+ */
 int console_vm_add(struct vm *vm);
 void console_vm_remove(struct vm *vm);
 

@@ -9,8 +9,8 @@
 #include "kernel/base/types.h"
 
 /*
- * By the UART's interrupt, else by polling. Thread context, once; makes the console's thread.
- * Without a UART and a keyboard nothing is typed, and none is made.
+ * By the UART's interrupt, else by polling. Thread context, once; makes the console's thread, also
+ * where there is nothing to type on.
  */
 void console_input_start(void);
 

@@ -3,9 +3,9 @@
  * A VM's life as others steer it: whoever means one by its name, such as the monitor. Thread
  * context, no spin lock held, never a vCPU's own thread (it would wait for itself).
  *
- * What vm_find and vm_list give is a reference. The VM may end at any moment, and every call then
- * says ERR_NOENT; but the struct and all it points to (vCPUs, devices, memory, counters) stay as
- * they are until vm_put. Its memory goes back only then, and a reset waits as well: a reference is
+ * What vm_find and vm_list give is a reference. The VM may end at any moment, and every call but
+ * vm_dump_memory then says ERR_NOENT; but the struct and all it points to (vCPUs, devices, memory,
+ * counters) stay as they are until vm_put. Its memory goes back only then, and a reset waits as well: a reference is
  * held for one command, not while a person thinks.
  */
 #ifndef KERNEL_VM_LIFE_H
@@ -69,7 +69,8 @@ int vm_dump(struct vm *vm);
 /*
  * [gpa, gpa + size) into the log, 16 bytes a line, read page by page as they are at the moment.
  * ERR_RANGE: more than VM_DUMP_MAX, nothing, or a sum that wraps. ERR_NOSLOT: from some page on
- * there is no RAM; what comes before it is shown. ERR_NOMEM.
+ * there is no RAM; what comes before it is shown. ERR_NOMEM; others of gpa_read: ERR_IO and ERR_CORRUPT
+ * where a page is lost. Of a VM that has ended it shows what is left.
  */
 #define VM_DUMP_MAX 4096
 int vm_dump_memory(struct vm *vm, u64 gpa, u64 size);

@@ -220,10 +220,10 @@ bool gmem_large(struct gmem *g, u64 index, pfn_t *out);
 /*
  * Makes the page resident (a zeroed frame at first touch); for writing in a frame of its own. Two
  * that come at once: one wins, the other's frame goes back (R34), or at order 9 the other waits.
- * Takes no reference (R12). Thread context, may sleep; LOCK_NOTIFY, for writing; LOCK_SHARE,
- * LOCK_SWAP, LOCK_ZONE, LOCK_WAIT. Where the swap disk has it, it takes as long as that. 0, ERR_NOMEM,
- * ERR_RANGE; ERR_IO, ERR_CORRUPT: what it held is lost there; ERR_NOTSUP: in a state that nothing
- * here leads out of.
+ * Takes no reference (R12). Thread context, may sleep; LOCK_NOTIFY, for writing; LOCK_SLOT_PHYS,
+ * LOCK_SHARE, LOCK_POOL, LOCK_SWAP, LOCK_SLAB, LOCK_ZONE, LOCK_WAIT. Where the swap disk has it, it
+ * takes as long as that. 0, ERR_NOMEM, ERR_RANGE; ERR_IO, ERR_CORRUPT: what it held is lost there;
+ * ERR_NOTSUP: in a state that nothing here leads out of.
  */
 int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out);
 
@@ -263,16 +263,18 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry);
  * Drops contents: the pages' next touch is a first touch. Begins and ends an invalidation of its
  * own where there is something to drop, and waits, holding nothing, for pages that are BUSY.
  * Pages that are ABSENT already are dropped. Thread context, may sleep, never allocates;
- * LOCK_NOTIFY. What was not dropped is as it was; *done, which may be NULL, counts the pages from
- * first that are ABSENT now. ERR_BUSY: a page is pinned or foreign. ERR_RANGE. ERR_ALIGN: not
- * whole pages of the object. ERR_NOTSUP as gmem_get_page.
+ * LOCK_NOTIFY, LOCK_SLOT_PHYS, LOCK_SHARE, LOCK_POOL, LOCK_SWAP, LOCK_SLAB, LOCK_ZONE, LOCK_WAIT.
+ * What was not dropped is as it was; *done, which may be NULL, counts the pages from first that are
+ * ABSENT now. ERR_BUSY: a page is pinned or foreign. ERR_RANGE. ERR_ALIGN: not whole pages of the
+ * object. ERR_NOTSUP as gmem_get_page.
  */
 int gmem_drop_range(struct gmem *g, u64 first, u64 pages, u64 *done);
 /* The one page of the object at index. */
 int gmem_drop(struct gmem *g, u64 index);
 /*
  * What the page holds elsewhere than in a frame is dropped, without being brought back first. False:
- * it holds nothing there, or is BUSY. Never sleeps; LOCK_POOL, LOCK_SWAP.
+ * it holds nothing there, or is BUSY. Never sleeps; LOCK_SHARE, LOCK_POOL, LOCK_SWAP, LOCK_SLAB,
+ * LOCK_ZONE, LOCK_WAIT.
  */
 bool gmem_drop_stored(struct gmem *g, u64 index);
 
@@ -315,8 +317,8 @@ struct gmem_taken {
  * Takes the frames of pages away and puts their contents where mem/tier.h says; the pages of
  * [first, first + pages), which is in one 2 MiB, that have a bit in `marked` (bit 0 is first). Who
  * touches one that is being taken gets it back at once. Begins and ends invalidations of its own.
- * Thread context, may sleep; LOCK_NOTIFY, LOCK_POOL, LOCK_SWAP. Adds to *t. Does nothing to an object of 2 MiB
- * pages.
+ * Thread context, may sleep; the locks of gmem_drop_range. Adds to *t. Does nothing to an object of
+ * 2 MiB pages.
  */
 void gmem_take(struct gmem *g, u64 first, u64 pages, const u64 *marked, struct gmem_taken *t);
 

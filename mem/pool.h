@@ -7,7 +7,7 @@
  * A handle names an object until it is freed, wherever it is: objects move, whoever leads to them,
  * to empty spans that hold little. So the bytes are had as a copy only.
  *
- * Thread context, and exit context while a page is packed or unpacked. LOCK_POOL; what takes or gives
+ * Thread context; interrupts are off while a page is packed or unpacked. LOCK_POOL; what takes or gives
  * memory also LOCK_SLAB and LOCK_ZONE.
  */
 #ifndef MEM_POOL_H

@@ -97,7 +97,10 @@ bool reclaim_help(struct reclaim_target *t, u32 order);
 /* Any context below LOCK_WAIT. */
 void reclaim_wake(void);
 
-/* a pays less for each of its pages than b: those of a go first (mem/reclaim_policy.h). */
+/*
+ * a pays less for each of its pages than b: those of a go first (mem/reclaim_policy.h). Thread
+ * context; LOCK_GENERATION.
+ */
 bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_target *b);
 
 /* Less is free than the low watermark. Any context. */
@@ -107,7 +110,7 @@ bool reclaim_is_short(void);
 struct reclaim_room {
 	u64 promised, total;
 };
-void reclaim_get_room(struct reclaim_room *out);
+void reclaim_get_room(struct reclaim_room *out); /* thread context; LOCK_GENERATION, LOCK_ZONE */
 
 #define RECLAIM_STATS(X)                                                                         \
 	X(rounds, "count", "Rounds in which the pages of an object were aged.")                  \

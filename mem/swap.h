@@ -55,11 +55,12 @@ int swap_attach(struct swap_device *d, u64 blocks, u64 seed);
 void swap_detach(void);
 /*
  * No object is left that has a page there alone: once nothing is under way no block may be in use but
- * those that resident pages keep. Debug builds panic.
+ * those that resident pages keep. Debug builds panic, and sleep until nothing is under way. Thread
+ * context, no lock held.
  */
 void swap_audit(void);
 
-/* --- For mem/gmem*.c and mem/tier.c ---------------------------------------------------------- */
+/* --- For mem/gmem*.c and mem/tier.c: thread context, and LOCK_SWAP, unless said -------------- */
 
 /* Whether a page that is put away now is likely to be taken. Any context, no lock. */
 bool swap_takes(void);
@@ -75,9 +76,10 @@ bool swap_is_busy(void);
 bool swap_write(struct gmem *g, u64 index, u64 *e, u64 entry, struct list *batch);
 /* The same for an entry that was PACKED, which unpacks to this frame: on true it is not the caller's. */
 bool swap_write_packed(struct gmem *g, u64 index, u64 *e, u64 entry, pfn_t pfn, struct list *batch);
+/* Gives the device what was not given back meanwhile. Does not sleep; LOCK_WAIT, and the device's. */
 void swap_submit(struct list *batch);
 
-/* A page that is being written is on return what it was before. Otherwise nothing. */
+/* A page that is being written is on return what it was before. Otherwise nothing. LOCK_WAIT. */
 void swap_give_back(struct gmem *g, u64 index);
 
 /*
@@ -88,7 +90,7 @@ void swap_give_back(struct gmem *g, u64 index);
  */
 int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool write);
 
-/* A clean page leaves its frame, which is the caller's: what its entry becomes, without a stamp. */
+/* A clean page leaves its frame, the caller's: what its entry becomes, without a stamp. No lock. */
 u64 swap_put_back(pfn_t pfn);
 /* The block of a page that is KEPT, or none, holds nothing any more; its frame is not looked at again. */
 void swap_unkeep(u64 entry);
@@ -129,7 +131,7 @@ bool swap_wait_written(u64 deadline_ns);
 struct swap_stats {
 	SWAP_STATS(STAT_FIELD)
 };
-void swap_get_stats(struct swap_stats *out);
+void swap_get_stats(struct swap_stats *out); /* thread context; LOCK_SWAP */
 extern struct stat_group swap_stat_group;
 
 #endif

@@ -3,6 +3,9 @@
  * Where a page's contents go when its frame is taken, cheapest first: nowhere when they are all
  * zero, into the entry itself when they are one word all over, else packed into the pool, else to the
  * swap disk, which mem/swap.h does by itself. An entry says which, and finds them again.
+ *
+ * Thread context. The caller holds the entry BUSY, or it is nobody's any more. Nothing here sleeps;
+ * LOCK_SHARE, LOCK_POOL, LOCK_SWAP, LOCK_SLAB, LOCK_ZONE.
  */
 #ifndef MEM_TIER_H
 #define MEM_TIER_H
@@ -11,9 +14,9 @@
 
 /*
  * Puts the contents of `page`, which is one of the object's, away: *entry is what slot_phys[]
- * is to hold. The caller holds the entry BUSY. Thread context. ERR_NOSPC: they would take nearly as
- * much as they do, and stay in the frame, with *entry as it is to be from now on, but for its age;
- * ERR_NOMEM: nothing is put away. With 0 the frame is not needed, unless it is that of *entry.
+ * is to hold. ERR_NOSPC: they would take nearly as much as they do, and stay in the frame, with
+ * *entry as it is to be from now on, but for its age; ERR_NOMEM: nothing is put away. With 0 the
+ * frame is not needed, unless it is that of *entry.
  */
 int tier_put(struct gmem *g, const void *page, u64 *entry);
 
@@ -44,7 +47,7 @@ static inline bool tier_has(u64 entry)
 
 /*
  * What is in a frame with others, and also packed, is to be packed alone: true, *entry is that,
- * *freed: the frame, too. False: it stays as it is. The entry is BUSY and unmapped.
+ * *freed: the frame, too. False: it stays as it is. The entry is unmapped.
  */
 bool tier_cool(struct gmem *g, u64 *entry, bool *freed);
 

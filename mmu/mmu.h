@@ -129,12 +129,19 @@ struct mmu_vm {
 
 /* Thread context. ERR_NOMEM, ERR_NOTSUP (the kind is not to be had on this CPU). */
 int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind);
-/* No vCPU runs any more, all slots deleted by it. Frees every table page. */
+/*
+ * No vCPU is left; deletes all slots and frees every table page. Thread context, sleeps, no lock held:
+ * takes slots_lock, then waits for the callbacks of SRCU and RCU, then takes mem_sem for writing.
+ */
 void mmu_vm_destroy(struct mmu_vm *vm);
+/*
+ * Thread context; vcpus_lock. destroy, once the vCPU runs no more, frees what it has; with shadow
+ * paging mmu_lock before.
+ */
 void mmu_vcpu_init(struct mmu_vcpu *v, struct mmu_vm *vm);
 void mmu_vcpu_destroy(struct mmu_vcpu *v);
 
-/* Fills the vCPU's cache. Thread context, before each entry; cheap when full. ERR_NOMEM. */
+/* Fills the vCPU's cache, for a fault in thread context; cheap when full. ERR_NOMEM. */
 int mmu_vcpu_topup(struct mmu_vcpu *v);
 
 /* The EPT pointer for the VMCS (SDM 3C 25.6.11). */
@@ -182,8 +189,9 @@ static inline void mmu_count_mmio(struct mmu_vcpu *v)
 	v->stats.faults_mmio++;
 }
 /*
- * Thread context; gets the page, then links it. 0 (resume; where a race was lost the guest faults
- * again), ERR_NOSLOT, ERR_PERM, ERR_NOMEM.
+ * Thread context, outside a reader; mem_sem for reading. Gets the page, then links it. 0 (resume;
+ * where a race was lost the guest faults again), ERR_NOSLOT, ERR_PERM, ERR_NOMEM; others of
+ * gmem_get_page: ERR_IO and ERR_CORRUPT where the page is lost.
  */
 int mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 
@@ -205,7 +213,8 @@ bool mmu_test_young(struct mmu_vm *vm, gfn_t gfn, u64 pages);
  * The log of a slot with MEMSLOT_LOG_DIRTY: copies out a bit for each page that was written since
  * the last time, by a guest or by Weir, and begins anew. `words` of 64 pages each, at least those
  * of the slot. Returns 0, ERR_NOENT, ERR_INVAL (no log is kept), ERR_RANGE (too few words).
- * Thread context.
+ * Thread context, sleeps, interrupts on. With PML first LOCK_PML, under which it spins until each
+ * vCPU has left the guest once; then slots_lock.
  */
 int mmu_dirty_get_and_clear(struct mmu_vm *vm, u32 id, u64 *bitmap, u64 words);
 /* A page was written: by the CPU (PML) or by Weir. Exit and thread context. */
@@ -218,11 +227,15 @@ bool mmu_uses_pml(const struct mmu_vm *vm);
 
 /*
  * For the guest's own calls (docs/hypercalls.md): ranges of at most MMU_RANGE_MAX pages. *done:
- * pages that were finished, also on error. Thread context.
+ * pages that were finished, also on error. Thread context, outside a reader; get takes mem_sem for
+ * reading. Setting protection waits for a grace period: no lock above slots_lock.
  * ERR_NOSLOT (a device's address), ERR_AGAIN (an INVALID slot, or lost too many races), ERR_RANGE
- * (empty, too long, wraps), ERR_NOMEM; and
- * get: ERR_NOSPC (the bound on pins), ERR_PERM (write, to a page that is protected or read-only)
- * drop: ERR_BUSY (pinned), ERR_ALIGN (a part of a 2 MiB page), ERR_PERM (protected, read-only)
+ * (empty, too long, wraps); and
+ * get: ERR_NOSPC (the bound on pins), ERR_PERM (write, to a page that is protected or read-only),
+ *      ERR_NOMEM; others of gmem_get_page: ERR_IO and ERR_CORRUPT where the page is lost
+ * drop: ERR_BUSY (pinned), ERR_ALIGN (a part of a 2 MiB page), ERR_PERM (protected, read-only);
+ *       others of gmem_drop_range
+ * protect: ERR_NOMEM, also where less than the min watermark is free
  * A page that was not got may have been made resident and mapped, but is not pinned by the call
  * unless another vCPU changed it meanwhile. Unpinning one that is not pinned is no error.
  */
@@ -240,6 +253,7 @@ struct mmu_page_state {
 	bool pinned, protected, readonly;
 	bool stays; /* pinned by whomever, or another's frame: drop would be ERR_BUSY now */
 };
+/* Thread context; with shadow paging the rmap word's lock. ERR_NOSLOT; ERR_AGAIN: an INVALID slot. */
 int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out);
 
 /*
@@ -262,14 +276,14 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
 int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
 /* Compare-and-exchange of 1, 2, 4 or 8 bytes of a page of guest memory; *old in and out.
  * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN: over
- * a page's end; ERR_INVAL (size), ERR_NOMEM. */
+ * a page's end; ERR_INVAL (size), ERR_NOMEM; others of gmem_hold. Context as above. */
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
-/* The same of 16 bytes, which are aligned, the low half first. */
+/* The same of 16 bytes, the low half first. ERR_ALIGN: they are not aligned; no ERR_INVAL. */
 int gpa_cmpxchg16(struct mmu_vm *vm, gpa_t gpa, u64 old[2], const u64 new_value[2]);
 
 /*
- * The same by a walk of the guest's tables, which marks an entry accessed or dirty: what the entry
- * allows stays as it is.
+ * As gpa_cmpxchg, by a walk of the guest's tables, which marks an entry accessed or dirty: what the
+ * entry allows stays as it is.
  */
 int gpa_set_marks(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value);
 

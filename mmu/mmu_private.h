@@ -150,7 +150,8 @@ void mmu_prune(struct mmu_vm *vm, gfn_t base, u64 pages);
 
 /* --- notify.c: mem/'s announcements; slots_lock is held --- */
 
-/* The VM hears of what becomes of the object from now on; it counts how many slots want that. */
+/* The VM hears of what becomes of the object from now on; it counts how many slots want that.
+ * Sleeps: LOCK_NOTIFY. ERR_NOMEM. */
 int mmu_object_get(struct mmu_vm *vm, struct gmem *object);
 void mmu_object_put(struct mmu_vm *vm, struct gmem *object);
 

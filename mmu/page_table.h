@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One walker for page tables of any format. A format is a constant table with one row of functions
- * for each level; EPT (ept.h) is one, shadow page tables will be others.
+ * for each level: EPT (ept.h), and those of shadow paging (shadow_format.c).
  *
  *	root                                 level 0: widest entries
  *	[ index ] -> table                   level 1

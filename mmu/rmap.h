@@ -8,6 +8,7 @@
  *	 1     more than one spte: the address is that of a descriptor, a link of a chain
  *	 51:3  physical address of the spte, or of the descriptor; 0: nothing is mapped. Physical,
  *	       since that leaves the bits above MAXPHYADDR free
+ *	 59    a table of the guest's: it has a shadow page, and no spte lets it be written
  *	 60    pinned: H_ENTER pinned the page here; goes when the slot does (R37)
  *	 61    protected: the guest asked that it be not written (H_PROTECT)
  *	 62    young: a spte that was taken away had been used since the last look

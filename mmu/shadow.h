@@ -4,7 +4,8 @@
  * from the guest's linear addresses straight to frames. What the façade (mmu.h) does by gfn is the
  * same in both kinds; here is what only shadow paging asks of vmx/ and the emulator.
  *
- * All in thread context, interrupts on, outside any reader of the VM's SRCU; takes mmu_lock.
+ * All in thread context, interrupts on, outside any reader of the VM's SRCU; takes mmu_lock, and
+ * mmu_shadow_fault mem_sem for reading.
  */
 #ifndef MMU_SHADOW_H
 #define MMU_SHADOW_H
@@ -34,7 +35,8 @@ struct shadow_answer {
  * A page fault at gva that the CPU told of; access as for guest_walk. 0: mapped, or a race was lost:
  * resume. ERR_FAULT: it is the guest's own. SHADOW_EMULATE. ERR_NOSLOT: a device is at gpa, or a
  * write to a read-only slot. ERR_PERM: a write to a page that the guest protected. ERR_NOENT: one of
- * the guest's tables is not in RAM. ERR_NOMEM.
+ * the guest's tables is not in RAM. ERR_RANGE: gva is not canonical. ERR_NOMEM; others of
+ * gmem_get_page: ERR_IO and ERR_CORRUPT where the page, or a table's, is lost.
  */
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,
 		     struct shadow_answer *out);

@@ -41,8 +41,8 @@ struct walk_result {
  * One byte's address. Outside long mode bits 63:32 of gva do not count. 0; ERR_FAULT: #PF with
  * error_code, also where A or D is to be set in a table whose page the guest protected (H_PROTECT);
  * ERR_NOSLOT: a table lies outside guest RAM; ERR_RANGE: not canonical (the instruction gets #GP or
- * #SS); ERR_NOMEM; ERR_AGAIN: the entries change so fast that A and D cannot be set: run the
- * instruction again.
+ * #SS); ERR_NOMEM; others of gpa_read: ERR_IO and ERR_CORRUPT where a table's page is lost;
+ * ERR_AGAIN: the entries change so fast that A and D cannot be set: run the instruction again.
  */
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out);
@@ -63,7 +63,7 @@ int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva,
 
 /*
  * Copies across pages; on ERR_FAULT *fault says where and with what code. gva is linear: segment
- * base included. Errors as guest_walk, and ERR_NOSLOT where the bytes themselves have no slot.
+ * base included. Errors as guest_walk, of the bytes themselves as well.
  * gva_write writes nothing if any page faults, one that the guest protected among them, and sets
  * no D bit.
  */

@@ -2,7 +2,7 @@
 /*
  * Ticket spin locks with levels. Fair; short sections only; nobody sleeps while holding one.
  * spin_lock disables preemption; the _irqsave forms also interrupts, and must be used for a lock
- * that interrupt context or exit context takes. Any context.
+ * that interrupt context or exit context takes. These in any context, the others in thread context.
  */
 #ifndef SMP_SPINLOCK_H
 #define SMP_SPINLOCK_H

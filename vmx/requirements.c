@@ -8,7 +8,7 @@
 
 #define CPUID_1_EDX_PAT BIT(16)
 #define VMCS_SIZE_MAX	4096u
-#define TOO_OLD		": Weir needs a CPU of 2008 (Intel Nehalem) or newer"
+#define TOO_OLD		": Weir needs a CPU of 2008 (Intel Penryn) or newer"
 #define NESTED_HINT	", or a hypervisor below Weir hides it"
 
 void requirements_look(struct vmx_findings *f)

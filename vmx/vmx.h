@@ -38,7 +38,8 @@ void vmx_use_unrestricted_guest(bool use);
  */
 int vmx_start(void);
 bool vmx_cpu_ready(u32 cpu);
-void vmx_stop(void); /* VMXOFF everywhere, before reboot */
+/* VMXOFF everywhere, before reboot. Thread context, interrupts on, no spin lock held. */
+void vmx_stop(void);
 
 /* Protection against what CPUs do speculatively: on unless told otherwise before vmx_start. */
 void vmx_set_mitigations(bool on);
@@ -140,9 +141,9 @@ struct vmx_config {
 	gpa_t real_mode_tss, identity_map;
 };
 
-/* Thread context, on the thread that will run it. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */
+/* Thread context, on the thread that will run it; LOCK_PML. ERR_NOMEM; ERR_NOTSUP: not on this CPU. */
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out);
-/* On the CPU that has its state, unless it was made to leave. */
+/* Thread context, on the CPU that has its state, unless it was made to leave. Sleeps: LOCK_PML. */
 void vmx_vcpu_destroy(struct vmx_vcpu *v);
 
 /*

@@ -27,7 +27,7 @@ struct trace_record {
 };
 #define TRACE_RING_RECORDS (TRACE_RING_SIZE / sizeof(struct trace_record))
 
-/* Written by trace_switch_on and _off alone. */
+/* Written by trace_switch alone. */
 extern bool trace_is_on;
 
 void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who);

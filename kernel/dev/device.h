@@ -22,7 +22,7 @@ enum device_space {
 #define DEVICE_QUICK_READ  BIT(0)
 #define DEVICE_QUICK_WRITE BIT(1)
 
-/* One of Weir's three tables of function pointers. */
+/* One of the three tables of function pointers that floors go by (docs/architecture.md). */
 struct device_ops {
 	const char *name;
 	u32 width; /* widest access it decodes, bytes; the bus cuts wider ones. 0: any */

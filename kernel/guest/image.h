@@ -41,12 +41,13 @@ struct image_piece {
 };
 /*
  * As many as there are in one piece from offset on, at most `size`, all of which are inside. Waits for
- * memory. ERR_NOMEM. Each is given back.
+ * memory. ERR_NOMEM; others of gmem_hold: ERR_IO and ERR_CORRUPT where the page is lost. Each is given
+ * back.
  */
 int image_piece_get(const struct image *i, u64 offset, u64 size, struct image_piece *p);
 void image_piece_put(const struct image *i, const struct image_piece *p);
 
-/* 0, ERR_RANGE: not all inside; ERR_NOMEM. */
+/* 0, ERR_RANGE: not all inside; else as image_piece_get. */
 int image_read(const struct image *i, u64 offset, void *out, u64 size);
 
 #endif

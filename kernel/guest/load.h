@@ -31,7 +31,7 @@ struct load {
 /* Writes the message and returns err: return load_fail(l, ERR_INVAL, "..."). */
 int load_fail(struct load *l, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* As image_read: false where not all is inside, or memory is short (loader_load says so then). */
+/* As image_read: false where not all is inside, or for another error, which loader_load returns. */
 bool image_copy(const struct image *i, u64 offset, void *out, u64 size);
 
 /* The n-th module of a kind, or NULL. */
