@@ -17,6 +17,7 @@
 #include "kernel/vm_memory.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
+#include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/fixture.h"
 
@@ -178,12 +179,6 @@ u64 vmx_guest_tsc(struct vmx_vcpu *v)
 {
 	return 0;
 }
-
-#define NOTHING(name, ...)      \
-	void name(__VA_ARGS__); \
-	void name(__VA_ARGS__)  \
-	{                       \
-	}
 
 u64 vmx_tsc_offset(const struct vmx_vcpu *v)
 {

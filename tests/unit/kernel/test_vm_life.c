@@ -16,6 +16,7 @@
 #include "kernel/vm_private.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
+#include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
 
 #include <cmocka.h>
@@ -126,18 +127,6 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	count(&dumps[v->id]);
 	__atomic_fetch_sub(&dumps_under_way, 1, __ATOMIC_SEQ_CST);
 }
-
-#define NOTHING(name, ...)      \
-	void name(__VA_ARGS__); \
-	void name(__VA_ARGS__)  \
-	{                       \
-	}
-#define ANSWER(type, name, value, ...) \
-	type name(__VA_ARGS__);        \
-	type name(__VA_ARGS__)         \
-	{                              \
-		return value;          \
-	}
 
 NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)

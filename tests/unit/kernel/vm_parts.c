@@ -11,6 +11,7 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm_memory.h"
 #include "mem/frame.h"
+#include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/kernel/vm_parts.h"
 
@@ -207,18 +208,6 @@ void console_vm_remove(struct vm *vm)
 		unmade();
 	vm->console = NULL;
 }
-
-#define NOTHING(name, ...)      \
-	void name(__VA_ARGS__); \
-	void name(__VA_ARGS__)  \
-	{                       \
-	}
-#define ANSWER(type, name, value, ...) \
-	type name(__VA_ARGS__);        \
-	type name(__VA_ARGS__)         \
-	{                              \
-		return value;          \
-	}
 
 NOTHING(vm_look_for_memory, struct vm *vm)
 NOTHING(gmem_set_account, struct gmem *g, struct gmem_account *a)

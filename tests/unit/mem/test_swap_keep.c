@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c tests/unit/mem/swap_object.c */
 /*
  * Pages that are resident and on the swap disk, too; and packed pages that go there: each against what
  * can happen to it (docs/memory.md). The disk does requests when the test says so.
@@ -14,35 +14,7 @@
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
-#include "tests/unit/mem/fixture.h"
-
-#define PAGES  600u
-#define BLOCKS 401u
-
-static struct gmem *g;
-static u64 before;
-
-static int setup(void **state)
-{
-	const struct reclaim_options options = {.tax = 0};
-
-	before = start(MIB(16));
-	assert_int_equal(reclaim_init(&options), 0);
-	before = free_now();
-	memset(&watermarks, 0, sizeof(watermarks));
-	fake_disk_init(BLOCKS);
-	assert_int_equal(swap_attach(&fake_disk, BLOCKS, 4711), 0);
-	assert_int_equal(gmem_create(PAGES, &g), 0);
-	return 0;
-}
-
-static struct swap_stats stats_now(void)
-{
-	struct swap_stats s;
-
-	swap_get_stats(&s);
-	return s;
-}
+#include "tests/unit/mem/swap_object.h"
 
 static u64 objects(void)
 {
@@ -52,21 +24,17 @@ static u64 objects(void)
 	return s.objects;
 }
 
-static int teardown(void **state)
+static int end(void **state)
 {
-	if (g)
-		gmem_unref(g);
-	g = NULL;
-	assert_int_equal(stats_now().used, 0);
+	(void)teardown(state);
 	assert_int_equal(stats_now().kept, 0);
-	assert_int_equal(stats_now().writing, 0);
 	assert_int_equal(objects(), 0);
-	swap_detach();
-	assert_int_equal(free_now(), before);
 	return 0;
 }
 
-static u8 *page(u64 index, bool write)
+/* What swap_object.h has only to write and to be hard: also to read, and to pack. */
+
+static u8 *page_for(u64 index, bool write)
 {
 	pfn_t pfn;
 
@@ -80,37 +48,27 @@ static u64 word_of(u64 i, bool packs, u64 *random)
 	return packs && i % 2 ? 0x1111 : random_next(random);
 }
 
-static void fill(u64 index, bool packs)
+static void fill_with(u64 index, bool packs)
 {
-	u64 *p = (u64 *)(void *)page(index, true), random = index + 1;
+	u64 *p = (u64 *)(void *)page_for(index, true), random = index + 1;
 
 	for (u64 i = 0; i < PAGE_SIZE / 8; i++)
 		p[i] = word_of(i, packs, &random);
 }
 
-static void verify(u64 index, bool packs)
+static void check(u64 index, bool packs)
 {
-	const u64 *p = (const u64 *)(void *)page(index, false);
+	const u64 *p = (const u64 *)(void *)page_for(index, false);
 	u64 random = index + 1;
 
 	for (u64 i = 0; i < PAGE_SIZE / 8; i++)
 		assert_int_equal(p[i], word_of(i, packs, &random));
 }
 
-static u64 state_of(u64 index)
-{
-	return gmem_entry_state(gmem_entry(g, index));
-}
-
-static struct gmem_taken take(u64 first, u64 pages)
-{
-	return take_range(g, first, pages);
-}
-
-static void put_on_disk(u64 first, u64 n)
+static void put_pages_on_disk(u64 first, u64 n)
 {
 	for (u64 i = first; i < first + n; i++)
-		fill(i, false);
+		fill_with(i, false);
 	for (u64 i = first; i < first + n; i += 64)
 		(void)take(i, min(first + n - i, 64ull));
 	for (u64 i = first; i < first + n; i++)
@@ -120,7 +78,7 @@ static void put_on_disk(u64 first, u64 n)
 static void pack(u64 first, u64 n)
 {
 	for (u64 i = first; i < first + n; i++)
-		fill(i, true);
+		fill_with(i, true);
 	assert_int_equal(take(first, n).packed, n);
 }
 
@@ -129,22 +87,16 @@ static u64 to_disk(u64 first, u64 n)
 	return gmem_write_packed(g, first, n, 0, n);
 }
 
-static void do_all(void)
-{
-	while (fake_disk_do(NULL))
-		;
-}
-
 /* --- On the disk and resident --------------------------------------------------------------- */
 
 /* It was not written: nothing has to be, and it is there. */
 static void clean_goes_back(void **state)
 {
-	put_on_disk(0, 1);
+	put_pages_on_disk(0, 1);
 	for (u32 i = 0; i < 3; i++) {
 		struct gmem_taken t;
 
-		verify(0, false);
+		check(0, false);
 		assert_int_equal(stats_now().kept, 1);
 		assert_int_equal(stats_now().used, 1);
 		t = take(0, 1);
@@ -155,83 +107,83 @@ static void clean_goes_back(void **state)
 	}
 	assert_int_equal(stats_now().writes, 1);
 	assert_int_equal(stats_now().put_back, 3);
-	verify(0, false);
+	check(0, false);
 }
 
 /* What was written since is written again, elsewhere; the block is free. */
 static void dirty_does_not(void **state)
 {
-	put_on_disk(0, 1);
-	verify(0, false);
-	page(0, true)[77] ^= 1;
+	put_pages_on_disk(0, 1);
+	check(0, false);
+	page_for(0, true)[77] ^= 1;
 	assert_int_equal(take(0, 1).writing, 1);
 	assert_int_equal(stats_now().used, 1);
 	assert_int_equal(stats_now().writes, 2);
-	page(0, true)[77] ^= 1;
-	verify(0, false);
+	page_for(0, true)[77] ^= 1;
+	check(0, false);
 }
 
 static void dirty_by_a_hold(void **state)
 {
 	pfn_t pfn;
 
-	put_on_disk(0, 1);
+	put_pages_on_disk(0, 1);
 	assert_int_equal(gmem_hold(g, 0, false, &pfn), 0);
 	assert_int_equal(take(0, 1).kept, 1); /* pinned */
 	((u8 *)pfn_to_virt(pfn))[5] ^= 1;
 	gmem_release(g, 0, pfn, true);
 	assert_int_equal(take(0, 1).writing, 1);
-	page(0, true)[5] ^= 1;
-	verify(0, false);
+	page_for(0, true)[5] ^= 1;
+	check(0, false);
 }
 
 /* It is zero, or packs now. */
 static void dirty_is_something_else(void **state)
 {
-	put_on_disk(0, 2);
-	verify(0, false);
-	verify(1, false);
-	memset(page(0, true), 0, PAGE_SIZE);
-	fill(1, true);
+	put_pages_on_disk(0, 2);
+	check(0, false);
+	check(1, false);
+	memset(page_for(0, true), 0, PAGE_SIZE);
+	fill_with(1, true);
 	assert_int_equal(take(0, 2).freed, 2);
 	assert_int_equal(state_of(0), GMEM_ABSENT);
 	assert_int_equal(state_of(1), GMEM_PACKED);
 	assert_int_equal(stats_now().used, 0);
-	verify(1, true);
+	check(1, true);
 }
 
 static void kept_dropped(void **state)
 {
-	put_on_disk(0, 2);
-	verify(0, false);
+	put_pages_on_disk(0, 2);
+	check(0, false);
 	assert_int_equal(gmem_drop(g, 0), 0);
 	assert_int_equal(stats_now().used, 1);
-	assert_int_equal(page(0, false)[9], 0);
-	verify(1, false);
+	assert_int_equal(page_for(0, false)[9], 0);
+	check(1, false);
 	/* The other goes with the object. */
 }
 
 /* Who reads to write keeps nothing. */
 static void not_kept_to_be_written(void **state)
 {
-	put_on_disk(0, 1);
-	(void)page(0, true);
+	put_pages_on_disk(0, 1);
+	(void)page_for(0, true);
 	assert_int_equal(stats_now().used, 0);
 }
 
 /* Of a disk that is half full no block is kept. */
 static void not_kept_where_few_are_free(void **state)
 {
-	put_on_disk(0, 204);
+	put_pages_on_disk(0, 204);
 	assert_int_equal(stats_now().used, 204);
 	watermarks.low = 1u << 20; /* nothing comes ahead */
 	watermarks.wake = reclaim_wake;
-	verify(100, false);
+	check(100, false);
 	assert_int_equal(stats_now().kept, 0);
 	assert_int_equal(stats_now().used, 203);
 	for (u64 i = 0; i < 4; i++)
-		(void)page(i, true);
-	verify(101, false);
+		(void)page_for(i, true);
+	check(101, false);
 	assert_int_equal(stats_now().kept, 1);
 	memset(&watermarks, 0, sizeof(watermarks));
 }
@@ -239,16 +191,16 @@ static void not_kept_where_few_are_free(void **state)
 /* Where the disk takes nothing more those go that need no writing. */
 static void clean_goes_to_a_full_disk(void **state)
 {
-	put_on_disk(0, 1);
-	verify(0, false);
+	put_pages_on_disk(0, 1);
+	check(0, false);
 	for (u64 i = 64; i < 64 + BLOCKS - 2; i++)
-		fill(i, false);
+		fill_with(i, false);
 	for (u64 i = 64; i < 64 + BLOCKS - 2; i += 64)
 		(void)take(i, min(64 + BLOCKS - 2 - i, 64ull));
 	assert_false(swap_takes());
 	assert_true(reclaim_may_go(gmem_entry(g, 0)));
 	assert_int_equal(take(0, 1).freed, 1);
-	verify(0, false);
+	check(0, false);
 }
 
 /* --- What does not pack and may be others', too --- */
@@ -257,13 +209,13 @@ static void clean_goes_to_a_full_disk(void **state)
 static void hard_in_a_frame_of_several(void **state)
 {
 	gmem_set_share_group(g, 1);
-	put_on_disk(0, 1);
+	put_pages_on_disk(0, 1);
 	fake_disk_hold_writes();
 	for (u64 i = 64; i < 64 + SWAP_WRITES_MAX; i++)
-		fill(i, false);
+		fill_with(i, false);
 	assert_int_equal(take(64, SWAP_WRITES_MAX).writing, SWAP_WRITES_MAX);
-	fill(1, false);
-	memcpy(page(2, true), page(1, false), PAGE_SIZE);
+	fill_with(1, false);
+	memcpy(page_for(2, true), page_for(1, false), PAGE_SIZE);
 	(void)take(1, 1);
 	assert_int_equal(take(2, 1).shared, 1);
 	assert_int_equal(state_of(1), GMEM_SHARED);
@@ -275,10 +227,10 @@ static void hard_in_a_frame_of_several(void **state)
 	do_all();
 	assert_int_equal(state_of(1), GMEM_SWAPPED);
 	/* What comes from there is not taken for known contents. */
-	verify(1, false);
+	check(1, false);
 	assert_true(gmem_entry(g, 1) & GMEM_KEPT);
 	assert_int_equal(take(1, 1).freed, 1);
-	verify(1, false);
+	check(1, false);
 }
 
 /* --- Packed pages that go to it ------------------------------------------------------------- */
@@ -297,14 +249,14 @@ static void packed_goes_on(void **state)
 		assert_int_equal(state_of(i), GMEM_SWAPPED);
 	assert_int_equal(g->packed_bytes, 0);
 	for (u64 i = 0; i < 8; i++)
-		verify(i, true);
+		check(i, true);
 	/* As it came from there it goes back; what is written packs again. */
 	assert_int_equal(take(0, 1).freed, 1);
 	assert_int_equal(state_of(0), GMEM_SWAPPED);
-	page(1, true)[0] ^= 1;
+	page_for(1, true)[0] ^= 1;
 	assert_int_equal(take(1, 1).packed, 1);
-	page(1, true)[0] ^= 1;
-	verify(1, true);
+	page_for(1, true)[0] ^= 1;
+	check(1, true);
 }
 
 /* A page that packs is no hard one for having been there. */
@@ -312,8 +264,8 @@ static void packs_where_no_block_is_kept(void **state)
 {
 	pack(0, 1);
 	assert_int_equal(to_disk(0, 1), 1);
-	put_on_disk(100, 204);
-	verify(0, true);
+	put_pages_on_disk(100, 204);
+	check(0, true);
 	assert_int_equal(stats_now().kept, 0);
 	assert_int_equal(take(0, 1).packed, 1);
 }
@@ -356,19 +308,19 @@ static void what_several_have_stays(void **state)
 	gmem_set_share_group(g, 1);
 	pack(0, 1);
 	for (u64 i = 0; i < PAGE_SIZE; i++)
-		page(1, true)[i] = page(0, false)[i];
+		page_for(1, true)[i] = page_for(0, false)[i];
 	assert_int_equal(take(1, 1).packed + take(0, 1).packed, 2);
 	assert_int_equal(objects(), 1);
 	assert_int_equal(to_disk(0, 2), 0);
 	assert_int_equal(state_of(0), GMEM_PACKED);
 	assert_int_equal(gmem_drop(g, 1), 0);
 	assert_int_equal(to_disk(0, 2), 1);
-	verify(0, true);
+	check(0, true);
 }
 
 static void *touch(void *arg)
 {
-	verify((u64)arg, true);
+	check((u64)arg, true);
 	return NULL;
 }
 
@@ -418,7 +370,7 @@ static void packed_taken(void **state)
 	do_all();
 	assert_int_equal(state_of(0), GMEM_SWAPPED);
 	fake_disk_hold(false);
-	verify(0, true);
+	check(0, true);
 }
 
 static void packed_dropped(void **state)
@@ -470,8 +422,8 @@ static void packed_write_error(void **state)
 	assert_int_equal(stats_now().bad, 2);
 	assert_int_equal(state_of(0), GMEM_PACKED);
 	assert_int_equal(free_now(), free);
-	verify(0, true);
-	verify(1, true);
+	check(0, true);
+	check(1, true);
 }
 
 static void packed_damaged_there(void **state)
@@ -482,7 +434,7 @@ static void packed_damaged_there(void **state)
 	assert_int_equal(to_disk(0, 2), 2);
 	fake_disk_block(gmem_entry(g, 1) >> GMEM_PFN_SHIFT)[9] ^= 4;
 	assert_int_equal(gmem_get_page(g, 1, false, &pfn), ERR_CORRUPT);
-	verify(0, true);
+	check(0, true);
 }
 
 static void no_frame_to_write_it_from(void **state)
@@ -502,10 +454,10 @@ static void no_frame_to_write_it_from(void **state)
 static void packed_to_a_full_disk(void **state)
 {
 	pack(0, 1);
-	put_on_disk(64, BLOCKS - 1);
+	put_pages_on_disk(64, BLOCKS - 1);
 	assert_int_equal(to_disk(0, 1), 0);
 	assert_int_equal(state_of(0), GMEM_PACKED);
-	verify(0, true);
+	check(0, true);
 }
 
 /* --- Who chooses them ----------------------------------------------------------------------- */
@@ -544,7 +496,7 @@ static void reclaim_chooses(void **state)
 	reclaim_remove(&t);
 }
 
-#define CELL(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CELL(name) cmocka_unit_test_setup_teardown(name, setup, end)
 
 int main(void)
 {
