@@ -5,8 +5,8 @@
  *
  * What vm_find and vm_list give is a reference. The VM may end at any moment, and every call but
  * vm_dump_memory then says ERR_NOENT; but the struct and all it points to (vCPUs, devices, memory,
- * counters) stay as they are until vm_put. Its memory goes back only then, and a reset waits as well: a reference is
- * held for one command, not while a person thinks.
+ * counters) stay as they are until vm_put. Its memory goes back only then, and a reset waits as well:
+ * a reference is held for one command, not while a person thinks.
  */
 #ifndef KERNEL_VM_LIFE_H
 #define KERNEL_VM_LIFE_H
