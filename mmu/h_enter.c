@@ -99,7 +99,7 @@ static int widen_leaf(struct mmu_vcpu *v, const struct link *l, u64 e, u32 acces
 
 	do {
 		if (!level->present(e))
-			return ERR_AGAIN;
+			return ERR_AGAIN; /* frozen, its table being taken out (R32); or gone meanwhile */
 		if (!level->leaf(e))
 			return ERR_EXIST;
 		/* Another page would have been taken away under this lock before. */
@@ -129,8 +129,6 @@ static int link_locked(struct mmu_vcpu *v, const struct link *l)
 	if (err)
 		return err;
 	e = page_table_read(l->entry);
-	if (e == v->vm->format->frozen)
-		return ERR_AGAIN;
 	return e ? widen_leaf(v, l, e, access) : make_leaf(v, l, access);
 }
 
