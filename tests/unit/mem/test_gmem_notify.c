@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mem tests/unit/mem/fixture.c */
-/* Guest memory objects: the sequence of invalidations and the notifiers, on one thread. */
+/* Guest memory objects: the sequence of invalidations and the notifiers, mostly on one thread. */
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include "kernel/base/error.h"
 #include "tests/hosted/hosted.h"
@@ -281,6 +283,46 @@ static void added_while_an_invalidation_runs(void **state)
 }
 
 static struct gmem_notifier *removed;
+static bool is_removed; /* atomic */
+static pthread_t remover;
+
+static void *remove_on_another_cpu(void *g)
+{
+	hosted_cpu_set(1);
+	gmem_notifier_remove(g, removed);
+	__atomic_store_n(&is_removed, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void removed_meanwhile(struct recorder *r, struct gmem *g)
+{
+	pthread_create(&remover, NULL, remove_on_another_cpu, g);
+	while (!__atomic_load_n(&g->notify_sem.writers_waiting, __ATOMIC_SEQ_CST) &&
+	       !__atomic_load_n(&is_removed, __ATOMIC_SEQ_CST))
+		sched_yield();
+	assert_false(__atomic_load_n(&is_removed, __ATOMIC_SEQ_CST));
+}
+
+/* R33: who is called may be taken apart only when no call is under way. */
+static void r33_removal_waits_for_calls(void **state)
+{
+	u64 before = start(MIB(16));
+	struct gmem *g = object();
+	struct recorder n;
+
+	recorder_init(&n, 0);
+	gmem_notifier_add(g, &n.n);
+	removed = &n.n;
+	is_removed = false;
+	n.in_call = removed_meanwhile;
+	gmem_age(g, 0, 1);
+	pthread_join(remover, NULL);
+	assert_true(is_removed);
+	gmem_age(g, 0, 1);
+	assert_int_equal(n.calls, 1);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
 
 static void remove_it(void *g)
 {
@@ -314,6 +356,7 @@ int main(void)
 		cmocka_unit_test(ranges_outside),
 		cmocka_unit_test(sums),
 		cmocka_unit_test(added_while_an_invalidation_runs),
+		cmocka_unit_test(r33_removal_waits_for_calls),
 		cmocka_unit_test(misuse),
 	};
 

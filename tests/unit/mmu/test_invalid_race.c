@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/after_lookup.c */
+/* unit-libs: -Wl,--wrap=gmem_lookup */
 /*
  * R23, R24: what meets a slot that is INVALID, for it moves, with its page still in it. Weir's own
  * accesses and faults sleep until the move is complete, outside the reader that it waits for, and
@@ -15,6 +16,7 @@
 #include "mmu/gpa_pin.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/after_lookup.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
 
@@ -68,19 +70,31 @@ static void *move(void *arg)
 	return NULL;
 }
 
-/* A move that waits for this thread's reader, which it returns. */
-static u32 begin_move(pthread_t *mover)
+static void *delete (void *arg)
+{
+	hosted_cpu_set(7);
+	assert_int_equal(memslot_delete(&vm, SLOT), 0);
+	return NULL;
+}
+
+/* A change that waits for this thread's reader, which it returns. */
+static u32 begin(pthread_t *changer, void *(*change)(void *))
 {
 	u32 reader = srcu_read_lock(&vm.srcu);
 	u64 before = memslots_get(&vm)->generation;
 
-	pthread_create(mover, NULL, move, NULL);
+	pthread_create(changer, NULL, change, NULL);
 	while (memslots_get(&vm)->generation == before)
 		usleep(100);
 	return reader;
 }
 
-static void end_move(pthread_t mover, u32 reader)
+static u32 begin_move(pthread_t *mover)
+{
+	return begin(mover, move);
+}
+
+static void end(pthread_t mover, u32 reader)
 {
 	srcu_read_unlock(&vm.srcu, reader);
 	pthread_join(mover, NULL);
@@ -114,7 +128,7 @@ static void waits_and_succeeds(int (*what)(void))
 		usleep(100);
 		waits = somebody_waits();
 	}
-	end_move(mover, reader);
+	end(mover, reader);
 	pthread_join(actor, NULL);
 	assert_int_equal(result, 0);
 	assert_true(waits);
@@ -244,9 +258,116 @@ static void calls_and_exits(void **state)
 	wrong = result;
 	pthread_create(&actor, NULL, act, (void *)of_exits);
 	pthread_join(actor, NULL);
-	end_move(mover, reader);
+	end(mover, reader);
 	assert_int_equal(wrong + result, 0);
 	assert_int_equal(touch(&vcpu, AT, MMU_WRITE), 0);
+}
+
+/* The slot of a table goes after the walk: the data's is there all the while. */
+static pthread_t later_mover;
+static u64 before_it;
+
+static void begin_move_later(void)
+{
+	pthread_create(&later_mover, NULL, move, NULL);
+	while (__atomic_load_n(&vm.slots_generation, __ATOMIC_SEQ_CST) == before_it)
+		usleep(100);
+}
+
+static void a_table_of_shadow_paging(void **state)
+{
+	entry(3, 1, PAGE, MARKED);
+	entry(PAGE, 9, 40, MARKED);
+	entry(40, 0, 0, 0); /* resident */
+	load();
+	before_it = vm.slots_generation;
+	after_index = 40;
+	after_lookup = begin_move_later;
+	result = mmu_shadow_fault(&vcpu, &paging, GVA(MIB(2) + GUEST_VA), MMU_WRITE,
+				  &(struct shadow_answer){0});
+	assert_null(after_lookup);
+	pthread_join(later_mover, NULL);
+	assert_int_equal(result, 0);
+}
+
+/* --- Who takes pages meanwhile --- */
+
+static int drop_it(void)
+{
+	return gmem_drop(moved, PAGE - BASE);
+}
+
+/* What the slot maps is mapped until who changes it comes by: mem/ is answered until then. */
+static void a_page_is_taken_before_its_slot(void *(*change)(void *))
+{
+	pthread_t changer, actor;
+	bool gone;
+	u32 reader;
+
+	assert_int_equal(touch(&vcpu, AT, MMU_WRITE), 0);
+	reader = begin(&changer, change);
+	pthread_create(&actor, NULL, act, (void *)drop_it);
+	pthread_join(actor, NULL);
+	gone = !ept_walk(&vm, AT);
+	end(changer, reader);
+	assert_int_equal(result, 0);
+	assert_true(gone);
+}
+
+static void a_page_of_a_slot_that_moves(void **state)
+{
+	a_page_is_taken_before_its_slot(move);
+}
+
+static void a_page_of_a_slot_that_goes(void **state)
+{
+	a_page_is_taken_before_its_slot(delete);
+}
+
+/* --- Readers that come late --- */
+
+static bool is_in, may_leave; /* atomic */
+static bool found;
+
+static void *read_late(void *arg)
+{
+	u32 reader;
+
+	hosted_cpu_set(9);
+	reader = srcu_read_lock(&vm.srcu);
+	found = memslot_find(memslots_get(&vm), GFN(PAGE)) != NULL;
+	__atomic_store_n(&is_in, true, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&may_leave, __ATOMIC_SEQ_CST))
+		usleep(100);
+	srcu_read_unlock(&vm.srcu, reader);
+	return NULL;
+}
+
+/*
+ * R33: for one grace period the change waits itself, to sweep. Who comes after it and finds the
+ * INVALID slot may look at its object until another has passed.
+ */
+static void the_object_stays_for_who_comes_late(void **state)
+{
+	pthread_t changer, late;
+	u32 reader, refs;
+
+	is_in = may_leave = false;
+	reader = begin(&changer, delete);
+	/* Who reads from here on is of the other pair, and not waited for. */
+	while (!__atomic_load_n(&vm.srcu.flipped, __ATOMIC_SEQ_CST))
+		usleep(100);
+	pthread_create(&late, NULL, read_late, NULL);
+	while (!__atomic_load_n(&is_in, __ATOMIC_SEQ_CST))
+		usleep(100);
+	end(changer, reader);
+	refs = moved->refs;
+	__atomic_store_n(&may_leave, true, __ATOMIC_SEQ_CST);
+	pthread_join(late, NULL);
+	assert_true(found);
+	assert_int_equal(refs, 2);
+	grace();
+	assert_int_equal(moved->refs, 1);
 }
 
 /* --- R24 --- */
@@ -274,7 +395,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_fault, start, finish),
 		cmocka_unit_test_setup_teardown(a_fault_with_shadow_paging, start_shadow, finish),
 		cmocka_unit_test_setup_teardown(a_root_of_shadow_paging, start_shadow, finish),
+		cmocka_unit_test_setup_teardown(a_table_of_shadow_paging, start_shadow, finish),
 		cmocka_unit_test_setup_teardown(calls_and_exits, start, finish),
+		cmocka_unit_test_setup_teardown(a_page_of_a_slot_that_moves, start, finish),
+		cmocka_unit_test_setup_teardown(a_page_of_a_slot_that_goes, start, finish),
+		cmocka_unit_test_setup_teardown(the_object_stays_for_who_comes_late, start, finish),
 		cmocka_unit_test_setup_teardown(nobody_waits_in_a_reader, start, finish),
 	};
 

@@ -172,14 +172,16 @@ static void prune_all(void)
 /* R32: it finds the table frozen, and the table is there as long as it looks. */
 static void the_tables_go_before_it_links(void **state)
 {
-	u64 free;
+	u64 free, flushes;
 
 	assert_int_equal(fault(&vcpu, PAGE(BASE), MMU_READ), 0);
 	assert_int_equal(mmu_unmap(&vm, GFN(BASE), 1), 1);
 	free = frames_free();
+	flushes = STAT(flushes);
 	before_lock = prune_all;
 	assert_int_equal(fault(&vcpu, PAGE(BASE), MMU_READ), ERR_AGAIN);
 	assert_int_equal(STAT(tables), 1);
+	assert_int_equal(STAT(flushes), flushes + 1); /* R13: CPUs keep the way to them */
 	assert_int_equal(frames_free(), free);
 	assert_true(rmap_empty(word_of(BASE)));
 	grace();
@@ -267,6 +269,8 @@ static void *end_later(void *arg)
 {
 	hosted_cpu_set(9);
 	usleep(50000);
+	/* The fault waits in no reader (R24), or this does not return. */
+	srcu_synchronize(&vm.srcu);
 	__atomic_store_n(&ended, true, __ATOMIC_SEQ_CST);
 	gmem_invalidate_end(ram, 3, 1);
 	return NULL;

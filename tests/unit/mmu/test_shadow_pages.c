@@ -98,9 +98,10 @@ static void one_table_at_many_addresses(void **state)
 	(void)state;
 }
 
-/* Slots go, and so does the room: not all at once, with interrupts off. */
+/* Slots go, and so does the room: not all at once, with interrupts off, and not what a vCPU is at (R33). */
 static void room_goes_step_by_step(void **state)
 {
+	const struct shadow_page *root = vcpu.shadow.root[0];
 	u64 zapped, at;
 
 	for (u32 i = 0; i <= 500; i++) {
@@ -116,6 +117,7 @@ static void room_goes_step_by_step(void **state)
 	zapped = STAT(shadow_zapped);
 	(void)shadow_access(500ull << 21, MMU_READ, &at);
 	assert_in_range(STAT(shadow_zapped) - zapped, 16, 200);
+	assert_ptr_equal(vcpu.shadow.root[0], root);
 	(void)state;
 }
 
@@ -136,6 +138,22 @@ static void all_go_step_by_step(void **state)
 	assert_true(list_empty(&vm.shadow->active));
 	assert_int_equal(shadow_access(0, MMU_READ, &at), 0);
 	(void)state;
+}
+
+/* R33: while all go nobody finds one of them, which would be moved to the front, and stay. */
+static void what_is_to_go_is_not_found(void **state)
+{
+	const struct shadow_page *old = vcpu.shadow.root[0];
+	struct mmu_vcpu other;
+
+	(void)state;
+	mmu_vcpu_init(&other, &vm);
+	vm.shadow->epoch++; /* as shadow_zap_all begins */
+	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
+	assert_ptr_not_equal(other.shadow.root[0], old);
+	shadow_zap_all(&vm);
+	assert_true(list_empty(&vm.shadow->active));
+	mmu_vcpu_destroy(&other);
 }
 
 /* A look at all of them holds the lock for one at a time. */
@@ -415,6 +433,7 @@ int main(void)
 		TEST(one_table_at_many_addresses),
 		TEST(room_goes_step_by_step),
 		TEST(all_go_step_by_step),
+		TEST(what_is_to_go_is_not_found),
 		TEST(looked_at_step_by_step),
 		TEST(looked_at_while_they_go),
 		TEST(no_bucket_is_the_guests_choice),

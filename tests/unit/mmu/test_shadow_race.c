@@ -131,6 +131,8 @@ static void *end_later(void *arg)
 	(void)arg;
 	hosted_cpu_set(9);
 	usleep(50000);
+	/* The fault waits in no reader (R24), or this does not return. */
+	srcu_synchronize(&vm.srcu);
 	__atomic_store_n(&ended, true, __ATOMIC_SEQ_CST);
 	gmem_invalidate_end(ram, PAGE, 1);
 	return NULL;
