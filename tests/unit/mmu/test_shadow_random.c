@@ -17,6 +17,7 @@
 #include "kernel/base/msr.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
 #include "tests/unit/mmu/fixture.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 
@@ -25,8 +26,22 @@
 #define STEPS	  60000
 #define TRIES	  12
 
-static bool racing;    /* a fault is on its way, */
-static u64 racing_gva; /* at this address */
+enum race {
+	RACE_TABLES,
+	RACE_LET_WRITE,
+	RACE_ZAP,
+	RACE_DROP,
+	RACE_ENTRY,
+	RACES
+};
+static const char *const race_names[RACES] = {"tables", "let_write", "zap", "drop", "entry"};
+
+static bool racing;	   /* a fault is on its way, */
+static u64 racing_gva;	   /* at this address */
+static u32 prepared;	   /* words were, so often since it began */
+static enum race race_met; /* RACES: none */
+static u64 raced[RACES];   /* so many faults met each, */
+static u64 retried[RACES]; /* and so many of them had to come again */
 
 static struct gmem *ram;
 static struct guest_paging p;
@@ -35,10 +50,7 @@ static u64 mapped, refused, emulated, devices;
 
 static u64 rnd(void)
 {
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed * 0x2545f4914f6cdd1dull >> 8;
+	return random_next(&seed);
 }
 
 static bool once_in(u32 n)
@@ -182,6 +194,65 @@ static bool roots_stay(void)
 	return true;
 }
 
+int __real_rmap_prepare(const struct memslot *s, gfn_t gfn);
+int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn);
+
+static void race(gfn_t gfn)
+{
+	u64 offset = once_in(4) ? rnd() & 0xff8 : rnd() % 3 << 3, done;
+
+	race_met = (enum race)(rnd() % RACES);
+	raced[race_met]++;
+	switch (race_met) {
+	case RACE_TABLES:
+		make_way(racing_gva);
+		break;
+	case RACE_LET_WRITE:
+		(void)mmu_shadow_let_write(&vcpu, GFN(rnd() % (once_in(4) ? RAM_PAGES : TABLES)));
+		break;
+	case RACE_ZAP:
+		shadow_zap_all(&vm);
+		break;
+	case RACE_DROP:
+		(void)mmu_range_drop(&vm, gfn, 1, &done);
+		break;
+	default:
+		put(random_table() | offset, random_entry(12 + 9 * (u32)(rnd() % 3)), 8);
+	}
+}
+
+/*
+ * A fault comes here first after the walk and the look at the page, before mmu_lock; and again only when
+ * it has given up, for the words of the guest's tables.
+ */
+int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn)
+{
+	int err = __real_rmap_prepare(s, gfn);
+
+	if (!racing || prepared++ || !once_in(4))
+		return err;
+	racing = false;
+	race(gfn);
+	racing = true;
+	return err;
+}
+
+static int fault_raced(u64 gva, u32 access, bool may_race, struct shadow_answer *answer)
+{
+	u64 retries = vcpu.stats.faults_retry;
+	int err;
+
+	racing_gva = gva;
+	prepared = 0;
+	race_met = RACES;
+	racing = may_race && roots_stay();
+	err = mmu_shadow_fault(&vcpu, &p, GVA(gva), access, answer);
+	racing = false;
+	if (race_met != RACES && prepared == 1 && vcpu.stats.faults_retry != retries)
+		retried[race_met]++;
+	return err;
+}
+
 static void access_once(u64 gva, u32 access)
 {
 	struct shadow_answer answer = {0};
@@ -190,7 +261,7 @@ static void access_once(u64 gva, u32 access)
 
 	for (u32 i = 0; i < TRIES; i++) {
 		u32 code;
-		int err, done;
+		int err;
 
 		if (shadow_cpu(&vcpu, &p, gva, access, &at)) {
 			check_access(gva, access, at);
@@ -200,11 +271,7 @@ static void access_once(u64 gva, u32 access)
 		}
 		err = guest_walk(&vm, &p, GVA(gva), access | WALK_NO_AD, &w);
 		code = w.error_code;
-		racing = i + 4 < TRIES && roots_stay();
-		racing_gva = gva;
-		done = mmu_shadow_fault(&vcpu, &p, GVA(gva), access, &answer);
-		racing = false;
-		switch (done) {
+		switch (fault_raced(gva, access, i + 4 < TRIES, &answer)) {
 		case 0:
 			continue;
 		case ERR_FAULT:
@@ -234,38 +301,6 @@ static void access_random(void)
 	p.cpl = once_in(2) ? 3 : 0;
 	p.rflags = 2 | (once_in(2) ? BIT(18) : 0);
 	access_once(random_gva(), MMU_READ << rnd() % 3);
-}
-
-int __real_rmap_prepare(const struct memslot *s, gfn_t gfn);
-int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn);
-
-/* After the walk and the look at the page, before mmu_lock. */
-int __wrap_rmap_prepare(const struct memslot *s, gfn_t gfn)
-{
-	int err = __real_rmap_prepare(s, gfn);
-	u64 done;
-
-	if (!racing || !once_in(4))
-		return err;
-	racing = false;
-	switch (rnd() % 5) {
-	case 0:
-		make_way(racing_gva);
-		break;
-	case 1:
-		(void)mmu_shadow_let_write(&vcpu, GFN(rnd() % RAM_PAGES));
-		break;
-	case 2:
-		shadow_zap_all(&vm);
-		break;
-	case 3:
-		(void)mmu_range_drop(&vm, gfn, 1, &done);
-		break;
-	default:
-		put(random_table() | (rnd() & 0xff8), random_entry(12 + 9 * (u32)(rnd() % 3)), 8);
-	}
-	racing = true;
-	return err;
 }
 
 static void disturb(void)
@@ -330,9 +365,9 @@ static void test_random(void **state)
 	u32 runs = extent && strcmp(extent, "full") == 0 ? 60 : 6;
 
 	for (u32 i = 0; i < runs; i++) {
-		u64 from = given ? strtoull(given, NULL, 0) : 0x9e3779b97f4a7c15ull * (i + 1);
+		u64 from = (given ? strtoull(given, NULL, 0) : 1) + i;
 
-		print_message("WEIR_SEED=%#llx\n", (unsigned long long)from);
+		print_message("WEIR_SEED=%llu\n", (unsigned long long)from);
 		fixture_start_kind(MIB(16), MMU_SHADOW);
 		run(from);
 		fixture_end();
@@ -341,6 +376,11 @@ static void test_random(void **state)
 		      (unsigned long long)mapped, (unsigned long long)refused,
 		      (unsigned long long)emulated, (unsigned long long)devices);
 	assert_true(mapped && refused && emulated && devices);
+	for (u32 i = 0; i < RACES; i++) {
+		print_message("%s: %llu faults, %llu came again\n", race_names[i],
+			      (unsigned long long)raced[i], (unsigned long long)retried[i]);
+		assert_true(raced[i] && retried[i]);
+	}
 }
 
 int main(void)
