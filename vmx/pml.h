@@ -36,7 +36,7 @@ void pml_destroy(struct vmx_vcpu *v);
 
 /*
  * Interrupts off, the VMCS current: between mmu_enter and the entry; right after the exit; and, if
- * that was called, when the vCPU counts as out of the guest.
+ * that was called, when the vCPU counts as out of the guest (stay.h).
  */
 void pml_before_entry(struct vmx_vcpu *v);
 void pml_empty(struct vmx_vcpu *v);

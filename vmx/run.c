@@ -13,13 +13,14 @@
 #include "kernel/base/x86.h"
 #include "smp/ipi.h"
 #include "vmx/regs.h"
+#include "vmx/stay.h"
 
 #define MASKED_EXITS_MAX     64
 #define REASON_EPT_VIOLATION 48
 
 /*
  * The flag comes before the look at in_guest here, and in_guest before the look at the flag in
- * enter: one of the two sees the other. An IPI that arrives between that look and the entry finds
+ * vmx_vcpu_run: one of the two sees the other. An IPI that arrives between that look and the entry finds
  * interrupts off and makes the guest leave with its first instruction.
  */
 void vmx_vcpu_kick(struct vmx_vcpu *v)
@@ -66,21 +67,10 @@ void vmx_vcpu_kick_seen(struct vmx_vcpu *v)
 		set_;                                                         \
 	})
 
-static inline void leave_guest(struct vmx_vcpu *v)
-{
-	mmu_exit(v->config.mmu);
-	/* Before it counts as out of the guest: see pml.h. */
-	if (unlikely(v->pml.on))
-		pml_empty(v);
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
-	if (unlikely(v->pml.on))
-		pml_left(v);
-}
-
 /* Kicked before it could enter. */
 static void __noinline turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	leave_guest(v);
+	stay_end(v);
 	if (unlikely(v->in_vm86))
 		restricted_leave(v);
 	event_take_back(v);
@@ -205,8 +195,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		if (unlikely(v->unprepared) && !prepare(v, e))
 			break;
 		mmu = v->config.mmu;
-		__atomic_store_n(&v->in_guest, true, __ATOMIC_RELAXED);
-		mmu_enter(mmu); /* a full barrier: see vmx_vcpu_kick */
+		stay_begin(v, mmu);
 		if (unlikely(IS_SET(v->kicked))) {
 			turn_back(v, e);
 			break;
@@ -215,7 +204,7 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
 		if (unlikely(IS_NOT_0(mmu->logged_slots)))
 			pml_before_entry(v);
 		ENTER_GUEST(v, refused);
-		leave_guest(v);
+		stay_end(v);
 		if (unlikely(v->in_vm86))
 			restricted_leave(v);
 	} while (handle_exit(v, e) == EXIT_RESUME);
@@ -225,7 +214,7 @@ out:
 	irq_enable();
 	return;
 refused:
-	leave_guest(v);
+	stay_end(v);
 	vcpu_log_entry_failure(v, true);
 	exit_kind(e, VMX_EXIT_ERROR);
 	goto out;

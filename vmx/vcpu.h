@@ -118,7 +118,7 @@ struct vmx_vcpu {
 	struct vcpu_pml pml;
 	/* atomic; any CPU */
 	bool kicked;
-	bool in_guest;
+	bool in_guest; /* stay.h */
 };
 
 /* Per CPU; own CPU, interrupts off. */

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: vmx/pml.c vmx/capability.c vmx/inject.c vmx/event.c vmx/regs.c mem/frame.c
- *   mem/frame_array.c mem/frame_use.c mem/frame_zone.c
+ *   mem/frame_array.c mem/frame_use.c mem/frame_zone.c tests/unit/vmx/pml_cpu.c
  */
 /* unit-sanitizer: thread */
 /*
  * R21, the CPU's part of the dirty log: what it noted in a vCPU's buffer is in the MMU's log when
- * the log is read. The test plays the CPU, which fills the buffer, and the MMU, which asks.
+ * the log is read. test_pml_order.c stops one of the two at each of its steps.
  */
 #include "kernel/base/error.h"
-#include "mem/frame.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/vmx/pml_cpu.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
-#include "vmx/vcpu.h"
 
 #include <cmocka.h>
 #include <pthread.h>
@@ -22,126 +21,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGES	    4096u
-#define BUFFER	    512u
-#define VCPUS	    3
-#define ROUNDS	    300
-#define RECENT	    400u /* of the writes that each round looks for */
-#define PLAIN_PROC2 0x80000082u
-
-static struct mmu_vm vm, other_vm;
-static struct vmx_vcpu vcpus[VCPUS];
-static u8 logged[PAGES]; /* atomic; the MMU's log */
-static bool wanted;	 /* atomic */
-
-bool mmu_uses_pml(const struct mmu_vm *m)
-{
-	return __atomic_load_n(&wanted, __ATOMIC_SEQ_CST);
-}
-
-void mmu_dirty_mark(struct mmu_vm *m, gfn_t gfn)
-{
-	assert_ptr_equal(m, &vm);
-	assert_true(gfn.v < PAGES);
-	__atomic_store_n(&logged[gfn.v], 1, __ATOMIC_SEQ_CST);
-}
-
-void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value)
-{
-}
+#define ROUNDS 300
 
 static u32 logged_count(void)
 {
 	u32 n = 0;
 
 	for (u32 i = 0; i < PAGES; i++)
-		n += logged[i];
+		n += marks[i] != 0;
 	return n;
 }
 
-static u64 frames_free(void)
+static u32 marks_in_all(void)
 {
-	struct frame_stats s;
+	u32 n = 0;
 
-	frame_get_stats(&s);
-	return s.free;
+	for (u32 i = 0; i < PAGES; i++)
+		n += marks[i];
+	return n;
 }
-
-static u64 free_at_start;
-
-static int setup(void **state)
-{
-	static struct memmap map;
-
-	hosted_fail_after(0);
-	hosted_cpu_set(0);
-	hosted_arena_init(MIB(8));
-	memset(&map, 0, sizeof(map));
-	map.count = map.ram_count = 1;
-	map.ranges[0] = map.ram[0] = (struct mem_range){MIB(1), MIB(8)};
-	map.highest_ram = MIB(8);
-	assert_int_equal(frame_init(&map), 0);
-	free_at_start = frames_free();
-	pml_init();
-	memset(vcpus, 0, sizeof(vcpus));
-	memset(&vm, 0, sizeof(vm));
-	memset(&other_vm, 0, sizeof(other_vm));
-	memset(logged, 0, sizeof(logged));
-	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
-	wanted = false;
-	vmx_boot_capability.proc2 = (u64)PROC2_PML << 32;
-	vmx_boot_capability.ept_vpid = EPT_CAP_AD;
-	vmx_boot_controls.proc2 = PLAIN_PROC2;
-	for (u32 i = 0; i < VCPUS; i++) {
-		vcpus[i].config.mmu = &vm;
-		vcpus[i].cpu = i + 1;
-		vcpus[i].proc2_controls = PLAIN_PROC2;
-	}
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	for (u32 i = 0; i < VCPUS; i++)
-		pml_destroy(&vcpus[i]);
-	assert_int_equal(frames_free(), free_at_start);
-	return 0;
-}
-
-/* --- The CPU's part --- */
-
-/* A page's dirty bit is set. false: the log is full, and the write does not happen. */
-static bool cpu_writes(struct vmx_vcpu *v, u64 page)
-{
-	u16 index = (u16)vmcs_read(GUEST_PML_INDEX);
-
-	if (!(vmcs_read(CTRL_PROC_SECONDARY) & PROC2_PML))
-		return true;
-	assert_int_equal(vmcs_read(CTRL_PML_ADDRESS), virt_to_phys(v->pml.buffer).v);
-	if (index >= BUFFER)
-		return false;
-	v->pml.buffer[index] = page << PAGE_SHIFT;
-	vmcs_write(GUEST_PML_INDEX, (u16)(index - 1));
-	return true;
-}
-
-/* As run.c does it. */
-static void goes_in(struct vmx_vcpu *v)
-{
-	__atomic_store_n(&v->in_guest, true, __ATOMIC_SEQ_CST);
-	pml_before_entry(v);
-}
-
-static void comes_out(struct vmx_vcpu *v)
-{
-	if (v->pml.on)
-		pml_empty(v);
-	__atomic_store_n(&v->in_guest, false, __ATOMIC_SEQ_CST);
-	if (v->pml.on)
-		pml_left(v);
-}
-
-/* --- Tests --- */
 
 static void a_cpu_without_it_keeps_no_log(void **state)
 {
@@ -183,7 +81,7 @@ static void on_while_it_is_wanted(void **state)
 	wanted = false; /* the MMU makes it leave before it counts on that */
 	cpu_writes(v, 3);
 	comes_out(v);
-	assert_true(logged[2] && logged[3]);
+	assert_true(marks[2] && marks[3]);
 	goes_in(v);
 	assert_int_equal(vmcs_read(CTRL_PROC_SECONDARY), PLAIN_PROC2);
 	cpu_writes(v, 4);
@@ -221,15 +119,15 @@ static void any_number_of_entries(void **state)
 	assert_int_equal(pml_create(v), 0);
 	wanted = true;
 	for (u32 n = 0; n <= BUFFER; n++) {
-		memset(logged, 0, sizeof(logged));
+		memset(marks, 0, sizeof(marks));
 		goes_in(v);
 		for (u32 i = 0; i < n; i++)
 			assert_true(cpu_writes(v, 3 * i + n % 7));
 		assert_int_equal(cpu_writes(v, 0), n < BUFFER);
 		comes_out(v);
 		for (u32 i = 0; i < n; i++)
-			assert_true(logged[3 * i + n % 7]);
-		assert_in_range(logged_count(), n, n + 1);
+			assert_true(marks[3 * i + n % 7]);
+		assert_int_equal(marks_in_all(), n < BUFFER ? n + 1 : n);
 		assert_int_equal(vmcs_read(GUEST_PML_INDEX), BUFFER - 1);
 	}
 	/* The last was full: the guest goes on, and an IRET that it was finds NMIs blocked. */
@@ -241,6 +139,7 @@ static void any_number_of_entries(void **state)
 /* Nobody is in the guest: nothing to wait for, and nobody to kick. */
 static void draining_disturbs_nobody_else(void **state)
 {
+	static struct mmu_vm other_vm;
 	u32 kicks = hosted_ipi_kicks();
 
 	vcpus[1].config.mmu = &other_vm;
@@ -252,36 +151,14 @@ static void draining_disturbs_nobody_else(void **state)
 	assert_int_equal(hosted_ipi_kicks(), kicks);
 }
 
-/*
- * One that is about to count as out is still in the stay that it is asked to end: were it counted
- * before, the next stay would be waited for, and nobody would make the vCPU leave that.
- */
-static void a_stay_is_over_when_it_is_out(void **state)
-{
-	struct vmx_vcpu *v = &vcpus[0];
-	u64 left;
-
-	assert_int_equal(pml_create(v), 0);
-	wanted = true;
-	goes_in(v);
-	assert_true(cpu_writes(v, 1));
-	left = v->pml.left;
-	pml_empty(v);
-	assert_true(logged[1]);
-	assert_int_equal(v->pml.left, left);
-	v->in_guest = false;
-	pml_left(v);
-	assert_int_equal(v->pml.left, left + 1);
-}
-
-/* What one vCPU has written, in order; the reader of the log knows it by the count. */
+/* What one vCPU has written, in order: a ring, of which the reader of the log has seen `read`. */
 static struct writer {
 	pthread_t thread;
 	u32 index;
-	u32 pages[1 << 16];
-	u32 count;     /* atomic */
-	bool stop;     /* atomic */
-	bool finished; /* atomic */
+	u32 pages[1 << 14];
+	u32 count, read; /* atomic */
+	bool stop;	 /* atomic */
+	bool finished;	 /* atomic */
 } writers[VCPUS];
 
 static void *run_vcpu(void *arg)
@@ -299,13 +176,15 @@ static void *run_vcpu(void *arg)
 		while (hosted_ipi_kicks() == kicks) {
 			u32 page = (u32)rand_r(&seed) % PAGES;
 
-			if (count == ARRAY_SIZE(w->pages) || rand_r(&seed) % 64 == 0) {
+			if (count - __atomic_load_n(&w->read, __ATOMIC_SEQ_CST) ==
+				    ARRAY_SIZE(w->pages) ||
+			    rand_r(&seed) % 64 == 0) {
 				sched_yield();
 				continue;
 			}
 			if (rand_r(&seed) % 600 == 0 || !cpu_writes(v, page))
 				break; /* another exit */
-			w->pages[count++] = page;
+			w->pages[count++ % ARRAY_SIZE(w->pages)] = page;
 			__atomic_store_n(&w->count, count, __ATOMIC_SEQ_CST);
 		}
 		comes_out(v);
@@ -314,70 +193,84 @@ static void *run_vcpu(void *arg)
 	return NULL;
 }
 
-/* Waits until somebody has written since, or all have written all that they may. */
-static u32 written_by_now(u32 before, u32 n[VCPUS])
-{
-	u32 sum;
+static u32 written[PAGES]; /* how often, of what the rings gave */
 
-	do {
-		sum = 0;
-		for (u32 i = 0; i < VCPUS; i++) {
-			n[i] = __atomic_load_n(&writers[i].count, __ATOMIC_SEQ_CST);
-			sum += n[i];
-		}
-		if (sum == before)
-			sched_yield();
-	} while (sum == before && sum != VCPUS * ARRAY_SIZE(writers[0].pages));
-	return sum;
+static void read_ring(struct writer *w, u32 count)
+{
+	u32 i;
+
+	for (i = __atomic_load_n(&w->read, __ATOMIC_SEQ_CST); i != count; i++)
+		written[w->pages[i % ARRAY_SIZE(w->pages)]]++;
+	__atomic_store_n(&w->read, i, __ATOMIC_SEQ_CST);
 }
 
-static void what_was_written_before_is_in_the_log(void **state)
+/* Waits until somebody has written since. */
+static void read_rings(void)
 {
-	u32 written = 0, n[VCPUS];
+	u32 count[VCPUS];
+	bool more = false;
 
-	wanted = true;
-	for (u32 i = 0; i < VCPUS; i++) {
-		assert_int_equal(pml_create(&vcpus[i]), 0);
-		writers[i].index = i;
-		writers[i].count = 0;
-		writers[i].stop = writers[i].finished = false;
-		assert_int_equal(pthread_create(&writers[i].thread, NULL, run_vcpu, &writers[i]),
-				 0);
-	}
-	for (u32 round = 0; round < ROUNDS; round++) {
-		written = written_by_now(written, n);
-		vm.drain_dirty(&vm);
+	while (!more) {
 		for (u32 i = 0; i < VCPUS; i++) {
-			for (u32 k = n[i] < RECENT ? 0 : n[i] - RECENT; k < n[i]; k++)
-				assert_true(__atomic_load_n(&logged[writers[i].pages[k]],
-							    __ATOMIC_SEQ_CST));
+			count[i] = __atomic_load_n(&writers[i].count, __ATOMIC_SEQ_CST);
+			more |= count[i] != writers[i].read;
 		}
+		if (!more)
+			sched_yield();
 	}
 	for (u32 i = 0; i < VCPUS; i++)
+		read_ring(&writers[i], count[i]);
+}
+
+static void stop_writers(void)
+{
+	for (u32 i = 0; i < VCPUS; i++)
 		__atomic_store_n(&writers[i].stop, true, __ATOMIC_SEQ_CST);
-	vm.drain_dirty(&vm);
 	for (u32 i = 0; i < VCPUS; i++) {
-		/* It may have been about to go in when it was told to stop. */
 		while (!__atomic_load_n(&writers[i].finished, __ATOMIC_SEQ_CST)) {
 			ipi_kick(vcpus[i].cpu);
 			sched_yield();
 		}
 		pthread_join(writers[i].thread, NULL);
+		read_ring(&writers[i], writers[i].count);
 	}
+}
+
+/* Each write is noted once: as many marks as writes, and no more when all have left. */
+static void what_was_written_before_is_in_the_log(void **state)
+{
+	memset(written, 0, sizeof(written));
+	wanted = true;
+	for (u32 i = 0; i < VCPUS; i++) {
+		assert_int_equal(pml_create(&vcpus[i]), 0);
+		writers[i] = (struct writer){.index = i};
+		assert_int_equal(pthread_create(&writers[i].thread, NULL, run_vcpu, &writers[i]),
+				 0);
+	}
+	for (u32 round = 0; round < ROUNDS; round++) {
+		read_rings();
+		vm.drain_dirty(&vm);
+		for (u32 i = 0; i < PAGES; i++)
+			assert_true(__atomic_load_n(&marks[i], __ATOMIC_SEQ_CST) >= written[i]);
+	}
+	stop_writers();
+	for (u32 i = 0; i < PAGES; i++)
+		assert_int_equal(marks[i], written[i]);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_cpu_without_it_keeps_no_log, setup, teardown),
-		cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
-		cmocka_unit_test_setup_teardown(on_while_it_is_wanted, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_other_controls_stay, setup, teardown),
-		cmocka_unit_test_setup_teardown(any_number_of_entries, setup, teardown),
-		cmocka_unit_test_setup_teardown(draining_disturbs_nobody_else, setup, teardown),
-		cmocka_unit_test_setup_teardown(a_stay_is_over_when_it_is_out, setup, teardown),
-		cmocka_unit_test_setup_teardown(what_was_written_before_is_in_the_log, setup,
-						teardown),
+		cmocka_unit_test_setup_teardown(a_cpu_without_it_keeps_no_log, pml_setup,
+						pml_teardown),
+		cmocka_unit_test_setup_teardown(no_memory, pml_setup, pml_teardown),
+		cmocka_unit_test_setup_teardown(on_while_it_is_wanted, pml_setup, pml_teardown),
+		cmocka_unit_test_setup_teardown(the_other_controls_stay, pml_setup, pml_teardown),
+		cmocka_unit_test_setup_teardown(any_number_of_entries, pml_setup, pml_teardown),
+		cmocka_unit_test_setup_teardown(draining_disturbs_nobody_else, pml_setup,
+						pml_teardown),
+		cmocka_unit_test_setup_teardown(what_was_written_before_is_in_the_log, pml_setup,
+						pml_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
