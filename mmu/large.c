@@ -25,10 +25,12 @@ static void fill_table(struct mmu_vm *vm, u64 *table, u64 large)
 {
 	const struct page_table_level *l = &vm->format->level[large_level(vm)];
 	const struct page_table_level *s = &vm->format->level[small_level(vm)];
+	/* What large pages lack because they are large small ones need not. */
+	u32 access = l->access(large) | (mmu_hw.large_nx ? MMU_EXEC : 0);
 	hpa_t page = l->address(large);
 
 	for (u32 i = 0; i < LARGE_PAGES; i++)
-		table[i] = s->make_leaf(HPA(page.v + i * PAGE_SIZE), l->access(large) | MMU_EXEC);
+		table[i] = s->make_leaf(HPA(page.v + i * PAGE_SIZE), access);
 }
 
 /* The CPU has used the large page meanwhile. Entries that a sweep has cleared stay so. */

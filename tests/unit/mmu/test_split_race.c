@@ -105,8 +105,7 @@ static void what_the_cpu_notes_meanwhile_is_kept(void **state)
 	mmu_split(&vm, slot_of(BASE), GFN(BASE));
 	for (u64 i = 0; i < 512; i++)
 		assert_int_equal(ept_format.level[3].access(ept_walk(&vm, PAGE(BASE + i))),
-				 MMU_READ | MMU_WRITE | MMU_EXEC | PAGE_TABLE_ACCESSED |
-					 PAGE_TABLE_DIRTY);
+				 MMU_READ | MMU_WRITE | PAGE_TABLE_ACCESSED | PAGE_TABLE_DIRTY);
 }
 
 static void split_it(void)
