@@ -10,6 +10,7 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/shadow_cpu.h"
@@ -174,19 +175,35 @@ static void looked_at_step_by_step(void **state)
 	(void)state;
 }
 
-static bool auditing; /* atomic */
+static bool auditing;	/* atomic */
+static u32 begun, done; /* atomic: looks of the auditor */
 
 static void *audit(void *arg)
 {
 	hosted_cpu_set(1);
-	while (__atomic_load_n(&auditing, __ATOMIC_SEQ_CST))
+	while (__atomic_load_n(&auditing, __ATOMIC_SEQ_CST)) {
+		__atomic_fetch_add(&begun, 1, __ATOMIC_SEQ_CST);
 		assert_null(mmu_audit(&vm));
+		__atomic_fetch_add(&done, 1, __ATOMIC_SEQ_CST);
+	}
 	return arg;
+}
+
+/* Until the auditor has looked at what is there now, and is about it again: which look that is. */
+static u32 wait_for_look(void)
+{
+	u32 before = __atomic_load_n(&begun, __ATOMIC_SEQ_CST), look;
+
+	while ((look = __atomic_load_n(&done, __ATOMIC_SEQ_CST)) <= before ||
+	       __atomic_load_n(&begun, __ATOMIC_SEQ_CST) == look)
+		cpu_relax();
+	return look;
 }
 
 /* Pages go while they are looked at, that which is next among them. */
 static void looked_at_while_they_go(void **state)
 {
+	u32 amid = 0;
 	pthread_t thread;
 	u64 at;
 
@@ -194,34 +211,75 @@ static void looked_at_while_they_go(void **state)
 		entry(3, i, 100 + i, MARKED);
 		entry(100 + i, 0, 300, MARKED);
 	}
+	begun = done = 0;
 	auditing = true;
 	assert_int_equal(pthread_create(&thread, NULL, audit, NULL), 0);
-	for (u32 round = 0; round < 10; round++) {
+	while (amid < 10) {
+		u32 look;
+
 		for (u64 gva = 0; gva < 20ull << 21; gva += BIT(21))
 			assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
+		look = wait_for_look();
 		shadow_zap_all(&vm);
+		amid += __atomic_load_n(&done, __ATOMIC_SEQ_CST) == look;
 	}
 	__atomic_store_n(&auditing, false, __ATOMIC_SEQ_CST);
 	pthread_join(thread, NULL);
 	(void)state;
 }
 
-/* Whatever gfns a guest takes for its tables, they are not all in one bucket. */
-static void no_bucket_is_the_guests_choice(void **state)
+static u64 tsc_at_creation;
+
+static u64 tsc(void)
+{
+	return tsc_at_creation;
+}
+
+static u32 most_in_a_bucket(struct shadow *sh, const u32 *gfns, u32 n)
 {
 	static u32 count[SHADOW_BUCKETS];
-	u32 most = 0, all = 0;
+	u32 most = 0;
 
 	memset(count, 0, sizeof(count));
-	/* By twos of their bytes the lowest of these is 0 in all of them. */
-	for (u64 high = 0; high < 64; high++) {
-		for (u64 low = 0; low < 256; low++, all++)
-			count[shadow_bucket(vm.shadow, GFN(high << 16 | low << 8 | low)) -
-			      vm.shadow->bucket]++;
+	for (u32 i = 0; i < n; i++)
+		most = max(most, ++count[shadow_bucket(sh, GFN(gfns[i])) - sh->bucket]);
+	return most;
+}
+
+/*
+ * Whatever gfns a guest takes for its tables, they are not all in one bucket: not those that differ in
+ * high bits, nor those that were in one of another VM.
+ */
+static void no_bucket_is_the_guests_choice(void **state)
+{
+	static u32 gfns[64 * 256];
+	static struct mmu_vm other[2];
+	const u32 mean = ARRAY_SIZE(gfns) / SHADOW_BUCKETS;
+	u32 n = 0;
+
+	hosted_machine.tsc = tsc;
+	for (u32 i = 0; i < 2; i++) {
+		tsc_at_creation = 1000003 + i;
+		assert_int_equal(mmu_vm_create(&other[i], MMU_SHADOW), 0);
 	}
-	for (u32 i = 0; i < SHADOW_BUCKETS; i++)
-		most = max(most, count[i]);
-	assert_true(most < all / 4);
+	hosted_machine.tsc = NULL;
+	assert_true(other[0].shadow->odd != other[1].shadow->odd);
+	/* By twos of their bytes the lowest of these is 0 in all of them. */
+	for (u32 high = 0; high < 64; high++) {
+		for (u32 low = 0; low < 256; low++)
+			gfns[n++] = high << 16 | low << 8 | low;
+	}
+	assert_in_range(most_in_a_bucket(other[0].shadow, gfns, n), mean, 2 * mean);
+	assert_in_range(most_in_a_bucket(other[1].shadow, gfns, n), mean, 2 * mean);
+	n = 0;
+	for (u32 gfn = 0; n < ARRAY_SIZE(gfns); gfn++) {
+		if (shadow_bucket(other[0].shadow, GFN(gfn)) == &other[0].shadow->bucket[7])
+			gfns[n++] = gfn;
+	}
+	assert_int_equal(most_in_a_bucket(other[0].shadow, gfns, n), n);
+	assert_in_range(most_in_a_bucket(other[1].shadow, gfns, n), mean, 2 * mean);
+	for (u32 i = 0; i < 2; i++)
+		mmu_vm_destroy(&other[i]);
 	(void)state;
 }
 

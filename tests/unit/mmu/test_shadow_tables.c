@@ -50,7 +50,6 @@ static void cr3_whose_slot_comes(void **state)
 	load();
 	assert_int_equal(memslot_create(&vm, 2, GFN(NOWHERE), 8, ram, 0, 0), 0);
 	entry(NOWHERE, 0, 2, MARKED);
-	paging.cr3 = (NOWHERE + 1) << 12;
 	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
 	assert_null(mmu_audit(&vm));
 }
