@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Jobs and who of them goes on. See schedule.h. */
-#define _GNU_SOURCE /* a thread's CPUs */
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include "kernel/base/panic.h"
+#include "tests/hosted/host_switch.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/hosted/schedule.h"
@@ -35,7 +31,6 @@ struct runner {
 	const struct hosted_job *job;
 	pthread_t host;
 	u32 number;
-	u32 go; /* futex, serial: it is this one's turn */
 	u64 random;
 	s64 left;  /* points until the next choice */
 	u64 still; /* serial: not before there have been so many points */
@@ -53,20 +48,11 @@ static struct runner runners[HOSTED_JOBS_MAX];
 static u32 runner_count;
 static struct hosted_way way;
 static _Thread_local struct runner *self;
+static struct host_context contexts[HOSTED_JOBS_MAX], caller; /* serial; hosted_run's caller */
 
 /* Serial: of the one whose turn it is. */
 static u64 choices, trace, points, now_ns;
 static u32 stops, spins; /* directed: so far, and in vain since the last */
-
-static void futex_wait(u32 *word, u32 value, const struct timespec *time)
-{
-	syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, time, NULL, 0);
-}
-
-static void futex_wake(u32 *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
 
 /* --- serial: whose turn ---------------------------------------------------------------------- */
 
@@ -167,17 +153,10 @@ static void stall(struct runner *r)
 		r->still = points + (BIT(STALL_LEAST) << random_below(&choices, STALL_RANGE));
 }
 
-static void wait_turn(struct runner *r)
+/* It has its turn. */
+static void begin_turn(struct runner *r)
 {
-	while (!__atomic_exchange_n(&r->go, 0, __ATOMIC_ACQUIRE))
-		futex_wait(&r->go, 0, NULL);
 	r->left = 1 + random_below(&choices, 2 * way.period);
-}
-
-static void hand_over(struct runner *to)
-{
-	__atomic_store_n(&to->go, 1, __ATOMIC_RELEASE);
-	futex_wake(&to->go);
 }
 
 static void next_turn(bool another)
@@ -185,12 +164,9 @@ static void next_turn(bool another)
 	struct runner *me = self, *next = choose(another);
 
 	trace = (trace ^ (next->number + points)) * 0x100000001b3ull;
-	if (next == me) {
-		me->left = 1 + random_below(&choices, 2 * way.period);
-		return;
-	}
-	hand_over(next);
-	wait_turn(me);
+	if (next != me)
+		host_switch(&contexts[me->number], &contexts[next->number]);
+	begin_turn(me);
 }
 
 /* --- directed -------------------------------------------------------------------------------- */
@@ -329,48 +305,46 @@ static bool on_sleep(const bool *woken, u64 deadline_ns)
 
 /* --- a run ----------------------------------------------------------------------------------- */
 
+static void run_job(struct runner *r)
+{
+	self = r;
+	r->job->fn(r->job->arg);
+	self = NULL;
+	r->done = true;
+}
+
 static void *start(void *arg)
 {
 	struct runner *r = arg, *next;
 
 	hosted_cpu_set(r->number);
-	if (way.serial)
-		wait_turn(r);
-	self = r;
-	r->job->fn(r->job->arg);
-	self = NULL;
-	r->done = true;
-	if (!way.serial)
+	if (!way.serial) {
+		run_job(r);
 		return NULL;
+	}
+	host_park(&contexts[r->number]);
+	begin_turn(r);
+	run_job(r);
 	next = choose(false);
-	if (next)
-		hand_over(next);
+	host_switch(&contexts[r->number], next ? &contexts[next->number] : &caller);
 	return NULL;
 }
 
-/*
- * Serial runs have all of their threads on one of the host's CPUs: a turn that goes to another CPU
- * costs its wake-up there, ten times as much.
- */
-static void stay_on_one_cpu(cpu_set_t *before)
+/* All of the run on the caller's time, and so on one of the host's CPUs. */
+static void run_in_turn(void)
 {
-	cpu_set_t one;
-
-	BUG_ON(sched_getaffinity(0, sizeof(*before), before));
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	BUG_ON(sched_setaffinity(0, sizeof(one), &one));
+	for (u32 i = 0; i < runner_count; i++)
+		host_await_parked(&contexts[i]);
+	host_switch(&caller, &contexts[choose(false)->number]);
+	for (u32 i = 0; i < runner_count; i++)
+		host_release(&contexts[i]);
 }
 
 void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_way *how)
 {
-	cpu_set_t cpus;
-
 	BUG_ON(count == 0 || count > HOSTED_JOBS_MAX || how->period == 0);
 	way = *how;
 	way.serial |= way.directed;
-	if (way.serial)
-		stay_on_one_cpu(&cpus);
 	stops = spins = 0;
 	hosted_on_point = on_point;
 	hosted_on_relax = on_relax;
@@ -386,6 +360,7 @@ void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_wa
 	hosted_cpu_set(0);
 	for (u32 i = 0; i < count; i++) {
 		runners[i] = (struct runner){.job = &jobs[i], .number = i};
+		contexts[i].parked = contexts[i].released = 0;
 		runners[i].random = way.seed ^ (PARALLEL_SEEDS + i);
 		runners[i].left = 1 + way.period;
 	}
@@ -396,11 +371,9 @@ void hosted_run(const struct hosted_job *jobs, u32 count, const struct hosted_wa
 	for (u32 i = 0; i < count; i++)
 		BUG_ON(pthread_create(&runners[i].host, NULL, start, &runners[i]));
 	if (way.serial)
-		hand_over(choose(false));
+		run_in_turn();
 	for (u32 i = 0; i < count; i++)
 		pthread_join(runners[i].host, NULL);
-	if (way.serial)
-		BUG_ON(sched_setaffinity(0, sizeof(cpus), &cpus));
 }
 
 u64 hosted_run_trace(void)
