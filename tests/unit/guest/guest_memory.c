@@ -9,6 +9,7 @@
 
 struct boot_info boot_info;
 u8 test_ram[TEST_RAM];
+static bool written[TEST_RAM / PAGE_SIZE]; /* of its pages, since it was all zero */
 char test_message[256];
 static u64 ram_size;
 static u64 arena_used;
@@ -55,8 +56,19 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 		test_no_memory--;
 		return ERR_NOMEM;
 	}
+	for (u64 page = gpa.v / PAGE_SIZE; page * PAGE_SIZE < end; page++)
+		written[page] = true;
 	memcpy(test_ram + gpa.v, buf, size);
 	return 0;
+}
+
+static void clear_ram(void)
+{
+	for (u64 page = 0; page < ARRAY_SIZE(written); page++) {
+		if (written[page])
+			memset(test_ram + page * PAGE_SIZE, 0, PAGE_SIZE);
+		written[page] = false;
+	}
 }
 
 struct load test_load(struct vm_config *config, const void *kernel, u64 size, const char *cmdline,
@@ -76,7 +88,7 @@ struct load test_load(struct vm_config *config, const void *kernel, u64 size, co
 		strcpy(config->name, "alpha");
 	ram_size = config->mem;
 	assert(ram_size <= TEST_RAM);
-	memset(test_ram, 0, TEST_RAM);
+	clear_ram();
 	memset(start, 0, sizeof(*start));
 	test_message[0] = 0;
 	layout_init(&l.layout, config->mem);
