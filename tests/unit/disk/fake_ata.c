@@ -355,6 +355,15 @@ static void port_out(u16 port, u32 size, u32 value)
 
 /* --- On and off ------------------------------------------------------------------------------ */
 
+static const u8 *first_contents(void)
+{
+	static u8 bytes[sizeof(m.bytes)];
+
+	for (u32 i = 0; !bytes[1] && i < sizeof(bytes); i++)
+		bytes[i] = (u8)(i * 7 + i / ATA_SECTOR);
+	return bytes;
+}
+
 void fake_ata_start(struct ata_channel *ch)
 {
 	channel = ch;
@@ -364,8 +373,7 @@ void fake_ata_start(struct ata_channel *ch)
 	m.bad_sector = ~0ull;
 	m.bad_error = 0x40;
 	m.status = 0x50;
-	for (u32 i = 0; i < sizeof(m.bytes); i++)
-		m.bytes[i] = (u8)(i * 7 + i / ATA_SECTOR);
+	memcpy(m.bytes, first_contents(), sizeof(m.bytes));
 	hosted_machine.in = port_in;
 	hosted_machine.out = port_out;
 }
