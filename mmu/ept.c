@@ -4,7 +4,9 @@
  *
  *	 0  read     1  write     2  execute      any of them set: present
  *	 5:3 memory type of a page; write-back, like the RAM it is
- *	 6  ignore PAT: clear, so that the guest's PAT has its say as it would on bare metal
+ *	 6  ignore PAT: set. No guest has a device whose registers need another type, and a frame that
+ *	    the guest has uncached while Weir's own map has it write-back is undefined where the CPU
+ *	    lacks self-snoop (SDM 3A 12.12.4): machine checks, at the guest's will
  *	 7  page, in an entry that could lead to a table
  *	 8  accessed, 9  dirty: the CPU's, where the EPT pointer turns them on; else Weir's own
  *	 51:12 address
@@ -17,6 +19,7 @@
 #define EPT_ACCESS     (BIT(0) | BIT(1) | BIT(2))
 #define EPT_TYPE_SHIFT 3
 #define EPT_TYPE_WB    6ull
+#define EPT_IGNORE_PAT BIT(6)
 #define EPT_PAGE       BIT(7)
 #define EPT_ADDRESS    (BIT(52) - BIT(12))
 #define EPT_LEAF_BITS  (EPT_ACCESS | PAGE_TABLE_ACCESSED | PAGE_TABLE_DIRTY)
@@ -70,7 +73,7 @@ static u64 ept_make_table(hpa_t table)
 
 static u64 ept_make_leaf(hpa_t page, u32 access)
 {
-	return page.v | (access & EPT_LEAF_BITS) | (EPT_TYPE_WB << EPT_TYPE_SHIFT);
+	return page.v | (access & EPT_LEAF_BITS) | EPT_IGNORE_PAT | (EPT_TYPE_WB << EPT_TYPE_SHIFT);
 }
 
 static u64 ept_make_large(hpa_t page, u32 access)

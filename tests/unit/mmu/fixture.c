@@ -137,7 +137,7 @@ static bool check_entry(u64 e, u32 level)
 	}
 	assert_true(level < 3);
 	assert_int_equal(EPT_TYPE(e), EPT_MEMTYPE_WB);
-	assert_int_equal(e & 0x40, 0); /* the guest's PAT counts */
+	assert_int_equal(e & 0x40, 0x40); /* the guest's PAT does not count */
 	if (level)
 		assert_int_equal(e & ((1ull << (12 + 9 * level)) - 1) & ~0xfffull, 0);
 	return true;

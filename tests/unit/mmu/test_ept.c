@@ -172,9 +172,9 @@ static void rights_and_marks(void **state)
 
 	assert_int_equal(l->access(e), RX | PAGE_TABLE_ACCESSED | PAGE_TABLE_DIRTY);
 	e = l->with_access(e, l->access(e) | MMU_WRITE);
-	assert_int_equal(e, 0x9000 | EPT_RWX | 6 << 3 | BIT(8) | BIT(9));
+	assert_int_equal(e, 0x9000 | EPT_RWX | 6 << 3 | BIT(6) | BIT(8) | BIT(9));
 	e = l->with_access(e, l->access(e) & ~PAGE_TABLE_ACCESSED);
-	assert_int_equal(e, 0x9000 | EPT_RWX | 6 << 3 | BIT(9));
+	assert_int_equal(e, 0x9000 | EPT_RWX | 6 << 3 | BIT(6) | BIT(9));
 	assert_int_equal(ept_format.frozen & EPT_RWX, 0);
 }
 
