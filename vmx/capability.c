@@ -18,6 +18,15 @@ void vmx_use_unrestricted_guest(bool use)
 	use_unrestricted = use;
 }
 
+/* Core 2 has the older MSRs alone: there the default1 controls must be 1 (SDM 3D A.2). */
+static void read_controls(struct vmx_capability *c, bool have_true)
+{
+	c->pin = rdmsr(have_true ? MSR_IA32_VMX_TRUE_PINBASED : MSR_IA32_VMX_PINBASED);
+	c->proc = rdmsr(have_true ? MSR_IA32_VMX_TRUE_PROCBASED : MSR_IA32_VMX_PROCBASED);
+	c->exit = rdmsr(have_true ? MSR_IA32_VMX_TRUE_EXIT : MSR_IA32_VMX_EXIT);
+	c->entry = rdmsr(have_true ? MSR_IA32_VMX_TRUE_ENTRY : MSR_IA32_VMX_ENTRY);
+}
+
 void capability_read(struct vmx_capability *c)
 {
 	*c = (struct vmx_capability){0};
@@ -27,13 +36,8 @@ void capability_read(struct vmx_capability *c)
 	c->cr0_fixed1 = rdmsr(MSR_IA32_VMX_CR0_FIXED1);
 	c->cr4_fixed0 = rdmsr(MSR_IA32_VMX_CR4_FIXED0);
 	c->cr4_fixed1 = rdmsr(MSR_IA32_VMX_CR4_FIXED1);
+	read_controls(c, c->basic & VMX_BASIC_TRUE);
 	/* The MSRs below exist only where the bits before them say so. */
-	if (!(c->basic & VMX_BASIC_TRUE))
-		return;
-	c->pin = rdmsr(MSR_IA32_VMX_TRUE_PINBASED);
-	c->proc = rdmsr(MSR_IA32_VMX_TRUE_PROCBASED);
-	c->exit = rdmsr(MSR_IA32_VMX_TRUE_EXIT);
-	c->entry = rdmsr(MSR_IA32_VMX_TRUE_ENTRY);
 	if (!capability_allows(c->proc, PROC_SECONDARY))
 		return;
 	c->proc2 = rdmsr(MSR_IA32_VMX_PROCBASED2);
@@ -137,8 +141,9 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 			     &out->entry);
 	if (err)
 		return err;
-	out->proc &= ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_CR3_LOAD |
-			    PROC_CR3_STORE);
+	/* Core 2 insists on exits of CR3, which shadow page tables need in any case. */
+	out->proc &= (u32)c->proc | ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_CR3_LOAD |
+					   PROC_CR3_STORE);
 	out->entry &= ~(u32)ENTRY_IA32E;
 	return 0;
 }

@@ -6,6 +6,10 @@
 #include "kernel/base/types.h"
 
 /* Capability MSRs that msr.h does not have. */
+#define MSR_IA32_VMX_PINBASED	    0x481
+#define MSR_IA32_VMX_PROCBASED	    0x482
+#define MSR_IA32_VMX_EXIT	    0x483
+#define MSR_IA32_VMX_ENTRY	    0x484
 #define MSR_IA32_VMX_MISC	    0x485
 #define MSR_IA32_VMX_CR0_FIXED0	    0x486
 #define MSR_IA32_VMX_CR0_FIXED1	    0x487

@@ -105,7 +105,8 @@ static void hide_paging(struct vmx_vcpu *v, bool hide)
 		v->cr3 = vmcs_read(GUEST_CR3);
 	v->paging_hidden = hide;
 	vmcs_write(GUEST_CR3, hide ? v->config.identity_map.v : v->cr3);
-	vmcs_set_proc_controls(v, hide ? v->proc_controls | exits : v->proc_controls & ~exits);
+	vmcs_set_proc_controls(v, hide ? v->proc_controls | exits
+				       : v->proc_controls & (vmx_boot_controls.proc | ~exits));
 }
 
 void cr3_set(struct vmx_vcpu *v, u64 value)

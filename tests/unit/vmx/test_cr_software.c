@@ -29,6 +29,7 @@ void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 }
 
 struct vmx_capability vmx_boot_capability;
+struct vmx_controls vmx_boot_controls;
 struct guest_features guest_features;
 
 void vmcs_set_entry_controls(struct vmx_vcpu *vcpu, u32 value)
@@ -133,6 +134,7 @@ static int setup(void **state)
 	v.paging_hidden = true;
 	v.proc_controls = CR3_EXITS | (u32)PROC_MOV_DR;
 	v.cr3 = 0x5000;
+	vmx_boot_controls.proc = (u32)PROC_MOV_DR;
 	changes = 0;
 	irq_enable();
 	return 0;
@@ -153,10 +155,20 @@ static void paging_goes_on_and_off(void **state)
 	assert_true(irq_enabled());
 }
 
+/* A CPU that wants CR3 exits to be on (IA32_VMX_PROCBASED_CTLS) fails the entry without. */
+static void exits_that_must_be_stay(void **state)
+{
+	vmx_boot_controls.proc |= CR3_EXITS;
+	assert_int_equal(vmx_write_cr(&v, 0, CR0_PE | CR0_ET | CR0_PG), 0);
+	assert_false(v.paging_hidden);
+	assert_int_equal(v.proc_controls, CR3_EXITS | (u32)PROC_MOV_DR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(paging_goes_on_and_off, setup),
+		cmocka_unit_test_setup(exits_that_must_be_stay, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
