@@ -10,11 +10,13 @@
 #include "kernel/base/string.h"
 #include "smp/trampoline.h"
 
-#define LOW_MEMORY_END 0xa0000
-#define ENTRIES	       512
-#define PTE_PRESENT    BIT(0)
-#define PTE_WRITE      BIT(1)
-#define PTE_ADDRESS    0x000ffffffffff000ull
+/* Some firmware's SMM code writes to the lowest 64 KiB whatever its memory map says. */
+#define LOW_MEMORY_GOOD 0x10000
+#define LOW_MEMORY_END	0xa0000
+#define ENTRIES		512
+#define PTE_PRESENT	BIT(0)
+#define PTE_WRITE	BIT(1)
+#define PTE_ADDRESS	0x000ffffffffff000ull
 
 #ifndef WEIR_HOSTED
 extern u8 trampoline_start[], trampoline_end[], trampoline_code32[], trampoline_code64[];
@@ -126,10 +128,10 @@ static bool page_fits(u64 start, const struct boot_mmap_entry *map, u32 count)
 	return inside;
 }
 
-u64 trampoline_choose(const struct boot_mmap_entry *map, u32 count,
-		      const struct trampoline_keep *keep, u32 keep_count)
+static u64 choose_between(u64 from, u64 end, const struct boot_mmap_entry *map, u32 count,
+			  const struct trampoline_keep *keep, u32 keep_count)
 {
-	for (u64 start = PAGE_SIZE; start < LOW_MEMORY_END; start += PAGE_SIZE) {
+	for (u64 start = from; start < end; start += PAGE_SIZE) {
 		bool kept = false;
 
 		for (u32 i = 0; i < keep_count; i++)
@@ -138,4 +140,14 @@ u64 trampoline_choose(const struct boot_mmap_entry *map, u32 count,
 			return start;
 	}
 	return TRAMPOLINE_NONE;
+}
+
+u64 trampoline_choose(const struct boot_mmap_entry *map, u32 count,
+		      const struct trampoline_keep *keep, u32 keep_count)
+{
+	u64 start = choose_between(LOW_MEMORY_GOOD, LOW_MEMORY_END, map, count, keep, keep_count);
+
+	if (start == TRAMPOLINE_NONE)
+		start = choose_between(PAGE_SIZE, LOW_MEMORY_GOOD, map, count, keep, keep_count);
+	return start;
 }

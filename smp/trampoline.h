@@ -23,9 +23,9 @@
 #define TRAMPOLINE_NONE 0
 
 /*
- * Pure: the lowest page below 640 KiB, not page 0, that lies wholly in available memory, touches
- * nothing that any entry of the map calls something else, and none of the ranges to keep. Its
- * address, or TRAMPOLINE_NONE.
+ * Pure: the lowest page from 64 to 640 KiB, or else below, but not page 0, that lies wholly in
+ * available memory, touches nothing that any entry of the map calls something else, and none of the
+ * ranges to keep. Its address, or TRAMPOLINE_NONE.
  */
 struct trampoline_keep {
 	u64 start, end;

@@ -25,7 +25,7 @@ static int setup(void **state)
 
 static void test_plain(void **state)
 {
-	assert_int_equal(CHOOSE({0, 0x9fc00, RAM}, {0x9fc00, 0x400, HOLE}), 0x1000);
+	assert_int_equal(CHOOSE({0, 0x9fc00, RAM}, {0x9fc00, 0x400, HOLE}), 0x10000);
 }
 
 static void test_not_page_zero(void **state)
@@ -48,28 +48,40 @@ static void test_below_640k(void **state)
 	assert_int_equal(CHOOSE({0x100000, 0x10000000, RAM}), TRAMPOLINE_NONE);
 }
 
+/* What firmware may write to is the last to be taken. */
+static void test_lowest_64k_last(void **state)
+{
+	assert_int_equal(CHOOSE({0, 0x11000, RAM}), 0x10000);
+	assert_int_equal(CHOOSE({0, 0x10fff, RAM}), 0x1000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x10000, 0x90000, HOLE}), 0x1000);
+	assert_int_equal(CHOOSE({0x8000, 0x2000, RAM}, {0x9e000, 0x1000, RAM}), 0x9e000);
+	keep[0] = (struct trampoline_keep){0x10000, 0xa0000};
+	keep_count = 1;
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}), 0x1000);
+}
+
 /* Where entries overlap, anything but available wins, however small it is. */
 static void test_overlap(void **state)
 {
-	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x1fff, 1, HOLE}), 0x2000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x10fff, 1, HOLE}), 0x11000);
 	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0, 0x8f001, BOOT_MEM_ACPI_NVS}), 0x90000);
 	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0, ~0ull, HOLE}), TRAMPOLINE_NONE);
-	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x1800, 0, HOLE}), 0x1000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x10800, 0, HOLE}), 0x10000);
 }
 
 static void test_wrapping(void **state)
 {
-	assert_int_equal(CHOOSE({0x5000, ~0ull, RAM}), 0x5000);
+	assert_int_equal(CHOOSE({0x15000, ~0ull, RAM}), 0x15000);
 	assert_int_equal(CHOOSE({0, 0xa0000, RAM}, {0x3000, ~0ull, HOLE}), 0x1000);
 	assert_int_equal(CHOOSE({~0ull, 5, RAM}), TRAMPOLINE_NONE);
 }
 
 static void test_keep(void **state)
 {
-	keep[0] = (struct trampoline_keep){0x1000, 0x4001};
-	keep[1] = (struct trampoline_keep){0x6000, 0x6000};
+	keep[0] = (struct trampoline_keep){0x10000, 0x13001};
+	keep[1] = (struct trampoline_keep){0x15000, 0x15000};
 	keep_count = 2;
-	assert_int_equal(CHOOSE({0, 0xa0000, RAM}), 0x5000);
+	assert_int_equal(CHOOSE({0, 0xa0000, RAM}), 0x14000);
 }
 
 static void test_empty(void **state)
@@ -84,7 +96,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_plain),      TEST(test_not_page_zero), TEST(test_whole_page),
 		TEST(test_below_640k), TEST(test_overlap),	 TEST(test_wrapping),
-		TEST(test_keep),       TEST(test_empty),
+		TEST(test_keep),       TEST(test_empty),	 TEST(test_lowest_64k_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
