@@ -181,6 +181,7 @@ void __noreturn boot_main(u32 magic, u64 info_phys)
 	panic_set_hooks(&panic_hooks);
 	read_boot_info(magic, info_phys);
 	show_boot_info();
+	harden_show_cpuid(rdmsr_safe, wrmsr_safe);
 	if (harden_enable_nx(rdmsr_safe, wrmsr_safe))
 		refuse("Weir cannot start: this processor has no no-execute pages (NX), or they "
 		       "are switched off; look for 'Execute Disable Bit', 'XD' or 'NX' among the "

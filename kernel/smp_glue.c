@@ -24,6 +24,7 @@ static u8 *map_device(hpa_t hpa, u64 size)
 static void init_this_cpu(void)
 {
 	vmap_init_cpu();
+	harden_show_cpuid(rdmsr_safe, wrmsr_safe);
 	cpu_harden();
 }
 

@@ -14,9 +14,19 @@
 #define FEATURES_EBX_SMAP	  BIT(20)
 #define FEATURES_ECX_UMIP	  BIT(2)
 #define VENDOR_EBX_INTEL	  0x756e6547 /* "Genu" */
+#define MISC_ENABLE_LIMIT_CPUID	  BIT(22)
 #define MISC_ENABLE_XD_DISABLE	  BIT(34)
 
 static bool nx_was_hidden;
+
+void harden_show_cpuid(int (*rdmsr_safe)(u32, u64 *), int (*wrmsr_safe)(u32, u64))
+{
+	u64 misc;
+
+	if (cpuid(0, 0).ebx == VENDOR_EBX_INTEL && rdmsr_safe(MSR_IA32_MISC_ENABLE, &misc) == 0 &&
+	    (misc & MISC_ENABLE_LIMIT_CPUID))
+		(void)wrmsr_safe(MSR_IA32_MISC_ENABLE, misc & ~MISC_ENABLE_LIMIT_CPUID);
+}
 
 static bool cpuid_has_nx(void)
 {

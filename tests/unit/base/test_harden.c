@@ -15,16 +15,19 @@
 #define LEAF_7_UMIP BIT(2)
 #define EXTENDED_NX BIT(20)
 #define XD_DISABLE  BIT(34)
+#define LIMIT_CPUID BIT(22)
 
+static const struct cpuid_regs limited = {.eax = 3, .ebx = INTEL_EBX};
 static struct cpuid_regs leaf0, leaf1, leaf7;
 static bool nx_there, xd_stuck;
 static u64 misc_enable, efer;
+static u32 reads, writes;
 
 static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 {
 	switch (leaf) {
 	case 0:
-		return leaf0;
+		return misc_enable & LIMIT_CPUID ? limited : leaf0;
 	case 1:
 		return leaf1;
 	case 7:
@@ -53,12 +56,14 @@ static void fake_wrmsr(u32 index, u64 value)
 
 static int safe_rdmsr(u32 index, u64 *value)
 {
+	reads++;
 	*value = fake_rdmsr(index);
 	return 0;
 }
 
 static int safe_wrmsr(u32 index, u64 value)
 {
+	writes++;
 	fake_wrmsr(index, value);
 	return 0;
 }
@@ -136,6 +141,23 @@ static void test_nx_hidden(void **state)
 	assert_int_equal(misc_enable, XD_DISABLE);
 }
 
+/* With the limit leaf 7 is not looked at: SMEP would stay off. */
+static void test_leaves_hidden(void **state)
+{
+	misc_enable = LIMIT_CPUID | 1;
+	harden_show_cpuid(safe_rdmsr, safe_wrmsr);
+	assert_int_equal(misc_enable, 1);
+	cpu_harden();
+	assert_true(hosted_cr[4] & CR4_SMEP);
+	writes = 0;
+	harden_show_cpuid(safe_rdmsr, safe_wrmsr);
+	assert_int_equal(writes, 0);
+	leaf0.ebx = 0; /* nobody else has that MSR */
+	reads = 0;
+	harden_show_cpuid(safe_rdmsr, safe_wrmsr);
+	assert_int_equal(reads, 0);
+}
+
 static void test_no_nx(void **state)
 {
 	nx_there = false;
@@ -149,7 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_all),	      TEST(test_each_alone), TEST(test_nx),
-		TEST(test_nx_hidden), TEST(test_no_nx),
+		TEST(test_nx_hidden), TEST(test_no_nx),	     TEST(test_leaves_hidden),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
