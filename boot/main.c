@@ -6,6 +6,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/harden.h"
 #include "kernel/base/log.h"
+#include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "kernel/main.h"
@@ -145,6 +146,7 @@ static void init_memory(void)
 		       "or smaller modules.");
 	boot_console_map();
 	cpu_harden();
+	mca_init_cpu(rdmsr_safe, wrmsr_safe);
 	frame_get_stats(&stats);
 	log_info("memory: %llu MiB, %llu MiB free",
 		 (unsigned long long)(stats.total >> (20 - PAGE_SHIFT)),

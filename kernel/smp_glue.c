@@ -6,6 +6,7 @@
 #include "kernel/base/harden.h"
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
+#include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "mem/slab.h"
@@ -26,6 +27,7 @@ static void init_this_cpu(void)
 	vmap_init_cpu();
 	harden_show_cpuid(rdmsr_safe, wrmsr_safe);
 	cpu_harden();
+	mca_init_cpu(rdmsr_safe, wrmsr_safe);
 }
 
 static const struct smp_hooks hooks = {

@@ -2,6 +2,7 @@
 /* What happens at a vector: a handler, a fixup, or the end. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "smp/ipi_private.h"
@@ -106,6 +107,8 @@ static void exception(struct interrupt_frame *f)
 	if (f->vector == VECTOR_GP && resume_at_fixup(f))
 		return;
 	this_cpu()->fault = f;
+	if (f->vector == VECTOR_MC)
+		mca_record();
 	if (f->vector == VECTOR_PF || f->vector == VECTOR_DF) {
 		addr = read_cr2();
 		name_stack_overflow(f, addr);

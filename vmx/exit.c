@@ -4,12 +4,15 @@
  * handles it. Names and counters' meanings are in exit_stats.c; the counters are the vCPU's own.
  */
 #include "kernel/base/log.h"
+#include "kernel/base/mca.h"
+#include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "vmx/instructions.h"
 #include "vmx/regs.h"
 
 #define REASON_ENTRY_FAILED BIT(31)
 #define REASON_MASK	    0xffffu
+#define REASON_ENTRY_MC	    41
 
 /* By the choice of controls this reason does not come; if it does, something is wrong with Weir. */
 static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
@@ -123,6 +126,11 @@ enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e)
 	v->reason &= REASON_MASK;
 	if (!failed)
 		return unexpected(v, e);
+	/* No #MC comes of it, and MCIP stays set: the next one would be a shutdown (SDM 3C 27.9). */
+	if (v->reason == REASON_ENTRY_MC) {
+		mca_record();
+		panic("machine check during an entry of vm %s", vcpu_name());
+	}
 	vcpu_log_entry_failure(v, false);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }

@@ -4,6 +4,7 @@
 #include "kernel/base/interrupt_frame.h"
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
+#include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/symbols.h"
@@ -97,6 +98,7 @@ static void __noreturn speak(const struct interrupt_frame *f, u64 rip, u64 rbp)
 	if (registered->stop_others)
 		registered->stop_others();
 	log_show_last(mark, RING_LINES);
+	mca_show();
 	if (f)
 		show_registers(f);
 	log_error("cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx", (unsigned long)read_cr0(),

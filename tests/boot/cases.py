@@ -37,6 +37,9 @@ def no_nx(boot):
     assert "frames" not in boot.text() and "VMX" not in boot.text(), "it went on"
 
 
+UNCORRECTED = 0xbd00000000000134  # valid, uncorrected, enabled, with address and MISC
+
+
 def check_panic(boot, reason):
     """What happened, where, by name, and what the other CPUs do."""
     boot.anywhere(reason)
@@ -51,6 +54,19 @@ def check_panic(boot, reason):
 def panic_lock_order(boot):
     """A lock taken against the order ends in a panic that names both locks."""
     check_panic(boot, r"lock order: .*the lower lock")
+
+
+@case(machines=["qemu-bios:4"], deadline=120, when_done="halt")
+def machine_check(boot):
+    """Banks are on, and an error in one of another CPU's ends in a panic that shows what it says."""
+    boot.expect(NO_VMX_MESSAGE)
+    monitor = screen.Monitor(boot.machine)
+    monitor.command(f"mce 2 3 {UNCORRECTED:#x} 0x5 0xabc000 0x8c")
+    monitor.close()
+    boot.expect(r"PANIC on cpu2: .*machine check")
+    boot.expect(r"machine check: cpu2 MCG_STATUS 0x5 bank 3 status 0xbd00000000000134 "
+                r"address 0xabc000 misc 0x8c")
+    check_panic(boot, r"halted: .*machine check")
 
 
 @case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-overflow",

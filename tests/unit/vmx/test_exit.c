@@ -12,6 +12,7 @@
 
 static struct vmx_vcpu v;
 static struct vmx_exit e;
+static u32 recorded, logged;
 
 #define HANDLER(name)                                                  \
 	enum exit_verdict name(struct vmx_vcpu *u, struct vmx_exit *x) \
@@ -55,6 +56,12 @@ void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 
 void vcpu_log_entry_failure(struct vmx_vcpu *vcpu, bool early)
 {
+	logged++;
+}
+
+void mca_record(void)
+{
+	recorded++;
 }
 
 const char *vcpu_name(void)
@@ -98,11 +105,33 @@ static void what_a_guest_was_not_offered_is_undefined(void **state)
 	}
 }
 
+static void enter_and_fail(void *arg)
+{
+	v.reason = BIT(31) | *(const u32 *)arg;
+	assert_int_equal(exit_odd(&v, &e), EXIT_RETURN);
+}
+
+/* A machine check is the machine's end, any other failed entry the VM's. */
+static void an_entry_that_fails(void **state)
+{
+	u32 guest_state = 33, machine_check = 41;
+
+	recorded = logged = 0;
+	assert_false(hosted_catch_panic(enter_and_fail, &guest_state));
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(logged, 1);
+	assert_int_equal(recorded, 0);
+	assert_true(hosted_catch_panic(enter_and_fail, &machine_check));
+	assert_int_equal(recorded, 1);
+	assert_non_null(strstr(hosted_panic_text(), "machine check"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(every_reason_is_answered, setup),
 		cmocka_unit_test_setup(what_a_guest_was_not_offered_is_undefined, setup),
+		cmocka_unit_test_setup(an_entry_that_fails, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
