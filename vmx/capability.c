@@ -77,6 +77,17 @@ enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv l
 	return VMX_APICV_FULL;
 }
 
+const char *capability_apicv_name(enum vmx_apicv level)
+{
+	static const char *const names[] = {
+		[VMX_APICV_OFF] = "off",       [VMX_APICV_TPR] = "tpr",
+		[VMX_APICV_ACCESS] = "access", [VMX_APICV_REGISTERS] = "registers",
+		[VMX_APICV_FULL] = "full",
+	};
+
+	return level < ARRAY_SIZE(names) ? names[level] : "on";
+}
+
 int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *missing)
 {
 	u32 must = (u32)capability, may = (u32)(capability >> 32);

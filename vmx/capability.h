@@ -44,6 +44,9 @@ int control_adjust(u64 capability, u32 required, u32 optional, u32 *out, u32 *mi
 /* How much of a local APIC such a CPU can do by itself, up to the limit. */
 enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv limit);
 
+/* As apicv= names it. */
+const char *capability_apicv_name(enum vmx_apicv level);
+
 /* All of Weir's controls. ERR_NOTSUP after naming the word and the bits by log_error. */
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out);
 

@@ -106,6 +106,8 @@ static int probe(void)
 	log_info("VMX: VMCS revision %#x, %u bytes", VMX_BASIC_REVISION(f.capability.basic),
 		 VMX_BASIC_SIZE(f.capability.basic));
 	print_optional(&f.capability);
+	log_info("VMX: guests' local APICs: apicv=%s",
+		 capability_apicv_name(vmx_boot_controls.apicv));
 	features_init();
 	tell_mmu(&f.capability);
 	return 0;

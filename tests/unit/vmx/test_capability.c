@@ -144,6 +144,7 @@ static void local_apic(void **state)
 
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	assert_int_equal(c.apicv, VMX_APICV_FULL);
+	assert_string_equal(capability_apicv_name(c.apicv), "full");
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), PROC_TPR_SHADOW);
 	/* Not wanted, and not there: MOV CR8 exits. */
 	c.apicv = VMX_APICV_OFF;
@@ -164,7 +165,17 @@ static void local_apic(void **state)
 	cpu.capability.proc &= ~MAY(PROC_TPR_SHADOW);
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	assert_int_equal(c.apicv, VMX_APICV_OFF);
+	assert_string_equal(capability_apicv_name(c.apicv), "off");
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), cr8);
+}
+
+static void every_level_has_its_name(void **state)
+{
+	for (u32 i = VMX_APICV_OFF; i <= VMX_APICV_ALL; i++) {
+		assert_non_null(capability_apicv_name(i));
+		for (u32 j = 0; j < i; j++)
+			assert_string_not_equal(capability_apicv_name(i), capability_apicv_name(j));
+	}
 }
 
 static void a_missing_control_is_one_line(void **state)
@@ -310,6 +321,7 @@ int main(void)
 		cmocka_unit_test_setup(choosing, setup),
 		cmocka_unit_test_setup(core_2_is_good_enough, setup),
 		cmocka_unit_test_setup(local_apic, setup),
+		cmocka_unit_test_setup(every_level_has_its_name, setup),
 		cmocka_unit_test_setup(a_missing_control_is_one_line, setup),
 		cmocka_unit_test_setup(a_good_cpu_is_not_refused, setup),
 		cmocka_unit_test_setup(no_vmx_says_where_to_turn_it_on, setup),
