@@ -6,6 +6,7 @@
 #include "kernel/base/x86.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/cpuid.h"
 #include "vmx/vmx.h"
 
 struct vmx_capability vmx_boot_capability;
@@ -36,6 +37,7 @@ void capability_read(struct vmx_capability *c)
 	c->cr0_fixed1 = rdmsr(MSR_IA32_VMX_CR0_FIXED1);
 	c->cr4_fixed0 = rdmsr(MSR_IA32_VMX_CR4_FIXED0);
 	c->cr4_fixed1 = rdmsr(MSR_IA32_VMX_CR4_FIXED1);
+	c->xcr0 = cpuid_xcr0_offered();
 	read_controls(c, c->basic & VMX_BASIC_TRUE);
 	/* The MSRs below exist only where the bits before them say so. */
 	if (!capability_allows(c->proc, PROC_SECONDARY))
@@ -43,11 +45,6 @@ void capability_read(struct vmx_capability *c)
 	c->proc2 = rdmsr(MSR_IA32_VMX_PROCBASED2);
 	if (capability_allows(c->proc2, PROC2_EPT) || capability_allows(c->proc2, PROC2_VPID))
 		c->ept_vpid = rdmsr(MSR_IA32_VMX_EPT_VPID_CAP);
-}
-
-bool capability_equal(const struct vmx_capability *a, const struct vmx_capability *b)
-{
-	return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 bool capability_has_vpid(const struct vmx_capability *c)

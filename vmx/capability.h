@@ -17,6 +17,7 @@ struct vmx_capability {
 	u64 ept_vpid;
 	u64 misc;
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	u64 xcr0; /* what a guest may be offered of it: each CPU loads all of it */
 };
 
 /* The control words of every vCPU, before what changes at run time. */
@@ -27,7 +28,20 @@ struct vmx_controls {
 
 /* In a VMX-capable CPU with IA32_VMX_BASIC. Any context. Absent MSRs read as 0. */
 void capability_read(struct vmx_capability *c);
-bool capability_equal(const struct vmx_capability *a, const struct vmx_capability *b);
+
+/* What is not on another CPU as it has to be. */
+struct capability_difference {
+	const char *what;
+	u64 boot, here;
+};
+
+/*
+ * Can vCPUs whose controls were chosen by the boot CPU's capabilities run where these are? Only what
+ * Weir uses counts: cores of two kinds in one CPU may differ in the rest. False: d says the first
+ * that stands in the way. Pure.
+ */
+bool capability_serves(const struct vmx_capability *boot, const struct vmx_capability *here,
+		       struct capability_difference *d);
 
 /* May this control be 1? */
 static inline bool capability_allows(u64 capability, u64 bits)

@@ -26,7 +26,7 @@ static int unlock_vmx(void)
 	u64 control;
 
 	if (rdmsr_safe(MSR_IA32_FEATURE_CONTROL, &control))
-		return ERR_NOTSUP;
+		return ERR_NOENT;
 	if (!(control & FEATURE_CONTROL_LOCKED) &&
 	    wrmsr_safe(MSR_IA32_FEATURE_CONTROL,
 		       control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUT_SMX))
@@ -60,20 +60,23 @@ static void allow_split_locks(void)
 
 static int start_this_cpu(struct vmx_cpu *cpu)
 {
+	struct capability_difference d;
 	struct vmx_capability c;
 	int err;
 
 	if (!cpu->region)
 		return ERR_NOMEM;
 	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_VMX))
-		return ERR_NOTSUP;
+		return ERR_NOENT;
 	err = unlock_vmx();
 	if (err)
 		return err;
-	/* A vCPU's controls are chosen by the boot CPU's capabilities. */
 	capability_read(&c);
-	if (!capability_equal(&c, &vmx_boot_capability))
+	if (!capability_serves(&vmx_boot_capability, &c, &d)) {
+		log_warn("VMX: %s capabilities are %#llx here, %#llx on the boot CPU", d.what,
+			 (unsigned long long)d.here, (unsigned long long)d.boot);
 		return ERR_NOTSUP;
+	}
 	*(u32 *)cpu->region = VMX_BASIC_REVISION(c.basic);
 	set_control_registers(&c);
 	allow_split_locks();
@@ -103,8 +106,11 @@ static const char *why_not(int err)
 		return "no memory for its VMXON region";
 	case ERR_PERM:
 		return "its firmware locked VMX off: turn on Intel VT-x for all CPUs in the setup";
+	case ERR_NOENT:
+		return "it has no VMX, as the boot CPU has";
 	case ERR_NOTSUP:
-		return "its VMX differs from the boot CPU's: update the firmware";
+		return "it lacks what the boot CPU has, as the line before says: where all cores "
+		       "are of one kind update the firmware";
 	default:
 		return "VMXON failed";
 	}

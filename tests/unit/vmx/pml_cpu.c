@@ -6,6 +6,7 @@
 #include "tests/hosted/hosted.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/cpuid.h"
 #include "vmx/instructions.h"
 #include "vmx/stay.h"
 
@@ -16,6 +17,11 @@ struct mmu_vm vm;
 struct vmx_vcpu vcpus[VCPUS];
 u32 marks[PAGES];
 bool wanted;
+
+u64 cpuid_xcr0_offered(void)
+{
+	return 0;
+}
 
 bool mmu_uses_pml(const struct mmu_vm *m)
 {

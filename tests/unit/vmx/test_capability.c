@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Controls chosen by capability MSRs, what a CPU must have and what a person is told, VPIDs. */
-/* unit-sources: vmx/capability.c vmx/requirements.c */
+/* unit-sources: vmx/capability.c vmx/capability_serves.c vmx/requirements.c */
 #include <setjmp.h>
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -59,6 +59,11 @@ static u64 host_rdmsr(u32 index)
 	}
 }
 
+u64 cpuid_xcr0_offered(void)
+{
+	return cpu.capability.xcr0;
+}
+
 int rdmsr_safe(u32 index, u64 *value)
 {
 	*value = host_rdmsr(index);
@@ -81,6 +86,7 @@ static int setup(void **state)
 				.exit = MAY(0xffffffff) | 0x36dfb,
 				.entry = MAY(0xffffffff) | 0x11fb,
 				.ept_vpid = ~0ull,
+				.xcr0 = 7,
 			},
 	};
 	cpuid_1_ecx = BIT(5);
@@ -313,12 +319,86 @@ static void core_2_is_good_enough(void **state)
 	assert_int_equal(out.entry, 0x11ff);
 }
 
+static const char *in_the_way(const struct vmx_capability *here)
+{
+	struct capability_difference d = {0};
+
+	return capability_serves(&cpu.capability, here, &d) ? NULL : d.what;
+}
+
+/* Cores of two kinds: what Weir uses nothing of may differ, and the other one may have more. */
+static void another_kind_of_core_serves(void **state)
+{
+	struct vmx_capability here;
+
+	cpu.capability.cr4_fixed1 = ~0ull;
+	here = cpu.capability;
+	assert_null(in_the_way(&here));
+	here.basic ^= BIT(54);
+	here.pin &= ~MAY(PIN_POSTED_INTERRUPTS);
+	here.proc &= ~MAY(PROC_INVLPG);
+	here.proc2 &= ~(MAY(PROC2_TSC_SCALING) | MAY(PROC2_VMCS_SHADOWING));
+	here.ept_vpid &= ~(EPT_CAP_1G | EPT_CAP_EXEC_ONLY);
+	here.misc ^= BIT(29);
+	here.xcr0 |= 0xe0;
+	here.cr4_fixed1 &= ~(u64)CR4_PKE;
+	assert_null(in_the_way(&here));
+	/* What the boot CPU lacks nobody asks for. */
+	here = cpu.capability;
+	cpu.capability.proc2 &= ~MAY(PROC2_PML);
+	cpu.capability.ept_vpid &= ~EPT_CAP_AD;
+	assert_null(in_the_way(&here));
+	/* A bit that must be 1 on the boot CPU is set in each vCPU anyway. */
+	here.exit &= ~(u64)BIT(17);
+	assert_null(in_the_way(&here));
+}
+
+static void what_stands_in_the_way_is_named(void **state)
+{
+	static struct vmx_capability here;
+	struct {
+		u64 *word;
+		u64 flip;
+		const char *what;
+	} cases[] = {
+		{&here.basic, 1, "basic"},
+		{&here.basic, BIT(51), "basic"},
+		{&here.pin, MAY(PIN_PREEMPTION_TIMER), "pin-based"},
+		{&here.proc, MAY(PROC_TPR_SHADOW), "processor-based"},
+		{&here.proc, PROC_INVLPG, "processor-based"}, /* must be 1 here alone */
+		{&here.proc, MAY(BIT(1)), "processor-based"}, /* must be 1 there */
+		{&here.proc2, MAY(PROC2_UNRESTRICTED), "secondary processor-based"},
+		{&here.exit, MAY(EXIT_LOAD_EFER), "VM-exit"},
+		{&here.entry, MAY(ENTRY_IA32E), "VM-entry"},
+		{&here.ept_vpid, EPT_CAP_AD, "EPT and VPID"},
+		{&here.misc, 1, "miscellaneous"},
+		{&here.cr0_fixed0, CR0_NW, "CR0 fixed to 1"},
+		{&here.cr0_fixed1, CR0_PG, "CR0 fixed to 0"},
+		{&here.cr4_fixed0, CR4_SMXE, "CR4 fixed to 1"},
+		{&here.cr4_fixed1, CR4_SMAP, "CR4 fixed to 0"},
+		{&here.xcr0, 4, "XCR0"},
+	};
+	struct capability_difference d;
+
+	cpu.capability.cr0_fixed1 = cpu.capability.cr4_fixed1 = ~0ull;
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		here = cpu.capability;
+		*cases[i].word ^= cases[i].flip;
+		assert_false(capability_serves(&cpu.capability, &here, &d));
+		assert_string_equal(d.what, cases[i].what);
+		assert_int_equal(d.here, *cases[i].word);
+		assert_int_equal(d.here ^ d.boot, cases[i].flip);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(adjusting, setup),
 		cmocka_unit_test_setup(without_ept_less_is_required, setup),
 		cmocka_unit_test_setup(choosing, setup),
+		cmocka_unit_test_setup(another_kind_of_core_serves, setup),
+		cmocka_unit_test_setup(what_stands_in_the_way_is_named, setup),
 		cmocka_unit_test_setup(core_2_is_good_enough, setup),
 		cmocka_unit_test_setup(local_apic, setup),
 		cmocka_unit_test_setup(every_level_has_its_name, setup),
