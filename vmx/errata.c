@@ -5,7 +5,7 @@
 #define MODEL(s)  ((((s) >> 4) & 0xf) | (((s) >> 12) & 0xf0))
 
 /* Family 6, from Nehalem to Comet Lake and Cooper Lake; Atoms are not concerned. */
-static const u8 page_size_models[] = {
+static const u8 core_models[] = {
 	0x1a, 0x1e, 0x1f, 0x2e, 0x25, 0x2c, 0x2f, /* Nehalem, Westmere */
 	0x2a, 0x2d, 0x3a, 0x3e,			  /* Sandy Bridge, Ivy Bridge */
 	0x3c, 0x3f, 0x45, 0x46,			  /* Haswell */
@@ -14,13 +14,28 @@ static const u8 page_size_models[] = {
 	0xa5, 0xa6,				  /* Comet Lake */
 };
 
-bool errata_page_size_change(u32 signature, u64 arch_capabilities)
+static bool is_core(u32 signature)
 {
-	if (FAMILY(signature) != 6 || (arch_capabilities & ARCH_CAP_PSCHANGE_MC_NO))
-		return false;
-	for (u32 i = 0; i < ARRAY_SIZE(page_size_models); i++) {
-		if (MODEL(signature) == page_size_models[i])
+	for (u32 i = 0; i < ARRAY_SIZE(core_models); i++) {
+		if (FAMILY(signature) == 6 && MODEL(signature) == core_models[i])
 			return true;
 	}
 	return false;
+}
+
+bool errata_page_size_change(u32 signature, u64 arch_capabilities)
+{
+	return is_core(signature) && !(arch_capabilities & ARCH_CAP_PSCHANGE_MC_NO);
+}
+
+bool errata_l1tf(u32 signature, u64 arch_capabilities)
+{
+	return is_core(signature) && !(arch_capabilities & ARCH_CAP_RDCL_NO);
+}
+
+bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities)
+{
+	u64 neither = ARCH_CAP_RDCL_NO | ARCH_CAP_MDS_NO;
+
+	return is_core(signature) && (arch_capabilities & neither) != neither;
 }

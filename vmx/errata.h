@@ -5,6 +5,8 @@
 
 #include "kernel/base/types.h"
 
+#define ARCH_CAP_RDCL_NO	BIT(0)
+#define ARCH_CAP_MDS_NO		BIT(5)
 #define ARCH_CAP_PSCHANGE_MC_NO BIT(6)
 
 /*
@@ -13,5 +15,14 @@
  * signature: EAX of CPUID leaf 1; arch_capabilities: IA32_ARCH_CAPABILITIES, 0 where there is none.
  */
 bool errata_page_size_change(u32 signature, u64 arch_capabilities);
+
+/* A guest may read what is in the L1 data cache (L1TF, CVE-2018-3646). Arguments as above. */
+bool errata_l1tf(u32 signature, u64 arch_capabilities);
+
+/*
+ * A guest may read what the other thread of its core works on, by L1TF or by MDS (CVE-2018-12126 and
+ * its like): no flush at an entry helps against that.
+ */
+bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities);
 
 #endif

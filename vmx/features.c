@@ -14,12 +14,10 @@
  * Bits of IA32_ARCH_CAPABILITIES that say "not affected", and stay true in a guest; and RSBA and RRSBA,
  * that returns are predicted otherwise than by the RSB, without which a guest would trust retpolines.
  */
-#define ARCH_CAP_RDCL_NO      BIT(0)
 #define ARCH_CAP_IBRS_ALL     BIT(1)
 #define ARCH_CAP_RSBA	      BIT(2)
 #define ARCH_CAP_SKIP_L1DFL   BIT(3)
 #define ARCH_CAP_SSB_NO	      BIT(4)
-#define ARCH_CAP_MDS_NO	      BIT(5)
 #define ARCH_CAP_TAA_NO	      BIT(8)
 #define ARCH_CAP_SBDR_SSDP_NO BIT(13)
 #define ARCH_CAP_FBSDP_NO     BIT(14)

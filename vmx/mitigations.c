@@ -6,14 +6,13 @@
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "smp/irq.h"
+#include "smp/topology.h"
 #include "vmx/cpuid.h"
 #include "vmx/errata.h"
 #include "vmx/vcpu.h"
 
-#define ARCH_CAP_RDCL_NO    BIT(0)
 #define ARCH_CAP_IBRS_ALL   BIT(1)
 #define ARCH_CAP_SKIP_L1DFL BIT(3)
-#define ARCH_CAP_MDS_NO	    BIT(5)
 #define ARCH_CAP_FBSDP_NO   BIT(14)
 #define ARCH_CAP_BHI_NO	    BIT(20)
 #define ARCH_CAP_RFDS_CLEAR BIT(28)
@@ -68,6 +67,22 @@ bool mitigations_large_nx(void)
 	return needed && wanted;
 }
 
+/* What no step on entry cures. */
+static void warn(u64 arch, u32 edx)
+{
+	u32 signature = cpuid(1, 0).eax;
+
+	if (errata_leaks_to_sibling(signature, arch) && topology_threads_started())
+		log_warn(
+			"VMX: two threads of a core run, and on this CPU a guest may read what the "
+			"other one works on (L1TF, MDS): turn Hyper-Threading off in the firmware "
+			"setup where guests do not trust each other");
+	if (errata_l1tf(signature, arch) && !(arch & ARCH_CAP_SKIP_L1DFL) &&
+	    !(edx & CPUID_7_EDX_L1D_FLUSH))
+		log_warn("VMX: on this CPU a guest may read the L1 cache (L1TF), and its microcode "
+			 "cannot flush that: update the firmware");
+}
+
 void mitigations_init(void)
 {
 	u32 edx = leaf_7_edx();
@@ -95,6 +110,8 @@ void mitigations_init(void)
 		 use.host_spec_ctrl ? "yes" : "no", use.kept_spec_ctrl ? "yes" : "no",
 		 use.ibpb ? "yes" : "no", use.clear_buffers ? "yes" : "no",
 		 use.flush_l1d ? "yes" : "no");
+	if (wanted)
+		warn(arch, edx);
 }
 
 void mitigations_init_cpu(void)

@@ -26,10 +26,29 @@ static void code_in_large_pages(void **state)
 		assert_false(errata_page_size_change(does_not[i], 0));
 }
 
+/* Later steppings of the last of them report RDCL_NO, and some MDS_NO with it. */
+static void what_leaks(void **state)
+{
+	static const u32 core[] = {0x106a5, 0x206a7, 0x306c3, 0x50654, 0x906ea};
+	static const u32 other[] = {0x706e5, 0x806c1, 0x506c9, 0x00f65, 0x1067a};
+
+	for (u32 i = 0; i < ARRAY_SIZE(core); i++) {
+		assert_true(errata_l1tf(core[i], 0));
+		assert_true(errata_l1tf(core[i], ~ARCH_CAP_RDCL_NO));
+		assert_false(errata_l1tf(core[i], ARCH_CAP_RDCL_NO));
+		assert_true(errata_leaks_to_sibling(core[i], ARCH_CAP_RDCL_NO));
+		assert_true(errata_leaks_to_sibling(core[i], ARCH_CAP_MDS_NO));
+		assert_false(errata_leaks_to_sibling(core[i], ARCH_CAP_RDCL_NO | ARCH_CAP_MDS_NO));
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(other); i++)
+		assert_false(errata_l1tf(other[i], 0) || errata_leaks_to_sibling(other[i], 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(code_in_large_pages),
+		cmocka_unit_test(what_leaks),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 /* What entry.S is told to do, by what the CPU says of itself and by what the guest has set. */
 #include <cmocka.h>
 #include <string.h>
+#include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "smp/irq.h"
 #include "tests/hosted/hosted.h"
@@ -16,6 +17,7 @@
 static struct vmx_vcpu v;
 static u32 signature, edx_7, edx_7_2;
 static u64 capabilities;
+static bool threads;
 
 static struct cpuid_regs host(u32 leaf, u32 subleaf)
 {
@@ -36,6 +38,11 @@ int rdmsr_safe(u32 index, u64 *value)
 	return 0;
 }
 
+bool topology_threads_started(void)
+{
+	return threads;
+}
+
 static void update(u64 guest_spec_ctrl)
 {
 	v.msr.spec_ctrl = guest_spec_ctrl;
@@ -52,6 +59,8 @@ static int setup(void **state)
 	edx_7_2 = 0;
 	capabilities = IBRS_ALL;
 	vmx_set_mitigations(true);
+	threads = false;
+	hosted_log_reset();
 	return 0;
 }
 
@@ -131,6 +140,44 @@ static void code_in_large_pages(void **state)
 	assert_false(mitigations_large_nx());
 }
 
+static u32 warnings(void)
+{
+	hosted_log_reset();
+	mitigations_init();
+	return hosted_log_count(LOG_WARN);
+}
+
+static void what_no_flush_cures_is_told(void **state)
+{
+	signature = HASWELL;
+	capabilities = 0;
+	edx_7 |= (u32)CPUID_7_EDX_L1D_FLUSH;
+	assert_int_equal(warnings(), 0);
+	threads = true;
+	assert_int_equal(warnings(), 1);
+	assert_non_null(strstr(hosted_log_last(), "Hyper-Threading"));
+	capabilities = BIT(0); /* RDCL_NO alone: MDS is left */
+	assert_int_equal(warnings(), 1);
+	capabilities = BIT(0) | BIT(5);
+	assert_int_equal(warnings(), 0);
+	capabilities = 0;
+	threads = false;
+	edx_7 = (u32)CPUID_7_EDX_IBRS;
+	assert_int_equal(warnings(), 1);
+	assert_non_null(strstr(hosted_log_last(), "flush"));
+	edx_7 = (u32)CPUID_7_EDX_ARCH_CAP;
+	capabilities = BIT(3); /* the hypervisor below flushes */
+	assert_int_equal(warnings(), 0);
+	capabilities = 0;
+	threads = true;
+	assert_int_equal(warnings(), 2);
+	vmx_set_mitigations(false);
+	assert_int_equal(warnings(), 0);
+	vmx_set_mitigations(true);
+	signature = ALDER_LAKE;
+	assert_int_equal(warnings(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -138,6 +185,7 @@ int main(void)
 		cmocka_unit_test_setup(older_cpus, setup),
 		cmocka_unit_test_setup(history_of_the_guest_s_branches, setup),
 		cmocka_unit_test_setup(code_in_large_pages, setup),
+		cmocka_unit_test_setup(what_no_flush_cures_is_told, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
