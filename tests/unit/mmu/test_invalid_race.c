@@ -344,7 +344,7 @@ static void *read_late(void *arg)
 }
 
 /*
- * R33: for one grace period the change waits itself, to sweep. Who comes after it and finds the
+ * R29, R33: for one grace period the change waits itself, to sweep. Who comes after it and finds the
  * INVALID slot may look at its object until another has passed.
  */
 static void the_object_stays_for_who_comes_late(void **state)

@@ -192,6 +192,18 @@ static void a_page_is_taken_while_its_large_mapping_goes(void **state)
 	assert_true(rmap_empty(word_of(BASE + 7)));
 }
 
+/* R26: what the guest protected moves with the slot, and is part of no large mapping there either. */
+static void a_protected_page_moves(void **state)
+{
+	u64 done;
+
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), 0);
+	assert_int_equal(memslot_move(&vm, 1, GFN(2 * BASE)), 0);
+	assert_int_equal(touch(&vcpu, PAGE(2 * BASE + 5), MMU_WRITE), 0);
+	assert_false(is_large(2 * BASE + 5));
+	assert_int_equal(touch(&vcpu, PAGE(2 * BASE + 3), MMU_WRITE), ERR_PERM);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +214,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_large_mapping_gives_way_to_a_write, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_large_mapping_comes_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_protected_page_moves, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_page_is_taken_while_its_large_mapping_goes, setup,
 						teardown),
 	};

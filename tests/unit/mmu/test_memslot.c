@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "kernel/base/error.h"
+#include "mmu/memslot_change.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/fixture.h"
 
@@ -437,6 +438,11 @@ static void read_array(void *arg)
 	memslots_get(&vm);
 }
 
+static void change_array(void *arg)
+{
+	slots_current(&vm);
+}
+
 /* R27 */
 static void array_is_for_readers(void **state)
 {
@@ -445,8 +451,10 @@ static void array_is_for_readers(void **state)
 	assert_false(hosted_catch_panic(read_array, NULL));
 	srcu_read_unlock(&vm.srcu, reader);
 	assert_true(hosted_catch_panic(read_array, NULL));
+	assert_true(hosted_catch_panic(change_array, NULL));
 	mutex_lock(&vm.slots_lock);
 	assert_false(hosted_catch_panic(read_array, NULL));
+	assert_false(hosted_catch_panic(change_array, NULL));
 	mutex_unlock(&vm.slots_lock);
 }
 

@@ -3,6 +3,7 @@
 /* unit-libs: -Wl,--wrap=gmem_pin -Wl,--wrap=mmu_fault_slow */
 /* Pages that the guest protects from writers; and what a guest's calls meet on their way. */
 #include <cmocka.h>
+#include <pthread.h>
 #include <unistd.h>
 #include "kernel/base/error.h"
 #include "smp/thread.h"
@@ -184,6 +185,36 @@ static void two_pin_at_once(void **state)
 	mmu_vcpu_destroy(&second);
 }
 
+static pthread_t deleter;
+
+static void *delete (void *arg)
+{
+	hosted_cpu_set(9);
+	assert_int_equal(memslot_delete(&vm, 1), 0);
+	return NULL;
+}
+
+static void begin_to_delete(void)
+{
+	u64 before = vm.slots_generation;
+
+	pthread_create(&deleter, NULL, delete, NULL);
+	while (__atomic_load_n(&vm.slots_generation, __ATOMIC_SEQ_CST) == before)
+		usleep(100);
+}
+
+/* R26: pins go when nobody can make one any more. */
+static void a_slot_goes_amid_a_pin(void **state)
+{
+	int err;
+
+	after_pin = begin_to_delete;
+	err = mmu_range_get(&vcpu, GFN(BASE), 1, true, true, &done);
+	pthread_join(deleter, NULL);
+	assert_true(err == 0 || err == ERR_NOSLOT);
+	assert_int_equal(ram->pins, 0);
+}
+
 static void races_that_are_lost(void **state)
 {
 	lost_faults = 7;
@@ -250,6 +281,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refused_get_pins_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_the_marks, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_pin_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_slot_goes_amid_a_pin, setup, teardown),
 		cmocka_unit_test_setup_teardown(races_that_are_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_slot_on_its_way_out, setup, teardown),
 	};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem mmu/rma_setup.c mmu/real_mode.c mem/rma.c tests/unit/mmu/fixture.c */
+/* unit-libs: -Wl,--wrap=gmem_pin */
 /* Setting up the real-mode area: both kinds, and every failure, which leaves nothing half done. */
 #include <cmocka.h>
 #include <pthread.h>
@@ -20,6 +21,21 @@ static struct mutex lock;
 static struct rma_area area;
 static struct gmem_account account;
 static gpa_t where;
+static void (*after_pin)(void); /* once */
+
+int __real_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
+
+int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
+{
+	int err = __real_gmem_pin(g, index, write, out);
+	void (*fn)(void) = after_pin;
+
+	after_pin = NULL;
+	if (fn)
+		fn();
+	return err;
+}
 
 static void area_start(const struct rma_tables *t)
 {
@@ -92,6 +108,37 @@ static void one_by_one(void **state)
 	for (u32 i = 0; i < 3; i++)
 		assert_int_equal(set_up(), 0);
 	assert_int_equal(account.pins, RMA_PAGES);
+	area_end();
+}
+
+static pthread_t goer;
+
+static void *delete_amid(void *arg)
+{
+	hosted_cpu_set(9);
+	assert_int_equal(memslot_delete(&vm, 1), 0);
+	return NULL;
+}
+
+static void begin_to_delete(void)
+{
+	u64 before = vm.slots_generation;
+
+	pthread_create(&goer, NULL, delete_amid, NULL);
+	while (__atomic_load_n(&vm.slots_generation, __ATOMIC_SEQ_CST) == before)
+		usleep(100);
+}
+
+/* R26: it is told that its slot has gone when it can find it no more, and has no pin there left. */
+static void the_slot_goes_amid_it(void **state)
+{
+	area_start(NULL);
+	slot_at_0(PAGES, 0);
+	after_pin = begin_to_delete;
+	assert_int_equal(set_up(), 0);
+	assert_null(after_pin);
+	pthread_join(goer, NULL);
+	assert_int_equal(account.pins, 0);
 	area_end();
 }
 
@@ -459,13 +506,14 @@ static void tables_in_the_log(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_by_one),	   cmocka_unit_test(end_marks_dirty),
-		cmocka_unit_test(from_the_pool),   cmocka_unit_test(no_slot),
-		cmocka_unit_test(slot_too_short),  cmocka_unit_test(read_only_slot),
-		cmocka_unit_test(page_size),	   cmocka_unit_test(invalid_slot),
-		cmocka_unit_test(slot_goes_away),  cmocka_unit_test(last_slots_go),
-		cmocka_unit_test(bound_on_pins),   cmocka_unit_test(no_memory),
-		cmocka_unit_test(tables_in_place), cmocka_unit_test(tables_in_the_log),
+		cmocka_unit_test(one_by_one),	     cmocka_unit_test(the_slot_goes_amid_it),
+		cmocka_unit_test(end_marks_dirty),   cmocka_unit_test(from_the_pool),
+		cmocka_unit_test(no_slot),	     cmocka_unit_test(slot_too_short),
+		cmocka_unit_test(read_only_slot),    cmocka_unit_test(page_size),
+		cmocka_unit_test(invalid_slot),	     cmocka_unit_test(slot_goes_away),
+		cmocka_unit_test(last_slots_go),     cmocka_unit_test(bound_on_pins),
+		cmocka_unit_test(no_memory),	     cmocka_unit_test(tables_in_place),
+		cmocka_unit_test(tables_in_the_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
