@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
 /*
- * Locked accesses that Weir makes for a guest, beside a vCPU that makes its own: neither loses what the
+ * R03: locked accesses that Weir makes for a guest, beside a vCPU that makes its own: neither loses what the
  * other adds, wherever in its cache line the word lies. Over a line's end a host may make a process wait
  * for seconds: the guest `real` does that.
  */
