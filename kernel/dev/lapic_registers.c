@@ -35,11 +35,15 @@ static const u32 lvt_writable[LVT_COUNT] = {
 
 /* --- registers that do something --- */
 
+/* A level that no APIC took waits for one that is switched on; nothing else here makes one take it. */
 static void write_svr(struct lapic *l, u32 value)
 {
+	bool was_enabled = l->svr & SVR_ENABLED;
+
 	WRITE_ONCE(l->svr, value & SVR_WRITABLE);
 	if (value & SVR_ENABLED) {
-		lapic_retry_ioapic(l);
+		if (!was_enabled)
+			lapic_retry_ioapic(l);
 		return;
 	}
 	for (u32 i = 0; i < LVT_COUNT; i++) {
@@ -239,13 +243,13 @@ void lapic_show_all(struct lapic *l)
 		show(l, shown[i]);
 }
 
-/* SVR's write may have masked all of the local vector table. */
+/* What switched the APIC off has masked all of the local vector table. */
 static void show_written(struct lapic *l, u32 reg)
 {
 	/* Nothing is read there. */
 	if (reg == REG_EOI)
 		return;
-	if (reg == REG_SVR)
+	if (reg == REG_SVR && !(l->svr & SVR_ENABLED))
 		lapic_show_all(l);
 	else
 		show(l, reg);

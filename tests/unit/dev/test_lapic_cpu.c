@@ -184,6 +184,9 @@ static void shown_after_a_write(void **state)
 	store(&cpu, APIC_ERROR, 0x42);
 	assert_int_equal(load(&cpu, APIC_ERROR), 0x10042);
 	assert_int_equal(load(&cpu, APIC_EOI), 0);
+	store(&cpu, APIC_SVR, 0xfffff1fe);
+	assert_int_equal(load(&cpu, APIC_SVR), 0x11fe);
+	assert_int_equal(load(&cpu, APIC_LINT0), 0x10700);
 }
 
 /* The loop injects nothing of the local APIC's, and a halted guest wakes by it all the same. */
