@@ -19,12 +19,13 @@ static inline void stay_begin(struct vmx_vcpu *v, struct mmu_vm *mmu)
 static inline void stay_end(struct vmx_vcpu *v)
 {
 	mmu_exit(v->config.mmu);
-	/* Before it counts as out of the guest: see pml.h. */
-	if (unlikely(v->pml.on))
-		pml_empty(v);
+	if (likely(!v->pml.on)) {
+		__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
+		return;
+	}
+	pml_empty(v); /* before it counts as out of the guest: see pml.h */
 	__atomic_store_n(&v->in_guest, false, __ATOMIC_RELEASE);
-	if (unlikely(v->pml.on))
-		pml_left(v);
+	pml_left(v);
 }
 
 #endif
