@@ -10,7 +10,6 @@
 #include "mem/swap.h"
 
 #define LOADER_MESSAGE_MAX 256
-#define START_TRIES	   64u
 
 /* By configuration. The manager's; while its VM is taken apart, the thread's that does that. */
 static struct restart restarts[CONFIG_VMS_MAX];
@@ -82,7 +81,7 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 		err = vm_ends_start(); /* or nobody would take it apart */
 		if (!err)
 			err = vm_make(config, restart, &vm, message, sizeof(message));
-	} while (err && ++tries < START_TRIES && may_find_memory(err, message, &ends));
+	} while (err && ++tries < VM_START_TRIES && may_find_memory(err, message, &ends));
 	if (!err) {
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))

@@ -16,6 +16,9 @@
  */
 extern struct wait_queue vm_wait;
 
+/* A start that finds no memory is tried so often, as long as there may be some. */
+#define VM_START_TRIES 64u
+
 /*
  * All of a VM, its threads waiting to go; or nothing, and message says why where there is more to say
  * than the error. The manager's thread.

@@ -3,7 +3,7 @@
  * unit-sources: kernel/vm.c kernel/vm_end.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
  *	kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
  */
-/* unit-libs: -Wl,--wrap=thread_create_with -Wl,--wrap=thread_create */
+/* unit-libs: -Wl,--wrap=thread_create_with,--wrap=thread_create,--wrap=vm_any_plan,--wrap=vm_list_take_stopped */
 /*
  * VMs that end: what others wait for meanwhile, and what is asked of one while it is taken apart.
  */
@@ -23,17 +23,35 @@ static void hold_and_power_off(struct vcpu *v)
 	vm_request_end(v->vm, VM_END_POWEROFF, 0);
 }
 
+static bool all_stopped(const struct vm *vm)
+{
+	bool on = wait_lock(&vm_wait), all = true;
+
+	for (u32 i = 0; i < VCPUS; i++)
+		all = all && vm->vcpus[i]->stopped;
+	wait_unlock(&vm_wait, on);
+	return all;
+}
+
+/*
+ * All parts: RAM, its place in reclaim, MMU, platform, console, the APIC-access page, and a local APIC
+ * for each vCPU.
+ */
+static bool all_is_there(void)
+{
+	return __atomic_load_n(&parts, __ATOMIC_SEQ_CST) == 6 + VCPUS;
+}
+
+static bool was_there; /* when nothing but the reference delayed its end */
+
 static void put_later(void *arg)
 {
-	while (!__atomic_load_n(&held, __ATOMIC_SEQ_CST) || held->end == VM_END_NONE)
-		usleep(100);
-	usleep(20000);
-	/*
-	 * All parts: RAM, its place in reclaim, MMU, platform, console, the APIC-access page, and a
-	 * local APIC for each vCPU.
-	 */
-	assert_int_equal(__atomic_load_n(&parts, __ATOMIC_SEQ_CST), 6 + VCPUS);
-	vm_put(held);
+	WAIT_FOR(__atomic_load_n(&held, __ATOMIC_SEQ_CST));
+	WAIT_FOR(!all_is_there() || all_stopped(held));
+	wait_for_ends();
+	was_there = all_is_there();
+	if (was_there)
+		vm_put(held);
 }
 
 static void a_reference_delays_the_end(void **state)
@@ -45,6 +63,7 @@ static void a_reference_delays_the_end(void **state)
 	assert_int_equal(thread_create(&t, "holder", put_later, NULL, 0), 0);
 	vm_run_all(&config);
 	thread_join(t);
+	assert_true(was_there);
 }
 
 static void end_while_beta_loads(struct vcpu *v)
@@ -111,7 +130,7 @@ static void start_alpha(void)
 {
 	if (!alpha_is_gone())
 		assert_int_equal(vm_start("alpha"), 0);
-	usleep(20000);
+	wait_for_manager();
 	assert_null(vm_find("alpha"));
 }
 
@@ -128,12 +147,13 @@ static void keep_alpha_off(void)
 {
 	assert_true(vm_may_start("alpha"));
 	assert_int_equal(vm_stay_off("alpha"), 0);
+	wait_for_manager();
 }
 
 static void end_all(void)
 {
 	vm_end_all();
-	usleep(20000);
+	wait_for_manager();
 }
 
 /* A VM that is to start again, and is told not to while it is taken apart. */

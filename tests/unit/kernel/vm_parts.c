@@ -74,6 +74,50 @@ int __wrap_thread_create(struct thread **out, const char *name, void (*fn)(void 
 	return no_thread_for_ends ? ERR_NOMEM : __real_thread_create(out, name, fn, arg, cpu);
 }
 
+/* --- who looks for work --- */
+
+static u32 manager_looks, ends_looks; /* atomic */
+
+bool __real_vm_any_plan(void);
+bool __wrap_vm_any_plan(void);
+
+bool __wrap_vm_any_plan(void)
+{
+	bool any = __real_vm_any_plan();
+
+	__atomic_fetch_add(&manager_looks, 1, __ATOMIC_SEQ_CST);
+	return any;
+}
+
+struct vm *__real_vm_list_take_stopped(u32 *config_index);
+struct vm *__wrap_vm_list_take_stopped(u32 *config_index);
+
+struct vm *__wrap_vm_list_take_stopped(u32 *config_index)
+{
+	struct vm *vm = __real_vm_list_take_stopped(config_index);
+
+	__atomic_fetch_add(&ends_looks, 1, __ATOMIC_SEQ_CST);
+	return vm;
+}
+
+/* The first look may have been under way, the second has been acted upon when there is a third. */
+static void wait_for_looks(const u32 *looks, void (*wake)(void))
+{
+	u32 before = __atomic_load_n(looks, __ATOMIC_SEQ_CST);
+
+	WAIT_FOR((wake(), __atomic_load_n(looks, __ATOMIC_SEQ_CST) - before >= 3));
+}
+
+void wait_for_manager(void)
+{
+	wait_for_looks(&manager_looks, vm_wake_manager);
+}
+
+void wait_for_ends(void)
+{
+	wait_for_looks(&ends_looks, vm_ends_wake);
+}
+
 /* --- vCPUs --- */
 
 void vcpu_main(struct vcpu *v, const struct vmx_start *start)
@@ -263,9 +307,10 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 	}
 	if (beta_fails && !strcmp(vm->name, "beta")) {
 		if (is_set(&beta_is_asked)) {
+			u32 ends = vm_list_ends();
+
 			set(&beta_loads);
-			WAIT_FOR(alpha_is_gone());
-			usleep(20000);
+			WAIT_FOR(vm_list_ends() != ends);
 		}
 		return ERR_INVAL;
 	}

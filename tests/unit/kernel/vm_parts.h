@@ -2,7 +2,7 @@
 /*
  * What the manager of VMs finds around it: parts that are counted, not made, and vCPUs that are real
  * threads and do what the test says. VMs are "alpha", of VCPUS, and where a test adds it "beta", of one.
- * The test needs -Wl,--wrap=thread_create_with -Wl,--wrap=thread_create.
+ * The test needs --wrap of thread_create_with, thread_create, vm_any_plan and vm_list_take_stopped.
  */
 #ifndef TESTS_UNIT_KERNEL_VM_PARTS_H
 #define TESTS_UNIT_KERNEL_VM_PARTS_H
@@ -64,6 +64,13 @@ static inline bool alpha_is_gone(void)
 int setup(void **state);
 int teardown(void **state);
 void add_beta(void);
+
+/*
+ * Until the manager, or the thread that looks after ends, has done, or left, what it might do by what
+ * is so by now, and looks again. Not on that thread.
+ */
+void wait_for_manager(void);
+void wait_for_ends(void);
 
 /* Guests. */
 void power_off(struct vcpu *v);
