@@ -10,7 +10,7 @@
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mem/swap_object.h"
 
-#define WAIT_NS 5000000000ull
+#define WAIT_NS 30000000000ull
 
 /* --- SWAPPED -------------------------------------------------------------------------------- */
 
@@ -122,7 +122,7 @@ static void wanted_and_taken_again(void **state)
 {
 	u64 entry, deadline = clock_ns() + WAIT_NS;
 	struct other o;
-	u32 waiting;
+	bool came_through;
 
 	fill(0);
 	fake_disk_hold(true);
@@ -134,11 +134,11 @@ static void wanted_and_taken_again(void **state)
 	wait_wake_all(&g->busy);
 	while (!has_ended(&o) && clock_ns() < deadline)
 		sched_yield();
-	waiting = fake_disk_waiting();
+	came_through = has_ended(&o); /* the disk has done nothing */
 	fake_disk_hold(false);
 	do_all();
 	pthread_join(o.thread, NULL);
-	assert_int_equal(waiting, 1);
+	assert_true(came_through);
 	assert_int_equal(stats_now().given_back, 1);
 	assert_int_equal(o.err, 0);
 	verify(0);
