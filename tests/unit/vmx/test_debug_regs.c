@@ -169,7 +169,6 @@ static void general_detect(void **state)
 	assert_int_equal(injected, 1);
 }
 
-/* The vCPU is switched out wherever interrupts are found on. */
 /* As it does where it is delivered (SDM 3B 18.4.3): the debugger sets BTF again for the next branch. */
 static void a_cause_ends_the_branch_step(void **state)
 {
@@ -181,6 +180,7 @@ static void a_cause_ends_the_branch_step(void **state)
 	assert_int_equal(vmcs_read(GUEST_DEBUGCTL), 0);
 }
 
+/* The vCPU is switched out wherever interrupts are found on. */
 static void cause_survives_a_switch(void **state)
 {
 	for (switching = AND_BACK; switching <= AND_AWAY; switching++) {
