@@ -102,7 +102,7 @@ static bool came(u32 count, const u32 *vectors)
 	})
 #define NONE_CAME() came(0, 0)
 
-/* --- 64-bit code, for CR8 --- */
+/* --- 64-bit code, for CR8 and XMM registers --- */
 
 u64 pml4[512] __attribute__((aligned(4096)));
 static u64 pdpt[512] __attribute__((aligned(4096)));
@@ -113,6 +113,7 @@ static u64 idt64[256][2] __attribute__((aligned(16)));
 u32 call_64(u32 function, u32 argument);
 void on_interrupt_64(void);
 void get_cr8(void), set_cr8(void), let_in_cr8(void), cr8_too_large(void);
+void put_xmm13(void), get_xmm12(void);
 u32 interrupts_64, faults_64, after_cr8;
 
 struct pointer {
@@ -194,6 +195,20 @@ __asm__(".text\n"
 	"	mov $16, %eax\n"
 	"	mov %rax, %cr8\n"
 	"cr8_faulted:\n"
+	"	ret\n"
+	/* To the IOAPIC's index, and from its data. */
+	"put_xmm13:\n"
+	"	mov %cr4, %rax\n"
+	"	or $0x200, %eax\n"
+	"	mov %rax, %cr4\n"
+	"	movd %edi, %xmm13\n"
+	"	mov $0xfec00000, %ecx\n"
+	"	movd %xmm13, (%rcx)\n"
+	"	ret\n"
+	"get_xmm12:\n"
+	"	mov $0xfec00010, %ecx\n"
+	"	movd (%rcx), %xmm12\n"
+	"	movd %xmm12, %eax\n"
 	"	ret\n"
 	"on_interrupt_64:\n"
 	"	push %rax\n"
@@ -374,6 +389,17 @@ static u32 ioapic_get(u32 reg)
 {
 	*(volatile u32 *)IOAPIC = reg;
 	return *(volatile u32 *)(IOAPIC + 0x10);
+}
+
+/* By registers that only 64-bit code can name: Weir moves them in software. */
+static void check_xmm(void)
+{
+	u32 version = ioapic_get(1);
+
+	(void)ioapic_get(0);
+	call_64((u32)put_xmm13, 1);
+	check("a device is written from XMM13", *(volatile u32 *)IOAPIC == 1);
+	check("and read to XMM12", call_64((u32)get_xmm12, 0) == version && version);
 }
 
 #define RTE (0x10 + 2 * UART_LINE)
@@ -579,6 +605,7 @@ void main(u32 magic, const void *info)
 	check_level();
 	check_extint();
 	check_cr8();
+	check_xmm();
 	check_moved();
 	check_x2apic();
 	guest_end();
