@@ -39,8 +39,8 @@ const struct command commands[] = {
 	{"top", NULL, "", "", NULL, "Show who uses the machine, every two seconds; q ends it.",
 	 "CPU % is of one CPU, since the line before. EXITS/s and FAULTS/s are what the guest "
 	 "took,\n"
-	 "with the four most frequent reasons of exits below, and where its memory is. Six VMs are\n"
-	 "shown at most.",
+	 "with the four most frequent reasons of exits below, and where its memory is. At most\n"
+	 "six VMs are shown.",
 	 command_top},
 	{"stat", NULL, "[-m|PATTERN]", "|s", "-m", "Show counters, each with what it means.",
 	 "In PATTERN * stands for any text and ? for one character; a pattern with neither is "

@@ -487,22 +487,14 @@ static void implicit_access_with_ac(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(one_page_at_many_addresses),
-		TEST(one_table_at_many_addresses),
-		TEST(room_goes_step_by_step),
-		TEST(all_go_step_by_step),
-		TEST(what_is_to_go_is_not_found),
-		TEST(looked_at_step_by_step),
-		TEST(looked_at_while_they_go),
-		TEST(no_bucket_is_the_guests_choice),
-		TEST(one_table_in_many_ways),
-		TEST(many_vcpus_have_room),
-		TEST(pae_has_pages_of_its_own),
-		TEST(low_byte_is_an_entrys),
-		TEST(marks_of_other_entries),
-		TEST(a_table_that_maps_itself),
-		TEST(implicit_access_with_ac),
-		TEST(its_own_root_again),
+		TEST(one_page_at_many_addresses), TEST(one_table_at_many_addresses),
+		TEST(room_goes_step_by_step),	  TEST(all_go_step_by_step),
+		TEST(what_is_to_go_is_not_found), TEST(looked_at_step_by_step),
+		TEST(looked_at_while_they_go),	  TEST(no_bucket_is_the_guests_choice),
+		TEST(one_table_in_many_ways),	  TEST(many_vcpus_have_room),
+		TEST(pae_has_pages_of_its_own),	  TEST(low_byte_is_an_entrys),
+		TEST(marks_of_other_entries),	  TEST(a_table_that_maps_itself),
+		TEST(implicit_access_with_ac),	  TEST(its_own_root_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
