@@ -278,5 +278,6 @@ int main(int argc, char **argv)
 	printf("fuzz_decode: %" PRIu64 " compared (%" PRIu64 " instructions, %" PRIu64
 	       " of a named kind), seed %" PRIu64 ", %" PRIu64 " mismatches\n",
 	       count, accepted, kind_accepted, seed, mismatches);
+	printf("%d passed, %d failed\n", !mismatches, !!mismatches);
 	return mismatches ? 1 : 0;
 }
