@@ -122,6 +122,19 @@ def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
     assert (tmp_path / "out").read_text() == "ready\nnext"
 
 
+def test_wait_takes_no_number_whose_digits_still_come(tmp_path):
+    ours, theirs = os.pipe()
+    line = console.Console(ours, str(tmp_path / "out"))
+    os.write(theirs, b"stat 89")
+    timer = threading.Timer(0.1, lambda: os.write(theirs, b"43 pages\n"))
+    timer.start()
+    assert line.wait(r"stat (\d+)", soon()).group(1) == "8943"
+    os.write(theirs, b"last 7")
+    os.close(theirs)
+    assert line.wait(r"last (\d+)", soon()).group(1) == "7"
+    line.close()
+
+
 @pytest.fixture
 def kvm(tmp_path, monkeypatch):
     """A KVM of files: what its device's mode and its parameter `nested` are."""

@@ -58,7 +58,7 @@ class Console:
         with self.changed:
             while True:
                 match = expression.search(self.text, start)
-                if match:
+                if match and not self._may_go_on(match):
                     return match
                 dead = end.search(self.text) if end else None
                 if dead:
@@ -74,6 +74,10 @@ class Console:
                     if match:
                         return match
                     raise Ended(f"the emulator ended before the machine said /{pattern}/")
+
+    def _may_go_on(self, match):
+        """It ends in a number, of which more digits may be on their way."""
+        return not self.closed and match.end() == len(self.text) and match.group(0)[-1:].isdigit()
 
     def send(self, data):
         while data:
