@@ -13,19 +13,14 @@
 #include <ucontext.h>
 #include "kernel/base/error.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
+#include "tests/unit/mmu/exchange_page.h"
 
-#define BASE	   0x10
-#define LINE	   64u /* of a cache */
 #define WATCHED	   (3 * LINE)
 #define LOCK	   0xf0
 #define XCHG_BYTE  0x86
 #define XCHG	   0x87
 #define REX	   0x40 /* to 0x4f */
 #define PREFIX_MAX 14u
-
-static struct gmem *ram;
-static u8 *page;
 
 static struct {
 	const u8 *at; /* the instruction that is done when the next signal comes */
@@ -85,21 +80,14 @@ static void end_steps(void)
 static int setup(void **state)
 {
 	struct sigaction steps = {.sa_sigaction = stepped, .sa_flags = SA_SIGINFO};
-	pfn_t pfn;
-
-	fixture_start(MIB(16));
-	ram = object_new(64);
-	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), 64, ram, 0, 0), 0);
-	assert_int_equal(gmem_get_page(ram, 0, true, &pfn), 0);
-	page = pfn_to_virt(pfn);
+	exchange_page_start();
 	assert_int_equal(sigaction(SIGTRAP, &steps, NULL), 0);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	gmem_unref(ram);
-	fixture_end();
+	exchange_page_end();
 	return 0;
 }
 

@@ -10,32 +10,20 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
+#include "tests/unit/mmu/exchange_page.h"
 
-#define BASE	  0x10
 #define TURNS	  20000
-#define CONTENDED 50  /* exchanges at least that the vCPU was ahead of */
-#define LINE_END  64u /* of a cache line */
-
-static struct gmem *ram;
-static u8 *page;
+#define CONTENDED 50 /* exchanges at least that the vCPU was ahead of */
 
 static int setup(void **state)
 {
-	pfn_t pfn;
-
-	fixture_start(MIB(16));
-	ram = object_new(64);
-	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), 64, ram, 0, 0), 0);
-	assert_int_equal(gmem_get_page(ram, 0, true, &pfn), 0);
-	page = pfn_to_virt(pfn);
+	exchange_page_start();
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	gmem_unref(ram);
-	fixture_end();
+	exchange_page_end();
 	return 0;
 }
 
@@ -122,9 +110,9 @@ static void check(u32 offset, u32 size)
 static void nothing_is_lost(void **state)
 {
 	for (u32 size = 2; size <= 8; size *= 2) {
-		check(LINE_END, size);	   /* aligned */
-		check(LINE_END + 1, size); /* within a line */
-		check(2 * LINE_END - size - 1, size);
+		check(LINE, size);     /* aligned */
+		check(LINE + 1, size); /* within a line */
+		check(2 * LINE - size - 1, size);
 	}
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/peek.c */
+/*
+ * unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/peek.c
+ *	tests/unit/mmu/after_pin.c
+ */
 /* unit-libs: -Wl,--wrap=gmem_pin -Wl,--wrap=mmu_fault_slow */
 /* Pages that the guest protects from writers; and what a guest's calls meet on their way. */
 #include <cmocka.h>
@@ -8,6 +11,7 @@
 #include "kernel/base/error.h"
 #include "smp/thread.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/after_pin.h"
 #include "tests/unit/mmu/peek.h"
 
 #define BASE  0x143
@@ -15,24 +19,10 @@
 
 static struct gmem *ram;
 static u64 done;
-static void (*after_pin)(void); /* once */
 static u32 lost_faults; /* so many calls of mmu_fault_slow do nothing, as if they lost a race */
 
-int __real_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
-int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
 int __real_mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access);
 int __wrap_mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access);
-
-int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
-{
-	int err = __real_gmem_pin(g, index, write, out);
-	void (*fn)(void) = after_pin;
-
-	after_pin = NULL;
-	if (fn)
-		fn();
-	return err;
-}
 
 int __wrap_mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 {

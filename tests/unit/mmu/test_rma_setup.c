@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @mmu @mem mmu/rma_setup.c mmu/real_mode.c mem/rma.c tests/unit/mmu/fixture.c */
+/*
+ * unit-sources: @mmu @mem mmu/rma_setup.c mmu/real_mode.c mem/rma.c tests/unit/mmu/fixture.c
+ *	tests/unit/mmu/after_pin.c
+ */
 /* unit-libs: -Wl,--wrap=gmem_pin */
 /* Setting up the real-mode area: both kinds, and every failure, which leaves nothing half done. */
 #include <cmocka.h>
@@ -11,6 +14,7 @@
 #include "mem/rma.h"
 #include "mmu/rma_setup.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/after_pin.h"
 #include "tests/unit/mmu/fixture.h"
 
 #define PAGES 256 /* 1 MiB */
@@ -21,21 +25,6 @@ static struct mutex lock;
 static struct rma_area area;
 static struct gmem_account account;
 static gpa_t where;
-static void (*after_pin)(void); /* once */
-
-int __real_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
-int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out);
-
-int __wrap_gmem_pin(struct gmem *g, u64 index, bool write, pfn_t *out)
-{
-	int err = __real_gmem_pin(g, index, write, out);
-	void (*fn)(void) = after_pin;
-
-	after_pin = NULL;
-	if (fn)
-		fn();
-	return err;
-}
 
 static void area_start(const struct rma_tables *t)
 {
