@@ -196,5 +196,5 @@ bool hosted_should_fail(void)
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
-	return "race:mmu/fetch.c\n";
+	return "race:^read_page$\n";
 }
