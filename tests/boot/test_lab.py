@@ -135,6 +135,19 @@ def test_wait_takes_no_number_whose_digits_still_come(tmp_path):
     line.close()
 
 
+def test_wait_lets_a_fatal_line_come_whole(tmp_path):
+    ours, theirs = os.pipe()
+    line = console.Console(ours, str(tmp_path / "out"))
+    os.write(theirs, b"halted: e")
+    timer = threading.Timer(0.1, lambda: os.write(theirs, b"xception 18\n"))
+    timer.start()
+    assert line.wait("exception (18)", soon(), fatal="halted: .*").group(1) == "18"
+    with pytest.raises(console.Ended, match="halted: exception 18, before"):
+        line.wait("never", soon(), fatal="halted: .*")
+    os.close(theirs)
+    line.close()
+
+
 @pytest.fixture
 def kvm(tmp_path, monkeypatch):
     """A KVM of files: what its device's mode and its parameter `nested` are."""

@@ -51,7 +51,7 @@ class Console:
         """The match of a regular expression, from the offset start on.
 
         deadline is a time of time.monotonic(). Ended when it passes, when the machine is gone, or
-        when anything on the console matches fatal: then there is nothing more to wait for.
+        when a whole line on the console matches fatal: then there is nothing more to wait for.
         """
         expression = re.compile(pattern, re.M)
         end = re.compile(fatal, re.M) if fatal else None
@@ -61,7 +61,7 @@ class Console:
                 if match and not self._may_go_on(match):
                     return match
                 dead = end.search(self.text) if end else None
-                if dead:
+                if dead and self._line_is_whole(dead):
                     raise Ended(f"{dead.group(0).strip()}, before it said /{pattern}/")
                 if self.closed:
                     raise Ended(f"the machine ended before it said /{pattern}/")
@@ -78,6 +78,10 @@ class Console:
     def _may_go_on(self, match):
         """It ends in a number, of which more digits may be on their way."""
         return not self.closed and match.end() == len(self.text) and match.group(0)[-1:].isdigit()
+
+    def _line_is_whole(self, match):
+        """What is waited for may be in the rest of the line that is fatal."""
+        return self.closed or "\n" in self.text[match.end():]
 
     def send(self, data):
         while data:
