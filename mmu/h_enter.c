@@ -35,13 +35,6 @@ struct link {
 	u64 *entry; /* in the tables, once it has been reached */
 };
 
-bool mmu_may_be_large(const struct memslot *s, gfn_t gfn)
-{
-	return mmu_hw.ept_2m && !(s->flags & (MEMSLOT_NO_LARGE | MEMSLOT_LOG_DIRTY)) &&
-	       memslot_has_region(s, gfn) && s->first % LARGE_PAGES == s->base.v % LARGE_PAGES &&
-	       __atomic_load_n(rmap_small_count(s, gfn), __ATOMIC_SEQ_CST) == 0;
-}
-
 /*
  * What the rmap word and the dirty log leave of the access (word locked). A page of a slot that is
  * logged is either in the log or may not be written (R21), or the CPU logs it (PML).
@@ -123,7 +116,7 @@ static int link_locked(struct mmu_vcpu *v, const struct link *l)
 	if (!gmem_seq_unchanged(l->slot->object, l->index, l->seq))
 		return ERR_AGAIN;
 	/* What makes a region small counts first, and looks under this lock second. */
-	if (l->level != small_level(v->vm) && !mmu_may_be_large(l->slot, l->gfn))
+	if (l->level != small_level(v->vm) && !memslot_may_be_large(l->slot, l->gfn))
 		return ERR_EXIST;
 	err = allowed(v, l, &access);
 	if (err)
@@ -192,7 +185,8 @@ static int enter_large(struct mmu_vcpu *v, struct link *l)
 	int err;
 	u64 e;
 
-	if (!gmem_looks_large(l->slot->object, l->index) || !mmu_may_be_large(l->slot, l->gfn))
+	if (!gmem_looks_large(l->slot->object, l->index) || !mmu_hw.ept_2m ||
+	    !memslot_may_be_large(l->slot, l->gfn))
 		return ERR_EXIST;
 	/* What is executed is mapped by 4 KiB, and takes a large mapping that is there away. */
 	if (mmu_hw.large_nx && (l->wanted & MMU_EXEC))

@@ -99,6 +99,12 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	/* The word may be in use for an audit, and the region still be one that is never large. */
 	if (!memslot_has_region(s, gfn) || !rmap_in_use(word, 0))
 		return;
+	if (vm->shadow) {
+		on = spin_lock_irqsave(&vm->mmu_lock);
+		shadow_split(vm, s, gfn);
+		spin_unlock_irqrestore(&vm->mmu_lock, on);
+		return;
+	}
 	table = frame_alloc_page(FRAME_FOR(TABLES));
 	if (!table || prepare_words(s, base)) {
 		/* Then the guest maps its pages again one by one. */
@@ -182,17 +188,19 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	u64 index = memslot_index(s, base);
 	pfn_t pfn;
 
-	if (vm->shadow || !gmem_looks_large(s->object, memslot_index(s, gfn)) ||
-	    !mmu_may_be_large(s, gfn))
+	if (!gmem_looks_large(s->object, memslot_index(s, gfn)) || !memslot_may_be_large(s, gfn) ||
+	    (!vm->shadow && !mmu_hw.ept_2m))
 		return false;
 	/* Who maps it large looks at its pages all the same. */
-	if (!has_table(vm, gfn))
+	if (!vm->shadow && !has_table(vm, gfn))
 		return true;
 	/* Something there has been executed, perhaps, and soon would be again. */
 	if (mmu_hw.large_nx)
 		return false;
 	if (!gmem_large(s->object, index, &pfn))
 		return false;
+	if (vm->shadow)
+		return shadow_collapse(vm, s, base);
 	/* A guest can make it come to this as often as it likes, faster than tables are freed. */
 	if (__atomic_load_n(&tables_waiting, __ATOMIC_RELAXED) > TABLES_WAITING_MAX)
 		return false;

@@ -79,8 +79,13 @@ enum h_enter_try {
 };
 int h_enter(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u32 access, u32 try);
 
-/* May gfn be part of a large mapping, the object's side left aside? Any context. */
-bool mmu_may_be_large(const struct memslot *s, gfn_t gfn);
+/* May gfn be part of a large mapping, the object's side and the CPU's left aside? Any context. */
+static inline bool memslot_may_be_large(const struct memslot *s, gfn_t gfn)
+{
+	return !(s->flags & (MEMSLOT_NO_LARGE | MEMSLOT_LOG_DIRTY)) && memslot_has_region(s, gfn) &&
+	       s->first % LARGE_PAGES == s->base.v % LARGE_PAGES &&
+	       __atomic_load_n(rmap_small_count(s, gfn), __ATOMIC_SEQ_CST) == 0;
+}
 
 /* --- memslot.c --- */
 
@@ -131,8 +136,8 @@ bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 /* --- large.c --- */
 
 /*
- * Splits the large mapping of gfn's region, or drops it where memory for a table is short. Thread
- * context.
+ * Splits the large mapping of gfn's region, or drops it where memory for a table is short. With shadow
+ * paging it drops all there are, and marks the region RMAP_SMALL. Thread context; takes mmu_lock then.
  */
 void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 

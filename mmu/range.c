@@ -341,21 +341,28 @@ static void tell_access(u32 access, struct mmu_page_state *out)
 }
 
 /* All of them together: a page has one for each of the guest's addresses for it. */
+static bool look_at_chain(struct mmu_vm *vm, u64 *word, u32 level, struct mmu_page_state *out)
+{
+	bool on, any;
+	u64 *spte;
+
+	if (!word)
+		return false;
+	on = irq_save();
+	rmap_lock(word);
+	any = !rmap_empty(word);
+	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+		tell_access(vm->format->level[level].access(page_table_read(spte)), out);
+	rmap_unlock(word);
+	irq_restore(on);
+	return any;
+}
+
 static void look_at_shadow(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn,
 			   struct mmu_page_state *out)
 {
-	const struct page_table_level *l = &vm->format->level[small_level(vm)];
-	u64 *word = rmap_word(s, gfn), *spte;
-	bool on;
-
-	if (!word)
-		return;
-	on = irq_save();
-	rmap_lock(word);
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
-		tell_access(l->access(page_table_read(spte)), out);
-	rmap_unlock(word);
-	irq_restore(on);
+	(void)look_at_chain(vm, rmap_word(s, gfn), small_level(vm), out);
+	out->large = look_at_chain(vm, rmap_large_word(s, gfn), large_level(vm), out);
 }
 
 static void look_at_spte(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)

@@ -8,6 +8,7 @@
  *	 1     more than one spte: the address is that of a descriptor, a link of a chain
  *	 51:3  physical address of the spte, or of the descriptor; 0: nothing is mapped. Physical,
  *	       since that leaves the bits above MAXPHYADDR free
+ *	 58    shadow paging: what mapped the region large gave way to 4 KiB, and it stays so
  *	 59    a table of the guest's: it has a shadow page, and no spte lets it be written
  *	 60    pinned: H_ENTER pinned the page here; goes when the slot does (R37)
  *	 61    protected: the guest asked that it be not written (H_PROTECT)
@@ -31,6 +32,7 @@
 #define RMAP_LOCKED    BIT(0)
 #define RMAP_MANY      BIT(1)
 #define RMAP_ADDRESS   (BIT(52) - BIT(3))
+#define RMAP_SMALL     BIT(58)
 #define RMAP_TABLE     BIT(59)
 #define RMAP_PINNED    BIT(60)
 #define RMAP_PROTECTED BIT(61)
@@ -65,7 +67,7 @@ struct slot_maps {
 	/* set once */
 	u64 pages, chunk_count, large_count;
 	u64 *large; /* words, by region: (gfn >> 9) - (base >> 9) */
-	/* atomic: reasons why a region may not be mapped large: its protected pages */
+	/* atomic: reasons why a region may not be mapped large: its protected pages; guests' tables */
 	u32 *small;
 	u64 **chunk; /* atomic: pages of words, by the gfn's place in the slot */
 };

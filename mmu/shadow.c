@@ -41,11 +41,14 @@ static bool is_table(struct shadow *sh, gfn_t gfn)
 /* --- Making --- */
 
 /* The guest may have it mapped for writing: that ends before the first of its entries is read. */
-static void protect(struct mmu_vm *vm, u64 *word)
+static void protect(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *word)
 {
 	u64 *spte, e;
 	bool flush = false;
 
+	/* Not among 2 MiB that it can write: from now on nothing there is mapped so. */
+	__atomic_fetch_add(rmap_small_count(s, gfn), 1, __ATOMIC_SEQ_CST);
+	shadow_split(vm, s, gfn);
 	rmap_lock(word);
 	rmap_flag(word, RMAP_TABLE, 0);
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
@@ -91,22 +94,22 @@ int shadow_make_invalid(struct mmu_vcpu *v, union shadow_role role, struct shado
 	return 0;
 }
 
-/* The rmap word of a table of the guest's. */
-static int word_of(struct mmu_vm *vm, gfn_t gfn, u64 **word)
+/* The slot and the rmap word of a table of the guest's. */
+static int word_of(struct mmu_vm *vm, gfn_t gfn, const struct memslot **s, u64 **word)
 {
-	const struct memslot *s;
 	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, &s, &generation);
+	int err = memslot_look_up(vm, gfn, false, NULL, s, &generation);
 
 	if (err)
 		return err == ERR_AGAIN ? ERR_TOO_HARD : err;
-	*word = rmap_word(s, gfn);
+	*word = rmap_word(*s, gfn);
 	return *word ? 0 : ERR_TOO_HARD;
 }
 
 int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out)
 {
 	struct shadow *sh = v->vm->shadow;
+	const struct memslot *s = NULL;
 	u64 *word = NULL;
 	int err;
 
@@ -114,7 +117,7 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	if (*out)
 		return 0;
 	if (!role.direct) {
-		err = word_of(v->vm, gfn, &word);
+		err = word_of(v->vm, gfn, &s, &word);
 		if (err)
 			return err;
 	}
@@ -122,8 +125,9 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	if (!*out)
 		return ERR_TOO_HARD;
 	(*out)->word = word;
+	(*out)->small = word ? rmap_small_count(s, gfn) : NULL;
 	if (word && !is_table(sh, gfn))
-		protect(v->vm, word);
+		protect(v->vm, s, gfn, word);
 	(*out)->next = *shadow_bucket(sh, gfn);
 	*shadow_bucket(sh, gfn) = *out;
 	list_add(&(*out)->link, &sh->active);
@@ -179,6 +183,19 @@ bool shadow_thin_leaves(u64 *word, u64 pick)
 	return drop_leaf(sp, i);
 }
 
+u32 shadow_drop_chain(u64 *word)
+{
+	u32 dropped = 0, i;
+	u64 *spte;
+
+	while ((spte = rmap_spte(word, 0))) {
+		struct shadow_page *sp = owner(spte, &i);
+
+		dropped += drop_leaf(sp, i);
+	}
+	return dropped;
+}
+
 bool shadow_thin_parents(struct shadow_page *sp, u64 pick)
 {
 	struct shadow_page *parent;
@@ -201,7 +218,7 @@ bool shadow_zap_entry(struct shadow_page *sp, u32 i)
 {
 	u64 e;
 
-	if (sp->role.level == 1)
+	if (sp->words && (sp->role.level == 1 || sp->words[i]))
 		return zap_leaf(sp, i);
 	if (!page_table_read(&sp->table[i]))
 		return false;
@@ -224,12 +241,15 @@ static void unhash(struct mmu_vm *vm, struct shadow_page *sp)
 	rmap_lock(sp->word);
 	rmap_flag(sp->word, 0, RMAP_TABLE);
 	rmap_unlock(sp->word);
+	__atomic_fetch_sub(sp->small, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Of most tables most is empty. */
 static bool has_entry(const struct shadow_page *sp, u32 i)
 {
-	return sp->words ? sp->words[i] != NULL : page_table_read(&sp->table[i]) != 0;
+	if (sp->words && sp->words[i])
+		return true;
+	return sp->role.level > 1 && page_table_read(&sp->table[i]);
 }
 
 void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone)

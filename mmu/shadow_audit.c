@@ -32,14 +32,20 @@ static bool in_chain(const u64 *word, const u64 *spte)
 static const char *check_entry(struct shadow_page *sp, u32 i)
 {
 	u64 e = page_table_read(&sp->table[i]);
+	bool leaf = sp->role.level == 1 || (e & SPTE_PAGE);
 	const u64 *chain;
 
 	if (!e)
 		return NULL;
-	chain = sp->role.level == 1 ? sp->words[i] : &shadow_page_of(e)->parents;
+	if ((e & SPTE_PAGE) && sp->role.level != 2)
+		return complain("a shadow entry maps 2 MiB at another level", sp->gfn.v, e);
+	if (leaf)
+		chain = sp->words ? sp->words[i] : NULL;
+	else
+		chain = &shadow_page_of(e)->parents;
 	if (!chain || !in_chain(chain, &sp->table[i]))
 		return complain("a shadow entry is in no reverse map", sp->gfn.v, e);
-	if (sp->role.level > 1 && shadow_page_of(e)->role.level + 1u != sp->role.level)
+	if (!leaf && shadow_page_of(e)->role.level + 1u != sp->role.level)
 		return complain("a shadow entry leads to another level", sp->gfn.v, e);
 	return NULL;
 }
@@ -118,21 +124,64 @@ static const char *check_shown(const struct memslot *s, gfn_t gfn, u64 e)
 	return NULL;
 }
 
+/* Whether the spte is one of that level's that stands for the word. */
+static bool is_in_tables(const u64 *spte, u64 e, u32 level, const u64 *word)
+{
+	struct shadow_page *sp = shadow_page_of(virt_to_phys(spte).v);
+
+	return e && sp->role.level == level && !!(e & SPTE_PAGE) == (level == 2) && sp->words &&
+	       sp->words[spte - sp->table] == word;
+}
+
 static const char *check_word(const struct memslot *s, gfn_t gfn, const u64 *word)
 {
 	const char *fault = NULL;
 	u64 *spte;
 
 	for (u32 i = 0; (spte = rmap_spte(word, i)) && !fault; i++) {
-		struct shadow_page *sp = shadow_page_of(virt_to_phys(spte).v);
 		u64 e = page_table_read(spte);
 
-		if (sp->role.level != 1 || sp->words[spte - sp->table] != word || !e)
+		if (!is_in_tables(spte, e, 1, word))
 			return complain("a reverse map has a spte that is not in the tables", gfn.v,
 					e);
 		if ((*word & RMAP_TABLE) && (e & SPTE_W))
 			return complain("a table of the guest's is mapped for writing", gfn.v, e);
 		fault = check_shown(s, gfn, e);
+	}
+	return fault;
+}
+
+/* Each of the region's pages is what the large spte shows there. */
+static const char *check_large_spte(const struct memslot *s, gfn_t base, u64 e)
+{
+	const char *fault = NULL;
+
+	if (e & SPTE_ADDRESS & (MIB(2) - 1))
+		return complain("a spte of 2 MiB is not aligned", base.v, e);
+	if (mmu_hw.large_nx && !(e & SPTE_NX))
+		return complain("2 MiB may be executed, and must not", base.v, e);
+	for (u32 i = 0; i < LARGE_PAGES && !fault; i++)
+		fault = check_shown(s, GFN(base.v + i), e + i * PAGE_SIZE);
+	return fault;
+}
+
+/* The large word is locked. */
+static const char *check_large_word(const struct memslot *s, gfn_t base, const u64 *word)
+{
+	const char *fault = NULL;
+	u64 *spte;
+
+	if (!rmap_empty(word) && !memslot_has_region(s, base))
+		return complain("2 MiB are mapped beyond their slot", base.v, *word);
+	if (!rmap_empty(word) && (*word & RMAP_SMALL))
+		return complain("2 MiB are mapped that are to be small", base.v, *word);
+	for (u32 i = 0; (spte = rmap_spte(word, i)) && !fault; i++) {
+		u64 e = page_table_read(spte);
+
+		if (!is_in_tables(spte, e, 2, word))
+			return complain("a reverse map has a spte that is not in the tables",
+					base.v, e);
+		fault = check_large_spte(s, base, e);
 	}
 	return fault;
 }
@@ -146,8 +195,9 @@ static bool has_page(struct shadow *sh, gfn_t gfn)
 	return false;
 }
 
-/* Words of one region; mmu_lock is held. */
-static const char *check_words(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 end)
+/* Words of one region; mmu_lock is held. *small counts those that keep it from being mapped large. */
+static const char *check_words(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 end,
+			       u32 *small)
 {
 	const char *fault = NULL;
 
@@ -160,8 +210,30 @@ static const char *check_words(struct mmu_vm *vm, const struct memslot *s, gfn_t
 		fault = check_word(s, gfn, word);
 		if (!fault && !!(*word & RMAP_TABLE) != has_page(vm->shadow, gfn))
 			fault = complain("a word does not say whether it is a table", gfn.v, *word);
+		*small += !!(*word & RMAP_TABLE) + !!(*word & RMAP_PROTECTED);
 		rmap_unlock(word);
 	}
+	return fault;
+}
+
+/* Who protects pages counts them before they have their marks, and after they have lost them. */
+static const char *check_region(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 end)
+{
+	u32 small = 0, counted;
+	const char *fault = check_words(vm, s, gfn, end, &small);
+	u64 *word = rmap_large_word(s, gfn);
+
+	if (fault)
+		return fault;
+	rmap_lock(word);
+	fault = check_large_word(s, region_base(gfn), word);
+	if (!fault && small && !rmap_empty(word))
+		fault = complain("2 MiB are mapped with a table or a protected page among them",
+				 gfn.v, *word);
+	rmap_unlock(word);
+	counted = __atomic_load_n(rmap_small_count(s, gfn), __ATOMIC_SEQ_CST);
+	if (!fault && counted < small)
+		fault = complain("a region does not count all that keeps it small", gfn.v, counted);
 	return fault;
 }
 
@@ -174,7 +246,7 @@ static const char *check_slot(struct mmu_vm *vm, const struct memslot *s)
 		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
 		bool on = spin_lock_irqsave(&vm->mmu_lock);
 
-		fault = check_words(vm, s, GFN(gfn), next);
+		fault = check_region(vm, s, GFN(gfn), next);
 		spin_unlock_irqrestore(&vm->mmu_lock, on);
 		gfn = next;
 	}

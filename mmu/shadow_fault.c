@@ -23,8 +23,9 @@ struct shadow_fault {
 	u64 gva;
 	struct walk_trace trace;
 	struct shadow_leaf leaf;
-	bool around;  /* the page was there before: its neighbours may be, too */
-	u32 refusals; /* so often before the tables gave what the CPU refused */
+	bool in_large; /* for the guest it is part of 2 MiB or more */
+	bool around;   /* the page was there before: its neighbours may be, too */
+	u32 refusals;  /* so often before the tables gave what the CPU refused */
 	struct shadow_gone gone;
 	/* what is to be waited for when no lock is held */
 	u64 slots_generation;
@@ -94,12 +95,12 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 	u64 e = page_table_read(&sp->table[i]);
 	int err;
 
-	if (e) {
+	if (e && !(e & SPTE_PAGE)) {
 		*out = shadow_page_of(e);
 		if ((*out)->gfn.v == gfn.v && (*out)->role.word == role.word)
 			return 0;
-		f->gone.flush |= shadow_zap_entry(sp, i);
 	}
+	f->gone.flush |= shadow_zap_entry(sp, i);
 	err = shadow_get(f->v, gfn, role, out);
 	if (err)
 		return err == ERR_NOSLOT ? ERR_AGAIN : err;
@@ -136,6 +137,15 @@ static int link_leaf(struct shadow_fault *f, struct shadow_page *sp, u32 i, u32 
 	return err;
 }
 
+/* ERR_EXIST: by 4 KiB. */
+static int link_large(struct shadow_fault *f, struct shadow_page *sp, u32 step, u32 i, u32 access)
+{
+	if (sp->role.level != 2 || step + 1 < f->trace.count)
+		return ERR_EXIST;
+	f->leaf.access = access;
+	return shadow_link_large(f->v, &f->leaf, sp, i, &f->gone);
+}
+
 static int link(struct shadow_fault *f)
 {
 	struct shadow_page *sp = root_for(f);
@@ -157,6 +167,9 @@ static int link(struct shadow_fault *f)
 		sp->writes = 0;
 		if (sp->role.level == 1)
 			return link_leaf(f, sp, i, access);
+		err = link_large(f, sp, step, i, access);
+		if (err != ERR_EXIST)
+			return err;
 		key_below(f, sp, step, access, &gfn, &role);
 		err = step_down(f, sp, i, gfn, role, &sp);
 		if (err)
@@ -237,14 +250,18 @@ static bool writes_table(const struct shadow_leaf *l)
 
 static int enter(struct shadow_fault *f)
 {
+	struct shadow_leaf *l = &f->leaf;
 	int err, words;
 	bool on;
 
-	f->leaf.index = memslot_index(f->leaf.slot, f->leaf.gfn);
+	l->index = memslot_index(l->slot, l->gfn);
 	err = find_page(f);
 	if (err)
 		return err;
-	if (writes_table(&f->leaf))
+	/* As with EPT (fault.c): it may be the last of its 2 MiB. */
+	if (!f->around && f->in_large)
+		(void)mmu_collapse(f->v->vm, l->slot, l->gfn);
+	if (writes_table(l))
 		return SHADOW_EMULATE;
 	on = spin_lock_irqsave(&f->v->vm->mmu_lock);
 	err = link(f);
@@ -352,6 +369,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 		.p = p,
 		.gva = p->efer & EFER_LMA ? gva.v : (u32)gva.v,
 		.leaf.write = access & MMU_WRITE,
+		.leaf.fetch = access & MMU_EXEC,
 	};
 	struct walk_result w;
 	int err;
@@ -374,6 +392,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
 		return err == ERR_NOSLOT ? ERR_NOENT : err == ERR_AGAIN ? 0 : err;
 	out->gpa = w.gpa;
 	f.leaf.gfn = gpa_to_gfn(w.gpa);
+	f.in_large = !f.trace.count || w.page_size > PAGE_SIZE;
 	rwsem_read_lock(&v->vm->mem_sem);
 	err = fault_once(&f);
 	rwsem_read_unlock(&v->vm->mem_sem);

@@ -3,13 +3,13 @@
  * Shadow entries, as sweeps see them: what the CPU walks in 4-level and PAE paging alike (SDM 3A
  * tables 4-11, 4-19). Who may use a page (U/S) is the guest's business, and stays as it is.
  *
- *	 0  present    1  write    2  user    5  accessed    6  dirty    63  no execution
+ *	 0  present    1  write    2  user    5  accessed    6  dirty    7  a page, not a table
+ *	 63  no execution
  *	 51:12 address of the frame or the table
  *	 52 frozen: ignored by the CPU where present is clear
  */
 #include "mmu/shadow_private.h"
 
-#define SPTE_PAGE   BIT(7)
 #define SPTE_FROZEN BIT(52)
 
 static bool present(u64 e)

@@ -64,9 +64,10 @@ static int make_spte(struct mmu_vm *vm, const struct shadow_leaf *l, const struc
 	}
 	spte = pfn_to_hpa(l->pfn).v | SPTE_P;
 	spte |= l->ahead ? 0 : SPTE_ACCESSED;
+	spte |= l->large ? SPTE_PAGE : 0;
 	if (l->access & SHADOW_USER)
 		spte |= SPTE_U;
-	if (!(l->access & SHADOW_EXEC))
+	if (!(l->access & SHADOW_EXEC) || (l->large && mmu_hw.large_nx))
 		spte |= SPTE_NX;
 	*out = spte;
 	if (l->access & SHADOW_WRITE)
@@ -90,6 +91,9 @@ static int link_locked(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_
 
 	if (!gmem_seq_unchanged(l->slot->object, l->index, l->seq))
 		return ERR_AGAIN;
+	/* What protects a page counts first, and looks whether this lock is taken second. */
+	if (l->large && !memslot_may_be_large(l->slot, l->gfn))
+		return ERR_EXIST;
 	err = make_spte(v->vm, l, sp, word, &new);
 	if (err)
 		return err;
@@ -102,7 +106,8 @@ static int link_locked(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_
 			return err;
 		sp->words[i] = word;
 		__atomic_store_n(spte, new, __ATOMIC_SEQ_CST);
-		mmu_count_own(&v->stats.mapped, 1);
+		mmu_count_own(&v->stats.mapped, l->large ? LARGE_PAGES : 1);
+		mmu_count_own(&v->stats.mapped_large, l->large);
 		return 0;
 	}
 	/* Another page would have been taken away under this lock before. */
@@ -122,7 +127,7 @@ static int link_locked(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_
 int shadow_link(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *sp, u32 i,
 		struct shadow_gone *gone)
 {
-	u64 *word = rmap_word(l->slot, l->gfn);
+	u64 *word = l->large ? rmap_large_word(l->slot, l->gfn) : rmap_word(l->slot, l->gfn);
 	int err;
 
 	if (!word)

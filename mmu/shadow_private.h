@@ -14,6 +14,8 @@
  * What holds while mmu_lock is not held:
  * - a spte shows what the guest's entry says, or is 0;
  * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be written;
+ *   its region counts it among what keeps it from being mapped large;
+ * - an entry of level 2 leads to a page of level 1, or maps 2 MiB: then `words` has its large word;
  * - no CPU in the guest uses what the tables do not have any more (R13).
  * So the guest's writes to its tables all come to Weir, and INVLPG has nothing to make good.
  *
@@ -31,6 +33,7 @@
 #define SPTE_U	      BIT(2)
 #define SPTE_ACCESSED BIT(5)
 #define SPTE_DIRTY    BIT(6)
+#define SPTE_PAGE     BIT(7) /* at level 2: maps 2 MiB */
 #define SPTE_NX	      BIT(63)
 #define SPTE_ADDRESS  (BIT(52) - BIT(12))
 #define SPTE_ENTRIES  512u
@@ -70,8 +73,9 @@ struct shadow_page {
 	union shadow_role role;
 	/* mmu_lock */
 	u64 *table;  /* a frame; leaves change under their rmap word's lock, too */
-	u64 **words; /* level 1: the rmap word that each leaf is in */
+	u64 **words; /* the rmap word that each leaf is in; level 2: NULL before the first */
 	u64 *word;   /* that of gfn, which has RMAP_TABLE for it; NULL if direct, or without slot */
+	u32 *small;  /* with it: where gfn's region counts it */
 	u64 parents; /* the sptes that lead here, as an rmap word */
 	u32 roots;   /* vCPUs that have it as their root */
 	u32 writes;  /* to the guest's table, since a fault last came through */
@@ -130,6 +134,8 @@ bool shadow_zap_entry(struct shadow_page *sp, u32 i);
  */
 bool shadow_thin_leaves(u64 *word, u64 pick);
 bool shadow_thin_parents(struct shadow_page *sp, u64 pick);
+/* All the sptes of a word, which is locked, go. How many. The caller flushes. */
+u32 shadow_drop_chain(u64 *word);
 /* Takes the whole page out. One that is a root stays as an empty, invalid one. */
 void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone);
 /* An empty page that is in no hash, for a root that is not in RAM. */
@@ -165,6 +171,8 @@ struct shadow_leaf {
 	pfn_t pfn;
 	u32 access;	/* SHADOW_*: what the guest's entries give */
 	bool write;	/* is wanted */
+	bool fetch;	/* is wanted */
+	bool large;	/* the 2 MiB that gfn is the first of */
 	bool may_write; /* so far as the object is concerned */
 	bool ahead;	/* nothing is wanted of it yet */
 	bool refused;	/* answer: the tables gave already what the CPU refused */
@@ -184,6 +192,27 @@ int shadow_link(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *s
 #define SHADOW_AROUND_MAX 16u
 void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_page *sp, u32 i,
 		       u32 count);
+
+/* --- shadow_large.c: mappings of 2 MiB --- */
+
+/*
+ * Maps gfn's 2 MiB by sp's entry, sp being of level 2, where the guest has one page there, or no
+ * paging. As shadow_link; ERR_EXIST: not in one piece. mmu_lock is held and the caller is in a reader.
+ */
+int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *sp, u32 i,
+		      struct shadow_gone *gone);
+
+/*
+ * What maps gfn's region large goes, and is flushed. If there was something the region is mapped by
+ * 4 KiB from then on, until mmu_collapse. mmu_lock is held.
+ */
+void shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+
+/*
+ * The region that begins at base may be mapped large: what stands for it in direct pages goes, so that
+ * the next fault does it. Whether anything stood in the way. Takes mmu_lock.
+ */
+bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base);
 
 /* --- shadow_write.c --- */
 

@@ -378,11 +378,13 @@ static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 	ASSERT(gfn.v >= w->slot->base.v && pages <= w->slot->pages &&
 	       gfn.v - w->slot->base.v <= w->slot->pages - pages);
 	while (pages) {
-		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES);
+		u64 run = min(pages, LARGE_PAGES - gfn.v % LARGE_PAGES), before = w->done;
 
 		sweep_region_large(w, gfn, run);
 		if (w->what != SWEEP_SPLIT)
 			sweep_region_small(w, gfn, run);
+		/* In shadow tables a page may be mapped in both ways. */
+		w->done = min(w->done, before + run);
 		gfn.v += run;
 		pages -= run;
 	}

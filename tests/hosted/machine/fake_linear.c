@@ -17,8 +17,10 @@
 #define DIRTY	 BIT(6)
 #define XD	 BIT(63)
 #define ADDRESS	 (BIT(52) - BIT(12))
-/* Reserved, or of a kind that shadow paging makes none of: PWT, PCD, PS or PAT, G, ignored bits. */
-#define NEVER	      (0xf98ull | (BIT(63) - BIT(52)))
+#define PAGE_2M	 BIT(7)
+/* Reserved, or of a kind that shadow paging makes none of: PWT, PCD, G, ignored bits. */
+#define NEVER	      (0xf18ull | (BIT(63) - BIT(52)))
+#define NEVER_2M      (MIB(2) - PAGE_SIZE)
 #define PDPTE_NEVER   (0x1e6ull | ~(ADDRESS | 0xfffull))
 #define PDPTES	      4
 #define TLB_ENTRIES   64
@@ -148,12 +150,28 @@ static u32 begin(struct linear_cpu *c, const struct fake_linear *g, u64 gva, pfn
 	return c->pdpte[gva >> 30 & 3] & P ? 2 : 0;
 }
 
+/* What the CPU would refuse, or shadow paging does not make; or PAT, where the bit is that. */
+static bool is_wrong(u64 e, u32 level)
+{
+	return (e & NEVER) || ((e & PAGE_2M) && (level != 2 || (e & NEVER_2M)));
+}
+
+/* The 4 KiB that a leaf shows at gva. Of 2 MiB the TLB keeps such pieces, as it may (SDM 3A 4.10.2.3). */
+static pfn_t piece_of(u64 e, u64 gva)
+{
+	u64 first = hpa_to_pfn(HPA(e & ADDRESS)).v;
+
+	return PFN(e & PAGE_2M ? first + (prefix_of(gva, 1) & 511) : first);
+}
+
 /* A leaf's marks, by compare-and-exchange as the CPU does it. False: no access. */
 static bool mark(const struct fake_linear *g, u64 *entry, u64 *e, u64 rights, u32 access)
 {
-	u64 bits;
+	u64 bits, large = *e & PAGE_2M;
 
 	do {
+		if ((*e & P) && (*e & PAGE_2M) != large)
+			return false; /* changed meanwhile, as the CPU notices */
 		if (!(*e & P) || !allows(g, narrowed(rights, *e), access))
 			return false;
 		BUG_ON(*e & NEVER);
@@ -180,9 +198,9 @@ static bool walk(struct linear_cpu *c, const struct fake_linear *g, u64 gva, u32
 		fake_check_frame(table, "table");
 		if (!(e & P))
 			return false;
-		if (e & NEVER)
+		if (is_wrong(e, level))
 			panic("%#llx of level %u is no shadow entry", (unsigned long long)e, level);
-		if (level == 1)
+		if (level == 1 || (e & PAGE_2M))
 			break;
 		rights = narrowed(rights, e);
 		table = hpa_to_pfn(HPA(e & ADDRESS));
@@ -193,8 +211,7 @@ static bool walk(struct linear_cpu *c, const struct fake_linear *g, u64 gva, u32
 	if (!mark(g, entry, &e, rights, access))
 		return false;
 	*out = (struct translation){true, g->vpid, prefix_of(gva, 1),
-				    narrowed(rights, e) | (e & DIRTY),
-				    hpa_to_pfn(HPA(e & ADDRESS))};
+				    narrowed(rights, e) | (e & DIRTY), piece_of(e, gva)};
 	return true;
 }
 

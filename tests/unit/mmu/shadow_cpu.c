@@ -12,6 +12,7 @@
 #define U  0x4ull
 #define A  0x20ull
 #define D  0x40ull
+#define PS 0x80ull
 #define XD (1ull << 63)
 
 /* Where CR3 leads: the table for the top 9 bits that it indexes, and how many levels there are. */
@@ -93,6 +94,16 @@ static void keep(u64 gva, u64 at, u64 rights)
 
 /* --- Walks --- */
 
+/* What is reserved, or not Weir's to use. Pages are of 4 KiB or 2 MiB. */
+static void check_bits(u64 e, u32 level)
+{
+	assert_int_equal(e & 0x7ff0000000000f18ull, 0);
+	if (!(e & PS))
+		return;
+	assert_int_equal(level, 2);
+	assert_int_equal(e & 0x1ff000, 0);
+}
+
 static bool walk(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
 		 u64 *at)
 {
@@ -104,21 +115,19 @@ static bool walk(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva
 
 		if (!(*e & P))
 			return false;
-		assert_int_equal(*e & 0x7ff0000000000f98ull,
-				 0); /* reserved, or not Weir's to use */
+		check_bits(*e, l);
 		rights = (rights & (*e | ~(U | W))) | (*e & XD);
-		if (l == 1) {
+		if (l == 1 || (*e & PS)) {
 			if (!may(p, access, rights))
 				return false;
 			*e |= A | (access & MMU_WRITE ? D : 0);
-			rights |= *e & D;
+			*at = (*e & 0xffffffffff000ull) | (gva & ((1ull << (3 + 9 * l)) - 1));
+			keep(gva, *at, rights | (*e & D));
+			return true;
 		}
-		*at = (*e & 0xffffffffff000ull) | (gva & 0xfff);
 		table = (u64 *)(hosted_arena + (*e & 0xffffffffff000ull));
 	}
-	if (table)
-		keep(gva, *at, rights);
-	return table;
+	return false;
 }
 
 bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,

@@ -5,13 +5,17 @@
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
  * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
  * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
- * come and go, which takes all shadow pages. What a CPU finds is held against what the entries said at
+ * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them that show
+ * the same; these move as a whole, and have a log for a while. What a CPU finds is held against what the entries said at
  * some moment of the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
  */
 #include <cmocka.h>
+#include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
+#include "mem/frame.h"
+#include "mem/gmem_private.h"
 #include "tests/hosted/machine/machine.h"
 #include "tests/hosted/points_off.h"
 #include "tests/hosted/schedule.h"
@@ -26,6 +30,11 @@
 #define TABLES_USED 16u
 #define SPARE_BASE  0x700u
 #define SHOWN	    40u /* pages of RAM that entries lead to */
+#define BIG_BASE    0x800u
+#define BIGS	    2u /* regions of 2 MiB */
+#define BIG_ID	    4u
+#define BIG_TABLE \
+	100u /* page of the first: a table that shows its region; the next shows the other */
 
 /* Tables, by their page. Entries 0 and 1 are where the machine has a stamp and a count. */
 enum {
@@ -39,6 +48,8 @@ enum {
 #define UNDER_TEST 3u /* tables */
 #define ENTRIES	   6u /* of each */
 #define FIRST	   2u
+#define FIRST_BIG  (UNDER_TEST + 1) /* after them in the directory, and the alias: pages of 2 MiB */
+#define NAMES	   (RAM_PAGES + BIGS * ENTRIES)
 #define COUNTER	   500u /* an entry that is not present, in which all vCPUs count */
 
 #define P	 1ull
@@ -46,6 +57,7 @@ enum {
 #define U	 4ull
 #define ACCESSED 0x20ull
 #define DIRTY	 0x40ull
+#define LARGE	 0x80ull
 #define XD	 BIT(63)
 #define MARKS	 (ACCESSED | DIRTY)
 #define ALL	 (P | W | U)
@@ -61,10 +73,10 @@ struct entry {
 	u64 value[HISTORY];
 	bool taken;
 };
-static struct entry entries[UNDER_TEST][ENTRIES];
-static u64 written[RAM_PAGES]; /* times */
+static struct entry entries[UNDER_TEST][ENTRIES], big_entries[BIGS];
+static u64 written[NAMES]; /* times */
 static u64 counted;
-static struct machine_object *ram, *tables, *spare;
+static struct machine_object *ram, *tables, *spare, *big;
 static u64 randoms[MACHINE_VCPUS];
 static bool spare_there;
 
@@ -120,6 +132,48 @@ static u64 random_entry(u64 *random)
 	return e;
 }
 
+/* Shows one of the regions: in one piece, or by the table for it. */
+static u64 random_big_entry(u64 *random)
+{
+	u64 region = random_below(random, BIGS);
+	u64 to = random_one_in(random, 4) ? BIG_BASE + BIG_TABLE + region
+					  : BIG_BASE + region * GMEM_LARGE_PAGES;
+	u64 rights = random_entry(random) & (ALL | MARKS | XD);
+
+	return to << PAGE_SHIFT | rights | (to % GMEM_LARGE_PAGES ? 0 : LARGE);
+}
+
+static u64 region_of(u64 e)
+{
+	u64 page = ((e & ~XD) >> PAGE_SHIFT) - BIG_BASE;
+
+	return e & LARGE ? page / GMEM_LARGE_PAGES : page - BIG_TABLE;
+}
+
+static u64 gpa_of_big(u64 region, u32 place)
+{
+	return (BIG_BASE + region * GMEM_LARGE_PAGES + FIRST + place) << PAGE_SHIFT;
+}
+
+static void set_up_big(struct machine_vm *vm, u64 *random)
+{
+	big = machine_object_new(BIGS * GMEM_LARGE_PAGES, GMEM_LARGE_ORDER);
+	machine_may_fail(machine_slot_create(vm, &(struct machine_slot){BIG_BASE, big->pages, 0,
+									BIG_ID, 0, big}),
+			 0);
+	for (u32 r = 0; r < BIGS; r++) {
+		for (u32 i = 0; i < ENTRIES; i++) {
+			u64 gpa = gpa_of_big(r, i);
+
+			put(vm, gpa | NAME_AT, RAM_PAGES + r * ENTRIES + i + 1);
+			put(vm, (BIG_BASE + BIG_TABLE + r) << PAGE_SHIFT | (FIRST + i) * 8,
+			    gpa | ALL | MARKS);
+		}
+		big_entries[r].value[0] = random_big_entry(random);
+		put(vm, table_gpa(DIRECTORY, FIRST + FIRST_BIG + r), big_entries[r].value[0]);
+	}
+}
+
 static void set_up(u64 *random)
 {
 	struct machine_vm *vm = &machine.vm[0];
@@ -148,11 +202,28 @@ static void set_up(u64 *random)
 			put(vm, table_gpa(TABLES + t, FIRST + i), entries[t][i].value[0]);
 		}
 	}
+	set_up_big(vm, random);
 	for (u32 i = 0; i < MACHINE_VCPUS; i++)
 		randoms[i] = random_next(random);
 }
 
 /* --- What an access may find ----------------------------------------------------------------- */
+
+static bool is_big(const struct access *a)
+{
+	return a->table >= FIRST_BIG;
+}
+
+/* Where the entry under test lies: table and place. */
+static u32 entry_table(const struct access *a)
+{
+	return is_big(a) ? (u32)DIRECTORY : TABLES + a->table;
+}
+
+static u32 entry_place(const struct access *a)
+{
+	return FIRST + (is_big(a) ? a->table : a->place);
+}
 
 static bool allows(const struct access *a, u64 e)
 {
@@ -190,7 +261,11 @@ static bool any_of(const struct access *a, bool (*want)(const struct access *a, 
 
 static bool leads_to(const struct access *a, u64 e)
 {
-	return allows(a, e) && ((e & ~XD) >> PAGE_SHIFT) - RAM_BASE == a->name - 1;
+	u64 name = ((e & ~XD) >> PAGE_SHIFT) - RAM_BASE;
+
+	if (is_big(a))
+		name = RAM_PAGES + region_of(e) * ENTRIES + a->place;
+	return allows(a, e) && name == a->name - 1;
 }
 
 static void in_page(void *arg, u8 *at)
@@ -201,19 +276,22 @@ static void in_page(void *arg, u8 *at)
 	if (!(a->access & MMU_WRITE))
 		return;
 	__atomic_fetch_add((u64 *)(void *)(at + COUNT_AT), 1, __ATOMIC_RELAXED);
-	if (a->name && a->name <= RAM_PAGES)
+	if (a->name && a->name <= NAMES)
 		__atomic_fetch_add(&written[a->name - 1], 1, __ATOMIC_RELAXED);
 }
 
 /* Nobody has changed the entry since: it has the marks of the access. */
 static void check_marks(const struct access *a)
 {
-	u64 e, want = ACCESSED | (a->access & MMU_WRITE ? DIRTY : 0);
+	u64 gpa = table_gpa(entry_table(a), entry_place(a)), e, want = ACCESSED;
 
 	if (a->from & 1)
 		return;
-	if (gpa_read(&a->vm->mmu, GPA(table_gpa(TABLES + a->table, FIRST + a->place)), &e, 8))
+	if (gpa_read(&a->vm->mmu, GPA(gpa), &e, 8))
 		return;
+	/* Of a table nothing is written. */
+	if ((a->access & MMU_WRITE) && (!is_big(a) || (e & LARGE)))
+		want |= DIRTY;
 	if (relaxed(&a->entry->version) == a->from && (e & want) != want)
 		machine_fail("an entry that was used is %#llx", (unsigned long long)e);
 }
@@ -335,17 +413,18 @@ static bool write_table(struct machine_vm *vm, struct mmu_vcpu *v, u32 table, u3
 
 static void change_entry(struct access *a)
 {
-	struct change c = {.value = random_entry(a->random), .how = random_below(a->random, 3)};
+	struct change c = {.how = random_below(a->random, 3)};
 	struct entry *e = a->entry;
 	u64 n, before;
 
 	if (__atomic_exchange_n(&e->taken, true, __ATOMIC_ACQUIRE))
 		return;
+	c.value = is_big(a) ? random_big_entry(a->random) : random_entry(a->random);
 	n = relaxed(&e->version) / 2;
 	before = relaxed(&e->value[n % HISTORY]);
 	relaxed_set(&e->value[(n + 1) % HISTORY], c.value);
 	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
-	if (!write_table(a->vm, a->v, TABLES + a->table, FIRST + a->place, &c))
+	if (!write_table(a->vm, a->v, entry_table(a), entry_place(a), &c))
 		relaxed_set(&e->value[(n + 1) % HISTORY], before);
 	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&e->taken, false, __ATOMIC_RELEASE);
@@ -354,8 +433,9 @@ static void change_entry(struct access *a)
 static void count(struct access *a)
 {
 	struct change c = {.add = 2};
+	u32 table = TABLES + a->table % UNDER_TEST;
 
-	if (write_table(a->vm, a->v, TABLES + a->table, COUNTER, &c))
+	if (write_table(a->vm, a->v, table, COUNTER, &c))
 		__atomic_fetch_add(&counted, c.add, __ATOMIC_RELAXED);
 }
 
@@ -379,6 +459,17 @@ static bool switch_space(struct access *a)
 	return machine_linear_load(a->vm, a->v, &p);
 }
 
+/* Often of the table that was met last. */
+static void pick_entry(struct access *a)
+{
+	if (random_one_in(a->random, 4))
+		a->table = FIRST_BIG + random_below(a->random, BIGS);
+	else if (random_below(a->random, 2))
+		a->table = random_below(a->random, UNDER_TEST);
+	a->place = random_below(a->random, ENTRIES);
+	a->entry = is_big(a) ? &big_entries[a->table - FIRST_BIG] : &entries[a->table][a->place];
+}
+
 /* In place of accesses without paging. */
 static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 {
@@ -390,11 +481,9 @@ static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 
 		if ((!loaded || random_one_in(a.random, 12)) && !switch_space(&a) && !loaded)
 			return false;
-		if (random_below(a.random, 2))
-			a.table = random_below(a.random, UNDER_TEST);
-		a.place = random_below(a.random, ENTRIES);
-		a.entry = &entries[a.table][a.place];
-		if (random_one_in(a.random, 3)) {
+		pick_entry(&a);
+		/* What is mapped large is to stay so for a while. */
+		if (random_one_in(a.random, is_big(&a) ? 10 : 3)) {
 			change_entry(&a);
 		} else if (random_one_in(a.random, 10)) {
 			count(&a);
@@ -422,17 +511,62 @@ static void put_away(u64 *random)
 
 static void age(u64 *random)
 {
-	machine_age(ram, random);
+	machine_age(random_one_in(random, 3) ? big : ram, random);
 }
 
-/* The tables' slot stays; but all shadow pages go with any slot. */
+/* Goes to other frames as a whole; where it was nobody may look any more. */
+static void move_big(u64 *random)
+{
+	u64 first = random_below(random, BIGS) * GMEM_LARGE_PAGES, e;
+	u64 *entry = gmem_entry_find(big->gmem, first);
+	pfn_t old, pfn;
+
+	gmem_invalidate_begin(big->gmem, first, GMEM_LARGE_PAGES);
+	if (gmem_claim_entry(big->gmem, first, entry, &e) == 0) {
+		gmem_unmap(big->gmem, first, GMEM_LARGE_PAGES);
+		old = gmem_entry_pfn(e);
+		if (frame_alloc(GMEM_LARGE_ORDER, 0, &pfn) == 0) {
+			memcpy(pfn_to_virt(pfn), pfn_to_virt(old), MIB(2));
+			memset(pfn_to_virt(old), 0xee, MIB(2));
+			frame_free(old, GMEM_LARGE_ORDER);
+			e = pfn.v << GMEM_PFN_SHIFT | (e & (PAGE_SIZE - 1));
+		}
+		gmem_settle_entry(big->gmem, first, entry, e);
+		wait_wake_all(&big->gmem->busy);
+	}
+	gmem_invalidate_end(big->gmem, first, GMEM_LARGE_PAGES);
+}
+
+/* Or a part of it is looked for alone, and then it may be in one piece again. */
+static void change_big(u64 *random)
+{
+	u64 page = random_below(random, (u32)big->pages);
+
+	if (random_below(random, 2))
+		return;
+	if (random_below(random, 3))
+		move_big(random);
+	else if (random_below(random, 2))
+		gmem_join(big->gmem, align_down(page, GMEM_LARGE_PAGES), GMEM_LARGE_PAGES);
+	else
+		mmu_unmap(&machine.vm[0].mmu, GFN(BIG_BASE + page), 1);
+}
+
+/* The tables' slot stays; but all shadow pages go with any slot. Or large pages have a log, or are none. */
 static void change_slots(u64 *random)
 {
+	static const u32 flags[] = {0, 0, 0, MEMSLOT_LOG_DIRTY, MEMSLOT_NO_LARGE};
 	struct machine_slot s = {SPARE_BASE, 8, 0, 3, 0, spare};
 	int err;
 
-	if (!random_one_in(random, 4))
+	if (random_below(random, 4) > 1)
 		return;
+	if (random_below(random, 2)) {
+		err = machine_slot_flags(&machine.vm[0], BIG_ID,
+					 flags[random_below(random, ARRAY_SIZE(flags))]);
+		machine_may_fail(err, ERR_NOMEM);
+		return;
+	}
 	err = spare_there ? machine_slot_delete(&machine.vm[0], 3)
 			  : machine_slot_create(&machine.vm[0], &s);
 	if (!machine_may_fail(err, ERR_NOMEM))
@@ -448,6 +582,14 @@ static u64 word_of(u64 gpa)
 	return value;
 }
 
+static void check_entry(const struct entry *e, u32 table, u32 place)
+{
+	u64 is = word_of(table_gpa(table, place));
+
+	if ((is ^ e->value[e->version / 2 % HISTORY]) & ~MARKS)
+		machine_fail("entry %u of table %u is %#llx", place, table, (unsigned long long)is);
+}
+
 /* No write was lost; each entry is as the last who changed it left it. */
 static void check(void)
 {
@@ -456,22 +598,22 @@ static void check(void)
 
 	if (fault)
 		machine_fail("%s", fault);
-	for (u32 i = 0; i < RAM_PAGES; i++) {
-		if (word_of((u64)(RAM_BASE + i) << PAGE_SHIFT | COUNT_AT) != written[i])
+	for (u32 i = 0; i < NAMES; i++) {
+		u64 gpa = i < RAM_PAGES ? (u64)(RAM_BASE + i) << PAGE_SHIFT
+					: gpa_of_big((i - RAM_PAGES) / ENTRIES,
+						     (i - RAM_PAGES) % ENTRIES);
+
+		if (word_of(gpa | COUNT_AT) != written[i])
 			machine_fail("page %u was written %llu times", i,
 				     (unsigned long long)written[i]);
 	}
 	for (u32 t = 0; t < UNDER_TEST; t++) {
 		sum += word_of(table_gpa(TABLES + t, COUNTER));
-		for (u32 i = 0; i < ENTRIES; i++) {
-			struct entry *e = &entries[t][i];
-			u64 is = word_of(table_gpa(TABLES + t, FIRST + i));
-
-			if ((is ^ e->value[e->version / 2 % HISTORY]) & ~MARKS)
-				machine_fail("entry %u of table %u is %#llx", i, t,
-					     (unsigned long long)is);
-		}
+		for (u32 i = 0; i < ENTRIES; i++)
+			check_entry(&entries[t][i], TABLES + t, FIRST + i);
 	}
+	for (u32 r = 0; r < BIGS; r++)
+		check_entry(&big_entries[r], DIRECTORY, FIRST + FIRST_BIG + r);
 	if (sum != counted)
 		machine_fail("R03: %llu was counted, and %llu is there",
 			     (unsigned long long)counted, (unsigned long long)sum);
@@ -487,7 +629,10 @@ static const struct machine_scenario scenario = {
 	.linear = true,
 	.set_up = set_up,
 	.before_entry = turn,
-	.jobs = {{"put away", put_away}, {"age", age}, {"slots", change_slots}},
+	.jobs = {{"put away", put_away},
+		 {"age", age},
+		 {"slots", change_slots},
+		 {"large", change_big}},
 	.tear_down = check,
 };
 

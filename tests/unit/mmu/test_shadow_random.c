@@ -4,8 +4,8 @@
 /*
  * A guest with shadow paging that changes its tables, its mode and its memory at random, on a CPU that
  * walks nothing but what Weir made. Whatever that lets through has to be what the guest's own tables
- * say at the moment, and what they say has to get through. Now and then another vCPU changes
- * something between a fault's walk of the guest's tables and its linking (R01, R02, R05, R25), or
+ * say at the moment, and what they say has to get through. Some of its memory is a page of 2 MiB, which
+ * it maps in all sizes and has tables in. Now and then another vCPU changes something between a fault's walk of the guest's tables and its linking (R01, R02, R05, R25), or
  * takes pages (R08): the fault's rmap_prepare goes through this test. A fault that sleeps under
  * mmu_lock panics (R06), a translation that should be gone is used (R13), and the audit finds a leaf
  * without its place in the chain (R22).
@@ -22,7 +22,9 @@
 #include "tests/unit/mmu/shadow_cpu.h"
 
 #define RAM_PAGES 64
-#define TABLES	  12 /* few, so that tables are shared and recycled */
+#define TABLES	  12  /* few, so that tables are shared and recycled */
+#define BIG	  512 /* gfn of memory that is one large page */
+#define BIG_USED  8   /* pages of it, for few are met again */
 #define STEPS	  60000
 #define TRIES	  12
 
@@ -31,10 +33,12 @@ enum race {
 	RACE_LET_WRITE,
 	RACE_ZAP,
 	RACE_DROP,
+	RACE_DROP_BIG,
 	RACE_ENTRY,
 	RACES
 };
-static const char *const race_names[RACES] = {"tables", "let_write", "zap", "drop", "entry"};
+static const char *const race_names[RACES] = {"tables", "let_write", "zap",
+					      "drop",	"drop_big",  "entry"};
 
 static bool racing;	   /* a fault is on its way, */
 static u64 racing_gva;	   /* at this address */
@@ -43,10 +47,10 @@ static enum race race_met; /* RACES: none */
 static u64 raced[RACES];   /* so many faults met each, */
 static u64 retried[RACES]; /* and so many of them had to come again */
 
-static struct gmem *ram;
+static struct gmem *ram, *big;
 static struct guest_paging p;
 static u64 seed;
-static u64 mapped, refused, emulated, devices;
+static u64 mapped, refused, emulated, devices, large;
 
 static u64 rnd(void)
 {
@@ -60,6 +64,8 @@ static bool once_in(u32 n)
 
 static u64 random_table(void)
 {
+	if (once_in(40))
+		return (BIG + rnd() % 2) << 12;
 	return rnd() % TABLES << 12;
 }
 
@@ -70,7 +76,9 @@ static u64 random_gva(void)
 
 	if (p.efer & EFER_LMA)
 		return gva | rnd() % 2 << 39;
-	return p.cr0 & CR0_PG ? gva : (rnd() % RAM_PAGES << 12 | (gva & 0xfff));
+	if (p.cr0 & CR0_PG)
+		return gva;
+	return (once_in(2) ? rnd() % RAM_PAGES : BIG + rnd() % BIG_USED) << 12 | (gva & 0xfff);
 }
 
 static u64 random_entry(u32 shift)
@@ -84,8 +92,10 @@ static u64 random_entry(u32 shift)
 	e |= once_in(3) ? 0x40 : 0;
 	if (p.cr4 & CR4_PAE)
 		e |= once_in(8) ? BIT(63) : 0;
-	if (shift > 12 && shift < 39 && once_in(5))
-		return e | 0x80; /* the page at 0 */
+	if (shift > 12 && shift < 39 && once_in(5)) /* the page at 0, or the one after it */
+		return e | 0x80 | (shift == 21 && once_in(2) ? BIG << 12 : 0);
+	if (shift == 12 && once_in(4))
+		return e | (BIG + rnd() % BIG_USED) << 12;
 	return e | (shift == 12 ? rnd() % (RAM_PAGES + 2) << 12 : random_table());
 }
 
@@ -149,15 +159,19 @@ static void check_access(u64 gva, u32 access, u64 at)
 {
 	struct walk_result w;
 	struct walk_trace t;
+	const struct memslot *s;
 	pfn_t pfn;
+	u64 index;
 
 	assert_int_equal(guest_walk_trace(&vm, &p, GVA(gva), access | WALK_NO_AD, &w, &t), 0);
-	assert_true(w.gpa.v < RAM_PAGES * PAGE_SIZE);
-	assert_int_equal(gmem_lookup(ram, w.gpa.v >> 12, false, &pfn), 0);
+	s = memslot_find(vm.slots, gpa_to_gfn(w.gpa));
+	assert_non_null(s);
+	index = s->first + (w.gpa.v >> 12) - s->base.v;
+	assert_int_equal(gmem_lookup(s->object, index, false, &pfn), 0);
 	assert_int_equal(at, pfn_to_hpa(pfn).v | (gva & 0xfff));
 	/* A table in use is written by Weir alone. */
 	if (access & MMU_WRITE)
-		assert_false(*rmap_word(&vm.slots->slots[0], gpa_to_gfn(w.gpa)) & RMAP_TABLE);
+		assert_false(*rmap_word(s, gpa_to_gfn(w.gpa)) & RMAP_TABLE);
 	for (u32 i = 0; i < t.count; i++) {
 		assert_true(t.entry[i] & 0x20);
 		if (i + 1 == t.count && (access & MMU_WRITE))
@@ -172,7 +186,7 @@ static void emulate(u64 gva, gpa_t gpa)
 	u32 width = p.cr4 & CR4_PAE ? 8 : 4;
 	u64 value = once_in(6) ? rnd() : random_entry(12 + 9 * (u32)(rnd() % 3));
 
-	assert_true(rmap_word(&vm.slots->slots[0], gpa_to_gfn(gpa)) != NULL);
+	assert_true(rmap_word(memslot_find(vm.slots, gpa_to_gfn(gpa)), gpa_to_gfn(gpa)) != NULL);
 	put(once_in(9) ? gpa.v : gpa.v & ~7ull, value, once_in(9) ? 2 : width);
 	emulated++;
 }
@@ -215,6 +229,9 @@ static void race(gfn_t gfn)
 		break;
 	case RACE_DROP:
 		(void)mmu_range_drop(&vm, gfn, 1, &done);
+		break;
+	case RACE_DROP_BIG:
+		(void)mmu_range_drop(&vm, GFN(BIG), LARGE_PAGES, &done);
 		break;
 	default:
 		put(random_table() | offset, random_entry(12 + 9 * (u32)(rnd() % 3)), 8);
@@ -284,7 +301,7 @@ static void access_once(u64 gva, u32 access)
 			emulate(gva, answer.gpa);
 			return;
 		case ERR_NOSLOT:
-			assert_true(answer.gpa.v >= RAM_PAGES * PAGE_SIZE);
+			assert_null(memslot_find(vm.slots, gpa_to_gfn(answer.gpa)));
 			devices++;
 			return;
 		case ERR_NOENT:
@@ -301,6 +318,42 @@ static void access_random(void)
 	p.cpl = once_in(2) ? 3 : 0;
 	p.rflags = 2 | (once_in(2) ? BIT(18) : 0);
 	access_once(random_gva(), MMU_READ << rnd() % 3);
+}
+
+/* The large page gives way for a while, or goes; or may be one again. */
+static void disturb_big(void)
+{
+	static const u32 flags[] = {0, 0, MEMSLOT_LOG_DIRTY, MEMSLOT_NO_LARGE};
+	u64 page = rnd() % BIG_USED, done;
+
+	switch (rnd() % 8) {
+	case 0:
+		gmem_invalidate_begin(big, page, 1);
+		gmem_unmap(big, page, 1);
+		gmem_invalidate_end(big, page, 1);
+		break;
+	case 1:
+		(void)mmu_range_drop(&vm, GFN(BIG), LARGE_PAGES, &done);
+		break;
+	case 2:
+		(void)mmu_shadow_let_write(&vcpu, GFN(BIG + page));
+		break;
+	case 3:
+		(void)mmu_range_protect(&vm, GFN(BIG + 100 + page), 1, once_in(2), &done);
+		break;
+	case 4:
+		assert_int_equal(memslot_set_flags(&vm, 2, flags[rnd() % ARRAY_SIZE(flags)]), 0);
+		break;
+	case 5:
+		mmu_age(&vm, GFN(BIG), LARGE_PAGES);
+		break;
+	case 6:
+		assert_int_equal(memslot_delete(&vm, 2), 0);
+		assert_int_equal(memslot_create(&vm, 2, GFN(BIG), LARGE_PAGES, big, 0, 0), 0);
+		break;
+	default:
+		(void)mmu_collapse(&vm, memslot_find(vm.slots, GFN(BIG)), GFN(BIG));
+	}
 }
 
 static void disturb(void)
@@ -340,12 +393,17 @@ static void run(u64 from)
 	vm.fault_around = once_in(4) ? 1 : 16;
 	ram = object_new(RAM_PAGES);
 	assert_int_equal(memslot_create(&vm, 1, GFN(0), RAM_PAGES, ram, 0, 0), 0);
+	assert_int_equal(gmem_create_order(LARGE_PAGES, GMEM_LARGE_ORDER, &big), 0);
+	assert_int_equal(memslot_create(&vm, 2, GFN(BIG), LARGE_PAGES, big, 0, 0), 0);
+	mmu_hw.large_nx = once_in(3);
 	change_mode();
 	for (u32 i = 0; i < STEPS; i++) {
 		if (once_in(100))
 			change_mode();
 		if (once_in(30))
 			disturb();
+		if (once_in(30))
+			disturb_big();
 		if (once_in(12))
 			make_way(random_gva());
 		access_random();
@@ -356,6 +414,9 @@ static void run(u64 from)
 				fail_msg("step %u: %s", i, fault);
 		}
 	}
+	large += STAT(mapped_large);
+	mmu_hw.large_nx = false;
+	gmem_unref(big);
 	gmem_unref(ram);
 }
 
@@ -368,14 +429,15 @@ static void test_random(void **state)
 		u64 from = (given ? strtoull(given, NULL, 0) : 1) + i;
 
 		print_message("WEIR_SEED=%llu\n", (unsigned long long)from);
-		fixture_start_kind(MIB(16), MMU_SHADOW);
+		fixture_start_kind(MIB(32), MMU_SHADOW);
 		run(from);
 		fixture_end();
 	}
-	print_message("%llu mapped, %llu refused, %llu emulated, %llu at devices\n",
-		      (unsigned long long)mapped, (unsigned long long)refused,
-		      (unsigned long long)emulated, (unsigned long long)devices);
-	assert_true(mapped && refused && emulated && devices);
+	print_message("%llu mapped, %llu by 2 MiB; %llu refused, %llu emulated, %llu at devices\n",
+		      (unsigned long long)mapped, (unsigned long long)large,
+		      (unsigned long long)refused, (unsigned long long)emulated,
+		      (unsigned long long)devices);
+	assert_true(mapped && large && refused && emulated && devices);
 	for (u32 i = 0; i < RACES; i++) {
 		print_message("%s: %llu faults, %llu came again\n", race_names[i],
 			      (unsigned long long)raced[i], (unsigned long long)retried[i]);
