@@ -45,12 +45,13 @@ enum {
 	TABLES,		    /* the first of those with entries under test */
 	ALIAS = TABLES + 3, /* shows the tables */
 };
-#define UNDER_TEST 3u /* tables */
-#define ENTRIES	   6u /* of each */
-#define FIRST	   2u
-#define FIRST_BIG  (UNDER_TEST + 1) /* after them in the directory, and the alias: pages of 2 MiB */
-#define NAMES	   (RAM_PAGES + BIGS * ENTRIES)
-#define COUNTER	   500u /* an entry that is not present, in which all vCPUs count */
+#define UNDER_TEST  3u /* tables */
+#define ENTRIES	    6u /* of each */
+#define FIRST	    2u
+#define FIRST_BIG   (UNDER_TEST + 1) /* after them in the directory, and the alias: pages of 2 MiB */
+#define NAMES	    (RAM_PAGES + BIGS * ENTRIES)
+#define STAY_POINTS 400	 /* in the guest, with a large page */
+#define COUNTER	    500u /* an entry that is not present, in which all vCPUs count */
 
 #define P	 1ull
 #define W	 2ull
@@ -79,6 +80,7 @@ static u64 counted;
 static struct machine_object *ram, *tables, *spare, *big;
 static u64 randoms[MACHINE_VCPUS];
 static bool spare_there;
+static bool mostly_big; /* the run is about pages of 2 MiB */
 
 struct access {
 	struct machine_vm *vm;
@@ -203,6 +205,7 @@ static void set_up(u64 *random)
 		}
 	}
 	set_up_big(vm, random);
+	mostly_big = random_below(random, 2);
 	for (u32 i = 0; i < MACHINE_VCPUS; i++)
 		randoms[i] = random_next(random);
 }
@@ -273,6 +276,9 @@ static void in_page(void *arg, u8 *at)
 	struct access *a = arg;
 
 	a->name = relaxed((u64 *)(void *)(at + NAME_AT));
+	/* Who moves it has much to do before its frames are free. */
+	for (u32 i = 0; is_big(a) && i < STAY_POINTS; i++)
+		hosted_point();
 	if (!(a->access & MMU_WRITE))
 		return;
 	__atomic_fetch_add((u64 *)(void *)(at + COUNT_AT), 1, __ATOMIC_RELAXED);
@@ -462,7 +468,7 @@ static bool switch_space(struct access *a)
 /* Often of the table that was met last. */
 static void pick_entry(struct access *a)
 {
-	if (random_one_in(a->random, 4))
+	if (mostly_big ? !random_one_in(a->random, 8) : random_one_in(a->random, 4))
 		a->table = FIRST_BIG + random_below(a->random, BIGS);
 	else if (random_below(a->random, 2))
 		a->table = random_below(a->random, UNDER_TEST);
@@ -542,7 +548,7 @@ static void change_big(u64 *random)
 {
 	u64 page = random_below(random, (u32)big->pages);
 
-	if (random_below(random, 2))
+	if (!mostly_big && random_below(random, 2))
 		return;
 	if (random_below(random, 3))
 		move_big(random);
@@ -559,7 +565,7 @@ static void change_slots(u64 *random)
 	struct machine_slot s = {SPARE_BASE, 8, 0, 3, 0, spare};
 	int err;
 
-	if (random_below(random, 4) > 1)
+	if (random_below(random, 4) > 1 || (mostly_big && !random_one_in(random, 8)))
 		return;
 	if (random_below(random, 2)) {
 		err = machine_slot_flags(&machine.vm[0], BIG_ID,
