@@ -58,6 +58,13 @@ static void read_acpi(void)
 		 acpi_info.hpet_present ? ", HPET" : "");
 }
 
+static struct machine_acpi_events ports(const struct acpi_block *b)
+{
+	if (b->space != ACPI_SPACE_IO)
+		return (struct machine_acpi_events){0};
+	return (struct machine_acpi_events){(u16)b->address, b->bytes};
+}
+
 static void tell_power_off(void)
 {
 	const struct acpi_info *a = &acpi_info;
@@ -68,6 +75,11 @@ static void tell_power_off(void)
 		.sleep_type_b = a->s5_type_b,
 		.smi_port = (u16)a->smi_command,
 		.acpi_enable = a->acpi_enable,
+		.bochs_tables = a->bochs_tables,
+		.pm1a_events = ports(&a->pm1a_event),
+		.pm1b_events = ports(&a->pm1b_event),
+		.gpe0 = ports(&a->gpe0),
+		.gpe1 = ports(&a->gpe1),
 	};
 
 	if (!a->s5_present || a->pm1a_control.space != ACPI_SPACE_IO || !a->pm1a_control.address)
@@ -84,6 +96,7 @@ void smp_bring_up(u32 max_cpus)
 	read_acpi();
 	tell_power_off();
 	clock_init();
+	machine_set_tsc_khz(clock_tsc_khz());
 	log_set_clock(clock_ns);
 	apic_init_cpu();
 	irq_init();

@@ -59,6 +59,13 @@ struct acpi_register {
 	u64 address;
 };
 
+/* Registers in a row; address 0: not there. */
+struct acpi_block {
+	enum acpi_space space;
+	u8 bytes; /* 2 or more */
+	u64 address;
+};
+
 struct acpi_info {
 	bool madt_present;
 	u64 lapic_address;
@@ -85,6 +92,8 @@ struct acpi_info {
 	u32 smi_command; /* port; 0: ACPI mode is on for good */
 	u8 acpi_enable;	 /* what to write there */
 	struct acpi_register pm1a_control, pm1b_control;
+	struct acpi_block pm1a_event, pm1b_event, gpe0, gpe1; /* PM1: 4 bytes or more */
+	bool bochs_tables; /* OEM id of Bochs's BIOS, which QEMU has taken over */
 	bool reset_supported;
 	struct acpi_register reset;
 	u8 reset_value;

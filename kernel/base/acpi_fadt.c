@@ -3,27 +3,41 @@
 #include "kernel/base/acpi_private.h"
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/string.h"
 
 /* FADT offsets (ACPI table 5.9). */
 #define FADT_DSDT	   40
 #define FADT_SMI_COMMAND   48
 #define FADT_ACPI_ENABLE   52
+#define FADT_ACPI_DISABLE  53
+#define FADT_PM1A_EVENT	   56
+#define FADT_PM1B_EVENT	   60
 #define FADT_PM1A_CONTROL  64
 #define FADT_PM1B_CONTROL  68
 #define FADT_PM_TIMER	   76
+#define FADT_GPE0	   80
+#define FADT_GPE1	   84
+#define FADT_PM1_EVENT_LEN 88
 #define FADT_PM1_CTRL_LEN  89
 #define FADT_PM_TIMER_LEN  91
+#define FADT_GPE0_LEN	   92
+#define FADT_GPE1_LEN	   93
 #define FADT_CENTURY	   108
 #define FADT_FLAGS	   112
 #define FADT_RESET_REG	   116
 #define FADT_RESET_VALUE   128
 #define FADT_X_DSDT	   140
+#define FADT_X_PM1A_EVENT  148
+#define FADT_X_PM1B_EVENT  160
 #define FADT_X_PM1A	   172
 #define FADT_X_PM1B	   184
 #define FADT_X_PM_TIMER	   208
+#define FADT_X_GPE0	   220
+#define FADT_X_GPE1	   232
 #define FADT_SIZE_V1	   116
 #define FADT_RESET_SUPPORT BIT(10)
 #define FADT_TMR_VAL_EXT   BIT(8)
+#define TABLE_OEM_ID	   10 /* six bytes, of any table */
 
 /* HPET offsets (IA-PC HPET 1.0a 3.2.4): a generic address at 40. */
 #define HPET_ADDRESS 40
@@ -60,6 +74,28 @@ static struct acpi_register read_register(const struct acpi_table *t, u32 extend
 	return r;
 }
 
+/* A block whose length stands apart: the width of its extended form is too small for long ones. */
+static struct acpi_block read_block(const struct acpi_table *t, u32 extended, u32 port, u32 length)
+{
+	struct acpi_register r = read_register(t, extended, port, 0);
+	struct acpi_block block = {r.space, acpi_read8(t, length), r.address};
+
+	if (block.bytes < 2 || (r.space == ACPI_SPACE_IO && r.address + block.bytes > 0x10000))
+		block.address = 0;
+	return block;
+}
+
+static void parse_events(const struct acpi_table *t, struct acpi_info *out)
+{
+	out->pm1a_event = read_block(t, FADT_X_PM1A_EVENT, FADT_PM1A_EVENT, FADT_PM1_EVENT_LEN);
+	out->pm1b_event = read_block(t, FADT_X_PM1B_EVENT, FADT_PM1B_EVENT, FADT_PM1_EVENT_LEN);
+	out->gpe0 = read_block(t, FADT_X_GPE0, FADT_GPE0, FADT_GPE0_LEN);
+	out->gpe1 = read_block(t, FADT_X_GPE1, FADT_GPE1, FADT_GPE1_LEN);
+	/* Two registers of 16 bits are the least. */
+	if (out->pm1a_event.bytes < 4)
+		out->pm1a_event.address = out->pm1b_event.address = 0;
+}
+
 int acpi_parse_fadt(const struct acpi_table *t, struct acpi_info *out, u64 *dsdt)
 {
 	u32 flags = acpi_read32(t, FADT_FLAGS);
@@ -71,6 +107,11 @@ int acpi_parse_fadt(const struct acpi_table *t, struct acpi_info *out, u64 *dsdt
 	}
 	out->smi_command = acpi_read32(t, FADT_SMI_COMMAND) & 0xffff;
 	out->acpi_enable = acpi_read8(t, FADT_ACPI_ENABLE);
+	/* Neither word: there is no way between the modes (ACPI 5.2.9). */
+	if (!out->acpi_enable && !acpi_read8(t, FADT_ACPI_DISABLE))
+		out->smi_command = 0;
+	parse_events(t, out);
+	out->bochs_tables = !memcmp(t->bytes + TABLE_OEM_ID, "BOCHS ", 6);
 	out->pm1a_control = read_register(t, FADT_X_PM1A, FADT_PM1A_CONTROL, pm1_bits);
 	out->pm1b_control = read_register(t, FADT_X_PM1B, FADT_PM1B_CONTROL, pm1_bits);
 	if (acpi_read8(t, FADT_PM_TIMER_LEN) == 4)

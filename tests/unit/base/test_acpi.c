@@ -122,9 +122,14 @@ static void build_fadt(void)
 	put(FADT_AT + 40, DSDT_AT, 4);
 	put(FADT_AT + 48, 0xb2, 4);
 	put(FADT_AT + 52, 0xf1, 1);
+	put(FADT_AT + 53, 0xf0, 1);
+	put(FADT_AT + 56, 0x600, 4);
 	put(FADT_AT + 64, 0x604, 4);
 	put(FADT_AT + 76, 0x608, 4);
+	put(FADT_AT + 80, 0x620, 4);
+	put(FADT_AT + 88, 4, 1);
 	put(FADT_AT + 89, 2, 1);
+	put(FADT_AT + 92, 16, 1);
 	put(FADT_AT + 91, 4, 1);
 	put(FADT_AT + 108, 0x32, 1);
 	put(FADT_AT + 112, BIT(10) | BIT(8), 4);
@@ -239,6 +244,13 @@ static void check_rest(void)
 	assert_int_equal(info.pm1b_control.address, 0);
 	assert_int_equal(info.smi_command, 0xb2);
 	assert_int_equal(info.acpi_enable, 0xf1);
+	assert_int_equal(info.pm1a_event.address, 0x600);
+	assert_int_equal(info.pm1a_event.bytes, 4);
+	assert_int_equal(info.pm1b_event.address, 0);
+	assert_int_equal(info.gpe0.address, 0x620);
+	assert_int_equal(info.gpe0.bytes, 16);
+	assert_int_equal(info.gpe1.address, 0);
+	assert_false(info.bochs_tables);
 	assert_true(info.reset_supported);
 	assert_int_equal(info.reset.address, 0xcf9);
 	assert_int_equal(info.reset_value, 6);
@@ -255,6 +267,39 @@ static void test_good(void **state)
 	check_rest();
 	assert_int_equal(info.tables_broken, 0);
 	assert_int_equal(hosted_log_count(LOG_WARN), 0);
+}
+
+/* Of events and of the way into ACPI mode, whatever is odd is as good as not there. */
+static void test_events(void **state)
+{
+	put(FADT_AT + 10, 0x2053484348434f42ull, 6); /* "BOCHS " but for letters */
+	put(FADT_AT + 232, 1 | 128 << 8, 4);
+	put(FADT_AT + 236, 0xfff0, 8);
+	put(FADT_AT + 93, 16, 1);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(info.gpe1.address, 0xfff0);
+	assert_int_equal(info.gpe1.bytes, 16);
+	assert_int_equal(info.gpe1.space, ACPI_SPACE_IO);
+	assert_false(info.bochs_tables);
+	memcpy(memory + FADT_AT + 10, "BOCHS ", 6);
+	put(FADT_AT + 93, 17, 1); /* beyond the last port */
+	put(FADT_AT + 92, 1, 1);
+	put(FADT_AT + 88, 3, 1);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_true(info.bochs_tables);
+	assert_int_equal(info.gpe1.address, 0);
+	assert_int_equal(info.gpe0.address, 0);
+	assert_int_equal(info.pm1a_event.address, 0);
+	put(FADT_AT + 52, 0, 1);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(info.smi_command, 0xb2);
+	put(FADT_AT + 53, 0, 1);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(info.smi_command, 0);
 }
 
 static void test_acpi1_uses_rsdt(void **state)
@@ -597,6 +642,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_good),
+		TEST(test_events),
 		TEST(test_acpi1_uses_rsdt),
 		TEST(test_rsdp_broken),
 		TEST(test_rsdp_extension_broken),
