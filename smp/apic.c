@@ -11,10 +11,25 @@
 #include "smp/irq.h"
 
 #define ICR_WAIT_READS 1000000
+#define ERRORS_TOLD    8
 
 static volatile u32 *registers; /* NULL in x2APIC mode */
 static bool x2apic;
 static bool ready;
+
+/*
+ * Lines that only some CPUs have: from this index of the last LVT entry on. Firmware that has made
+ * SMIs of them on the boot CPU waits in its handler until the others come as well, and INIT has
+ * masked theirs.
+ */
+static struct {
+	u32 reg, index;
+	u32 firmware; /* what the boot CPU's says, where that is an SMI; else 0 */
+} optional_lines[] = {
+	{APIC_LVT_PERFORMANCE, 4, 0},
+	{APIC_LVT_THERMAL, 5, 0},
+	{APIC_LVT_CMCI, 6, 0},
+};
 
 bool apic_ready(void)
 {
@@ -78,20 +93,51 @@ static void match_mode(void)
 		wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_X2APIC);
 }
 
+static u32 last_line(void)
+{
+	return (apic_read(APIC_VERSION) >> 16) & 0xff;
+}
+
+/* Boot CPU, before anything is written. */
+static void find_firmware_lines(void)
+{
+	u32 last = last_line(), value;
+
+	for (u32 i = 0; i < ARRAY_SIZE(optional_lines); i++) {
+		if (last < optional_lines[i].index)
+			continue;
+		value = apic_read(optional_lines[i].reg);
+		if ((value & LVT_MODE) != LVT_SMI)
+			continue;
+		optional_lines[i].firmware = value & (LVT_MASKED | LVT_MODE | LVT_VECTOR);
+		log_info("LAPIC: local vector at %#x raises SMIs, by the firmware: left to it",
+			 optional_lines[i].reg);
+	}
+}
+
 /* Everything that the firmware may have left open, until it is wanted. */
 static void mask_local_lines(void)
 {
-	u32 last = (apic_read(APIC_VERSION) >> 16) & 0xff;
+	u32 last = last_line();
 
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
 	apic_write(APIC_LVT_LINT0, LVT_MASKED);
 	apic_write(APIC_LVT_LINT1, LVT_MASKED);
-	if (last >= 4)
-		apic_write(APIC_LVT_PERFORMANCE, LVT_MASKED);
-	if (last >= 5)
-		apic_write(APIC_LVT_THERMAL, LVT_MASKED);
-	if (last >= 6)
-		apic_write(APIC_LVT_CMCI, LVT_MASKED);
+	for (u32 i = 0; i < ARRAY_SIZE(optional_lines); i++) {
+		if (last >= optional_lines[i].index && !optional_lines[i].firmware)
+			apic_write(optional_lines[i].reg, LVT_MASKED);
+	}
+}
+
+/* On the other CPUs; once SVR enables, for before it all stay masked. */
+static void copy_firmware_lines(void)
+{
+	u32 last = last_line();
+
+	for (u32 i = 0; i < ARRAY_SIZE(optional_lines); i++) {
+		if (last >= optional_lines[i].index && optional_lines[i].firmware)
+			apic_write(optional_lines[i].reg, optional_lines[i].firmware);
+	}
 }
 
 /* NMI lines as the MADT describes them. */
@@ -117,11 +163,17 @@ static u32 acpi_uid(u32 id)
 	return ACPI_UID_ALL;
 }
 
+/* A LAPIC that errs may do it without end. */
 static void apic_error(void *arg)
 {
+	static u32 errors; /* atomic */
+	u32 before = __atomic_fetch_add(&errors, 1, __ATOMIC_RELAXED);
+
 	(void)arg;
 	apic_write(APIC_ESR, 0);
-	log_warn("LAPIC error on CPU %u: status %#x", cpu_id(), apic_read(APIC_ESR));
+	if (before < ERRORS_TOLD)
+		log_warn("LAPIC error on CPU %u: status %#x%s", cpu_id(), apic_read(APIC_ESR),
+			 before == ERRORS_TOLD - 1 ? "; further ones are not told" : "");
 }
 
 void apic_init_cpu(void)
@@ -133,8 +185,10 @@ void apic_init_cpu(void)
 	match_mode();
 	__atomic_store_n(&ready, true, __ATOMIC_RELEASE);
 	this_cpu()->apic_id = apic_id();
-	if (boot)
+	if (boot) {
 		irq_set_handler(VECTOR_ERROR, apic_error, NULL);
+		find_firmware_lines();
+	}
 
 	apic_write(APIC_TPR, 0);
 	/*
@@ -144,6 +198,8 @@ void apic_init_cpu(void)
 	 */
 	mask_local_lines();
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
+	if (!boot)
+		copy_firmware_lines();
 	open_local_lines(acpi_uid(apic_id()));
 	apic_write(APIC_ESR, 0);
 	/* Whatever the firmware left in service: at most one bit for each of 256 vectors. */

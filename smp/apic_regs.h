@@ -28,6 +28,9 @@
 
 #define SVR_ENABLE BIT(8)
 
+#define LVT_VECTOR	 0xffu
+#define LVT_MODE	 (7u << 8)
+#define LVT_SMI		 (2u << 8)
 #define LVT_NMI		 (4u << 8)
 #define LVT_ACTIVE_LOW	 (1u << 13)
 #define LVT_MASKED	 (1u << 16)
