@@ -4,6 +4,7 @@
 #include "kernel/monitor/keyboard.h"
 #include "kernel/monitor/keys.h"
 #include "kernel/monitor/monitor.h"
+#include "kernel/serial_irq.h"
 
 #include "kernel/base/console.h"
 #include "kernel/base/error.h"
@@ -205,26 +206,15 @@ static void console_thread(void *arg)
 	}
 }
 
-/* The UART's interrupt, or that it is to be polled. */
-static void start_serial(void)
-{
-	int irq = serial_irq();
-
-	if (irq >= 0)
-		irq = irq_register_isa((u32)irq, input_interrupt, NULL);
-	polled = irq < 0;
-	if (polled)
-		log_info("console: the UART has no interrupt here: it is polled");
-	else
-		serial_enable_rx_interrupt();
-}
-
 void console_input_start(void)
 {
 	struct thread *t;
 
-	if (serial_is_there())
-		start_serial();
+	if (serial_is_there()) {
+		polled = !serial_irq_start(input_interrupt);
+		if (polled)
+			log_info("console: the UART has no interrupt here: it is polled");
+	}
 	keyboard_start(console_input_put);
 	if (thread_create(&t, "console", console_thread, NULL, 0)) {
 		log_error("console: no memory for the input thread: what is typed goes nowhere");

@@ -19,6 +19,9 @@ enum {
 };
 
 #define IER_RX	     0x01
+#define IER_TX_EMPTY 0x02
+#define IIR_REASON   0x0f
+#define IIR_TX_EMPTY 0x02
 #define IIR_FIFO     0xc0 /* both bits: a FIFO that works */
 #define FCR_ENABLE   0x07 /* and clear both ways; interrupt at every byte */
 #define LCR_8N1	     0x03
@@ -190,6 +193,26 @@ int serial_irq(void)
 	default:
 		return ERR_NOTSUP;
 	}
+}
+
+void serial_ask_for_interrupt(void)
+{
+	reg_write(uart, UART_MCR, MCR_DTR | MCR_RTS | MCR_OUT2);
+	reg_write(uart, UART_IER, IER_TX_EMPTY);
+}
+
+bool serial_interrupt_was_asked(void)
+{
+	if ((reg_read(uart, UART_IIR) & IIR_REASON) != IIR_TX_EMPTY)
+		return false;
+	reg_write(uart, UART_IER, 0);
+	return true;
+}
+
+void serial_disable_interrupts(void)
+{
+	reg_write(uart, UART_IER, 0);
+	reg_write(uart, UART_MCR, MCR_DTR | MCR_RTS);
 }
 
 void serial_enable_rx_interrupt(void)

@@ -25,4 +25,13 @@ u8 serial_read(void); /* only when serial_rx_ready() */
 int serial_irq(void);
 void serial_enable_rx_interrupt(void);
 
+/*
+ * One interrupt without a byte in either direction: the transmitter says that it is empty. Its
+ * handler asks whether it is that one, which ends it. Only where serial_is_there(); without the
+ * console lock, which nobody needs for these registers.
+ */
+void serial_ask_for_interrupt(void);
+bool serial_interrupt_was_asked(void);
+void serial_disable_interrupts(void);
+
 #endif

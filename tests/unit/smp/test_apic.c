@@ -39,11 +39,19 @@ static u32 *lvt(u32 cpu, u32 reg)
 	return &regs[cpu][reg / 16];
 }
 
+/* One that is not there faults. */
+static void check_register(u32 reg)
+{
+	CHECK(reg < 0x400);
+	CHECK(reg != APIC_LVT_CMCI || last_line >= 6);
+	CHECK(reg != APIC_LVT_THERMAL || last_line >= 5);
+}
+
 static u64 fake_rdmsr(u32 index)
 {
 	if (index == MSR_IA32_APIC_BASE)
 		return APIC_BASE_ENABLE | APIC_BASE_X2APIC;
-	CHECK(index >= X2APIC && index <= X2APIC + 63);
+	check_register((index - X2APIC) * 16);
 	if (index == X2APIC + APIC_VERSION / 16)
 		return last_line << 16 | 0x15;
 	return regs[on][index - X2APIC];
@@ -59,9 +67,7 @@ static void fake_wrmsr(u32 index, u64 value)
 {
 	u32 reg = (index - X2APIC) * 16;
 
-	CHECK(index >= X2APIC && index <= X2APIC + 63);
-	CHECK(reg != APIC_LVT_CMCI || last_line >= 6);
-	CHECK(reg != APIC_LVT_THERMAL || last_line >= 5);
+	check_register(reg);
 	if (is_lvt(reg) && !(*lvt(on, APIC_SVR) & SVR_ENABLE))
 		value |= LVT_MASKED;
 	regs[on][reg / 16] = (u32)value;
