@@ -75,7 +75,6 @@ static void tell_power_off(void)
 		.sleep_type_b = a->s5_type_b,
 		.smi_port = (u16)a->smi_command,
 		.acpi_enable = a->acpi_enable,
-		.bochs_tables = a->bochs_tables,
 		.pm1a_events = ports(&a->pm1a_event),
 		.pm1b_events = ports(&a->pm1b_event),
 		.gpe0 = ports(&a->gpe0),

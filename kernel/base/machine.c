@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "kernel/base/acpi.h"
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
 #include "kernel/base/x86.h"
@@ -54,10 +55,10 @@ static void wait_ms(u32 ms)
 		cpu_relax();
 }
 
-/* Their ports may be anything on a board. Bochs hides that it is one, but not in its tables. */
-static bool is_emulated(void)
+/* Bochs hides that it is one, but not in its BIOS's tables. */
+bool machine_is_emulated(void)
 {
-	return acpi.bochs_tables || (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
+	return acpi_info.bochs_tables || (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
 }
 
 static bool sci_enabled(void)
@@ -119,9 +120,10 @@ static void acpi_poweroff(void)
 	sleep_five(acpi.pm1a_port, acpi.sleep_type_a);
 	if (acpi.pm1b_port)
 		sleep_five(acpi.pm1b_port, acpi.sleep_type_b);
-	wait_ms(is_emulated() ? SLEEP_EMULATED_MS : SLEEP_MS);
+	wait_ms(machine_is_emulated() ? SLEEP_EMULATED_MS : SLEEP_MS);
 }
 
+/* On a board these ports may be anything. */
 static void emulator_poweroff(void)
 {
 	static const char shutdown[] = "Shutdown";
@@ -136,7 +138,7 @@ void __noreturn machine_poweroff(void)
 {
 	irq_disable();
 	acpi_poweroff();
-	if (is_emulated())
+	if (machine_is_emulated())
 		emulator_poweroff();
 	log_error("this machine does not switch itself off: it is safe to do so now");
 	halt_forever();

@@ -8,6 +8,12 @@
 
 #include "kernel/base/types.h"
 
+/*
+ * Bochs, or under a hypervisor, QEMU's TCG among them. Once the ACPI tables are read (acpi.h). Those
+ * that say nothing of it, as CPUID and tables stand, are taken for real.
+ */
+bool machine_is_emulated(void);
+
 /* A block of ACPI event registers: status in its lower half, enables in the upper. Port 0: none. */
 struct machine_acpi_events {
 	u16 port;
@@ -17,15 +23,14 @@ struct machine_acpi_events {
 /*
  * How ACPI says that the power goes off (ACPI 6.4, 4.8.3.2.1 and 7.4.2): the PM1 control ports (b
  * may be 0), the SLP_TYP values of \_S5, and the events that could wake it. smi_port other than 0:
- * ACPI mode is not on until acpi_enable has been written there. bochs_tables: Bochs's BIOS or QEMU
- * made the tables. From whoever parsed them, at boot.
+ * ACPI mode is not on until acpi_enable has been written there. From whoever parsed the tables, at
+ * boot.
  */
 struct machine_acpi_poweroff {
 	u16 pm1a_port, pm1b_port;
 	u8 sleep_type_a, sleep_type_b; /* 0 to 7 */
 	u16 smi_port;
 	u8 acpi_enable;
-	bool bochs_tables;
 	struct machine_acpi_events pm1a_events, pm1b_events; /* 2 or more bytes each half */
 	struct machine_acpi_events gpe0, gpe1;
 };

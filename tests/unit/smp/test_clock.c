@@ -4,7 +4,7 @@
  * the ACPI timer and the PIT say of it what the test wants.
  */
 /* unit-sources: smp/clock.c smp/clock_reference.c smp/cmos.c kernel/base/acpi.c
- *	kernel/base/acpi_madt.c kernel/base/acpi_fadt.c */
+ *	kernel/base/acpi_madt.c kernel/base/acpi_fadt.c kernel/base/machine.c */
 #include <cmocka.h>
 #include <string.h>
 #include <time.h>
@@ -15,14 +15,14 @@
 #include "smp/timer.h"
 #include "tests/hosted/hosted.h"
 
-#define LOOK_NS 300 /* how long each look takes */
+#define LOOK_NS 1500 /* how long each look takes */
 #define TSC_MHZ 2000
 #define PM_PORT 0x608
 #define PM_HZ	3579545ull
 #define PIT_HZ	1193182ull
 
 static u64 time_ns;
-static bool pm_stands, pit_dead;
+static bool pm_stands, pit_dead, hypervisor;
 static u32 leaf15[3], leaf16;
 static u64 pit_started;
 static u32 pit_count, pit_writes;
@@ -76,6 +76,8 @@ static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 	(void)subleaf;
 	if (leaf == 0)
 		return (struct cpuid_regs){0x16, 0, 0, 0};
+	if (leaf == 1)
+		return (struct cpuid_regs){0, 0, hypervisor ? BIT(31) : 0, 0};
 	if (leaf == 0x15)
 		return (struct cpuid_regs){leaf15[0], leaf15[1], leaf15[2], 0};
 	if (leaf == 0x16)
@@ -97,7 +99,7 @@ static int setup(void **state)
 	acpi_info.pm_timer = (struct acpi_register){ACPI_SPACE_IO, 32, PM_PORT};
 	memset(leaf15, 0, sizeof(leaf15));
 	leaf16 = 0;
-	pm_stands = pit_dead = false;
+	pm_stands = pit_dead = hypervisor = false;
 	pit_started = 0;
 	pit_writes = 0;
 	updating = 0;
@@ -152,9 +154,75 @@ static void test_cpuid_lies(void **state)
 	by("ACPI timer");
 }
 
+/* By a quarter of a percent, as servers' crystals are: what is measured counts. */
+static void test_cpuid_a_little_off(void **state)
+{
+	leaf15[0] = 400;
+	leaf15[1] = 32080;
+	leaf15[2] = 25000000;
+	clock_init();
+	assert_in_range(clock_tsc_khz(), TSC_MHZ * 1000 - 500, TSC_MHZ * 1000 + 500);
+	by("ACPI timer");
+}
+
+static void crystal(u32 eax, u32 ebx, u64 khz)
+{
+	leaf15[0] = eax;
+	leaf15[1] = ebx;
+	clock_init();
+	if (khz) {
+		assert_int_equal(clock_tsc_khz(), khz);
+		by("usual crystal");
+	} else {
+		assert_in_range(clock_tsc_khz(), TSC_MHZ * 1000 - 500, TSC_MHZ * 1000 + 500);
+		by("ACPI timer");
+	}
+}
+
+/* CPUID has the ratio alone: of the crystals that there are the one that fits. */
+static void test_crystals(void **state)
+{
+	crystal(24, 2000, 2000000);
+	crystal(25, 2000, 2000000);
+	crystal(192, 20000, 2000000);
+	crystal(384, 20000, 2000000);
+	crystal(24, 2001, 2001000);
+	crystal(2, 168, 0); /* 2016 or 2100 MHz */
+	crystal(400, 32080, 0);
+	crystal(24, 0, 0);
+	crystal(0, 2000, 0);
+	leaf15[2] = 25000000; /* it has the rate, which is wrong */
+	crystal(24, 2000, 0);
+}
+
+/* A longer look where it counts, not where each of many boots would pay for it. */
+static void test_how_long(void **state)
+{
+	u64 start = time_ns;
+
+	clock_init();
+	assert_in_range(time_ns - start, 300000000, 330000000);
+	hypervisor = true;
+	start = time_ns;
+	clock_init();
+	assert_in_range(time_ns - start, 30000000, 40000000);
+	hypervisor = false;
+	acpi_info.bochs_tables = true;
+	start = time_ns;
+	clock_init();
+	assert_in_range(time_ns - start, 30000000, 40000000);
+	acpi_info.bochs_tables = false;
+	acpi_info.pm_timer.address = 0;
+	start = time_ns;
+	clock_init();
+	near(TSC_MHZ * 1000);
+	assert_in_range(time_ns - start, 150000000, 170000000);
+}
+
 /* The 24-bit ACPI timer starts anew in the middle of the measurement. */
 static void test_timer_wraps(void **state)
 {
+	hypervisor = true;
 	for (u64 early_us = 500; early_us < 40000; early_us += 700) {
 		time_ns = (1ull << 24) * 1000000000 / PM_HZ * 2 - early_us * 1000;
 		clock_init();
@@ -184,7 +252,7 @@ static void test_timer_stands(void **state)
 
 static void test_cpuid_alone(void **state)
 {
-	pm_stands = pit_dead = true;
+	pm_stands = pit_dead = hypervisor = true;
 	leaf16 = 1234;
 	clock_init();
 	assert_int_equal(clock_tsc_khz(), 1234000);
@@ -198,7 +266,7 @@ static void init(void *arg)
 
 static void test_no_clock(void **state)
 {
-	pm_stands = pit_dead = true;
+	pm_stands = pit_dead = hypervisor = true;
 	assert_true(hosted_catch_panic(init, NULL));
 	assert_non_null(strstr(hosted_panic_text(), "no clock"));
 }
@@ -300,11 +368,14 @@ static void test_days(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_measured),	TEST(test_cpuid_honest), TEST(test_cpuid_lies),
-		TEST(test_timer_wraps), TEST(test_leaf_16),	 TEST(test_timer_stands),
-		TEST(test_cpuid_alone), TEST(test_no_clock),	 TEST(test_no_acpi),
-		TEST(test_scale),	TEST(test_monotonic),	 TEST(test_cmos),
-		TEST(test_days),
+		TEST(test_measured),	TEST(test_cpuid_honest),
+		TEST(test_cpuid_lies),	TEST(test_timer_wraps),
+		TEST(test_leaf_16),	TEST(test_timer_stands),
+		TEST(test_cpuid_alone), TEST(test_no_clock),
+		TEST(test_no_acpi),	TEST(test_scale),
+		TEST(test_monotonic),	TEST(test_cmos),
+		TEST(test_days),	TEST(test_crystals),
+		TEST(test_how_long),	TEST(test_cpuid_a_little_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
