@@ -13,6 +13,7 @@
 #include "kernel/version.h"
 #include "mem/frame.h"
 #include "mem/memmap.h"
+#include "mem/mtrr.h"
 #include "mem/slab.h"
 #include "mem/vmap.h"
 #include "smp/cpu.h"
@@ -96,6 +97,23 @@ static void check_modules(void)
 	}
 }
 
+/* What the firmware's memory type ranges leave uncached is some hundred times as slow. */
+static void withhold_uncached(void)
+{
+	static struct mtrr_state mtrr;
+	u64 bytes;
+	bool stays;
+
+	if (mtrr_read(&mtrr, rdmsr_safe))
+		return;
+	bytes = mtrr_withhold(&mtrr, &memmap, &stays);
+	if (bytes)
+		log_warn("memory map: the firmware leaves %llu KiB of RAM uncached (MTRRs): %s; "
+			 "update the firmware",
+			 (unsigned long long)(bytes >> 10),
+			 stays ? "too much to do without, so Weir will be slow" : "not used");
+}
+
 static void build_memmap(void)
 {
 	static struct mem_range reserved[RESERVED_MAX];
@@ -125,6 +143,7 @@ static void build_memmap(void)
 		log_warn("memory map: memory from %#llx on is not used: this processor has no "
 			 "such addresses",
 			 (unsigned long long)vmap_phys_end());
+	withhold_uncached();
 	check_modules();
 	if (memmap.count == 0)
 		refuse("Weir cannot start: GRUB's memory map shows no usable memory; look for a "

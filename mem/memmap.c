@@ -198,6 +198,27 @@ bool memmap_clip(struct memmap *m, u64 end)
 	return clipped;
 }
 
+u64 memmap_free_within(const struct memmap *m, struct mem_range r)
+{
+	u64 bytes = 0;
+
+	for (u32 i = 0; i < m->count; i++) {
+		u64 start = max(m->ranges[i].start, r.start), end = min(m->ranges[i].end, r.end);
+
+		if (start < end)
+			bytes += end - start;
+	}
+	return bytes;
+}
+
+void memmap_withhold(struct memmap *m, struct mem_range r)
+{
+	struct range_set free = {.ranges = m->ranges, .count = m->count};
+
+	set_subtract(&free, r);
+	m->count = free.count;
+}
+
 bool memmap_shows(const struct memmap *m, u64 start, u64 size)
 {
 	u64 end = start + size;

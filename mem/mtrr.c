@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "mem/mtrr.h"
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
+
+#define FEATURES_EDX_MTRR BIT(12)
+
+#define MSR_IA32_MTRR_PHYSBASE(i) (0x200 + 2 * (i))
+#define MSR_IA32_MTRR_PHYSMASK(i) (0x201 + 2 * (i))
+
+#define CAP_VARIABLES(v) ((u32)(v)&0xffu)
+#define DEF_TYPE_ENABLE	 BIT(11)
+#define MASK_VALID	 BIT(11)
+#define TYPE(v)		 ((v)&0xff)
+#define TYPE_WRITE_BACK	 6
+#define ADDRESS		 ((MEMMAP_PHYS_END - 1) & PAGE_MASK)
+#define BOUNDS_MAX	 (2 * MTRR_VARIABLE_MAX + 2)
+
+int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *))
+{
+	bool any = false;
+	u64 cap;
+
+	*out = (struct mtrr_state){0};
+	if (!(cpuid(1, 0).edx & FEATURES_EDX_MTRR) || rdmsr_safe(MSR_IA32_MTRRCAP, &cap) ||
+	    rdmsr_safe(MSR_IA32_MTRR_DEF_TYPE, &out->default_type))
+		return ERR_NOTSUP;
+	for (u32 i = 0; i < CAP_VARIABLES(cap) && i < MTRR_VARIABLE_MAX; i++) {
+		if (rdmsr_safe(MSR_IA32_MTRR_PHYSBASE(i), &out->variable[i].base) ||
+		    rdmsr_safe(MSR_IA32_MTRR_PHYSMASK(i), &out->variable[i].mask))
+			return ERR_NOTSUP;
+		any |= out->variable[i].mask & MASK_VALID;
+		out->count++;
+	}
+	if (!(out->default_type & DEF_TYPE_ENABLE))
+		return ERR_NOTSUP;
+	return any || TYPE(out->default_type) == TYPE_WRITE_BACK ? 0 : ERR_NOTSUP;
+}
+
+/*
+ * The bytes of a variable range; empty where it is off. Its size is the mask's lowest bit: firmware
+ * is known to leave out the highest ones. A mask with holes is no range, and none was ever seen.
+ */
+static struct mem_range range_of(const struct mtrr_state *s, u32 i)
+{
+	u64 mask = s->variable[i].mask & ADDRESS, size = mask & -mask, start;
+
+	if (!(s->variable[i].mask & MASK_VALID) || !mask)
+		return (struct mem_range){0, 0};
+	start = s->variable[i].base & ADDRESS & ~(size - 1);
+	return (struct mem_range){start, start + size};
+}
+
+/* Where several overlap, all of them must be write-back (SDM 3A 11.11.4.1). */
+static bool is_write_back(const struct mtrr_state *s, u64 at)
+{
+	bool covered = false;
+
+	for (u32 i = 0; i < s->count; i++) {
+		struct mem_range r = range_of(s, i);
+
+		if (at < r.start || at >= r.end)
+			continue;
+		if (TYPE(s->variable[i].base) != TYPE_WRITE_BACK)
+			return false;
+		covered = true;
+	}
+	return covered || TYPE(s->default_type) == TYPE_WRITE_BACK;
+}
+
+static u32 add_bound(u64 *bounds, u32 n, u64 at)
+{
+	u32 i = n;
+
+	if (at < MEMMAP_LOW_END || at > MEMMAP_PHYS_END)
+		return n;
+	for (; i > 0 && bounds[i - 1] > at; i--)
+		bounds[i] = bounds[i - 1];
+	bounds[i] = at;
+	return n + 1;
+}
+
+u32 mtrr_not_write_back(const struct mtrr_state *s, struct mem_range *out)
+{
+	u64 bounds[BOUNDS_MAX];
+	u32 n = 0, found = 0;
+
+	n = add_bound(bounds, n, MEMMAP_LOW_END);
+	n = add_bound(bounds, n, MEMMAP_PHYS_END);
+	for (u32 i = 0; i < s->count; i++) {
+		struct mem_range r = range_of(s, i);
+
+		n = add_bound(bounds, n, r.start);
+		n = add_bound(bounds, n, r.end);
+	}
+	/* Between two bounds nothing changes. */
+	for (u32 i = 0; i + 1 < n; i++) {
+		if (bounds[i] == bounds[i + 1] || is_write_back(s, bounds[i]))
+			continue;
+		if (found && out[found - 1].end == bounds[i])
+			out[found - 1].end = bounds[i + 1];
+		else
+			out[found++] = (struct mem_range){bounds[i], bounds[i + 1]};
+	}
+	return found;
+}
+
+u64 mtrr_withhold(const struct mtrr_state *s, struct memmap *m, bool *stays)
+{
+	struct mem_range ranges[MTRR_RANGES_MAX];
+	u64 all = memmap_free_within(m, (struct mem_range){0, MEMMAP_PHYS_END}), lost = 0;
+	u32 n = mtrr_not_write_back(s, ranges);
+
+	for (u32 i = 0; i < n; i++)
+		lost += memmap_free_within(m, ranges[i]);
+	*stays = lost > all / 2;
+	for (u32 i = 0; i < n && !*stays; i++)
+		memmap_withhold(m, ranges[i]);
+	return lost;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which memory the firmware left uncached: memory type ranges (SDM 3A 11.11). Where those say
+ * uncached, no page attribute makes it cached. Boot CPU, before the frames are handed out; pure but
+ * for mtrr_read.
+ */
+#ifndef MEM_MTRR_H
+#define MEM_MTRR_H
+
+#include "mem/memmap.h"
+
+#define MTRR_VARIABLE_MAX 32
+#define MTRR_RANGES_MAX	  (MTRR_VARIABLE_MAX + 1)
+
+struct mtrr_state {
+	u64 default_type; /* IA32_MTRR_DEF_TYPE */
+	u32 count;
+	struct {
+		u64 base, mask; /* IA32_MTRR_PHYSBASEn, PHYSMASKn */
+	} variable[MTRR_VARIABLE_MAX];
+};
+
+/* 0; ERR_NOTSUP: there are none, or they are off or blank, as where a hypervisor shows them. */
+int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
+
+/*
+ * What is not write-back, above the first MiB (whose ranges are others): sorted, disjoint, not
+ * touching; MTRR_RANGES_MAX at most. Returns how many.
+ */
+u32 mtrr_not_write_back(const struct mtrr_state *s, struct mem_range *out);
+
+/*
+ * Takes that out of the free memory; the direct map goes on showing it. Returns how many bytes of
+ * free memory it is. More than half of all is a mistake, the firmware's or ours: then it stays.
+ */
+u64 mtrr_withhold(const struct mtrr_state *s, struct memmap *m, bool *stays);
+
+#endif
