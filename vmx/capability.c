@@ -107,6 +107,19 @@ static int choose(const char *word, u64 capability, u32 required, u32 optional, 
 	return err;
 }
 
+/*
+ * Where nothing else ends a loop of PAUSEs, each of them exits. A CPU with the preemption timer and without
+ * PAUSE-loop exiting needs no exits for it: a vCPU that waits is preempted when its slice is over. So is it
+ * on a Core 2, but not in Bochs (setup_longest_stay), whose Penryn has neither.
+ */
+static u32 pause_exits(const struct vmx_capability *c)
+{
+	bool ends = capability_allows(c->proc2, PROC2_PAUSE_LOOP) ||
+		    capability_allows(c->pin, PIN_PREEMPTION_TIMER);
+
+	return ends ? 0 : (u32)PROC_PAUSE;
+}
+
 int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 {
 	u32 unrestricted = use_unrestricted ? (u32)PROC2_UNRESTRICTED : 0;
@@ -133,7 +146,7 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | cr8 |
 				     PROC_CR3_LOAD | PROC_CR3_STORE | PROC_MOV_DR | PROC_IO |
 				     PROC_MSR_BITMAPS | PROC_SECONDARY,
-			     0, &out->proc);
+			     pause_exits(c), &out->proc);
 	if (!err)
 		err = choose("secondary processor-based", c->proc2, ept ? PROC2_EPT : 0,
 			     vpid | unrestricted | PROC2_RDTSCP | PROC2_WBINVD | PROC2_INVPCID |

@@ -6,10 +6,10 @@
 
 /* Each bit that Weir may set in some vCPU. */
 #define USED_PIN (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS | PIN_PREEMPTION_TIMER)
-#define USED_PROC                                                                            \
-	(PROC_INTERRUPT_WINDOW | PROC_TSC_OFFSETTING | PROC_HLT | PROC_MWAIT | PROC_RDPMC |  \
-	 PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW | \
-	 PROC_NMI_WINDOW | PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS | PROC_MONITOR |         \
+#define USED_PROC                                                                                 \
+	(PROC_INTERRUPT_WINDOW | PROC_TSC_OFFSETTING | PROC_HLT | PROC_MWAIT | PROC_RDPMC |       \
+	 PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW |      \
+	 PROC_NMI_WINDOW | PROC_MOV_DR | PROC_IO | PROC_MSR_BITMAPS | PROC_MONITOR | PROC_PAUSE | \
 	 PROC_SECONDARY)
 #define USED_PROC2                                                                                 \
 	(PROC2_APIC_ACCESS | PROC2_EPT | PROC2_RDTSCP | PROC2_X2APIC | PROC2_VPID | PROC2_WBINVD | \

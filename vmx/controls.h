@@ -64,6 +64,7 @@
 #define PROC_IO		      BIT(24)
 #define PROC_MSR_BITMAPS      BIT(28)
 #define PROC_MONITOR	      BIT(29)
+#define PROC_PAUSE	      BIT(30)
 #define PROC_SECONDARY	      BIT(31)
 
 #define PROC2_APIC_ACCESS	 BIT(0)

@@ -71,9 +71,11 @@ enum exit_verdict handle_hlt(struct vmx_vcpu *v, struct vmx_exit *e)
 	return exit_kind(e, VMX_EXIT_HLT);
 }
 
-/* Perhaps for a vCPU that does not run: the CPU is better given to others for a while. */
+/* It waits, perhaps for a vCPU that does not run: the CPU is better given to others for a while. */
 enum exit_verdict handle_pause(struct vmx_vcpu *v, struct vmx_exit *e)
 {
+	if ((v->proc_controls & PROC_PAUSE) && !pause_loop_is_long(&v->pauses, rdtsc()))
+		return exit_done(v);
 	vcpu_skip(v);
 	return exit_kind(e, VMX_EXIT_PAUSE);
 }

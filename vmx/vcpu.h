@@ -14,6 +14,7 @@
 #include "vmx/cpuid.h"
 #include "vmx/event.h"
 #include "vmx/msr_policy.h"
+#include "vmx/pause.h"
 #include "vmx/pml.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
@@ -116,6 +117,7 @@ struct vmx_vcpu {
 	u64 exits[VMX_EXIT_REASONS];
 	struct cpuid_answer cpuid[CPUID_CACHED]; /* cpuid_exit.c */
 	struct vcpu_pml pml;
+	struct pause_loop pauses;
 	/* atomic; any CPU */
 	bool kicked;
 	bool in_guest; /* stay.h */

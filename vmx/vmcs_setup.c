@@ -47,11 +47,20 @@ void vmcs_set_entry_controls(struct vmx_vcpu *v, u32 value)
 	vmcs_write(ENTRY_CONTROLS, value);
 }
 
+/* One vCPU waits for no other. */
+static bool alone(const struct vmx_vcpu *v)
+{
+	return v->config.vcpu_count == 1;
+}
+
 static void setup_controls(struct vmx_vcpu *v)
 {
 	const struct vmx_controls *c = &vmx_boot_controls;
+	u32 must = (u32)vmx_boot_capability.proc;
 
 	v->proc_controls = c->proc | (v->shadow ? WITH_SHADOW : 0);
+	if (alone(v))
+		v->proc_controls &= ~(u32)PROC_PAUSE | must;
 	v->proc2_controls = c->proc2 & ~(v->shadow ? WITH_EPT_ONLY : 0);
 	v->entry_controls = c->entry;
 	vmcs_write(CTRL_PIN, c->pin);
@@ -98,8 +107,7 @@ static void setup_pause_loop(struct vmx_vcpu *v)
 	if (!(vmx_boot_controls.proc2 & PROC2_PAUSE_LOOP))
 		return;
 	vmcs_write(CTRL_PLE_GAP, PAUSE_GAP);
-	/* One vCPU alone waits for no other. */
-	vmcs_write(CTRL_PLE_WINDOW, v->config.vcpu_count > 1 ? PAUSE_WINDOW : PAUSE_FOR_EVER);
+	vmcs_write(CTRL_PLE_WINDOW, alone(v) ? PAUSE_FOR_EVER : PAUSE_WINDOW);
 }
 
 static void setup_cr_masks(const struct vmx_vcpu *v)

@@ -314,9 +314,31 @@ static void core_2_is_good_enough(void **state)
 	assert_int_equal(out.pin, 0x16 | PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS);
 	assert_int_equal(out.proc & 0x0401e172, 0x0401e172);
 	assert_int_equal(out.proc & (PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW), 0);
+	assert_true(out.proc & PROC_PAUSE);
 	assert_int_equal(out.proc2, PROC2_WBINVD);
 	assert_int_equal(out.exit, 0x36dff | EXIT_HOST_64BIT);
 	assert_int_equal(out.entry, 0x11ff);
+}
+
+/* Each PAUSE exits only where neither a loop of them nor time does. */
+static void pauses_exit_for_want_of_a_better(void **state)
+{
+	u64 loop = MAY(PROC2_PAUSE_LOOP), timer = MAY(PIN_PREEMPTION_TIMER);
+	struct vmx_controls out = {.apicv = VMX_APICV_ALL};
+
+	for (u32 has = 0; has < 4; has++) {
+		cpu.capability.proc2 = (cpu.capability.proc2 & ~loop) | (has & 1 ? loop : 0);
+		cpu.capability.pin = (cpu.capability.pin & ~timer) | (has & 2 ? timer : 0);
+		assert_int_equal(capability_choose(&cpu.capability, &out), 0);
+		assert_int_equal(!(out.proc & PROC_PAUSE), has != 0);
+		assert_int_equal(!(out.proc2 & PROC2_PAUSE_LOOP), !(has & 1));
+	}
+	cpu.capability.proc2 &= ~loop;
+	cpu.capability.pin &= ~timer;
+	cpu.capability.proc &= ~MAY(PROC_PAUSE);
+	assert_null(sentence());
+	assert_int_equal(capability_choose(&cpu.capability, &out), 0);
+	assert_false(out.proc & PROC_PAUSE);
 }
 
 static const char *in_the_way(const struct vmx_capability *here)
@@ -365,6 +387,7 @@ static void what_stands_in_the_way_is_named(void **state)
 		{&here.basic, BIT(51), "basic"},
 		{&here.pin, MAY(PIN_PREEMPTION_TIMER), "pin-based"},
 		{&here.proc, MAY(PROC_TPR_SHADOW), "processor-based"},
+		{&here.proc, MAY(PROC_PAUSE), "processor-based"},
 		{&here.proc, PROC_INVLPG, "processor-based"}, /* must be 1 here alone */
 		{&here.proc, MAY(BIT(1)), "processor-based"}, /* must be 1 there */
 		{&here.proc2, MAY(PROC2_UNRESTRICTED), "secondary processor-based"},
@@ -434,6 +457,7 @@ int main(void)
 		cmocka_unit_test_setup(a_control_that_is_chosen_has_to_be_there, setup),
 		cmocka_unit_test_setup(what_stands_in_the_way_is_named, setup),
 		cmocka_unit_test_setup(core_2_is_good_enough, setup),
+		cmocka_unit_test_setup(pauses_exit_for_want_of_a_better, setup),
 		cmocka_unit_test_setup(local_apic, setup),
 		cmocka_unit_test_setup(every_level_has_its_name, setup),
 		cmocka_unit_test_setup(a_missing_control_is_one_line, setup),
