@@ -132,7 +132,7 @@ def shadow_smoke(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake:2"], full=SHADOW_MACHINES, deadline=300,
+@case(machines=["tigerlake:2"], full=SHADOW_MACHINES + ["core2_penryn_t9600:2"], deadline=300,
       guests=lambda: small_guest("ipi", vm_words="vcpus=4 mmu=shadow"))
 def shadow_ipi(boot):
     """Four vCPUs: three of them begin in real mode, in which the CPU has no shadow tables to walk."""
