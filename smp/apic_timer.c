@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The LAPIC's timer as one alarm: TSC deadline, or counting down (SDM 3A 10.5.4). */
 #include "kernel/base/log.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -9,6 +10,7 @@
 #include "smp/cpu.h"
 #include "smp/irq.h"
 #include "smp/timer.h"
+#include "smp/tsc_errata.h"
 
 #define CPUID_1_ECX_TSC_DEADLINE BIT(24)
 #define NS_PER_MS		 1000000ull
@@ -43,12 +45,39 @@ static void deadline_mode_on(void)
 	__asm__ volatile("mfence" ::: "memory");
 }
 
+/* SDM 3A 9.11.7.1: CPUID fills the register in, which must be 0 before. 0: it is not there. */
+static u32 microcode_revision(void)
+{
+	u64 id;
+
+	if (wrmsr_safe(MSR_IA32_BIOS_SIGN_ID, 0))
+		return 0;
+	(void)cpuid(1, 0);
+	return rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &id) ? 0 : (u32)(id >> 32);
+}
+
+/* An emulated CPU has the signature and not the fault; and no revision that says so. */
+static bool deadline_is_good(void)
+{
+	u32 least = tsc_deadline_microcode(cpuid(1, 0).eax), revision;
+
+	if (!least || machine_is_emulated())
+		return true;
+	revision = microcode_revision();
+	if (revision >= least)
+		return true;
+	log_warn("TSC deadline timer errs on this CPU with microcode %#x: the LAPIC timer counts "
+		 "instead; from %#x on it is good: update the firmware",
+		 revision, least);
+	return false;
+}
+
 /* CPUID promises it; one alarm with interrupts off shows whether it comes. */
 static bool deadline_works(void)
 {
 	u64 start = clock_ns();
 
-	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE))
+	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_TSC_DEADLINE) || !deadline_is_good())
 		return false;
 	deadline_mode_on();
 	write_deadline(rdtsc() + clock_ns_to_tsc(PROBE_DELAY_NS));

@@ -13,56 +13,22 @@
 #define ROUNDS		       16
 #define CPUID_7_EBX_TSC_ADJUST BIT(1)
 #define PATIENCE_NS	       1000000000ull
+#define FINISHED	       (~0ull)
 
-/* Odd: the new CPU asks; even: the boot CPU has answered with its TSC. Atomic. */
 static struct {
-	u64 turn;
+	u64 turn; /* odd: the new CPU asks; even: the boot CPU has answered. Atomic */
 	u64 boot_tsc;
+	u64 boot_adjust; /* how far it was set by WRMSR; before the new CPU comes */
 } meeting;
 
 static bool wait_turn(u64 turn)
 {
-	u64 start = rdtsc(), patience = clock_ns_to_tsc(PATIENCE_NS);
+	u64 start = rdtsc(), patience = clock_ns_to_tsc(PATIENCE_NS), now;
 
-	while (__atomic_load_n(&meeting.turn, __ATOMIC_ACQUIRE) != turn) {
-		if (rdtsc() - start > patience)
+	while ((now = __atomic_load_n(&meeting.turn, __ATOMIC_ACQUIRE)) != turn) {
+		if (now == FINISHED || rdtsc() - start > patience)
 			return false;
 		cpu_relax();
-	}
-	return true;
-}
-
-void clock_sync_prepare(void)
-{
-	__atomic_store_n(&meeting.turn, 0, __ATOMIC_RELEASE);
-}
-
-/* Answers the new CPU's questions. A CPU that stops asking is noticed elsewhere. */
-void clock_sync_boot_cpu(void)
-{
-	for (u64 i = 0; i < ROUNDS; i++) {
-		if (!wait_turn(2 * i + 1))
-			break;
-		__atomic_store_n(&meeting.boot_tsc, rdtsc(), __ATOMIC_RELAXED);
-		__atomic_store_n(&meeting.turn, 2 * i + 2, __ATOMIC_RELEASE);
-	}
-}
-
-/* The least and the most that this TSC can be ahead of the boot CPU's. */
-static bool measure_lead(s64 *least, s64 *most)
-{
-	*least = INT64_MIN;
-	*most = INT64_MAX;
-	for (u64 i = 0; i < ROUNDS; i++) {
-		u64 before = rdtsc(), theirs, after;
-
-		__atomic_store_n(&meeting.turn, 2 * i + 1, __ATOMIC_RELEASE);
-		if (!wait_turn(2 * i + 2))
-			return false;
-		theirs = __atomic_load_n(&meeting.boot_tsc, __ATOMIC_RELAXED);
-		after = rdtsc();
-		*least = max(*least, (s64)(before - theirs));
-		*most = min(*most, (s64)(after - theirs));
 	}
 	return true;
 }
@@ -72,16 +38,87 @@ static bool has_tsc_adjust(void)
 	return cpuid(0, 0).eax >= 7 && (cpuid(7, 0).ebx & CPUID_7_EBX_TSC_ADJUST);
 }
 
+void clock_sync_prepare(void)
+{
+	meeting.boot_adjust = has_tsc_adjust() ? rdmsr(MSR_IA32_TSC_ADJUST) : 0;
+	__atomic_store_n(&meeting.turn, 0, __ATOMIC_RELEASE);
+}
+
+/* Answers the new CPU's questions, of one measurement or two. A CPU that stops asking is noticed elsewhere. */
+void clock_sync_boot_cpu(void)
+{
+	for (u64 i = 0; i < 2 * ROUNDS; i++) {
+		if (!wait_turn(2 * i + 1))
+			break;
+		__atomic_store_n(&meeting.boot_tsc, rdtsc(), __ATOMIC_RELAXED);
+		__atomic_store_n(&meeting.turn, 2 * i + 2, __ATOMIC_RELEASE);
+	}
+}
+
+/* The least and the most that this TSC can be ahead of the boot CPU's. */
+struct lead {
+	s64 least, most;
+};
+
+/* first: the number of the first question. False: the boot CPU does not answer. */
+static bool measure_lead(u64 first, struct lead *lead)
+{
+	*lead = (struct lead){INT64_MIN, INT64_MAX};
+	for (u64 i = first; i < first + ROUNDS; i++) {
+		u64 before = rdtsc(), theirs, after;
+
+		__atomic_store_n(&meeting.turn, 2 * i + 1, __ATOMIC_RELEASE);
+		if (!wait_turn(2 * i + 2))
+			return false;
+		theirs = __atomic_load_n(&meeting.boot_tsc, __ATOMIC_RELAXED);
+		after = rdtsc();
+		lead->least = max(lead->least, (s64)(before - theirs));
+		lead->most = min(lead->most, (s64)(after - theirs));
+	}
+	return true;
+}
+
+static bool is_apart(struct lead lead)
+{
+	return lead.least > 0 || lead.most < 0;
+}
+
+static void set_back(struct lead lead)
+{
+	s64 middle = lead.least + (lead.most - lead.least) / 2;
+
+	log_warn("CPU %u: its TSC is %ld cycles apart; it is set right", cpu_id(), middle);
+	if (has_tsc_adjust())
+		wrmsr(MSR_IA32_TSC_ADJUST, rdmsr(MSR_IA32_TSC_ADJUST) - (u64)middle);
+	else
+		wrmsr(MSR_IA32_TSC, rdtsc() - (u64)middle);
+}
+
+/*
+ * All TSCs of a machine start together. Where the firmware wrote to them the boot CPU's adjustment
+ * makes this one exactly what it was beside it; what was measured is as good as the measurement.
+ */
+static void match(void)
+{
+	struct lead lead;
+
+	if (!measure_lead(0, &lead) || !is_apart(lead))
+		return;
+	if (has_tsc_adjust() && rdmsr(MSR_IA32_TSC_ADJUST) != meeting.boot_adjust) {
+		wrmsr(MSR_IA32_TSC_ADJUST, meeting.boot_adjust);
+		if (!measure_lead(ROUNDS, &lead))
+			return;
+		if (!is_apart(lead)) {
+			log_warn("CPU %u: the firmware set its TSC apart; it is set back",
+				 cpu_id());
+			return;
+		}
+	}
+	set_back(lead);
+}
+
 void clock_sync_new_cpu(void)
 {
-	s64 least, most, lead;
-
-	if (!measure_lead(&least, &most) || (least <= 0 && most >= 0))
-		return;
-	lead = least + (most - least) / 2;
-	log_warn("CPU %u: its TSC is %ld cycles apart; it is set right", cpu_id(), lead);
-	if (has_tsc_adjust())
-		wrmsr(MSR_IA32_TSC_ADJUST, rdmsr(MSR_IA32_TSC_ADJUST) - (u64)lead);
-	else
-		wrmsr(MSR_IA32_TSC, rdtsc() - (u64)lead);
+	match();
+	__atomic_store_n(&meeting.turn, FINISHED, __ATOMIC_RELEASE);
 }
