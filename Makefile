@@ -158,6 +158,7 @@ $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o tests/guests/guest.ld \
 	$(Q)ld -m elf_i386 -nostdlib -static -z noexecstack --no-warn-rwx-segments -T tests/guests/guest.ld \
 		-o $@ $(filter %.o,$^)
 $(BUILD)/guests/real.elf: $(BUILD)/guests/real_code.S.o
+$(BUILD)/guests/grub.elf: $(BUILD)/guests/grub_bios.S.o
 -include $(wildcard $(BUILD)/guests/*.d)
 
 # Each tests/guests/linux/NAME.c is a program of the Linux guest, which has no libraries.

@@ -611,12 +611,12 @@ def memtest_guest(vm_words=""):
     return [image.Module(memtest86.program(), words)]
 
 
-def check_memtest(boot):
+def check_memtest(boot, finds=r"2 Cores", vm="memtest"):
     """It finds both vCPUs, which its own code starts in real mode, and no error; ESC resets the VM."""
-    boot.anywhere(r"2 Cores")
+    boot.anywhere(finds)
     boot.anywhere(r"\[Moving inversions, 1s & 0s\]")
     boot.machine.console.send(b"\x1b")
-    boot.anywhere(r"vm memtest: .*reset")
+    boot.anywhere(rf"vm {vm}: .*reset")
     errors = set(re.findall(r"Errors: +(\d+)", boot.text()))
     assert errors == {"0"}, f"memtest86+ counts {errors} errors"
 

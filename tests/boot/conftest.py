@@ -12,6 +12,7 @@ sys.path[:0] = [os.path.dirname(HERE), HERE]
 import boots  # noqa: E402
 import cases  # noqa: E402,F401
 import density_cases  # noqa: E402,F401
+import grub_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401

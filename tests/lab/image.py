@@ -32,7 +32,8 @@ def grub_config(cmdline, modules, timeout=0, protocol="multiboot2"):
              "terminal_input console", "terminal_output console",
              "insmod all_video", "set gfxpayload=keep",
              'menuentry "Weir" {', f"\t{protocol} /boot/weir {cmdline}"]
-    lines += [f"\tmodule2 {m.target()} {m.words}" for m in modules]
+    module = "module2" if protocol == "multiboot2" else "module"
+    lines += [f"\t{module} {m.target()} {m.words}" for m in modules]
     # Weir asks for a framebuffer, and GRUB dies in Bochs's VGA BIOS setting one: text there.
     lines.append("\tif [ $grub_platform = pc ]; then set gfxpayload=text; fi")
     return "\n".join(lines + ["\tboot", "}", ""])

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""Boot cases of the guest `grub`, in which GRUB's own boot code starts from a disk, by a BIOS, in real mode."""
+import hashlib
+import os
+import re
+
+from boots import bare_output, case, small_guest
+from cases import RESTRICTED, check_memtest, check_small_guest
+from lab import BUILD, grub as grub_disk, image, memtest as memtest86
+
+TYPED = "hello"
+
+
+def disk(config="grub.cfg"):
+    path = grub_disk.disk(config, os.path.join(BUILD, "guests/loaded.elf"))
+    return image.Module(path, "vm=grub module")
+
+
+def grub_guest(vm_words=""):
+    return small_guest("grub", f"keys={TYPED}~", vm_words=vm_words) + [disk()]
+
+
+def grub_lines(text):
+    """What the guest shows, from GRUB's first word to the count of its kernel's checks."""
+    shown = re.search(r"^GRUB loading\.$.*?^guest: \d+ passed, \d+ failed$", text, re.M | re.S)
+    assert shown, "GRUB did not come to its end"
+    return [line for line in shown.group(0).splitlines() if not re.match(r"\[ *\d+\.\d+\] cpu\d", line)]
+
+
+def check_grub(boot):
+    """The configuration is read from the disk and run, and the kernel that it starts has no complaint."""
+    check_small_guest(boot, "grub")
+    lines = grub_lines(boot.text())
+    assert f"Typed: {TYPED}" in boot.text() and f"It was {TYPED}." in boot.text()
+    assert hashlib.md5(grub_disk.PATTERN).hexdigest() + "  /pattern.bin" in lines
+    boot.ends()
+    return lines
+
+
+@case(machines=["core2_penryn_t9600"], full=[RESTRICTED, "tigerlake"], deadline=180, guests=grub_guest)
+def grub(boot):
+    """GRUB's start-up code changes modes for each service of a BIOS, reads its modules and starts a kernel."""
+    check_grub(boot)
+
+
+@case(machines=[], full=["tigerlake"], deadline=180, guests=lambda: grub_guest("mmu=shadow"))
+def shadow_grub(boot):
+    """The same beneath shadow paging on a CPU that has EPT."""
+    check_grub(boot)
+
+
+@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600"], deadline=300, guests=grub_guest)
+def grub_bare(boot):
+    """It shows what it shows on the bare CPU, line by line."""
+    truth = grub_lines(bare_output(boot, "grub", f"keys={TYPED}~", [disk()]))
+    assert check_grub(boot) == truth
+    boot.note(f"{len(truth)} lines")
+
+
+def memtest_guest(vm_words=""):
+    """memtest86+ by way of GRUB."""
+    path = grub_disk.disk("grub_memtest.cfg", memtest86.program())
+    return small_guest("grub", vm_words=vm_words) + [image.Module(path, "vm=grub module")]
+
+
+@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600", "tigerlake"], deadline=600,
+      guests=memtest_guest)
+def grub_memtest(boot):
+    """GRUB starts memtest86+ in real mode, whose own 16-bit code asks the BIOS for its memory map."""
+    check_memtest(boot, r"of 23\.6MB", "grub")
