@@ -84,19 +84,16 @@ def linux_crowd_swap_whole(boot):
     check_crowd(boot, "swap-whole")
 
 
-DENSE_GUESTS, DENSE_MIB = 7, 12
+def dense_guests(guests, mib, vm_words=""):
+    return sum((small_guest("density", f"{n} {mib} 1", mem=f"{mib + 4}M", vm=f"dense{n}",
+                            vm_words=vm_words) for n in range(guests)), [])
 
 
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
-      weir="stats", deadline=400,
-      guests=lambda: sum((small_guest("density", f"{n} {DENSE_MIB} 1", mem=f"{DENSE_MIB + 4}M",
-                                      vm=f"dense{n}") for n in range(DENSE_GUESTS)), []))
-def density(boot):
-    """Guests whose memory sums to more than twice the machine's RAM fill it and find every word."""
+def check_dense(boot, guests, mib):
     free = int(boot.anywhere(r"CPUs, (\d+) MiB free").group(1))
-    for n in range(DENSE_GUESTS):
+    for n in range(guests):
         boot.anywhere(rf"vm dense{n}: debug exit code 0\b")
-    used = DENSE_GUESTS * DENSE_MIB
+    used = guests * mib
     assert used > 2 * free, "the guests would have fitted as they are"
     boot.note(f"{used} MiB in {free} MiB")
     boot.frames_came_back()
@@ -105,6 +102,24 @@ def density(boot):
     found = counters(boot)
     uses = {name: value for name, value in found.items() if name.startswith("used_for.")}
     assert sum(uses.values()) == found["frames.total"] - found["frames.free"], uses
+
+
+DENSE = (7, 12)  # guests, MiB of each
+SHADOW_DENSE = (4, 10)
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:4"], memory=40,
+      weir="stats", deadline=400, guests=lambda: dense_guests(*DENSE))
+def density(boot):
+    """Guests whose memory sums to more than twice the machine's RAM fill it and find every word."""
+    check_dense(boot, *DENSE)
+
+
+@case(machines=["core2_penryn_t9600"], full=["tigerlake", "core2_penryn_t9600:2"], memory=23,
+      weir="stats", deadline=400, guests=lambda: dense_guests(*SHADOW_DENSE, "mmu=shadow"))
+def shadow_density(boot):
+    """Several guests at once without EPT, that have more memory than there is."""
+    check_dense(boot, *SHADOW_DENSE)
 
 
 @case(machines=[], full=["tigerlake"], memory=64, weir="watermarks=1M,2M,3M tax=50", deadline=120,
