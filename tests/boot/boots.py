@@ -78,16 +78,17 @@ def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
 
 
 def machines_of(chosen, full, models, named=False):
-    """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept. A case of
-    make test-full alone that is named runs where its row says, or where they say."""
+    """Where a case runs; models (of CPUS=) stand in for its Bochs models, CPU counts kept but where a
+    model has one of its own. A case of make test-full alone that is named runs where its row says, or
+    where they say."""
     alone = not chosen.machines and (models or named)
     machines = chosen.machines + (chosen.full if full or alone else [])
     if not models:
         return list(dict.fromkeys(machines))
     counts = {m.partition(":")[2] for m in machines if m.partition(":")[0] not in OTHERS}
-    wanted = [m for m in machines if m.partition(":")[0] in models]
-    wanted += [f"{model}:{count}".rstrip(":") for model in models if model not in OTHERS
-               for count in sorted(counts)]
+    wanted = [m for m in machines if m in models or m.partition(":")[0] in models]
+    wanted += [model if ":" in model else f"{model}:{count}".rstrip(":") for model in models
+               if model.partition(":")[0] not in OTHERS for count in sorted(counts)]
     return list(dict.fromkeys(wanted))
 
 

@@ -261,6 +261,8 @@ def test_cpus_choose_models_and_keep_counts():
     assert boots.machines_of(selftest, False, ["broadwell_ult"]) == [
         f"broadwell_ult:{n}" for n in (1, 2, 4, 8)]
     assert boots.machines_of(selftest, False, ["qemu-bios"]) == ["qemu-bios:4"]
+    assert boots.machines_of(selftest, False, ["qemu-bios:4"]) == ["qemu-bios:4"]
+    assert boots.machines_of(selftest, False, ["broadwell_ult:3"]) == ["broadwell_ult:3"]
     no_vmx = boots.CASES["no-vmx"]
     assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []
 
