@@ -34,6 +34,12 @@ void selftest_note(struct selftest *t, const char *fmt, ...)
 	va_end(ap);
 }
 
+void selftest_skip(struct selftest *t, const char *why)
+{
+	t->skipped = true;
+	selftest_note(t, "%s", why);
+}
+
 u32 selftest_workers(u32 per_cpu)
 {
 	return min(cpu_count() * per_cpu, (u32)SELFTEST_WORKERS_MAX);
@@ -65,7 +71,7 @@ void selftest_on_all(struct selftest *t, u32 per_cpu, void (*fn)(struct selftest
 }
 
 struct score {
-	u32 passed, failed;
+	u32 passed, failed, skipped;
 };
 
 static void run(const struct selftest_case *c, struct score *score)
@@ -80,6 +86,9 @@ static void run(const struct selftest_case *c, struct score *score)
 		score->failed++;
 		log_error("selftest %s: FAIL (%s; %u failures, %lu ms)", c->name, t.note,
 			  t.failures, ms);
+	} else if (t.skipped) {
+		score->skipped++;
+		log_info("selftest %s: SKIP (%s)", c->name, t.note);
 	} else {
 		score->passed++;
 		log_info("selftest %s: PASS (%s%s%lu ms)", c->name, t.note, t.note[0] ? ", " : "",
@@ -124,7 +133,7 @@ static void run_named(const char *name, struct score *score)
 
 u32 selftest_run(const char *names)
 {
-	struct score score = {0, 0};
+	struct score score = {0, 0, 0};
 	char name[32];
 
 	if (!names[0])
@@ -138,6 +147,6 @@ u32 selftest_run(const char *names)
 			run_named(name, &score);
 		names += comma ? len + 1 : len;
 	}
-	log_info("%u passed, %u failed", score.passed, score.failed);
+	log_info("%u passed, %u failed, %u skipped", score.passed, score.failed, score.skipped);
 	return score.failed;
 }

@@ -128,7 +128,7 @@ static void test_disk(struct selftest *t)
 
 	a = swap_area(&blocks);
 	if (!a || blocks < FIRST + BLOCKS) {
-		selftest_note(t, "no swap disk: nothing was tried");
+		selftest_skip(t, "there is no swap disk");
 		return;
 	}
 	while (n < BLOCKS && (pages[n] = frame_alloc_page(0)))

@@ -7,9 +7,10 @@
 
 #define SELFTEST_NOTE_MAX 160
 
-/* What one test found. note: shown behind PASS or FAIL; the first failure's stays. */
+/* What one test found. note: shown behind PASS, FAIL or SKIP; the first failure's stays. */
 struct selftest {
 	u32 failures; /* atomic */
+	bool skipped;
 	char note[SELFTEST_NOTE_MAX];
 };
 
@@ -34,6 +35,9 @@ void selftest_fail(struct selftest *t, const char *file, u32 line, const char *w
 
 /* Replaces the note of a test that has not failed. */
 void selftest_note(struct selftest *t, const char *fmt, ...) __printf_like(2, 3);
+
+/* What the test needs is not there: it counts as neither passed nor failed, unless it failed. */
+void selftest_skip(struct selftest *t, const char *why);
 
 #define SELFTEST_WORKERS_MAX (CPU_MAX * 4)
 

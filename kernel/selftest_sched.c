@@ -226,7 +226,7 @@ static void test_fair_cpus(struct selftest *t)
 	u64 sum;
 
 	if (cpu_count() < 2) {
-		selftest_note(t, "not run: one CPU");
+		selftest_skip(t, "it wants two CPUs");
 		return;
 	}
 	share(t, 2, 3, weights);

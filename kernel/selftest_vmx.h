@@ -25,7 +25,10 @@ struct machine {
 	struct vmx_vcpu *v;
 };
 
-/* false, with a note: there is no VMX here, or it does not come on (a failure). */
+/*
+ * false, with a note: there is no VMX here, or none that runs this machine, which has EPT and no
+ * real-mode area; or VMX does not come on, which is a failure.
+ */
 bool selftest_have_vmx(struct selftest *t);
 
 /* What failed is a failure of the test; unmake in any case. low: with memory at 0. */

@@ -118,9 +118,15 @@ void machine_expect_halt(struct machine *m)
 bool selftest_have_vmx(struct selftest *t)
 {
 	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_VMX)) {
-		selftest_note(t, "not run: this CPU has no VMX");
+		selftest_skip(t, "this CPU has no VMX");
 		return false;
 	}
-	return EXPECT(t, vmx_probe() == 0) && EXPECT(t, vmx_start() == 0) &&
-	       EXPECT(t, vmx_cpu_ready(cpu_id()));
+	if (!EXPECT(t, vmx_probe() == 0) || !EXPECT(t, vmx_start() == 0) ||
+	    !EXPECT(t, vmx_cpu_ready(cpu_id())))
+		return false;
+	if (!vmx_unrestricted_guest()) {
+		selftest_skip(t, "it wants EPT and unrestricted guest");
+		return false;
+	}
+	return true;
 }

@@ -251,7 +251,7 @@ static void test_follow(struct selftest *t)
 	struct logged *l = kmalloc(sizeof(*l));
 
 	if (cpu_count() < 2) {
-		selftest_note(t, "not run: it wants two CPUs");
+		selftest_skip(t, "it wants two CPUs");
 	} else if (EXPECT(t, l) && selftest_have_vmx(t)) {
 		if (begin_logged(t, l))
 			check_follow(t, l);
