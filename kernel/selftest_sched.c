@@ -276,6 +276,7 @@ static void test_cap(struct selftest *t)
 
 /* What keeps a thread on a CPU is told of as it leaves, there, and before it runs elsewhere. */
 static u32 state_cpu, leaves; /* of one thread; state_cpu: id + 1, 0: nowhere */
+static u64 leave_until_ns;    /* without a leave the threads go on, but no longer than this */
 
 static void state_in(struct thread *thread)
 {
@@ -295,6 +296,13 @@ static void state_leave(struct thread *thread)
 	leaves++;
 }
 
+static bool goes_on(const struct runner *r)
+{
+	u64 now = clock_ns();
+
+	return now < r->until_ns || (!READ_ONCE(leaves) && now < leave_until_ns);
+}
+
 static void state_runner(void *arg)
 {
 	struct runner *r = arg;
@@ -305,7 +313,7 @@ static void state_runner(void *arg)
 	me->sched_leave = state_leave;
 	state_in(me);
 	irq_restore(on);
-	while (clock_ns() < r->until_ns) {
+	while (goes_on(r)) {
 		EXPECT(r->test, READ_ONCE(state_cpu) != 0);
 		note_cpu(r);
 		spin(100 * NS_PER_US);
@@ -320,7 +328,7 @@ static void busy_runner(void *arg)
 {
 	struct runner *r = arg;
 
-	while (clock_ns() < r->until_ns)
+	while (goes_on(r))
 		spin(50 * NS_PER_US);
 }
 
@@ -331,6 +339,7 @@ static void test_leave(struct selftest *t)
 	u32 count = cpu_count() + 1;
 
 	state_cpu = leaves = 0;
+	leave_until_ns = cpu_count() > 1 ? until_ns + PATIENCE_NS : until_ns;
 	prepare(t, count);
 	for (u32 i = 0; i < count; i++) {
 		cpu_set_fill(&runners[i].options.allowed);
