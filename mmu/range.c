@@ -111,14 +111,17 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s)
 
 /* --- Get --- */
 
-/* Whether it is one that can be got (a fault tells if it is protected), and the pin if one is to be. */
+/*
+ * Whether it is one that can be got, and the pin if one is to be. A fault would tell, too, that it is
+ * protected, but none with shadow paging, where it maps nothing.
+ */
 static int look(struct mmu_vm *vm, gfn_t gfn, bool write, bool pin)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
 	int err = look_up(vm, gfn, &s);
 
-	if (!err && write && (s->flags & MEMSLOT_READONLY))
+	if (!err && write && ((s->flags & MEMSLOT_READONLY) || has_flag(s, gfn, RMAP_PROTECTED)))
 		err = ERR_PERM;
 	if (!err && pin)
 		err = pin_in_slot(s, gfn, write);

@@ -30,6 +30,24 @@ static int start(void **state)
 	return 0;
 }
 
+/* H_ENTER maps nothing here, and says all the same what may not be written. */
+static void protected_pages_are_not_got_for_writing(void **state)
+{
+	u64 done;
+
+	load();
+	assert_int_equal(mmu_range_protect(&vm, GFN(DATA + 1), 1, true, &done), 0);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(DATA), 3, true, false, &done), ERR_PERM);
+	assert_int_equal(done, 1);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(DATA), 3, true, true, &done), ERR_PERM);
+	assert_int_equal(done, 1);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(DATA), 3, false, false, &done), 0);
+	assert_int_equal(done, 3);
+	assert_int_equal(mmu_range_protect(&vm, GFN(DATA + 1), 1, false, &done), 0);
+	assert_int_equal(mmu_range_get(&vcpu, GFN(DATA), 3, true, false, &done), 0);
+	assert_int_equal(done, 3);
+}
+
 /* --- Roots that are nowhere --- */
 
 static void cr3_in_no_slot(void **state)
@@ -252,6 +270,8 @@ static void audit_of_tables_of_the_guests(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(protected_pages_are_not_got_for_writing, start,
+						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(the_limit_follows_the_slots, start,
