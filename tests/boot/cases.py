@@ -138,7 +138,7 @@ def shadow_smoke(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake:2"], full=SHADOW_MACHINES + ["core2_penryn_t9600:2"], deadline=300,
+@case(machines=["tigerlake:2"], full=SHADOW_MACHINES + [NO_EPT + ":2"], deadline=300,
       guests=lambda: small_guest("ipi", vm_words="vcpus=4 mmu=shadow"))
 def shadow_ipi(boot):
     """Four vCPUs: three of them begin in real mode, in which the CPU has no shadow tables to walk."""
@@ -209,7 +209,7 @@ def unrestricted_off(boot):
     check_real(boot)
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS + [RESTRICTED], deadline=180,
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS + [RESTRICTED, NO_EPT], deadline=180,
       guests=lambda: small_guest("events", mem="64M"))
 def events(boot):
     """Interrupts and exceptions whose delivery itself leaves the guest come exactly once."""
@@ -217,7 +217,7 @@ def events(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + OTHER_MODELS, deadline=180,
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + OTHER_MODELS + [NO_EPT], deadline=180,
       guests=lambda: small_guest("states"))
 def states(boot):
     """Whatever state a guest brings its CPU into it is entered again, and steps come once."""
@@ -225,7 +225,7 @@ def states(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS, full=OTHER_MODELS, deadline=180,
+@case(machines=THREE_GENERATIONS, full=OTHER_MODELS + [NO_EPT], deadline=180,
       guests=lambda: small_guest("apic"))
 def apic(boot):
     """TPR, EOIs, levels, self-IPIs and registers of a local APIC, in place, moved and in x2APIC mode."""
@@ -293,8 +293,16 @@ def hypercalls(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS[:2], full=THREE_GENERATIONS[2:] + OTHER_MODELS, deadline=400,
-      guests=lambda: small_guest("hostile"))
+@case(machines=[], full=[NO_EPT, "tigerlake"], deadline=180,
+      guests=lambda: small_guest("hypercalls", "shadow", vm_words="mmu=shadow"))
+def shadow_hypercalls(boot):
+    """The same beneath shadow paging, where H_ENTER maps nothing."""
+    check_small_guest(boot, "hypercalls")
+    boot.ends()
+
+
+@case(machines=THREE_GENERATIONS[:2], full=THREE_GENERATIONS[2:] + OTHER_MODELS + [NO_EPT],
+      deadline=400, guests=lambda: small_guest("hostile"))
 def hostile(boot):
     """A guest of random accesses gets an answer to each, and Weir goes on."""
     check_small_guest(boot, "hostile")
@@ -302,7 +310,8 @@ def hostile(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2", "tigerlake:4"], deadline=180,
+@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2", "tigerlake:4", NO_EPT + ":2"],
+      deadline=180,
       guests=lambda: small_guest("smoke", "one two") + small_guest("events", mem="64M"))
 def two_cpus(boot):
     """Two guests on two CPUs, each on its own, both with nothing to complain of."""
@@ -324,8 +333,9 @@ def ipi(boot):
     boot.note(f"{loops} PAUSE loops")
 
 
-@case(machines=["tigerlake:2"], full=["tigerlake", "corei7_sandy_bridge_2600k", "corei7_sandy_bridge_2600k:2",
-                                      "tigerlake:4"], deadline=300,
+@case(machines=["tigerlake:2"],
+      full=["tigerlake", "corei7_sandy_bridge_2600k", "corei7_sandy_bridge_2600k:2", "tigerlake:4",
+            NO_EPT + ":2"], deadline=300,
       guests=lambda: small_guest("paravirt", vm_words="vcpus=6"), weir="stats")
 def paravirt(boot):
     """Six vCPUs on fewer CPUs: EOI in memory, who is preempted, flushes that wait, interrupts to a set."""

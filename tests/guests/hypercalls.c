@@ -49,6 +49,12 @@
 #define GUARD	  0x1100000
 #define GUARD_NEW 0x1101000
 
+struct multiboot_info {
+	u32 flags, mem_lower, mem_upper, boot_device;
+	const char *cmdline;
+};
+
+static bool shadow;  /* the second word says so: H_ENTER maps nothing */
 static u32 ebx, ecx; /* as the last call left them */
 
 static int call(u32 number, u64 address, u32 count, u32 flags)
@@ -190,7 +196,7 @@ static void check_enter(void)
 	check("an untouched page is nowhere", page_is(RAM, 0, 0) && ecx == 0);
 	check("H_ENTER gets and maps",
 	      gives(ENTER, RAM, 512, WRITE, SUCCESS, 512) &&
-		      page_is(RAM + 511 * PAGE, CONTENTS, MAPPED | WRITABLE));
+		      page_is(RAM + 511 * PAGE, CONTENTS, shadow ? 0 : MAPPED | WRITABLE));
 	check("and no more", page_is(RAM + 512 * PAGE, 0, 0));
 	check("what is got is zero", *word(RAM) == 0 && *word(RAM + 511 * PAGE) == 0);
 	check("H_ENTER of what is there", gives(ENTER, RAM, 512, 0, SUCCESS, 512));
@@ -478,8 +484,11 @@ static void check_tables(void)
 	      !TRY_STRING("movsl", VERSION, ALIAS + 4) && *word(RAM + 4) == *word(VERSION));
 }
 
-void main(void)
+void main(u32 magic, const struct multiboot_info *info)
 {
+	(void)magic;
+	for (const char *at = info->cmdline; *at; at++)
+		shadow = shadow || (at[0] == ' ' && at[1] == 's');
 	interrupts_init();
 	check_discovery();
 	check_numbers();
