@@ -6,7 +6,7 @@ import re
 
 from boots import bare_output, case, small_guest
 from cases import RESTRICTED, check_memtest, check_small_guest
-from lab import BUILD, grub as grub_disk, image, memtest as memtest86
+from lab import BUILD, grub as grub_disk, image, linux, memtest as memtest86
 
 TYPED = "hello"
 
@@ -57,14 +57,21 @@ def grub_bare(boot):
     boot.note(f"{len(truth)} lines")
 
 
-def memtest_guest(vm_words=""):
-    """memtest86+ by way of GRUB."""
-    path = grub_disk.disk("grub_memtest.cfg", memtest86.program())
-    return small_guest("grub", vm_words=vm_words) + [image.Module(path, "vm=grub module")]
+def guest_of(config, program, mem="32M"):
+    """GRUB with a configuration that starts this file."""
+    return small_guest("grub", mem=mem) + [image.Module(grub_disk.disk(config, program), "vm=grub module")]
 
 
 @case(machines=[], full=[RESTRICTED, "core2_penryn_t9600", "tigerlake"], deadline=600,
-      guests=memtest_guest)
+      guests=lambda: guest_of("grub_memtest.cfg", memtest86.program()))
 def grub_memtest(boot):
     """GRUB starts memtest86+ in real mode, whose own 16-bit code asks the BIOS for its memory map."""
-    check_memtest(boot, r"of 23\.6MB", "grub")
+    check_memtest(boot, r"of 3\d\.\dMB", "grub")
+
+
+@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600"], deadline=600,
+      guests=lambda: guest_of("grub_linux.cfg", linux.kernel()[0], "192M"))
+def grub_linux(boot):
+    """GRUB starts Debian's kernel in real mode, whose 16-bit code looks through the BIOS, to its first line."""
+    boot.anywhere(r"^Probing EDD .* ok\b")
+    boot.anywhere(r"Linux version 6\.")

@@ -10,9 +10,8 @@
 #define BIOS_SEGMENT (BIOS >> 4)
 #define BOOT_SECTOR  0x7c00u
 #define SECTOR	     512u
-#define DISK	     0x1800000u /* behind the memory that the BIOS tells of */
-#define DISK_END     0x1c00000u
-#define KEYS_MAX     62u
+#define HIGH	     0x100000u
+#define KEYS_MAX     63u
 
 #define PIC	 0x20
 #define PIC_2	 0xa0
@@ -51,7 +50,7 @@ struct info {
 #define INFO_WORDS   (1u << 2)
 #define INFO_MODULES (1u << 3)
 
-extern const u8 bios[], bios_end[], bios_keys[];
+extern const u8 bios[], bios_end[], bios_disk[], bios_sectors[], bios_ram[], bios_keys[];
 extern const struct vector bios_vectors[];
 void __attribute__((noreturn)) grub_boot(void);
 
@@ -68,6 +67,31 @@ static void put8(u32 at, u8 v)
 static void put16(u32 at, u16 v)
 {
 	__asm__ volatile("movw %1, (%0)" ::"r"(at), "r"(v) : "memory");
+}
+
+/* A variable of the BIOS, where it runs. */
+static void put32(const u8 *variable, u32 v)
+{
+	u32 at = BIOS + (u32)(variable - bios);
+
+	__asm__ volatile("movl %1, (%0)" ::"r"(at), "r"(v) : "memory");
+}
+
+/* The disk goes to the top of memory, and the BIOS does not tell of that. */
+static u32 make_disk(const struct info *info)
+{
+	u32 from = info->module->start, size = info->module->end - from;
+	u32 disk = (HIGH + (info->mem_upper << 10) - size) & ~0xffffu;
+
+	if (info->module->end > disk) {
+		check("there is room for the disk", false);
+		guest_end();
+	}
+	put32(bios_disk, disk);
+	put32(bios_sectors, size / SECTOR);
+	put32(bios_ram, disk - HIGH);
+	copy(disk, (const u8 *)from, size);
+	return disk;
 }
 
 static void make_vectors(void)
@@ -133,24 +157,21 @@ static void type(const char *words)
 
 void main(u32 magic, const struct info *info)
 {
-	u32 from, size;
+	u32 disk;
 
 	(void)magic;
 	outb(COM1 + 3, LINE_8N1); /* on a bare CPU nobody else has set it */
-	if (!(info->flags & INFO_MODULES) || !info->modules ||
-	    info->module->end - info->module->start > DISK_END - DISK) {
+	if (!(info->flags & INFO_MODULES) || !info->modules) {
 		check("a module is the disk", false);
 		guest_end();
 	}
-	from = info->module->start;
-	size = info->module->end - from;
 	copy(BIOS, bios, (u32)(bios_end - bios));
 	if (info->flags & INFO_WORDS)
 		type(info->words);
-	copy(DISK, (const u8 *)from, size);
+	disk = make_disk(info);
 	make_vectors();
 	make_data_area();
 	make_interrupts();
-	copy(BOOT_SECTOR, (const u8 *)DISK, SECTOR);
+	copy(BOOT_SECTOR, (const u8 *)disk, SECTOR);
 	grub_boot();
 }

@@ -7,8 +7,7 @@
 	.set BIOS, 0x9e000		/* linear; grub.c copies everything from `bios` on there */
 	.set BIOS_SEGMENT, BIOS >> 4
 	.set LOW_KIB, BIOS >> 10
-	.set DISK, 0x1800000		/* as in grub.c */
-	.set DISK_END, 0x1c00000
+	.set HIGH, 0x100000
 	.set DRIVE, 0x80
 	.set HEADS, 16
 	.set SECTORS, 63
@@ -53,11 +52,14 @@ grub_boot:
 	.section .rodata
 	.balign 16
 	.code16
-	.globl bios, bios_end, bios_vectors, bios_keys
+	.globl bios, bios_end, bios_vectors, bios_disk, bios_sectors, bios_ram, bios_keys
 bios:
 	.byte (0xa0000 - BIOS) >> 10	/* the kilobytes of it, as an EBDA begins */
-bios_keys:
-	.skip 63			/* what is still to be typed, and a 0 */
+	.balign 4
+bios_disk:				/* where RAM ends for who asks (tests/guests/loaded.c knows the offset) */
+	.long 0
+bios_keys:				/* what is still to be typed, and a 0 */
+	.skip 64
 	.balign 8
 gdt:
 	.quad 0
@@ -268,7 +270,7 @@ text_ax:
 	jmp not_there
 
 geometry:
-	movl disk_sectors - bios, %eax
+	movl bios_sectors - bios, %eax
 	xorl %edx, %edx
 	movl $HEADS * SECTORS, %ecx
 	divl %ecx
@@ -303,8 +305,8 @@ parameters_start:
 	.word parameters_end - parameters_start
 	.word 2				/* the geometry is valid */
 	.long 0, HEADS, SECTORS
-disk_sectors:
-	.quad (DISK_END - DISK) / 512
+bios_sectors:
+	.quad 0
 	.word 512
 parameters_end:
 
@@ -338,14 +340,14 @@ read_packet:
 /* ECX sectors from ESI to EDI:EBX; as a PC's BIOS, in protected mode. */
 read:
 	movb $4, %ah
-	movl disk_sectors - bios, %edx
+	movl bios_sectors - bios, %edx
 	subl %ecx, %edx
 	jb fail
 	cmpl %edx, %esi
 	ja fail
 	shll $7, %ecx
 	shll $9, %esi
-	addl $DISK, %esi
+	addl bios_disk - bios, %esi
 	shll $4, %edi
 	addl %ebx, %edi
 	lgdtl gdt_pointer - bios
@@ -404,23 +406,30 @@ memory_map_start:
 	.long 2
 	.quad 0xe0000, 0x20000
 	.long 2
-	.quad 0x100000, DISK - 0x100000
+	.quad HIGH
+bios_ram:
+	.quad 0
 	.long 1
-	.quad DISK, DISK_END - DISK
-	.long 2
 memory_map_end:
 
 memory_sizes:
 	movw $15 << 10, %ax
 	movw %ax, CALLER_EAX(%bp)
 	movw %ax, CALLER_ECX(%bp)
-	movw $(DISK >> 16) - 256, %ax
+	movl bios_disk - bios, %eax
+	shrl $16, %eax
+	subw $16 << 4, %ax
 	movw %ax, CALLER_EBX(%bp)
 	movw %ax, CALLER_EDX(%bp)
 	jmp succeed_ah
 
 memory_size:
-	movw $(DISK >> 10) - 1024, CALLER_EAX(%bp)
+	movl bios_ram - bios, %eax
+	shrl $10, %eax
+	cmpl $63 << 10, %eax
+	jb 1f
+	movw $63 << 10, %ax
+1:	movw %ax, CALLER_EAX(%bp)
 	jmp succeed_ah
 
 /* --- Keys: what the guest was told to type --- */
@@ -462,7 +471,7 @@ wait_for_key:
 	leaw 1(%di), %si
 	pushw %ds
 	popw %es
-	movw $62, %cx
+	movw $63, %cx
 	rep movsb
 	ret
 

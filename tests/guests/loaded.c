@@ -10,7 +10,7 @@
 #define STEP	 2654435761u /* as in tests/lab/grub.py */
 #define LOW_TOP	 0x9e000u
 #define HIGH	 0x100000u
-#define HIGH_TOP 0x1800000u
+#define HIGH_TOP (*(volatile u32 *)(LOW_TOP + 4)) /* in grub_bios.S */
 
 struct info {
 	u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
