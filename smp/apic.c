@@ -244,6 +244,20 @@ void apic_send_nmi(u32 id)
 	send(id, ICR_NMI | ICR_ASSERT);
 }
 
+void apic_send_self(u8 vector)
+{
+	u32 command = ICR_FIXED | ICR_ASSERT | ICR_SELF | vector;
+
+	if (x2apic) {
+		wrmsr(MSR_X2APIC_BASE + APIC_ICR_LOW / 16, command);
+		return;
+	}
+	wait_icr_idle();
+	apic_write(APIC_ICR_LOW, command);
+	/* Who was about to send found it idle before, and shall again. */
+	wait_icr_idle();
+}
+
 void apic_send_init(u32 id)
 {
 	send(id, ICR_INIT | ICR_ASSERT);

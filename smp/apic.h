@@ -13,6 +13,8 @@ bool apic_is_x2apic(void);
 
 void apic_send_ipi(u32 apic_id, u8 vector);
 void apic_send_nmi(u32 apic_id);
+/* From an NMI too: in the middle of another command it leaves that one's destination alone. */
+void apic_send_self(u8 vector);
 void apic_send_init(u32 apic_id);
 void apic_send_startup(u32 apic_id, u8 page); /* starts at page << 12 */
 

@@ -42,6 +42,7 @@
 #define ICR_STARTUP (6u << 8)
 #define ICR_PENDING (1u << 12)
 #define ICR_ASSERT  (1u << 14)
+#define ICR_SELF    (1u << 18)
 
 #define TIMER_DIVIDE_BY_16 3
 

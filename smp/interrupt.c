@@ -7,6 +7,7 @@
 #include "kernel/base/x86.h"
 #include "smp/ipi_private.h"
 #include "smp/irq.h"
+#include "smp/nmi.h"
 #include "smp/thread.h"
 
 #define PAGE_FAULT_PRESENT BIT(0)
@@ -127,6 +128,7 @@ static void nmi(void)
 	if (ipi_stopping())
 		halt_forever();
 	__atomic_fetch_add(&slots[VECTOR_NMI].count, 1, __ATOMIC_RELAXED);
+	nmi_came();
 }
 
 static void device_interrupt(u8 vector)

@@ -11,6 +11,7 @@
 #include "smp/cpu.h"
 #include "smp/ipi_private.h"
 #include "smp/irq.h"
+#include "smp/nmi.h"
 
 #define IOAPIC_SIZE	   0x20
 #define IOAPIC_SELECT	   0x00
@@ -109,6 +110,7 @@ void irq_init(void)
 		log_warn("no IOAPIC: device interrupts such as the serial port's are not "
 			 "delivered");
 	ipi_init();
+	nmi_init();
 }
 
 static struct acpi_override routing_of(u32 isa_irq)

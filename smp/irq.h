@@ -22,6 +22,7 @@
 #define VECTOR_IPI_CALL 0xf1
 #define VECTOR_KICK	0xf2
 #define VECTOR_ERROR	0xf3 /* LAPIC error */
+#define VECTOR_NMI_CAME 0xf4 /* an NMI sent it, to have its source looked for */
 #define VECTOR_SPURIOUS 0xff
 
 typedef void (*irq_handler_t)(void *arg);
