@@ -263,7 +263,7 @@ static void test_dead_cpu(struct selftest *t)
 		selftest_skip(t, "not all CPUs are up");
 		return;
 	}
-	*dead = (struct acpi_cpu){.apic_id = NOBODYS_APIC_ID, .enabled = true};
+	*dead = (struct acpi_cpu){.apic_id = NOBODYS_APIC_ID};
 	acpi_info.cpu_count++;
 	cpu_start_others(0);
 	acpi_info.cpu_count--;

@@ -135,7 +135,7 @@ static bool wanted(const struct acpi_cpu *a)
 		if (cpu_get(id)->apic_id == a->apic_id)
 			return false;
 	}
-	return a->enabled;
+	return true;
 }
 
 static void start_all(u32 limit)

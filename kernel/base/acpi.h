@@ -17,11 +17,11 @@
 #define ACPI_TABLES_MAX	    128		  /* entries of the RSDT or XSDT that are looked at */
 #define ACPI_TABLE_SIZE_MAX MIB(16)
 
+/* That can be started. */
 struct acpi_cpu {
 	u32 apic_id;
-	u32 uid;      /* ACPI processor UID */
-	bool enabled; /* false: may be plugged in later; not to be started */
-	bool x2apic;  /* from an x2APIC entry */
+	u32 uid;     /* ACPI processor UID */
+	bool x2apic; /* from an x2APIC entry */
 };
 
 struct acpi_ioapic {

@@ -55,16 +55,17 @@ static bool room(u32 count, u32 limit, bool *full, const char *what)
 }
 
 /* A CPU that stands there both as xAPIC and as x2APIC entry is one CPU. */
-static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, bool enabled, bool x2apic)
+static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags, bool x2apic)
 {
+	/* May be plugged in later, or not be there at all; servers list hundreds of them. */
+	if (!(flags & CPU_ENABLED))
+		return;
 	for (u32 i = 0; i < out->cpu_count; i++) {
-		if (out->cpus[i].apic_id == apic_id) {
-			out->cpus[i].enabled |= enabled;
+		if (out->cpus[i].apic_id == apic_id)
 			return;
-		}
 	}
 	if (room(out->cpu_count, ACPI_CPUS_MAX, &out->madt_full.cpus, "CPUs"))
-		out->cpus[out->cpu_count++] = (struct acpi_cpu){apic_id, uid, enabled, x2apic};
+		out->cpus[out->cpu_count++] = (struct acpi_cpu){apic_id, uid, x2apic};
 }
 
 /* MPS INTI flags: 3 is low or level; 0 conforms to ISA, whose lines are high and edge. */
@@ -123,12 +124,12 @@ static void parse_entry(const struct acpi_table *t, u32 at, struct acpi_info *ou
 		/* 255 as id stands for all CPUs and so for none. */
 		if (acpi_read8(t, at + 3) != 0xff)
 			add_cpu(out, acpi_read8(t, at + 3), acpi_read8(t, at + 2),
-				acpi_read32(t, at + 4) & CPU_ENABLED, false);
+				acpi_read32(t, at + 4), false);
 		break;
 	case MADT_X2APIC:
 		if (acpi_read32(t, at + 4) != ~0u)
 			add_cpu(out, acpi_read32(t, at + 4), acpi_read32(t, at + 12),
-				acpi_read32(t, at + 8) & CPU_ENABLED, true);
+				acpi_read32(t, at + 8), true);
 		break;
 	case MADT_IOAPIC:
 		add_ioapic(t, at, out);

@@ -213,12 +213,10 @@ static int parse(void)
 static void check_madt(void)
 {
 	assert_true(info.madt_present);
-	assert_int_equal(info.cpu_count, 4);
+	assert_int_equal(info.cpu_count, 3);
 	assert_int_equal(info.cpus[1].apic_id, 2);
-	assert_true(info.cpus[1].enabled);
-	assert_false(info.cpus[2].enabled);
-	assert_int_equal(info.cpus[3].apic_id, 256);
-	assert_true(info.cpus[3].x2apic && info.cpus[3].enabled);
+	assert_int_equal(info.cpus[2].apic_id, 256);
+	assert_true(info.cpus[2].x2apic && !info.cpus[1].x2apic);
 	assert_int_equal(info.ioapic_count, 1);
 	assert_int_equal(info.ioapics[0].address, 0xfec00000);
 	assert_int_equal(info.override_count, 2);
@@ -462,7 +460,30 @@ static void test_madt_entry_cut(void **state)
 	put(MADT_AT + 4, madt_end - MADT_AT - 11, 4);
 	seal_table(MADT_AT);
 	assert_int_equal(parse(), 0);
-	assert_int_equal(info.cpu_count, 4);
+	assert_int_equal(info.cpu_count, 3);
+}
+
+/* CPUs that are not there take no places, nor hide those that are. */
+static void test_madt_disabled(void **state)
+{
+	u8 cpu[16] = {9, 16};
+
+	table(MADT_AT, "APIC", 44);
+	memmove(memory + FADT_AT + 0x2000, memory + FADT_AT, 244);
+	madt_end = MADT_AT + 44;
+	for (u32 i = 0; i < 300; i++) {
+		cpu[4] = (u8)i;
+		cpu[5] = (u8)(i >> 8);
+		cpu[8] = i >= 290;
+		madt_bytes(cpu, sizeof(cpu));
+	}
+	seal_table(MADT_AT);
+	put(XSDT_AT + HEADER + 16, FADT_AT + 0x2000, 8);
+	seal_table(XSDT_AT);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(info.cpu_count, 10);
+	assert_int_equal(info.cpus[0].apic_id, 290);
+	assert_false(info.madt_full.cpus);
 }
 
 static void test_madt_full(void **state)
@@ -657,6 +678,7 @@ int main(void)
 		TEST(test_madt_entries),
 		TEST(test_madt_entry_cut),
 		TEST(test_madt_full),
+		TEST(test_madt_disabled),
 		TEST(test_many_tables),
 		TEST(test_registers),
 		TEST(test_s5),
