@@ -83,6 +83,7 @@ static void interrupt(void *arg)
 static int set_up(void)
 {
 	int config;
+	bool on;
 
 	if (inb(STATUS) == 0xff || !send(COMMAND, DISABLE) || !send(COMMAND, DISABLE_MOUSE))
 		return ERR_NOENT;
@@ -99,6 +100,10 @@ static int set_up(void)
 		return ERR_NOTSUP;
 	if (!send(COMMAND, WRITE_CONFIG) || !send(DATA, (u8)config | CONFIG_IRQ))
 		return ERR_NOENT;
+	/* One that came before holds the line up, and another raises no interrupt. */
+	on = irq_save();
+	interrupt(NULL);
+	irq_restore(on);
 	return 0;
 }
 

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* The keyboard controller: a key that was hit while it is set up does not hold back those after it. */
+/* unit-sources: kernel/monitor/keyboard_i8042.c kernel/monitor/keyboard.c */
+#include <cmocka.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "kernel/base/x86.h"
+#include "kernel/monitor/keyboard.h"
+#include "smp/irq.h"
+
+#define OUTPUT_FULL  1
+#define WRITE_CONFIG 0x60
+#define READ_CONFIG  0x20
+#define KEY_A	     0x1e
+#define KEY_B	     0x30
+
+static u8 config, command, output;
+static bool full, line;
+static u32 key_after; /* WRITE_CONFIGs after which a key is hit */
+static irq_handler_t handler;
+static char got[16];
+static u32 got_count;
+
+/* The line is the buffer's state while the interrupt is on, and the controller sees it rise. */
+static void changed(void)
+{
+	bool up = full && (config & 1);
+
+	if (up && !line && handler && hosted_irq_on) {
+		line = true;
+		handler(NULL);
+	}
+	line = full && (config & 1);
+}
+
+static void put_in(u8 byte)
+{
+	output = byte;
+	full = true;
+	changed();
+}
+
+static u32 fake_in(u16 port, u32 size)
+{
+	if (port == 0x64)
+		return full ? OUTPUT_FULL : 0;
+	full = false;
+	changed();
+	return output;
+}
+
+static void fake_out(u16 port, u32 size, u32 value)
+{
+	if (port == 0x64) {
+		command = (u8)value;
+		if (command == READ_CONFIG)
+			put_in(config);
+	} else if (command == WRITE_CONFIG) {
+		/* Hit before the interrupt is on, seen by nobody: the pin's edge is past. */
+		if (key_after && !--key_after) {
+			output = KEY_A;
+			full = line = true;
+		}
+		config = (u8)value;
+		command = 0;
+	} else if (value == 0xf4) {
+		put_in(0xfa);
+	}
+}
+
+int irq_register_isa(u32 isa_irq, irq_handler_t fn, void *arg)
+{
+	assert_int_equal(isa_irq, 1);
+	handler = fn;
+	return 0;
+}
+
+static void put(u8 byte)
+{
+	got[got_count++ % sizeof(got)] = (char)byte;
+}
+
+static int setup(void **state)
+{
+	hosted_machine = (struct hosted_machine){.in = fake_in, .out = fake_out};
+	config = 0x47;
+	full = line = false;
+	key_after = got_count = 0;
+	handler = NULL;
+	hosted_irq_on = true;
+	return 0;
+}
+
+static void keys_come(void **state)
+{
+	assert_int_equal(keyboard_start(put), 0);
+	assert_int_equal(config, 0x45);
+	put_in(KEY_A);
+	assert_int_equal(got_count, 1);
+	assert_int_equal(got[0], 'a');
+	assert_true(hosted_irq_on);
+}
+
+static void a_key_in_between(void **state)
+{
+	key_after = 2;
+	assert_int_equal(keyboard_start(put), 0);
+	put_in(KEY_B);
+	assert_int_equal(got_count, 2);
+	assert_memory_equal(got, "ab", 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(keys_come, setup),
+		cmocka_unit_test_setup(a_key_in_between, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
