@@ -12,6 +12,11 @@
 #define HPET_CONFIG	0x10
 #define HPET_COUNTER	0xf0
 #define HPET_ENABLE	1u
+#define HPET_LEGACY	2u /* its first timers take the places of PIT and RTC */
+#define HPET_TIMERS(v)	((((v) >> 8) & 0x1f) + 1)
+#define HPET_TIMER(n)	(0x100 + 0x20 * (n))
+#define TIMER_INTERRUPT (1u << 2)
+#define TIMER_MESSAGE	(1u << 14)
 #define HPET_PERIOD_MAX 100000000u /* what the standard allows: 100 ns */
 #define HPET_PERIOD_MIN 100000u
 #define FS_PER_SECOND	1000000000000000ull
@@ -59,6 +64,16 @@ static bool moves(const struct clock_reference *ref)
 	return false;
 }
 
+/* The firmware may have left alarms on, which would go on to raise interrupts or write messages. */
+static void hpet_quiet(void)
+{
+	u32 timers = HPET_TIMERS(hpet[0]);
+
+	for (u32 n = 0; n < timers; n++)
+		hpet[HPET_TIMER(n) / 4] &= ~(TIMER_INTERRUPT | TIMER_MESSAGE);
+	hpet[HPET_CONFIG / 4] &= ~HPET_LEGACY;
+}
+
 static bool hpet_find(void)
 {
 	u32 period;
@@ -74,6 +89,7 @@ static bool hpet_find(void)
 		log_warn("clock: HPET claims ticks of %u fs; it is not used", period);
 		return false;
 	}
+	hpet_quiet();
 	hpet[HPET_CONFIG / 4] |= HPET_ENABLE;
 	hpet_reference.hz = FS_PER_SECOND / period;
 	return moves(&hpet_reference);

@@ -85,11 +85,19 @@ static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 	return (struct cpuid_regs){0, 0, 0, 0};
 }
 
-static const struct smp_hooks no_hooks;
+static u32 hpet[256];
+
+static u8 *map_device(hpa_t hpa, u64 size)
+{
+	assert_int_equal(size, sizeof(hpet));
+	return (u8 *)hpet;
+}
+
+static const struct smp_hooks hooks = {.map_device = map_device};
 
 const struct smp_hooks *smp_hooks_get(void)
 {
-	return &no_hooks;
+	return &hooks;
 }
 
 static int setup(void **state)
@@ -271,6 +279,27 @@ static void test_no_clock(void **state)
 	assert_non_null(strstr(hosted_panic_text(), "no clock"));
 }
 
+/* One that stands still, so that the ACPI timer is taken; what the firmware left on goes off. */
+static void test_hpet_alarms(void **state)
+{
+	memset(hpet, 0, sizeof(hpet));
+	hpet[0] = 0x80860201 & ~0x1f00u; /* the first timer */
+	hpet[0] |= 2u << 8;		 /* and two more */
+	hpet[1] = 69841279;
+	hpet[4] = 3;
+	for (u32 n = 0; n < 5; n++)
+		hpet[64 + 8 * n] = 0xffff;
+	acpi_info.hpet_present = true;
+	acpi_info.hpet_address = 0xfed00000;
+	clock_init();
+	near(TSC_MHZ * 1000);
+	by("ACPI timer");
+	assert_int_equal(hpet[4], 1);
+	for (u32 n = 0; n < 3; n++)
+		assert_int_equal(hpet[64 + 8 * n], 0xbffb);
+	assert_int_equal(hpet[64 + 8 * 3], 0xffff);
+}
+
 static void test_no_acpi(void **state)
 {
 	acpi_info.pm_timer.address = 0;
@@ -376,6 +405,7 @@ int main(void)
 		TEST(test_monotonic),	TEST(test_cmos),
 		TEST(test_days),	TEST(test_crystals),
 		TEST(test_how_long),	TEST(test_cpuid_a_little_off),
+		TEST(test_hpet_alarms),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
