@@ -4,6 +4,8 @@
 #define FAMILY(s) (((s) >> 8) & 0xf)
 #define MODEL(s)  ((((s) >> 4) & 0xf) | (((s) >> 12) & 0xf0))
 
+#define LONGEST_IN_GUEST_MS 1
+
 /* Family 6, from Nehalem to Comet Lake and Cooper Lake; Atoms are not concerned. */
 static const u8 core_models[] = {
 	0x1a, 0x1e, 0x1f, 0x2e, 0x25, 0x2c, 0x2f, /* Nehalem, Westmere */
@@ -38,4 +40,10 @@ bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities)
 	u64 neither = ARCH_CAP_RDCL_NO | ARCH_CAP_MDS_NO;
 
 	return is_core(signature) && (arch_capabilities & neither) != neither;
+}
+
+u32 errata_longest_stay(bool emulated, u64 tsc_khz, u32 shift)
+{
+	/* Elsewhere the timer serves nobody: it ends as late as it can. */
+	return emulated ? (u32)((tsc_khz * LONGEST_IN_GUEST_MS) >> shift) : ~0u;
 }

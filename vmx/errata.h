@@ -25,4 +25,12 @@ bool errata_l1tf(u32 signature, u64 arch_capabilities);
  */
 bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities);
 
+/*
+ * Bochs 2.7 holds a host interrupt back while a guest that was entered with IF clear keeps it so;
+ * there, and where something else is below that may be in it, a guest leaves after a millisecond,
+ * before 16 bytes have come in at the serial line. Returns what the VMX-preemption timer is set to,
+ * which counts the TSC shifted right.
+ */
+u32 errata_longest_stay(bool emulated, u64 tsc_khz, u32 shift);
+
 #endif

@@ -105,7 +105,7 @@ static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit 
  * Two kinds of guest could keep interrupts from the host for ever: look now and then. An event that
  * raises the next exit while it is delivered (a #AC handler with a misaligned stack, a breakpoint
  * on #DB's stack) never comes to where the CPU would take one. And in Bochs (see
- * setup_longest_stay) so does one that exits often with IF clear, the timer starting afresh.
+ * errata_longest_stay) so does one that exits often with IF clear, the timer starting afresh.
  */
 static inline void let_interrupts_in(struct vmx_vcpu *v)
 {

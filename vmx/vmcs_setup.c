@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* A new VMCS's controls and host state (SDM 3C 25.5-25.8). */
+#include "kernel/base/machine.h"
 #include "kernel/base/msr.h"
 #include "smp/cpu.h"
 #include "smp/timer.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/errata.h"
 #include "vmx/features.h"
 #include "vmx/instructions.h"
 #include "vmx/vcpu.h"
 
 #define NO_VMCS		    (~0ull)
 #define MISC_TIMER_SHIFT(m) ((u32)(m)&0x1f)
-#define LONGEST_IN_GUEST_MS 1
 
 /* Cycles of the TSC: what spins for longer than a short critical section takes (SDM 3C 25.1.3). */
 #define PAUSE_GAP      128
@@ -87,18 +88,15 @@ static void setup_controls(struct vmx_vcpu *v)
 }
 
 /*
- * A host interrupt makes the guest leave whatever the guest's IF is. Bochs 2.7 holds it back while
- * a guest that was entered with IF clear keeps it so; there this timer is the way out, before 16 bytes
- * have come in at the serial line. Elsewhere it costs an exit now and then. The CPU counts from the
- * field's value anew at each entry.
+ * A host interrupt makes the guest leave whatever the guest's IF is, but in Bochs. The CPU counts from
+ * the field's value anew at each entry.
  */
 static void setup_longest_stay(void)
 {
-	u64 ticks = clock_tsc_khz() * LONGEST_IN_GUEST_MS;
-
 	if (vmx_boot_controls.pin & PIN_PREEMPTION_TIMER)
 		vmcs_write(GUEST_PREEMPTION_TIMER,
-			   (u32)(ticks >> MISC_TIMER_SHIFT(vmx_boot_capability.misc)));
+			   errata_longest_stay(machine_is_emulated(), clock_tsc_khz(),
+					       MISC_TIMER_SHIFT(vmx_boot_capability.misc)));
 }
 
 /* PAUSEs no further apart than the gap are a loop; one that lasts as long as the window exits. */

@@ -44,11 +44,20 @@ static void what_leaks(void **state)
 		assert_false(errata_l1tf(other[i], 0) || errata_leaks_to_sibling(other[i], 0));
 }
 
+/* A millisecond of a TSC of 3 GHz, by the timer that counts each 32nd; else as long as it goes. */
+static void how_long_a_guest_stays(void **state)
+{
+	assert_int_equal(errata_longest_stay(true, 3000000, 5), 3000000 / 32);
+	assert_int_equal(errata_longest_stay(true, 50000, 0), 50000);
+	assert_int_equal(errata_longest_stay(false, 3000000, 5), ~0u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(code_in_large_pages),
 		cmocka_unit_test(what_leaks),
+		cmocka_unit_test(how_long_a_guest_stays),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
