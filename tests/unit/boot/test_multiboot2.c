@@ -9,6 +9,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/string.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
 
 #include <cmocka.h>
 #include <stdlib.h>
@@ -462,15 +463,22 @@ static void check_bounds(void)
 	}
 }
 
+static u64 random_state;
+
+static u32 draw(void)
+{
+	return (u32)(random_next(&random_state) >> 32);
+}
+
 static void random_tag(void)
 {
 	u8 body[600];
-	u32 type = (u32)rand() % 22, n = (u32)rand() % (rand() % 8 ? 64 : sizeof(body));
+	u32 type = draw() % 22, n = draw() % (draw() % 8 ? 64 : sizeof(body));
 
 	for (u32 i = 0; i < n; i++)
-		body[i] = (u8)(rand() % 3 ? rand() : 0);
-	if (type == MMAP && rand() % 4)
-		body[0] = (u8)(rand() % 2 ? 24 : 8 * (rand() % 8)), body[1] = body[2] = body[3] = 0;
+		body[i] = (u8)(draw() % 3 ? draw() : 0);
+	if (type == MMAP && draw() % 4)
+		body[0] = (u8)(draw() % 2 ? 24 : 8 * (draw() % 8)), body[1] = body[2] = body[3] = 0;
 	tag(type, body, n);
 }
 
@@ -480,22 +488,22 @@ static void random_tag(void)
  */
 static void test_random(void **state)
 {
-	srand(20240229);
+	random_state = 20240229;
 	for (u32 round = 0; round < 60000; round++) {
-		u32 changes = (u32)rand() % 6;
+		u32 changes = draw() % 6;
 
 		begin();
-		for (u32 i = (u32)rand() % 12; i; i--)
+		for (u32 i = draw() % 12; i; i--)
 			random_tag();
-		if (rand() % 4)
+		if (draw() % 4)
 			tag(END, "", 0);
 		while (changes--) {
-			u32 at = 8 + (u32)rand() % (size - 7);
+			u32 at = 8 + draw() % (size - 7);
 
 			if (at < size)
-				info[at] = (u8)(rand() % 2 ? rand() : rand() % 32);
+				info[at] = (u8)(draw() % 2 ? draw() : draw() % 32);
 		}
-		if (parse_claiming(rand() % 8 ? size : (u32)rand() % (size + 4), size) == 0)
+		if (parse_claiming(draw() % 8 ? size : draw() % (size + 4), size) == 0)
 			check_bounds();
 	}
 }
