@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The fake machine: memory, log, panic, failures on order. See hosted.h. */
+#define _GNU_SOURCE /* pthread_setattr_default_np */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdio.h>
@@ -20,8 +21,9 @@ struct hosted_machine hosted_machine;
 _Thread_local bool hosted_irq_on = true;
 _Thread_local u64 hosted_cr[5];
 
-#define ARENA_ALIGN MIB(2)
-#define DEADLINE_S  600u
+#define ARENA_ALIGN    MIB(2)
+#define HUGE_PAGES_MAX MIB(64)
+#define DEADLINE_S     600u
 
 /*
  * A thread that waits for what another, whose assertion failed, would have done ends with the
@@ -33,6 +35,24 @@ static __attribute__((constructor)) void set_deadline(void)
 
 	alarm(text ? (unsigned int)strtoul(text, NULL, 10) : DEADLINE_S);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+#define THREAD_STACK KIB(256)
+
+/*
+ * AddressSanitizer's own stack for a thread's variables has up to 1 MiB of each of 11 sizes, as the
+ * thread's has room, and goes through all of it before a place is used again. Here it is a quarter.
+ */
+static __attribute__((constructor)) void set_thread_stacks(void)
+{
+	pthread_attr_t attr;
+
+	if (pthread_attr_init(&attr) || pthread_attr_setstacksize(&attr, THREAD_STACK) ||
+	    pthread_setattr_default_np(&attr))
+		abort();
+	pthread_attr_destroy(&attr);
+}
+#endif
 
 void hosted_arena_init(u64 size)
 {
@@ -50,6 +70,8 @@ void hosted_arena_init(u64 size)
 	}
 	hosted_arena = (char *)align_up((uintptr_t)mapped, ARENA_ALIGN);
 	hosted_arena_size = size;
+	if (size <= HUGE_PAGES_MAX) /* touched all over, in every run; it is only advice */
+		madvise(hosted_arena, size, MADV_HUGEPAGE);
 }
 
 /* --- Log --- */

@@ -19,7 +19,7 @@ enum {
 	JOBS
 };
 
-#define SHORT_NS 3000000000ull
+#define SHORT_NS 2300000000ull
 #define FULL_NS	 120000000000ull
 
 /* Which run it is. */
