@@ -19,6 +19,7 @@
 
 #define HEADER_MULTI   BIT(23)
 #define CLASS_IDE      0x0101u
+#define CLASS_NETWORK  0x02u	     /* without the subclass */
 #define NATIVE(ch)     BIT(2 * (ch)) /* of the programming interface */
 #define MASTER_CAPABLE BIT(7)
 
@@ -85,22 +86,34 @@ static void switch_on(struct pci_ide *ide, u32 interface)
 		read_channel(ide, ch, interface, master);
 }
 
-bool pci_ide_next(u32 *cursor, struct pci_ide *out)
+/* The next function from *cursor on, and its class register. False: there is no more. */
+static bool function_next(u32 *cursor, u32 *address, u32 *class)
 {
-	if (!has_pci())
-		return false;
 	while (*cursor < ALL) {
-		u32 at = (*cursor)++, address = at << 8, class;
+		u32 at = (*cursor)++;
 
-		if (config_read(address, REG_ID) == ~0u) {
+		*address = at << 8;
+		if (config_read(*address, REG_ID) == ~0u) {
 			/* No device has any function without its first. */
 			if (at % FUNCTIONS == 0)
 				*cursor = at + FUNCTIONS;
 			continue;
 		}
-		if (at % FUNCTIONS == 0 && !(config_read(address, REG_HEADER) & HEADER_MULTI))
+		if (at % FUNCTIONS == 0 && !(config_read(*address, REG_HEADER) & HEADER_MULTI))
 			*cursor = at + FUNCTIONS;
-		class = config_read(address, REG_CLASS);
+		*class = config_read(*address, REG_CLASS);
+		return true;
+	}
+	return false;
+}
+
+bool pci_ide_next(u32 *cursor, struct pci_ide *out)
+{
+	u32 address, class;
+
+	if (!has_pci())
+		return false;
+	while (function_next(cursor, &address, &class)) {
 		if (class >> 16 != CLASS_IDE)
 			continue;
 		*out = (struct pci_ide){.address = address};
@@ -108,4 +121,22 @@ bool pci_ide_next(u32 *cursor, struct pci_ide *out)
 		return true;
 	}
 	return false;
+}
+
+u32 pci_stop_network(void)
+{
+	u32 cursor = 0, stopped = 0, address, class, command;
+
+	if (!has_pci())
+		return 0;
+	while (function_next(&cursor, &address, &class)) {
+		if (class >> 24 != CLASS_NETWORK)
+			continue;
+		command = config_read(address, REG_COMMAND) & COMMAND_WORD;
+		if (!(command & COMMAND_MASTER))
+			continue;
+		config_write(address, REG_COMMAND, command & ~(u32)COMMAND_MASTER);
+		stopped++;
+	}
+	return stopped;
 }

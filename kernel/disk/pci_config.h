@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking for IDE controllers in PCI configuration space, by the ports 0xcf8 and 0xcfc ("mechanism
+ * Looking for IDE controllers and network cards in PCI configuration space, by the ports 0xcf8 and 0xcfc ("mechanism
  * 1", PCI Local Bus 3.0, 3.2.2.3.2). The boot thread, while nobody else uses the two ports.
  */
 #ifndef KERNEL_DISK_PCI_CONFIG_H
@@ -23,5 +23,11 @@ struct pci_ide {
  * on. False: there is no more, or no PCI at all.
  */
 bool pci_ide_next(u32 *cursor, struct pci_ide *out);
+
+/*
+ * Takes the right to reach memory from every network function, wired or wireless, that the firmware
+ * left with it: what it receives goes on to memory that is others' now. Returns from how many.
+ */
+u32 pci_stop_network(void);
 
 #endif
