@@ -9,6 +9,7 @@
 #include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "kernel/remapping.h"
 #include "mem/slab.h"
 #include "mem/vmap.h"
 #include "smp/cpu.h"
@@ -99,6 +100,7 @@ void smp_bring_up(u32 max_cpus)
 	log_set_clock(clock_ns);
 	apic_init_cpu();
 	irq_init();
+	remapping_warn(&acpi_info, map_device);
 	timer_init_cpu();
 	thread_init_cpu();
 	irq_enable();

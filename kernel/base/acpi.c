@@ -81,7 +81,7 @@ static void parse_dsdt(acpi_map_fn map, u64 address, struct acpi_info *out)
 static void parse_one(acpi_map_fn map, u64 address, struct acpi_info *out)
 {
 	const u8 *sig = address ? map(HPA(address), ACPI_HEADER_SIZE) : NULL;
-	bool madt, fadt, hpet;
+	bool madt, fadt, hpet, dmar;
 	struct acpi_table t;
 	char name[5] = "?";
 	u64 dsdt = 0;
@@ -91,12 +91,15 @@ static void parse_one(acpi_map_fn map, u64 address, struct acpi_info *out)
 	madt = !strcmp(name, "APIC") && !out->madt_present;
 	fadt = !strcmp(name, "FACP") && !out->fadt_present;
 	hpet = !strcmp(name, "HPET") && !out->hpet_present;
-	if (sig && !madt && !fadt && !hpet)
+	dmar = !strcmp(name, "DMAR") && !out->dmar_present;
+	if (sig && !madt && !fadt && !hpet && !dmar)
 		return;
 	if (open_table(map, address, name, &t, out))
 		return;
 	if (madt)
 		out->madt_present = acpi_parse_madt(&t, out) == 0;
+	if (dmar)
+		acpi_parse_dmar(&t, out);
 	if (hpet)
 		out->hpet_present = acpi_parse_hpet(&t, out) == 0;
 	if (fadt) {

@@ -14,7 +14,8 @@
 #define ACPI_IOAPICS_MAX    16
 #define ACPI_OVERRIDES_MAX  16
 #define ACPI_NMIS_MAX	    ACPI_CPUS_MAX /* firmware likes to list one for each */
-#define ACPI_TABLES_MAX	    128		  /* entries of the RSDT or XSDT that are looked at */
+#define ACPI_DMARS_MAX	    16
+#define ACPI_TABLES_MAX	    128 /* entries of the RSDT or XSDT that are looked at */
 #define ACPI_TABLE_SIZE_MAX MIB(16)
 
 /* That can be started. */
@@ -82,6 +83,10 @@ struct acpi_info {
 	struct {
 		bool cpus, ioapics, overrides, nmis;
 	} madt_full;
+
+	bool dmar_present;
+	u32 dmar_count;
+	u64 dmars[ACPI_DMARS_MAX]; /* registers of DMA-remapping units (VT-d 8.3) */
 
 	bool hpet_present;
 	u64 hpet_address;

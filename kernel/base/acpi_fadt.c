@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* FADT, HPET, and the one object of the DSDT that Weir reads: how to turn the machine off. */
+/* FADT, HPET, DMAR, and the one object of the DSDT that Weir reads: how to turn the machine off. */
 #include "kernel/base/acpi_private.h"
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
@@ -137,6 +137,28 @@ int acpi_parse_hpet(const struct acpi_table *t, struct acpi_info *out)
 	}
 	out->hpet_address = r.address;
 	return 0;
+}
+
+/* DMAR: entries of type and length, 16 bits each, behind the header and 12 bytes. */
+#define DMAR_ENTRIES 48
+#define DMAR_UNIT    0
+#define UNIT_BASE    8
+#define UNIT_SIZE    16
+
+void acpi_parse_dmar(const struct acpi_table *t, struct acpi_info *out)
+{
+	u32 at = DMAR_ENTRIES, size;
+
+	out->dmar_present = true;
+	while (at < t->size && t->size - at >= 4) {
+		size = acpi_read16(t, at + 2);
+		if (size < 4 || size > t->size - at)
+			return;
+		if (acpi_read16(t, at) == DMAR_UNIT && size >= UNIT_SIZE &&
+		    out->dmar_count < ACPI_DMARS_MAX)
+			out->dmars[out->dmar_count++] = acpi_read64(t, at + UNIT_BASE);
+		at += size;
+	}
 }
 
 /* AML opcodes (ACPI 20.2). */

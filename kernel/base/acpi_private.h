@@ -47,6 +47,7 @@ static inline u64 acpi_read64(const struct acpi_table *t, u32 offset)
 
 /* Each: 0, or ERR_CORRUPT when what is there makes no sense (already named in the log). */
 int acpi_parse_madt(const struct acpi_table *t, struct acpi_info *out);
+void acpi_parse_dmar(const struct acpi_table *t, struct acpi_info *out);
 int acpi_parse_hpet(const struct acpi_table *t, struct acpi_info *out);
 /* dsdt: its address, 0 for none. */
 int acpi_parse_fadt(const struct acpi_table *t, struct acpi_info *out, u64 *dsdt);

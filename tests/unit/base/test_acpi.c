@@ -463,6 +463,34 @@ static void test_madt_entry_cut(void **state)
 	assert_int_equal(info.cpu_count, 3);
 }
 
+/* Units up to the first entry that makes no sense; other entries are passed over. */
+static void test_dmar(void **state)
+{
+	static const u8
+		entries
+			[] =
+				{
+					37,   1,    0,	0,  0, 0, 0, 0, 0, 0,	 0,
+					0,    0,    0,	16, 0, 1, 0, 0, 0, 0,	 0,
+					0xd9, 0xfe, 0,	0,  0, 0, /* a unit */
+					1,    0,    24, 0,  0, 0, 0, 0, 0, 0x10, 0,
+					0,    0,    0,	0,  0, 0, 0, 0, 0, 0,	 0,
+					0,    0,    0,	0,  8, 0, 1, 0, 0, 0, /* too short for one */
+					0,    0,    16, 0,  1, 0, 0, 0, 0, 0x10, 0xd9,
+					0xfe, 0,    0,	0,  0, /* another */
+					0,    0,    17, 0,  1, 0, 0, 0, 0, 0x20, 0xd9,
+					0xfe, 0,    0,	0,  0, /* longer than the table */
+				};
+
+	table(OTHER_AT, "DMAR", HEADER + sizeof(entries));
+	memcpy(memory + OTHER_AT + HEADER, entries, sizeof(entries));
+	seal_table(OTHER_AT);
+	assert_int_equal(parse(), 0);
+	assert_int_equal(info.dmar_count, 2);
+	assert_int_equal(info.dmars[0], 0xfed90000);
+	assert_int_equal(info.dmars[1], 0xfed91000);
+}
+
 /* CPUs that are not there take no places, nor hide those that are. */
 static void test_madt_disabled(void **state)
 {
@@ -678,6 +706,7 @@ int main(void)
 		TEST(test_madt_entries),
 		TEST(test_madt_entry_cut),
 		TEST(test_madt_full),
+		TEST(test_dmar),
 		TEST(test_madt_disabled),
 		TEST(test_many_tables),
 		TEST(test_registers),
