@@ -289,9 +289,12 @@ struct oracle {
 	u8 available[ORACLE_PAGES], acpi[ORACLE_PAGES], other[ORACLE_PAGES], kept[ORACLE_PAGES];
 };
 
+/* Only pages that the range reaches are looked at; of the others neither is true. */
 static void oracle_set(u8 *pages, u64 base, u64 length, bool inwards)
 {
-	for (u64 p = 0; p < ORACLE_PAGES; p++) {
+	u64 last = min((base + length) / PAGE_SIZE, (u64)ORACLE_PAGES - 1);
+
+	for (u64 p = base / PAGE_SIZE; p <= last; p++) {
 		u64 from = p * PAGE_SIZE, to = from + PAGE_SIZE;
 		bool whole = from >= base && to - base <= length;
 		bool touched = length && from < base + length && to > base;
