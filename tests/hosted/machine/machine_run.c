@@ -22,7 +22,7 @@
 #endif
 
 /* A serial run, of which there is none under ThreadSanitizer, takes a fraction of a parallel one. */
-#define SHORT_NS    (WATCHES_RACES ? 2000000000ull : 1500000000ull)
+#define SHORT_NS    (WATCHES_RACES ? 2000000000ull : 1400000000ull)
 #define FULL_NS	    120000000000ull
 #define RUNS_LEAST  (WATCHES_RACES ? 3u : 5u)
 #define FAIL_ONE_IN 40
