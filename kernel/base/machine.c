@@ -10,6 +10,7 @@
 #define PM1_SLP_EN	  BIT(13)
 /* TMR, BM, GBL, PWRBTN, SLPBTN, RTC, PCIEXP_WAKE, WAK (ACPI 6.4, 4.8.3.1.1); the rest is reserved. */
 #define PM1_STS_ALL	  0xc731
+#define PM1_POWER_BUTTON  BIT(8)
 #define PM1_PCIE_WAKE_OFF BIT(14) /* of the enables the one that forbids */
 
 #define CYCLES_PER_MS_MOST 6000000u /* until the TSC's rate is known: rather too long */
@@ -76,14 +77,17 @@ static void enter_acpi_mode(void)
 		wait_ms(1);
 }
 
-/* What is pending and may wake would start the machine again at once. */
+/*
+ * What is pending and may wake would start the machine again at once. The button stays as it is: on
+ * some boards it starts nothing otherwise.
+ */
 static void forget_fixed_events(const struct machine_acpi_events *e)
 {
 	u16 enables = (u16)(e->port + e->bytes / 2);
 
 	if (!e->port)
 		return;
-	outw(enables, inw(enables) & PM1_PCIE_WAKE_OFF);
+	outw(enables, inw(enables) & (PM1_PCIE_WAKE_OFF | PM1_POWER_BUTTON));
 	outw(e->port, PM1_STS_ALL);
 }
 

@@ -49,9 +49,9 @@ static u32 fake_in(u16 port, u32 size)
 	case PM1B:
 		return pm1[1];
 	case PM1A_EVENT + 2:
-		return 0x4321; /* with PCIEXP_WAKE_DIS */
+		return 0x4721; /* with PCIEXP_WAKE_DIS, RTC_EN and PWRBTN_EN */
 	case PM1B_EVENT + 2:
-		return 0x0321;
+		return 0x0221; /* with neither of them */
 	}
 	fail_msg("port %#x is read", port);
 	return 0;
@@ -117,7 +117,7 @@ static int off(const struct machine_acpi_poweroff *how)
 	machine_poweroff();
 }
 
-#define QUIET "402.2=4000 400.2=c731 502.2=0 500.2=c731 422.1=0 423.1=0 420.1=ff 421.1=ff "
+#define QUIET "402.2=4100 400.2=c731 502.2=0 500.2=c731 422.1=0 423.1=0 420.1=ff 421.1=ff "
 #define SLEEP "404.2=1c03 404.2=3c03 504.2=1400 504.2=3400 "
 
 /* ACPI mode first, which comes late; then what may wake, and the sleep last. */
