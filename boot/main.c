@@ -3,9 +3,11 @@
 #include "boot/boot.h"
 #include "boot/multiboot2.h"
 #include "kernel/base/boot_info.h"
+#include "kernel/base/console.h"
 #include "kernel/base/error.h"
 #include "kernel/base/harden.h"
 #include "kernel/base/log.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -29,7 +31,7 @@ static struct memmap memmap;
 
 extern u8 image_text_start[], image_end[];
 
-/* --- Panic --- */
+/* --- The end --- */
 
 static const struct interrupt_frame *fault_of_this_cpu(void)
 {
@@ -40,6 +42,13 @@ static const struct panic_hooks panic_hooks = {
 	.stop_others = ipi_stop_others,
 	.fault = fault_of_this_cpu,
 };
+
+/* One of them may have been writing. */
+static void stop_before_poweroff(void)
+{
+	ipi_stop_others();
+	console_break_locks();
+}
 
 static void __noreturn refuse(const char *sentence)
 {
@@ -200,6 +209,7 @@ void __noreturn boot_main(u32 magic, u64 info_phys)
 	cpu_init_boot();
 	log_set_cpu_id(cpu_id);
 	panic_set_hooks(&panic_hooks);
+	machine_set_stop_others(stop_before_poweroff);
 	read_boot_info(magic, info_phys);
 	show_boot_info();
 	harden_show_cpuid(rdmsr_safe, wrmsr_safe);

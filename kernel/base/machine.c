@@ -36,6 +36,7 @@
 static struct machine_acpi_poweroff acpi;
 static bool acpi_known;
 static u64 cycles_per_ms = CYCLES_PER_MS_MOST;
+static void (*stop_other_cpus)(void);
 
 void machine_set_acpi_poweroff(const struct machine_acpi_poweroff *p)
 {
@@ -46,6 +47,11 @@ void machine_set_acpi_poweroff(const struct machine_acpi_poweroff *p)
 void machine_set_tsc_khz(u64 khz)
 {
 	cycles_per_ms = khz;
+}
+
+void machine_set_stop_others(void (*stop_others)(void))
+{
+	stop_other_cpus = stop_others;
 }
 
 static void wait_ms(u32 ms)
@@ -141,6 +147,8 @@ static void emulator_poweroff(void)
 void __noreturn machine_poweroff(void)
 {
 	irq_disable();
+	if (stop_other_cpus)
+		stop_other_cpus();
 	acpi_poweroff();
 	if (machine_is_emulated())
 		emulator_poweroff();

@@ -39,8 +39,11 @@ void machine_set_acpi_poweroff(const struct machine_acpi_poweroff *p);
 /* For waits. Until it is called they are longer than they need be. */
 void machine_set_tsc_khz(u64 khz);
 
+/* How the other CPUs are stopped, for good; from boot on. Any context, interrupts off; bounded. */
+void machine_set_stop_others(void (*stop_others)(void));
+
 /*
- * ACPI S5; then, where this is known to be an emulator, the ports by which those end. Halts where
+ * The other CPUs stop. ACPI S5; then, where this is known to be an emulator, the ports by which those end. Halts where
  * all of that does nothing.
  */
 void __noreturn machine_poweroff(void);

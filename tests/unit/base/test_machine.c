@@ -29,6 +29,7 @@ static sigjmp_buf end;
 static u64 tsc, sci_on_at;
 static u16 pm1[2];
 static bool hypervisor, works;
+static u32 stops;
 static char written[4096];
 
 static void leave(int how)
@@ -39,6 +40,13 @@ static void leave(int how)
 static u64 fake_tsc(void)
 {
 	return tsc += KHZ / 2;
+}
+
+/* Before the first port. */
+static void stop_others(void)
+{
+	assert_string_equal(written, "");
+	stops++;
 }
 
 static u32 fake_in(u16 port, u32 size)
@@ -102,6 +110,8 @@ static int setup(void **state)
 	written[0] = 0;
 	acpi_info.bochs_tables = false;
 	machine_set_tsc_khz(KHZ);
+	machine_set_stop_others(stop_others);
+	stops = 0;
 	signal(SIGABRT, leave);
 	hosted_log_reset();
 	return 0;
@@ -125,6 +135,7 @@ static void the_order(void **state)
 {
 	works = true;
 	assert_int_equal(off(&board), 1);
+	assert_int_equal(stops, 1);
 	assert_string_equal(written, "b2.1=a1 " QUIET SLEEP);
 	assert_in_range(tsc, 700 * KHZ, 1100 * KHZ);
 	setup(state);
