@@ -32,7 +32,7 @@ static u32 ring_tail;	    /* ring_lock; next to fill. Both may be read without *
 static bool called;	    /* atomic: Ctrl-] that found no room, or console_call_monitor */
 
 static struct wait_queue input_wait = WAIT_QUEUE_INIT(input_wait);
-static bool polled; /* the UART has no interrupt */
+static bool polled; /* the UART's interrupt was not seen yet; console thread */
 
 bool console_input_waits(void)
 {
@@ -89,14 +89,24 @@ void console_call_monitor(void)
 	wait_wake_all(&input_wait);
 }
 
+static void poll(void)
+{
+	if (!polled)
+		return;
+	polled = !serial_irq_comes();
+	if (!polled)
+		log_info("console: the UART's interrupt comes: it is polled no longer");
+	/* Once more: what came in before the last one was seen. */
+	collect();
+}
+
 /* False: nothing came by the deadline. */
 static bool wait_for_input(u64 deadline_ns)
 {
 	u64 next;
 
 	for (;;) {
-		if (polled)
-			collect();
+		poll();
 		if (console_input_waits() || was_called())
 			return true;
 		if (clock_ns() >= deadline_ns)
@@ -143,8 +153,7 @@ static bool take_through(u8 byte)
 
 bool console_interrupted(void)
 {
-	if (polled)
-		collect();
+	poll();
 	return take_through(KEY_INTERRUPT_BYTE);
 }
 
@@ -213,7 +222,7 @@ void console_input_start(void)
 	if (serial_is_there()) {
 		polled = !serial_irq_start(input_interrupt);
 		if (polled)
-			log_info("console: the UART has no interrupt here: it is polled");
+			log_info("console: no interrupt of the UART's was seen: it is polled");
 	}
 	keyboard_start(console_input_put);
 	if (thread_create(&t, "console", console_thread, NULL, 0)) {

@@ -22,6 +22,8 @@ enum {
 #define IER_TX_EMPTY 0x02
 #define IIR_REASON   0x0f
 #define IIR_TX_EMPTY 0x02
+#define IIR_RX	     0x04 /* 0x0c for bytes that have waited in the FIFO */
+#define IIR_RX_MASK  0x07
 #define IIR_FIFO     0xc0 /* both bits: a FIFO that works */
 #define FCR_ENABLE   0x07 /* and clear both ways; interrupt at every byte */
 #define LCR_8N1	     0x03
@@ -209,10 +211,9 @@ bool serial_interrupt_was_asked(void)
 	return true;
 }
 
-void serial_disable_interrupts(void)
+bool serial_rx_interrupt_is_raised(void)
 {
-	reg_write(uart, UART_IER, 0);
-	reg_write(uart, UART_MCR, MCR_DTR | MCR_RTS);
+	return (reg_read(uart, UART_IIR) & IIR_RX_MASK) == IIR_RX;
 }
 
 void serial_enable_rx_interrupt(void)

@@ -32,6 +32,8 @@ void serial_enable_rx_interrupt(void);
  */
 void serial_ask_for_interrupt(void);
 bool serial_interrupt_was_asked(void);
-void serial_disable_interrupts(void);
+
+bool serial_rx_interrupt_is_raised(
+	void); /* likewise; a byte waits, and nothing ends it but reading */
 
 #endif

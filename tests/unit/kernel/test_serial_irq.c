@@ -21,21 +21,28 @@
 
 static u16 base;
 static u8 reg[8];
-static bool routed, another; /* the line leads to Weir's pin; so does another device's */
+static bool routed;  /* the line leads to Weir's pin */
+static bool tx_mute; /* a UART that does not raise when an empty transmitter is enabled */
+static bool byte_in; /* one waits to be read */
+static u32 another;  /* so often another device interrupts there, while the UART asks and after */
 static int refused;
 static u32 registered, received, storm;
 static irq_handler_t handler;
 
 static bool raised(void)
 {
-	return (reg[IER] & TX_EMPTY) && (reg[MCR] & OUT2);
+	if (!(reg[MCR] & OUT2))
+		return false;
+	return (!tx_mute && (reg[IER] & TX_EMPTY)) || (byte_in && (reg[IER] & RX));
 }
 
 /* The pin is level-triggered: it comes again until nobody asks. */
 static void deliver(void)
 {
-	if (another && handler && !raised())
-		handler(NULL);
+	for (; another && handler && raised(); another = 0) {
+		for (u32 i = 0; i < another; i++)
+			handler(NULL);
+	}
 	for (u32 i = 0; routed && handler && raised(); i++) {
 		handler(NULL);
 		storm = i;
@@ -48,7 +55,9 @@ static u32 uart_in(u16 port, u32 size)
 {
 	switch (port - base) {
 	case IIR:
-		return raised() ? 0xc2 : 0xc1;
+		if (!raised())
+			return 0xc1;
+		return byte_in && (reg[IER] & RX) ? 0xcc : 0xc2;
 	case LSR:
 		return 0x60;
 	}
@@ -59,7 +68,7 @@ static void uart_out(u16 port, u32 size, u32 value)
 {
 	if (port - base != IIR) /* FCR */
 		reg[(port - base) & 7] = (u8)value;
-	if (port - base == IER)
+	if (port - base == IER && value)
 		deliver();
 }
 
@@ -75,6 +84,7 @@ int irq_register_isa(u32 isa_irq, irq_handler_t fn, void *arg)
 static void receive(void *arg)
 {
 	received++;
+	byte_in = false;
 }
 
 static int setup(void **state)
@@ -82,7 +92,8 @@ static int setup(void **state)
 	hosted_machine = (struct hosted_machine){.in = uart_in, .out = uart_out};
 	memset(reg, 0, sizeof(reg));
 	routed = true;
-	another = false;
+	tx_mute = byte_in = false;
+	another = 0;
 	refused = 0;
 	registered = received = storm = 0;
 	handler = NULL;
@@ -95,18 +106,45 @@ static void start_port(u16 port)
 	assert_int_equal(serial_init(port, 115200), 0);
 }
 
-/* The first, for the module starts once: nothing comes, and whatever comes late is nobody's. */
-static void nothing_comes(void **state)
+static void a_byte_comes(void)
+{
+	byte_in = true;
+	deliver();
+}
+
+/* Another device's interrupts, one of which finds the UART asking. */
+static void it_leads_elsewhere(void **state)
 {
 	start_port(COM3);
 	routed = false;
-	another = true;
+	another = 5;
 	assert_false(serial_irq_start(receive));
+	assert_int_equal(another, 0);
 	assert_int_equal(registered, 4);
-	assert_int_equal(reg[IER], 0);
-	assert_int_equal(reg[MCR], 3);
-	handler(NULL);
-	assert_int_equal(received, 0);
+	assert_int_equal(reg[IER], RX);
+	assert_int_equal(reg[MCR], 0x0b);
+	assert_false(serial_irq_comes());
+	another = 1;
+	a_byte_comes();
+	for (u32 i = 0; i < 5; i++)
+		handler(NULL);
+	assert_int_equal(received, 6);
+	assert_false(serial_irq_comes());
+}
+
+/* Nothing comes when it is tried, but for bytes: the second ends the polling. */
+static void only_bytes_interrupt(void **state)
+{
+	start_port(COM3);
+	tx_mute = true;
+	assert_false(serial_irq_start(receive));
+	assert_int_equal(reg[IER], RX);
+	a_byte_comes();
+	assert_false(serial_irq_comes());
+	a_byte_comes();
+	assert_true(serial_irq_comes());
+	assert_int_equal(received, 2);
+	assert_int_equal(storm, 0);
 }
 
 static void no_line_to_try(void **state)
@@ -123,6 +161,7 @@ static void it_comes(void **state)
 {
 	start_port(COM1);
 	assert_true(serial_irq_start(receive));
+	assert_true(serial_irq_comes());
 	assert_int_equal(reg[IER], RX);
 	assert_int_equal(reg[MCR], 0x0b);
 	assert_int_equal(storm, 0);
@@ -134,7 +173,8 @@ static void it_comes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(nothing_comes, setup),
+		cmocka_unit_test_setup(it_leads_elsewhere, setup),
+		cmocka_unit_test_setup(only_bytes_interrupt, setup),
 		cmocka_unit_test_setup(no_line_to_try, setup),
 		cmocka_unit_test_setup(it_comes, setup),
 	};
