@@ -4,7 +4,8 @@
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
 
-#define FEATURES_EDX_MTRR BIT(12)
+#define FEATURES_EDX_MTRR	BIT(12)
+#define FEATURES_ECX_HYPERVISOR BIT(31)
 
 #define MSR_IA32_MTRR_PHYSBASE(i) (0x200 + 2 * (i))
 #define MSR_IA32_MTRR_PHYSMASK(i) (0x201 + 2 * (i))
@@ -19,11 +20,14 @@
 
 int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *))
 {
+	struct cpuid_regs features = cpuid(1, 0);
 	bool any = false;
 	u64 cap;
 
 	*out = (struct mtrr_state){0};
-	if (!(cpuid(1, 0).edx & FEATURES_EDX_MTRR) || rdmsr_safe(MSR_IA32_MTRRCAP, &cap) ||
+	if (!(features.edx & FEATURES_EDX_MTRR) || (features.ecx & FEATURES_ECX_HYPERVISOR))
+		return ERR_NOTSUP;
+	if (rdmsr_safe(MSR_IA32_MTRRCAP, &cap) ||
 	    rdmsr_safe(MSR_IA32_MTRR_DEF_TYPE, &out->default_type))
 		return ERR_NOTSUP;
 	for (u32 i = 0; i < CAP_VARIABLES(cap) && i < MTRR_VARIABLE_MAX; i++) {

@@ -20,7 +20,7 @@ struct mtrr_state {
 	} variable[MTRR_VARIABLE_MAX];
 };
 
-/* 0; ERR_NOTSUP: there are none, or they are off or blank, as where a hypervisor shows them. */
+/* 0; ERR_NOTSUP: there are none, or they are off or blank, or a hypervisor's, where they have no effect. */
 int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
 
 /*

@@ -26,13 +26,14 @@
 #define MSRS_MAX 40
 
 static u64 cap, def_type, variable[2 * MSRS_MAX];
-static u32 leaf_1_edx, missing;
+static u32 leaf_1_edx, leaf_1_ecx, missing;
 static u32 used;
 static struct memmap map;
 
 static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 {
-	return (struct cpuid_regs){.edx = leaf == 1 ? leaf_1_edx : 0};
+	return (struct cpuid_regs){.ecx = leaf == 1 ? leaf_1_ecx : 0,
+				   .edx = leaf == 1 ? leaf_1_edx : 0};
 }
 
 static int safe_rdmsr(u32 index, u64 *value)
@@ -68,6 +69,7 @@ static int setup(void **state)
 
 	hosted_machine = (struct hosted_machine){.cpuid = fake_cpuid};
 	leaf_1_edx = MTRR;
+	leaf_1_ecx = 0;
 	missing = 0;
 	cap = 8;
 	def_type = ENABLED | FIXED | UC;
@@ -186,6 +188,17 @@ static void nothing_to_read(void)
 	assert_int_equal(mtrr_read(&s, safe_rdmsr), ERR_NOTSUP);
 }
 
+/* As bare metal's, but without effect. */
+static void a_hypervisors(void **state)
+{
+	struct mtrr_state s;
+
+	set(0, GIB(4), WB, 36);
+	assert_int_equal(mtrr_read(&s, safe_rdmsr), 0);
+	leaf_1_ecx = BIT(31);
+	nothing_to_read();
+}
+
 /* A virtual machine's: off, or as they are after a reset; or not all there. */
 static void none(void **state)
 {
@@ -275,9 +288,9 @@ static void random_ranges(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(all_cached), TEST(every_width),	TEST(the_top_is_left_out),
-		TEST(overlaps),	  TEST(too_much_stays), TEST(none),
-		TEST(odd_ones),	  TEST(random_ranges),
+		TEST(all_cached),    TEST(every_width),	   TEST(the_top_is_left_out),
+		TEST(overlaps),	     TEST(too_much_stays), TEST(none),
+		TEST(a_hypervisors), TEST(odd_ones),	   TEST(random_ranges),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
