@@ -106,21 +106,30 @@ static void check_modules(void)
 	}
 }
 
+static void warn_of_ranges(int err)
+{
+	log_warn("memory map: %s: more than %d free ranges, the rest is not used", error_name(err),
+		 MEMMAP_RANGES_MAX);
+}
+
 /* What the firmware's memory type ranges leave uncached is some hundred times as slow. */
 static void withhold_uncached(void)
 {
 	static struct mtrr_state mtrr;
 	u64 bytes;
-	bool stays;
+	int err;
 
 	if (mtrr_read(&mtrr, rdmsr_safe))
 		return;
-	bytes = mtrr_withhold(&mtrr, &memmap, &stays);
+	err = mtrr_withhold(&mtrr, &memmap, &bytes);
 	if (bytes)
 		log_warn("memory map: the firmware leaves %llu KiB of RAM uncached (MTRRs): %s; "
 			 "update the firmware",
 			 (unsigned long long)(bytes >> 10),
-			 stays ? "too much to do without, so Weir will be slow" : "not used");
+			 err == ERR_RANGE ? "too much to do without, so Weir will be slow"
+					  : "not used");
+	if (err == ERR_NOSPC)
+		warn_of_ranges(err);
 }
 
 static void build_memmap(void)
@@ -143,8 +152,7 @@ static void build_memmap(void)
 						   b->fb.addr.v + (u64)b->fb.pitch * b->fb.height};
 	err = memmap_build(&memmap, b->mmap, b->mmap_count, reserved, n);
 	if (err)
-		log_warn("memory map: %s: more than %d free ranges, the rest is not used",
-			 error_name(err), MEMMAP_RANGES_MAX);
+		warn_of_ranges(err);
 	if (memmap.ignored)
 		log_warn("memory map: %u malformed entries of the firmware's are passed over",
 			 memmap.ignored);

@@ -211,12 +211,13 @@ u64 memmap_free_within(const struct memmap *m, struct mem_range r)
 	return bytes;
 }
 
-void memmap_withhold(struct memmap *m, struct mem_range r)
+int memmap_withhold(struct memmap *m, struct mem_range r)
 {
 	struct range_set free = {.ranges = m->ranges, .count = m->count};
 
 	set_subtract(&free, r);
 	m->count = free.count;
+	return free.overflowed ? ERR_NOSPC : 0;
 }
 
 bool memmap_shows(const struct memmap *m, u64 start, u64 size)

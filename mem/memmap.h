@@ -45,9 +45,12 @@ int memmap_build(struct memmap *out, const struct boot_mmap_entry *entries, u32 
  */
 bool memmap_clip(struct memmap *m, u64 end);
 
-/* Bytes of free memory in r; and takes r out of it, while the direct map goes on showing it. */
+/*
+ * Bytes of free memory in r; and takes r out of it, while the direct map goes on showing it: 0, or
+ * ERR_NOSPC as above.
+ */
 u64 memmap_free_within(const struct memmap *m, struct mem_range r);
-void memmap_withhold(struct memmap *m, struct mem_range r);
+int memmap_withhold(struct memmap *m, struct mem_range r);
 
 /* Will the direct map show all of [start, start + size)? The low 1 MiB it always does. */
 bool memmap_shows(const struct memmap *m, u64 start, u64 size);

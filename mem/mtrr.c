@@ -110,16 +110,21 @@ u32 mtrr_not_write_back(const struct mtrr_state *s, struct mem_range *out)
 	return found;
 }
 
-u64 mtrr_withhold(const struct mtrr_state *s, struct memmap *m, bool *stays)
+int mtrr_withhold(const struct mtrr_state *s, struct memmap *m, u64 *bytes)
 {
 	struct mem_range ranges[MTRR_RANGES_MAX];
-	u64 all = memmap_free_within(m, (struct mem_range){0, MEMMAP_PHYS_END}), lost = 0;
+	u64 all = memmap_free_within(m, (struct mem_range){0, MEMMAP_PHYS_END});
 	u32 n = mtrr_not_write_back(s, ranges);
+	int err = 0;
 
+	*bytes = 0;
 	for (u32 i = 0; i < n; i++)
-		lost += memmap_free_within(m, ranges[i]);
-	*stays = lost > all / 2;
-	for (u32 i = 0; i < n && !*stays; i++)
-		memmap_withhold(m, ranges[i]);
-	return lost;
+		*bytes += memmap_free_within(m, ranges[i]);
+	if (*bytes > all / 2)
+		return ERR_RANGE;
+	for (u32 i = 0; i < n; i++) {
+		if (memmap_withhold(m, ranges[i]))
+			err = ERR_NOSPC;
+	}
+	return err;
 }

@@ -30,9 +30,10 @@ int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
 u32 mtrr_not_write_back(const struct mtrr_state *s, struct mem_range *out);
 
 /*
- * Takes that out of the free memory; the direct map goes on showing it. Returns how many bytes of
- * free memory it is. More than half of all is a mistake, the firmware's or ours: then it stays.
+ * Takes that out of the free memory; the direct map goes on showing it. bytes: how much of the free
+ * memory it is. 0; ERR_NOSPC: it is out, and some of the rest too (memmap.h); ERR_RANGE: more than half
+ * of all is a mistake, the firmware's or ours: it stays.
  */
-u64 mtrr_withhold(const struct mtrr_state *s, struct memmap *m, bool *stays);
+int mtrr_withhold(const struct mtrr_state *s, struct memmap *m, u64 *bytes);
 
 #endif
