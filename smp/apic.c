@@ -11,7 +11,7 @@
 #include "smp/irq.h"
 
 #define ICR_WAIT_READS 1000000
-#define ERRORS_TOLD    8
+#define ERRORS_TOLD    8 /* of each CPU's */
 
 static volatile u32 *registers; /* NULL in x2APIC mode */
 static bool x2apic;
@@ -166,14 +166,16 @@ static u32 acpi_uid(u32 id)
 /* A LAPIC that errs may do it without end. */
 static void apic_error(void *arg)
 {
-	static u32 errors; /* atomic */
-	u32 before = __atomic_fetch_add(&errors, 1, __ATOMIC_RELAXED);
+	static u8 told[CPU_MAX]; /* each its CPU's alone */
+	u8 *mine = &told[cpu_id()];
 
 	(void)arg;
 	apic_write(APIC_ESR, 0);
-	if (before < ERRORS_TOLD)
-		log_warn("LAPIC error on CPU %u: status %#x%s", cpu_id(), apic_read(APIC_ESR),
-			 before == ERRORS_TOLD - 1 ? "; further ones are not told" : "");
+	if (*mine == ERRORS_TOLD)
+		return;
+	++*mine;
+	log_warn("LAPIC error on CPU %u: status %#x%s", cpu_id(), apic_read(APIC_ESR),
+		 *mine == ERRORS_TOLD ? "; further ones of this CPU are not told" : "");
 }
 
 void apic_init_cpu(void)

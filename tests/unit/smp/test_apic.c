@@ -167,11 +167,15 @@ static void errors_do_not_fill_the_log(void)
 	hosted_log_reset();
 	for (u32 i = 0; i < 7; i++)
 		error(NULL);
-	CHECK(!strstr(hosted_log_last(), "not told"));
+	CHECK(!strstr(hosted_log_last(), "are not told"));
 	for (u32 i = 0; i < 1000; i++)
 		error(NULL);
 	CHECK(hosted_log_count(LOG_WARN) == 8);
-	CHECK(strstr(hosted_log_last(), "not told"));
+	CHECK(strstr(hosted_log_last(), "are not told"));
+	hosted_cpu_set(1);
+	error(NULL);
+	CHECK(hosted_log_count(LOG_WARN) == 9);
+	CHECK(strstr(hosted_log_last(), "CPU 1"));
 }
 
 #define TEST(f)                            \
