@@ -94,20 +94,32 @@ static void set_back(struct lead lead)
 		wrmsr(MSR_IA32_TSC, rdtsc() - (u64)middle);
 }
 
+static void tell_no_answer(void)
+{
+	log_warn("CPU %u: the boot CPU does not answer: whether the TSCs agree is not known",
+		 cpu_id());
+}
+
 /*
- * All TSCs of a machine start together. Where the firmware wrote to them the boot CPU's adjustment
+ * As a rule the TSCs of a machine start together. Where the firmware wrote to them the boot CPU's adjustment
  * makes this one exactly what it was beside it; what was measured is as good as the measurement.
  */
 static void match(void)
 {
 	struct lead lead;
 
-	if (!measure_lead(0, &lead) || !is_apart(lead))
+	if (!measure_lead(0, &lead)) {
+		tell_no_answer();
+		return;
+	}
+	if (!is_apart(lead))
 		return;
 	if (has_tsc_adjust() && rdmsr(MSR_IA32_TSC_ADJUST) != meeting.boot_adjust) {
 		wrmsr(MSR_IA32_TSC_ADJUST, meeting.boot_adjust);
-		if (!measure_lead(ROUNDS, &lead))
+		if (!measure_lead(ROUNDS, &lead)) {
+			tell_no_answer();
 			return;
+		}
 		if (!is_apart(lead)) {
 			log_warn("CPU %u: the firmware set its TSC apart; it is set back",
 				 cpu_id());
