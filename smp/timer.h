@@ -10,8 +10,8 @@
 #include "kernel/base/list.h"
 
 /*
- * Measures the TSC (CPUID 15H where it is honest, else HPET, ACPI PM timer or PIT) and the LAPIC
- * timer. Boot CPU, once, after ACPI.
+ * Measures the TSC (HPET, ACPI PM timer or PIT; what CPUID 15H says of it, or its ratio times a
+ * usual crystal, where that agrees) and the LAPIC timer. Boot CPU, once, after ACPI.
  */
 void clock_init(void);
 u64 clock_ns(void);	 /* nanoseconds since clock_init; any context */
