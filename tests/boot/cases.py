@@ -517,7 +517,7 @@ def check_shell(boot):
 
 
 @case(machines=THREE_GENERATIONS + [NO_EPT], full=OTHER_MODELS + [RESTRICTED], guests=linux_guest,
-      deadline=400)
+      deadline=900)
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
     check_shell(boot)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Boot cases of guests that have more memory than there is."""
 from boots import case, counters, linux_guest, small_guest
+from cases import NO_EPT
 
 # Linux guests, their MiB, and how many of them each fills; the machine's MiB, and the swap disk's or 0.
 CROWD = {"pair": (2, 320, 40, 160, 0), "pair-swap": (2, 320, 56, 160, 512),
@@ -115,7 +116,7 @@ def density(boot):
     check_dense(boot, *DENSE)
 
 
-@case(machines=["core2_penryn_t9600"], full=["tigerlake", "core2_penryn_t9600:2"], memory=23,
+@case(machines=[NO_EPT], full=["tigerlake", NO_EPT + ":2"], memory=23,
       weir="stats", deadline=400, guests=lambda: dense_guests(*SHADOW_DENSE, "mmu=shadow"))
 def shadow_density(boot):
     """Several guests at once without EPT, that have more memory than there is."""

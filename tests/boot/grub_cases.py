@@ -5,7 +5,7 @@ import os
 import re
 
 from boots import bare_output, case, small_guest
-from cases import RESTRICTED, check_memtest, check_small_guest
+from cases import NO_EPT, RESTRICTED, check_memtest, check_small_guest
 from lab import BUILD, grub as grub_disk, image, linux, memtest as memtest86
 
 TYPED = "hello"
@@ -37,7 +37,7 @@ def check_grub(boot):
     return lines
 
 
-@case(machines=["core2_penryn_t9600"], full=[RESTRICTED, "tigerlake"], deadline=180, guests=grub_guest)
+@case(machines=[NO_EPT], full=[RESTRICTED, "tigerlake"], deadline=180, guests=grub_guest)
 def grub(boot):
     """GRUB's start-up code changes modes for each service of a BIOS, reads its modules and starts a kernel."""
     check_grub(boot)
@@ -49,7 +49,7 @@ def shadow_grub(boot):
     check_grub(boot)
 
 
-@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600"], deadline=300, guests=grub_guest)
+@case(machines=[], full=[RESTRICTED, NO_EPT], deadline=300, guests=grub_guest)
 def grub_bare(boot):
     """It shows what it shows on the bare CPU, line by line."""
     truth = grub_lines(bare_output(boot, "grub", f"keys={TYPED}~", [disk()]))
@@ -62,16 +62,17 @@ def guest_of(config, program, mem="32M"):
     return small_guest("grub", mem=mem) + [image.Module(grub_disk.disk(config, program), "vm=grub module")]
 
 
-@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600", "tigerlake"], deadline=600,
+@case(machines=[], full=[RESTRICTED, NO_EPT, "tigerlake"], deadline=600,
       guests=lambda: guest_of("grub_memtest.cfg", memtest86.program()))
 def grub_memtest(boot):
     """GRUB starts memtest86+ in real mode, whose own 16-bit code asks the BIOS for its memory map."""
     check_memtest(boot, r"of 3\d\.\dMB", "grub")
 
 
-@case(machines=[], full=[RESTRICTED, "core2_penryn_t9600"], deadline=600,
+@case(machines=[], full=[RESTRICTED, NO_EPT], deadline=600,
       guests=lambda: guest_of("grub_linux.cfg", linux.kernel()[0], "192M"))
 def grub_linux(boot):
     """GRUB starts Debian's kernel in real mode, whose 16-bit code looks through the BIOS, to its first line."""
     boot.anywhere(r"^Probing EDD .* ok\b")
-    boot.anywhere(r"Linux version 6\.")
+    boot.expect(r"Linux version 6\.")
+    boot.expect(r"Command line: ")
