@@ -61,7 +61,7 @@ static void setup_controls(struct vmx_vcpu *v)
 
 	v->proc_controls = c->proc | (v->shadow ? WITH_SHADOW : 0);
 	if (alone(v))
-		v->proc_controls &= ~(u32)PROC_PAUSE | must;
+		v->proc_controls &= (~(u32)PROC_PAUSE) | must;
 	v->proc2_controls = c->proc2 & ~(v->shadow ? WITH_EPT_ONLY : 0);
 	v->entry_controls = c->entry;
 	vmcs_write(CTRL_PIN, c->pin);
