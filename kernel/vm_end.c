@@ -38,9 +38,9 @@ static void log_end(struct vm *vm)
 	mmu_stats_get(&vm->mmu, &stats);
 	if (vm->end == VM_END_DEBUG_EXIT)
 		log_info("vm %s: debug exit code %u", vm->name, vm->end_code);
-	log_info("vm %s: memory: %llu MiB of %llu MiB touched, %llu faults, %llu to devices",
+	log_info("vm %s: memory: at most %llu MiB of %llu MiB in RAM, %llu faults, %llu to devices",
 		 vm->name,
-		 (unsigned long long)((gmem_touched_peak(vm->ram) + pages_per_mib - 1) /
+		 (unsigned long long)((gmem_resident_peak(vm->ram) + pages_per_mib - 1) /
 				      pages_per_mib),
 		 (unsigned long long)(vm->config.mem >> 20), (unsigned long long)stats.faults,
 		 (unsigned long long)stats.faults_mmio);

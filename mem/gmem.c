@@ -198,7 +198,7 @@ void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES])
 	pages[GMEM_ABSENT] = g->pages - min(g->pages, sum);
 }
 
-u64 gmem_touched_peak(const struct gmem *g)
+u64 gmem_resident_peak(const struct gmem *g)
 {
 	return max(__atomic_load_n(&g->peak, __ATOMIC_RELAXED),
 		   __atomic_load_n(&g->resident, __ATOMIC_RELAXED));

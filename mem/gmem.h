@@ -155,7 +155,7 @@ void gmem_ref(struct gmem *g); /* any context */
 void gmem_unref(struct gmem *g);
 
 /* The most that resident has been. Any context. */
-u64 gmem_touched_peak(const struct gmem *g);
+u64 gmem_resident_peak(const struct gmem *g);
 
 /*
  * 4 KiB pages by state, without a look at the entries: exact while nobody changes any. Any context.

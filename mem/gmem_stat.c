@@ -19,7 +19,7 @@ u64 gmem_stat_read(const void *owner, u32 i)
 
 	switch (i) {
 	case STAT_INDEX(peak):
-		return gmem_touched_peak(g);
+		return gmem_resident_peak(g);
 	case STAT_INDEX(pins):
 		return READ_ONCE(g->pins);
 	default:

@@ -692,10 +692,10 @@ def poweroff_returns_memory(boot):
 def first_touch(boot):
     """A guest with mem=1G on a machine with half of that costs only what it touches, and gives it back."""
     boot.expect(r"touched 64 MiB")
-    memory = boot.expect(r"vm alpha: memory: (\d+) MiB of 1024 MiB touched")
+    memory = boot.expect(r"vm alpha: memory: at most (\d+) MiB of 1024 MiB in RAM")
     touched = int(memory.group(1))
     assert 64 < touched < 256, memory.group(0)
-    boot.note(f"{touched} MiB touched")
+    boot.note(f"{touched} MiB in RAM")
     boot.anywhere(r"vm alpha: powered off")
     boot.frames_came_back()
     boot.ends()

@@ -279,7 +279,7 @@ ANSWER(int, memslot_create, 0, struct mmu_vm *vm, u32 id, gfn_t base, u64 pages,
        u64 offset, u32 flags)
 NOTHING(images_start, const struct weir_config *c)
 NOTHING(images_bring_back, void (*all_are_back)(void))
-ANSWER(u64, gmem_touched_peak, 0, const struct gmem *g)
+ANSWER(u64, gmem_resident_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 

@@ -31,7 +31,7 @@ static void creation(void **state)
 	gmem_unref(g);
 	assert_int_equal(gmem_entry(g, 0), GMEM_ABSENT);
 	assert_int_equal(gmem_entry(g, ~0ull), GMEM_ABSENT);
-	assert_int_equal(gmem_touched_peak(g), 0);
+	assert_int_equal(gmem_resident_peak(g), 0);
 	gmem_unref(g);
 	assert_int_equal(gmem_create_order(512, 9, &g), 0);
 	assert_int_equal(g->order, 9);
@@ -126,7 +126,7 @@ static void first_touch(void **state)
 		assert_int_equal(gmem_lookup(g, index[i], true, &again), 0);
 		assert_true(gmem_entry(g, index[i]) & GMEM_DIRTY);
 		assert_int_equal(g->resident, i + 1);
-		assert_int_equal(gmem_touched_peak(g), i + 1);
+		assert_int_equal(gmem_resident_peak(g), i + 1);
 	}
 	assert_int_equal(gmem_get_page(g, 10000, false, &pfn), ERR_RANGE);
 	assert_int_equal(gmem_get_page(g, ~0ull, true, &pfn), ERR_RANGE);

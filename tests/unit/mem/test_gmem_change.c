@@ -54,7 +54,7 @@ static void claim_and_settle(void **state)
 	assert_int_equal(gmem_get_page(g, 4, false, &pfn), 0);
 	assert_int_equal(*(u8 *)pfn_to_virt(pfn), 0);
 	assert_int_equal(g->resident, 1);
-	assert_int_equal(gmem_touched_peak(g), 1);
+	assert_int_equal(gmem_resident_peak(g), 1);
 	/* A shared page is fit for reading. */
 	assert_int_equal(gmem_claim(g, 4, &entry), 0);
 	gmem_settle(g, 4, (entry & ~GMEM_STATE_MASK) | GMEM_SHARED);
@@ -160,7 +160,7 @@ static void drop_one(void **state)
 	assert_true(gmem_seq_idle(gmem_seq_sample(g, 9)));
 	assert_int_equal(gmem_entry(g, 9), GMEM_ABSENT);
 	assert_int_equal(g->resident, 0);
-	assert_int_equal(gmem_touched_peak(g), 1);
+	assert_int_equal(gmem_resident_peak(g), 1);
 	assert_int_equal(gmem_get_page(g, 9, false, &pfn), 0);
 	assert_true(all_zero(pfn, 0));
 	gmem_notifier_remove(g, &unmaps.n);

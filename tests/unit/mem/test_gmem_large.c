@@ -25,7 +25,7 @@ static void first_touch(void **state)
 	assert_true(is_aligned(run.v, LARGE));
 	assert_true(all_zero(run, 9));
 	assert_int_equal(g->resident, LARGE);
-	assert_int_equal(gmem_touched_peak(g), LARGE);
+	assert_int_equal(gmem_resident_peak(g), LARGE);
 	/* Every page of it is there, and its neighbours are not. */
 	for (u64 i = 0; i < LARGE; i++) {
 		assert_int_equal(gmem_lookup(g, LARGE + i, false, &pfn), 0);

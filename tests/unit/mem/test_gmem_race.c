@@ -73,7 +73,7 @@ static void r34_one_wins(void **state)
 	/* The losers' frames went back, and nobody counted twice. */
 	assert_int_equal(created - free_now(), PAGES + chunks);
 	assert_int_equal(g->resident, PAGES);
-	assert_int_equal(gmem_touched_peak(g), PAGES);
+	assert_int_equal(gmem_resident_peak(g), PAGES);
 	gmem_unref(g);
 	assert_int_equal(free_now(), before);
 }

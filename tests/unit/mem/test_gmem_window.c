@@ -100,7 +100,7 @@ static void r34_the_loser_gives_its_frame_back(void **state)
 	assert_true(gmem_entry(g, INDEX) & GMEM_DIRTY);
 	assert_int_equal(left - free_now(), 1);
 	assert_int_equal(g->resident, 2);
-	assert_int_equal(gmem_touched_peak(g), 2);
+	assert_int_equal(gmem_resident_peak(g), 2);
 	assert_int_equal(gmem_drop(g, INDEX), 0);
 	assert_int_equal(g->resident, 1);
 	gmem_unref(g);
