@@ -97,14 +97,17 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	bool done, on;
 
 	/* The word may be in use for an audit, and the region still be one that is never large. */
-	if (!memslot_has_region(s, gfn) || !rmap_in_use(word, 0))
+	if (!memslot_has_region(s, gfn))
 		return;
 	if (vm->shadow) {
+		/* What is no longer in the word is flushed before this lock is let go of. */
 		on = spin_lock_irqsave(&vm->mmu_lock);
 		shadow_split(vm, s, gfn);
 		spin_unlock_irqrestore(&vm->mmu_lock, on);
 		return;
 	}
+	if (!rmap_in_use(word, 0))
+		return;
 	table = frame_alloc_page(FRAME_FOR(TABLES));
 	if (!table || prepare_words(s, base)) {
 		/* Then the guest maps its pages again one by one. */

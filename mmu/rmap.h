@@ -90,7 +90,7 @@ void slot_maps_part(struct slot_maps *old);
 /* Counts what is protected in the regions of a slot that has been moved. Nobody links there yet. */
 void slot_maps_recount(const struct memslot *s);
 
-/* The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped. */
+/* The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped by 4 KiB. */
 u64 *rmap_word(const struct memslot *s, gfn_t gfn);
 /* Makes the chunk. Thread context. ERR_NOMEM. */
 int rmap_prepare(const struct memslot *s, gfn_t gfn);

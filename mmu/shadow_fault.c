@@ -93,6 +93,7 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 		     union shadow_role role, struct shadow_page **out)
 {
 	u64 e = page_table_read(&sp->table[i]);
+	bool was;
 	int err;
 
 	if (e && !(e & SPTE_PAGE)) {
@@ -100,7 +101,15 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 		if ((*out)->gfn.v == gfn.v && (*out)->role.word == role.word)
 			return 0;
 	}
-	f->gone.flush |= shadow_zap_entry(sp, i);
+	/*
+	 * Before the new page's entries are read: the guest's table may be in the 2 MiB that were mapped
+	 * here, and is written without an exit until no CPU has them (R01).
+	 */
+	was = shadow_zap_entry(sp, i);
+	if (was && (e & SPTE_PAGE))
+		mmu_flush(f->v->vm);
+	else
+		f->gone.flush |= was;
 	err = shadow_get(f->v, gfn, role, out);
 	if (err)
 		return err == ERR_NOSLOT ? ERR_AGAIN : err;

@@ -23,6 +23,7 @@ struct sweeper {
 	/* a run of words, and whose the first is */
 	u64 *words;
 	gfn_t gfn;
+	bool settled; /* mmu_lock was held since a large word was last looked at without it */
 	/* of the batch */
 	bool flush; /* only ever set (R14) */
 	u32 count;
@@ -264,6 +265,7 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	/* What a shadow page gives up is flushed under this lock, after its word has been unlocked. */
 	if (w->vm->shadow)
 		spin_lock(&w->vm->mmu_lock);
+	w->settled = true;
 	w->count = 0;
 	w->unmapped = 0;
 	w->flush = false;
@@ -340,6 +342,7 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 	bool used = rmap_in_use(word, 0);
 	u64 before = w->done;
 
+	w->settled = false;
 	/* The guest's marks are on small words; a large mapping only gives way to them. */
 	if (w->what == SWEEP_UNGUARD || (w->what == SWEEP_GUARD && !used) || !concerns(w, word))
 		return;
@@ -373,6 +376,21 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 	}
 }
 
+/*
+ * In shadow tables a large word without sptes says only that they have been taken out: whoever did so
+ * flushes before it lets go of mmu_lock. Words of small pages, on the way to which the lock is taken, may
+ * not be there where all is mapped large.
+ */
+static void settle(struct sweeper *w)
+{
+	bool on;
+
+	if (!w->vm->shadow || w->settled)
+		return;
+	on = spin_lock_irqsave(&w->vm->mmu_lock);
+	spin_unlock_irqrestore(&w->vm->mmu_lock, on);
+}
+
 static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 {
 	ASSERT(gfn.v >= w->slot->base.v && pages <= w->slot->pages &&
@@ -388,12 +406,13 @@ static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)
 		gfn.v += run;
 		pages -= run;
 	}
+	settle(w);
 	return w->done;
 }
 
 u64 mmu_sweep(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pages, enum sweep what)
 {
-	struct sweeper w = {.vm = vm, .slot = s, .what = what};
+	struct sweeper w = {.vm = vm, .slot = s, .what = what, .settled = true};
 
 	return sweep(&w, gfn, pages);
 }
@@ -407,6 +426,7 @@ u64 mmu_sweep_age(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pag
 		.what = SWEEP_AGE,
 		.young = young,
 		.young_first = young_first,
+		.settled = true,
 	};
 
 	return sweep(&w, gfn, pages);
@@ -414,7 +434,7 @@ u64 mmu_sweep_age(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 pag
 
 u64 mmu_sweep_marked(struct mmu_vm *vm, const struct memslot *s, const u64 *marked, enum sweep what)
 {
-	struct sweeper w = {.vm = vm, .slot = s, .what = what, .marked = marked};
+	struct sweeper w = {.vm = vm, .slot = s, .what = what, .marked = marked, .settled = true};
 
 	return sweep(&w, s->base, s->pages);
 }

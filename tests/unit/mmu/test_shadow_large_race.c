@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/peek.c */
-/* unit-libs: -Wl,--wrap=gmem_large */
+/* unit-libs: -Wl,--wrap=gmem_large -Wl,--wrap=mmu_flush */
 /*
  * What others do while a shadow fault has found that 2 MiB may be mapped at once, and has not linked
  * them: they have passed by the region's large word, which nothing was in, and wait for mmu_lock to
@@ -50,6 +50,45 @@ bool __wrap_gmem_large(struct gmem *g, u64 index, pfn_t *out)
 	while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before)
 		cpu_relax();
 	return large;
+}
+
+/* --- What was taken out and is not flushed yet --- */
+
+static void (*before_flush)(void); /* done once, under the mmu_lock of who took it out */
+static u32 ended, flushed;
+static u64 table_to_be; /* a gfn: had it a shadow page yet at the first flush? */
+static bool flushed_before;
+
+void __real_mmu_flush(struct mmu_vm *v);
+void __wrap_mmu_flush(struct mmu_vm *v);
+
+static void *until_it_ends(void *what)
+{
+	hosted_cpu_set(9);
+	((void (*)(void))what)();
+	assert_int_equal(__atomic_load_n(&flushed, __ATOMIC_SEQ_CST), 1);
+	__atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* Until the other has ended, which it may not, or come to the lock. */
+void __wrap_mmu_flush(struct mmu_vm *v)
+{
+	u32 before = __atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST);
+	void (*what)(void) = before_flush;
+
+	if (what) {
+		before_flush = NULL;
+		pthread_create(&other, NULL, until_it_ends, (void *)what);
+		while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before &&
+		       !__atomic_load_n(&ended, __ATOMIC_SEQ_CST))
+			cpu_relax();
+		assert_int_equal(__atomic_load_n(&ended, __ATOMIC_SEQ_CST), 0);
+	}
+	if (!flushed && table_to_be)
+		flushed_before = !shadow_pages_of(table_to_be);
+	__real_mmu_flush(v);
+	__atomic_store_n(&flushed, 1, __ATOMIC_SEQ_CST);
 }
 
 static int start(void **state)
@@ -133,6 +172,113 @@ static void what_is_protected_is_not_among_it(void **state)
 	assert_int_equal(shadow_access(GVA_OF(7), MMU_WRITE, NULL), ERR_PERM);
 }
 
+/* --- A slot that does not begin at a region: the words of one lie in two chunks --- */
+
+#define ODD	  0xe0ull /* of the slot's beginning in its region */
+#define ODD_PAGES (LARGE_PAGES + LARGE_PAGES - ODD)
+
+/* The region after the slot's beginning is resident, and only the upper of its chunks is there. */
+static int start_odd(void **state)
+{
+	pfn_t pfn;
+
+	(void)state;
+	before_flush = NULL;
+	ended = flushed = 0;
+	shadow_guest_start(MIB(64), RAM_PAGES);
+	assert_int_equal(gmem_create(2 * LARGE_PAGES, &big), 0);
+	assert_int_equal(memslot_create(&vm, 2, GFN(BIG + ODD), ODD_PAGES, big, ODD, 0), 0);
+	for (u64 i = LARGE_PAGES; i < 2 * LARGE_PAGES; i++)
+		assert_int_equal(gmem_get_page(big, i, true, &pfn), 0);
+	paging.cr0 = CR0_PE;
+	paging.efer = 0;
+	load();
+	assert_int_equal(shadow_access(GVA_OF(2 * LARGE_PAGES - 1), MMU_WRITE, NULL), 0);
+	assert_false(rmap_empty(large_word_of(BIG + LARGE_PAGES)));
+	assert_null(rmap_word(slot_of(BIG + ODD), GFN(BIG + LARGE_PAGES)));
+	return 0;
+}
+
+static int finish_odd(void **state)
+{
+	assert_null(before_flush);
+	return finish(state);
+}
+
+static void drop_lower(void)
+{
+	assert_int_equal(gmem_drop(big, LARGE_PAGES + 1), 0);
+}
+
+static void forbid_large(void)
+{
+	assert_int_equal(memslot_set_flags(&vm, 2, MEMSLOT_NO_LARGE), 0);
+}
+
+/* The large word is empty, and what was in it not flushed yet. */
+static void taken_out_and_not_flushed(void (*what)(void))
+{
+	struct shadow_page *sp = vcpu.shadow.root[0];
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	bool on = spin_lock_irqsave(&vm.mmu_lock);
+
+	while (sp->role.level > 2)
+		sp = shadow_page_of(sp->table[0]);
+	gone.flush = shadow_zap_entry(sp, GVA_OF(LARGE_PAGES) >> 21);
+	assert_true(gone.flush);
+	assert_true(rmap_empty(large_word_of(BIG + LARGE_PAGES)));
+	before_flush = what;
+	shadow_finish(&vm, &gone);
+	spin_unlock_irqrestore(&vm.mmu_lock, on);
+	pthread_join(other, NULL);
+	assert_int_equal(ended, 1);
+}
+
+static void no_frame_goes_before_the_flush(void **state)
+{
+	(void)state;
+	taken_out_and_not_flushed(drop_lower);
+}
+
+static void no_slot_is_changed_before_the_flush(void **state)
+{
+	(void)state;
+	taken_out_and_not_flushed(forbid_large);
+}
+
+/* --- A table in the 2 MiB that its entry mapped until now --- */
+
+#define TABLE (BIG + 9)
+#define USER  0x4ull /* of an entry */
+#define PS    0x80ull
+
+/* The guest's store is done, and who emulates it has not come to mmu_lock yet. */
+static void store(u64 table, u32 i, u64 value)
+{
+	((u64 *)pfn_to_virt(PFN(frame_of_page(table))))[i] = value;
+}
+
+static void no_entry_is_read_before_the_flush(void **state)
+{
+	(void)state;
+	entry(3, 1, BIG, (MARKED & ~USER) | PS);
+	paging.cr0 = CR0_PE | CR0_PG | CR0_WP;
+	paging.efer = EFER_LME | EFER_LMA | EFER_NXE;
+	load();
+	assert_int_equal(shadow_access(MIB(2) + 3 * PAGE_SIZE, MMU_WRITE, NULL), 0);
+	assert_false(rmap_empty(large_word_of(BIG)));
+	entry(TABLE, 5, 7, MARKED);
+	store(3, 1, TABLE << PAGE_SHIFT | MARKED);
+	flushed = 0;
+	table_to_be = TABLE;
+	paging.cpl = 3;
+	assert_int_equal(shadow_access(MIB(2) + 5 * PAGE_SIZE, MMU_WRITE, NULL), 0);
+	paging.cpl = 0;
+	table_to_be = 0;
+	assert_int_equal(shadow_pages_of(TABLE), 1);
+	assert_true(flushed_before);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, finish)
 
 int main(void)
@@ -140,6 +286,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(what_was_taken_is_not_linked),
 		TEST(what_is_protected_is_not_among_it),
+		TEST(no_entry_is_read_before_the_flush),
+		cmocka_unit_test_setup_teardown(no_frame_goes_before_the_flush, start_odd,
+						finish_odd),
+		cmocka_unit_test_setup_teardown(no_slot_is_changed_before_the_flush, start_odd,
+						finish_odd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,30 @@
 /* Done once, on another CPU: after the look at the neighbour's entry, after that at the table. */
 static void (*after_neighbour)(void), (*after_table)(void);
 static u64 neighbour_frame; /* as it was then */
+static pthread_t taker;
+
+static void take_neighbour(void)
+{
+	take_page(ram, NEIGHBOUR);
+}
+
+static void *take_on_another_cpu(void *arg)
+{
+	(void)arg;
+	hosted_cpu_set(9);
+	take_neighbour();
+	return NULL;
+}
+
+/* It has announced what it takes, and its sweep waits for mmu_lock, which the fault holds. */
+static void take_up_to_the_lock(void)
+{
+	u32 before = __atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST);
+
+	pthread_create(&taker, NULL, take_on_another_cpu, NULL);
+	while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before)
+		cpu_relax();
+}
 
 u64 __real_gmem_entry(const struct gmem *g, u64 index);
 u64 __wrap_gmem_entry(const struct gmem *g, u64 index);
@@ -42,7 +66,10 @@ u64 __wrap_gmem_entry(const struct gmem *g, u64 index)
 		return e;
 	after_neighbour = NULL;
 	neighbour_frame = gmem_entry_pfn(e).v;
-	run_on_another_cpu(what);
+	if (what == take_neighbour)
+		take_up_to_the_lock();
+	else
+		run_on_another_cpu(what);
 	return e;
 }
 
@@ -174,16 +201,6 @@ static void prepare_words(void)
 	srcu_read_unlock(&vm.srcu, reader);
 }
 
-/*
- * Who takes a page whose 2 MiB have no words yet waits for no lock of the VM's: nothing can be mapped
- * there. Then another vCPU touches them.
- */
-static void take_neighbour(void)
-{
-	take_page(ram, NEIGHBOUR);
-	prepare_words();
-}
-
 /* R08 */
 static void a_neighbour_that_was_taken_is_not_linked(void **state)
 {
@@ -191,8 +208,10 @@ static void a_neighbour_that_was_taken_is_not_linked(void **state)
 
 	(void)state;
 	make_neighbour();
+	prepare_words();
 	after_neighbour = take_neighbour;
 	assert_int_equal(fault_at(0), 0);
+	pthread_join(taker, NULL);
 	assert_true(shadow_cpu(&vcpu, &paging, 0, MMU_READ, &at));
 	assert_false(shadow_cpu(&vcpu, &paging, PAGE_SIZE, MMU_READ, &at));
 	assert_int_equal(fault_at(PAGE_SIZE), 0);
@@ -230,7 +249,7 @@ static void what_stays_is_linked_ahead(void **state)
 	assert_true(is_linked_ahead());
 }
 
-/* The same of what sweeps would wait to take: no link depends on which lock they wait for. */
+/* The same where all of it lies between the look and the link: no link depends on who waits for a lock. */
 static void a_neighbour_that_changes_is_not_linked(void **state)
 {
 	(void)state;
