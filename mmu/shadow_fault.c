@@ -411,7 +411,7 @@ void mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva)
 	bool on;
 
 	/* The entry was written before, and its page was out of step by then. */
-	if (shadow_in_step(vm))
+	if (!__atomic_load_n(&vm->shadow->unsync_count, __ATOMIC_SEQ_CST))
 		return;
 	reader = srcu_read_lock(&vm->srcu);
 	on = spin_lock_irqsave(&vm->mmu_lock);

@@ -236,11 +236,6 @@ void shadow_sync_forget(struct mmu_vm *vm, struct shadow_page *sp);
 /* --- the same file; mmu_lock is not held --- */
 
 /* A vCPU flushes its translations: what was out of step when it began is in step. In thread context. */
-/*
- * No page is out of step, and what those that were have lost is flushed: they are counted as in step
- * before that, under mmu_lock. Without it.
- */
-bool shadow_in_step(const struct mmu_vm *vm);
 void shadow_sync_all(struct mmu_vm *vm);
 /*
  * The guest is about to write gfn, one of its tables: true, it may do that itself. In a reader; any

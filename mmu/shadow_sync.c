@@ -273,20 +273,13 @@ void shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp)
 		sync_batch(vm, &batch, NULL);
 }
 
-bool shadow_in_step(const struct mmu_vm *vm)
-{
-	return !__atomic_load_n(&vm->shadow->unsync_count, __ATOMIC_SEQ_CST) &&
-	       spin_is_free(&vm->mmu_lock);
-}
-
 /* What is let go meanwhile comes last: it need not be looked at. */
 void shadow_sync_all(struct mmu_vm *vm)
 {
-	u32 left, reader;
+	u32 left = __atomic_load_n(&vm->shadow->unsync_count, __ATOMIC_SEQ_CST), reader;
 
-	if (shadow_in_step(vm))
+	if (!left)
 		return;
-	left = max(__atomic_load_n(&vm->shadow->unsync_count, __ATOMIC_SEQ_CST), 1u);
 	reader = srcu_read_lock(&vm->srcu);
 	while (left) {
 		struct shadow_gone gone = SHADOW_GONE(gone);

@@ -48,7 +48,7 @@ int mmu_shadow_let_write(struct mmu_vcpu *m, gfn_t gfn)
 	return let_write;
 }
 
-void vmx_drop_page(struct vmx_vcpu *vcpu, gva_t gva)
+void mmu_shadow_invlpg(struct mmu_vcpu *m, gva_t gva)
 {
 	dropped = gva.v;
 }
