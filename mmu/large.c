@@ -90,7 +90,7 @@ static int prepare_words(const struct memslot *s, gfn_t gfn)
 	return err ? err : rmap_prepare(s, GFN(gfn.v + LARGE_PAGES - 1));
 }
 
-void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
+bool mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 {
 	gfn_t base = region_base(gfn);
 	u64 *word = rmap_large_word(s, gfn), *table;
@@ -98,23 +98,23 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 
 	/* The word may be in use for an audit, and the region still be one that is never large. */
 	if (!memslot_has_region(s, gfn))
-		return;
+		return false;
 	if (vm->shadow) {
 		/* What is no longer in the word is flushed before this lock is let go of. */
 		on = spin_lock_irqsave(&vm->mmu_lock);
-		shadow_split(vm, s, gfn);
+		done = shadow_split(vm, s, gfn);
 		spin_unlock_irqrestore(&vm->mmu_lock, on);
-		return;
+		return done;
 	}
 	if (!rmap_in_use(word, 0))
-		return;
+		return false;
 	table = frame_alloc_page(FRAME_FOR(TABLES));
 	if (!table || prepare_words(s, base)) {
 		/* Then the guest maps its pages again one by one. */
-		mmu_drop_large(vm, s, base);
+		done = mmu_drop_large(vm, s, base);
 		if (table)
 			frame_free_page(table);
-		return;
+		return done;
 	}
 	on = irq_save();
 	rmap_lock(word);
@@ -123,6 +123,7 @@ void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 	irq_restore(on);
 	if (!done)
 		frame_free_page(table);
+	return false;
 }
 
 /* Tables that wait for their grace period, of all VMs: atomic. */

@@ -219,7 +219,7 @@ static void narrow(struct mmu_vm *vm, const struct memslot *s, u32 was)
 		mmu_sweep(vm, s, s->base, s->pages, mmu_uses_pml(vm) ? SWEEP_CLEAN : SWEEP_PROTECT);
 	if (gone & MEMSLOT_NO_LARGE) {
 		for (u64 i = 0; i < s->pages; i += LARGE_PAGES - (s->base.v + i) % LARGE_PAGES)
-			mmu_split(vm, s, GFN(s->base.v + i));
+			(void)mmu_split(vm, s, GFN(s->base.v + i));
 	}
 }
 

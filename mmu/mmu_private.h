@@ -136,10 +136,11 @@ bool mmu_drop_large(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 /* --- large.c --- */
 
 /*
- * Splits the large mapping of gfn's region, or drops it where memory for a table is short. With shadow
- * paging it drops all there are, and marks the region RMAP_SMALL. Thread context; takes mmu_lock then.
+ * Splits the large mapping of gfn's region, or drops it where memory for a table is short. With
+ * shadow paging it drops all there are, and marks the region RMAP_SMALL. Returns whether it dropped
+ * any. Thread context; takes mmu_lock with shadow paging.
  */
-void mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+bool mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
  * Clears the way for a large mapping, if one fits at gfn by now: the next fault makes it. false:

@@ -48,7 +48,7 @@ static void protect(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *
 
 	/* Not among 2 MiB that it can write: from now on nothing there is mapped so. */
 	__atomic_fetch_add(rmap_small_count(s, gfn), 1, __ATOMIC_SEQ_CST);
-	shadow_split(vm, s, gfn);
+	(void)shadow_split(vm, s, gfn);
 	rmap_lock(word);
 	rmap_flag(word, RMAP_TABLE, 0);
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {

@@ -34,7 +34,7 @@ int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_p
 		return ERR_EXIST;
 	/* What is executed is mapped by 4 KiB, and takes a large mapping that is there away. */
 	if (mmu_hw.large_nx && l->fetch)
-		shadow_split(v->vm, l->slot, l->gfn);
+		(void)shadow_split(v->vm, l->slot, l->gfn);
 	if ((mmu_hw.large_nx && l->fetch) || !fits(l, sp, i) ||
 	    !gmem_large(l->slot->object, l->index, &large.pfn))
 		return ERR_EXIST;
@@ -51,7 +51,7 @@ int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_p
 	return err;
 }
 
-void shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
+bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 {
 	u64 *word = rmap_large_word(s, gfn);
 	u32 dropped;
@@ -66,6 +66,7 @@ void shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 		mmu_count(&vm->stats.unmapped, dropped * LARGE_PAGES);
 	}
 	rmap_unlock(word);
+	return dropped;
 }
 
 /* Some of them: a guest may have a page for each of the ways in which it uses the region. */

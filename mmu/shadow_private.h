@@ -203,10 +203,10 @@ int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_p
 		      struct shadow_gone *gone);
 
 /*
- * What maps gfn's region large goes, and is flushed. If there was something the region is mapped by
- * 4 KiB from then on, until mmu_collapse. mmu_lock is held.
+ * What maps gfn's region large goes, and is flushed. If there was something, which it returns, the
+ * region is mapped by 4 KiB from then on, until mmu_collapse. mmu_lock is held.
  */
-void shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
+bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
  * The region that begins at base may be mapped large: what stands for it in direct pages goes, so that

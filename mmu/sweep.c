@@ -347,7 +347,9 @@ static void sweep_region_large(struct sweeper *w, gfn_t gfn, u64 pages)
 	if (w->what == SWEEP_UNGUARD || (w->what == SWEEP_GUARD && !used) || !concerns(w, word))
 		return;
 	if (used && needs_split(w, pages == LARGE_PAGES)) {
-		mmu_split(w->vm, w->slot, gfn);
+		/* Where all of it went the range's part did, too. */
+		if (mmu_split(w->vm, w->slot, gfn) && w->what == SWEEP_UNMAP)
+			w->done += pages;
 		return;
 	}
 	w->level = &w->vm->format->level[large_level(w->vm)];

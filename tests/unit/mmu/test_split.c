@@ -81,6 +81,7 @@ static void the_table_says_what_the_entry_did(void **state)
 /* Where there is no memory for a table, or for its reverse maps, the guest maps anew. */
 static void without_memory_it_is_dropped(void **state)
 {
+	bool dropped;
 	u32 n;
 
 	for (n = 1;; n++) {
@@ -90,8 +91,9 @@ static void without_memory_it_is_dropped(void **state)
 		assert_true(is_large(BASE));
 		assert_null(word_of(BASE));
 		hosted_fail_after(n);
-		mmu_split(&vm, slot_of(BASE), GFN(BASE));
-		if (!hosted_fail_happened())
+		dropped = mmu_split(&vm, slot_of(BASE), GFN(BASE));
+		assert_int_equal(dropped, hosted_fail_happened());
+		if (!dropped)
 			break;
 		hosted_fail_after(0);
 		assert_false(is_mapped(BASE));
@@ -102,6 +104,16 @@ static void without_memory_it_is_dropped(void **state)
 	hosted_fail_after(0);
 	assert_int_equal(n, 3);
 	check_split(BASE, EPT_RWX | PAGE_TABLE_ACCESSED);
+}
+
+/* The pages that it was to be split for are among what goes, and count. */
+static void unmapping_a_part_without_memory(void **state)
+{
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_READ), 0);
+	hosted_fail_after(1);
+	assert_int_equal(mmu_unmap(&vm, GFN(BASE + 9), 2), 2);
+	hosted_fail_after(0);
+	assert_false(is_mapped(BASE));
 }
 
 static void unmapping_a_part_splits(void **state)
@@ -308,6 +320,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_table_says_what_the_entry_did, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_memory_it_is_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(words_in_two_chunks, setup, teardown),
+		cmocka_unit_test_setup_teardown(unmapping_a_part_without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmapping_a_part_splits, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_page_is_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_flag_forbids_it, setup, teardown),
