@@ -23,8 +23,10 @@ u32 small_count(u64 gfn);
 bool is_large(u64 gfn);
 bool is_mapped(u64 gfn);
 
-/* The tables agree with the reverse maps, and each region counts its protected pages. */
+/* The tables agree with the reverse maps; each region counts its protected pages and guests' tables. */
 void check_audit(void);
+/* The audit complains, and says this. */
+void audit_says(const char *what);
 
 /*
  * An object of order 0 whose pages are frames side by side, the first on a multiple of 2 MiB. Of a

@@ -9,7 +9,8 @@
 #include "mmu/shadow.h"
 #include "tests/unit/mmu/fixture.h"
 
-#define MARKED 0x67ull /* of an entry: P, W, U, A and D */
+#define MARKED	  0x67ull /* of an entry: P, W, U, A and D */
+#define EFLAGS_AC BIT(18)
 
 extern struct gmem *ram;	   /* slot 1, from gfn 0 on */
 extern struct guest_paging paging; /* of vcpu */

@@ -72,6 +72,20 @@ static void with_the_last_page(void **state)
 	assert_int_equal(STAT(mapped_large), 1);
 }
 
+/* The same below a page of 2 MiB of the guest's, as most guests have their memory. */
+static void with_the_last_page_of_the_guest_s(void **state)
+{
+	(void)state;
+	begin_with(object_new(1024));
+	slot_of_big(BIG, 0, 1024, 0);
+	big_entry(1, BIG, MARKED);
+	for (u64 i = 0; i < 511; i++)
+		reaches(AT(1, i), BIG + i, MMU_WRITE);
+	assert_false(is_mapped_large(BIG));
+	all_in_one(AT(1, 511), BIG + 511);
+	assert_true(rmap_empty(word_of(BIG + 3)));
+}
+
 static void not_beyond_the_slot(void **state)
 {
 	(void)state;
@@ -186,6 +200,29 @@ static void rights_of_the_guest_s_entry(void **state)
 	paging.cpl = 0;
 	reaches(AT(1, 5), BIG + 5, MMU_WRITE);
 	assert_true(is_mapped_large(BIG));
+}
+
+/* What the CPU refuses though the entry is there is told to the guest after some tries, as of 4 KiB. */
+static void implicit_access_with_ac(void **state)
+{
+	struct shadow_answer answer = {0};
+	int err = 0;
+	u32 n;
+
+	(void)state;
+	begin_with(large_object(512));
+	slot_of_big(BIG, 0, 512, 0);
+	big_entry(1, BIG, MARKED);
+	paging.cr4 |= CR4_SMAP;
+	paging.rflags |= EFLAGS_AC;
+	load();
+	for (n = 0; !err && n < 100; n++)
+		err = mmu_shadow_fault(&vcpu, &paging, GVA(AT(1, 3)), MMU_READ, &answer);
+	assert_true(is_mapped_large(BIG));
+	assert_int_equal(err, ERR_FAULT);
+	assert_int_equal(answer.error_code, PAGE_FAULT_P);
+	paging.cr4 &= ~CR4_SMAP;
+	paging.rflags &= ~EFLAGS_AC;
 }
 
 static void of_a_slot_that_is_read_only(void **state)
@@ -332,6 +369,7 @@ int main(void)
 		TEST(in_each_mode),
 		TEST(in_a_gibibyte),
 		TEST(with_the_last_page),
+		TEST(with_the_last_page_of_the_guest_s),
 		TEST(not_beyond_the_slot),
 		TEST(not_where_gfn_and_object_are_at_odds),
 		TEST(not_against_the_slot_s_flags),
@@ -339,6 +377,7 @@ int main(void)
 		TEST(not_where_frames_lie_otherwise),
 		TEST(not_where_the_guest_has_small_ones),
 		TEST(rights_of_the_guest_s_entry),
+		TEST(implicit_access_with_ac),
 		TEST(of_a_slot_that_is_read_only),
 		TEST(not_for_code_where_that_is_unsafe),
 		TEST(a_table_makes_its_region_small),

@@ -18,7 +18,6 @@
 
 #define RAM_PAGES 2048u
 #define RWU	  7ull
-#define EFLAGS_AC BIT(18)
 
 static int start(void **state)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/peek.c */
 /*
  * Shadow paging where something is missing: roots that are in no slot, memory, a CR3's place. And what
  * the audit says of tables that do not agree: each of its complaints, by breaking them on purpose.
@@ -13,6 +13,7 @@
 #include "mem/gmem_private.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/peek.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
 
@@ -175,15 +176,6 @@ static struct shadow_page *page_for(u64 gfn)
 	return NULL;
 }
 
-static void complains(const char *what)
-{
-	const char *said = mmu_audit(&vm);
-
-	assert_non_null(said);
-	if (!strstr(said, what))
-		fail_msg("\"%s\" is not said: %s", what, said);
-}
-
 static int start_mapped(void **state)
 {
 	start(state);
@@ -198,13 +190,13 @@ static void audit_of_an_entry_in_no_chain(void **state)
 	struct shadow_page *leaves = page_for(4), *above = page_for(3);
 
 	leaves->table[8] = leaves->table[7];
-	complains("in no reverse map");
+	audit_says("in no reverse map");
 	leaves->words[8] = leaves->words[7];
-	complains("in no reverse map");
+	audit_says("in no reverse map");
 	leaves->words[8] = NULL;
 	leaves->table[8] = 0;
 	above->table[1] = above->table[0];
-	complains("in no reverse map");
+	audit_says("in no reverse map");
 	above->table[1] = 0;
 }
 
@@ -217,7 +209,7 @@ static void audit_of_an_entry_that_skips_a_level(void **state)
 	assert_int_equal(rmap_add(&leaves->parents, spte, &vcpu.rmaps), 0);
 	*spte = page_for(3)->table[0];
 	rmap_unlock_tried(&leaves->parents);
-	complains("another level");
+	audit_says("another level");
 	assert_true(rmap_trylock(&leaves->parents));
 	rmap_remove(&leaves->parents, spte);
 	*spte = 0;
@@ -230,7 +222,7 @@ static void audit_of_a_chain_without_entry(void **state)
 	u64 e = leaves->table[7];
 
 	leaves->table[7] = 0;
-	complains("not in the tables");
+	audit_says("not in the tables");
 	leaves->table[7] = e;
 }
 
@@ -240,12 +232,12 @@ static void audit_of_what_is_shown(void **state)
 	u64 *e = gmem_entry_find(ram, DATA), was = *e;
 
 	*e = GMEM_ABSENT;
-	complains("not resident");
+	audit_says("not resident");
 	*e = was + BIT(GMEM_PFN_SHIFT);
-	complains("another page");
+	audit_says("another page");
 	*e = was;
 	leaves->table[7] ^= BIT(20);
-	complains("another page");
+	audit_says("another page");
 	leaves->table[7] ^= BIT(20);
 }
 
@@ -255,7 +247,7 @@ static void audit_of_tables_of_the_guests(void **state)
 	u64 *word = rmap_word(&vm.slots->slots[0], GFN(4));
 
 	*word ^= RMAP_TABLE;
-	complains("whether it is a table");
+	audit_says("whether it is a table");
 	*word ^= RMAP_TABLE;
 	/* The guest maps its table to read it. */
 	entry(4, 6, 4, MARKED);
@@ -263,7 +255,7 @@ static void audit_of_tables_of_the_guests(void **state)
 	leaves = page_for(4);
 	assert_false(leaves->table[6] & SPTE_W);
 	leaves->table[6] |= SPTE_W;
-	complains("mapped for writing");
+	audit_says("mapped for writing");
 	leaves->table[6] &= ~SPTE_W;
 }
 
