@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""The boot cases. Each says in its first line what it shows; boots.py says how they are run."""
+"""Boot cases of Weir itself and of the small guests. Each says in its first line what it shows; boots.py
+says how they are run."""
 import re
 
-from boots import bare_output, case, counters, linux_guest, small_guest
-from lab import image, linux, memtest as memtest86, screen
+from boots import bare_output, case, counters, small_guest
+from lab import screen
 from lab.bochs import MODELS, NO_VMX, SVM_ONLY
 
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
@@ -250,14 +251,6 @@ def ipi_full(boot):
     assert counters(boot)["vm.ipi.exits.interrupt_window"] == 0
 
 
-@case(machines=[], full=["tigerlake", "corei7_haswell_4770"], weir="apicv=full", guests=linux_guest,
-      deadline=400)
-def linux_shell_full(boot):
-    """Linux with its interrupts delivered by the CPU, to a shell."""
-    check_shell(boot)
-    boot.ends()
-
-
 @case(machines=[], full=["tigerlake", "corei7_haswell_4770"], deadline=180, weir="apicv=access",
       guests=lambda: small_guest("apic"))
 def apic_access(boot):
@@ -432,19 +425,6 @@ def rma(boot):
         assert values[f"vm.{name}.mmu.mapped_large"] > 0, f"{name} has no large mapping"
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=400,
-      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64",
-                                 vm_words="psize=2M rma=32M"),
-      weir="rma_pool=32M")
-def linux_psize_2m(boot):
-    """Linux in pages of 2 MiB, the first of them from the pool, gives all of them back."""
-    boot.expect(r"touched 64 MiB")
-    boot.expect(r"vm alpha: powered off")
-    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
-    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
-    boot.ends()
-
-
 @case(machines=["tigerlake"], deadline=180, weir="rma_pool=12M",
       guests=lambda: (small_guest("smoke", "one two", vm_words="rma=8M") +
                       small_guest("events", vm="late", vm_words="rma=8M") +
@@ -500,202 +480,4 @@ def on_crash(boot):
     assert len(re.findall(r"vm triple: triple fault at", boot.text())) == 6
     assert len(re.findall(r"vm smoke: started", boot.text())) == 1
     boot.anywhere(r"vm smoke: debug exit code 0\b")
-    boot.ends()
-
-
-def check_shell(boot):
-    boot.expect(r"weir-guest: shell ready")
-    boot.expect(r"guest# ")
-    boot.type("echo $((6 * 7)) is the answer")
-    boot.expect(r"^42 is the answer")
-    # Longer than a UART's queue, and than what a terminal's driver holds for a line's echo.
-    boot.type("echo " + "0123456789" * 20 + " | tr -d '\\n' | wc -c")
-    boot.expect(r"^200\b")
-    boot.type("poweroff -f")
-    boot.expect(r"vm alpha: powered off")
-    boot.ends()
-
-
-@case(machines=THREE_GENERATIONS + [NO_EPT], full=OTHER_MODELS + [RESTRICTED], guests=linux_guest,
-      deadline=900)
-def linux_shell(boot):
-    """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
-    check_shell(boot)
-
-
-@case(machines=[], full=["tigerlake"], guests=lambda: linux_guest(vm_words="mmu=shadow"), deadline=900)
-def shadow_linux(boot):
-    """Debian's kernel comes to its shell on a CPU whose EPT is not used."""
-    check_shell(boot)
-
-
-@case(machines=[], full=["tigerlake"], weir="unrestricted=off", guests=linux_guest, deadline=400)
-def linux_unrestricted_off(boot):
-    """Linux where the CPU is not to use what it has for real mode, to a shell."""
-    check_shell(boot)
-
-
-SMP_PROGRAMS = ("clocks", "smp.sh")
-SMP_MACHINES = [f"{model}{cpus}" for model in ("tigerlake", "corei7_sandy_bridge_2600k")
-                for cpus in ("", ":2", ":4")]
-
-
-def check_linux_smp(boot, vcpus, rounds=3):
-    """All vCPUs are up, work, and agree on what time it is."""
-    boot.expect(rf"weir-guest: alpha: .* {vcpus} CPU\b")
-    boot.expect(r"guest# ")
-    boot.type("nproc")
-    boot.expect(rf"^{vcpus}\b")
-    boot.type("dmesg | grep -c 'clocksource: Marking\\|unstable\\|soft lockup\\|rcu.*stall'")
-    boot.expect(r"^0\b")
-    several = ("kvm-guest: PV spinlocks enabled", "kvm-guest: setup PV IPIs",
-               "kvm-guest: KVM setup pv remote TLB flush", "kvm-guest: setup PV sched yield")
-    for offer in several if vcpus > 1 else ():
-        boot.type(f"dmesg | grep -c '{offer}'")
-        boot.expect(r"^1\b")
-    boot.type(f"smp.sh {rounds}")
-    boot.expect(rf"^smp: {vcpus} CPUs are done")
-    for i in range(vcpus):
-        boot.anywhere(rf"^cpu {i} is done")
-    wrong = re.findall(r"^cpu \d+: .*", boot.text(), re.M)
-    assert not wrong, "\n".join(wrong)
-    for clocksource in ("kvm-clock", "tsc"):
-        boot.type("cd /sys/devices/system/clocksource/clocksource0; echo " + clocksource +
-                  " > current_clocksource; echo source: $(cat current_clocksource); clocks 5000")
-        boot.expect(rf"^source: {clocksource}")
-        boot.expect(r"^clocks agree")
-    boot.type("set -- $(head -1 /proc/stat); echo stolen: $9 of a second/100")
-    stolen = int(boot.expect(r"^stolen: (\d+) of").group(1))
-    if vcpus > int(boot.machine_name.partition(":")[2] or 1):
-        assert stolen > 0, "vCPUs share CPUs, and Linux does not know"
-    boot.note(f"{stolen * 10} ms stolen")
-    boot.type("poweroff -f")
-    boot.expect(r"vm alpha: powered off")
-    frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
-    assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
-    boot.ends()
-    used = {name: counters(boot)["vm.alpha.paravirt." + name]
-            for name in ("eois", "ipi_calls", "kicks", "yields", "tlb_flushes")}
-    boot.note(", ".join(f"{count} {name}" for name, count in used.items()))
-    assert used["eois"], "Linux does not use what it is offered"
-
-
-@case(machines=[], full=SMP_MACHINES, weir="stats", deadline=600,
-      guests=lambda: linux_guest(vm_words="vcpus=1", programs=SMP_PROGRAMS))
-def linux_smp_1(boot):
-    """Debian's kernel with one vCPU does what it does with several, on one CPU and on several."""
-    check_linux_smp(boot, 1)
-
-
-@case(machines=["tigerlake:2"], full=SMP_MACHINES, weir="stats",
-      guests=lambda: linux_guest(vm_words="vcpus=2", programs=SMP_PROGRAMS), deadline=600)
-def linux_smp_2(boot):
-    """Debian's kernel brings up two vCPUs, on one CPU and on several."""
-    check_linux_smp(boot, 2)
-
-
-@case(machines=[], full=SMP_MACHINES + [RESTRICTED + ":2"], weir="stats", deadline=900,
-      guests=lambda: linux_guest(vm_words="vcpus=4", programs=SMP_PROGRAMS))
-def linux_smp_4(boot):
-    """Debian's kernel brings up four vCPUs, on one CPU and on several."""
-    check_linux_smp(boot, 4)
-
-
-@case(machines=[], full=SMP_MACHINES, weir="stats", deadline=1800,
-      guests=lambda: linux_guest(vm_words="vcpus=8", programs=SMP_PROGRAMS))
-def linux_smp_8(boot):
-    """Debian's kernel brings up eight vCPUs, on one CPU and on several."""
-    check_linux_smp(boot, 8)
-
-
-@case(machines=[], full=["tigerlake:2"], weir="stats", deadline=1800,
-      guests=lambda: linux_guest(vm_words="vcpus=4 mmu=shadow", programs=SMP_PROGRAMS))
-def shadow_linux_smp(boot):
-    """Four vCPUs without EPT: they start in real mode, and use and change the same page tables."""
-    check_linux_smp(boot, 4, rounds=1)
-
-
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED],
-      guests=lambda: linux_guest(stock=True), deadline=400)
-def linux_bzimage(boot):
-    """The bzImage as packaged boots, with nothing on its command line but the console."""
-    check_shell(boot)
-
-
-def memtest_guest(vm_words=""):
-    words = f"vm=memtest kernel mem=32M vcpus=2 {vm_words} -- console=ttyS0,115200"
-    return [image.Module(memtest86.program(), words)]
-
-
-def check_memtest(boot, finds=r"2 Cores", vm="memtest"):
-    """It finds both vCPUs, which its own code starts in real mode, and no error; ESC resets the VM."""
-    boot.anywhere(finds)
-    boot.anywhere(r"\[Moving inversions, 1s & 0s\]")
-    boot.machine.console.send(b"\x1b")
-    boot.anywhere(rf"vm {vm}: .*reset")
-    errors = set(re.findall(r"Errors: +(\d+)", boot.text()))
-    assert errors == {"0"}, f"memtest86+ counts {errors} errors"
-
-
-@case(machines=[], full=["tigerlake", RESTRICTED], guests=memtest_guest, deadline=600)
-def memtest(boot):
-    """memtest86+ tests 32 MiB with two vCPUs."""
-    check_memtest(boot)
-
-
-@case(machines=[], full=["tigerlake"], deadline=900,
-      guests=lambda: memtest_guest("mmu=shadow"))
-def shadow_memtest(boot):
-    """The same beneath shadow paging."""
-    check_memtest(boot)
-
-
-def faulty():
-    """Three VMs that cannot be started."""
-    _, vmlinux = linux.kernel()
-    return [image.Module(linux.initramfs(), "vm=gamma initrd"),
-            image.Module(vmlinux, "vm=delta kernel mem=banana"),
-            image.Module(linux.initramfs(), "vm=epsilon kernel mem=64M -- this is no kernel")]
-
-
-@case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2", NO_EPT],
-      weir="consoel=com1", deadline=400,
-      guests=lambda: (linux_guest("alpha", words="weir.poweroff") + faulty() +
-                      linux_guest("beta", mem="192M", words="weir.poweroff", vm_words="mmu=shadow")))
-def two_linux(boot):
-    """Of five VMs the two Linux guests, one with shadow paging, go to the shell and off, each with its
-    own memory; the three others, and a word that is none, are named with their faults."""
-    boot.anywhere(r"command line: unknown word 'consoel=com1' is ignored: known are console= ")
-    boot.anywhere(r"vm gamma: not started: it has no kernel: add a module line 'vm=gamma kernel ")
-    boot.anywhere(r"vm delta: not started: mem=banana is not a size: write for example mem=256M")
-    boot.anywhere(r"vm epsilon: not started: its kernel is of no format that Weir knows: accepted are ")
-    for name, most in (("alpha", 256), ("beta", 192)):
-        total = boot.anywhere(rf"weir-guest: {name}: MemTotal (\d+) KiB")
-        assert most - 64 < int(total.group(1)) >> 10 < most, f"{name} sees {total.group(0)}"
-    for name in ("alpha", "beta"):
-        boot.anywhere(rf"vm {name}: powered off")
-    boot.ends()
-
-
-@case(machines=[], full=["tigerlake", *THREE_GENERATIONS[1:]],
-      guests=lambda: linux_guest(words="weir.poweroff weir.touch=64"), deadline=400)
-def poweroff_returns_memory(boot):
-    """A guest that touched memory and powered off gave back every frame."""
-    boot.expect(r"touched 64 MiB")
-    boot.expect(r"vm alpha: powered off")
-    boot.frames_came_back()
-    boot.ends()
-
-
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], memory=512,
-      guests=lambda: linux_guest(mem="1G", words="weir.poweroff weir.touch=64"), deadline=400)
-def first_touch(boot):
-    """A guest with mem=1G on a machine with half of that costs only what it touches, and gives it back."""
-    boot.expect(r"touched 64 MiB")
-    memory = boot.expect(r"vm alpha: memory: at most (\d+) MiB of 1024 MiB in RAM")
-    touched = int(memory.group(1))
-    assert 64 < touched < 256, memory.group(0)
-    boot.note(f"{touched} MiB in RAM")
-    boot.anywhere(r"vm alpha: powered off")
-    boot.frames_came_back()
     boot.ends()

@@ -13,6 +13,8 @@ import boots  # noqa: E402
 import cases  # noqa: E402,F401
 import density_cases  # noqa: E402,F401
 import grub_cases  # noqa: E402,F401
+import linux_cases  # noqa: E402,F401
+import memtest_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401

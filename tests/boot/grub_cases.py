@@ -5,8 +5,9 @@ import os
 import re
 
 from boots import bare_output, case, small_guest
-from cases import NO_EPT, RESTRICTED, check_memtest, check_small_guest
+from cases import NO_EPT, RESTRICTED, check_small_guest
 from lab import BUILD, grub as grub_disk, image, linux, memtest as memtest86
+from memtest_cases import check_memtest
 
 TYPED = "hello"
 
