@@ -6,9 +6,9 @@
 #include "smp/irq.h"
 
 /*
- * Received bytes call fn, in interrupt context, from now on, if the interrupt comes: many boards route
- * those of COM3 and COM4, and of cards, elsewhere. Whether it does is tried; false: not as far as is
- * known, so poll besides until serial_irq_comes.
+ * Received bytes call fn, in interrupt context, from now on, if the interrupt comes: many boards
+ * route those of COM3 and COM4, and of cards, elsewhere. Whether it does is tried; false: not as
+ * far as is known, so poll besides until serial_irq_comes.
  */
 bool serial_irq_start(irq_handler_t fn);
 

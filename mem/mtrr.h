@@ -20,7 +20,10 @@ struct mtrr_state {
 	} variable[MTRR_VARIABLE_MAX];
 };
 
-/* 0; ERR_NOTSUP: there are none, or they are off or blank, or a hypervisor's, where they have no effect. */
+/*
+ * 0; ERR_NOTSUP: there are none, or they are off or blank, or a hypervisor's, where they have no
+ * effect.
+ */
 int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
 
 /*
@@ -31,8 +34,8 @@ u32 mtrr_not_write_back(const struct mtrr_state *s, struct mem_range *out);
 
 /*
  * Takes that out of the free memory; the direct map goes on showing it. bytes: how much of the free
- * memory it is. 0; ERR_NOSPC: it is out, and some of the rest too (memmap.h); ERR_RANGE: more than half
- * of all is a mistake, the firmware's or ours: it stays.
+ * memory it is. 0; ERR_NOSPC: it is out, and some of the rest too (memmap.h); ERR_RANGE: more than
+ * half of all is a mistake, the firmware's or ours: it stays.
  */
 int mtrr_withhold(const struct mtrr_state *s, struct memmap *m, u64 *bytes);
 

@@ -112,8 +112,8 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s)
 /* --- Get --- */
 
 /*
- * Whether it is one that can be got, and the pin if one is to be. A fault would tell, too, that it is
- * protected, but none with shadow paging, where it maps nothing.
+ * Whether it is one that can be got, and the pin if one is to be. A fault would tell, too, that it
+ * is protected, but none with shadow paging, where it maps nothing.
  */
 static int look(struct mmu_vm *vm, gfn_t gfn, bool write, bool pin)
 {

@@ -67,7 +67,9 @@ struct slot_maps {
 	/* set once */
 	u64 pages, chunk_count, large_count;
 	u64 *large; /* words, by region: (gfn >> 9) - (base >> 9) */
-	/* atomic: reasons why a region may not be mapped large: its protected pages; guests' tables */
+	/*
+	 * atomic: reasons why a region may not be mapped large: its protected pages; guests' tables
+	 */
 	u32 *small;
 	u64 **chunk; /* atomic: pages of words, by the gfn's place in the slot */
 };
@@ -88,7 +90,9 @@ void slot_maps_part(struct slot_maps *old);
 /* Counts what is protected in the regions of a slot that has been moved. Nobody links there yet. */
 void slot_maps_recount(const struct memslot *s);
 
-/* The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped by 4 KiB. */
+/*
+ * The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped by 4 KiB.
+ */
 u64 *rmap_word(const struct memslot *s, gfn_t gfn);
 /* Makes the chunk. Thread context. ERR_NOMEM. */
 int rmap_prepare(const struct memslot *s, gfn_t gfn);

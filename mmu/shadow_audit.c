@@ -195,7 +195,9 @@ static bool has_page(struct shadow *sh, gfn_t gfn)
 	return false;
 }
 
-/* Words of one region; mmu_lock is held. *small counts those that keep it from being mapped large. */
+/*
+ * Words of one region; mmu_lock is held. *small counts those that keep it from being mapped large.
+ */
 static const char *check_words(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 end,
 			       u32 *small)
 {

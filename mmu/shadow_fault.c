@@ -102,8 +102,8 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 			return 0;
 	}
 	/*
-	 * Before the new page's entries are read: the guest's table may be in the 2 MiB that were mapped
-	 * here, and is written without an exit until no CPU has them (R01).
+	 * Before the new page's entries are read: the guest's table may be in the 2 MiB that were
+	 * mapped here, and is written without an exit until no CPU has them (R01).
 	 */
 	was = shadow_zap_entry(sp, i);
 	if (was && (e & SPTE_PAGE))

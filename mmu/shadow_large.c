@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mappings of 2 MiB in shadow tables: an entry of level 2 where the guest has a page of 2 MiB or more,
- * or no paging, and the slot, the region and the object allow it as they do with EPT (h_enter.c). A
- * region that has a table of the guest's in it does not. There may be several of them for one region,
- * and the guest may have mapped its pages one by one elsewhere: the large word of the region has the
- * one, the small words the other, and whoever takes pages away looks at both.
+ * Mappings of 2 MiB in shadow tables: an entry of level 2 where the guest has a page of 2 MiB or
+ * more, or no paging, and the slot, the region and the object allow it as they do with EPT
+ * (h_enter.c). A region that has a table of the guest's in it does not. There may be several of
+ * them for one region, and the guest may have mapped its pages one by one elsewhere: the large word
+ * of the region has the one, the small words the other, and whoever takes pages away looks at both.
  *
  * Where one has to give way all of its region go, and faults link single pages. The region stays so
- * (RMAP_SMALL): else who wants to know which of its pages are used would learn it of none, and code on
- * CPUs that must not have it in large pages would take them away again and again.
+ * (RMAP_SMALL): else who wants to know which of its pages are used would learn it of none, and code
+ * on CPUs that must not have it in large pages would take them away again and again.
  */
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"

@@ -197,7 +197,8 @@ void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shado
 
 /*
  * Maps gfn's 2 MiB by sp's entry, sp being of level 2, where the guest has one page there, or no
- * paging. As shadow_link; ERR_EXIST: not in one piece. mmu_lock is held and the caller is in a reader.
+ * paging. As shadow_link; ERR_EXIST: not in one piece. mmu_lock is held and the caller is in a
+ * reader.
  */
 int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *sp, u32 i,
 		      struct shadow_gone *gone);
@@ -209,8 +210,8 @@ int shadow_link_large(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_p
 bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
- * The region that begins at base may be mapped large: what stands for it in direct pages goes, so that
- * the next fault does it. Whether anything stood in the way. Takes mmu_lock.
+ * The region that begins at base may be mapped large: what stands for it in direct pages goes, so
+ * that the next fault does it. Whether anything stood in the way. Takes mmu_lock.
  */
 bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base);
 

@@ -379,9 +379,9 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 }
 
 /*
- * In shadow tables a large word without sptes says only that they have been taken out: whoever did so
- * flushes before it lets go of mmu_lock. Words of small pages, on the way to which the lock is taken, may
- * not be there where all is mapped large.
+ * In shadow tables a large word without sptes says only that they have been taken out: whoever did
+ * so flushes before it lets go of mmu_lock. Words of small pages, on the way to which the lock is
+ * taken, may not be there where all is mapped large.
  */
 static void settle(struct sweeper *w)
 {

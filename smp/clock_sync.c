@@ -44,7 +44,10 @@ void clock_sync_prepare(void)
 	__atomic_store_n(&meeting.turn, 0, __ATOMIC_RELEASE);
 }
 
-/* Answers the new CPU's questions, of one measurement or two. A CPU that stops asking is noticed elsewhere. */
+/*
+ * Answers the new CPU's questions, of one measurement or two. A CPU that stops asking is noticed
+ * elsewhere.
+ */
 void clock_sync_boot_cpu(void)
 {
 	for (u64 i = 0; i < 2 * ROUNDS; i++) {
@@ -101,8 +104,9 @@ static void tell_no_answer(void)
 }
 
 /*
- * As a rule the TSCs of a machine start together. Where the firmware wrote to them the boot CPU's adjustment
- * makes this one exactly what it was beside it; what was measured is as good as the measurement.
+ * As a rule the TSCs of a machine start together. Where the firmware wrote to them the boot CPU's
+ * adjustment makes this one exactly what it was beside it; what was measured is as good as the
+ * measurement.
  */
 static void match(void)
 {

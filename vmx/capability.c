@@ -108,9 +108,9 @@ static int choose(const char *word, u64 capability, u32 required, u32 optional, 
 }
 
 /*
- * Where nothing else ends a loop of PAUSEs, each of them exits. A CPU with the preemption timer and without
- * PAUSE-loop exiting needs no exits for it: a vCPU that waits is preempted when its slice is over. So is it
- * on a Core 2, but not in Bochs (errata_longest_stay), whose Penryn has neither.
+ * Where nothing else ends a loop of PAUSEs, each of them exits. A CPU with the preemption timer and
+ * without PAUSE-loop exiting needs no exits for it: a vCPU that waits is preempted when its slice
+ * is over. So is it on a Core 2, but not in Bochs (errata_longest_stay), whose Penryn has neither.
  */
 static u32 pause_exits(const struct vmx_capability *c)
 {

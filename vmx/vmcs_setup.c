@@ -88,8 +88,8 @@ static void setup_controls(struct vmx_vcpu *v)
 }
 
 /*
- * A host interrupt makes the guest leave whatever the guest's IF is, but in Bochs. The CPU counts from
- * the field's value anew at each entry.
+ * A host interrupt makes the guest leave whatever the guest's IF is, but in Bochs. The CPU counts
+ * from the field's value anew at each entry.
  */
 static void setup_longest_stay(void)
 {

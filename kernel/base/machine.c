@@ -8,7 +8,9 @@
 #define PM1_SLP_TYP_SHIFT 10
 #define PM1_SLP_TYP_MASK  (7u << PM1_SLP_TYP_SHIFT)
 #define PM1_SLP_EN	  BIT(13)
-/* TMR, BM, GBL, PWRBTN, SLPBTN, RTC, PCIEXP_WAKE, WAK (ACPI 6.4, 4.8.3.1.1); the rest is reserved. */
+/*
+ * TMR, BM, GBL, PWRBTN, SLPBTN, RTC, PCIEXP_WAKE, WAK (ACPI 6.4, 4.8.3.1.1); the rest is reserved.
+ */
 #define PM1_STS_ALL	  0xc731
 #define PM1_POWER_BUTTON  BIT(8)
 #define PM1_PCIE_WAKE_OFF BIT(14) /* of the enables the one that forbids */

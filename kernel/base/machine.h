@@ -9,8 +9,8 @@
 #include "kernel/base/types.h"
 
 /*
- * Bochs, or under a hypervisor, QEMU's TCG among them. Once the ACPI tables are read (acpi.h). Those
- * that say nothing of it, as CPUID and tables stand, are taken for real.
+ * Bochs, or under a hypervisor, QEMU's TCG among them. Once the ACPI tables are read (acpi.h).
+ * Those that say nothing of it, as CPUID and tables stand, are taken for real.
  */
 bool machine_is_emulated(void);
 
@@ -43,8 +43,8 @@ void machine_set_tsc_khz(u64 khz);
 void machine_set_stop_others(void (*stop_others)(void));
 
 /*
- * The other CPUs stop. ACPI S5; then, where this is known to be an emulator, the ports by which those end. Halts where
- * all of that does nothing.
+ * The other CPUs stop. ACPI S5; then, where this is known to be an emulator, the ports by which
+ * those end. Halts where all of that does nothing.
  */
 void __noreturn machine_poweroff(void);
 

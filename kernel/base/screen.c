@@ -230,6 +230,8 @@ void screen_flush(struct screen *s)
 	s->stale = false;
 	if (s->cursor)
 		draw_cursor(s);
-	/* Its memory may be write-combining: the last of it must not wait for more, after a panic. */
+	/*
+	 * Its memory may be write-combining: the last of it must not wait for more, after a panic.
+	 */
 	__asm__ volatile("sfence" ::: "memory");
 }

@@ -33,7 +33,7 @@ void serial_enable_rx_interrupt(void);
 void serial_ask_for_interrupt(void);
 bool serial_interrupt_was_asked(void);
 
-bool serial_rx_interrupt_is_raised(
-	void); /* likewise; a byte waits, and nothing ends it but reading */
+/* Likewise: a byte waits, and nothing ends it but reading. */
+bool serial_rx_interrupt_is_raised(void);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking for IDE controllers and network cards in PCI configuration space, by the ports 0xcf8 and 0xcfc ("mechanism
- * 1", PCI Local Bus 3.0, 3.2.2.3.2). The boot thread, while nobody else uses the two ports.
+ * Looking for IDE controllers and network cards in PCI configuration space, by the ports 0xcf8 and
+ * 0xcfc ("mechanism 1", PCI Local Bus 3.0, 3.2.2.3.2). The boot thread, while nobody else uses the
+ * two ports.
  */
 #ifndef KERNEL_DISK_PCI_CONFIG_H
 #define KERNEL_DISK_PCI_CONFIG_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest that is a PC with a BIOS (grub_bios.S) and starts its disk's boot sector in real mode: GRUB, as
- * Debian packages it (tests/lab/grub.py). For each service that it asks of the BIOS GRUB goes from protected
- * mode to real mode and back. A module is the disk, and the guest's words end in what is typed: keys=...
+ * A guest that is a PC with a BIOS (grub_bios.S) and starts its disk's boot sector in real mode:
+ * GRUB, as Debian packages it (tests/lab/grub.py). For each service that it asks of the BIOS GRUB
+ * goes from protected mode to real mode and back. A module is the disk, and the guest's words end
+ * in what is typed: keys=...
  */
 #include "guest.h"
 
@@ -126,7 +127,10 @@ static void make_data_area(void)
 	put8(BDA_ROWS, 24);
 }
 
-/* Vectors as IBM chose them, the timer alone unmasked: it comes oft enough to meet GRUB between two modes. */
+/*
+ * Vectors as IBM chose them, the timer alone unmasked: it comes oft enough to meet GRUB between two
+ * modes.
+ */
 static void make_interrupts(void)
 {
 	outb(PIC, 0x11);

@@ -156,7 +156,10 @@ static bool is_wrong(u64 e, u32 level)
 	return (e & NEVER) || ((e & PAGE_2M) && (level != 2 || (e & NEVER_2M)));
 }
 
-/* The 4 KiB that a leaf shows at gva. Of 2 MiB the TLB keeps such pieces, as it may (SDM 3A 4.10.2.3). */
+/*
+ * The 4 KiB that a leaf shows at gva. Of 2 MiB the TLB keeps such pieces, as it may (SDM 3A
+ * 4.10.2.3).
+ */
 static pfn_t piece_of(u64 e, u64 gva)
 {
 	u64 first = hpa_to_pfn(HPA(e & ADDRESS)).v;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ACPI tables made by hand, for tests to damage. Each mapping is a copy of its own of exactly the size
- * asked for, so that a read beyond it is caught by the address sanitizer.
+ * ACPI tables made by hand, for tests to damage. Each mapping is a copy of its own of exactly the
+ * size asked for, so that a read beyond it is caught by the address sanitizer.
  */
 #ifndef TESTS_UNIT_BASE_ACPI_FIXTURE_H
 #define TESTS_UNIT_BASE_ACPI_FIXTURE_H

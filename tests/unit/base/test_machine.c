@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Power-off on a board made up: which ports are written, in which order, and how long it waits.
- * The board ends by leaving from a port's write; where nothing ends it Weir halts, which here aborts.
+ * The board ends by leaving from a port's write; where nothing ends it Weir halts, which here
+ * aborts.
  */
 /* unit-sources: kernel/base/machine.c */
 #include <cmocka.h>

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/disk/pci_config.c */
-/* PCI configuration space behind its two ports: which functions are found, and what is switched off. */
+/*
+ * PCI configuration space behind its two ports: which functions are found, and what is switched
+ * off.
+ */
 #include <cmocka.h>
 #include <string.h>
 #include "kernel/base/x86.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What others do right after a page was pinned and before it is mapped, or known to be pinned: the linker
- * puts this there, and gmem_pin goes through it. The test needs -Wl,--wrap=gmem_pin.
+ * What others do right after a page was pinned and before it is mapped, or known to be pinned: the
+ * linker puts this there, and gmem_pin goes through it. The test needs -Wl,--wrap=gmem_pin.
  */
 #ifndef TESTS_UNIT_MMU_AFTER_PIN_H
 #define TESTS_UNIT_MMU_AFTER_PIN_H

@@ -23,7 +23,10 @@ u32 small_count(u64 gfn);
 bool is_large(u64 gfn);
 bool is_mapped(u64 gfn);
 
-/* The tables agree with the reverse maps; each region counts its protected pages and guests' tables. */
+/*
+ * The tables agree with the reverse maps; each region counts its protected pages and guests'
+ * tables.
+ */
 void check_audit(void);
 /* The audit complains, and says this. */
 void audit_says(const char *what);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest of shadow_guest.h with a second slot, whose memory it may have in pages of 2 MiB, and what
- * becomes of them in shadow tables.
+ * The guest of shadow_guest.h with a second slot, whose memory it may have in pages of 2 MiB, and
+ * what becomes of them in shadow tables.
  */
 #ifndef TESTS_UNIT_MMU_SHADOW_BIG_H
 #define TESTS_UNIT_MMU_SHADOW_BIG_H

@@ -5,9 +5,10 @@
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
  * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
  * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
- * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them that show
- * the same; these move as a whole, and have a log for a while. What a CPU finds is held against what the entries said at
- * some moment of the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
+ * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them
+ * that show the same; these move as a whole, and have a log for a while. What a CPU finds is held
+ * against what the entries said at some moment of the access. R01 to R03, R05, R06, R13, R15, R18,
+ * R19, R22, R25.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -558,7 +559,10 @@ static void change_big(u64 *random)
 		mmu_unmap(&machine.vm[0].mmu, GFN(BIG_BASE + page), 1);
 }
 
-/* The tables' slot stays; but all shadow pages go with any slot. Or large pages have a log, or are none. */
+/*
+ * The tables' slot stays; but all shadow pages go with any slot. Or large pages have a log, or are
+ * none.
+ */
 static void change_slots(u64 *random)
 {
 	static const u32 flags[] = {0, 0, 0, MEMSLOT_LOG_DIRTY, MEMSLOT_NO_LARGE};

@@ -2,8 +2,9 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_big.c tests/unit/mmu/peek.c */
 /*
- * Pages of 2 MiB in shadow tables: where the guest has one, or no paging; what keeps a region from being
- * mapped so, tables of the guest's among it; with which rights. The audit is looked at after each test.
+ * Pages of 2 MiB in shadow tables: where the guest has one, or no paging; what keeps a region from
+ * being mapped so, tables of the guest's among it; with which rights. The audit is looked at after
+ * each test.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -202,7 +203,10 @@ static void rights_of_the_guest_s_entry(void **state)
 	assert_true(is_mapped_large(BIG));
 }
 
-/* What the CPU refuses though the entry is there is told to the guest after some tries, as of 4 KiB. */
+/*
+ * What the CPU refuses though the entry is there is told to the guest after some tries, as of 4
+ * KiB.
+ */
 static void implicit_access_with_ac(void **state)
 {
 	struct shadow_answer answer = {0};

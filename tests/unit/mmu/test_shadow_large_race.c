@@ -3,9 +3,9 @@
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/peek.c */
 /* unit-libs: -Wl,--wrap=gmem_large -Wl,--wrap=mmu_flush */
 /*
- * What others do while a shadow fault has found that 2 MiB may be mapped at once, and has not linked
- * them: they have passed by the region's large word, which nothing was in, and wait for mmu_lock to
- * look at the small ones. R07, R08.
+ * What others do while a shadow fault has found that 2 MiB may be mapped at once, and has not
+ * linked them: they have passed by the region's large word, which nothing was in, and wait for
+ * mmu_lock to look at the small ones. R07, R08.
  */
 #include <cmocka.h>
 #include <pthread.h>

@@ -249,7 +249,10 @@ static void what_stays_is_linked_ahead(void **state)
 	assert_true(is_linked_ahead());
 }
 
-/* The same where all of it lies between the look and the link: no link depends on who waits for a lock. */
+/*
+ * The same where all of it lies between the look and the link: no link depends on who waits for a
+ * lock.
+ */
 static void a_neighbour_that_changes_is_not_linked(void **state)
 {
 	(void)state;

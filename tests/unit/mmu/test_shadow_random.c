@@ -4,11 +4,12 @@
 /*
  * A guest with shadow paging that changes its tables, its mode and its memory at random, on a CPU that
  * walks nothing but what Weir made. Whatever that lets through has to be what the guest's own tables
- * say at the moment, and what they say has to get through. Some of its memory is a page of 2 MiB, which
- * it maps in all sizes and has tables in. Now and then another vCPU changes something between a fault's
- * walk of the guest's tables and its linking (R01, R02, R05, R25), or takes pages (R08): the fault's
- * rmap_prepare goes through this test. A fault that sleeps under mmu_lock panics (R06), a translation
- * that should be gone is used (R13), and the audit finds a leaf without its place in the chain (R22).
+ * say at the moment, and what they say has to get through. Some of its memory is a page of 2 MiB,
+ * which it maps in all sizes and has tables in. Now and then another vCPU changes something between
+ * a fault's walk of the guest's tables and its linking (R01, R02, R05, R25), or takes pages (R08):
+ * the fault's rmap_prepare goes through this test. A fault that sleeps under mmu_lock panics (R06),
+ * a translation that should be gone is used (R13), and the audit finds a leaf without its place in
+ * the chain (R22).
  */
 #include <cmocka.h>
 #include <stdlib.h>

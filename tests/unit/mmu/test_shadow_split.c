@@ -2,8 +2,8 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_big.c tests/unit/mmu/peek.c */
 /*
- * Pages of 2 MiB in shadow tables: what takes them away, makes them small and lets them be large again;
- * and what the audit says of them. It is looked at after each test, both ways.
+ * Pages of 2 MiB in shadow tables: what takes them away, makes them small and lets them be large
+ * again; and what the audit says of them. It is looked at after each test, both ways.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -152,7 +152,9 @@ static void a_page_is_protected(void **state)
 	all_in_one((BIG + 5) << 12, BIG + 5);
 }
 
-/* Who protects counts first and takes the mapping after; a fault between the two maps a small one. */
+/*
+ * Who protects counts first and takes the mapping after; a fault between the two maps a small one.
+ */
 static void a_page_is_about_to_be_protected(void **state)
 {
 	(void)state;

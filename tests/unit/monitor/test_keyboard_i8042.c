@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The keyboard controller: a key that was hit while it is set up does not hold back those after it. */
+/*
+ * The keyboard controller: a key that was hit while it is set up does not hold back those after it.
+ */
 /* unit-sources: kernel/monitor/keyboard_i8042.c kernel/monitor/keyboard.c */
 #include <cmocka.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two TSCs that the firmware set apart, each a thread's: the same time, an offset that nothing shows,
- * and what IA32_TSC_ADJUST says.
+ * Two TSCs that the firmware set apart, each a thread's: the same time, an offset that nothing
+ * shows, and what IA32_TSC_ADJUST says.
  */
 /* unit-sources: smp/clock_sync.c */
 /* unit-sanitizer: thread */
@@ -36,7 +36,9 @@ static bool through;	   /* lock */
 static bool goes_deaf;	   /* the boot CPU does, when the new one has written its adjustment */
 static bool deaf;	   /* atomic */
 
-/* Who waits lets no time pass, however long the host takes; but nobody waits when both are through. */
+/*
+ * Who waits lets no time pass, however long the host takes; but nobody waits when both are through.
+ */
 static u64 time_passes(u32 cpu)
 {
 	u64 t;

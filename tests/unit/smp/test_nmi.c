@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Who sent an NMI, that the source is armed again, and that one that stays up is not told for ever. */
+/*
+ * Who sent an NMI, that the source is armed again, and that one that stays up is not told for ever.
+ */
 /* unit-sources: smp/nmi.c */
 #include <cmocka.h>
 #include <string.h>

@@ -414,7 +414,10 @@ static void what_stands_in_the_way_is_named(void **state)
 	}
 }
 
-/* capability_choose and capability_serves have each a list of what Weir uses: none is left out here. */
+/*
+ * capability_choose and capability_serves have each a list of what Weir uses: none is left out
+ * here.
+ */
 static void a_control_that_is_chosen_has_to_be_there(void **state)
 {
 	static const u32 offsets[][2] = {
