@@ -173,20 +173,13 @@ static int apply(u8 *guest, const struct piece *p)
 	}
 }
 
-static bool is_protected(const struct memslot *s, gfn_t gfn)
-{
-	const u64 *word = rmap_word(s, gfn);
-
-	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & RMAP_PROTECTED);
-}
-
 bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
 	u64 generation;
 	bool is = memslot_look_up(vm, gpa_to_gfn(gpa), true, NULL, &s, &generation) == 0 &&
-		  is_protected(s, gpa_to_gfn(gpa));
+		  rmap_has_flag(s, gpa_to_gfn(gpa), RMAP_PROTECTED);
 
 	srcu_read_unlock(&vm->srcu, reader);
 	return is;
@@ -199,7 +192,7 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 	pfn_t pfn;
 	int err;
 
-	if (write && is_protected(s, gpa_to_gfn(gpa)))
+	if (write && rmap_has_flag(s, gpa_to_gfn(gpa), RMAP_PROTECTED))
 		return ERR_PERM;
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;

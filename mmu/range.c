@@ -48,13 +48,6 @@ static bool change_flag(u64 *word, u64 flag, bool set)
 	return was != set;
 }
 
-static bool has_flag(const struct memslot *s, gfn_t gfn, u64 flag)
-{
-	const u64 *word = rmap_word(s, gfn);
-
-	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & flag);
-}
-
 /* The guest's own memory: what Weir shows it for its own purposes is a device's. In a reader. */
 static int look_up(struct mmu_vm *vm, gfn_t gfn, const struct memslot **s)
 {
@@ -72,7 +65,7 @@ static int pin_in_slot(const struct memslot *s, gfn_t gfn, bool write)
 	pfn_t pfn;
 	int err;
 
-	if (has_flag(s, gfn, RMAP_PINNED))
+	if (rmap_has_flag(s, gfn, RMAP_PINNED))
 		return 0;
 	err = rmap_prepare(s, gfn);
 	if (!err)
@@ -104,7 +97,7 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s)
 
 		if (!rmap_word(s, gfn))
 			i |= RMAP_CHUNK_WORDS - 1; /* on to the next chunk */
-		else if (has_flag(s, gfn, RMAP_PINNED))
+		else if (rmap_has_flag(s, gfn, RMAP_PINNED))
 			unpin_in_slot(s, gfn);
 	}
 }
@@ -121,7 +114,8 @@ static int look(struct mmu_vm *vm, gfn_t gfn, bool write, bool pin)
 	const struct memslot *s;
 	int err = look_up(vm, gfn, &s);
 
-	if (!err && write && ((s->flags & MEMSLOT_READONLY) || has_flag(s, gfn, RMAP_PROTECTED)))
+	if (!err && write &&
+	    ((s->flags & MEMSLOT_READONLY) || rmap_has_flag(s, gfn, RMAP_PROTECTED)))
 		err = ERR_PERM;
 	if (!err && pin)
 		err = pin_in_slot(s, gfn, write);
@@ -207,7 +201,7 @@ static int run_to_drop(const struct memslot *s, gfn_t gfn, u64 n, u64 *run)
 		return ERR_PERM;
 	n = min(n, s->base.v + s->pages - gfn.v);
 	for (*run = 0; *run < n; (*run)++) {
-		if (has_flag(s, GFN(gfn.v + *run), RMAP_PROTECTED))
+		if (rmap_has_flag(s, GFN(gfn.v + *run), RMAP_PROTECTED))
 			break;
 	}
 	if (*run < n)
@@ -398,8 +392,8 @@ int mmu_page_state(struct mmu_vm *vm, gfn_t gfn, struct mmu_page_state *out)
 		out->order = s->object->order;
 		out->stays = gmem_stays(s->object, memslot_index(s, gfn));
 		out->readonly = s->flags & MEMSLOT_READONLY;
-		out->pinned = has_flag(s, gfn, RMAP_PINNED);
-		out->protected = has_flag(s, gfn, RMAP_PROTECTED);
+		out->pinned = rmap_has_flag(s, gfn, RMAP_PINNED);
+		out->protected = rmap_has_flag(s, gfn, RMAP_PROTECTED);
 		if (vm->shadow)
 			look_at_shadow(vm, s, gfn, out);
 		else

@@ -94,6 +94,14 @@ void slot_maps_recount(const struct memslot *s);
  * The word of a gfn in the slot; NULL: its chunk is not there yet, so nothing is mapped by 4 KiB.
  */
 u64 *rmap_word(const struct memslot *s, gfn_t gfn);
+/* A look without its lock: one of these flags is set in it. Any context. */
+static inline bool rmap_has_flag(const struct memslot *s, gfn_t gfn, u64 flags)
+{
+	const u64 *word = rmap_word(s, gfn);
+
+	return word && (__atomic_load_n(word, __ATOMIC_ACQUIRE) & flags);
+}
+
 /* Makes the chunk. Thread context. ERR_NOMEM. */
 int rmap_prepare(const struct memslot *s, gfn_t gfn);
 u64 *rmap_large_word(const struct memslot *s, gfn_t gfn);
