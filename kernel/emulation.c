@@ -262,7 +262,7 @@ static int run(struct emulation *em)
 	enum emulate_step step;
 	int err = 0;
 
-	em->committed = em->repeats = false;
+	em->committed = em->device = em->repeats = false;
 	emulate_start(&em->e, &em->insn, vmx_regs(em->v->vmx), &em->cpu);
 	while (!err) {
 		step = emulate_next(&em->e);
@@ -297,11 +297,20 @@ static int run(struct emulation *em)
 	return outcome(em, err);
 }
 
+/*
+ * At the next iteration the guest would leave, too. Where it wrote to what was a table and is none any
+ * more the CPU does the rest, many times as fast: a page that is cleared to be used anew.
+ */
+static bool would_leave(const struct emulation *em)
+{
+	return em->by_state || em->device || mmu_shadow_is_table(&em->v->vm->mmu, em->v->mmio_gfn);
+}
+
 /* More iterations of the same instruction are to come, and nothing else comes before them. */
 static bool goes_on(const struct emulation *em)
 {
 	return em->repeats && !em->single_step && !vmx_event_waits(em->v->vmx) &&
-	       !vcpu_is_wanted(em->v);
+	       !vcpu_is_wanted(em->v) && would_leave(em);
 }
 
 /* The bytes count as they were when the instruction began, as on a CPU. */

@@ -112,7 +112,7 @@ static int read_piece(struct emulation *em, const struct piece *p, u8 *to)
 	while (wait_here(em, err));
 	if (err != ERR_NOSLOT)
 		return err;
-	em->committed = true;
+	em->committed = em->device = true;
 	for (u32 at = 0; at < p->size; at += step) {
 		u64 value = device_read(em->v, GPA(p->gpa.v + at), step);
 
@@ -169,6 +169,7 @@ static int write_piece(struct emulation *em, const struct piece *p, const u8 *fr
 	if (err && err != ERR_NOSLOT)
 		return err;
 	em->committed = true;
+	em->device |= err != 0;
 	for (u32 at = 0; err && at < p->size; at += step) {
 		memcpy(&value, from + at, step);
 		device_write(em->v, GPA(p->gpa.v + at), step, value);
@@ -219,12 +220,13 @@ int emulation_in(struct emulation *em)
 	if (err)
 		return err;
 	bus_read(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, &em->e.value);
-	em->committed = true;
+	em->committed = em->device = true;
 	return 0;
 }
 
 int emulation_out(struct emulation *em)
 {
+	em->device = true;
 	bus_write(&em->v->vm->bus, em->v, SPACE_PIO, em->e.port, em->e.size, em->e.value);
 	return 0;
 }

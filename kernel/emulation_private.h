@@ -21,6 +21,7 @@ struct emulation {
 	u32 fetched;
 	u64 linear_rip;
 	bool committed; /* what cannot be done twice is done: the instruction goes on */
+	bool device;	/* one was asked, by memory or a port */
 	bool by_state;	/* the CPU cannot run it; not the access is why it is run here */
 	bool event;	/* it is the delivery of an interrupt or exception */
 	bool single_step;

@@ -50,4 +50,7 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
  */
 int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn);
 
+/* A write there by the guest is a SHADOW_EMULATE: the page is one of its tables, so far as Weir knows. */
+bool mmu_shadow_is_table(struct mmu_vm *vm, gfn_t gfn);
+
 #endif

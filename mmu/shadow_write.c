@@ -128,3 +128,13 @@ int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
 	s->let_write_gfn = gfn.v;
 	return s->let_write > LET_WRITE_MAX ? ERR_NOTSUP : 0;
 }
+
+bool mmu_shadow_is_table(struct mmu_vm *vm, gfn_t gfn)
+{
+	u32 reader = srcu_read_lock(&vm->srcu);
+	const struct memslot *s = memslot_find(memslots_get(vm), gfn);
+	bool is = s && rmap_has_flag(s, gfn, RMAP_TABLE);
+
+	srcu_read_unlock(&vm->srcu, reader);
+	return is;
+}

@@ -172,6 +172,13 @@ int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
 	return was ? 0 : ERR_NOSLOT;
 }
 
+static u32 written_as_table; /* so often yet what is written is one; at the start, for ever */
+
+bool mmu_shadow_is_table(struct mmu_vm *vm, gfn_t gfn)
+{
+	return written_as_table && written_as_table--;
+}
+
 int gpa_cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value)
 {
 	assert_true(gpa.v / PAGE_SIZE == (gpa.v + size - 1) / PAGE_SIZE);
@@ -491,6 +498,7 @@ static int start(void **state)
 	own_gp = wraps = false;
 	memory_changes = protected_late = false;
 	second_device = protected_page = shadowed = 0;
+	written_as_table = ~0u;
 	let_write_tired = false;
 	waits_until_memory = iterations_until_wanted = 0;
 	event_waits = false;

@@ -36,6 +36,24 @@ static void check_page_fault(u64 cr2)
 	assert_int_equal(injected.cr2, cr2);
 }
 
+/* What the CPU can do by itself is left to it: a table that is none any more while it is cleared. */
+static void repeated_while_the_guest_would_leave(void **state)
+{
+	regs.gpr[RDI] = DATA;
+	regs.gpr[RCX] = 100;
+	iterations_until_wanted = 1000;
+	written_as_table = 3;
+	assert_int_equal(RUN(0, 0xf3, 0xaa), 0); /* rep stosb */
+	assert_true(regs.rip == CODE && regs.gpr[RCX] == 96);
+	assert_int_equal(RUN(0, 0xf3, 0xaa), 0);
+	assert_int_equal(regs.gpr[RCX], 95);
+	/* A device's memory, from which it comes to RAM. */
+	regs.gpr[RDI] = DEVICE_END - 5;
+	regs.gpr[RCX] = 100;
+	assert_int_equal(RUN(0, 0xf3, 0xaa), 0);
+	assert_int_equal(regs.gpr[RCX], 94);
+}
+
 /* As many iterations as come before somebody wants the vCPU, for one decode; a fault ends them too. */
 static void repeated_until_something_comes(void **state)
 {
@@ -250,6 +268,7 @@ static void a_comparison_ends_amid(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(repeated_while_the_guest_would_leave, start),
 		cmocka_unit_test_setup(repeated_until_something_comes, start),
 		cmocka_unit_test_setup(memory_runs_out_amid, start),
 		cmocka_unit_test_setup(an_answer_waits_for_memory_amid, start),

@@ -318,9 +318,12 @@ static void a_table_that_is_filled_by_and_by_stays(void **state)
 	}
 	assert_int_equal(STAT(shadow_flooded), flooded);
 	assert_int_equal(shadow_pages_of(TABLE), 1);
+	assert_true(mmu_shadow_is_table(&vm, GFN(TABLE)));
 	for (u32 i = 0; i < 3; i++)
 		entry(TABLE, i, 0, 0);
 	assert_int_equal(shadow_pages_of(TABLE), 0);
+	assert_false(mmu_shadow_is_table(&vm, GFN(TABLE)));
+	assert_false(mmu_shadow_is_table(&vm, GFN(mmu_gfn_end() - 1)));
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, shadow_guest_end)
