@@ -104,9 +104,15 @@ def test_headless_status(relay, mode, status):
     assert child.wait(20) == status
 
 
-def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
+@pytest.fixture
+def pipe(tmp_path):
+    """A console that reads what is written to a file descriptor."""
     ours, theirs = os.pipe()
-    line = console.Console(ours, str(tmp_path / "out"))
+    return console.Console(ours, str(tmp_path / "out")), theirs
+
+
+def test_wait_sees_split_lines_and_keeps_its_deadline(pipe, tmp_path):
+    line, theirs = pipe
     timer = threading.Timer(0.1, lambda: os.write(theirs, b"dy\nnext"))
     os.write(theirs, b"rea")
     timer.start()
@@ -122,9 +128,8 @@ def test_wait_sees_split_lines_and_keeps_its_deadline(tmp_path):
     assert (tmp_path / "out").read_text() == "ready\nnext"
 
 
-def test_wait_takes_no_number_whose_digits_still_come(tmp_path):
-    ours, theirs = os.pipe()
-    line = console.Console(ours, str(tmp_path / "out"))
+def test_wait_takes_no_number_whose_digits_still_come(pipe):
+    line, theirs = pipe
     os.write(theirs, b"stat 89")
     timer = threading.Timer(0.1, lambda: os.write(theirs, b"43 pages\n"))
     timer.start()
@@ -135,9 +140,8 @@ def test_wait_takes_no_number_whose_digits_still_come(tmp_path):
     line.close()
 
 
-def test_wait_lets_a_fatal_line_come_whole(tmp_path):
-    ours, theirs = os.pipe()
-    line = console.Console(ours, str(tmp_path / "out"))
+def test_wait_lets_a_fatal_line_come_whole(pipe):
+    line, theirs = pipe
     os.write(theirs, b"halted: e")
     timer = threading.Timer(0.1, lambda: os.write(theirs, b"xception 18\n"))
     timer.start()

@@ -14,8 +14,6 @@
 #define HIGH	     0x100000u
 #define KEYS_MAX     63u
 
-#define PIC	 0x20
-#define PIC_2	 0xa0
 #define PIT	 0x40
 #define PIT_MODE 0x43
 #define TICKS	 8192 /* of 1.19 MHz */
@@ -133,16 +131,7 @@ static void make_data_area(void)
  */
 static void make_interrupts(void)
 {
-	outb(PIC, 0x11);
-	outb(PIC + 1, 0x08);
-	outb(PIC + 1, 4);
-	outb(PIC + 1, 1);
-	outb(PIC_2, 0x11);
-	outb(PIC_2 + 1, 0x70);
-	outb(PIC_2 + 1, 2);
-	outb(PIC_2 + 1, 1);
-	outb(PIC + 1, 0xfe);
-	outb(PIC_2 + 1, 0xff);
+	pics_init(0x08, 0x70, 0xfe);
 	outb(PIT_MODE, 0x36);
 	outb(PIT, TICKS & 0xff);
 	outb(PIT, TICKS >> 8);

@@ -118,3 +118,19 @@ void interrupts_init(void)
 	}
 	__asm__ volatile("lidt %0" ::"m"(pointer));
 }
+
+void pics_init(u8 first, u8 second, u8 mask)
+{
+	static const struct {
+		u16 port;
+		u8 cascade;
+	} pics[] = {{0x20, 1 << 2}, {0xa0, 2}};
+
+	for (u32 i = 0; i < 2; i++) {
+		outb(pics[i].port, 0x11); /* four words, the first of them this */
+		outb(pics[i].port + 1, i ? second : first);
+		outb(pics[i].port + 1, pics[i].cascade);
+		outb(pics[i].port + 1, 0x01); /* 8086 mode */
+		outb(pics[i].port + 1, i ? 0xff : mask);
+	}
+}

@@ -89,6 +89,8 @@ void __attribute__((noreturn)) guest_end(void);
 
 /* Loads the IDT; after it exceptions count too, and one skips to exception_resume when that is set. */
 void interrupts_init(void);
+/* Both PICs anew, from these vectors on; mask is the first one's, of the second all are masked. */
+void pics_init(u8 first, u8 second, u8 mask);
 extern volatile u32 exception_resume;
 
 /* Runs code that may fault; the label's address is where an exception goes on. */

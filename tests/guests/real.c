@@ -21,8 +21,6 @@
 #define NO_VECTOR 0xffu
 #define STUB	  16u
 #define STUBS	  128u
-#define PIC	  0x20
-#define PIC_2	  0xa0
 #define PIT	  0x40
 #define PIT_MODE  0x43
 #define COM1_LINE 0x3fb
@@ -359,16 +357,7 @@ static void run_random(bool unreal, bool all)
 /* The timer's vector is 0x20, all is masked, and it ticks a hundred times a second. */
 static void prepare_timer(void)
 {
-	outb(PIC, 0x11);
-	outb(PIC + 1, 0x20);
-	outb(PIC + 1, 4);
-	outb(PIC + 1, 1);
-	outb(PIC_2, 0x11);
-	outb(PIC_2 + 1, 0x28);
-	outb(PIC_2 + 1, 2);
-	outb(PIC_2 + 1, 1);
-	outb(PIC + 1, 0xff);
-	outb(PIC_2 + 1, 0xff);
+	pics_init(0x20, 0x28, 0xff);
 	outb(PIT_MODE, 0x34);
 	outb(PIT, 11932 & 0xff);
 	outb(PIT, 11932 >> 8);

@@ -24,14 +24,20 @@ static void is_gone(u64 gva)
 	assert_false(shadow_cpu(&vcpu, &paging, gva, MMU_READ, &at));
 }
 
-static void whole_and_in_part(void **state)
+/* Both mapped large, at the guest's own addresses. */
+static void two_regions(void)
 {
-	(void)state;
 	begin_with(large_object(1024));
 	slot_of_big(BIG, 0, 1024, 0);
 	no_paging();
 	reaches(BIG << 12, BIG, MMU_WRITE);
 	reaches((BIG + 512) << 12, BIG + 512, MMU_WRITE);
+}
+
+static void whole_and_in_part(void **state)
+{
+	(void)state;
+	two_regions();
 	assert_int_equal(mmu_unmap(&vm, GFN(BIG), 512), 512);
 	assert_int_equal(STAT(split), 0);
 	is_gone(BIG << 12);
@@ -95,11 +101,7 @@ static void split_and_joined(void **state)
 static void with_its_slot(void **state)
 {
 	(void)state;
-	begin_with(large_object(1024));
-	slot_of_big(BIG, 0, 1024, 0);
-	no_paging();
-	reaches(BIG << 12, BIG, MMU_WRITE);
-	reaches((BIG + 512) << 12, BIG + 512, MMU_WRITE);
+	two_regions();
 	assert_int_equal(memslot_move(&vm, 2, GFN(BIG + 0x1000)), 0);
 	is_gone(BIG << 12);
 	assert_int_equal(shadow_access(BIG << 12, MMU_READ, NULL), ERR_NOSLOT);
