@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Which instructions. */
 #include <cpuid.h>
+#include <string.h>
 #include "tests/hosted/random.h"
 #include "tests/unit/mmu/native_case.h"
 
@@ -45,6 +46,47 @@ bool native_uses_stack(const struct insn *i)
 bool native_is_string(const struct insn *i)
 {
 	return i->kind >= INSN_MOVS && i->kind <= INSN_OUTS;
+}
+
+static bool is_near_branch(const struct insn *i)
+{
+	return i->kind >= INSN_JCC && i->kind <= INSN_JCXZ;
+}
+
+static bool has_prefix(const struct native_case *c, u8 wanted)
+{
+	static const u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65,
+				      0x66, 0x67, 0xf0, 0xf2, 0xf3};
+
+	for (u32 at = 0; at < c->insn.length; at++) {
+		bool rex = c->mode == DECODE_64 && (c->bytes[at] & 0xf0) == 0x40;
+
+		if (c->bytes[at] == wanted)
+			return true;
+		if (!rex && !memchr(prefixes, c->bytes[at], sizeof(prefixes)))
+			break;
+	}
+	return false;
+}
+
+/* What AMD's CPUs do in another way. */
+static bool is_intels(const struct native_case *c)
+{
+	const struct insn *i = &c->insn;
+
+	switch (i->kind) {
+	case INSN_NOP: /* PREFETCH of a register, 0F 0D: #UD there */
+		return !i->mem.present;
+	case INSN_BOUND: /* out of bounds: #GP was seen there, for #BR */
+		return true;
+	case INSN_LOOPE: /* with F2, LOOPNE there; the other way round with F3 */
+	case INSN_LOOPNE:
+		if (has_prefix(c, 0xf2) || has_prefix(c, 0xf3))
+			return true;
+		break;
+	}
+	/* In 64-bit code, Intel's pass over 66; theirs take 16 bits of displacement and of RIP. */
+	return is_near_branch(i) && c->mode == DECODE_64 && has_prefix(c, 0x66);
 }
 
 static bool usable_in_64(const struct insn *i)
@@ -122,6 +164,8 @@ static bool usable(const struct native_case *c)
 		return false;
 	/* What REP with a count of 0 leaves of wider registers is Intel's way. */
 	if (native_is_string(i) && c->mode == DECODE_64 && i->addr_size == 4)
+		return false;
+	if (!on_intel() && is_intels(c))
 		return false;
 	return c->mode != DECODE_64 || usable_in_64(i);
 }
