@@ -121,8 +121,8 @@ HOSTED = +$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' 
 	V='$(V)' TESTS='$(TESTS)'
 test-unit: deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted unit
-	$(Q)$(PYTHON) tests/tools/run_hosted.py unit --build $(BUILD)/hosted --logs $(BUILD)/logs/unit \
-		$(TESTS)
+	$(Q)$(PYTHON) tests/tools/run_hosted.py unit --quick --build $(BUILD)/hosted \
+		--logs $(BUILD)/logs/unit $(TESTS)
 test-fuzz: deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted fuzz
 	$(Q)$(PYTHON) tests/tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \

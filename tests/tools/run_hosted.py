@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Run the hosted tests, some at a time, and sum up.
 
-    tests/tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--full] [--total FILE] [NAME...]
+    tests/tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--quick|--full] [--total FILE] [NAME...]
 
 NAME chooses tests whose path contains it. Each test's output is kept in DIR/<path>.log; that of a
-failing one is shown. What goes by random numbers finds WEIR_FUZZ=full or WEIR_FUZZ=short in its
+failing one is shown. What goes by random numbers finds WEIR_FUZZ=quick, short or full in its
 environment and WEIR_SEED, from the date, unless the caller set one. --total adds "passed failed skipped" to FILE.
 """
 import argparse
@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 
-DEADLINES = {"unit-short": 120, "unit-full": 1200, "fuzz-short": 180, "fuzz-full": 3600}
+DEADLINES = {"unit-quick": 120, "unit-short": 120, "unit-full": 1200, "fuzz-short": 180, "fuzz-full": 3600}
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 GRACE = 10  # a program that does not end itself
 SHOWN_LINES = 40
@@ -62,12 +62,12 @@ def wait_for(program, seconds):
     return -signal.SIGALRM if late.is_set() else status
 
 
-def run(target, name, args, deadline):
+def run(target, name, args, extent, deadline):
     log = os.path.join(args.logs, name + ".log")
     os.makedirs(os.path.dirname(log), exist_ok=True)
     environment = dict(os.environ, ASAN_OPTIONS="detect_stack_use_after_return=1",
                        UBSAN_OPTIONS="print_stacktrace=1", TSAN_OPTIONS="halt_on_error=1")
-    environment["WEIR_FUZZ"] = "full" if args.full else "short"
+    environment["WEIR_FUZZ"] = extent
     environment.setdefault("WEIR_SEED", time.strftime("%Y%m%d"))
     environment["WEIR_DEADLINE"] = f"{deadline:.0f}"  # tests/hosted/hosted.c sees to it
     start = time.monotonic()
@@ -89,11 +89,14 @@ def main():
     parser.add_argument("kind", choices=("unit", "fuzz"))
     for option in ("--build", "--logs"):
         parser.add_argument(option, required=True)
-    parser.add_argument("--full", action="store_true")
+    extents = parser.add_mutually_exclusive_group()
+    extents.add_argument("--quick", action="store_true")
+    extents.add_argument("--full", action="store_true")
     parser.add_argument("--total")
     parser.add_argument("names", nargs="*")
     args = parser.parse_intermixed_args()
-    kind = f"{args.kind}-{'full' if args.full else 'short'}"
+    extent = "full" if args.full else "quick" if args.quick else "short"
+    kind = f"{args.kind}-{extent}"
 
     with open(os.path.join(args.build, args.kind + ".txt")) as file:
         targets = file.read().split()
@@ -107,7 +110,7 @@ def main():
     total = [0, 0, 0]
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        running = [pool.submit(run, t, n, args, DEADLINES[kind] * SLOW) for t, n in chosen]
+        running = [pool.submit(run, t, n, args, extent, DEADLINES[kind] * SLOW) for t, n in chosen]
         for future in concurrent.futures.as_completed(running):
             name, log, status, text, seconds = future.result()
             counts = count(text, status)

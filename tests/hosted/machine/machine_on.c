@@ -187,9 +187,21 @@ u64 run_seed(void)
 	return strtoull(date, NULL, 10);
 }
 
+static bool extent_is(const char *name)
+{
+	const char *extent = getenv("WEIR_FUZZ");
+
+	return extent && strcmp(extent, name) == 0;
+}
+
 bool run_is_full(void)
 {
-	const char *fuzz = getenv("WEIR_FUZZ");
+	return extent_is("full");
+}
 
-	return fuzz && strcmp(fuzz, "full") == 0;
+u64 run_budget_ns(u64 short_ns, u64 full_ns)
+{
+	if (run_is_full())
+		return full_ns;
+	return extent_is("quick") ? short_ns / 2 : short_ns;
 }

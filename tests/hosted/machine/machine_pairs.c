@@ -151,7 +151,7 @@ static struct place random_place(void)
 
 static void all_runs(void *arg)
 {
-	u64 end_ns = run_clock_ns() + (full ? FULL_NS : SHORT_NS);
+	u64 end_ns = run_clock_ns() + run_budget_ns(SHORT_NS, FULL_NS);
 
 	(void)arg;
 	while (run_clock_ns() < end_ns) {

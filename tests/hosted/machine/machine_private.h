@@ -127,9 +127,11 @@ void machine_rcu_job(void *arg);
  */
 int machine_apart(void (*fn)(void *arg), void *arg);
 
-/* Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date; whether WEIR_FUZZ is full. */
+/* Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date. */
 u64 run_clock_ns(void);
 u64 run_seed(void);
+/* Whether WEIR_FUZZ is full; the time that it gives: half of the short one where it is quick. */
 bool run_is_full(void);
+u64 run_budget_ns(u64 short_ns, u64 full_ns);
 
 #endif

@@ -204,7 +204,7 @@ static void run_apart(u64 seed)
 
 void machine_runs(const struct machine_scenario *s)
 {
-	u64 budget = run_is_full() ? FULL_NS : SHORT_NS;
+	u64 budget = run_budget_ns(SHORT_NS, FULL_NS);
 	u64 start = run_clock_ns(), seed = run_seed();
 
 	scenario = s;
