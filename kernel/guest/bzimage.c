@@ -16,10 +16,14 @@
 #define SETUP_VERSION_MIN    0x020c /* xloadflags */
 #define SETUP_SECTS_DEFAULT  4
 #define SECTOR		     512
+#define PARAGRAPH	     16	  /* what syssize counts */
+#define SHORT_JUMP	     0xeb /* at 0x200; the byte behind it is the distance from 0x202 */
+#define SHORT_JUMP_MAX	     0x7f
 #define LOADED_HIGH	     BIT(0)
 #define XLF_KERNEL_64	     BIT(0)
 #define LOADER_UNDEFINED     0xff
 #define ENTRY_64	     0x200
+#define SUBARCH_PC	     0
 #define ZERO_PAGE_HEADER_MAX (0x290 - SETUP_HEADER)
 
 struct setup_header {
@@ -47,6 +51,8 @@ struct setup_header {
 } __attribute__((packed));
 static_assert(offsetof(struct setup_header, header) == 0x202 - SETUP_HEADER, "boot protocol");
 static_assert(offsetof(struct setup_header, init_size) == 0x260 - SETUP_HEADER, "boot protocol");
+static_assert(sizeof(struct setup_header) == 0x268 - SETUP_HEADER, "boot protocol");
+static_assert(0x202 + SHORT_JUMP_MAX - SETUP_HEADER <= ZERO_PAGE_HEADER_MAX, "boot protocol");
 
 /* Linux's struct boot_params, the zero page, as far as it is filled here. */
 struct zero_page {
@@ -71,7 +77,27 @@ bool bzimage_probe(const struct image *i)
 	       h.header == SETUP_MAGIC;
 }
 
-static int check_header(struct load *l, const struct setup_header *h)
+/* Where the protected-mode code begins in the file. */
+static u64 kernel_offset(const struct setup_header *h)
+{
+	return ((u64)(h->setup_sects ? h->setup_sects : SETUP_SECTS_DEFAULT) + 1) * SECTOR;
+}
+
+/* How long the header is: up to where its jump goes. */
+static u64 header_size(const struct setup_header *h)
+{
+	return 0x202 + (h->jump >> 8) - SETUP_HEADER;
+}
+
+static int damaged(struct load *l, const char *field, u64 value)
+{
+	return load_fail(l, ERR_INVAL,
+			 "its bzImage is damaged, %s cannot be 0x%llx: copy the file anew", field,
+			 (unsigned long long)value);
+}
+
+/* What the kernel is and asks for. */
+static int check_protocol(struct load *l, const struct setup_header *h)
 {
 	u64 length = strlen(l->cmdline);
 
@@ -95,29 +121,66 @@ static int check_header(struct load *l, const struct setup_header *h)
 }
 
 /*
+ * Lengths and places against each other and against the file. The last 16 bytes of the kernel need
+ * not be there in full: syssize counts what is begun, too, and there are files that end in between.
+ * A signature may stand behind them.
+ */
+static int check_sizes(struct load *l, const struct setup_header *h)
+{
+	u64 offset = kernel_offset(h), size = (u64)h->syssize * PARAGRAPH;
+
+	if ((h->jump & 0xff) != SHORT_JUMP || h->jump >> 8 > SHORT_JUMP_MAX ||
+	    header_size(h) < sizeof(*h))
+		return damaged(l, "the jump over its setup header", h->jump);
+	if (offset >= l->kernel.size)
+		return load_fail(l, ERR_INVAL,
+				 "its bzImage ends before the kernel begins: the file is cut");
+	if (size > align_up(l->kernel.size - offset, (u64)PARAGRAPH))
+		return load_fail(l, ERR_INVAL,
+				 "its bzImage has %llu bytes of its kernel's %llu: the file is cut",
+				 (unsigned long long)(l->kernel.size - offset),
+				 (unsigned long long)size);
+	if (size <= ENTRY_64)
+		return damaged(l, "syssize", h->syssize);
+	if (h->init_size < min(size, l->kernel.size - offset))
+		return damaged(l, "init_size", h->init_size);
+	if ((u64)h->payload_offset + h->payload_length > size)
+		return damaged(l, "the end of its payload",
+			       (u64)h->payload_offset + h->payload_length);
+	if (h->pref_address > GUEST_LOWMEM_TOP)
+		return damaged(l, "pref_address", h->pref_address);
+	if (!h->relocatable_kernel)
+		return 0;
+	if (!h->kernel_alignment || (h->kernel_alignment & (h->kernel_alignment - 1)))
+		return damaged(l, "kernel_alignment", h->kernel_alignment);
+	if (h->min_alignment >= 32 || BIT(h->min_alignment) > h->kernel_alignment)
+		return damaged(l, "min_alignment", h->min_alignment);
+	return 0;
+}
+
+/*
  * The whole kernel, with the room that it unpacks itself into, at its preferred address. One that is
  * loaded lower moves itself up there all the same (init_size in the protocol), so nothing lower will do.
  */
 static int place_kernel(struct load *l, const struct setup_header *h, u64 *base)
 {
-	u32 sectors = h->setup_sects ? h->setup_sects : SETUP_SECTS_DEFAULT;
-	u64 offset = (u64)(sectors + 1) * SECTOR;
-	u64 room, align = h->kernel_alignment;
+	u64 offset = kernel_offset(h), room = max((u64)h->init_size, l->kernel.size - offset);
+	int err;
 
-	if (offset >= l->kernel.size)
-		return load_fail(l, ERR_INVAL,
-				 "its bzImage ends before the kernel begins: the file is cut");
-	room = max((u64)h->init_size, l->kernel.size - offset);
 	*base = h->pref_address;
-	if (layout_reserve(&l->layout, *base, room)) {
-		if (!h->relocatable_kernel || !align || (align & (align - 1)) ||
-		    layout_alloc_low(&l->layout, room, max(align, (u64)PAGE_SIZE),
-				     max(h->pref_address, (u64)MIB(1)), base))
-			return load_fail(l, ERR_NOMEM,
-					 "its bzImage needs %llu MiB from 0x%llx: raise mem=",
-					 (unsigned long long)(room >> 20) + 1,
-					 (unsigned long long)h->pref_address);
-	}
+	err = layout_reserve(&l->layout, *base, room);
+	if (err == ERR_EXIST && !h->relocatable_kernel)
+		return load_fail(l, err,
+				 "its bzImage loads at 0x%llx only, %llu MiB, over page 0 or "
+				 "0x9f000-0xfffff: build it relocatable",
+				 (unsigned long long)*base, (unsigned long long)(room >> 20) + 1);
+	if (err &&
+	    (!h->relocatable_kernel ||
+	     layout_alloc_low(&l->layout, room, max((u64)h->kernel_alignment, (u64)PAGE_SIZE),
+			      max(h->pref_address, (u64)MIB(1)), base)))
+		return load_fail(l, ERR_NOMEM, "its bzImage needs %llu MiB from 0x%llx: raise mem=",
+				 (unsigned long long)(room >> 20) + 1,
+				 (unsigned long long)h->pref_address);
 	return load_write_image(l, *base, &l->kernel, offset, l->kernel.size - offset);
 }
 
@@ -152,21 +215,16 @@ static int identity_tables(struct load *l, u64 *cr3)
 	return err;
 }
 
-/*
- * The zero page: the file's setup header from 0x1f1 up to where its jump says it ends (the byte at
- * 0x201 is the distance from 0x202), then what the loader owes.
- */
-static int fill_zero_page(struct load *l, struct setup_header *h, u64 *gpa)
+/* The zero page: the file's setup header, then what the loader owes. */
+static int fill_zero_page(struct load *l, struct setup_header *h, u64 base, u64 *gpa)
 {
 	static struct zero_page z; /* boot thread only */
 	struct e820_entry map[E820_MAP_MAX];
 	u64 initrd, initrd_size, cmdline, cmdline_size = strlen(l->cmdline) + 1;
-	u64 header_size = 0x202 + (h->jump >> 8) - SETUP_HEADER;
 	int err;
 
 	memset(&z, 0, sizeof(z));
-	if (!image_copy(&l->kernel, SETUP_HEADER, z.header,
-			min(header_size, (u64)ZERO_PAGE_HEADER_MAX)))
+	if (!image_copy(&l->kernel, SETUP_HEADER, z.header, header_size(h)))
 		return load_fail(l, ERR_INVAL, "its setup header is not inside the file");
 	err = load_initrd(l, (u64)h->initrd_addr_max + 1, &initrd, &initrd_size);
 	if (err)
@@ -175,9 +233,13 @@ static int fill_zero_page(struct load *l, struct setup_header *h, u64 *gpa)
 	    layout_alloc_low(&l->layout, cmdline_size, 16, PAGE_SIZE, &cmdline))
 		return load_fail(l, ERR_NOMEM, "no room for its boot parameters: raise mem=");
 	h->type_of_loader = LOADER_UNDEFINED;
+	h->code32_start = (u32)base;
 	h->cmd_line_ptr = (u32)cmdline;
 	h->ramdisk_image = (u32)initrd;
 	h->ramdisk_size = (u32)initrd_size;
+	h->hardware_subarch = SUBARCH_PC;
+	h->hardware_subarch_data = 0;
+	h->setup_data = 0;
 	memcpy(z.header, h, sizeof(*h));
 	z.acpi_rsdp_addr = l->rsdp;
 	z.e820_entries = (u8)layout_e820(&l->layout, map);
@@ -194,13 +256,15 @@ int bzimage_load(struct load *l)
 
 	if (!image_copy(&l->kernel, SETUP_HEADER, &h, sizeof(h)))
 		return load_fail(l, ERR_INVAL, "its setup header is not inside the file");
-	err = check_header(l, &h);
+	err = check_protocol(l, &h);
+	if (!err)
+		err = check_sizes(l, &h);
 	if (!err)
 		err = place_kernel(l, &h, &base);
 	if (!err)
 		err = identity_tables(l, &cr3);
 	if (!err)
-		err = fill_zero_page(l, &h, &zero_page);
+		err = fill_zero_page(l, &h, base, &zero_page);
 	if (!err)
 		err = load_gdt(l, true);
 	if (err)

@@ -122,10 +122,18 @@ int load_initrd(struct load *l, u64 limit, u64 *gpa, u64 *size)
 	if (!m)
 		return 0;
 	i = image_of_module(m);
-	if (layout_alloc_high(&l->layout, i.size, PAGE_SIZE, limit, gpa))
+	if (layout_alloc_high(&l->layout, i.size, PAGE_SIZE, limit, gpa)) {
+		/* More memory would be above the limit. */
+		if (limit <= l->layout.low_top)
+			return load_fail(l, ERR_RANGE,
+					 "an initrd of %llu KiB does not fit below 0x%llx, where "
+					 "the kernel wants it: make it smaller",
+					 (unsigned long long)(i.size >> 10),
+					 (unsigned long long)limit);
 		return load_fail(l, ERR_NOMEM,
 				 "an initrd of %llu KiB does not fit beside the kernel: raise mem=",
 				 (unsigned long long)(i.size >> 10));
+	}
 	*size = i.size;
 	return load_write_image(l, *gpa, &i, 0, i.size);
 }

@@ -3,12 +3,13 @@
  * unit-sources: kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c
  *	kernel/guest/elf.c kernel/guest/layout.c kernel/guest/loader.c
  *	kernel/guest/acpi_tables.c kernel/guest/image.c @mem tests/unit/guest/guest_memory.c
+ *	tests/unit/guest/images.c
  */
 /*
  * The boot protocols on images made here: what a sound one leaves in guest memory, what each damage
  * is answered with, and that random damage never does more than be refused.
  */
-#include "guest_memory.h"
+#include "images.h"
 
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
@@ -17,118 +18,6 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Two bytes of AML stand for the DSDT: its contents are iasl's affair. */
-const u8 dsdt_aml[] = {'D', 'S', 'D', 'T'};
-const u32 dsdt_aml_size = sizeof(dsdt_aml);
-
-static u8 image[KIB(64)];
-static struct vm_config config;
-static struct vmx_start start;
-
-static void put16(u64 at, u16 v)
-{
-	memcpy(image + at, &v, sizeof(v));
-}
-
-static void put32(u64 at, u32 v)
-{
-	memcpy(image + at, &v, sizeof(v));
-}
-
-static void put64(u64 at, u64 v)
-{
-	memcpy(image + at, &v, sizeof(v));
-}
-
-static u32 ram32(u64 at)
-{
-	u32 v;
-
-	memcpy(&v, test_ram + at, sizeof(v));
-	return v;
-}
-
-static u64 ram64(u64 at)
-{
-	u64 v;
-
-	memcpy(&v, test_ram + at, sizeof(v));
-	return v;
-}
-
-static void fresh(u64 mem)
-{
-	memset(image, 0, sizeof(image));
-	memset(&config, 0, sizeof(config));
-	config.mem = mem;
-}
-
-/* --- bzImage --- */
-
-#define BZ_OFFSET (3 * 512)
-
-static void make_bzimage(void)
-{
-	fresh(MIB(64));
-	image[0x1f1] = 2;
-	put16(0x1fe, 0xaa55);
-	put16(0x200, 0x66eb); /* jump over the header: it ends at 0x268 */
-	put32(0x202, 0x53726448);
-	put16(0x206, 0x020f);
-	image[0x211] = 1;
-	put32(0x22c, 0x7fffffff);
-	put32(0x230, MIB(2));
-	image[0x234] = 1;
-	put16(0x236, 3);
-	put32(0x238, 2047);
-	put64(0x258, MIB(16));
-	put32(0x260, MIB(8));
-	memset(image + BZ_OFFSET, 0xc5, sizeof(image) - BZ_OFFSET);
-}
-
-static int load_bzimage(const char *cmdline)
-{
-	struct load l = test_load(&config, image, sizeof(image), cmdline, &start);
-
-	assert_true(bzimage_probe(&l.kernel));
-	l.rsdp = 0xe0000;
-	return bzimage_load(&l);
-}
-
-static void test_bzimage(void **state)
-{
-	u64 zero, cmdline, pdpt, pd;
-
-	make_bzimage();
-	test_add_module(&config, CONFIG_INITRD, 10000, 0x77, "");
-	assert_int_equal(load_bzimage("console=ttyS0 quiet"), 0);
-	assert_int_equal(start.mode, VMX_START_LONG);
-	assert_int_equal(start.rip, MIB(16) + 0x200);
-	assert_int_equal(test_ram[MIB(16)], 0xc5);
-
-	zero = start.rsi;
-	assert_memory_equal(test_ram + zero + 0x206, image + 0x206, 8);
-	assert_int_equal(test_ram[zero + 0x210], 0xff);
-	cmdline = ram32(zero + 0x228);
-	assert_string_equal((char *)test_ram + cmdline, "console=ttyS0 quiet");
-	assert_int_equal(ram32(zero + 0x21c), 10000);
-	assert_int_equal(test_ram[ram32(zero + 0x218)], 0x77);
-	assert_int_equal(ram32(zero + 0x218), MIB(64) - 12288);
-	assert_int_equal(ram64(zero + 0x70), 0xe0000);
-	assert_int_equal(test_ram[zero + 0x1e8], 6);
-	assert_int_equal(ram64(zero + 0x2d0), 0);
-	assert_int_equal(ram64(zero + 0x2d8), GUEST_LOW_USABLE_TOP);
-
-	/* Identity: the entry that maps the kernel maps it to itself. */
-	pdpt = ram64(start.cr3) & ~0xfffull;
-	pd = ram64(pdpt) & ~0xfffull;
-	assert_int_equal(ram64(pd + 8 * (MIB(16) >> 21)) & ~0xfffull, MIB(16));
-	pd = ram64(pdpt + 24) & ~0xfffull;
-	assert_int_equal(ram64(pd + 8 * 511) & ~0xfffull, GIB(4) - MIB(2));
-	assert_int_equal(start.gdt_base, GUEST_GDT);
-	assert_int_equal(ram64(GUEST_GDT + start.cs), 0x00af9b000000ffffull);
-}
 
 /* What is lost on the swap disk is no want of memory, for which a VM would wait. */
 static void test_lost_module(void **state)
@@ -141,87 +30,6 @@ static void test_lost_module(void **state)
 	l = test_load(&config, image, sizeof(image), "", &start);
 	assert_int_equal(load_write_image(&l, MIB(1), &lost, 0, PAGE_SIZE), ERR_RANGE);
 	assert_non_null(strstr(test_message, "cannot be read back from the swap disk"));
-}
-
-/* Where its own place is taken, at the next one above; never below, from where it would move up. */
-static void test_bzimage_relocates(void **state)
-{
-	make_bzimage();
-	put64(0x258, 0x90000);
-	assert_int_equal(load_bzimage(""), 0);
-	assert_int_equal(start.rip, MIB(2) + 0x200);
-
-	make_bzimage();
-	put64(0x258, 0x90000);
-	image[0x234] = 0;
-	assert_int_equal(load_bzimage(""), ERR_NOMEM);
-	assert_string_equal(test_message, "its bzImage needs 9 MiB from 0x90000: raise mem=");
-
-	for (u8 relocatable = 0; relocatable < 2; relocatable++) {
-		make_bzimage();
-		config.mem = MIB(20);
-		image[0x234] = relocatable;
-		assert_int_equal(load_bzimage(""), ERR_NOMEM);
-		assert_string_equal(test_message,
-				    "its bzImage needs 9 MiB from 0x1000000: raise mem=");
-	}
-	make_bzimage();
-	put64(0x258, ~0ull);
-	assert_int_equal(load_bzimage(""), ERR_NOMEM);
-}
-
-/* Memory that others have to give first is waited for, as long as they give some. */
-static void test_bzimage_waits_for_memory(void **state)
-{
-	make_bzimage();
-	test_no_memory = test_helps = 3;
-	assert_int_equal(load_bzimage("quiet"), 0);
-	assert_int_equal(test_helps, 0);
-
-	make_bzimage();
-	test_no_memory = 3;
-	test_helps = 2;
-	assert_int_equal(load_bzimage("quiet"), ERR_NOMEM);
-	assert_non_null(strstr(test_message, "no memory"));
-
-	/* What others give goes elsewhere each time: it ends. */
-	make_bzimage();
-	test_no_memory = test_helps = 1u << 20;
-	assert_int_equal(load_bzimage("quiet"), ERR_NOMEM);
-	test_no_memory = test_helps = 0;
-}
-
-static void test_bzimage_refusals(void **state)
-{
-	char line[3000];
-
-	make_bzimage();
-	put16(0x206, 0x020b);
-	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
-	assert_string_equal(test_message, "its bzImage speaks boot protocol 2.11: 2.12 or later "
-					  "is accepted (Linux 3.8)");
-	make_bzimage();
-	image[0x211] = 0;
-	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
-	assert_string_equal(test_message, "its kernel is a zImage that loads low: build a bzImage");
-	make_bzimage();
-	put16(0x236, 2);
-	assert_int_equal(load_bzimage(""), ERR_NOTSUP);
-	assert_string_equal(test_message,
-			    "its bzImage has no 64-bit entry point: take a 64-bit kernel");
-	make_bzimage();
-	memset(line, 'x', sizeof(line));
-	line[2048] = 0;
-	assert_int_equal(load_bzimage(line), ERR_RANGE);
-	make_bzimage();
-	image[0x1f1] = 200;
-	assert_int_equal(load_bzimage(""), ERR_INVAL);
-	assert_string_equal(test_message,
-			    "its bzImage ends before the kernel begins: the file is cut");
-	make_bzimage();
-	test_add_module(&config, CONFIG_INITRD, MIB(50), 1, "");
-	assert_int_equal(load_bzimage(""), ERR_NOMEM);
-	assert_non_null(strstr(test_message, "raise mem="));
 }
 
 /* --- ELF and PVH --- */
@@ -575,11 +383,7 @@ static void test_acpi(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bzimage),
-		cmocka_unit_test(test_bzimage_relocates),
 		cmocka_unit_test(test_lost_module),
-		cmocka_unit_test(test_bzimage_refusals),
-		cmocka_unit_test(test_bzimage_waits_for_memory),
 		cmocka_unit_test(test_pvh),
 		cmocka_unit_test(test_pvh_of_many_segments),
 		cmocka_unit_test(test_elf_refusals),
