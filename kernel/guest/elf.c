@@ -3,6 +3,7 @@
 #include "kernel/guest/load.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/printf.h"
 #include "kernel/base/string.h"
 
 #define ELF_MAGIC	"\177ELF"
@@ -11,6 +12,12 @@
 #define ELF_CLASS64	2
 #define ELF_DATA	5
 #define ELF_DATA_LITTLE 1
+#define ELF_DATA_BIG	2
+#define ET_REL		1
+#define ET_EXEC		2
+#define ET_DYN		3
+#define EM_386		3
+#define EM_X86_64	62
 #define ELF_PHDRS_MAX	64
 #define PT_LOAD		1
 #define PT_NOTE		4
@@ -98,9 +105,48 @@ static bool elf_phdr(const struct elf *e, u32 n, struct elf64_phdr *out)
 
 bool elf_probe(const struct image *i)
 {
+	u8 ident[4];
+
+	return image_copy(i, 0, ident, sizeof(ident)) && memcmp(ident, ELF_MAGIC, 4) == 0;
+}
+
+static void say_machine(u32 machine, char *what, size_t size)
+{
+	static const struct {
+		u32 machine;
+		const char *name;
+	} names[] = {{8, "MIPS"}, {20, "PowerPC"},  {21, "PowerPC"}, {22, "S/390"},
+		     {40, "ARM"}, {183, "AArch64"}, {243, "RISC-V"}, {258, "LoongArch"}};
+
+	for (u32 n = 0; n < ARRAY_SIZE(names); n++) {
+		if (names[n].machine == machine) {
+			snprintf(what, size, "an ELF file for %s: take one for x86", names[n].name);
+			return;
+		}
+	}
+	snprintf(what, size, "an ELF file for machine %u: take one for x86", machine);
+}
+
+bool elf_flaw(const struct image *i, char *what, size_t size)
+{
+	struct elf32_header h; /* up to its version of the same form in both classes */
 	struct elf e;
 
-	return elf_open(i, &e);
+	if (!image_copy(i, 0, &h, sizeof(h)))
+		strlcpy(what, "an ELF file that ends in its header: copy it anew", size);
+	else if (h.ident[ELF_DATA] == ELF_DATA_BIG)
+		strlcpy(what, "a big-endian ELF file: take one for x86", size);
+	else if (h.machine != EM_386 && h.machine != EM_X86_64)
+		say_machine(h.machine, what, size);
+	else if (h.type == ET_REL)
+		strlcpy(what, "an ELF object or a module of a kernel's: link it", size);
+	else if (h.type != ET_EXEC && h.type != ET_DYN)
+		snprintf(what, size, "an ELF file of type %u: it is no program", h.type);
+	else if (!elf_open(i, &e))
+		strlcpy(what, "an ELF file whose header is damaged: copy it anew", size);
+	else
+		return false;
+	return true;
 }
 
 /*
@@ -140,12 +186,19 @@ int elf_load(struct load *l, struct elf_summary *out)
 {
 	struct elf64_phdr p;
 	struct elf e;
+	char what[96];
 	u32 loaded = 0;
 	int err;
 
+	if (!elf_probe(&l->kernel))
+		return load_fail(l, ERR_INVAL,
+				 "its multiboot header gives no addresses, and it is no ELF file: "
+				 "set bit 16 of its flags, or link it as ELF");
+	if (elf_flaw(&l->kernel, what, sizeof(what)))
+		return load_unknown(l);
 	if (!elf_open(&l->kernel, &e) || e.phnum > ELF_PHDRS_MAX)
 		return load_fail(l, ERR_INVAL,
-				 "its ELF header is damaged, or names more than %u segments",
+				 "its ELF file has more than %u program headers: strip it",
 				 ELF_PHDRS_MAX);
 	*out = (struct elf_summary){e.is64, e.entry, e.entry, ~0ull, 0};
 	for (u32 n = 0; n < e.phnum; n++) {

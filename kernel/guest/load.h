@@ -60,6 +60,9 @@ int pvh_load(struct load *l);
 bool multiboot1_probe(const struct image *i);
 int multiboot1_load(struct load *l);
 
+/* None of them: the message says what it is, as far as that can be told. ERR_INVAL. */
+int load_unknown(struct load *l);
+
 /* ELF, 32 and 64 bit, little endian: loads every PT_LOAD segment at its physical address. */
 struct elf_summary {
 	bool is64;
@@ -67,7 +70,9 @@ struct elf_summary {
 	u64 entry;		  /* physical, by the segment that has it there */
 	u64 load_start, load_end; /* of all segments, physical */
 };
+/* Whether it begins as any ELF file does; and whether there is something that none for x86 has, in words. */
 bool elf_probe(const struct image *i);
+bool elf_flaw(const struct image *i, char *what, size_t size);
 int elf_load(struct load *l, struct elf_summary *out);
 /* The 32-bit PVH entry point from a Xen note, or false. */
 bool elf_pvh_entry(const struct image *i, u32 *entry);

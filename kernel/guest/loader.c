@@ -159,11 +159,7 @@ static int load_kernel(struct load *l)
 		return pvh_load(l);
 	if (multiboot1_probe(&l->kernel))
 		return multiboot1_load(l);
-	return load_fail(l, ERR_INVAL,
-			 "its kernel is %s: accepted are bzImage (Linux 64-bit boot protocol "
-			 "2.12), ELF with a PVH note, and multiboot 1",
-			 elf_probe(&l->kernel) ? "an ELF file without a PVH note"
-					       : "of no format that Weir knows");
+	return load_unknown(l);
 }
 
 int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)

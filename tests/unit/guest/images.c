@@ -69,3 +69,49 @@ void make_bzimage(void)
 	put32(0x260, MIB(8));
 	memset(image + BZ_OFFSET, 0xc5, sizeof(image) - BZ_OFFSET);
 }
+
+void make_pvh(void)
+{
+	fresh(MIB(64));
+	memcpy(image, "\177ELF\2\1\1", 7);
+	put16(16, 2);  /* an executable file */
+	put16(18, 62); /* for x86-64 */
+	put64(24, 0xffffffff81000000ull);
+	put64(32, 64);
+	put16(54, 56);
+	put16(56, 2);
+	put32(64, 1); /* PT_LOAD */
+	put64(64 + 8, CODE_AT);
+	put64(64 + 24, MIB(16));
+	put64(64 + 32, 0x2000);
+	put64(64 + 40, 0x5000);
+	put32(120, 4); /* PT_NOTE */
+	put64(120 + 8, NOTE_AT);
+	put64(120 + 32, 0x40);
+	put32(NOTE_AT, 4);
+	put32(NOTE_AT + 4, 4);
+	put32(NOTE_AT + 8, 6); /* another note first */
+	memcpy(image + NOTE_AT + 12, "Xen", 4);
+	put32(NOTE_AT + 20, 4);
+	put32(NOTE_AT + 24, 4);
+	put32(NOTE_AT + 28, 18);
+	memcpy(image + NOTE_AT + 32, "Xen", 4);
+	put32(NOTE_AT + 36, MIB(16) + 0x10);
+	memset(image + CODE_AT, 0x90, 0x2000);
+}
+
+void make_multiboot(void)
+{
+	const u32 flags = BIT(16) | 3;
+
+	fresh(MIB(64));
+	put32(MB_AT, 0x1badb002);
+	put32(MB_AT + 4, flags);
+	put32(MB_AT + 8, -(0x1badb002 + flags));
+	put32(MB_AT + 12, MIB(1) + MB_AT);
+	put32(MB_AT + 16, MIB(1));
+	put32(MB_AT + 20, MIB(1) + 0x8000);
+	put32(MB_AT + 24, MIB(1) + 0x20000);
+	put32(MB_AT + 28, MIB(1) + 0x100);
+	memset(image + 0x100, 0xf4, 0x7f00);
+}

@@ -3,7 +3,7 @@
  * unit-sources: kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c
  *	kernel/guest/elf.c kernel/guest/layout.c kernel/guest/loader.c
  *	kernel/guest/acpi_tables.c kernel/guest/image.c @mem tests/unit/guest/guest_memory.c
- *	tests/unit/guest/images.c
+ *	tests/unit/guest/images.c kernel/guest/unknown.c
  */
 /*
  * Linux's 64-bit boot protocol: what a sound bzImage leaves in guest memory, and what each field of its
