@@ -5,7 +5,7 @@
 #
 # Variables a person may set:
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
-#   run:        CPU= SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
+#   run:        CPU=tigerlake SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot: CASES="..." CPUS="..." LIST=1    (test-nested: those of QEMU with KVM)
@@ -18,7 +18,6 @@ DEBUG	?= 1
 BUILD	:= build
 PYTHON	:= /usr/bin/python3
 V	?= 0
-Q	:= $(if $(filter 0,$(V)),@)
 MAKEFLAGS += --no-builtin-rules
 
 .DEFAULT_GOAL := all
@@ -203,7 +202,7 @@ swap-image: deps-build
 	@mkdir -p $(dir $(SWAP_IMAGE))
 	$(Q)$(PYTHON) tests/tools/swap_image.py --size '$(SIZE)' '$(SWAP_IMAGE)'
 
-CPU	?= tigerlake
+CPU	?=
 SMP	?= 1
 MEM	?= 256
 GUEST	?= linux

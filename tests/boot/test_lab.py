@@ -26,6 +26,9 @@ line = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
 def say(text):
     os.write(line, text.encode())
 mode = {mode!r}
+if mode == "dead":
+    print("no such machine")
+    sys.exit(1)
 if mode != "mute":
     say("weir-guest: shell ready\\r\\n")
 if mode == "echo":
@@ -36,6 +39,7 @@ if mode == "echo":
             break
 if mode in ("echo", "good"):
     say("[ 1.0] cpu0 info: vm alpha: powered off after 1.000 s\\r\\n")
+    say("[ 1.1] cpu0 info: powering off\\r\\n")
 """
 
 
@@ -102,6 +106,18 @@ def test_relay_leaves_at_its_key(relay):
 def test_headless_status(relay, mode, status):
     child, _ = relay(mode, "--headless")
     assert child.wait(20) == status
+
+
+@pytest.mark.parametrize("mode,says,options", [
+    ("dead", "no such machine", []), ("dead", "no such machine", ["--headless"]), ("banner", "", [])])
+def test_an_emulator_that_dies_is_a_failure_and_is_shown(relay, mode, says, options):
+    """Whatever it said itself, then one line with the place of its logs; Weir switched nothing off."""
+    child, terminal = relay(mode, *options)
+    shown = terminal.wait("run: failed: .*; logs: .*emulator[.]logs", soon())
+    assert child.wait(20) == 1
+    assert says in terminal.text[:shown.start()]
+    assert ("said last" in terminal.text) == bool(says)
+    assert "the machine is off" not in terminal.text
 
 
 @pytest.fixture
@@ -176,15 +192,46 @@ def test_accel_without_kvm_is_bochs(kvm, capsys, parameter, mode, lacking):
         run.choose_accel("kvm")
 
 
-@pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
-def test_accel_with_kvm(kvm, monkeypatch, tmp_path, wanted, parameter):
-    """QEMU is started just so as the case `nested` starts it under a KVM that is one."""
-    kvm(parameter)
+def machine_for(**wanted):
+    return run.make_machine(argparse.Namespace(
+        **{**dict(emulator=None, accel="auto", cpu="", guest="linux", mem=128, smp=2, headless=True),
+           **wanted}))
+
+
+@pytest.fixture
+def no_images(monkeypatch, tmp_path):
     monkeypatch.setattr(run, "BUILD", str(tmp_path))
     monkeypatch.setattr(run, "guest_modules", lambda *_: [])
     monkeypatch.setattr(image, "cached_iso", lambda *_, **__: "weir.iso")
-    made = run.make_machine(argparse.Namespace(emulator=None, accel=wanted, cpu="", guest="linux",
-                                               mem=128, smp=2, headless=True))
+
+
+def test_a_cpu_that_is_named_is_taken(kvm, no_images, capsys):
+    """It is Bochs's, also where there is KVM; no name is taken for one that is none."""
+    kvm("Y")
+    made = machine_for(cpu="corei7_haswell_4770")
+    assert made.config["cpu"] == "corei7_haswell_4770"
+    assert "run: bochs (CPU=corei7_haswell_4770 is one of its models)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="ACCEL=bochs has that model"):
+        machine_for(cpu="tigerlake", accel="kvm")
+    for accel in ("auto", "kvm", "bochs"):
+        with pytest.raises(SystemExit, match="CPU=nonesuch: Bochs has .*tigerlake"):
+            machine_for(cpu="nonesuch", accel=accel)
+    assert machine_for(accel="bochs").config["cpu"] == "tigerlake"
+
+
+def test_memory_that_bochs_has(kvm, no_images):
+    kvm("Y")
+    assert machine_for(accel="bochs", mem=1048320).config["memory"] == 1048576
+    with pytest.raises(SystemExit, match="MEM=1048321: .* 1 to 1048320 "):
+        machine_for(accel="bochs", mem=1048321)
+    assert machine_for(mem=1048576).memory == 1048832  # QEMU says itself what it cannot have
+
+
+@pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
+def test_accel_with_kvm(kvm, no_images, wanted, parameter):
+    """QEMU is started just so as the case `nested` starts it under a KVM that is one."""
+    kvm(parameter)
+    made = machine_for(accel=wanted)
     expected = nested.weir_command("weir.iso", 2, 384, serial="pts", monitor=made.monitor())
     assert made.command("pts") == expected
     assert "host" in expected and "kvm" in expected

@@ -8,6 +8,7 @@ from lab.machine import Machine
 GO_ON = "c\n" * 100
 
 CYLINDER = 16 * 63 * 512
+MEMORY_MAX = 1024 * 1024  # MiB that a machine may have
 HOST_MEMORY_MAX = 2048  # MiB that Bochs itself takes; it pages the rest of the guest's to a file
 
 # The CPU models with VT-x, oldest first, and what they lack that Weir cares for.

@@ -6,7 +6,8 @@
                  [--headless]
 
 The guest's console is the terminal, both ways; Ctrl-] then q at once leaves, and Ctrl-] alone goes
-to Weir, whose monitor it calls (docs/monitor.md). With --headless nothing is
+to Weir, whose monitor it calls (docs/monitor.md). An emulator that ends though Weir did not switch
+the machine off shows what it said last, and the status is 1. With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
 with the terminal's name as its argument.
@@ -23,7 +24,7 @@ import tty
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 from lab import BUILD, image, linux  # noqa: E402
-from lab.bochs import Bochs, MODELS  # noqa: E402
+from lab.bochs import Bochs, MEMORY_MAX, MODELS  # noqa: E402
 from lab.console import Ended  # noqa: E402
 from lab.machine import Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
@@ -31,11 +32,16 @@ from lab.qemu import Qemu  # noqa: E402
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 BANNER = r"weir-guest: shell ready"
 POWERED_OFF = r"vm alpha: powered off"
+OFF = r"info: (powering off|rebooting)\b"  # the last that Weir says
 ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
 ESCAPE_SECONDS = 0.5  # how long q may take
 HEADLESS_DEADLINE = 900
+SOON = 10  # seconds, for what the emulator wrote before it ended
 KVM, KVM_NESTED = "/dev/kvm", "/sys/module/kvm_intel/parameters/nested"
 SMP_MAX, MEM_MAX = 8, 1024 * 1024  # what is tested; MiB, the most that mem= takes
+OWN_MEMORY = 256  # MiB of the machine's beside the guest's
+CPU = "tigerlake"
+LAST_LINES = 12  # of what an emulator said that died
 
 
 def kvm_offers_vmx():
@@ -63,10 +69,13 @@ def number(name, low, high):
     return convert
 
 
-def choose_accel(wanted):
+def choose_accel(wanted, cpu=""):
+    """cpu: the model that was asked for, which Bochs alone has."""
     if wanted not in ("auto", "kvm", "bochs"):
         sys.exit(f"ACCEL={wanted}: it is auto, kvm or bochs")
-    lacking = kvm_offers_vmx()
+    if cpu and wanted == "kvm":
+        sys.exit(f"CPU={cpu}: KVM has the CPU of this machine; ACCEL=bochs has that model")
+    lacking = f"CPU={cpu} is one of its models" if cpu else kvm_offers_vmx()
     if wanted == "kvm" and lacking:
         sys.exit(f"ACCEL=kvm: {lacking}; ACCEL=bochs emulates a CPU with VMX")
     if wanted == "auto":
@@ -107,14 +116,16 @@ def make_machine(args):
     folder = os.path.join(BUILD, "logs/run")
     if args.emulator:
         return Other(args.emulator + ".logs", args.emulator)
-    accel = choose_accel(args.accel)
-    if accel == "bochs" and args.cpu not in MODELS:
+    if args.cpu and args.cpu not in MODELS:
         sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))
+    accel = choose_accel(args.accel, args.cpu)
+    if accel == "bochs" and args.mem > MEMORY_MAX - OWN_MEMORY:
+        sys.exit(f"MEM={args.mem}: in Bochs it is a number from 1 to {MEMORY_MAX - OWN_MEMORY} (MiB)")
     iso = image.cached_iso(WEIR, guest_modules(args.guest, args.mem, args.headless))
-    memory = args.mem + 256
+    memory = args.mem + OWN_MEMORY
     if accel == "kvm":
         return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm")
-    return Bochs(folder, iso, cpu=args.cpu, cpus=args.smp, memory=memory)
+    return Bochs(folder, iso, cpu=args.cpu or CPU, cpus=args.smp, memory=memory)
 
 
 class Terminal:
@@ -166,11 +177,28 @@ def show(data):
         data = data[os.write(1, data):]
 
 
+def failed(machine, why):
+    """Says so, with the end of what the emulator itself said."""
+    with open(machine.path("emulator.txt"), errors="replace") as file:
+        said = file.read().rstrip().splitlines()[-LAST_LINES:]
+    if said and not machine.alive():
+        print("\nrun: the emulator said last:\n    " + "\n    ".join(said), end="")
+    print(f"\nrun: failed: {why}; logs: {machine.folder}")
+    return 1
+
+
 def interactive(machine):
     with Terminal():
         machine.console.listener = show
         how = relay(machine)
-    print("\nrun: left; the machine is stopped" if how == "left" else "\nrun: the machine is off")
+    if how == "left":
+        print("\nrun: left; the machine is stopped")
+        return 0
+    try:
+        machine.wait_line(OFF, time.monotonic() + SOON)
+    except Ended:
+        return failed(machine, "the emulator ended before Weir switched the machine off")
+    print("\nrun: the machine is off")
     return 0
 
 
@@ -184,8 +212,7 @@ def headless(machine, start):
         machine.wait_line(POWERED_OFF, deadline, banner.end())
         machine.wait_exit(deadline)
     except Ended as error:
-        print(f"\nrun: failed: {error}; logs: {machine.folder}")
-        return 1
+        return failed(machine, error)
     print(f"\nrun: shell after {seconds:.0f} s, guest powered off, machine off after "
           f"{time.monotonic() - start:.0f} s")
     return 0
@@ -193,7 +220,7 @@ def headless(machine, start):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--cpu", default="tigerlake")
+    parser.add_argument("--cpu", default="")
     parser.add_argument("--smp", type=number("SMP", 1, SMP_MAX), default=1)
     parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX), default=256)
     parser.add_argument("--guest", default="linux")
