@@ -227,6 +227,21 @@ def test_memory_that_bochs_has(kvm, no_images):
     assert machine_for(mem=1048576).memory == 1048832  # QEMU says itself what it cannot have
 
 
+@pytest.mark.parametrize("word", ["HEADLESS=yes", "LIST=y", "DEBUG=yes", "V=2", "DEBUG=1 0"])
+def test_a_switch_is_0_or_1(word):
+    done = subprocess.run(["make", "-n", "clean", word], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [done.stdout.strip()], "more than a line"
+    assert f"{word}: it is 0 or 1" in done.stdout
+
+
+def test_switches_may_be_off():
+    done = subprocess.run(["make", "-n", "clean", "HEADLESS=0", "LIST=", "DEBUG=0", "V=1"], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
 def test_accel_with_kvm(kvm, no_images, wanted, parameter):
     """QEMU is started just so as the case `nested` starts it under a KVM that is one."""
