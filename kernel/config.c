@@ -90,12 +90,15 @@ void config_message(struct weir_config *c, const char *fmt, ...)
 void config_refuse(struct vm_config *vm, const char *fmt, ...)
 {
 	va_list ap;
+	int used = 0;
 
 	if (vm->refused)
 		return;
 	vm->refused = true;
+	if (vm->line)
+		used = snprintf(vm->message, sizeof(vm->message), "module %u: ", vm->line);
 	va_start(ap, fmt);
-	vsnprintf(vm->message, sizeof(vm->message), fmt, ap);
+	vsnprintf(vm->message + used, sizeof(vm->message) - (size_t)used, fmt, ap);
 	va_end(ap);
 }
 
@@ -158,8 +161,11 @@ static void take_module(struct vm_config *vm, const struct config_line *l,
 		config_refuse(
 			vm, "module %u: the words after -- are longer than %u bytes: shorten them",
 			index + 1, CONFIG_CMDLINE_MAX - 1);
-	if (l->kind == CONFIG_KERNEL)
+	if (l->kind == CONFIG_KERNEL) {
+		vm->line = index + 1;
 		config_take_kernel(vm, l);
+		vm->line = 0;
+	}
 }
 
 static void parse_module(struct weir_config *c, const struct boot_module *b, u32 index)
@@ -210,7 +216,12 @@ static void finish_vm(struct vm_config *vm)
 	if (!count_kind(vm, CONFIG_KERNEL))
 		config_refuse(vm, "it has no kernel: add a module line 'vm=%s kernel mem=256M'",
 			      vm->name);
+	for (u32 i = 0; i < vm->module_count; i++) {
+		if (vm->modules[i].kind == CONFIG_KERNEL)
+			vm->line = vm->modules[i].boot_index + 1;
+	}
 	config_check_memory(vm);
+	vm->line = 0;
 }
 
 /* The number of a group is that of its first VM, from 1; who names none has one of its own. */

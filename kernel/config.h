@@ -55,6 +55,7 @@ struct vm_config {
 	u32 module_count;
 	struct config_module
 		*modules; /* as many; room for CONFIG_MODULES_MAX. A VM's copy shares them */
+	u32 line;	  /* whose words are looked at, a module from 1; 0: no module's */
 	bool refused;	  /* message says why; the VM is not started */
 	char message[CONFIG_MESSAGE_MAX];
 };

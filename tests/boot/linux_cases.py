@@ -164,7 +164,7 @@ def two_linux(boot):
     own memory; the three others, and a word that is none, are named with their faults."""
     boot.anywhere(r"command line: unknown word 'consoel=com1' is ignored: known are console= ")
     boot.anywhere(r"vm gamma: not started: it has no kernel: add a module line 'vm=gamma kernel ")
-    boot.anywhere(r"vm delta: not started: mem=banana is not a size: write for example mem=256M")
+    boot.anywhere(r"vm delta: not started: module 4: mem=banana is not a size: write for example mem=256M")
     boot.anywhere(r"vm epsilon: not started: its kernel is packed by gzip: unpack it, or say initrd if it is one")
     for name, most in (("alpha", 256), ("beta", 192)):
         total = boot.anywhere(rf"weir-guest: {name}: MemTotal (\d+) KiB")
