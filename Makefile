@@ -220,7 +220,7 @@ ifeq ($(LIST),1)
 test-boot: deps-test
 	$(Q)$(PYTEST) --list-cases
 else
-test-boot: all guests guest $(BUILD)/nested/pvh.elf deps-iso deps-test
+test-boot: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)'
 endif
 

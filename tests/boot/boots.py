@@ -54,6 +54,8 @@ class Case:
     apart: str
     disk: int
     signed: bool
+    kernel: Callable
+    usb: str
 
     @property
     def name(self):
@@ -66,11 +68,12 @@ class Case:
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
-         signed=True):
-    """apart: why make test leaves it out, which it counts as a test that was skipped."""
+         signed=True, kernel=lambda: None, usb=""):
+    """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
+    one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart, disk, signed)
+                    when_done, qemu_cpu, apart, disk, signed, kernel, usb)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -150,7 +153,8 @@ class Boot:
         model, _, cpus = self.machine_name.partition(":")
         cpus = int(cpus or 1)
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
-        iso = image.cached_iso(cmdline, self.case.guests(), bios_only=model not in QEMU)
+        iso = self.case.usb or image.cached_iso(cmdline, self.case.guests(), self.case.kernel(),
+                                                bios_only=model not in QEMU)
         # Beside the logs' folder, which the machine makes afresh.
         disk = self.folder + ".disk" if self.case.disk else None
         if disk:
@@ -161,7 +165,8 @@ class Boot:
             self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory)
         elif model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
-                                memory=self.case.memory, cpu=self.case.qemu_cpu, disk=disk)
+                                memory=self.case.memory, cpu=self.case.qemu_cpu, disk=disk,
+                                usb=bool(self.case.usb))
         else:
             self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus,
                                  memory=self.case.memory, disk=disk)

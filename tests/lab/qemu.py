@@ -8,7 +8,13 @@ from lab.machine import Machine
 OVMF = "/usr/share/OVMF/"
 
 
-def command_line(iso, serial, monitor, cpus, memory, accel, cpu):
+CD = ["-drive", "if=none,id=boot,format=raw,readonly=on,media=cdrom,file={iso}",
+      "-device", "ide-cd,drive=boot,bootindex=0"]
+USB = ["-drive", "if=none,id=boot,format=raw,readonly=on,file={iso}", "-device", "qemu-xhci",
+       "-device", "usb-storage,drive=boot,bootindex=0"]
+
+
+def command_line(iso, serial, monitor, cpus, memory, accel, cpu, medium=CD):
     """QEMU's argument list but for UEFI. serial is a terminal, monitor a socket's name."""
     return ["qemu-system-x86_64", "-machine", "q35", "-accel",
             "tcg,thread=multi" if accel == "tcg" else accel,
@@ -18,23 +24,22 @@ def command_line(iso, serial, monitor, cpus, memory, accel, cpu):
             "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
             "-monitor", f"unix:{monitor},server,nowait",
             "-chardev", f"serial,id=com1,path={serial}", "-serial", "chardev:com1",
-            "-drive", f"if=none,id=cd,format=raw,readonly=on,media=cdrom,file={iso}",
-            "-device", "ide-cd,drive=cd,bootindex=0"]
+            *(word.format(iso=iso) for word in medium)]
 
 
 class Qemu(Machine):
-    """firmware is bios or uefi; accel tcg or kvm. memory in MiB."""
+    """firmware is bios or uefi; accel tcg or kvm. memory in MiB. usb: the image is a USB stick."""
 
     def __init__(self, folder, iso, firmware="bios", cpus=1, memory=512, accel="tcg", cpu="max",
-                 disk=None):
+                 disk=None, usb=False):
         super().__init__(folder)
         self.disk = disk
         self.iso, self.firmware, self.cpus, self.memory = iso, firmware, cpus, memory
-        self.accel, self.cpu = accel, cpu
+        self.accel, self.cpu, self.medium = accel, cpu, USB if usb else CD
 
     def command(self, serial):
         command = command_line(self.iso, serial, self.monitor(), self.cpus, self.memory, self.accel,
-                               self.cpu)
+                               self.cpu, self.medium)
         if self.disk:  # at the second channel of an IDE controller beside the chipset's AHCI
             command += ["-device", "piix3-ide,id=pata",
                         "-drive", f"if=none,id=disk,format=raw,file={self.disk}",
