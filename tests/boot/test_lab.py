@@ -287,7 +287,13 @@ def bzimage(payload):
     return bytes(head) + b"\x90" * 16 + payload + b"signature"
 
 
-@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress])
+def tool(*command):
+    """A program of the host that compresses its standard input."""
+    return lambda data: subprocess.run(command, check=True, input=data, stdout=subprocess.PIPE).stdout
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, gzip.compress, tool("zstd", "-qc"),
+                                  tool("lz4", "-qlc")])
 def test_vmlinux_comes_out_of_a_bzimage(pack):
     elf = b"\x7fELF" + bytes(range(256)) * 50
     packed = pack(elf) + struct.pack("<I", len(elf))
@@ -301,6 +307,13 @@ def test_wrong_kernels_are_refused():
         linux.extract_vmlinux(bzimage(b"????????"))
     with pytest.raises(RuntimeError, match="not an ELF"):
         linux.extract_vmlinux(bzimage(gzip.compress(b"text") + b"\4\0\0\0"))
+
+
+def test_modules_are_read_however_they_are_packaged(tmp_path):
+    (tmp_path / "a.ko").write_bytes(b"plain")
+    (tmp_path / "b.ko.xz").write_bytes(lzma.compress(b"packed"))
+    assert linux.read_module(tmp_path / "a.ko") == b"plain"
+    assert linux.read_module(tmp_path / "b.ko") == b"packed"
 
 
 def test_initramfs_is_what_cpio_reads(tmp_path):

@@ -134,13 +134,24 @@ def _fetch():
     with open(names["vmlinuz"], "rb") as file:
         image = file.read()
     modules = os.path.join(tree, "lib/modules", names["vmlinuz"].partition("-")[2], "kernel")
+    if not os.path.isdir(modules):  # where /lib is a link to /usr/lib, from Debian 13 on
+        modules = os.path.join(tree, "usr", os.path.relpath(modules, tree))
     for name in KVM_MODULES:
-        with open(os.path.join(modules, name), "rb") as file:
-            _keep(os.path.basename(name), strip(file.read(), work, "--strip-debug"))
+        _keep(os.path.basename(name), strip(read_module(os.path.join(modules, name)), work,
+                                            "--strip-debug"))
     _keep("version", (package + "\n").encode())
     _keep("vmlinux", strip(extract_vmlinux(image), work, "--strip-all"))
     _keep("vmlinuz", image)
     shutil.rmtree(work)
+
+
+def read_module(path):
+    """A kernel's module, which Debian 13 packages compressed."""
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            return file.read()
+    with lzma.open(f"{path}.xz") as file:
+        return file.read()
 
 
 def _keep(name, data):
