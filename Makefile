@@ -251,8 +251,8 @@ bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
 FORMATTED = $(shell find $(FLOORS) tests -name '*.[ch]')
 .PHONY: format check-format clean
 format: deps-format
-	clang-format -i $(FORMATTED)
+	$(Q)sh tests/tools/format.sh $(FORMATTED)
 check-format: deps-format
-	clang-format --dry-run --Werror $(FORMATTED)
+	$(Q)sh tests/tools/format.sh --check $(FORMATTED)
 clean:
 	rm -rf $(BUILD)
