@@ -7,11 +7,11 @@ import struct
 
 from boots import bare_output, case, counters, small_guest
 from lab import BUILD, screen
-from lab.bochs import MODELS, NO_VMX, SVM_ONLY
+from lab.bochs import MODELS, NEWER, NO_VMX, SVM_ONLY
 
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
 OTHER_MODELS = ["corei5_arrandale_m520", "corei7_ivy_bridge_3770k", "broadwell_ult",
-                "corei7_skylake_x", "corei7_icelake_u"]
+                "corei7_skylake_x", "corei7_icelake_u", *NEWER]
 RESTRICTED = "corei5_lynnfield_750"  # EPT without unrestricted guest
 NO_EPT = "core2_penryn_t9600"  # without either
 NO_VMX_MESSAGE = r"error: (.*VMX.*)"
@@ -129,7 +129,7 @@ def panic_overflow(boot):
 
 @case(machines=["tigerlake:1", "tigerlake:2", "tigerlake:4", "tigerlake:8", "qemu-bios:4"],
       full=["corei7_haswell_4770:4", "corei7_sandy_bridge_2600k:4", RESTRICTED + ":4", NO_EPT + ":4",
-            "qemu-uefi:4"],
+            "qemu-uefi:4", *(f"{model}:2" for model in NEWER)],
       weir="selftest=all", deadline=400)
 def selftest(boot):
     """Weir's tests of itself on the target: locks, IPIs, threads, timers, its own page tables."""
@@ -173,6 +173,14 @@ def check_small_guest(boot, name):
 def smoke(boot):
     """A small guest looks once at each thing that Weir shows a guest."""
     check_small_guest(boot, "smoke")
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + OTHER_MODELS + [RESTRICTED, NO_EPT], deadline=180,
+      guests=lambda: small_guest("hidden"))
+def hidden(boot):
+    """What CPUID does not offer a guest cannot have: instructions, bits of CR4 and XCR0, MSRs."""
+    check_small_guest(boot, "hidden")
     boot.ends()
 
 

@@ -18,6 +18,7 @@ import memtest_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401
+from lab import bochs  # noqa: E402
 
 TOTALS = {"PASS": 0, "FAIL": 0, "SKIP": 0}
 
@@ -40,6 +41,9 @@ def unknown(config):
     for model in config.getoption("cpus").split():
         if not boots.known_machine(model):
             return f"CPUS: '{model}' is none of: {' '.join(boots.OTHERS)} {' '.join(boots.MODELS)}"
+        lacking = bochs.lacks(model.partition(":")[0])
+        if lacking:
+            return f"CPUS: {lacking}"
     if (config.getoption("cases") or config.getoption("cpus")) and not chosen(config):
         return "CASES and CPUS: no case of these has a row there; make test-boot LIST=1 lists them"
     return None

@@ -3,6 +3,7 @@
 import pytest
 
 from boots import Boot
+from lab import bochs
 from lab.console import Ended
 
 
@@ -10,6 +11,9 @@ def test_boot(boot_case, machine, record_property, request):
     options = request.config.option
     if boot_case.apart and not (options.full or options.cases or options.cpus):
         pytest.skip(boot_case.apart)
+    lacking = bochs.lacks(machine.partition(":")[0])
+    if lacking:
+        pytest.skip(lacking)
     boot = Boot(boot_case, machine)
     record_property("folder", boot.folder)
     try:

@@ -15,7 +15,7 @@ import time
 import pytest
 
 import boots
-from lab import ROOT, console, image, linux, machine, nested
+from lab import ROOT, bochs, console, image, linux, machine, nested
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
@@ -344,6 +344,22 @@ def test_cpus_choose_models_and_keep_counts():
     assert boots.machines_of(selftest, False, ["broadwell_ult:3"]) == ["broadwell_ult:3"]
     no_vmx = boots.CASES["no-vmx"]
     assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []
+
+
+def test_models_of_a_newer_bochs_are_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(bochs, "installed", lambda: ("2.7", ["tigerlake"]))
+    assert bochs.lacks("tigerlake") is None
+    assert re.fullmatch(r"Bochs 2\.7 has no model arrow_lake: .*3\.0.*", bochs.lacks("arrow_lake"))
+    monkeypatch.setattr(bochs, "installed", lambda: ("3.0", ["tigerlake", "arrow_lake"]))
+    assert bochs.lacks("arrow_lake") is None
+    assert set(bochs.NEWER) < set(bochs.MODELS)
+
+
+def test_bochs_is_asked_for_its_debugger_where_it_may_do_without(tmp_path, monkeypatch):
+    for version, cpus, wanted in (("2.7", 2, False), ("3.0", 1, False), ("3.0", 2, True)):
+        monkeypatch.setattr(bochs, "installed", lambda version=version: (version, []))
+        made = bochs.Bochs(str(tmp_path / "machine"), "no.iso", cpus=cpus)
+        assert ("-dbg" in made.command("/dev/null")) == wanted
 
 
 def test_cases_of_test_full_run_when_they_are_named():

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Bochs as Debian builds it: the machine with VT-x."""
+import functools
 import os
+import re
+import subprocess
 
 from lab.machine import Machine
 
@@ -23,7 +26,10 @@ MODELS = {
     "corei7_skylake_x": "",
     "corei7_icelake_u": "",
     "tigerlake": "",
+    "sapphire_rapids": "",
+    "arrow_lake": "",
 }
+NEWER = ("sapphire_rapids", "arrow_lake")  # from Bochs 3.0 on
 NO_VMX = "p4_prescott_celeron_336"
 SVM_ONLY = "ryzen"
 
@@ -51,10 +57,26 @@ info: action=ignore
 """
 
 
+@functools.cache
+def installed():
+    """(version, CPU models) of the Bochs that is installed."""
+    shown = subprocess.run(["bochs", "--help", "cpu"], text=True, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    version = re.search(r"Bochs x86 Emulator (\S+)", shown)
+    return version.group(1) if version else "?", re.findall(r"^(\w+)$", shown, re.M)
+
+
+def lacks(model):
+    """None, or one line if it is a model of a newer Bochs than the one that is installed."""
+    if model not in NEWER or model in installed()[1]:
+        return None
+    return f"Bochs {installed()[0]} has no model {model}: Bochs 3.0 has, which comes with Debian 13"
+
+
 class Bochs(Machine):
     """memory in MiB. ips is how many instructions make a second of the machine's time.
 
-    debugger is what Debian's Bochs, which is the debugger, reads one line at a time whenever the
+    debugger is what Debian's Bochs, where it runs as the debugger, reads one line at a time whenever the
     machine stands still; "c" lets it go on.
     """
 
@@ -81,4 +103,11 @@ class Bochs(Machine):
             file.write(CONFIG.format(serial=serial, more=self.more, **self.config))
         with open(self.path("debugger"), "w") as file:
             file.write(self.debugger)
-        return ["bochs", "-q", "-f", self.path("bochsrc"), "-rc", self.path("debugger")]
+        return ["bochs", "-q", *self.debug_option(), "-f", self.path("bochsrc"),
+                "-rc", self.path("debugger")]
+
+    def debug_option(self):
+        """Debian's Bochs 2.7 is always the debugger, 3.0 where it is asked to be. Otherwise its loop for
+        several CPUs does not note that an exception was delivered: a VM exit before the handler's first
+        instruction then saves RIP as it was before."""
+        return ["-dbg"] if self.config["cpus"] > 1 and installed()[0] >= "3" else []

@@ -24,7 +24,7 @@ import tty
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 from lab import BUILD, image, linux  # noqa: E402
-from lab.bochs import Bochs, MEMORY_MAX, MODELS  # noqa: E402
+from lab.bochs import Bochs, MEMORY_MAX, MODELS, lacks  # noqa: E402
 from lab.console import Ended  # noqa: E402
 from lab.machine import Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
@@ -121,6 +121,8 @@ def make_machine(args):
     accel = choose_accel(args.accel, args.cpu)
     if accel == "bochs" and args.mem > MEMORY_MAX - OWN_MEMORY:
         sys.exit(f"MEM={args.mem}: in Bochs it is a number from 1 to {MEMORY_MAX - OWN_MEMORY} (MiB)")
+    if accel == "bochs" and lacks(args.cpu):
+        sys.exit(f"CPU={args.cpu}: {lacks(args.cpu)}")
     iso = image.cached_iso(WEIR, guest_modules(args.guest, args.mem, args.headless))
     memory = args.mem + OWN_MEMORY
     if accel == "kvm":
