@@ -93,9 +93,9 @@ void __noreturn kernel_main(void)
 	console_init(&config);
 	vmx_set_apicv(config.apicv);
 	vmx_use_unrestricted_guest(!config.unrestricted_off);
+	vmx_set_mitigations(!config.mitigations_off);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
-	vmx_set_mitigations(!config.mitigations_off);
 	if (vmx_probe() || vmx_start())
 		finish();
 	paravirt_init();

@@ -184,6 +184,18 @@ def hidden(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], deadline=180, weir="mitigations=off selftest=vmx_reset",
+      guests=lambda: small_guest("smoke", "one two"))
+def mitigations_off(boot):
+    """Without mitigations, which hold for self-tests as well, guests find the same."""
+    steps = boot.expect(r"VMX: mitigations off: (.*)").group(1)
+    assert "yes" not in steps, steps
+    boot.expect(r"1 passed, 0 failed")
+    check_small_guest(boot, "smoke")
+    boot.ends()
+    assert "mitigations on" not in boot.text()
+
+
 # What a CPU without EPT does by itself, and CPUs with it when they are told to.
 SHADOW_MACHINES = ["tigerlake", "corei7_sandy_bridge_2600k"]
 
