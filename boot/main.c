@@ -46,7 +46,9 @@ static const struct panic_hooks panic_hooks = {
 /* One of them may have been writing. */
 static void stop_before_poweroff(void)
 {
-	ipi_stop_others();
+	struct panic_others others;
+
+	ipi_stop_others(&others);
 	console_break_locks();
 }
 

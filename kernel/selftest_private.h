@@ -59,6 +59,7 @@ u32 selftest_workers(u32 per_cpu); /* how many that are */
 /* Each file's tests; the list ends with a NULL name. */
 extern const struct selftest_case selftest_locks[], selftest_threads[], selftest_sched[],
 	selftest_time[], selftest_memory[], selftest_srcu[], selftest_vmx[], selftest_vmx_paging[],
-	selftest_vmx_writes[], selftest_mmu[], selftest_bench[], selftest_disk[];
+	selftest_vmx_writes[], selftest_vmx_failure[], selftest_mmu[], selftest_bench[],
+	selftest_disk[];
 
 #endif

@@ -10,8 +10,10 @@
 #include "smp/timer.h"
 
 #define ANSWER_PATIENCE_NS 60000000000ull
-#define STOP_POLLS	   10000000
 #define NOBODY		   (~0u)
+#ifndef STOP_POLLS
+#define STOP_POLLS 10000000
+#endif
 
 /* Only ever waited for with interrupts on: who waits must answer the calls of others. */
 static struct spinlock call_lock = SPINLOCK_INIT("IPI call", LOCK_IPI);
@@ -27,8 +29,8 @@ static struct {
 	u32 flag;
 } __aligned(64) called[CPU_MAX];
 
-static u32 stopper = NOBODY; /* atomic: the CPU that panics */
-static u32 stopped;	     /* atomic: how many others have halted */
+static u32 stopper = NOBODY;  /* atomic: the CPU that panics */
+static bool stopped[CPU_MAX]; /* atomic: it has halted for that */
 
 static void call_interrupt(void *arg)
 {
@@ -118,14 +120,29 @@ bool ipi_stopping(void)
 
 	if (who == NOBODY || who == cpu_id())
 		return false;
-	__atomic_fetch_add(&stopped, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&stopped[cpu_id()], true, __ATOMIC_RELEASE);
 	return true;
 }
 
-void ipi_stop_others(void)
+static void count_stopped(struct panic_others *others)
+{
+	*others = (struct panic_others){.silent = NOBODY};
+	for (u32 id = 0; id < cpu_count(); id++) {
+		if (id == cpu_id())
+			continue;
+		others->count++;
+		if (__atomic_load_n(&stopped[id], __ATOMIC_ACQUIRE))
+			others->halted++;
+		else if (others->silent == NOBODY)
+			others->silent = id;
+	}
+}
+
+void ipi_stop_others(struct panic_others *others)
 {
 	u32 me = cpu_id(), expected = NOBODY, n = cpu_count();
 
+	count_stopped(others);
 	if (!apic_ready() || n == 1)
 		return;
 	if (!__atomic_compare_exchange_n(&stopper, &expected, me, false, __ATOMIC_SEQ_CST,
@@ -136,8 +153,10 @@ void ipi_stop_others(void)
 			apic_send_nmi(cpu_get(id)->apic_id);
 	}
 	/* Bounded: one that does not stop must not keep the panic from being told. */
-	for (u32 i = 0; i < STOP_POLLS && __atomic_load_n(&stopped, __ATOMIC_ACQUIRE) < n - 1; i++)
+	for (u32 i = 0; i < STOP_POLLS && others->halted < others->count; i++) {
 		cpu_relax();
+		count_stopped(others);
+	}
 }
 
 void ipi_init(void)

@@ -6,6 +6,7 @@
 #ifndef SMP_IPI_H
 #define SMP_IPI_H
 
+#include "kernel/base/panic.h"
 #include "smp/cpu_set.h"
 
 /* Runs fn(arg) on every CPU of the set; the caller's own is called directly. */
@@ -15,7 +16,10 @@ void ipi_call_all(void (*fn)(void *), void *arg); /* the caller too */
 /* An interrupt that does nothing but make the CPU leave guest mode or wake. Any context. */
 void ipi_kick(u32 cpu);
 
-/* Stops all other CPUs by NMI for panic. Any context. */
-void ipi_stop_others(void);
+/*
+ * Stops all other CPUs by NMI, for a panic or the end, and says how many halted. Any context; waits
+ * a bounded time for one that does not answer, as it does where another CPU stops this one.
+ */
+void ipi_stop_others(struct panic_others *others);
 
 #endif

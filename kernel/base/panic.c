@@ -30,13 +30,17 @@ void panic_set_reboot(bool reboot)
 	reboot_after = reboot;
 }
 
-static void show_registers(const struct interrupt_frame *f)
+static void show_exception(const struct interrupt_frame *f)
 {
 	char at[128];
 
 	symbol_print(at, sizeof(at), f->rip);
 	log_error("vector %lu error %#lx at %s", (unsigned long)f->vector,
 		  (unsigned long)f->error_code, at);
+}
+
+static void show_registers(const struct interrupt_frame *f)
+{
 	log_error("rip %04lx:%016lx rsp %04lx:%016lx rflags %08lx", (unsigned long)f->cs,
 		  (unsigned long)f->rip, (unsigned long)f->ss, (unsigned long)f->rsp,
 		  (unsigned long)f->rflags);
@@ -90,41 +94,45 @@ static void enter(const char *fmt, va_list ap)
 	vsnprintf(text, sizeof(text), fmt, ap);
 }
 
-static void __noreturn speak(const struct interrupt_frame *f, u64 rip, u64 rbp)
+/* Alone it has nothing to say of others. */
+static void show_others(const struct panic_others *others)
 {
+	char silent[40] = "";
+
+	if (!others->count)
+		return;
+	if (others->halted < others->count)
+		snprintf(silent, sizeof(silent), ", CPU %u does not answer", others->silent);
+	log_error("the other CPUs: %u of %u stopped%s", others->halted, others->count, silent);
+}
+
+static void __noreturn speak(const struct interrupt_frame *fault,
+			     const struct interrupt_frame *call, u64 rbp)
+{
+	struct panic_others others = {0};
 	u64 mark = log_mark();
 
 	log_error("PANIC on cpu%u: %s", log_cpu_id(), text);
 	if (registered->stop_others)
-		registered->stop_others();
+		registered->stop_others(&others);
 	log_show_last(mark, RING_LINES);
 	mca_show();
-	if (f)
-		show_registers(f);
+	if (fault)
+		show_exception(fault);
+	show_registers(fault ? fault : call);
 	log_error("cr0 %08lx cr2 %016lx cr3 %016lx cr4 %08lx", (unsigned long)read_cr0(),
 		  (unsigned long)read_cr2(), (unsigned long)read_cr3(), (unsigned long)read_cr4());
-	backtrace_log(f ? f->rip : rip, f ? f->rbp : rbp);
-	log_error("the other CPUs are %s", registered->stop_others ? "stopped" : "not started");
+	backtrace_log(fault ? fault->rip : 0, fault ? fault->rbp : rbp);
+	show_others(&others);
 	finish();
 }
 
-void __noreturn panic_frame(const struct interrupt_frame *f, const char *fmt, ...)
+/* call: the registers as panic was called; rbp: panic's own, from which its callers are found. */
+void __noreturn panic_called(const struct interrupt_frame *call, const char *fmt, va_list ap,
+			     u64 rbp);
+void __noreturn panic_called(const struct interrupt_frame *call, const char *fmt, va_list ap,
+			     u64 rbp)
 {
-	va_list ap;
-
-	va_start(ap, fmt);
 	enter(fmt, ap);
-	va_end(ap);
-	speak(f, 0, 0);
-}
-
-void __noreturn panic(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	enter(fmt, ap);
-	va_end(ap);
-	speak(registered->fault ? registered->fault() : NULL, (u64)__builtin_return_address(0),
-	      *(const u64 *)__builtin_frame_address(0));
+	speak(registered->fault ? registered->fault() : NULL, call, rbp);
 }

@@ -12,15 +12,19 @@
 
 struct interrupt_frame;
 
+/* Registers are those of the exception that this CPU is in, else the caller's (panic_entry.S). */
 void __noreturn panic(const char *fmt, ...) __printf_like(1, 2);
 
-/* As panic, for an exception: registers and backtrace are those of the frame. */
-void __noreturn panic_frame(const struct interrupt_frame *f, const char *fmt, ...)
-	__printf_like(2, 3);
+/* The other CPUs once a panic has told them to stop. */
+struct panic_others {
+	u32 count;  /* how many had been started */
+	u32 halted; /* of these */
+	u32 silent; /* the first that does not answer; valid where halted < count */
+};
 
 /* What the floors above lend a panic. Each may be NULL. */
 struct panic_hooks {
-	void (*stop_others)(void); /* the other CPUs halt; bounded */
+	void (*stop_others)(struct panic_others *others); /* the other CPUs halt; bounded */
 	/* The frame of the exception that this CPU is in, or NULL. */
 	const struct interrupt_frame *(*fault)(void);
 };

@@ -92,19 +92,37 @@ UNCORRECTED = 0xbd00000000000134  # valid, uncorrected, enabled, with address an
 
 
 def check_panic(boot, reason):
-    """What happened, where, by name, and what the other CPUs do."""
+    """What happened, where, by name, with the registers, and what the other CPUs do."""
+    others = int(boot.machine_name.partition(":")[2] or 1) - 1
     boot.anywhere(reason)
+    boot.anywhere(r"rax [0-9a-f]{16} rbx [0-9a-f]{16} ")
     boot.anywhere(r"backtrace:")
     boot.anywhere(r"#\d+ +0x[0-9a-f]{16} \w+\+0x[0-9a-f]+")
-    boot.anywhere(r"the other CPUs are stopped")
+    if others:
+        boot.anywhere(rf"the other CPUs: {others} of {others} stopped\s")
     boot.anywhere(r"halted: ")
+    assert others or "other CPUs" not in boot.text()
 
 
-@case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-lock-order",
-      deadline=120)
+@case(machines=["qemu-bios:4", "qemu-bios"], full=["tigerlake:4"], deadline=120,
+      weir="loglevel=error selftest=panic-lock-order")
 def panic_lock_order(boot):
-    """A lock taken against the order ends in a panic that names both locks."""
+    """A lock taken against the order ends in a panic that names both locks, and shows the hidden log."""
     check_panic(boot, r"lock order: .*the lower lock")
+    before, heading, after = boot.text().partition("--- the log before that, some of it not shown")
+    assert heading and "info: ACPI" not in before and "info: ACPI" in after
+
+
+@case(machines=["tigerlake:4"], full=["corei7_sandy_bridge_2600k:2"], weir="selftest=panic-in-guests",
+      deadline=180)
+def panic_in_guests(boot):
+    """A panic stops CPUs that run guests, and shows its caller's registers and arguments."""
+    check_panic(boot, r"PANIC on cpu0: others are in guests: 1 2 3 4 5 6 7\s")
+    one, two, three, four, five = (f"{i:016x}" for i in range(1, 6))
+    boot.anywhere(rf"rcx {three} rdx {two}\s")
+    boot.anywhere(rf"rsi {one} rdi [0-9a-f]{{16}} rbp [0-9a-f]{{16}} r8  {four}\s")
+    boot.anywhere(rf"r9  {five} ")
+    boot.anywhere(r"#0 +0x[0-9a-f]{16} test_panic_in_guests\+")
 
 
 @case(machines=["qemu-bios:4"], deadline=120, when_done="halt")

@@ -51,6 +51,7 @@ u32 hosted_ipi_kicks(void)
 	return __atomic_load_n(&kicks, __ATOMIC_SEQ_CST);
 }
 
-void ipi_stop_others(void)
+void ipi_stop_others(struct panic_others *others)
 {
+	*others = (struct panic_others){0};
 }

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Self-tests of what goes wrong: a panic while other CPUs are in guests. */
+#include "kernel/base/panic.h"
+#include "kernel/selftest_vmx.h"
+#include "smp/thread.h"
+#include "smp/timer.h"
+
+#define NS_PER_MS    1000000ull
+#define IN_GUEST_MS  5	     /* by then all loop */
+#define PAGE_IP	     0xf000u /* of the first byte of the page of code */
+
+static const struct vmx_start reset = {.mode = VMX_START_RESET};
+
+struct looper {
+	struct selftest *t;
+	struct machine m;
+	bool loops; /* atomic */
+};
+
+/* On its CPU: the VMCS cannot be taken along. */
+static void loop_in_guest(void *arg)
+{
+	struct looper *l = arg;
+	struct machine *m = &l->m;
+
+	if (!machine_make(l->t, m, &reset, false))
+		return;
+	machine_attach(m);
+	vmx_regs(m->v)->rip = PAGE_IP + (u64)(vmx_guest_loop - vmx_guest_page);
+	__atomic_store_n(&l->loops, true, __ATOMIC_RELEASE);
+	for (;;)
+		machine_run(m);
+}
+
+/* Ends in a panic: for the boot tests. The arguments show which register is which, and the stack. */
+static void test_panic_in_guests(struct selftest *t)
+{
+	static struct looper loopers[CPU_MAX];
+	struct thread *thread;
+
+	if (!selftest_have_vmx(t))
+		return;
+	for (u32 cpu = 1; cpu < cpu_count(); cpu++) {
+		struct looper *l = &loopers[cpu];
+
+		l->t = t;
+		if (!EXPECT(t, thread_create(&thread, "loop", loop_in_guest, l, cpu) == 0))
+			return;
+		while (!__atomic_load_n(&l->loops, __ATOMIC_ACQUIRE) && !t->failures)
+			thread_sleep_until(clock_ns() + NS_PER_MS);
+	}
+	thread_sleep_until(clock_ns() + IN_GUEST_MS * NS_PER_MS);
+	panic("others are in guests: %u %u %u %u %u %u %u", 1, 2, 3, 4, 5, 6, 7);
+}
+
+const struct selftest_case selftest_vmx_failure[] = {
+	{"panic-in-guests", test_panic_in_guests, true},
+	{NULL, NULL, false},
+};
