@@ -1,15 +1,44 @@
 /* SPDX-License-Identifier: MIT */
-/* Self-tests of what goes wrong: a panic while other CPUs are in guests. */
+/*
+ * Self-tests of what goes wrong: entries that the CPU refuses, and a panic while other CPUs are in
+ * guests.
+ */
 #include "kernel/base/panic.h"
 #include "kernel/selftest_vmx.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
+#include "vmx/instructions.h"
 
 #define NS_PER_MS    1000000ull
+#define RFLAGS_FIXED BIT(1)
 #define IN_GUEST_MS  5	     /* by then all loop */
 #define PAGE_IP	     0xf000u /* of the first byte of the page of code */
 
 static const struct vmx_start reset = {.mode = VMX_START_RESET};
+
+/* Refused for the host's state, then failed by the guest's (SDM 3C 27.2, 27.3), then it goes on. */
+static void test_failed_entry(struct selftest *t)
+{
+	struct machine m;
+	u64 cs;
+
+	if (!selftest_have_vmx(t))
+		return;
+	if (machine_make(t, &m, &reset, false)) {
+		machine_attach(&m);
+		machine_expect_halt(&m);
+		cs = vmcs_read(HOST_CS_SELECTOR);
+		vmcs_write(HOST_CS_SELECTOR, 0);
+		EXPECT(t, machine_run(&m).kind == VMX_EXIT_ERROR);
+		vmcs_write(HOST_CS_SELECTOR, cs);
+		vmx_regs(m.v)->rflags = 0;
+		EXPECT(t, machine_run(&m).kind == VMX_EXIT_ERROR);
+		vmx_regs(m.v)->rflags = RFLAGS_FIXED;
+		EXPECT(t, machine_run(&m).kind == VMX_EXIT_IO);
+		machine_detach(&m);
+	}
+	machine_unmake(&m);
+}
 
 struct looper {
 	struct selftest *t;
@@ -54,6 +83,7 @@ static void test_panic_in_guests(struct selftest *t)
 }
 
 const struct selftest_case selftest_vmx_failure[] = {
+	{"vmx_failed_entry", test_failed_entry, true},
 	{"panic-in-guests", test_panic_in_guests, true},
 	{NULL, NULL, false},
 };

@@ -63,8 +63,8 @@ void vmcs_dump(struct vmx_vcpu *v)
 	(void)v;
 	for (u32 i = 0; i < ARRAY_SIZE(fields); i++) {
 		if (vmcs_try_read((enum vmcs_field)fields[i].field, &value))
-			log_info("VMCS %04x %-26s %#llx", fields[i].field, fields[i].name,
-				 (unsigned long long)value);
+			log_error("VMCS %04x %-26s %#llx", fields[i].field, fields[i].name,
+				  (unsigned long long)value);
 	}
 }
 

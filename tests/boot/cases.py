@@ -125,6 +125,18 @@ def panic_in_guests(boot):
     boot.anywhere(r"#0 +0x[0-9a-f]{16} test_panic_in_guests\+")
 
 
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], weir="loglevel=warn selftest=vmx_failed_entry",
+      deadline=180)
+def failed_entry(boot):
+    """VM entries that the CPU refuses are told in words, with the VMCS by field names."""
+    boot.expect(r"VM entry refused: error 8, VM entry with invalid host-state fields")
+    boot.expect(r"VMCS 0c02 HOST_CS_SELECTOR +0\s")
+    boot.expect(r"VM entry failed: entry_guest_state, qualification 0\s")
+    boot.expect(r"VMCS 6820 GUEST_RFLAGS +0\s")
+    boot.machine.wait_exit(boot.deadline)
+    assert "FAIL" not in boot.text() and "info: ACPI" not in boot.text()
+
+
 @case(machines=["qemu-bios:4"], deadline=120, when_done="halt")
 def machine_check(boot):
     """Banks are on, and an error in one of another CPU's ends in a panic that shows what it says."""
