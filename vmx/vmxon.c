@@ -26,7 +26,7 @@ static int unlock_vmx(void)
 	u64 control;
 
 	if (rdmsr_safe(MSR_IA32_FEATURE_CONTROL, &control))
-		return ERR_NOENT;
+		return ERR_FAULT;
 	if (!(control & FEATURE_CONTROL_LOCKED) &&
 	    wrmsr_safe(MSR_IA32_FEATURE_CONTROL,
 		       control | FEATURE_CONTROL_LOCKED | FEATURE_CONTROL_VMX_OUT_SMX))
@@ -106,6 +106,9 @@ static const char *why_not(int err)
 		return "no memory for its VMXON region";
 	case ERR_PERM:
 		return "its firmware locked VMX off: turn on Intel VT-x for all CPUs in the setup";
+	case ERR_FAULT:
+		return "it has VMX, but no IA32_FEATURE_CONTROL to turn it on by: update the "
+		       "firmware, or the hypervisor below Weir";
 	case ERR_NOENT:
 		return "it has no VMX, as the boot CPU has";
 	case ERR_NOTSUP:

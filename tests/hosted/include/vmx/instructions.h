@@ -23,6 +23,20 @@ static inline void vmcs_write(enum vmcs_field field, u64 value)
 	hosted_vmcs[field] = value;
 }
 
+/* What the CPU does; VMXON's answer is true where it failed. */
+extern bool (*hosted_vmxon)(hpa_t region);
+extern void (*hosted_vmxoff)(void);
+
+static inline bool vmxon(hpa_t region)
+{
+	return hosted_vmxon(region);
+}
+
+static inline void vmxoff(void)
+{
+	hosted_vmxoff();
+}
+
 /* What may happen at an access to a debug register: a switch, where interrupts are on. NULL: nothing. */
 extern void (*hosted_on_dr)(void);
 extern _Thread_local u64 hosted_dr[8];
