@@ -96,8 +96,12 @@ void __noreturn kernel_main(void)
 	vmx_set_mitigations(!config.mitigations_off);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
-	if (vmx_probe() || vmx_start())
+	if (vmx_probe() || vmx_start()) {
+		/* Whoever is there is to read why, and a reboot would only come here again. */
+		if (!config.selftest)
+			config.when_done = WHEN_DONE_HALT;
 		finish();
+	}
 	paravirt_init();
 	if (config.vm_count)
 		vm_run_all(&config);
