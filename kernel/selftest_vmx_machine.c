@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernel/base/string.h"
-#include "kernel/base/x86.h"
 #include "kernel/selftest_vmx.h"
 #include "smp/thread.h"
 
-#define CPUID_1_ECX_VMX BIT(5)
-#define EXITS_MAX	1000
+#define EXITS_MAX 1000
 
 enum {
 	SLOT_CODE,
@@ -117,8 +115,10 @@ void machine_expect_halt(struct machine *m)
 
 bool selftest_have_vmx(struct selftest *t)
 {
-	if (!(cpuid(1, 0).ecx & CPUID_1_ECX_VMX)) {
-		selftest_skip(t, "this CPU has no VMX");
+	const char *unmet = vmx_unmet();
+
+	if (unmet) {
+		selftest_skip(t, unmet);
 		return false;
 	}
 	if (!EXPECT(t, vmx_probe() == 0) || !EXPECT(t, vmx_start() == 0) ||

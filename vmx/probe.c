@@ -87,6 +87,14 @@ static void tell_mmu(const struct vmx_capability *c)
 	mmu_init(&hw);
 }
 
+const char *vmx_unmet(void)
+{
+	struct vmx_findings f;
+
+	requirements_look(&f);
+	return requirements_unmet(&f);
+}
+
 static int probe(void)
 {
 	struct vmx_findings f;

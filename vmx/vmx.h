@@ -23,6 +23,8 @@
  * MMU what it needs to know (mmu_init).
  */
 int vmx_probe(void);
+/* The sentence of the first requirement that the boot CPU does not meet, or NULL. Boot CPU. */
+const char *vmx_unmet(void);
 
 /*
  * Real mode and protected mode without paging run as they are. Where not, they need what

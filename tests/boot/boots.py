@@ -20,8 +20,8 @@ import sys
 import time
 from typing import Callable
 
-from lab import BUILD, ROOT, image, linux
-from lab.bochs import Bochs, MODELS
+from lab import BUILD, ROOT, image, linux, screen
+from lab.bochs import Bochs, MODELS, firmware_without_vmx
 from lab.console import Ended
 from lab.machine import PANIC
 from lab.nested import Kvm
@@ -56,6 +56,7 @@ class Case:
     signed: bool
     kernel: Callable
     usb: str
+    vmx_off: str
 
     @property
     def name(self):
@@ -68,12 +69,13 @@ class Case:
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
-         signed=True, kernel=lambda: None, usb=""):
+         signed=True, kernel=lambda: None, usb="", vmx_off=""):
     """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
-    one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU."""
+    one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. vmx_off:
+    the CPUs (`boot` or `others`) on which Bochs's firmware locks VMX off."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart, disk, signed, kernel, usb)
+                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -169,10 +171,19 @@ class Boot:
                                 usb=bool(self.case.usb))
         else:
             self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus,
-                                 memory=self.case.memory, disk=disk)
+                                 memory=self.case.memory, disk=disk, **self.firmware())
         self.deadline = time.monotonic() + self.case.deadline * SLOW
         self.machine.start()
         return self
+
+    def firmware(self):
+        """Bochs's other arguments where VMX is to be locked off."""
+        if not self.case.vmx_off:
+            return {}
+        os.makedirs(LOGS, exist_ok=True)
+        rom = self.folder + ".rom"
+        firmware_without_vmx(rom, self.case.vmx_off)
+        return {"rom": rom, "debugger": screen.WATCH}
 
     def __exit__(self, *_):
         self.machine.stop()

@@ -19,13 +19,40 @@ LARGE_PAGE = 2 << 20
 
 
 @case(machines=["qemu-bios", "qemu-uefi"], full=[NO_VMX, SVM_ONLY], deadline=60,
-      when_done="halt")
+      when_done="reboot")
 def no_vmx(boot):
-    """A CPU without VMX gets one sentence on serial line and screen, and Weir stops."""
+    """A CPU without VMX gets one sentence on serial line and screen, and Weir halts, whatever it is told."""
     sentence = boot.expect(NO_VMX_MESSAGE).group(1).strip()
+    boot.expect("halted: nothing is left to run")
     if boot.machine_name.startswith("qemu"):
         screen.wait_text(boot.machine, sentence, boot.deadline)
     assert "panic" not in boot.text()
+
+
+LOCKED_OFF = "the firmware has locked VMX off: turn on Intel VT-x"
+
+
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [NO_EPT], deadline=180, when_done="halt",
+      weir="selftest=vmx_reset", vmx_off="boot")
+def vmx_locked_off(boot):
+    """A CPU whose firmware has locked VMX off gets its sentence, too; self-tests of VMX are skipped."""
+    boot.expect(rf"selftest vmx_reset: SKIP \({LOCKED_OFF}")
+    boot.expect(r"0 passed, 0 failed, 1 skipped")
+    boot.expect(rf"error: {LOCKED_OFF}")
+    boot.expect("halted: nothing is left to run")
+    screen.wait_text(boot.machine, LOCKED_OFF, boot.deadline)
+
+
+@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:4"], deadline=180,
+      vmx_off="others", guests=lambda: small_guest("smoke", "one two"))
+def vmx_on_one(boot):
+    """Where other CPUs' firmware has locked VMX off the boot CPU runs the guests."""
+    others = int(boot.machine_name.partition(":")[2]) - 1
+    for cpu in range(1, others + 1):
+        boot.expect(rf"CPU {cpu} hosts no vCPU: its firmware locked VMX off")
+    boot.expect(rf"VMX: on, 1 of {others + 1} CPUs")
+    check_small_guest(boot, "smoke")
+    boot.ends()
 
 
 @case(machines=["qemu-bios"], deadline=60, qemu_cpu="qemu32")

@@ -33,6 +33,12 @@ NEWER = ("sapphire_rapids", "arrow_lake")  # from Bochs 3.0 on
 NO_VMX = "p4_prescott_celeron_336"
 SVM_ONLY = "ryzen"
 
+FIRMWARE = "/usr/share/bochs/BIOS-bochs-latest"
+# MOV ECX, 0x3a; RDMSR; OR EAX, 5; WRMSR: how it locks VMX on (IA32_FEATURE_CONTROL), in 32-bit code on
+# the boot CPU and in 16-bit code on the others. With 1 for 5 it locks VMX off.
+LOCKS_VMX = {"boot": bytes.fromhex("b9 3a000000 0f32 83c8 05 0f30"),
+             "others": bytes.fromhex("66b9 3a000000 0f32 6683c8 05 0f30")}
+
 # One guest instruction is one tick of Bochs's clock, so that runs repeat (sync=none). rfb waits
 # for no viewer. 0x8900 and 0xe9 are Bochs's own ports for switching off and for debug output.
 # Without the sound lines it crashes on a machine where ALSA finds no card.
@@ -41,7 +47,7 @@ plugin_ctrl: unmapped=1, serial=1, speaker=0
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
 memory: guest={memory}, host={host_memory}
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
+romimage: file="{rom}"
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 cpu: model={cpu}, count={cpus}, ips={ips}, reset_on_triple_fault=0
 clock: sync={sync}
@@ -73,21 +79,36 @@ def lacks(model):
     return f"Bochs {installed()[0]} has no model {model}: Bochs 3.0 has, which comes with Debian 13"
 
 
+class OtherFirmware(Exception):
+    """This Bochs's firmware is not the one that a case knows how to change."""
+
+
+def firmware_without_vmx(path, cpus):
+    """Writes a copy of the firmware which locks VMX off on the CPUs `boot` or `others`."""
+    with open(FIRMWARE, "rb") as file:
+        firmware = file.read()
+    code = LOCKS_VMX[cpus]
+    if firmware.count(code) != 1:
+        raise OtherFirmware(f"{FIRMWARE} does not lock VMX in the way that Debian 12's does")
+    with open(path, "wb") as file:
+        file.write(firmware.replace(code, code.replace(b"\xc8\x05", b"\xc8\x01")))
+
+
 class Bochs(Machine):
-    """memory in MiB. ips is how many instructions make a second of the machine's time.
+    """memory in MiB. ips is how many instructions make a second of the machine's time, rom the firmware's file.
 
     debugger is what Debian's Bochs, where it runs as the debugger, reads one line at a time whenever the
     machine stands still; "c" lets it go on.
     """
 
     def __init__(self, folder, iso, cpu="tigerlake", cpus=1, memory=512, ips=50000000,
-                 realtime=False, debugger=GO_ON, disk=None):
+                 realtime=False, debugger=GO_ON, disk=None, rom=FIRMWARE):
         super().__init__(folder)
         self.debugger = debugger
         self.more = ""  # lines of its configuration
         self.disk = disk
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
-                           host_memory=min(memory, HOST_MEMORY_MAX), disk=self.disk_line(),
+                           host_memory=min(memory, HOST_MEMORY_MAX), disk=self.disk_line(), rom=rom,
                            sync="slowdown" if realtime else "none")
 
     def disk_line(self):
@@ -107,7 +128,8 @@ class Bochs(Machine):
                 "-rc", self.path("debugger")]
 
     def debug_option(self):
-        """Debian's Bochs 2.7 is always the debugger, 3.0 where it is asked to be. Otherwise its loop for
-        several CPUs does not note that an exception was delivered: a VM exit before the handler's first
-        instruction then saves RIP as it was before."""
-        return ["-dbg"] if self.config["cpus"] > 1 and installed()[0] >= "3" else []
+        """Debian's Bochs 2.7 is always the debugger, 3.0 where it is asked to be: for lines of a case's, and
+        for several CPUs, whose loop otherwise does not note that an exception was delivered, and a VM exit
+        before the handler's first instruction then saves RIP as it was before."""
+        wanted = self.config["cpus"] > 1 or self.debugger != GO_ON
+        return ["-dbg"] if wanted and installed()[0] >= "3" else []

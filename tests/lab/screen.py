@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What a QEMU machine shows on its screen, as text.
+"""What a machine shows on its screen, as text.
 
-In VGA text mode the characters are read from the text buffer. On a framebuffer they are read off
-the picture, cell by cell, with the font that Weir draws with.
+In VGA text mode the characters are read from the text buffer. On a framebuffer (QEMU's alone) they are
+read off the picture, cell by cell, with the font that Weir draws with.
 """
 import os
 import re
@@ -11,6 +11,7 @@ import sys
 import time
 
 from lab import ROOT
+from lab.bochs import Bochs
 from lab.console import Ended
 
 sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
@@ -20,6 +21,9 @@ FONT_FILE = "/usr/share/grub/ascii.pf2"
 TEXT_BUFFER, TEXT_COLUMNS, TEXT_ROWS = 0xb8000, 80, 25
 LIT = 96  # of 255: a pixel brighter than this belongs to a character
 PROMPT = b"(qemu) "
+
+# What Bochs's debugger is to do for bochs_text(): print the text buffer every 50 million instructions.
+WATCH = f"sb 50000000\nc\nxp /{TEXT_COLUMNS * TEXT_ROWS}hx {TEXT_BUFFER:#x}\n" * 100
 
 
 class Monitor:
@@ -56,9 +60,20 @@ def text_mode(machine):
     monitor = Monitor(machine)
     dump = monitor.command(f"xp /{TEXT_COLUMNS * TEXT_ROWS}hx {TEXT_BUFFER:#x}")
     monitor.close()
-    cells = [int(cell, 16) & 0xff for line in re.findall(r": (.*)", dump) for cell in line.split()]
+    return rows_of(re.findall(r": (.*)", dump))
+
+
+def rows_of(lines):
+    """The text that is in the lines of a dump, each some cells of the text buffer."""
+    cells = [int(cell, 16) & 0xff for line in lines for cell in line.split()]
     text = "".join(chr(c) if 32 <= c < 127 else " " for c in cells)
     return "\n".join(text[i:i + TEXT_COLUMNS].rstrip() for i in range(0, len(text), TEXT_COLUMNS))
+
+
+def bochs_text(machine):
+    """One screen after the other, of a Bochs whose debugger has WATCH to do."""
+    with open(machine.path("emulator.txt"), encoding="latin-1") as file:
+        return rows_of(re.findall(r"^0x0*b[89][0-9a-f]{3} <bogus.*?>:(.*)", file.read(), re.M))
 
 
 def _picture(path):
@@ -93,6 +108,8 @@ def framebuffer(machine):
 
 
 def text(machine):
+    if isinstance(machine, Bochs):
+        return bochs_text(machine)
     return framebuffer(machine) if machine.firmware == "uefi" else text_mode(machine)
 
 
