@@ -13,7 +13,7 @@ static const struct selftest_case *const groups[] = {
 	selftest_locks,	     selftest_threads,	   selftest_sched, selftest_time,
 	selftest_memory,     selftest_srcu,	   selftest_vmx,   selftest_vmx_paging,
 	selftest_vmx_writes, selftest_vmx_failure, selftest_mmu,   selftest_bench,
-	selftest_disk,
+	selftest_disk,	     selftest_cpu,
 };
 
 static struct selftest_worker workers[SELFTEST_WORKERS_MAX];

@@ -177,6 +177,12 @@ def machine_check(boot):
     check_panic(boot, r"halted: .*machine check")
 
 
+@case(machines=["qemu-bios"], full=["tigerlake:2"], weir="selftest=panic-overflow-main", deadline=120)
+def panic_overflow_main(boot):
+    """So does Weir's first thread, whose stack is the one that Weir booted on."""
+    check_panic(boot, r"stack overflow of thread main")
+
+
 @case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-overflow",
       deadline=120)
 def panic_overflow(boot):
