@@ -231,11 +231,25 @@ def check_small_guest(boot, name):
     boot.anywhere(rf"vm {name}: left by debug exit")
 
 
+def check_features(boot):
+    """Weir's table says of the CPU what lab/bochs.py does. One that lacks the older lacks the newer."""
+    lacks = set(filter(None, MODELS[boot.machine_name.partition(":")[0]].split(", ")))
+    expected = {"EPT": "no EPT" not in lacks,
+                "EPT accessed/dirty": not lacks & {"no EPT", "no EPT A/D"},
+                "VPID": "no VPID" not in lacks,
+                "unrestricted guest": "no unrestricted guest" not in lacks,
+                "page-modification log": not lacks}
+    table = re.findall(r"(\S.*?) {2,}(yes|no)\b", "\n".join(re.findall(r"VMX: (.*)", boot.text())))
+    found = {name: answer == "yes" for name, answer in table if name in expected}
+    assert found == expected, f"{found}, and it should be {expected}"
+
+
 @case(machines=THREE_GENERATIONS + [RESTRICTED], full=OTHER_MODELS, deadline=180,
       guests=lambda: small_guest("smoke", "one two"))
 def smoke(boot):
-    """A small guest looks once at each thing that Weir shows a guest."""
+    """A small guest looks once at each thing that Weir shows a guest; boot has told what the CPU can."""
     check_small_guest(boot, "smoke")
+    check_features(boot)
     boot.ends()
 
 
@@ -268,6 +282,7 @@ SHADOW_MACHINES = ["tigerlake", "corei7_sandy_bridge_2600k"]
 def shadow_smoke(boot):
     """The same guest finds the same without EPT; it never turns paging on."""
     check_small_guest(boot, "smoke")
+    check_features(boot)
     boot.anywhere(r"shadow paging")
     boot.ends()
 
