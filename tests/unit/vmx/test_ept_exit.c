@@ -346,6 +346,18 @@ static void iret_keeps_nmis_blocked(void **state)
 	assert_int_equal(vmcs_read(GUEST_INTERRUPTIBILITY), 0);
 }
 
+/* None comes of what a guest does: its VM ends, with the address. */
+static void a_misconfiguration_ends_the_vm(void **state)
+{
+	vmcs_write(EXIT_GUEST_PHYSICAL, GPA_AT);
+	assert_int_equal(handle_ept_misconfiguration(&v, &e), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_true(in_thread);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
+	assert_non_null(
+		strstr(hosted_log_last(), "vm test: EPT misconfiguration at gpa 0x123456000"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +371,7 @@ int main(void)
 		cmocka_unit_test_setup(without_a_linear_address_the_vm_ends, setup),
 		cmocka_unit_test_setup(during_delivery, setup),
 		cmocka_unit_test_setup(iret_keeps_nmis_blocked, setup),
+		cmocka_unit_test_setup(a_misconfiguration_ends_the_vm, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

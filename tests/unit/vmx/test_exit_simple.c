@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: vmx/exit_simple.c vmx/regs.c */
+/* Exits that end a VM with a line, and those that do nothing but go on behind the instruction. */
+#include "kernel/base/log.h"
+#include "kernel/base/msr.h"
+#include "tests/hosted/hosted.h"
+#include "vmx/features.h"
+#include "vmx/instructions.h"
+#include "vmx/regs.h"
+#include "vmx/xcr0.h"
+
+#include <cmocka.h>
+#include <string.h>
+
+#define RIP 0x401000ull
+
+static struct vmx_vcpu v;
+static struct vmx_exit e;
+static bool in_thread;
+
+struct guest_features guest_features;
+
+void exit_to_thread(struct vmx_vcpu *vcpu)
+{
+	in_thread = true;
+}
+
+enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
+{
+	exit->kind = kind;
+	return EXIT_RETURN;
+}
+
+const char *vcpu_name(void)
+{
+	return "test";
+}
+
+u64 vcpu_cr3(const struct vmx_vcpu *vcpu)
+{
+	return 0x5000;
+}
+
+/* Of other exits. */
+void exit_let_in(struct vmx_vcpu *vcpu)
+{
+	fail();
+}
+
+enum exit_verdict exit_look(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	fail();
+	return EXIT_RETURN;
+}
+
+enum exit_verdict exit_gp(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	fail();
+	return EXIT_RETURN;
+}
+
+enum exit_verdict exit_undefined(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	fail();
+	return EXIT_RETURN;
+}
+
+bool event_wakes(struct vmx_vcpu *vcpu)
+{
+	fail();
+	return false;
+}
+
+u32 vcpu_cpl(struct vmx_vcpu *vcpu)
+{
+	fail();
+	return 0;
+}
+
+void cpuid_forget(struct vmx_vcpu *vcpu)
+{
+	fail();
+}
+
+static int setup(void **state)
+{
+	memset(&v, 0, sizeof(v));
+	memset(&e, 0, sizeof(e));
+	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
+	in_thread = false;
+	vmcs_write(GUEST_RIP, RIP);
+	hosted_log_reset();
+	return 0;
+}
+
+static void expect_end(enum vmx_exit_kind kind, const char *line)
+{
+	assert_int_equal(e.kind, kind);
+	assert_true(in_thread);
+	assert_string_equal(hosted_log_last(), line);
+	assert_int_equal(vcpu_regs(&v)->rip, RIP);
+}
+
+/* Which selector, whatever else the qualification holds (SDM 3C table 28-2: by a gate). */
+static void a_task_switch_ends_the_vm(void **state)
+{
+	vmcs_write(EXIT_QUALIFICATION, 3ull << 30 | 0x48);
+	assert_int_equal(handle_task_switch(&v, &e), EXIT_RETURN);
+	expect_end(VMX_EXIT_ERROR, "vm test: the guest switches tasks by hardware at rip 0x401000 "
+				   "(to selector 0x48), which Weir does not do");
+	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
+}
+
+static void a_triple_fault_says_where(void **state)
+{
+	vmcs_write(GUEST_CS_SELECTOR, 8);
+	vmcs_write(GUEST_CR0, CR0_PE);
+	write_cr2(0x1234);
+	assert_int_equal(handle_shutdown(&v, &e), EXIT_RETURN);
+	expect_end(VMX_EXIT_SHUTDOWN, "vm test: triple fault at 0x8:0x401000, cr0 0x1, cr2 0x1234, "
+				      "cr3 0x5000");
+}
+
+/* INVD is never done: it would drop what other guests and Weir have written. */
+static void invd_and_wbinvd_are_passed_over(void **state)
+{
+	static const u8 reasons[] = {13, 54};
+
+	for (u32 i = 0; i < ARRAY_SIZE(reasons); i++) {
+		setup(state);
+		vmcs_write(EXIT_INSTRUCTION_LENGTH, 2);
+		assert_int_equal(handle_nop(&v, &e), EXIT_RESUME);
+		assert_int_equal(vcpu_regs(&v)->rip, RIP + 2);
+		assert_false(in_thread || v.event.valid);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_task_switch_ends_the_vm, setup),
+		cmocka_unit_test_setup(a_triple_fault_says_where, setup),
+		cmocka_unit_test_setup(invd_and_wbinvd_are_passed_over, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
