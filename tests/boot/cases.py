@@ -140,8 +140,8 @@ def panic_lock_order(boot):
     assert heading and "info: ACPI" not in before and "info: ACPI" in after
 
 
-@case(machines=["tigerlake:4"], full=["corei7_sandy_bridge_2600k:2"], weir="selftest=panic-in-guests",
-      deadline=180)
+@case(machines=["tigerlake:2"], full=["tigerlake:4", "corei7_sandy_bridge_2600k:2"], deadline=180,
+      weir="selftest=panic-in-guests")
 def panic_in_guests(boot):
     """A panic stops CPUs that run guests, and shows its caller's registers and arguments."""
     check_panic(boot, r"PANIC on cpu0: others are in guests: 1 2 3 4 5 6 7\s")
