@@ -37,6 +37,19 @@ static inline void vmxoff(void)
 	hosted_vmxoff();
 }
 
+/* Whichever is current is the thread's one. False: it did not fail. */
+static inline bool vmclear(hpa_t vmcs)
+{
+	(void)vmcs;
+	return false;
+}
+
+static inline bool vmptrld(hpa_t vmcs)
+{
+	(void)vmcs;
+	return false;
+}
+
 /* What may happen at an access to a debug register: a switch, where interrupts are on. NULL: nothing. */
 extern void (*hosted_on_dr)(void);
 extern _Thread_local u64 hosted_dr[8];
