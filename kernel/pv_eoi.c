@@ -7,34 +7,32 @@
 
 #define PV_EOI_ENABLE BIT(0)
 
-static void change(struct vcpu *v, u64 msr, const struct gpa_pin *page)
+static void change(struct vcpu *v, u64 msr, struct gpa_pin *word)
 {
-	lapic_pv_eoi_set(v->lapic, page->at);
-	gpa_unpin(&v->pv_eoi.page);
-	v->pv_eoi.page = *page;
+	lapic_pv_eoi_set(v->lapic, word);
+	gpa_unpin(v->pv_eoi.word);
+	v->pv_eoi.word = word;
 	v->pv_eoi.msr = msr;
 }
 
 int pv_eoi_wrmsr(struct vcpu *v, u64 value)
 {
 	gpa_t gpa = GPA(value & ~PV_EOI_ENABLE);
-	struct gpa_pin page = {0};
+	struct gpa_pin *word = NULL;
 	int err;
 
 	if (!is_aligned(gpa.v, 4ull))
 		return ERR_FAULT;
 	if (value & PV_EOI_ENABLE) {
-		err = gpa_pin(&v->vm->mmu, gpa, &page);
+		err = gpa_pin(&v->vm->mmu, gpa, &word);
 		if (err)
 			return err == ERR_NOMEM ? err : ERR_FAULT;
 	}
-	change(v, value, &page);
+	change(v, value, word);
 	return 0;
 }
 
 void pv_eoi_forget(struct vcpu *v)
 {
-	const struct gpa_pin none = {0};
-
-	change(v, 0, &none);
+	change(v, 0, NULL);
 }

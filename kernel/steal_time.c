@@ -5,8 +5,9 @@
  * is a byte that says whether the vCPU is preempted now: then another does not spin for it, and does
  * not interrupt it to have its TLB flushed but asks for that in the same byte.
  *
- * The thread's switches note the time, with interrupts off; the guest's memory is written on the
- * thread before the next entry. The byte is written by the switches themselves, so its page is pinned.
+ * The thread's switches note the time, with interrupts off; the guest hears of it before the next
+ * entry. The byte is written by the switches themselves, so its page is pinned, and the record, which
+ * does not leave the page, is written through that, too. Where the memory goes nobody is told any more.
  *
  * It says so only between two instructions of the guest. Amid one that is run in software an address
  * may have been translated and not yet used, which a flush that is done later does not undo.
@@ -14,6 +15,7 @@
 #include "kernel/vcpu.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/string.h"
 #include "smp/timer.h"
 
 #define STEAL_ENABLE   BIT(0)
@@ -32,9 +34,11 @@ struct steal_record {
 };
 static_assert(sizeof(struct steal_record) == 64, "the guest's layout");
 
-static gpa_t where(u64 msr, u64 offset)
+/* Where the pin is. */
+static gpa_t preempted_gpa(u64 msr)
 {
-	return GPA((msr & ~(STEAL_ENABLE | STEAL_RESERVED)) + offset);
+	return GPA((msr & ~(STEAL_ENABLE | STEAL_RESERVED)) +
+		   offsetof(struct steal_record, preempted));
 }
 
 void steal_time_out(struct vcpu *v, const struct thread *t, bool clean)
@@ -46,8 +50,7 @@ void steal_time_out(struct vcpu *v, const struct thread *t, bool clean)
 	v->steal.since_ns = clock_ns();
 	if (!clean || !v->steal.preempted)
 		return;
-	v->steal.preempted_on = true;
-	__atomic_store_n(v->steal.preempted, PREEMPTED, __ATOMIC_RELEASE);
+	v->steal.preempted_on = gpa_pin_put(v->steal.preempted, PREEMPTED);
 }
 
 /*
@@ -57,7 +60,7 @@ void steal_time_out(struct vcpu *v, const struct thread *t, bool clean)
 static void runs_again(struct vcpu *v)
 {
 	v->steal.preempted_on = false;
-	if (!(__atomic_exchange_n(v->steal.preempted, 0, __ATOMIC_SEQ_CST) & FLUSH_TLB))
+	if (!(gpa_pin_take(v->steal.preempted) & FLUSH_TLB))
 		return;
 	vmx_flush_guest_tlb(v->vmx);
 	v->paravirt.tlb_flushes++;
@@ -74,22 +77,42 @@ void steal_time_in(struct vcpu *v)
 		runs_again(v);
 }
 
-/* Each is a single store for the guest, which reads between two looks at the version. */
-static int write_record(struct vcpu *v)
+/* In an RCU reader. NULL: the memory has gone. */
+static struct steal_record *record_of(const struct gpa_pin *preempted)
 {
-	struct mmu_vm *mmu = &v->vm->mmu;
-	gpa_t version = where(v->steal.msr, offsetof(struct steal_record, version));
-	u64 stolen = READ_ONCE(v->steal.stolen_ns);
-	int err;
+	u8 *at = gpa_pin_at(preempted);
 
-	v->steal.version |= 1;
-	err = gpa_write(mmu, version, &v->steal.version, sizeof(v->steal.version));
-	if (!err)
-		err = gpa_write(mmu, where(v->steal.msr, 0), &stolen, sizeof(stolen));
-	if (err)
-		return err;
-	v->steal.version++;
-	return gpa_write(mmu, version, &v->steal.version, sizeof(v->steal.version));
+	return at ? container_of(at, struct steal_record, preempted) : NULL;
+}
+
+/* Each is a single store for the guest, which reads between two looks at the version. */
+static void write_record(struct steal_time *s)
+{
+	bool on = irq_save();
+	struct steal_record *r;
+
+	rcu_read_lock();
+	r = record_of(s->preempted);
+	if (r) {
+		__atomic_store_n(&r->version, ++s->version, __ATOMIC_RELEASE);
+		__atomic_store_n(&r->steal, s->stolen_ns, __ATOMIC_RELEASE);
+		__atomic_store_n(&r->version, ++s->version, __ATOMIC_RELEASE);
+	}
+	rcu_read_unlock();
+	irq_restore(on);
+}
+
+static void clear_record(const struct gpa_pin *preempted)
+{
+	bool on = irq_save();
+	struct steal_record *r;
+
+	rcu_read_lock();
+	r = record_of(preempted);
+	if (r)
+		memset(r, 0, sizeof(*r));
+	rcu_read_unlock();
+	irq_restore(on);
 }
 
 void steal_time_tell(struct vcpu *v)
@@ -97,48 +120,38 @@ void steal_time_tell(struct vcpu *v)
 	if (likely(!v->steal.news))
 		return;
 	v->steal.news = false;
-	/* With no RAM there any more it is told to nobody; for want of memory later. */
-	if (write_record(v) == ERR_NOMEM)
-		v->steal.news = true;
+	write_record(&v->steal);
 }
 
-/* The thread's switches look at the pointer, and while it is set at the page. */
-static void change(struct vcpu *v, u64 msr, const struct gpa_pin *page)
+/* The thread's switches look at the pointer, and while it is set at the byte. */
+static void change(struct vcpu *v, u64 msr, struct gpa_pin *preempted)
 {
-	struct gpa_pin old = v->steal.page;
+	struct gpa_pin *old = v->steal.preempted;
 	bool on = irq_save();
 
-	v->steal = (struct steal_time){.msr = msr, .page = *page};
-	if (page->at)
-		v->steal.preempted = (u8 *)page->at + offsetof(struct steal_record, preempted);
+	v->steal = (struct steal_time){.msr = msr, .preempted = preempted};
 	irq_restore(on);
-	gpa_unpin(&old);
+	gpa_unpin(old);
 }
 
 int steal_time_wrmsr(struct vcpu *v, u64 value)
 {
-	const struct steal_record none = {0};
-	struct gpa_pin page = {0};
+	struct gpa_pin *preempted = NULL;
 	int err = 0;
 
 	if (value & STEAL_RESERVED)
 		return ERR_FAULT;
-	if (value & STEAL_ENABLE) {
-		err = gpa_pin(&v->vm->mmu, where(value, 0), &page);
-		if (!err)
-			err = gpa_write(&v->vm->mmu, where(value, 0), &none, sizeof(none));
-	}
-	if (err) {
-		gpa_unpin(&page);
+	if (value & STEAL_ENABLE)
+		err = gpa_pin(&v->vm->mmu, preempted_gpa(value), &preempted);
+	if (err)
 		return err == ERR_NOMEM ? err : ERR_FAULT;
-	}
-	change(v, value, &page);
+	if (preempted)
+		clear_record(preempted);
+	change(v, value, preempted);
 	return 0;
 }
 
 void steal_time_forget(struct vcpu *v)
 {
-	const struct gpa_pin none = {0};
-
-	change(v, 0, &none);
+	change(v, 0, NULL);
 }

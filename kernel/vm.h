@@ -99,14 +99,13 @@ struct vcpu {
 		u64 since_ns;  /* it would run and does not; 0: it runs, or sleeps */
 		u64 stolen_ns; /* since the MSR was written */
 		u32 version;
-		bool news; /* the guest's memory does not have all of it */
-		struct gpa_pin page;
-		u8 *preempted;	   /* in it; NULL: nobody wants to know */
-		bool preempted_on; /* it says that the vCPU does not run */
+		bool news;		   /* the guest's memory does not have all of it */
+		struct gpa_pin *preempted; /* in the guest's memory; NULL: it is off */
+		bool preempted_on;	   /* it says that the vCPU does not run */
 	} steal;
 	struct {
 		u64 msr; /* MSR_KVM_PV_EOI_EN as written: gpa | enable */
-		struct gpa_pin page;
+		struct gpa_pin *word;
 	} pv_eoi;
 	bool yields;			 /* at the moment, between two instructions of the guest */
 	struct paravirt_counts paravirt; /* others may read */

@@ -53,7 +53,9 @@ static int get_and_clear(struct mmu_vm *vm, u32 id, u64 *bitmap, u64 words)
 		return ERR_RANGE;
 	for (u64 i = 0; i < count; i++)
 		bitmap[i] = __atomic_exchange_n(&s->dirty[i], 0, __ATOMIC_SEQ_CST);
-	/* The next write to any of them is noticed again. */
+	/* A write through a pin is not noticed: its page counts as written in each round. */
+	mmu_pins_mark(vm, s, bitmap);
+	/* The next write to any other of them is noticed again. */
 	mmu_sweep_marked(vm, s, bitmap, mmu_uses_pml(vm) ? SWEEP_CLEAN : SWEEP_PROTECT);
 	return 0;
 }

@@ -94,6 +94,7 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 	wait_queue_init(&vm->slots_wait);
 	list_init(&vm->slot_watchers);
 	srcu_init(&vm->srcu);
+	mmu_pins_init(vm);
 	return 0;
 }
 

@@ -108,6 +108,10 @@ struct mmu_vm {
 	struct list objects;
 	u32 logged_slots;  /* with MEMSLOT_LOG_DIRTY */
 	u32 private_slots; /* with MEMSLOT_PRIVATE */
+	struct memslot_watcher pins_watcher;
+	/* pins_lock: pages that Weir writes in any context (gpa_pin.h) */
+	struct mutex pins_lock;
+	struct list pins;
 	/* atomic: that of the array published last; who waits for the next is in slots_wait */
 	u64 slots_generation;
 	struct wait_queue slots_wait;
@@ -235,7 +239,8 @@ bool mmu_uses_pml(const struct mmu_vm *vm);
  *      ERR_NOMEM; others of gmem_get_page: ERR_IO and ERR_CORRUPT where the page is lost
  * drop: ERR_BUSY (pinned), ERR_ALIGN (a part of a 2 MiB page), ERR_PERM (protected, read-only);
  *       others of gmem_drop_range
- * protect: ERR_NOMEM, also where less than the min watermark is free
+ * protect: ERR_NOMEM, also where less than the min watermark is free; ERR_BUSY (Weir writes words
+ *          there: gpa_pin.h)
  * A page that was not got may have been made resident and mapped, but is not pinned by the call
  * unless another vCPU changed it meanwhile. Unpinning one that is not pinned is no error.
  */

@@ -166,6 +166,17 @@ void mmu_object_put(struct mmu_vm *vm, struct gmem *object);
 /* A page of the slot was or may now be written. In a reader, or slots_lock. Any context. */
 void mmu_dirty_note(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
+/* --- gpa_pin.c --- */
+
+void mmu_pins_init(struct mmu_vm *vm);
+/* How many pages there are from gfn on, `pages` at most, before one that a pin is in. pins_lock. */
+u64 mmu_pins_before(struct mmu_vm *vm, gfn_t gfn, u64 pages);
+/*
+ * Sets the bits of the slot's pages that a pin is in, which may be written at any time (R21). Thread
+ * context; slots_lock is held, takes pins_lock.
+ */
+void mmu_pins_mark(struct mmu_vm *vm, const struct memslot *s, u64 *bitmap);
+
 /* --- range.c --- */
 
 /* Gives back the pins that were made through the slot, which nobody uses any more (R37). */

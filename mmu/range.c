@@ -298,6 +298,21 @@ static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u6
 	return 0;
 }
 
+/*
+ * Weir writes through a pin without a look at the protection: it takes none, and none is made where
+ * one is. The lock keeps others from pinning between the look for them and the protection.
+ */
+static int protect_unpinned(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *run)
+{
+	int err;
+
+	mutex_lock(&vm->pins_lock);
+	*run = mmu_pins_before(vm, gfn, *run);
+	err = *run ? protect_run(vm, s, gfn, *run, true) : ERR_BUSY;
+	mutex_unlock(&vm->pins_lock);
+	return err;
+}
+
 int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *done)
 {
 	int err = check_range(gfn, pages, done);
@@ -312,7 +327,8 @@ int mmu_range_protect(struct mmu_vm *vm, gfn_t gfn, u64 pages, bool on, u64 *don
 		if (!err) {
 			run = min(pages - *done, s->base.v + s->pages - at.v);
 			run = min(run, LARGE_PAGES - at.v % LARGE_PAGES);
-			err = protect_run(vm, s, at, run, on);
+			err = on ? protect_unpinned(vm, s, at, &run)
+				 : protect_run(vm, s, at, run, false);
 		}
 		srcu_read_unlock(&vm->srcu, reader);
 		if (!err)

@@ -16,6 +16,7 @@ enum lock_level {
 	LOCK_PML = 15,	      /* vmx: who has a page-modification log, mutex */
 	LOCK_SLOTS = 20,      /* mmu: writers of the memslot array, mutex */
 	LOCK_SRCU_READ = 25,  /* smp: no lock, but a reader of SRCU; nobody who holds more waits */
+	LOCK_PINS = 27,	      /* mmu: pages that Weir writes in any context, mutex */
 	LOCK_MEM_SEM = 30,    /* mmu: slow faults read, rw-semaphore */
 	LOCK_DEVICE = 35,     /* kernel/dev: one device's state, mutex; may touch guest memory */
 	LOCK_CONSOLE = 37,    /* kernel/: who has the console, what VMs wrote, mutex */

@@ -100,7 +100,7 @@ struct lapic {
 	u32 esr;
 	u8 irr_words, isr_words; /* which words of the page's may hold some; by_cpu: unused */
 	bool stale;		 /* by_cpu: IRR, ISR or TMR were changed by us */
-	u8 *pv_eoi;		 /* the guest's word; NULL: it wants none */
+	struct gpa_pin *pv_eoi;	 /* the guest's word; NULL: it wants none */
 	bool pv_eoi_offered;	 /* the guest may have ended an interrupt by it since */
 	/* atomic */
 	struct lapic_vectors posted;
@@ -233,8 +233,8 @@ void lapic_error(struct lapic *l, u32 esr_bit);
 
 /* --- lapic_pv_eoi.c: own thread --- */
 
-/* word stays where it is until another is set; not with by_cpu, where no EOI exits that may not. */
-void lapic_pv_eoi_set(struct lapic *l, u8 *word);
+/* word stays pinned until another is set; not with by_cpu, where no EOI exits that may not. */
+void lapic_pv_eoi_set(struct lapic *l, struct gpa_pin *word);
 /* The last thing before an entry. */
 void lapic_pv_eoi_offer_now(struct lapic *l);
 static inline void lapic_pv_eoi_offer(struct lapic *l)

@@ -8,6 +8,7 @@
  *	kernel/dev/fw_cfg.c
  */
 /* KVM's paravirtual EOI: when it is offered, and what comes of what the guest does with the word. */
+#include "mmu/gpa_pin.h"
 #include "tests/unit/dev/machine.h"
 
 #include <cmocka.h>
@@ -32,11 +33,12 @@ static void ends_without_an_exit(void **state)
 	struct machine m;
 	struct lapic *l;
 	u8 word[4] = {0};
+	struct gpa_pin pin = {.at = word, .last = word};
 
 	machine_create(&m, 1);
 	apic_enable(&m, 0);
 	l = m.v->lapic;
-	lapic_pv_eoi_set(l, word);
+	lapic_pv_eoi_set(l, &pin);
 	/* Nothing in service: nothing to end. */
 	lapic_pv_eoi_offer(l);
 	assert_int_equal(word[0], 0);
@@ -77,11 +79,12 @@ static void ends_by_an_exit(void **state)
 	struct lapic *l;
 	const struct lapic_message later = {.mode = LAPIC_FIXED, .vector = 0x41};
 	u8 word = 0;
+	struct gpa_pin pin = {.at = &word, .last = &word};
 
 	machine_create(&m, 1);
 	apic_enable(&m, 0);
 	l = m.v->lapic;
-	lapic_pv_eoi_set(l, &word);
+	lapic_pv_eoi_set(l, &pin);
 	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x61);
 	assert_int_equal(platform_interrupt_ack(m.v), 0x61);
 	apic_write(&m, 0, APIC_ICR, 0x40000 | 0x51);
@@ -122,11 +125,49 @@ static void ends_by_an_exit(void **state)
 	machine_destroy(&m);
 }
 
+/* R37, as mmu/ does it: what the guest did before counts, and nothing is offered from then on. */
+static void its_memory_goes(void **state)
+{
+	struct machine m;
+	struct lapic *l;
+	u8 word = 0;
+	struct gpa_pin pin = {.at = &word, .last = &word};
+
+	machine_create(&m, 1);
+	apic_enable(&m, 0);
+	l = m.v->lapic;
+	for (u32 ended = 0; ended < 2; ended++) {
+		pin = (struct gpa_pin){.at = &word, .last = &word};
+		lapic_pv_eoi_set(l, &pin);
+		apic_write(&m, 0, APIC_ICR, 0x40000 | 0x50);
+		take(&m, 0x50);
+		assert_int_equal(word, 1);
+		if (ended)
+			word = 0;
+		pin.copy = word;
+		pin.last = &pin.copy;
+		pin.at = NULL;
+		word = 0x77;
+		lapic_pv_eoi_settle(l);
+		assert_int_equal(apic_bit(&m, 0, APIC_ISR, 0x50), !ended);
+		lapic_pv_eoi_offer(l);
+		assert_false(l->pv_eoi_offered);
+		apic_write(&m, 0, APIC_EOI, 0);
+		assert_false(apic_bit(&m, 0, APIC_ISR, 0x50));
+		assert_int_equal(word, 0x77);
+		word = 0;
+	}
+	assert_int_equal(m.v->paravirt.eois, 1);
+	lapic_pv_eoi_set(l, NULL);
+	machine_destroy(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ends_without_an_exit),
 		cmocka_unit_test(ends_by_an_exit),
+		cmocka_unit_test(its_memory_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,10 +165,10 @@ static int exchange_it(void)
 
 static int pin_it(void)
 {
-	struct gpa_pin p = {0};
+	struct gpa_pin *p;
 	int err = gpa_pin(&vm, AT, &p);
 
-	gpa_unpin(&p);
+	gpa_unpin(p);
 	return err;
 }
 
