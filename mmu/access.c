@@ -185,6 +185,19 @@ bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 	return is;
 }
 
+/* After the write: a log that is read in between has it in the next round (R21). */
+static void note_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa,
+			 const struct piece *p)
+{
+	mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
+	if (likely(!vm->shadow))
+		return;
+	if (!p->marks)
+		shadow_written(vm, s, gpa, p->size);
+	else if (p->size == 4)
+		shadow_marked(vm, s, gpa);
+}
+
 static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const struct piece *p)
 {
 	u64 index = memslot_index(s, gpa_to_gfn(gpa));
@@ -197,7 +210,7 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;
 	if (p->op == OP_ZERO && p->size == PAGE_SIZE && gmem_drop_stored(s->object, index)) {
-		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
+		note_written(vm, s, gpa, p);
 		return 0;
 	}
 	err = gmem_hold(s->object, index, write, &pfn);
@@ -205,15 +218,8 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 		return err;
 	err = apply((u8 *)pfn_to_virt(pfn) + (gpa.v & (PAGE_SIZE - 1)), p);
 	gmem_release(s->object, index, pfn, write && err == 0);
-	/* After the write: a log that is read in between has it in the next round (R21). */
 	if (write && err == 0)
-		mmu_dirty_note(vm, s, gpa_to_gfn(gpa));
-	if (unlikely(vm->shadow) && write && err == 0) {
-		if (!p->marks)
-			shadow_written(vm, s, gpa, p->size);
-		else if (p->size == 4)
-			shadow_marked(vm, s, gpa);
-	}
+		note_written(vm, s, gpa, p);
 	return err;
 }
 

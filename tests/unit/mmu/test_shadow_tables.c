@@ -49,6 +49,24 @@ static void protected_pages_are_not_got_for_writing(void **state)
 	assert_int_equal(done, 3);
 }
 
+/* R02: a table's page that is put away is written, too, where a device zeroes the whole of it. */
+static void a_table_zeroed_where_it_is_put_away(void **state)
+{
+	u64 marked[GMEM_LARGE_PAGES / 64] = {BIT(4)};
+	struct gmem_taken t = {0};
+
+	load();
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
+	gmem_take(ram, 0, GMEM_LARGE_PAGES, marked, &t);
+	assert_int_equal(gmem_entry_state(gmem_entry(ram, 4)), GMEM_PACKED);
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), 0);
+	assert_int_equal(gmem_entry_state(gmem_entry(ram, 4)), GMEM_PACKED);
+	assert_int_equal(gpa_zero(&vm, GPA(4 << PAGE_SHIFT), PAGE_SIZE), 0);
+	assert_int_equal(gmem_entry_state(gmem_entry(ram, 4)), GMEM_ABSENT);
+	assert_int_equal(shadow_access(GUEST_VA, MMU_READ, NULL), ERR_FAULT);
+	assert_null(mmu_audit(&vm));
+}
+
 /* --- Roots that are nowhere --- */
 
 static void cr3_in_no_slot(void **state)
@@ -263,6 +281,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(protected_pages_are_not_got_for_writing, start,
+						shadow_guest_end),
+		cmocka_unit_test_setup_teardown(a_table_zeroed_where_it_is_put_away, start,
 						shadow_guest_end),
 		cmocka_unit_test_setup_teardown(cr3_in_no_slot, start, shadow_guest_end),
 		cmocka_unit_test_setup_teardown(cr3_whose_slot_comes, start, shadow_guest_end),
