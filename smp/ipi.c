@@ -153,10 +153,14 @@ void ipi_stop_others(struct panic_others *others)
 			apic_send_nmi(cpu_get(id)->apic_id);
 	}
 	/* Bounded: one that does not stop must not keep the panic from being told. */
-	for (u32 i = 0; i < STOP_POLLS && others->halted < others->count; i++) {
-		cpu_relax();
-		count_stopped(others);
+	for (u32 id = 0, polls = 0; id < n; id++) {
+		while (id != me && polls < STOP_POLLS &&
+		       !__atomic_load_n(&stopped[id], __ATOMIC_ACQUIRE)) {
+			cpu_relax();
+			polls++;
+		}
 	}
+	count_stopped(others);
 }
 
 void ipi_init(void)

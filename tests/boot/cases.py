@@ -269,6 +269,7 @@ def mitigations_off(boot):
     assert "yes" not in steps, steps
     boot.expect(r"1 passed, 0 failed")
     check_small_guest(boot, "smoke")
+    boot.anywhere("guest: ok IA32_SPEC_CTRL keeps what is written")
     boot.ends()
     assert "mitigations on" not in boot.text()
 

@@ -8,6 +8,9 @@
 #define LAPIC  0xfee00000u
 #define IOAPIC 0xfec00000u
 
+#define IBRS	  (1u << 26) /* CPUID.7:EDX */
+#define SPEC_CTRL 0x48
+
 struct multiboot_info {
 	u32 flags, mem_lower, mem_upper, boot_device, cmdline, mods_count, mods_addr, syms[4];
 	u32 mmap_length, mmap_addr;
@@ -111,6 +114,21 @@ static void check_msrs(void)
 		      ax == -1000;
 	      }));
 	check("APIC base", (rdmsr(0x1b) & 0xfffff900u) == 0xfee00900u);
+}
+
+/* Kept over exits, whose way out and in goes by it. */
+static void check_speculation(void)
+{
+	u32 r[4];
+
+	cpuid(7, 0, r);
+	if (!(r[3] & IBRS))
+		return;
+	wrmsr(SPEC_CTRL, 1);
+	cpuid(0, 0, r);
+	check("IA32_SPEC_CTRL keeps what is written", rdmsr(SPEC_CTRL) == 1);
+	wrmsr(SPEC_CTRL, 0);
+	check("and what is written next", rdmsr(SPEC_CTRL) == 0);
 }
 
 static void check_tsc(void)
@@ -260,6 +278,7 @@ void main(u32 magic, const struct multiboot_info *info)
 	print("guest: hello\n");
 	check_boot(magic, info);
 	check_cpuid();
+	check_speculation();
 	check_osxsave();
 	check_msrs();
 	check_tsc();
