@@ -19,6 +19,7 @@ from lab import ROOT, bochs, console, image, linux, machine, nested
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
+import run_hosted  # noqa: E402
 
 FAKE_EMULATOR = """#!/usr/bin/python3
 import os, sys
@@ -285,6 +286,30 @@ def bzimage(payload):
     head[0x202:0x206] = b"HdrS"
     struct.pack_into("<II", head, 0x248, 16, len(payload))
     return bytes(head) + b"\x90" * 16 + payload + b"signature"
+
+
+REPORT = """\
+[ RUN      ] good
+[       OK ] good
+[ RUN      ] bad
+[  FAILED  ] bad
+[ RUN      ] unwanted
+[  SKIPPED ] unwanted
+[  PASSED  ] 1 test(s).
+[  SKIPPED ] {group}1 test(s), listed below:
+[  SKIPPED ] unwanted
+
+ 1 SKIPPED TEST(S)
+[  FAILED  ] {group}1 test(s), listed below:
+[  FAILED  ] bad
+"""
+
+
+@pytest.mark.parametrize("group", ["", "tests: "])  # cmocka 1.1.5 and 1.1.7
+def test_a_report_of_cmocka_is_counted(group):
+    assert run_hosted.count(REPORT.format(group=group), 1) == (1, 1, 1)
+    assert run_hosted.count("[ RUN      ] crashes\n", -6) == (0, 1, 0)
+    assert run_hosted.count("[ RUN      ] good\n[       OK ] good\n", 0) == (1, 0, 0)
 
 
 def tool(*command):

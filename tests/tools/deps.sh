@@ -34,7 +34,7 @@ done
 want=$(printf '%s\n' $want | sort -u)
 
 if ! command -v dpkg-query >/dev/null; then
-	[ $quiet = 1 ] || echo "deps: no dpkg here; on Debian 12 these would be checked:" $want
+	[ $quiet = 1 ] || echo "deps: no dpkg here; on Debian these would be checked:" $want
 	exit 0
 fi
 

@@ -27,8 +27,9 @@ SHOWN_LINES = 40
 def count(text, status):
     """(passed, failed, skipped) from cmocka's report; a test that crashed is one that failed."""
     passed = len(re.findall(r"^\[       OK \]", text, re.M))
-    failed = len(set(re.findall(r"^\[  FAILED  \] ([A-Za-z_]\w*)", text, re.M)))
-    skipped = len(re.findall(r"^\[  SKIPPED \] [A-Za-z_]\w*$", text, re.M))
+    # Each stands there twice, where it ended and in a list, at whose head cmocka 1.1.7 names the group.
+    failed = len(set(re.findall(r"^\[  FAILED  \] ([A-Za-z_]\w*)$", text, re.M)))
+    skipped = len(set(re.findall(r"^\[  SKIPPED \] ([A-Za-z_]\w*)$", text, re.M)))
     reported = re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)
     if not passed + failed + skipped and reported:  # a test without cmocka
         passed, failed = (int(n) for n in reported[-1])
@@ -128,4 +129,5 @@ def main():
     sys.exit(1 if total[1] else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
