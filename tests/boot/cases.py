@@ -6,7 +6,7 @@ import re
 import struct
 
 from boots import bare_output, case, counters, small_guest
-from lab import BUILD, screen
+from lab import BUILD, bochs, screen
 from lab.bochs import MODELS, NEWER, NO_VMX, SVM_ONLY
 
 THREE_GENERATIONS = ["tigerlake", "corei7_haswell_4770", "corei7_sandy_bridge_2600k"]
@@ -310,7 +310,7 @@ def shadow_paging(boot):
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
-      guests=lambda: small_guest("paging"))
+      guests=lambda: small_guest("paging", "=" if bochs.is_3() else ""))
 def paging(boot):
     """The same with EPT."""
     check_paging(boot)
@@ -333,16 +333,21 @@ def check_real(boot, words=""):
     boot.note(f"{len(truth)} pieces")
 
 
+def rpl_word():
+    """Leaves out the piece that Bochs 2.7 runs otherwise behind a VM entry."""
+    return "" if bochs.is_3() else "="
+
+
 @case(machines=[RESTRICTED], deadline=300, guests=lambda: small_guest("real"))
 def real(boot):
     """16-bit code answers as it does on the bare CPU, in real mode and in "unreal" mode."""
     check_real(boot)
 
 
-@case(machines=[], full=THREE_GENERATIONS, deadline=300, guests=lambda: small_guest("real", "="))
+@case(machines=[], full=THREE_GENERATIONS, deadline=300, guests=lambda: small_guest("real", rpl_word()))
 def real_unrestricted(boot):
-    """The same where the CPU runs real mode, but for what Bochs does otherwise behind a VM entry."""
-    check_real(boot, "=")
+    """The same where the CPU runs real mode, but for what Bochs 2.7 does otherwise behind a VM entry."""
+    check_real(boot, rpl_word())
 
 
 @case(machines=[NO_EPT], full=["tigerlake"], deadline=300,

@@ -72,6 +72,11 @@ def installed():
     return version.group(1) if version else "?", re.findall(r"^(\w+)$", shown, re.M)
 
 
+def is_3():
+    """It is Bochs 3.0 or newer."""
+    return installed()[0] >= "3"
+
+
 def lacks(model):
     """None, or one line if it is a model of a newer Bochs than the one that is installed."""
     if model not in NEWER or model in installed()[1]:
