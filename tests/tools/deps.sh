@@ -20,7 +20,8 @@ for purpose; do
 	iso) want="$want python3 grub-common grub-pc-bin grub-efi-amd64-bin xorriso mtools" ;;
 	run) want="$want python3 bochs bochsbios vgabios qemu-system-x86 seabios ovmf"
 	     want="$want busybox-static lz4 zstd ca-certificates" ;; # zstd: kernels of Debian 13 are
-	test) want="$want gcc libc6-dev liblz4-dev python3 python3-pytest python3-pytest-xdist libcmocka-dev libzydis-dev spin" ;;
+	test) want="$want gcc libc6-dev liblz4-dev python3 python3-pytest python3-pytest-xdist libcmocka-dev libzydis-dev spin"
+	      want="$want clang clang-format" ;;
 	format) want="$want clang-format" ;;
 	coverage) want="$want gcovr" ;;
 	*clang*) want="$want clang libclang-rt-dev" ;; # the second holds the sanitizers
