@@ -5,7 +5,7 @@
 #include "kernel/base/x86.h"
 #include "mem/frame_internal.h"
 #include "mmu/invept.h"
-#include "mmu/mmu.h"
+#include "mmu/mmu_private.h"
 #include "tests/hosted/machine/fake_cpu.h"
 #include "tests/hosted/machine/fake_format.h"
 #include "tests/hosted/hosted.h"
@@ -187,6 +187,9 @@ static bool walk(struct fake_cpu *c, u64 eptp, u64 gpa, u32 access, struct trans
 		if (!step(table, gpa, level, root.accessed_dirty, access, &e, &dirtied))
 			return false;
 		allowed &= e.access;
+		if (e.leaf && level < LEAF_LEVEL && (e.access & MMU_EXEC) && mmu_hw.large_nx)
+			panic("gpa %#llx may be executed from a large page",
+			      (unsigned long long)gpa);
 		if (e.leaf)
 			break;
 		table = e.pfn;

@@ -47,7 +47,7 @@ void machine_on(u64 memory, u64 random)
 		.invvpid_single = true,
 		.invvpid_all = true,
 		.maxphyaddr = 46,
-		.large_nx = machine.shadow && random_one_in(&random, 3),
+		.large_nx = random_one_in(&random, 3),
 	};
 
 	hosted_fail_after(0);

@@ -3,7 +3,7 @@
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Guests on all CPUs fault while slots are created, moved, deleted and made over, their objects
- * with them; what was freed is poisoned. R03, R13, R22 to R24, R26, R27, R29, R30, R32.
+ * with them; what was freed is poisoned. R03, R13, R22 to R24, R26, R27, R29, R30.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"

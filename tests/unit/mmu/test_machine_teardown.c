@@ -4,7 +4,7 @@
 /*
  * VMs end and others begin in their place while CPUs that ran them go on with other VMs, and while
  * pages that they share are reclaimed. A root's frame comes back as the next VM's root, with what
- * CPUs cached of the old one. R15, R16, R29, R32, R33.
+ * CPUs cached of the old one. R15, R16, R29, R33.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
