@@ -387,6 +387,25 @@ def test_bochs_is_asked_for_its_debugger_where_it_may_do_without(tmp_path, monke
         assert ("-dbg" in made.command("/dev/null")) == wanted
 
 
+    made = bochs.Bochs(str(tmp_path / "machine"), "no.iso", debugger="q\n")
+    assert "-dbg" in made.command("/dev/null"), "it has more to do than to go on"
+
+
+@pytest.mark.parametrize("cpus", bochs.LOCKS_VMX)
+def test_firmware_locks_vmx_off_by_one_byte_or_the_case_is_skipped(tmp_path, monkeypatch, cpus):
+    old, new = tmp_path / "old", tmp_path / "new"
+    code = bochs.LOCKS_VMX[cpus]
+    monkeypatch.setattr(bochs, "FIRMWARE", str(old))
+    old.write_bytes(b"before" + code + b"after")
+    bochs.firmware_without_vmx(new, cpus)
+    differ = [i for i, (a, b) in enumerate(zip(old.read_bytes(), new.read_bytes())) if a != b]
+    assert differ == [6 + code.index(b"\x0f\x30") - 1] and new.read_bytes()[differ[0]] == 1
+    for strange in (b"", code[:-1], code + code):
+        old.write_bytes(strange)
+        with pytest.raises(bochs.OtherFirmware, match="does not lock VMX"):
+            bochs.firmware_without_vmx(new, cpus)
+
+
 def test_cases_of_test_full_run_when_they_are_named():
     pair = boots.CASES["linux-pair-swap"]
     assert boots.machines_of(pair, False, []) == []
