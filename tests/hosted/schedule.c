@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 #include "kernel/base/panic.h"
 #include "tests/hosted/host_switch.h"
@@ -17,6 +18,8 @@
 #define NS_PER_CHOICE  1000	   /* what serial time goes on by */
 #define PARALLEL_SEEDS 0x5eed
 
+#define YIELD_NS	 500000 /* longer: the CPUs are not the run's alone */
+#define SLOW_MAX	 8
 #define POINTS_PER_YIELD 100 /* in parallel, of one who stands still */
 
 /* One stall in so many points, of 2^STALL_LEAST points, or twice that, ... */
@@ -33,6 +36,7 @@ struct runner {
 	u32 number;
 	u64 random;
 	s64 left;  /* points until the next choice */
+	u32 slow;  /* parallel: by so many powers of two that is later than the way says */
 	u64 still; /* serial: not before there have been so many points */
 	/* whose turn it is */
 	bool done;
@@ -236,6 +240,26 @@ u32 hosted_points_counted(u32 job)
 
 /* --- points ---------------------------------------------------------------------------------- */
 
+static u64 host_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec;
+}
+
+/*
+ * False: it took long until this one went on, for the host has others to run. A run that gave way as
+ * often as alone would take a thousand times as long then.
+ */
+static bool give_way(void)
+{
+	u64 start = host_ns();
+
+	sched_yield();
+	return host_ns() - start < YIELD_NS;
+}
+
 static void on_point(void)
 {
 	struct runner *r = self;
@@ -255,11 +279,13 @@ static void on_point(void)
 		next_turn(false);
 		return;
 	}
-	r->left = 1 + random_below(&r->random, 2 * way.period);
+	r->left = (1 + random_below(&r->random, 2 * way.period)) << r->slow;
 	if (random_one_in(&r->random, 1 + STALL_ONE_IN / way.period))
 		usleep(1 + random_below(&r->random, STALL_US));
+	else if (give_way())
+		r->slow -= r->slow > 0;
 	else
-		sched_yield();
+		r->slow += r->slow < SLOW_MAX;
 }
 
 static void on_relax(void)
@@ -278,8 +304,8 @@ static void on_relax(void)
 static void on_stand(u32 n)
 {
 	if (!self || !way.serial) {
-		for (n /= POINTS_PER_YIELD; n; n--)
-			sched_yield();
+		for (n /= POINTS_PER_YIELD; n && give_way(); n--)
+			;
 		return;
 	}
 	if (way.directed)
