@@ -117,6 +117,7 @@ int mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 	err = get_and_enter(v, gfn, access, &generation, &entered);
 	rwsem_read_unlock(&v->vm->mem_sem);
 	if (err == ERR_AGAIN) {
+		mmu_count_own(&v->stats.faults_invalid, 1);
 		memslots_wait_change(v->vm, generation);
 		return 0;
 	}

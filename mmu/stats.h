@@ -16,6 +16,8 @@
 	X(faults_readonly, "count", "Writes to a read-only memslot.")                              \
 	X(faults_retry, "count",                                                                   \
 	  "Faults that lost a race and were left for the guest to take again.")                    \
+	X(faults_invalid, "count",                                                                 \
+	  "Faults at a memslot on its way out, which waited for the change.")                      \
 	X(faults_protected, "count", "Writes to a page that the guest itself had protected.")      \
 	X(faults_spurious, "count", "Faults whose page another vCPU had mapped in the meantime.")  \
 	X(mapped, "pages", "Pages of 4 KiB that were mapped.")                                     \

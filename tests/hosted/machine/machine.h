@@ -86,6 +86,20 @@ struct machine_vm {
 bool machine_take(u64 *word);
 void machine_give(u64 *word);
 
+/* What a scenario's runs met, all together: without EPT it counts in scenarios that are `linear`. */
+#define MACHINE_MET(X)                                               \
+	X(retries)   /* faults that lost a race in exit context */   \
+	X(invalid)   /* faults at a slot that was INVALID */         \
+	X(kicks)     /* CPUs made to leave the guest, for a flush */ \
+	X(large)     /* 2 MiB mapped, */                             \
+	X(split)     /* split, */                                    \
+	X(collapsed) /* and collapsed */
+
+struct machine_met {
+#define MACHINE_MET_FIELD(name) u64 name;
+	MACHINE_MET(MACHINE_MET_FIELD)
+};
+
 /* What a run is like, and what came of it. */
 struct machine {
 	u64 seed;
@@ -108,6 +122,7 @@ struct machine {
 	u32 standing; /* atomic: how many do */
 	/* atomic */
 	u64 accesses, writes, faults, no_slot, retries, rounds;
+	struct machine_met met; /* atomic; but for retries, of VMs that have ended */
 };
 extern struct machine machine;
 
@@ -143,13 +158,16 @@ struct machine_scenario {
 	u32 alike;     /* see struct machine: pages may change frames when they are written */
 	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
 	bool linear;   /* all runs have shadow paging; else some have */
+	/* How often the runs are to meet it at least: they go on until they have, within bounds. */
+	struct machine_met meets;
 };
 
 /*
  * Runs with seeds that follow one another, each printed; more by WEIR_FUZZ=full. Under
- * ThreadSanitizer the threads run as the host has them; else one at a time, and each choice comes
- * from the seed, but for the last run. Every second run has A and D bits, every third fails
- * allocations. What goes wrong ends the program.
+ * ThreadSanitizer the threads run as the host has them; else mostly one at a time, and each choice
+ * comes from the seed. As many runs as there are of them have all kinds of CPUs (EPT, with A and D
+ * bits, with PML, none), and twice as many each with allocations that fail and without. What goes
+ * wrong ends the program.
  */
 void machine_runs(const struct machine_scenario *s);
 
@@ -248,6 +266,10 @@ struct machine_operation {
 	void (*fn)(struct mmu_vcpu *v);
 };
 
+struct machine_pair {
+	const char *first, *second;
+};
+
 struct machine_pairs {
 	const char *name;
 	u64 memory; /* bytes */
@@ -258,13 +280,15 @@ struct machine_pairs {
 			u32 variant); /* on the CPU of each, one after the other */
 	const struct machine_operation *operations;
 	u32 count;
+	const struct machine_pair *known; /* that went wrong before: each time, first */
+	u32 known_count;
 	void (*look)(struct mmu_vcpu *v); /* on the CPU of each of the two, after both */
 	void (*check)(void);		  /* alone again */
 };
 
 /*
- * Operations side by side, as the seed has it: one of the two is stopped at a point of its, for all of
- * the other; or each is stopped once. WEIR_FUZZ=full: at every single point of the first, and at as
+ * Operations side by side, all pairs in turn from one that the seed names: one of the two is stopped at
+ * a point of its, for all of the other; or each is stopped once. In every second pair allocations fail. WEIR_FUZZ=full: at every single point of the first, and at as
  * many pairs of points.
  */
 void machine_pairs(const struct machine_pairs *p);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -95,8 +96,21 @@ void machine_vm_start(struct machine_vm *vm)
 	}
 }
 
+static void add_met(struct mmu_vm *vm)
+{
+	struct mmu_stats s;
+
+	mmu_stats_get(vm, &s);
+	relaxed_add(&machine.met.invalid, s.faults_invalid);
+	relaxed_add(&machine.met.kicks, s.kicks);
+	relaxed_add(&machine.met.large, s.mapped_large);
+	relaxed_add(&machine.met.split, s.split);
+	relaxed_add(&machine.met.collapsed, s.collapsed);
+}
+
 void machine_vm_end(struct machine_vm *vm)
 {
+	add_met(&vm->mmu);
 	for (u32 i = 0; i < MACHINE_VCPUS; i++)
 		mmu_vcpu_destroy(&vm->vcpu[i]);
 	slots_vanish(vm);
@@ -163,6 +177,14 @@ int machine_apart(void (*fn)(void *arg), void *arg)
 static u64 ns_of(struct timeval t)
 {
 	return (u64)t.tv_sec * NS_PER_SECOND + (u64)t.tv_usec * 1000;
+}
+
+void *machine_shared(u64 size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	BUG_ON(p == MAP_FAILED);
+	return p;
 }
 
 u64 run_clock_ns(void)

@@ -126,6 +126,8 @@ void machine_rcu_job(void *arg);
  * status: 0, it came back.
  */
 int machine_apart(void (*fn)(void *arg), void *arg);
+/* Zeroed memory that such processes have in common. */
+void *machine_shared(u64 size);
 
 /* Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date. */
 u64 run_clock_ns(void);

@@ -24,7 +24,7 @@
 /* A serial run, of which there is none under ThreadSanitizer, takes a fraction of a parallel one. */
 #define SHORT_NS    (WATCHES_RACES ? 2000000000ull : 1400000000ull)
 #define FULL_NS	    120000000000ull
-#define RUNS_LEAST  (WATCHES_RACES ? 3u : 5u)
+#define RUNS_MORE   60 /* at most, for what has not been met yet */
 #define FAIL_ONE_IN 40
 #define HOT_PAGES   5
 
@@ -38,8 +38,33 @@ struct run {
 
 static const struct machine_scenario *scenario;
 static struct run run;
-static bool started;	   /* atomic */
-static u32 guests_running; /* atomic */
+static struct machine_met *met; /* shared with the processes of runs */
+static bool started;		/* atomic */
+static u32 guests_running;	/* atomic */
+
+/* Kinds of CPUs: EPT, the same with A and D bits, with PML, and none. */
+static u32 kinds(void)
+{
+	if (scenario->linear)
+		return 1;
+	return scenario->logs ? 4 : 3;
+}
+
+/* Each kind of CPU in turn, in every second of its runs with allocations that fail. */
+static void choose_kind(struct run *r, u64 seed)
+{
+	u32 n = kinds(), kind = seed % n;
+
+	r->shadow = kind == n - 1;
+	r->accessed_dirty = r->shadow || kind >= 1;
+	r->pml = !r->shadow && kind >= 2;
+	r->failing = (n % 2 ? seed : seed / n + seed) % 2;
+}
+
+static u32 runs_least(void)
+{
+	return WATCHES_RACES ? max(3u, kinds()) : max(5u, 2 * kinds());
+}
 
 static struct run run_of(u64 seed)
 {
@@ -49,19 +74,13 @@ static struct run run_of(u64 seed)
 
 	r.way.serial = !WATCHES_RACES && random_below(&random, 4);
 	r.way.period = periods[random_below(&random, ARRAY_SIZE(periods))];
-	r.accessed_dirty = random_below(&random, 2);
-	r.failing = random_one_in(&random, 3);
-	r.pml = scenario->logs && r.accessed_dirty && random_below(&random, 2);
+	choose_kind(&r, seed);
 	r.hot_slot = random_below(&random, MACHINE_SLOTS);
 	r.hot_pages = 1 + random_below(&random, HOT_PAGES);
 	r.random = random_next(&random);
-	r.shadow = scenario->linear || random_one_in(&random, 3);
-	if (r.shadow) {
-		/* Its faults have far more points. */
-		r.way.period = r.way.serial ? r.way.period : max(r.way.period, 60u);
-		r.accessed_dirty = true;
-		r.pml = false;
-	}
+	/* Without EPT faults have far more points. */
+	if (r.shadow && !r.way.serial)
+		r.way.period = max(r.way.period, 60u);
 	return r;
 }
 
@@ -189,11 +208,18 @@ static void one_run(void *arg)
 	n = add_jobs(jobs);
 	hosted_run(jobs, n, &run.way);
 	cpus = fake_cpus_stats();
+	machine.met.retries = machine.retries;
+	if (!run.shadow || scenario->linear) {
+#define ADD(name) relaxed_add(&met->name, machine.met.name);
+		MACHINE_MET(ADD)
+	}
 	printf(": %" PRIu64 " accesses, %" PRIu64 " faults, %" PRIu64 " retries, %" PRIu64
 	       " to devices; %" PRIu64 " kicks, %" PRIu64 " INVEPTs; %" PRIu64 " rounds, %" PRIu64
-	       " points\n",
+	       " points; %" PRIu64 " at INVALID, %" PRIu64 " large, %" PRIu64 " split, %" PRIu64
+	       " collapsed\n",
 	       machine.accesses, machine.faults, machine.retries, machine.no_slot, cpus.kicks,
-	       cpus.invepts, machine.rounds, hosted_run_points());
+	       cpus.invepts, machine.rounds, hosted_run_points(), machine.met.invalid,
+	       machine.met.large, machine.met.split, machine.met.collapsed);
 }
 
 static void run_apart(u64 seed)
@@ -202,12 +228,28 @@ static void run_apart(u64 seed)
 		fail_msg("%s failed; WEIR_SEED=%" PRIu64 " repeats it", scenario->name, seed);
 }
 
+/* What was not met as often as the scenario says, or NULL. */
+static const char *missing(void)
+{
+#define LOOK(name)                            \
+	if (met->name < scenario->meets.name) \
+		return #name;
+	MACHINE_MET(LOOK)
+	return NULL;
+}
+
 void machine_runs(const struct machine_scenario *s)
 {
 	u64 budget = run_budget_ns(SHORT_NS, FULL_NS);
 	u64 start = run_clock_ns(), seed = run_seed();
+	u32 i;
 
 	scenario = s;
-	for (u32 i = 0; i < RUNS_LEAST || run_clock_ns() - start < budget; i++)
+	met = machine_shared(sizeof(*met));
+	for (i = 0; i < runs_least() || run_clock_ns() - start < budget; i++)
 		run_apart(seed + i);
+	for (u32 more = 0; missing() && more < RUNS_MORE; more++)
+		run_apart(seed + i++);
+	if (missing())
+		fail_msg("%s: %u runs do not meet what they are for: %s", s->name, i, missing());
 }

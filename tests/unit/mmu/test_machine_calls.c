@@ -275,6 +275,7 @@ static const struct machine_scenario scenario = {
 	.guests = 4,
 	.accesses = 400,
 	.rounds = 120,
+	.meets = {.retries = 1, .invalid = 10, .kicks = 5, .large = 1, .split = 1},
 	.set_up = set_up,
 	.call = call,
 	.jobs = {{"reclaim", reclaim}, {"slot", replace_slot}, {"age", age}},

@@ -150,6 +150,7 @@ static const struct machine_scenario scenario = {
 	.guests = 3,
 	.accesses = 400,
 	.rounds = 120,
+	.meets = {.retries = 1, .kicks = 10, .large = 2, .split = 1},
 	.set_up = set_up,
 	.jobs = {{"log", log_pages}, {"reclaim", reclaim}, {"age", age}},
 	.logs = true,

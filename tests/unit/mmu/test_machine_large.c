@@ -21,7 +21,6 @@
 #define EDGE_AT	  0x280ull
 
 static struct machine_object *ram;
-static u64 broken; /* of the regions, which have lost pages; of `take` */
 
 static void show(u32 vm, u64 base, u64 pages, u64 first, u32 id, u32 flags)
 {
@@ -42,7 +41,6 @@ static void touch(u64 first, u64 pages)
 static void set_up(u64 *random)
 {
 	ram = machine_object_new(RAM_PAGES, 0);
-	broken = 0;
 	touch(0, RAM_PAGES);
 	show(0, RAM_BASE, RAM_PAGES, 0, 1, 0);
 	show(0, 0x1003, 600, 3, 2, 0); /* no region of it is whole */
@@ -134,29 +132,32 @@ static void renew(u64 first)
 
 	for (mine = 0; mine < GMEM_LARGE_PAGES && machine_drop_begins(&page[mine]); mine++)
 		;
-	if (mine == GMEM_LARGE_PAGES && gmem_drop_range(ram->gmem, first, mine, &done) == 0)
-		broken &= ~BIT(first / GMEM_LARGE_PAGES);
+	if (mine == GMEM_LARGE_PAGES)
+		gmem_drop_range(ram->gmem, first, mine, &done);
 	while (mine--)
 		machine_drop_ended(&page[mine], mine < done);
 	touch(first, done);
 }
 
-/* A region's pages go to other frames, or are put away; then it is made anew. */
+/* A region's pages go to other frames, or are put away; the next time it is made anew. */
 static void take(u64 *random)
 {
 	u64 region = random_below(random, RAM_PAGES / GMEM_LARGE_PAGES);
 	u64 page = region * GMEM_LARGE_PAGES + machine_hot_page(random);
+	pfn_t pfn;
 
-	if (broken & BIT(region)) {
+	if (!gmem_large(ram->gmem, page, &pfn)) {
 		renew(region * GMEM_LARGE_PAGES);
 		return;
 	}
+	/* Most of the time the regions are whole. */
+	if (!random_one_in(random, 4))
+		return;
 	if (random_below(random, 2))
 		machine_reclaim_pages(ram, page, 1 + random_below(random, 8));
 	else
 		machine_put_away_pages(ram, page, 1 + random_below(random, 64),
 				       random_next(random));
-	broken |= BIT(region);
 }
 
 static const struct machine_scenario scenario = {
@@ -167,6 +168,7 @@ static const struct machine_scenario scenario = {
 	.accesses = 400,
 	.rounds = 200,
 	.logs = true,
+	.meets = {.retries = 5, .kicks = 5, .large = 3, .split = 1, .collapsed = 1},
 	.set_up = set_up,
 	.jobs = {{"drop", drop},
 		 {"unmap", unmap},

@@ -70,6 +70,7 @@ static const struct machine_scenario scenario = {
 	.guests = 3,
 	.accesses = 400,
 	.rounds = 120,
+	.meets = {.retries = 1, .kicks = 5, .large = 2},
 	.set_up = set_up,
 	.jobs = {{"reclaim", reclaim}, {"reclaim too", reclaim}, {"age", age}, {"drop", drop}},
 	.tear_down = check_references,

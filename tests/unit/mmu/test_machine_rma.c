@@ -156,6 +156,7 @@ static const struct machine_scenario scenario = {
 	.guests = 4,
 	.accesses = 400,
 	.rounds = 120,
+	.meets = {.retries = 1, .invalid = 10, .kicks = 10},
 	.set_up = set_up,
 	.before_entry = before_entry,
 	.jobs = {{"slot", replace_low}, {"reclaim", reclaim}},

@@ -136,15 +136,23 @@ static void change_slots(u64 *random)
 	}
 }
 
+/* What a neighbour's table needs to be taken out when its other slot goes: nothing left in it. */
+static void unmap(u64 *random)
+{
+	mmu_unmap(&machine.vm[0].mmu, GFN(0x400), GMEM_LARGE_PAGES);
+}
+
 static const struct machine_scenario scenario = {
 	.name = "slots",
 	.memory = MIB(32),
 	.vms = 1,
 	.guests = 3,
 	.accesses = 400,
-	.rounds = 60,
+	.rounds = 120,
 	.set_up = set_up,
-	.jobs = {{"slots", change_slots}},
+	.jobs = {{"slots", change_slots}, {"unmap", unmap}},
+	/* Retries: faults that met a table which was being taken out. */
+	.meets = {.retries = 1, .invalid = 20, .kicks = 10},
 };
 
 static void guests_against_slots(void **state)
