@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include "kernel/base/panic.h"
+#include "tests/hosted/hosted.h"
 #include "tests/hosted/machine/machine_private.h"
 #include "tests/hosted/schedule.h"
 
@@ -22,17 +22,22 @@ enum {
 #define SHORT_NS 2300000000ull
 #define FULL_NS	 120000000000ull
 
+#define FAIL_ONE_IN 6
+
+/* So many pairs of operations a day at least, even in half the time on a slow machine. */
+#define PLACES_A_DAY 60
+
 /* Which run it is. */
 struct place {
 	u32 first, second;	     /* operations */
 	u32 stop_first, stop_second; /* at which of their points; 0: not */
-	bool accessed_dirty, pml;
+	bool accessed_dirty, pml, failing;
 	u32 variant;
 };
 
 static const struct machine_pairs *pairs;
 static struct place *now; /* shared with the process that runs it */
-static u64 *runs_done;
+static u64 *runs_done, *places_done;
 static bool started; /* atomic */
 static u32 arrived;  /* atomic */
 static u32 looked;   /* atomic */
@@ -47,12 +52,15 @@ static void operation_job(void *arg)
 	while (!__atomic_load_n(&started, __ATOMIC_ACQUIRE))
 		hosted_stand(LOOK_AGAIN);
 	pairs->prepare(v, now->variant);
+	if (now->failing)
+		hosted_fail_often(FAIL_ONE_IN, now->stop_first);
 	hosted_count_points();
 	op->fn(v);
 	hosted_count_no_more();
 	__atomic_fetch_add(&arrived, 1, __ATOMIC_ACQ_REL);
 	while (__atomic_load_n(&arrived, __ATOMIC_ACQUIRE) != 2)
 		hosted_stand(LOOK_AGAIN);
+	hosted_fail_often(0, 0);
 	pairs->look(v);
 	__atomic_fetch_add(&looked, 1, __ATOMIC_ACQ_REL);
 }
@@ -95,6 +103,7 @@ static void run(const struct place *p, u32 *first_points, u32 *second_points)
 	machine.serial = true;
 	machine.accessed_dirty = p->accessed_dirty;
 	machine.pml = p->pml;
+	machine.failing = p->failing;
 	machine.vms = 1;
 	machine.hot_pages = 1;
 	started = false;
@@ -138,51 +147,93 @@ static void stop_somewhere(struct place p)
 	}
 }
 
-static struct place random_place(void)
-{
-	struct place p = {.first = random_below(&random_state, pairs->count),
-			  .second = random_below(&random_state, pairs->count)};
+/* CPUs: EPT, the same with A and D bits, with PML; each with allocations that fail, and without. */
+enum {
+	WAY_EPT,
+	WAY_AD,
+	WAY_PML,
+	WAYS
+};
 
-	p.variant = random_below(&random_state, pairs->variants);
-	p.accessed_dirty = random_below(&random_state, 2);
-	p.pml = pairs->logs && p.accessed_dirty && random_below(&random_state, 2);
+static struct place place_of(u32 first, u32 second, u64 number)
+{
+	struct place p = {.first = first, .second = second};
+	u32 way;
+
+	p.failing = number % 2;
+	number /= 2;
+	way = number % (pairs->logs ? WAYS : WAY_PML);
+	p.variant = number / WAYS % pairs->variants;
+	p.accessed_dirty = way >= WAY_AD;
+	p.pml = way == WAY_PML;
 	return p;
+}
+
+/*
+ * All pairs come in turn, in an order in which neighbours have nothing in common; where the date has
+ * led to. Each time that a pair comes it is on other CPUs, or begins in another way.
+ */
+static struct place place_at(u64 n)
+{
+	u64 all = (u64)pairs->count * pairs->count, step = all / 2;
+	u64 at, a, b, t;
+
+	/* The next number below half of them that has no factor in common with them. */
+	do {
+		step--;
+		for (a = all, b = step; b; t = a % b, a = b, b = t)
+			;
+	} while (a != 1);
+	at = n % all * step % all;
+	return place_of(at / pairs->count, at % pairs->count, n / all + at);
+}
+
+static u32 operation_of(const char *name)
+{
+	u32 i = 0;
+
+	while (i < pairs->count && strcmp(pairs->operations[i].name, name) != 0)
+		i++;
+	BUG_ON(i == pairs->count);
+	return i;
+}
+
+static void stop_at(struct place p)
+{
+	if (full)
+		stop_everywhere(p);
+	else
+		stop_somewhere(p);
+	(*places_done)++;
 }
 
 static void all_runs(void *arg)
 {
-	u64 end_ns = run_clock_ns() + run_budget_ns(SHORT_NS, FULL_NS);
+	u64 end_ns = run_clock_ns() + run_budget_ns(SHORT_NS, FULL_NS), seed = run_seed();
+	u64 n = seed * PLACES_A_DAY;
 
 	(void)arg;
-	while (run_clock_ns() < end_ns) {
-		if (full)
-			stop_everywhere(random_place());
-		else
-			stop_somewhere(random_place());
-	}
-}
-
-static void *shared(size_t size)
-{
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	BUG_ON(p == MAP_FAILED);
-	return p;
+	for (u32 i = 0; i < pairs->known_count; i++)
+		stop_at(place_of(operation_of(pairs->known[i].first),
+				 operation_of(pairs->known[i].second), seed + i));
+	while (run_clock_ns() < end_ns)
+		stop_at(place_at(n++));
 }
 
 void machine_pairs(const struct machine_pairs *p)
 {
 	pairs = p;
-	now = shared(sizeof(*now));
-	runs_done = shared(sizeof(*runs_done));
+	now = machine_shared(sizeof(*now));
+	runs_done = machine_shared(sizeof(*runs_done));
+	places_done = machine_shared(sizeof(*places_done));
 	full = run_is_full();
 	random_state = run_seed();
 	printf("%s: WEIR_SEED=%" PRIu64 "\n", p->name, run_seed());
 	if (machine_apart(all_runs, NULL))
-		fail_msg("%s: %s, stopped at its point %u, and %s, at %u; variant %u%s%s", p->name,
-			 p->operations[now->first].name, now->stop_first,
+		fail_msg("%s: %s, stopped at its point %u, and %s, at %u; variant %u%s%s%s",
+			 p->name, p->operations[now->first].name, now->stop_first,
 			 p->operations[now->second].name, now->stop_second, now->variant,
 			 now->accessed_dirty ? ", with A and D bits" : "",
-			 now->pml ? ", with PML" : "");
-	printf("%s: %" PRIu64 " runs\n", p->name, *runs_done);
+			 now->pml ? ", with PML" : "", now->failing ? ", failing" : "");
+	printf("%s: %" PRIu64 " pairs, %" PRIu64 " runs\n", p->name, *places_done, *runs_done);
 }

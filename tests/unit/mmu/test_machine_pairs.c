@@ -19,7 +19,7 @@
 enum {
 	RAM = 1,
 	ALIAS, /* the same pages, across the edge of a table */
-	BIG,   /* one page of 2 MiB */
+	BIG,   /* 2 MiB in one piece */
 };
 
 #define RAM_BASE   0x400ull
@@ -32,7 +32,8 @@ enum {
 enum {
 	WARM = 1,   /* both CPUs have mapped and cached the pages */
 	LOGGED = 2, /* all slots keep a dirty log */
-	VARIANTS = 4,
+	PIECES = 4, /* what is mapped by 2 MiB are pages of 4 KiB */
+	VARIANTS = 8,
 };
 
 static struct machine_object *ram, *big;
@@ -44,7 +45,7 @@ static struct copy {
 	      {.slot = ALIAS, .base = ALIAS_BASE, .pages = 4},
 	      {.slot = BIG, .base = BIG_BASE, .pages = BIG_PAGES}};
 static u64 ram_copy[RAM_PAGES], big_copy[BIG_PAGES];
-static bool logged;
+static bool logged, pieces;
 
 static struct machine_vm *vm(void)
 {
@@ -66,12 +67,13 @@ static const struct machine_slot *find(u32 id)
 
 static u64 count_of(const struct copy *c, u64 page)
 {
+	gpa_t gpa = GPA(((c->base + page) << PAGE_SHIFT) + MACHINE_COUNT_AT);
 	u64 count = 0;
 
-	machine_may_fail(gpa_read(&vm()->mmu,
-				  GPA(((c->base + page) << PAGE_SHIFT) + MACHINE_COUNT_AT), &count,
-				  sizeof(count)),
-			 0);
+	/* Without the slot the copy is of no use any more. */
+	while (machine_may_fail(gpa_read(&vm()->mmu, gpa, &count, sizeof(count)), ERR_NOSLOT) ==
+	       ERR_NOMEM)
+		;
 	return count;
 }
 
@@ -140,7 +142,13 @@ static void set_up(u32 variant)
 				       {BIG_BASE, BIG_PAGES, 0, BIG, flags, NULL}};
 
 	ram = machine_object_new(RAM_PAGES, 0);
-	big = machine_object_new(BIG_PAGES, GMEM_LARGE_ORDER);
+	pieces = variant & PIECES;
+	big = machine_object_new(BIG_PAGES, pieces ? 0 : GMEM_LARGE_ORDER);
+	for (u64 i = 0; pieces && i < BIG_PAGES; i++) {
+		pfn_t pfn;
+
+		machine_may_fail(gmem_get_page(big->gmem, i, true, &pfn), 0);
+	}
 	slots[0].object = slots[1].object = ram;
 	slots[2].object = big;
 	for (u32 i = 0; i < ARRAY_SIZE(slots); i++)
@@ -272,8 +280,8 @@ static void protect(bool on)
 		return;
 	taken = __atomic_load_n(guard, __ATOMIC_RELAXED);
 	err = mmu_range_protect(&vm()->mmu, GFN(RAM_BASE + X), 1, on, &done);
-	if (err && err != ERR_NOSLOT && err != ERR_AGAIN)
-		machine_fail("protect: %s", error_name(err));
+	if (err != ERR_NOSLOT && err != ERR_AGAIN)
+		machine_may_fail(err, 0);
 	then = taken + (((taken + 1) % 4 == 2) == (on && !err) ? 1 : 3);
 	__atomic_compare_exchange_n(guard, &taken, then, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
@@ -303,6 +311,36 @@ static void split_and_collapse(struct mmu_vcpu *v)
 
 	mmu_range_protect(&vm()->mmu, GFN(BIG_BASE + 200), 2, true, &done);
 	mmu_range_protect(&vm()->mmu, GFN(BIG_BASE + 200), 2, false, &done);
+}
+
+/* With pages of 2 MiB the first two of these leave them alone. */
+static void reclaim_in_big(struct mmu_vcpu *v)
+{
+	machine_reclaim_pages(big, BIG_X, 2);
+}
+
+static void put_away_in_big(struct mmu_vcpu *v)
+{
+	machine_put_away_pages(big, BIG_X, 4, ~0ull);
+}
+
+static void drop_in_big(struct mmu_vcpu *v)
+{
+	if (!pieces)
+		return;
+	logged = false;
+	machine_drop_page(big, BIG_X);
+}
+
+static void split_for_age(struct mmu_vcpu *v)
+{
+	gmem_split(big->gmem, 0, BIG_PAGES);
+}
+
+static void join_by_age(struct mmu_vcpu *v)
+{
+	gmem_split(big->gmem, 0, BIG_PAGES);
+	gmem_join(big->gmem, 0, BIG_PAGES);
 }
 
 static void pin_and_unpin(struct mmu_vcpu *v)
@@ -347,8 +385,8 @@ static void replace_slot(struct mmu_vcpu *v)
 	forget_guards();
 	if (find(RAM)) {
 		s = *find(RAM);
-		machine_may_fail(machine_slot_delete(vm(), RAM), 0);
-		machine_may_fail(machine_slot_create(vm(), &s), 0);
+		if (!machine_may_fail(machine_slot_delete(vm(), RAM), 0))
+			machine_may_fail(machine_slot_create(vm(), &s), 0);
 	}
 	end_change();
 }
@@ -412,6 +450,11 @@ static const struct machine_operation operations[] = {
 	{"protection and release", protect_and_release},
 	{"protection in the large page", protect_big},
 	{"a split and a collapse", split_and_collapse},
+	{"reclaim in the large page", reclaim_in_big},
+	{"putting away in the large page", put_away_in_big},
+	{"dropping in the large page", drop_in_big},
+	{"a split for aging", split_for_age},
+	{"a join by aging", join_by_age},
 	{"a pin", pin_and_unpin},
 	{"deletion of the slot", delete_slot},
 	{"replacement of the slot", replace_slot},
@@ -419,6 +462,22 @@ static const struct machine_operation operations[] = {
 	{"the slot made read-only", make_readonly},
 	{"a log that begins", begin_log},
 	{"a log that ends", end_log},
+};
+
+/* What most of the races in docs/testing.md are between. */
+static const struct machine_pair known[] = {
+	{"a write", "reclaim"},
+	{"a write", "dropping"},
+	{"a write by the alias", "reclaim of all"},
+	{"a write", "reading the log"},
+	{"a write", "a log that begins"},
+	{"a write", "protection"},
+	{"a write", "replacement of the slot"},
+	{"a device's write", "a move of the slot"},
+	{"a write of the large page", "a log that begins"},
+	{"a write of the large page", "a join by aging"},
+	{"a read of the large page", "reclaim in the large page"},
+	{"a split for aging", "putting away in the large page"},
 };
 
 static const struct machine_pairs pairs = {
@@ -430,6 +489,8 @@ static const struct machine_pairs pairs = {
 	.prepare = prepare,
 	.operations = operations,
 	.count = ARRAY_SIZE(operations),
+	.known = known,
+	.known_count = ARRAY_SIZE(known),
 	.look = look,
 	.check = check_log,
 };
