@@ -41,7 +41,7 @@ enum lock_level {
 	LOCK_TIMER_MOVE = 87, /* smp: timers that change CPUs, irqs off */
 	LOCK_TIMER = 88,      /* smp: a CPU's timer queue, irqs off */
 	LOCK_RUNQUEUE = 90,   /* smp: a CPU's run queue, irqs off */
-	LOCK_SCHED_CAP = 92,  /* smp: what a group has used of its cap, irqs off */
+	LOCK_SCHED_GROUP = 92,  /* smp: what a group has used of its time, irqs off */
 	LOCK_INPUT = 96,      /* kernel/: what was typed, irqs off */
 	LOCK_LOG = 100,	      /* base: log, irqs off */
 };

@@ -103,9 +103,15 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 		return;
 	SET(t->charged_ns, now_ns);
 	SET(t->run_ns, t->run_ns + ns);
-	if (t->group)
-		sched_group_charge(t->group, ns, now_ns);
-	t->vruntime += runqueue_virtual(ns, thread_weight(t));
+	if (t->group) {
+		u64 paid = t->shared_ns;
+
+		t->shared_ns = sched_group_charge(t->group, ns, now_ns);
+		t->vruntime += runqueue_virtual(t->shared_ns - paid,
+						t->group->weight * WEIGHT_UNIT);
+	} else {
+		t->vruntime += runqueue_virtual(ns, thread_weight(t));
+	}
 	advance_clock(rq);
 }
 
@@ -178,6 +184,8 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 		prev->state = THREAD_RUNNABLE;
 	SET(next->state, THREAD_RUNNING);
 	SET(next->charged_ns, rq->charged_ns);
+	if (next->group)
+		next->shared_ns = sched_group_shared(next->group, rq->charged_ns);
 	SET(rq->current, next);
 	count_spare(rq);
 	return next;

@@ -225,7 +225,7 @@ void sched_wake(struct thread *t)
 		return;
 	}
 	if (t->group)
-		sched_group_enter(t->group);
+		sched_group_enter(t->group, now);
 	t->woken_ns = now;
 	COUNT(here(), wakes);
 	/* The CPU that is about to leave its stack is the one that will come to it again. */
@@ -250,7 +250,7 @@ static void count_wait(struct scheduler *s, u64 ns)
 }
 
 /* prev does not want the CPU any more. false: it does, what it would wait for came first. */
-static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why why)
+static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why why, u64 now)
 {
 	ASSERT(prev->state == THREAD_RUNNING);
 	if (why == SCHEDULE_PARK) {
@@ -268,7 +268,7 @@ static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why 
 	__atomic_store_n(&prev->state, why == SCHEDULE_EXIT ? THREAD_DEAD : THREAD_BLOCKED,
 			 __ATOMIC_RELAXED);
 	if (prev->group)
-		sched_group_leave(prev->group);
+		sched_group_leave(prev->group, now);
 	return true;
 }
 
@@ -296,11 +296,12 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 	enum runqueue_why rq_why = why == SCHEDULE_PREEMPT ? WHY_PREEMPT : WHY_YIELD;
 	bool was_due = PEEK(s->cpu->need_resched);
 	struct thread *next, *wanted;
+	u64 now = clock_ns();
 
 	set_need_resched(s, false);
 	if (why >= SCHEDULE_BLOCK) {
 		rq_why = WHY_GONE;
-		if (!give_up(s, prev, why)) {
+		if (!give_up(s, prev, why, now)) {
 			if (!was_due)
 				return prev;
 			/* It goes on, and makes way for whom it was to make way all the same. */
@@ -308,7 +309,7 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 		}
 	}
 	wanted = take_wanted(s);
-	next = runqueue_next(&s->rq, prev, rq_why, wanted, clock_ns());
+	next = runqueue_next(&s->rq, prev, rq_why, wanted, now);
 	if (next == prev)
 		return prev;
 	if (next == wanted)

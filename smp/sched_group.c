@@ -41,7 +41,7 @@ void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent)
 		.quota_ns = CAP_PERIOD_NS / 100 * cap_percent,
 		.period_end_ns = clock_ns() + CAP_PERIOD_NS,
 	};
-	spin_init(&g->lock, "sched group", LOCK_SCHED_CAP);
+	spin_init(&g->lock, "sched group", LOCK_SCHED_GROUP);
 	timer_init(&g->refill, refill_now);
 }
 
@@ -51,14 +51,41 @@ void sched_group_destroy(struct sched_group *g)
 	timer_cancel(&g->refill);
 }
 
-void sched_group_enter(struct sched_group *g)
+/* The group locked. Clocks of CPUs differ by a little: who is behind adds nothing. */
+static u64 share(struct sched_group *g, u64 now_ns)
 {
-	__atomic_fetch_add(&g->runnable, 1, __ATOMIC_RELAXED);
+	if ((s64)(now_ns - g->shared_at_ns) > 0) {
+		g->shared_ns += (now_ns - g->shared_at_ns) * g->runnable;
+		g->shared_at_ns = now_ns;
+	}
+	return g->shared_ns;
 }
 
-void sched_group_leave(struct sched_group *g)
+void sched_group_enter(struct sched_group *g, u64 now_ns)
 {
-	BUG_ON(__atomic_fetch_sub(&g->runnable, 1, __ATOMIC_RELAXED) == 0);
+	spin_lock(&g->lock);
+	share(g, now_ns);
+	__atomic_store_n(&g->runnable, g->runnable + 1, __ATOMIC_RELAXED);
+	spin_unlock(&g->lock);
+}
+
+void sched_group_leave(struct sched_group *g, u64 now_ns)
+{
+	spin_lock(&g->lock);
+	share(g, now_ns);
+	BUG_ON(!g->runnable);
+	__atomic_store_n(&g->runnable, g->runnable - 1, __ATOMIC_RELAXED);
+	spin_unlock(&g->lock);
+}
+
+u64 sched_group_shared(struct sched_group *g, u64 now_ns)
+{
+	u64 shared;
+
+	spin_lock(&g->lock);
+	shared = share(g, now_ns);
+	spin_unlock(&g->lock);
+	return shared;
 }
 
 u32 sched_group_part(const struct sched_group *g)
@@ -69,17 +96,21 @@ u32 sched_group_part(const struct sched_group *g)
 	return max(part, 1u);
 }
 
-void sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns)
+u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns)
 {
-	if (!g->quota_ns)
-		return;
+	u64 shared;
+
 	spin_lock(&g->lock);
-	/* Most of it may have been in the period before. */
-	g->used_ns += ns;
-	refill(g, now_ns);
-	if (g->used_ns >= g->quota_ns)
-		__atomic_store_n(&g->throttled, true, __ATOMIC_RELAXED);
+	shared = share(g, now_ns);
+	if (g->quota_ns) {
+		/* Most of it may have been in the period before. */
+		g->used_ns += ns;
+		refill(g, now_ns);
+		if (g->used_ns >= g->quota_ns)
+			__atomic_store_n(&g->throttled, true, __ATOMIC_RELAXED);
+	}
 	spin_unlock(&g->lock);
+	return shared;
 }
 
 u64 sched_group_left(struct sched_group *g, u64 now_ns)

@@ -33,11 +33,13 @@ struct sched_group {
 	u32 weight;
 	u64 quota_ns; /* of a period; 0: no cap */
 	/* atomic */
-	u32 runnable; /* threads that run or wait for a CPU */
+	u32 runnable; /* threads that run or wait for a CPU; changes under the lock */
 	bool throttled;
 	struct timer refill; /* runs while the group is throttled */
 	struct spinlock lock;
 	/* lock */
+	u64 shared_ns; /* see sched_group_shared; up to: */
+	u64 shared_at_ns;
 	u64 used_ns;
 	u64 period_end_ns;
 };
@@ -49,15 +51,23 @@ struct sched_group {
 void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent);
 void sched_group_destroy(struct sched_group *g);
 
-/* A thread of it begins or ceases to want a CPU. Any context. */
-void sched_group_enter(struct sched_group *g);
-void sched_group_leave(struct sched_group *g);
+/* A thread of it begins or ceases to want a CPU. Interrupts off; a run queue may be locked. */
+void sched_group_enter(struct sched_group *g, u64 now_ns);
+void sched_group_leave(struct sched_group *g, u64 now_ns);
+
+/*
+ * Time in which each ns counts once for each thread that ran or waited then: between two moments, what
+ * one of them that ran all the time is to pay for at the group's whole weight. So a stretch has the
+ * price of each of its moments, and who sleeps as others' stretches end makes none of them cheaper.
+ * Interrupts off; a run queue may be locked.
+ */
+u64 sched_group_shared(struct sched_group *g, u64 now_ns);
 
 /* What one of its threads counts for now, in WEIGHT_UNITs; never 0. Any context. */
 u32 sched_group_part(const struct sched_group *g);
 
-/* One of its threads has run for so long. Interrupts off; a run queue may be locked. */
-void sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns);
+/* One of its threads has run for so long. sched_group_shared. Interrupts off; a run queue may be locked. */
+u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns);
 
 static inline bool sched_group_throttled(const struct sched_group *g)
 {

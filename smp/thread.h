@@ -39,6 +39,7 @@ struct thread {
 	u64 woken_ns;		 /* when it became runnable; 0 once it has run */
 	u64 run_ns;		 /* atomic: time on the CPU, up to: */
 	u64 charged_ns;		 /* atomic */
+	u64 shared_ns;		 /* sched_group_shared then */
 	bool resident;		 /* sched_leave is due before it runs elsewhere */
 	struct list move_link;	 /* MOVING, until that is done; PARKED; and where to: */
 	u32 target;

@@ -48,7 +48,7 @@ static enum runqueue_tell wake(u32 i)
 
 	assert_int_equal(t->state, THREAD_BLOCKED);
 	if (t->group)
-		sched_group_enter(t->group);
+		sched_group_enter(t->group, now);
 	return runqueue_add(&rq, t, (s64)(t->vruntime - rq.clock), now);
 }
 
@@ -59,7 +59,7 @@ static struct thread *next(enum runqueue_why why)
 	if (why == WHY_GONE && prev != &idle) {
 		prev->state = THREAD_BLOCKED;
 		if (prev->group)
-			sched_group_leave(prev->group);
+			sched_group_leave(prev->group, now);
 	}
 	return runqueue_next(&rq, prev, why, NULL, now);
 }
@@ -189,6 +189,31 @@ static void those_asleep_have_no_part(void **state)
 	run(4000 * MS);
 	expect_share(0, 4000 * MS, 50);
 	assert_int_equal(sched_group_part(&group), WEIGHT_DEFAULT * WEIGHT_UNIT);
+}
+
+/* The price of a stretch is that of each of its moments, not that of its first or its last. */
+static void siblings_come_and_go_meanwhile(void **state)
+{
+	u64 start;
+
+	for (u32 i = 0; i < 2; i++)
+		threads[i].group = &group;
+	wake(0);
+	assert_ptr_equal(next(WHY_PREEMPT), &threads[0]);
+	start = threads[0].vruntime;
+	now += 2 * MS;
+	/* On another CPU, say. */
+	sched_group_enter(&group, now);
+	now += MS;
+	sched_group_leave(&group, now);
+	runqueue_charge(&rq, now);
+	assert_int_equal(threads[0].vruntime - start, 4 * MS);
+	now += MS;
+	sched_group_enter(&group, now);
+	now += 3 * MS;
+	runqueue_charge(&rq, now);
+	assert_int_equal(threads[0].vruntime - start, 11 * MS);
+	sched_group_leave(&group, now);
 }
 
 static void alone_it_goes_on(void **state)
@@ -415,6 +440,7 @@ int main(void)
 		TEST(the_heaviest_and_the_lightest),
 		TEST(a_group_has_one_weight),
 		TEST(those_asleep_have_no_part),
+		TEST(siblings_come_and_go_meanwhile),
 		TEST(alone_it_goes_on),
 		TEST(who_yields_lets_another_run),
 		TEST(whom_it_tells),

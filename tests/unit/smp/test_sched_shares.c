@@ -103,6 +103,49 @@ static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
 	teardown();
 }
 
+/* Two VMs of one weight, with a vCPU for each CPU. Those of the first nap for a moment, often. */
+static void naps(u32 cpu_number, u64 every_ns)
+{
+	u64 since[CPUS_MAX] = {0}, napped = 0, end;
+
+	setup(cpu_number);
+	for (u32 i = 0; i < 2; i++)
+		sched_group_init(&groups[i], 100, 0);
+	for (u32 i = 0; i < 2 * cpu_number; i++) {
+		make(i, 0, THREAD_ANY_CPU)->group = &groups[i / cpu_number];
+		sched_wake(&threads[i]);
+	}
+	for (end = now + 10000 * MS; now < end; run_until(now + STEP)) {
+		for (u32 i = 0; i < cpu_number; i++) {
+			struct thread *t = &threads[i];
+
+			if (t->state != THREAD_RUNNING)
+				since[i] = now;
+			if (now - since[i] < every_ns || t->cpu->current != t)
+				continue;
+			hosted_cpu_set(t->cpu->id);
+			schedule_here(SCHEDULE_BLOCK);
+			wake_from(t->cpu->id, t);
+			since[i] = now;
+		}
+	}
+	charge_all();
+	for (u32 i = 0; i < cpu_number; i++)
+		napped += threads[i].run_ns;
+	expect_percent(napped, cpu_number * 10000 * MS, 50, 1);
+	teardown();
+}
+
+static void naps_gain_nothing(void **state)
+{
+	for (u32 n = 1; n <= 4; n *= 2) {
+		naps(n, MS);
+		naps(n, 3 * MS / 2);
+		naps(n, 4 * MS);
+		naps(n, 9 * MS);
+	}
+}
+
 /* Nobody can use more than a CPU: what one cannot, the others share. */
 static void more_weight_than_a_cpu(void **state)
 {
@@ -276,6 +319,7 @@ int main(void)
 		cmocka_unit_test(the_third_comes_later),
 		cmocka_unit_test(a_miss_is_made_good),
 		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
+		cmocka_unit_test(naps_gain_nothing),
 		cmocka_unit_test(more_weight_than_a_cpu),
 		cmocka_unit_test(many_weights_on_four_cpus),
 		cmocka_unit_test(clocks_that_are_far_apart),
