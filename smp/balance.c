@@ -107,6 +107,14 @@ bool balance_pull(struct scheduler *me)
 	return PEEK(me->rq.queued);
 }
 
+/* Threads compete for it of which some may come here. */
+static bool has_spare_for(const struct scheduler *s, const struct scheduler *me)
+{
+	u32 id = me->cpu->id;
+
+	return s != me && PEEK(s->rq.spare) && (PEEK(s->rq.reach.bits[id / 64]) & BIT(id % 64));
+}
+
 /* The one whose clock is furthest behind, and who has threads to give. */
 static struct scheduler *slowest_but(const struct scheduler *me)
 {
@@ -115,7 +123,7 @@ static struct scheduler *slowest_but(const struct scheduler *me)
 	for (u32 i = 0; i < cpu_count(); i++) {
 		struct scheduler *s = &schedulers[i];
 
-		if (s == me || !PEEK(s->rq.spare))
+		if (!has_spare_for(s, me))
 			continue;
 		if (!slowest || (s64)(PEEK(s->rq.clock) - PEEK(slowest->rq.clock)) < 0)
 			slowest = s;
@@ -174,7 +182,7 @@ bool balance_fetch(struct scheduler *me, struct thread *t)
 bool balance_wanted(const struct scheduler *me)
 {
 	for (u32 i = 0; i < cpu_count(); i++) {
-		if (&schedulers[i] != me && PEEK(schedulers[i].rq.spare))
+		if (has_spare_for(&schedulers[i], me))
 			return true;
 	}
 	return false;
@@ -195,16 +203,11 @@ void balance_call_others(struct scheduler *me)
 
 u64 balance_clock(const struct scheduler *me)
 {
-	u64 furthest = PEEK(me->rq.clock), clock;
+	const struct scheduler *slowest = slowest_but(me);
+	u64 mine = PEEK(me->rq.clock), clock;
 
-	for (u32 i = 0; i < cpu_count(); i++) {
-		const struct scheduler *s = &schedulers[i];
-
-		if (s == me || !PEEK(s->rq.queued))
-			continue;
-		clock = PEEK(s->rq.clock);
-		if ((s64)(clock - furthest) > 0)
-			furthest = clock;
-	}
-	return furthest;
+	if (!slowest)
+		return mine;
+	clock = PEEK(slowest->rq.clock);
+	return (s64)(clock - mine) > 0 ? clock : mine;
 }

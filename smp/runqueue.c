@@ -41,11 +41,23 @@ struct thread *runqueue_after(const struct runqueue *rq, const struct thread *t)
 	return thread_of(vtree_next(&rq->tree, &t->queue_node));
 }
 
+static void reach(struct runqueue *rq, const struct thread *t)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(rq->reach.bits); i++)
+		SET(rq->reach.bits[i], rq->reach.bits[i] | t->allowed.bits[i]);
+}
+
 /* After each change of who is queued and who runs. */
 static void count_spare(struct runqueue *rq)
 {
-	u32 current = rq->current != rq->idle && cpu_set_is_choice(&rq->current->allowed);
+	bool current = rq->current != rq->idle && cpu_set_is_choice(&rq->current->allowed);
 
+	if (!rq->movable) {
+		for (u32 i = 0; i < ARRAY_SIZE(rq->reach.bits); i++)
+			SET(rq->reach.bits[i], 0);
+	}
+	if (current)
+		reach(rq, rq->current);
 	SET(rq->spare, rq->queued ? rq->movable + current : 0);
 }
 
@@ -56,8 +68,10 @@ static void put(struct runqueue *rq, struct thread *t)
 	vtree_insert(&rq->tree, &t->queue_node, t->vruntime);
 	SET(rq->load, rq->load + t->queued_weight);
 	SET(rq->queued, rq->queued + 1);
-	if (cpu_set_is_choice(&t->allowed))
+	if (cpu_set_is_choice(&t->allowed)) {
 		SET(rq->movable, rq->movable + 1);
+		reach(rq, t);
+	}
 	count_spare(rq);
 }
 

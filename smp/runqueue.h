@@ -27,7 +27,9 @@ struct runqueue {
 	u32 queued;	   /* how many; may be read without the lock */
 	u32 movable;	   /* of them, those that may run elsewhere too; likewise */
 	u32 spare;	   /* likewise: the same with the running one, where others are queued */
-	u64 load;	   /* what they count for, in WEIGHT_UNITs; likewise */
+	struct cpu_set
+		reach;	/* likewise: where some of those may run; begins anew when there are none */
+	u64 load;	/* what they count for, in WEIGHT_UNITs; likewise */
 	u64 clock;	/* virtual time: never goes back, no thread here is far from it; likewise */
 	u64 charged_ns; /* until when the running thread has paid */
 	struct thread *current; /* likewise */
@@ -58,7 +60,7 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns);
 
 /*
  * Virtual time has gone on elsewhere: where there is no competition here it does so here, so that
- * what was saved up alone is not owed to anyone. reference: the furthest clock of all CPUs.
+ * what was saved up alone is not owed to anyone. reference: see balance_clock.
  */
 void runqueue_catch_up(struct runqueue *rq, u64 reference);
 

@@ -124,11 +124,15 @@ void balance_steal(struct scheduler *me);
  * is not further before its queue's clock than runqueue_next lets one come first. false: it does not.
  */
 bool balance_fetch(struct scheduler *me, struct thread *t);
-/* Others have more than one thread, of which some may move. */
+/* Others have more than one thread, of which some may come here. */
 bool balance_wanted(const struct scheduler *me);
 /* Threads wait here at the end of a slice: wakes CPUs that could help. */
 void balance_call_others(struct scheduler *me);
-/* The furthest clock of those CPUs that more than one thread competes for, or me's. */
+/*
+ * The clock furthest behind of those CPUs that more than one thread competes for, some of which may come
+ * here; me's, if that is before it. Where threads may not go everywhere clocks differ for good: one that
+ * runs away must not take others with it.
+ */
 u64 balance_clock(const struct scheduler *me);
 
 #endif

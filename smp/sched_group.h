@@ -66,7 +66,7 @@ u64 sched_group_shared(struct sched_group *g, u64 now_ns);
 /* What one of its threads counts for now, in WEIGHT_UNITs; never 0. Any context. */
 u32 sched_group_part(const struct sched_group *g);
 
-/* One of its threads has run for so long. sched_group_shared. Interrupts off; a run queue may be locked. */
+/* The same, and one of its threads has run for so long: it counts for the cap. */
 u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns);
 
 static inline bool sched_group_throttled(const struct sched_group *g)

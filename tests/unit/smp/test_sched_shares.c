@@ -178,6 +178,78 @@ static void many_weights_on_four_cpus(void **state)
 	teardown();
 }
 
+/*
+ * Five threads of two CPUs have their parts of these, whatever runs on a third. others: how many threads
+ * that one has, of 10 each; all pinned to it, or the last may go anywhere and has 100.
+ */
+static void five_on_two_cpus(u32 others, bool last_is_free)
+{
+	static const u32 weights[] = {100, 100, 100, 200, 200};
+	u64 before[5];
+
+	setup(3);
+	for (u32 i = 0; i < 5; i++) {
+		make(i, weights[i], 1)->allowed = (struct cpu_set){{6}};
+		wake_from(1, &threads[i]);
+	}
+	for (u32 i = 0; i < others; i++) {
+		make(5 + i, 10, 0);
+		if (last_is_free && i == others - 1) {
+			threads[5 + i].weight = 100;
+			cpu_set_fill(&threads[5 + i].allowed);
+		}
+		wake_from(0, &threads[5 + i]);
+	}
+	run_until(now + 1000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 5; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 5; i++)
+		expect_percent(threads[i].run_ns - before[i], 20000 * MS, weights[i] / 7.0, 1);
+	assert_in_range(schedulers[1].stats.stolen + schedulers[2].stats.stolen, 100, 500);
+	teardown();
+}
+
+/* Of two pairs of CPUs each has threads of its own. In one of them virtual time is slow. */
+static void two_pairs(u32 slow)
+{
+	u64 before[8];
+
+	setup(4);
+	for (u32 i = 0; i < 8; i++) {
+		u32 pair = i < 3 ? 1 - slow : slow;
+
+		make(i, 100, 2 * pair)->allowed = (struct cpu_set){{3ull << 2 * pair}};
+		wake_from(2 * pair, &threads[i]);
+	}
+	run_until(now + 1000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 8; i++)
+		before[i] = threads[i].run_ns;
+	run_until(now + 10000 * MS);
+	charge_all();
+	for (u32 i = 0; i < 8; i++)
+		expect_percent(threads[i].run_ns - before[i], 20000 * MS, i < 3 ? 100.0 / 3 : 20,
+			       1);
+	teardown();
+}
+
+static void pairs_of_cpus_are_apart(void **state)
+{
+	two_pairs(0);
+	two_pairs(1);
+}
+
+static void who_is_pinned_elsewhere_matters_to_none(void **state)
+{
+	five_on_two_cpus(0, false);
+	five_on_two_cpus(2, false);
+	five_on_two_cpus(2, true);
+	five_on_two_cpus(3, true);
+}
+
 /* Two CPUs whose clocks are hours apart, for one was alone all the time. */
 static void clocks_that_are_far_apart(void **state)
 {
@@ -322,6 +394,8 @@ int main(void)
 		cmocka_unit_test(naps_gain_nothing),
 		cmocka_unit_test(more_weight_than_a_cpu),
 		cmocka_unit_test(many_weights_on_four_cpus),
+		cmocka_unit_test(pairs_of_cpus_are_apart),
+		cmocka_unit_test(who_is_pinned_elsewhere_matters_to_none),
 		cmocka_unit_test(clocks_that_are_far_apart),
 		cmocka_unit_test(a_cap_alone),
 		cmocka_unit_test(a_cap_beside_others),
