@@ -21,16 +21,14 @@ static void refill(struct sched_group *g, u64 now_ns)
 static void refill_now(struct timer *timer)
 {
 	struct sched_group *g = container_of(timer, struct sched_group, refill);
-	u64 end;
-
 	spin_lock(&g->lock);
 	refill(g, clock_ns());
-	end = g->period_end_ns;
+	g->refill_ns = 0;
 	spin_unlock(&g->lock);
 	/* All of them, even if others have used this period up already: none is left out for ever. */
 	sched_unpark(g);
 	if (sched_group_throttled(g))
-		timer_arm(timer, end);
+		sched_group_arm(g);
 }
 
 void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent)
@@ -134,10 +132,27 @@ u64 sched_group_left(struct sched_group *g, u64 now_ns)
 
 void sched_group_arm(struct sched_group *g)
 {
-	u64 end;
+	u64 due, earlier;
 
 	spin_lock(&g->lock);
-	end = g->period_end_ns;
+	/* Not throttled any more: the end of that period came as this one was being parked. */
+	due = sched_group_throttled(g) ? g->period_end_ns : clock_ns();
+	earlier = g->refill_ns;
+	/* Others wait for the end of a period before this one. */
+	if (earlier && earlier <= due) {
+		spin_unlock(&g->lock);
+		return;
+	}
+	g->refill_ns = due;
 	spin_unlock(&g->lock);
-	timer_arm(&g->refill, end);
+	for (;;) {
+		timer_arm(&g->refill, due);
+		spin_lock(&g->lock);
+		earlier = g->refill_ns;
+		spin_unlock(&g->lock);
+		/* Another CPU wanted it sooner, and may have armed it first. */
+		if (!earlier || earlier >= due)
+			return;
+		due = earlier;
+	}
 }

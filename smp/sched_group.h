@@ -42,6 +42,7 @@ struct sched_group {
 	u64 shared_at_ns;
 	u64 used_ns;
 	u64 period_end_ns;
+	u64 refill_ns; /* for when the timer is armed; 0: it is not */
 };
 
 /*

@@ -369,6 +369,44 @@ static void parked_and_woken(void **state)
 	teardown();
 }
 
+/* As it is parked another CPU begins the next period: it goes on at once, and nobody waits longer for it. */
+static void parked_as_a_period_begins(void **state)
+{
+	struct sched_group *g = &groups[0];
+	u64 end;
+
+	setup(1);
+	sched_group_init(g, 100, 10);
+	make(0, 0, THREAD_ANY_CPU)->group = g;
+	sched_wake(&threads[0]);
+	run_until(now + 50 * MS);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	end = g->period_end_ns;
+	assert_int_equal(hosted_timers_next(), end);
+	/* Another one uses the next period up before the timer has been seen to. */
+	now = end + MS;
+	hosted_clock_set(now);
+	sched_group_charge(g, 20 * MS, now);
+	assert_true(sched_group_throttled(g));
+	sched_group_arm(g);
+	assert_int_equal(hosted_timers_next(), end);
+	run_until(now + STEP);
+	assert_int_equal(threads[0].state, THREAD_PARKED);
+	assert_int_equal(hosted_timers_next(), end + CAP_PERIOD_NS);
+	/* Or does not, and this one was looking for the end of the one before. */
+	now = end + 4 * CAP_PERIOD_NS + MS;
+	hosted_timers_forget();
+	g->refill_ns = 0;
+	hosted_clock_set(now);
+	sched_group_charge(g, MS, now);
+	assert_false(sched_group_throttled(g));
+	sched_group_arm(g);
+	assert_int_equal(hosted_timers_next(), now);
+	run_until(now + 2 * STEP);
+	assert_int_equal(threads[0].state, THREAD_RUNNING);
+	teardown();
+}
+
 /* A group that slept for long has one period's worth, not that of all it slept. */
 static void unused_time_is_not_saved(void **state)
 {
@@ -402,6 +440,7 @@ int main(void)
 		cmocka_unit_test(a_cap_over_several_cpus),
 		cmocka_unit_test(a_debt_is_paid),
 		cmocka_unit_test(parked_and_woken),
+		cmocka_unit_test(parked_as_a_period_begins),
 		cmocka_unit_test(unused_time_is_not_saved),
 	};
 
