@@ -26,8 +26,22 @@ static bool take(struct mutex *m)
 
 void mutex_lock(struct mutex *m)
 {
+	bool on, lost = false;
+
 	lock_order_sleep_check(m->name, m->level);
-	wait_event(&m->waiters, take(m));
+	on = wait_lock(&m->waiters);
+	while (!take(m)) {
+		wait_sleep(&m->waiters, &on);
+		/* Handed over. */
+		if (m->held && m->holder == thread_current())
+			break;
+		if (m->held && !lost) {
+			lost = true;
+			m->losers++;
+		}
+	}
+	m->losers -= lost;
+	wait_unlock(&m->waiters, on);
 	lock_order_sleep_taken(m, m->name, m->level);
 }
 
@@ -43,14 +57,15 @@ bool mutex_trylock(struct mutex *m)
 
 void mutex_unlock(struct mutex *m)
 {
+	struct thread *woken;
 	bool on;
 
 	lock_order_sleep_dropped(m);
 	on = wait_lock(&m->waiters);
 	BUG_ON(!m->held || m->holder != thread_current());
-	m->held = false;
-	__atomic_store_n(&m->holder, NULL, __ATOMIC_RELAXED);
-	wait_wake_one_locked(&m->waiters);
+	woken = wait_wake_one_locked(&m->waiters);
+	m->held = woken && m->losers;
+	__atomic_store_n(&m->holder, m->held ? woken : NULL, __ATOMIC_RELAXED);
 	wait_unlock(&m->waiters, on);
 }
 

@@ -12,11 +12,17 @@ struct mutex {
 	struct wait_queue waiters;
 	struct thread *holder; /* atomic */
 	bool held;
+	u32 losers; /* who was woken and came too late; waiters.lock */
 	enum lock_level level;
 	const char *name;
 };
 
 void mutex_init(struct mutex *m, const char *name, enum lock_level level);
+/*
+ * Whoever comes as it is free has it, before one that was woken for it and has yet to run. Who lost it
+ * so once waits for those that came before, and for no others: from then on it is handed over in the
+ * order of the queue. So who takes it again and again keeps nobody out for ever.
+ */
 void mutex_lock(struct mutex *m);
 bool mutex_trylock(struct mutex *m);
 void mutex_unlock(struct mutex *m);

@@ -16,16 +16,19 @@ void wait_queue_init(struct wait_queue *q)
 	list_init(&q->waiters);
 }
 
-void wait_wake_one_locked(struct wait_queue *q)
+struct thread *wait_wake_one_locked(struct wait_queue *q)
 {
+	struct thread *t;
 	struct waiter *w;
 
 	if (list_empty(&q->waiters))
-		return;
+		return NULL;
 	w = list_first(&q->waiters, struct waiter, link);
 	list_del(&w->link);
+	t = w->thread;
 	__atomic_store_n(&w->woken, true, __ATOMIC_RELAXED);
-	thread_wake(w->thread);
+	thread_wake(t);
+	return t;
 }
 
 void wait_wake_all_locked(struct wait_queue *q)

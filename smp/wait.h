@@ -30,8 +30,8 @@ struct waiter {
 void wait_queue_init(struct wait_queue *q);
 void wait_wake_one(struct wait_queue *q);
 void wait_wake_all(struct wait_queue *q);
-/* The same for a caller that holds the queue by wait_lock. */
-void wait_wake_one_locked(struct wait_queue *q);
+/* The same for a caller that holds the queue by wait_lock. Who was woken, or NULL: nobody waits. */
+struct thread *wait_wake_one_locked(struct wait_queue *q);
 void wait_wake_all_locked(struct wait_queue *q);
 
 /* The pieces of wait_event; not for use elsewhere. wait_sleep drops and retakes q->lock. */

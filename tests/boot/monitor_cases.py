@@ -6,7 +6,7 @@ import sys
 
 from boots import case, small_guest
 from lab import ROOT, screen
-from monitor import Operator, write_capture
+from monitor import LEAVE, Operator, write_capture
 
 sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
 import openmetrics  # noqa: E402
@@ -62,6 +62,23 @@ def monitor_typing(boot):
         typed = operator.wait(r"no counter's name fits '(x+)'").group(1)
         assert len(typed) == 150, f"{150 - len(typed)} bytes were lost"
         operator.prompt()
+    operator.end()
+
+
+@case(machines=[], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2"], deadline=60,
+      guests=lambda: small_guest("talker", vm_words="cpus=1") + small_guest("talker", vm="beta"))
+def monitor_empty_lines(boot):
+    """One that writes empty lines without end, on another CPU, keeps nobody from the console."""
+    operator = Operator(boot)
+    for name in ("talker", "beta"):
+        boot.anywhere(rf"{name}\| talker: ready")
+    operator.send("n")
+    for _ in range(5):
+        operator.wait(r"(talker\| \r?\n){20}")
+        operator.enter()
+        operator.says("vm list", r"^talker +runs ")
+        operator.send(LEAVE)
+    operator.enter()
     operator.end()
 
 

@@ -5,6 +5,7 @@
  *
  *	h	writes sequences that steer a terminal, ask it something, or do not end
  *	f	writes 40 KiB, more than Weir keeps, ending in "flooded"
+ *	n	writes empty lines without end
  *	z	takes nothing that is typed any more
  *	q	leaves
  * An NMI is said.
@@ -66,6 +67,9 @@ static void answer(u8 byte)
 	case 'f':
 		flood();
 		break;
+	case 'n':
+		for (;;)
+			print("\n");
 	case 'z':
 		print("talker: deaf\n");
 		for (;;)

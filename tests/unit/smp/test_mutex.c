@@ -53,6 +53,54 @@ static void test_mutex(void **state)
 	assert_true(list_empty(&mutex.waiters.waiters));
 }
 
+static u32 turns_of_other; /* atomic */
+
+static void *lock_once(void *arg)
+{
+	hosted_cpu_set(0);
+	mutex_lock(arg);
+	__atomic_fetch_add(&turns_of_other, 1, __ATOMIC_SEQ_CST);
+	mutex_unlock(arg);
+	return NULL;
+}
+
+static bool somebody_waits(struct mutex *m)
+{
+	bool on = wait_lock(&m->waiters), waits = !list_empty(&m->waiters.waiters);
+
+	wait_unlock(&m->waiters, on);
+	return waits;
+}
+
+/* One that lets go and takes it again at once comes before who was woken meanwhile: once, no more. */
+static void test_mutex_is_handed_over(void **state)
+{
+	u32 turns = 0, lost = 0;
+
+	mutex_init(&mutex, "mutex", LOCK_VM);
+	for (u32 i = 0; i < 200; i++) {
+		pthread_t other;
+
+		turns_of_other = 0;
+		mutex_lock(&mutex);
+		pthread_create(&other, NULL, lock_once, &mutex);
+		for (turns = 0; !__atomic_load_n(&turns_of_other, __ATOMIC_SEQ_CST); turns++) {
+			while (!somebody_waits(&mutex))
+				sched_yield();
+			mutex_unlock(&mutex);
+			mutex_lock(&mutex);
+		}
+		/* It may have taken it by itself, or lost once. */
+		assert_in_range(turns, 1, 2);
+		lost += turns == 2;
+		mutex_unlock(&mutex);
+		pthread_join(other, NULL);
+	}
+	print_message("lost and handed over: %u of 200 times\n", lost);
+	assert_true(lost > 0);
+	assert_int_equal(mutex.losers, 0);
+}
+
 static void *rwsem_worker(void *arg)
 {
 	static u32 readers; /* atomic */
@@ -161,9 +209,9 @@ static void test_misuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mutex),  cmocka_unit_test(test_rwsem),
-		cmocka_unit_test(test_turns),  cmocka_unit_test(test_stray_wake),
-		cmocka_unit_test(test_misuse),
+		cmocka_unit_test(test_mutex),	   cmocka_unit_test(test_mutex_is_handed_over),
+		cmocka_unit_test(test_rwsem),	   cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_stray_wake), cmocka_unit_test(test_misuse),
 	};
 
 	hosted_cpu_set(WORKERS);
