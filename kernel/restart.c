@@ -63,15 +63,12 @@ bool restart_is_due(const struct restart *r, u64 now_ns)
 
 bool restart_put_off(struct restart *r, u64 now_ns)
 {
-	bool tell = !r->memory_told;
-
 	r->due_ns = now_ns + RESTART_MEMORY_NS;
-	r->memory_told = true;
-	return tell;
+	return ++r->put_off == (r->silent ? RESTART_MEMORY_TRIES : 1);
 }
 
 void restart_done(struct restart *r)
 {
 	r->pending = false;
-	r->memory_told = false;
+	r->put_off = 0;
 }

@@ -12,8 +12,9 @@
 #define RESTART_QUICK_NS     1000000000ull /* a run shorter than this was a quick one */
 #define RESTART_DELAY_NS     10000000ull   /* after the first quick run; doubles with each */
 #define RESTART_DELAY_MAX_NS 1000000000ull
-#define RESTART_MEMORY_NS    100000000ull   /* between tries to get memory */
-#define RESTART_CRASHES_MAX  5		    /* in a row: it crashes once more and stays down */
+#define RESTART_MEMORY_NS    100000000ull /* between tries to get memory */
+#define RESTART_MEMORY_TRIES 600	  /* of a silent restart, until it is told that it waits */
+#define RESTART_CRASHES_MAX  5		  /* in a row: it crashes once more and stays down */
 #define RESTART_STABLE_NS    60000000000ull /* a run as long as this ends the row */
 #define RESTART_LOUD	     4		    /* so many are told, and one more for each minute; */
 #define RESTART_LOUD_NS	     60000000000ull /* of the others the 8th, 16th, 32nd, ... */
@@ -22,14 +23,14 @@
 struct restart {
 	bool pending;
 	u64 due_ns;
-	u32 count;	  /* resets so far */
-	u32 quick;	  /* of them in a row, after quick runs */
-	u32 crashes;	  /* in a row, none after a long run */
-	u32 told;	  /* of those that may be told */
-	u64 told_ns;	  /* when one more could be, last */
-	bool silent;	  /* the log does not tell of this one */
-	bool memory_told; /* that it waits for memory, this time */
-	u32 lines_told;	  /* of the log that the guest can cause: they count over resets */
+	u32 count;	/* resets so far */
+	u32 quick;	/* of them in a row, after quick runs */
+	u32 crashes;	/* in a row, none after a long run */
+	u32 told;	/* of those that may be told */
+	u64 told_ns;	/* when one more could be, last */
+	bool silent;	/* the log does not tell of this one */
+	u32 put_off;	/* so often has it waited for memory, this time */
+	u32 lines_told; /* of the log that the guest can cause: they count over resets */
 };
 
 /* The guest asked for a reset after so long. */
@@ -41,7 +42,7 @@ void restart_by_hand(struct restart *r);
 /* The log tells of this one. */
 bool restart_is_loud(const struct restart *r);
 bool restart_is_due(const struct restart *r, u64 now_ns);
-/* It could not start, for memory is short: later. Whether to say so. */
+/* It could not start, for memory is short: later. Whether to say so; of one that is silent, after a minute. */
 bool restart_put_off(struct restart *r, u64 now_ns);
 void restart_done(struct restart *r);
 

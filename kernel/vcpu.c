@@ -167,7 +167,8 @@ void vcpu_wait_for_memory(struct vcpu *v)
 		take_requests(v);
 		return;
 	}
-	if (!__atomic_exchange_n(&v->vm->memory_wait_told, true, __ATOMIC_RELAXED)) {
+	if (restart_is_loud(v->vm->restart) &&
+	    !__atomic_exchange_n(&v->vm->memory_wait_told, true, __ATOMIC_RELAXED)) {
 		frame_get_stats(&stats);
 		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
 			 "with less mem= in all",
@@ -531,7 +532,9 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		/* The others run only when vCPU 0 lets them, which has been here then. */
 		if (!start || may_run(v)) {
 			run_loop(v);
-			if (v->crashed)
+			/* One that starts again and crashes again fills no log. */
+			if (v->crashed &&
+			    (!v->vm->config.restart_on_crash || restart_is_loud(v->vm->restart)))
 				vmx_vcpu_dump(v->vmx);
 		}
 		/* It may have run, or had its INIT, as long as it has a local APIC. */

@@ -48,10 +48,14 @@ static bool may_decide(u64 now)
 					   __ATOMIC_RELAXED);
 }
 
-/* The first few times, and then at powers of two: a guest can make it happen as often as it likes. */
-static bool is_loud(u32 pauses)
+/*
+ * The first few times, and then at powers of two: a guest can make it happen as often as it likes. Nor by
+ * starting again each time.
+ */
+static bool is_loud(const struct vm *vm, u32 pauses)
 {
-	return pauses <= LINES_AT_FIRST || (pauses & (pauses - 1)) == 0;
+	return restart_is_loud(vm->restart) &&
+	       (pauses <= LINES_AT_FIRST || (pauses & (pauses - 1)) == 0);
 }
 
 static u64 resident_of(const struct vm *vm)
@@ -104,7 +108,7 @@ static void pause(const struct choice *c, u64 now)
 	u32 pauses = __atomic_add_fetch(&vm->memory.pauses, 1, __ATOMIC_RELAXED);
 
 	__atomic_store_n(&vm->memory.paused_ns, now, __ATOMIC_RELAXED);
-	if (is_loud(pauses))
+	if (is_loud(vm, pauses))
 		log_warn(
 			"vm %s: paused for memory, being furthest over its share with %s resident; "
 			"it goes on when there is memory: end another VM (%s has %s), or start "
@@ -185,7 +189,7 @@ void vm_look_for_memory(struct vm *vm)
 
 	if ((reasons(vm) & VM_PAUSED_FOR_MEMORY) && is_its_turn(vm, vms, n, now) &&
 	    may_decide(now)) {
-		if (is_loud(__atomic_load_n(&vm->memory.pauses, __ATOMIC_RELAXED)))
+		if (is_loud(vm, __atomic_load_n(&vm->memory.pauses, __ATOMIC_RELAXED)))
 			log_info("vm %s: goes on, after it was paused for memory for %llu ms",
 				 vm->name,
 				 (unsigned long long)(now - look(&vm->memory.paused_ns)) / 1000000);

@@ -94,6 +94,26 @@ static void short_of_memory(void **state)
 	assert_true(restart_put_off(&r, 6));
 }
 
+/* One that starts again and again, and finds no memory each time. */
+static void short_of_memory_over_and_over(void **state)
+{
+	struct restart r = {0};
+	u32 lines = 0, tries = 0;
+
+	for (u32 i = 0; i < 1000; i++) {
+		restart_ask(&r, i * SECOND / 10, 0);
+		lines += restart_put_off(&r, i * SECOND / 10);
+		restart_done(&r);
+	}
+	assert_in_range(lines, 4, 12);
+	/* But one that waits for long is told of, once. */
+	restart_ask(&r, 100 * SECOND, 0);
+	assert_false(restart_is_loud(&r));
+	for (lines = 0; tries < 5000; tries++)
+		lines += restart_put_off(&r, 100 * SECOND);
+	assert_int_equal(lines, 1);
+}
+
 static void crash_in_a_row(struct restart *r, u32 times)
 {
 	for (u32 i = 0; i < times; i++) {
@@ -127,6 +147,7 @@ int main(void)
 		cmocka_unit_test(the_log_is_not_filled),
 		cmocka_unit_test(nor_slowly),
 		cmocka_unit_test(short_of_memory),
+		cmocka_unit_test(short_of_memory_over_and_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/vcpu.c kernel/hypercall.c kernel/kvm_hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
  */
 /*
  * H_CEDE and H_PROD between the vCPUs of a VM, each on a thread of its own in the real loop: who
@@ -43,6 +43,7 @@ struct vmx_vcpu {
 
 static struct lapic no_interrupts;
 static struct vm machine;
+static struct restart restart;
 static struct vcpu cpus[VCPUS];
 static struct vmx_vcpu guests[VCPUS];
 static guest_fn guest;
@@ -385,6 +386,8 @@ static int setup(void **state)
 	memset(steps, 0, sizeof(steps));
 	memset(interrupt, 0, sizeof(interrupt));
 	injected = retries = 0;
+	restart = (struct restart){.silent = false};
+	machine.restart = &restart;
 	machine.vcpu_count = VCPUS;
 	machine.pins.pins_max = 100;
 	assert_int_equal(gmem_create(1024, &ram), 0);
@@ -604,6 +607,8 @@ static void a_call_waits_for_memory(void **state)
 		usleep(200);
 	assert_int_equal(look(&steps[0]), 0);
 	assert_int_equal(machine.pins.pins, 0);
+	/* A line, but for one that has started again too often for that. */
+	assert_int_equal(machine.memory_wait_told, !restart.silent);
 	while (n)
 		frame_free_page(pages[--n]);
 	wait_steps(0, 1);
@@ -613,6 +618,86 @@ static void a_call_waits_for_memory(void **state)
 	assert_int_equal(machine.pins.pins, 20);
 }
 
+static void a_silent_one_waits(void **test)
+{
+	restart.silent = true;
+	a_call_waits_for_memory(test);
+}
+
+/* --- A loop of PAUSEs --- */
+
+#define MORE 2 /* vCPUs that are not there but to be yielded to */
+
+static struct vcpu more[MORE];
+static struct thread more_threads[MORE];
+static u32 waits_here, waits_elsewhere; /* masks of vCPUs; of vCPU 0's thread */
+static u32 yielded_to[8], yields;
+
+static u32 id_of(const struct thread *t)
+{
+	for (u32 i = 0; i < machine.vcpu_count; i++) {
+		if (machine.vcpus[i]->thread == t)
+			return i;
+	}
+	return 31;
+}
+
+bool thread_waits_here(const struct thread *t)
+{
+	return waits_here & BIT(id_of(t));
+}
+
+bool thread_waits_elsewhere(const struct thread *t)
+{
+	return waits_elsewhere & BIT(id_of(t));
+}
+
+void thread_yield_to(struct thread *t)
+{
+	assert_true(yields < ARRAY_SIZE(yielded_to));
+	yielded_to[yields++] = id_of(t);
+}
+
+/* Who waits as vCPU 0 leaves by its PAUSEs. */
+static const struct {
+	u32 here, elsewhere;
+} who_waits[] = {
+	{0, 0}, {BIT(2), BIT(1) | BIT(3)}, {BIT(2) | BIT(3), BIT(1)}, {BIT(0), 14}, {BIT(0), 14},
+	{14, 0}};
+
+static bool spinner(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	e->kind = VMX_EXIT_NONE;
+	machine.vcpu_count = VCPUS;
+	if (step == ARRAY_SIZE(who_waits))
+		return false;
+	waits_here = who_waits[step].here;
+	waits_elsewhere = who_waits[step].elsewhere;
+	machine.vcpu_count = VCPUS + MORE;
+	e->kind = VMX_EXIT_PAUSE;
+	return true;
+}
+
+/* Those that wait for this CPU come before those that wait for another, and each in its turn. */
+static void who_spins_yields_in_turn(void **state)
+{
+	static const u32 want[] = {2, 3, 1, 2, 3};
+
+	yields = 0;
+	for (u32 i = 0; i < MORE; i++) {
+		more[i].thread = &more_threads[i];
+		more[i].id = VCPUS + i;
+		machine.vcpus[VCPUS + i] = &more[i];
+	}
+	start(spinner);
+	end();
+	assert_int_equal(yields, ARRAY_SIZE(want));
+	for (u32 i = 0; i < ARRAY_SIZE(want); i++)
+		assert_int_equal(yielded_to[i], want[i]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -620,7 +705,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(prod_and_interrupt_wake),	TEST(hlt_is_not_prodded),
 		TEST(string_io_blames_no_page), TEST(no_prod_is_lost),
-		TEST(a_call_waits_for_memory),
+		TEST(a_call_waits_for_memory),	TEST(a_silent_one_waits),
+		TEST(who_spins_yields_in_turn),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

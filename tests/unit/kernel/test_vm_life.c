@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vcpu.c kernel/vm_life.c kernel/vm_list.c */
+/* unit-sources: kernel/vcpu.c kernel/restart.c kernel/vm_life.c kernel/vm_list.c */
 /*
  * Pausing, resuming, ending and looking at a VM from other threads, its vCPUs being real threads in
  * the real loop. Instead of a guest each vCPU has something that it does again and again.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/vm_memory.c mem/reclaim_policy.c */
+/* unit-sources: kernel/vm_memory.c kernel/restart.c mem/reclaim_policy.c */
 /*
  * Who is paused when there is no memory, and who goes on when it is back. The VMs do nothing; who
  * waits is said by the test.
@@ -17,6 +17,7 @@
 #define STEP_NS 10000000ull
 
 static struct vm vms[VMS];
+static struct restart restarts[VMS];
 static struct gmem ram[VMS];
 static bool is_short, gone[VMS];
 static u64 now_ns = 5000000000ull;
@@ -62,9 +63,11 @@ static int setup(void **state)
 {
 	memset(vms, 0, sizeof(vms));
 	memset(gone, 0, sizeof(gone));
+	memset(restarts, 0, sizeof(restarts));
 	for (u32 i = 0; i < VMS; i++) {
 		vms[i].name[0] = (char)('a' + i);
 		vms[i].ram = &ram[i];
+		vms[i].restart = &restarts[i];
 		ram[i].resident = 1000 * (i + 1);
 		ram[i].resident_max = ~0ull;
 		vms[i].reclaim.object = &ram[i];
@@ -235,6 +238,19 @@ static void flapping_is_told_seldom(void **state)
 	/* 1, 2, 3, 4, 8, 16, 32, 64 */
 	assert_int_equal(hosted_log_count(LOG_WARN), 8);
 	assert_int_equal(hosted_log_count(LOG_INFO), 8);
+	/* Nor one that starts again each time, and so is another VM. */
+	hosted_log_reset();
+	restarts[1].silent = true;
+	for (u32 i = 0; i < 10; i++) {
+		vms[1].memory.pauses = 0;
+		is_short = true;
+		pass(BIT(0) | BIT(1), 2500);
+		assert_int_equal(vms[1].paused, MEM);
+		is_short = false;
+		pass(0, 3000);
+	}
+	assert_int_equal(hosted_log_count(LOG_WARN), 0);
+	assert_int_equal(hosted_log_count(LOG_INFO), 0);
 }
 
 int main(void)
