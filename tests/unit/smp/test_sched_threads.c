@@ -141,6 +141,14 @@ static void give(struct body *b)
 	sched_wake(&b->thread);
 }
 
+/* To whoever it may be, here or elsewhere, asleep or dead. */
+static void yield(void)
+{
+	if (random_one_in(&seed, 2))
+		sched_want(&bodies[random_below(&seed, THREADS)].thread);
+	schedule_here(SCHEDULE_YIELD);
+}
+
 /* Sleeps until there is a token, and passes it on: a wake that is lost stops it for good. */
 static void run_body(struct body *b)
 {
@@ -158,7 +166,7 @@ static void run_body(struct body *b)
 	if (!n && !b->held)
 		schedule_here(SCHEDULE_BLOCK);
 	else if (random_one_in(&seed, 16))
-		schedule_here(SCHEDULE_YIELD);
+		yield();
 }
 
 /* With the clock of all of them stopped, none of the tokens may be on its way. */
@@ -239,7 +247,7 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_join(threads[i], NULL);
 	count_tokens();
-	u64 moved = 0, left = 0, parked = 0;
+	u64 moved = 0, left = 0, parked = 0, fetched = 0, yielded_to = 0;
 
 	for (u32 i = 0; i < CPUS; i++) {
 		struct sched_stats *s = &schedulers[i].stats;
@@ -247,11 +255,16 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 		moved += s->placed + s->pulled + s->stolen;
 		left += s->left;
 		parked += s->parked;
+		fetched += s->fetched;
+		yielded_to += s->yielded_to;
 	}
 	print_message("%llu moves, %llu of them with state, %llu times parked\n",
 		      (unsigned long long)moved, (unsigned long long)left,
 		      (unsigned long long)parked);
+	print_message("%llu yields to one of this CPU, %llu fetched for that\n",
+		      (unsigned long long)yielded_to, (unsigned long long)fetched);
 	assert_true(moved > 1000 && left > 100 && parked > 10);
+	assert_true(yielded_to > 50 && fetched > 10);
 	irq_enable();
 }
 
