@@ -166,8 +166,8 @@ bool balance_fetch(struct scheduler *me, struct thread *t)
 	if (s == me || PEEK(me->coming) || !cpu_set_has(&t->allowed, me->cpu->id))
 		return false;
 	spin_lock(&s->rq.lock);
-	if (t->cpu != s->cpu || t->state != THREAD_RUNNABLE ||
-	    __atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE) ||
+	if (__atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE) != s->cpu ||
+	    PEEK(t->state) != THREAD_RUNNABLE || __atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE) ||
 	    (s64)(now - max(t->charged_ns, t->woken_ns)) < (s64)SCHED_FETCH_NS ||
 	    !runqueue_may_come_first(&s->rq, t)) {
 		spin_unlock(&s->rq.lock);

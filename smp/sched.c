@@ -281,13 +281,18 @@ void sched_want(struct thread *t)
 	s->wanted = t;
 }
 
-/* The queue is locked: who belongs to it and is RUNNABLE is in it. */
+/*
+ * The queue is locked: who belongs to it and is RUNNABLE is in it. One that is on its way here belongs to it
+ * already, and what its mover wrote before that, MOVING, comes first.
+ */
 static struct thread *take_wanted(struct scheduler *s)
 {
 	struct thread *t = s->wanted;
 
 	s->wanted = NULL;
-	return t && t->cpu == s->cpu && t->state == THREAD_RUNNABLE ? t : NULL;
+	if (!t || __atomic_load_n(&t->cpu, __ATOMIC_ACQUIRE) != s->cpu)
+		return NULL;
+	return PEEK(t->state) == THREAD_RUNNABLE ? t : NULL;
 }
 
 /* The queue is locked. */
