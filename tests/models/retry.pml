@@ -3,13 +3,14 @@
  * A page that is mapped while another is taking it: a fault samples the sequence of the page's
  * region, looks the page up, and links it under the lock bit of its rmap word if the sequence has
  * not moved; an invalidation counts itself in, claims the page, unmaps it under the same bit,
- * frees its frame, and counts itself out (mem/gmem.h, mmu/rmap.h). Each locked instruction is one
+ * frees its frame, and counts itself out (mem/gmem.h, mmu/rmap.h). A word in which neither the lock
+ * bit nor a mapping is it passes over without the bit (mmu/sweep.c). Each locked instruction is one
  * step. Frames are numbered afresh, so that an old one is never right by chance.
  *
  * Checked: a frame that is mapped is the page's; nobody waits for ever.
  *
  * model: FAULTS=2: SAMPLE_LATE COUNT_DOWN_FIRST NO_SEQUENCE CHECK_OUTSIDE ANY_SAMPLE UNMAP_UNLOCKED
- *	LINK_UNLOCKED SETTLE_FIRST
+ *	LINK_UNLOCKED SETTLE_FIRST SKIP_LOCKED LOOK_FIRST
  *
  *	SAMPLE_LATE	 the sequence is sampled after the page was looked up (R08)
  *	COUNT_DOWN_FIRST an invalidation ends in two steps, and the count goes down before the
@@ -21,6 +22,8 @@
  *	LINK_UNLOCKED	 the fault checks and links without it
  *	SETTLE_FIRST	 the page is there for others again before it was unmapped, so that two may
  *			 take it
+ *	SKIP_LOCKED	 the invalidation passes over a word that is locked and has no mapping yet
+ *	LOOK_FIRST	 it looks whether there is something to unmap before it counts itself in
  */
 #define FRAMES 4 /* the first, and one for each that an invalidation may take; 0 is none */
 
@@ -100,15 +103,32 @@ proctype fault()
 	od
 }
 
+/* One word has both. */
+inline look_whether_used()
+{
+#ifdef SKIP_LOCKED
+	used = (spte != 0)
+#else
+	atomic { used = (lock_bit || spte != 0) }
+#endif
+}
+
 inline unmap()
 {
-#ifdef UNMAP_UNLOCKED
-	spte = 0
-#else
-	take_bit();
-	spte = 0;
-	lock_bit = false
+#ifndef LOOK_FIRST
+	look_whether_used();
 #endif
+	if
+	:: used ->
+#ifdef UNMAP_UNLOCKED
+		spte = 0
+#else
+		take_bit();
+		spte = 0;
+		lock_bit = false
+#endif
+	:: else
+	fi
 }
 
 inline end()
@@ -129,7 +149,11 @@ inline end()
 proctype invalidation()
 {
 	byte frame;
+	bool used;
 
+#ifdef LOOK_FIRST
+	look_whether_used();
+#endif
 	count++;
 	atomic {
 		if

@@ -2,12 +2,15 @@
 /*
  * SRCU's grace period as smp/srcu.c has it: readers that count on the pair of an index that they
  * sampled earlier, a writer that waits, and the worker that has a callback to run. Each locked
- * instruction of the code is one step here; a sum over the CPUs is not.
+ * instruction of the code is one step here; a sum over the CPUs is not. A reader sleeps in its section
+ * and may leave it on another CPU than it entered it on, so the unlocks of one CPU say nothing of its
+ * locks: only the sums do.
  *
  * Checked: no reader holds an object that was freed (R28), and nobody sleeps for ever: a state in
  * which no process can go on, though not all have ended, is an error.
  *
  * model: READERS=2 SECTIONS=1 ROUNDS=3: NO_FIRST_WAIT NO_SECOND_WAIT COUNT_LATE LOCKS_FIRST
+ *	OWN_LOCKS
  * model: READERS=1 SECTIONS=2 ROUNDS=1 WORKER=1: SHARE_ANY NO_SECOND_LOOK NO_KICK_AT_END
  *	NO_KICK_BY_READER
  * model full: READERS=2 SECTIONS=2 ROUNDS=2:
@@ -18,6 +21,7 @@
  *	NO_SECOND_WAIT	the pair that the index named until the flip is not waited for
  *	COUNT_LATE	a reader's count is no barrier: it loads its pointer first (R28)
  *	LOCKS_FIRST	locks are summed before unlocks
+ *	OWN_LOCKS	each CPU's unlocks are to agree with its own locks
  *	SHARE_ANY	the grace period under way is taken for one that begins now
  *	NO_SECOND_LOOK	who waits says so, and sleeps without a look at the sums after that
  *	NO_KICK_...	the worker is not told: by the writer that ended its grace period, or by a
@@ -51,6 +55,19 @@ inline wake_writer()
 	unlock_drain()
 }
 
+/* On whatever CPU it is by now. */
+inline unlock(pair)
+{
+#if READERS == 1
+	unlocks[pair]++
+#else
+	if
+	:: unlocks[pair]++
+	:: unlocks[2 + pair]++
+	fi
+#endif
+}
+
 proctype reader(byte me)
 {
 	byte object, sections;
@@ -68,7 +85,7 @@ proctype reader(byte me)
 #endif
 		/* freed[] only ever becomes true, so one look at the end is as good as many. */
 		assert(!freed[object]);
-		unlocks[me * 2 + pair]++;
+		unlock(pair);
 		if
 		:: draining == pair + 1 ->
 			wake_writer();
@@ -99,6 +116,13 @@ inline sums_agree()
 #else
 	sum(unlocks, unlocks_sum);
 	sum(locks, locks_sum)
+#endif
+#ifdef OWN_LOCKS
+	;
+	if
+	:: locks[pair] != unlocks[pair] -> locks_sum = unlocks_sum + 1
+	:: else
+	fi
 #endif
 }
 
