@@ -10,10 +10,10 @@
 #define NS_PER_MS 1000000ull
 
 static const struct selftest_case *const groups[] = {
-	selftest_locks,	     selftest_threads,	   selftest_sched, selftest_time,
-	selftest_memory,     selftest_srcu,	   selftest_vmx,   selftest_vmx_paging,
-	selftest_vmx_writes, selftest_vmx_failure, selftest_mmu,   selftest_bench,
-	selftest_disk,	     selftest_cpu,
+	selftest_locks,	     selftest_threads,	   selftest_sched,     selftest_time,
+	selftest_memory,     selftest_srcu,	   selftest_vmx,       selftest_vmx_paging,
+	selftest_vmx_writes, selftest_vmx_failure, selftest_mmu,       selftest_bench,
+	selftest_disk,	     selftest_cpu,	   selftest_hypercall,
 };
 
 static struct selftest_worker workers[SELFTEST_WORKERS_MAX];

@@ -60,6 +60,6 @@ u32 selftest_workers(u32 per_cpu); /* how many that are */
 extern const struct selftest_case selftest_locks[], selftest_threads[], selftest_sched[],
 	selftest_time[], selftest_memory[], selftest_srcu[], selftest_vmx[], selftest_vmx_paging[],
 	selftest_vmx_writes[], selftest_vmx_failure[], selftest_mmu[], selftest_bench[],
-	selftest_disk[], selftest_cpu[];
+	selftest_disk[], selftest_cpu[], selftest_hypercall[];
 
 #endif

@@ -14,7 +14,7 @@
 
 extern const u8 vmx_guest_page[], vmx_guest_start[], vmx_guest_write[], vmx_guest_read[],
 	vmx_guest_loop[], vmx_guest_triple[], vmx_guest_pae[], vmx_guest_long[], vmx_guest_sweep[],
-	vmx_guest_storm[], vmx_guest_protected[], vmx_guest_fault[];
+	vmx_guest_storm[], vmx_guest_protected[], vmx_guest_fault[], vmx_guest_call[];
 
 struct machine {
 	struct selftest *t;

@@ -71,6 +71,11 @@ no_idt:
 	.word	0
 	.long	0
 
+	.globl	vmx_guest_call
+vmx_guest_call:				/* the test's registers */
+	vmcall
+	hlt
+
 /*
  * From here on 32-bit code, at its address below 4 GiB. Both walk into paging by tables that the
  * test made, look at what is mapped at 2 MiB, and out again.

@@ -440,6 +440,14 @@ def hypercalls(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:], deadline=180,
+      guests=lambda: small_guest("hypercalls", "large", vm_words="psize=2M"))
+def hypercalls_2m(boot):
+    """The same of memory in pages of 2 MiB, which is given back in whole ones."""
+    check_small_guest(boot, "hypercalls")
+    boot.ends()
+
+
 @case(machines=[], full=[NO_EPT, "tigerlake"], deadline=180,
       guests=lambda: small_guest("hypercalls", "shadow", vm_words="mmu=shadow"))
 def shadow_hypercalls(boot):

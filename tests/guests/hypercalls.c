@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every hypercall of docs/hypercalls.md, good and bad, with what it answers and what it does. The
- * guest is 32-bit, so registers are narrow and ESI has an address's upper half.
+ * guest is 32-bit, so registers are narrow and ESI has an address's upper half; but for a few calls
+ * from 64-bit code. With memory in pages of 2 MiB ("large" in its words) it looks at what is another
+ * matter there, and no more.
  */
 #include "guest.h"
 
@@ -33,6 +35,7 @@
 #define PINNED	 0x020
 #define GUARDED	 0x040 /* protected */
 #define STAYS	 0x100
+#define WHOLE	 0x200
 
 #define PAGE	4096u
 #define LAPIC	0xfee00000u
@@ -55,6 +58,7 @@ struct multiboot_info {
 };
 
 static bool shadow;  /* the second word says so: H_ENTER maps nothing */
+static bool large;   /* likewise: memory in pages of 2 MiB */
 static u32 ebx, ecx; /* as the last call left them */
 
 static int call(u32 number, u64 address, u32 count, u32 flags)
@@ -372,8 +376,13 @@ static void check_partial(void)
 
 /* --- From user mode --- */
 
-static u64 gdt[6] = {0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00cffb000000ffff,
-		     0x00cff3000000ffff};
+static u64 gdt[7] = {0,
+		     0x00cf9b000000ffff,
+		     0x00cf93000000ffff,
+		     0x00cffb000000ffff,
+		     0x00cff3000000ffff,
+		     0, /* the TSS */
+		     0x00af9b000000ffff};
 static struct {
 	u32 link, esp0, ss0, rest[22];
 	u16 trap, io_map;
@@ -442,14 +451,17 @@ static void check_privilege(void)
 
 static u64 directories[4][512] __attribute__((aligned(4096)));
 static u64 pointers[4] __attribute__((aligned(32)));
+static u64 pointers_64[512] __attribute__((aligned(4096)));
 
 static void paging_on(void)
 {
 	for (u32 i = 0; i < 2048; i++)
 		directories[i / 512][i % 512] = (u64)i << 21 | 0x83;
 	directories[1][0] = RAM | 0x83;
-	for (u32 i = 0; i < 4; i++)
+	for (u32 i = 0; i < 4; i++) {
 		pointers[i] = (u32)directories[i] | 1;
+		pointers_64[i] = (u32)directories[i] | 3;
+	}
 	__asm__ volatile(
 		"mov %%cr4, %%eax\n\tor $0x20, %%eax\n\tmov %%eax, %%cr4\n\t"
 		"mov %0, %%cr3\n\t"
@@ -484,15 +496,133 @@ static void check_tables(void)
 	      !TRY_STRING("movsl", VERSION, ALIAS + 4) && *word(RAM + 4) == *word(VERSION));
 }
 
+/* --- From 64-bit code --- */
+
+#define CODE_64 0x30
+#define CODE_32 0x08
+
+static u64 top[512] __attribute__((aligned(4096)));
+/* RAX, RBX, RCX, RDX and RSI: in and out. */
+static u64 wide[5];
+
+/* Paging is on, with PAE: off, into IA-32e mode, a call by whole registers, and back. */
+static void wide_call(void)
+{
+	u32 top_at = (u32)top, pae_at = (u32)pointers;
+
+	top[0] = (u32)pointers_64 | 3;
+	__asm__ volatile(
+		"mov %%cr0, %%eax\n\tand $0x7fffffff, %%eax\n\tmov %%eax, %%cr0\n\t"
+		"mov %[top], %%eax\n\tmov %%eax, %%cr3\n\t"
+		"mov $0xc0000080, %%ecx\n\trdmsr\n\tor $0x100, %%eax\n\twrmsr\n\t"
+		"mov %%cr0, %%eax\n\tor $0x80000000, %%eax\n\tmov %%eax, %%cr0\n\t"
+		"ljmp %[code_64], $1f\n\t"
+		".code64\n"
+		"1:\n\t"
+		"mov %%edi, %%edi\n\tmov %%esp, %%esp\n\t"
+		"mov (%%rdi), %%rax\n\tmov 8(%%rdi), %%rbx\n\tmov 16(%%rdi), %%rcx\n\t"
+		"mov 24(%%rdi), %%rdx\n\tmov 32(%%rdi), %%rsi\n\t"
+		"vmcall\n\t"
+		"mov %%rax, (%%rdi)\n\tmov %%rbx, 8(%%rdi)\n\tmov %%rcx, 16(%%rdi)\n\t"
+		"mov %%rdx, 24(%%rdi)\n\tmov %%rsi, 32(%%rdi)\n\t"
+		"push %[code_32]\n\tlea 3f(%%rip), %%rax\n\tpush %%rax\n\tlretq\n\t"
+		".code32\n"
+		"3:\n\t"
+		"mov %%cr0, %%eax\n\tand $0x7fffffff, %%eax\n\tmov %%eax, %%cr0\n\t"
+		"mov $0xc0000080, %%ecx\n\trdmsr\n\tand $~0x100, %%eax\n\twrmsr\n\t"
+		"mov %[pae], %%eax\n\tmov %%eax, %%cr3\n\t"
+		"mov %%cr0, %%eax\n\tor $0x80000000, %%eax\n\tmov %%eax, %%cr0" ::[top] "m"(top_at),
+		[pae] "m"(pae_at), [code_64] "i"(CODE_64), [code_32] "i"(CODE_32), "D"(wide)
+		: "eax", "ebx", "ecx", "edx", "esi", "memory");
+}
+
+/* RSI is none of 64-bit code's: whatever it holds stays. */
+static bool wide_gives(u64 number, u64 address, u64 count, u64 flags, int result, u64 done)
+{
+	const u64 noise = 0xdeadbeefcafef00dull;
+
+	wide[0] = number;
+	wide[1] = address;
+	wide[2] = count;
+	wide[3] = flags;
+	wide[4] = noise;
+	wide_call();
+	return wide[0] == (u64)(long long)result && wide[1] == address && wide[2] == done &&
+	       wide[3] == flags && wide[4] == noise;
+}
+
+static void check_wide(void)
+{
+	*word(RAM) = 0x33333333;
+	check("64-bit code: H_ENTER and H_REMOVE",
+	      wide_gives(ENTER, RAM, 3, WRITE, SUCCESS, 3) &&
+		      wide_gives(REMOVE, RAM, 2, 0, SUCCESS, 2) && *word(RAM) == 0);
+	check("an address has its upper half in RBX",
+	      wide_gives(ENTER, 1ull << 32 | RAM, 1, 0, NOT_FOUND, 0) &&
+		      wide_gives(ENTER, 1ull << 63 | RAM, 1, 0, PARAMETER, 0));
+	check("upper halves of counts and flags count",
+	      wide_gives(ENTER, RAM, 1ull << 32 | 1, 0, P2, 0) &&
+		      wide_gives(ENTER, RAM, 1, 1ull << 32 | WRITE, P3, 0) &&
+		      wide_gives(PROTECT, RAM, 0, 0, P2, 0));
+	check("so do those of the number", wide_gives(1ull << 32 | ENTER, RAM, 1, 0, -1000, 1) &&
+						   wide_gives(0x574900e4, RAM, 1, 0, FUNCTION, 1));
+	check("and of a vCPU's", wide_gives(PROD, 1ull << 32, 5, 0, PARAMETER, 5) &&
+					 wide_gives(PROD, 0, 5, 0, SUCCESS, 5));
+	wide[0] = READ;
+	wide[1] = RAM + 2 * PAGE;
+	wide_call();
+	check("H_READ", wide[0] == 0 && wide[1] == CONTENTS && !(wide[2] & ~0x3ffull));
+}
+
+/* --- Memory in pages of 2 MiB --- */
+
+static void check_whole(void)
+{
+	*word(RAM + 5 * PAGE) = 5;
+	check("a page is a part of one of 2 MiB", page_is(RAM + 5 * PAGE, CONTENTS, WHOLE));
+	check("H_REMOVE of a part", gives(REMOVE, RAM, 1, 0, PARAMETER, 0) &&
+					    gives(REMOVE, RAM, 511, 0, PARAMETER, 0) &&
+					    gives(REMOVE, RAM + PAGE, 511, 0, PARAMETER, 0) &&
+					    gives(REMOVE, RAM + 256 * PAGE, 512, 0, PARAMETER, 0) &&
+					    *word(RAM + 5 * PAGE) == 5);
+	check("one of which a part is protected is refused",
+	      gives(PROTECT, RAM + 5 * PAGE, 1, ON, SUCCESS, 1) &&
+		      gives(REMOVE, RAM, 512, 0, REFUSED, 0) && *word(RAM + 5 * PAGE) == 5);
+	check("and can be written beside it", ({
+		      *word(RAM + 4 * PAGE) = 4;
+		      *word(RAM + 6 * PAGE) = 6;
+		      *word(RAM + 4 * PAGE) == 4 && *word(RAM + 6 * PAGE) == 6;
+	      }));
+	check("one of which a part is pinned stays",
+	      gives(PROTECT, RAM + 5 * PAGE, 1, 0, SUCCESS, 1) &&
+		      gives(ENTER, RAM + 9 * PAGE, 1, PIN, SUCCESS, 1) &&
+		      gives(REMOVE, RAM, 512, 0, RESOURCE, 0) &&
+		      gives(REMOVE, RAM + 9 * PAGE, 1, PINS, SUCCESS, 1));
+	check("the whole is given back", gives(REMOVE, RAM, 512, 0, SUCCESS, 512) &&
+						 page_is(RAM, 0, WHOLE) &&
+						 *word(RAM + 5 * PAGE) == 0);
+}
+
+static void take_words(const char *at)
+{
+	for (; *at; at++) {
+		shadow = shadow || (at[0] == ' ' && at[1] == 's');
+		large = large || (at[0] == ' ' && at[1] == 'l');
+	}
+}
+
 void main(u32 magic, const struct multiboot_info *info)
 {
 	(void)magic;
-	for (const char *at = info->cmdline; *at; at++)
-		shadow = shadow || (at[0] == ' ' && at[1] == 's');
+	take_words(info->cmdline);
 	interrupts_init();
 	check_discovery();
 	check_numbers();
 	check_arguments();
+	if (large) {
+		check_whole();
+		guest_end();
+	}
 	check_enter();
 	check_remove();
 	check_pins();
@@ -502,5 +632,6 @@ void main(u32 magic, const struct multiboot_info *info)
 	check_partial();
 	check_privilege();
 	check_tables();
+	check_wide();
 	guest_end();
 }
