@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What mmu/decode calls the instructions that Zydis names. */
+#include <string.h>
+
 #include "tests/fuzz/decode_reference.h"
 
 struct mnemonic_kind {
@@ -326,6 +328,9 @@ enum insn_kind reference_kind(const struct reference *r)
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (kinds[i].mnemonic == z->mnemonic)
 			kind = kinds[i].kind;
+	/* PREFETCHIT0 and PREFETCHIT1 are names of Zydis 4.1; 4.0 has NOP for them. */
+	if (!strncmp(ZydisMnemonicGetString(z->mnemonic), "prefetchit", strlen("prefetchit")))
+		kind = INSN_NOP;
 	/* MOVSD and CMPSD are names of SSE2 instructions too. */
 	if (z->mnemonic == ZYDIS_MNEMONIC_MOVSD && z->meta.category != ZYDIS_CATEGORY_STRINGOP)
 		kind = INSN_MOV_XMM;
