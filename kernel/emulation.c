@@ -66,6 +66,8 @@ void emulation_unhandled(struct emulation *em)
 
 void emulation_page_fault(struct emulation *em, u64 gva, u32 code)
 {
+	/* The guest need not flush what it makes present then (SDM 3A 4.10.4.1). */
+	vmx_drop_page(em->v->vmx, GVA(gva));
 	vmx_inject_page_fault(em->v->vmx, GVA(gva), code);
 }
 

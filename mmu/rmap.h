@@ -8,8 +8,9 @@
  *	 1     more than one spte: the address is that of a descriptor, a link of a chain
  *	 51:3  physical address of the spte, or of the descriptor; 0: nothing is mapped. Physical,
  *	       since that leaves the bits above MAXPHYADDR free
+ *	 57    shadow paging: a table that the guest may write all the same; its pages are out of step
  *	 58    shadow paging: what mapped the region large gave way to 4 KiB, and it stays so
- *	 59    a table of the guest's: it has a shadow page, and no spte lets it be written
+ *	 59    a table of the guest's: it has a shadow page, and without bit 57 no spte lets it be written
  *	 60    pinned: H_ENTER pinned the page here; goes when the slot does (R37)
  *	 61    protected: the guest asked that it be not written (H_PROTECT)
  *	 62    young: a spte that was taken away had been used since the last look
@@ -32,6 +33,7 @@
 #define RMAP_LOCKED    BIT(0)
 #define RMAP_MANY      BIT(1)
 #define RMAP_ADDRESS   (BIT(52) - BIT(3))
+#define RMAP_UNSYNC    BIT(57)
 #define RMAP_SMALL     BIT(58)
 #define RMAP_TABLE     BIT(59)
 #define RMAP_PINNED    BIT(60)

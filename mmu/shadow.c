@@ -40,17 +40,13 @@ static bool is_table(struct shadow *sh, gfn_t gfn)
 
 /* --- Making --- */
 
-/* The guest may have it mapped for writing: that ends before the first of its entries is read. */
-static void protect(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *word)
+void shadow_protect(struct mmu_vm *vm, u64 *word, u64 set, u64 clear)
 {
 	u64 *spte, e;
 	bool flush = false;
 
-	/* Not among 2 MiB that it can write: from now on nothing there is mapped so. */
-	__atomic_fetch_add(rmap_small_count(s, gfn), 1, __ATOMIC_SEQ_CST);
-	(void)shadow_split(vm, s, gfn);
 	rmap_lock(word);
-	rmap_flag(word, RMAP_TABLE, 0);
+	rmap_flag(word, set, clear);
 	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
 		e = page_table_read(spte);
 		while (e & SPTE_W) {
@@ -65,6 +61,15 @@ static void protect(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *
 	rmap_unlock(word);
 }
 
+/* The guest may have it mapped for writing: that ends before the first of its entries is read. */
+static void protect(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 *word)
+{
+	/* Not among 2 MiB that it can write: from now on nothing there is mapped so. */
+	__atomic_fetch_add(rmap_small_count(s, gfn), 1, __ATOMIC_SEQ_CST);
+	shadow_split(vm, s, gfn);
+	shadow_protect(vm, word, RMAP_TABLE, 0);
+}
+
 static struct shadow_page *take_spare(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role)
 {
 	bool leaves = role.level == 1;
@@ -75,6 +80,7 @@ static struct shadow_page *take_spare(struct mmu_vcpu *v, gfn_t gfn, union shado
 	sp = v->shadow.spare[--v->shadow.spare_count];
 	*sp = (struct shadow_page){.gfn = gfn, .role = role, .epoch = v->vm->shadow->epoch};
 	list_init(&sp->link);
+	list_init(&sp->unsync_link);
 	sp->table = v->cache[--v->cache_count];
 	if (leaves)
 		sp->words = v->cache[--v->cache_count];
@@ -114,8 +120,11 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	int err;
 
 	*out = find(sh, gfn, role);
-	if (*out)
+	if (*out) {
+		if (sh->unsync_count)
+			shadow_sync_below(v->vm, *out);
 		return 0;
+	}
 	if (!role.direct) {
 		err = word_of(v->vm, gfn, &s, &word);
 		if (err)
@@ -128,6 +137,8 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	(*out)->small = word ? rmap_small_count(s, gfn) : NULL;
 	if (word && !is_table(sh, gfn))
 		protect(v->vm, s, gfn, word);
+	else if (word)
+		shadow_sync(v->vm, gfn);
 	(*out)->next = *shadow_bucket(sh, gfn);
 	*shadow_bucket(sh, gfn) = *out;
 	list_add(&(*out)->link, &sh->active);
@@ -236,10 +247,11 @@ static void unhash(struct mmu_vm *vm, struct shadow_page *sp)
 	*at = sp->next;
 	list_del(&sp->link);
 	list_init(&sp->link);
+	shadow_sync_forget(vm, sp);
 	if (!sp->word || is_table(vm->shadow, sp->gfn))
 		return;
 	rmap_lock(sp->word);
-	rmap_flag(sp->word, 0, RMAP_TABLE);
+	rmap_flag(sp->word, 0, RMAP_TABLE | RMAP_UNSYNC);
 	rmap_unlock(sp->word);
 	__atomic_fetch_sub(sp->small, 1, __ATOMIC_SEQ_CST);
 }
@@ -384,6 +396,7 @@ int shadow_create(struct mmu_vm *vm)
 	if (!vm->shadow)
 		return ERR_NOMEM;
 	list_init(&vm->shadow->active);
+	list_init(&vm->shadow->unsync);
 	/* Two gfns have one bucket by chance alone (Dietzfelbinger et al., J. Algorithms 1997). */
 	vm->shadow->odd = (u64)rdtsc() * 0x9e3779b97f4a7c15ull | 1;
 	return 0;

@@ -4,8 +4,8 @@
  * from the guest's linear addresses straight to frames. What the façade (mmu.h) does by gfn is the
  * same in both kinds; here is what only shadow paging asks of vmx/ and the emulator.
  *
- * All in thread context, interrupts on, outside any reader of the VM's SRCU; takes mmu_lock, and
- * mmu_shadow_fault mem_sem for reading.
+ * All in thread context, interrupts on, outside any reader of the VM's SRCU, unless they say otherwise;
+ * takes mmu_lock, and mmu_shadow_fault mem_sem for reading.
  */
 #ifndef MMU_SHADOW_H
 #define MMU_SHADOW_H
@@ -15,10 +15,17 @@
 
 /*
  * The tables for this CR3 (PDPTEs) in this mode become the vCPU's: before its first entry, and after
- * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE.
+ * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE, and
+ * whenever else the guest flushes what it may have cached: they are in step with its own then.
  * The caller makes this CPU forget the vCPU's translations. ERR_NOMEM: nothing has changed.
  */
 int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p);
+
+/*
+ * INVLPG of that address, in bits 31:0 outside long mode. Any context but interrupt. What changes for
+ * it is flushed on all CPUs, so the caller need not.
+ */
+void mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva);
 
 /* For the VMCS: what the CPU has as CR3. It changes by mmu_shadow_load and mmu_shadow_fault. */
 u64 mmu_shadow_cr3(const struct mmu_vcpu *v);

@@ -50,9 +50,19 @@ static const char *check_entry(struct shadow_page *sp, u32 i)
 	return NULL;
 }
 
+static const char *check_step(const struct shadow_page *sp)
+{
+	if (sp->unsync && (sp->role.level != 1 || sp->role.direct))
+		return complain("a page is out of step that must not be", sp->gfn.v, sp->role.word);
+	if (sp->word && sp->unsync != !!(__atomic_load_n(sp->word, __ATOMIC_RELAXED) & RMAP_UNSYNC))
+		return complain("a word does not say whether its pages are in step", sp->gfn.v,
+				*sp->word);
+	return NULL;
+}
+
 static const char *check_page(struct shadow_page *sp)
 {
-	const char *fault = NULL;
+	const char *fault = check_step(sp);
 
 	for (u32 i = 0; i < SPTE_ENTRIES && !fault; i++)
 		fault = check_entry(sp, i);
@@ -65,6 +75,24 @@ static struct shadow_page *page_after(const struct shadow *sh, const struct shad
 	const struct list *at = sp && !sp->invalid ? &sp->link : &sh->active;
 
 	return at->next == &sh->active ? NULL : container_of(at->next, struct shadow_page, link);
+}
+
+static const char *check_unsync(struct mmu_vm *vm)
+{
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+	const char *fault = NULL;
+	struct shadow_page *sp;
+	u32 n = 0;
+
+	list_for_each_entry (sp, &vm->shadow->unsync, unsync_link) {
+		if (!sp->unsync)
+			fault = complain("a page in step is listed as out of it", sp->gfn.v, n);
+		n++;
+	}
+	if (n != vm->shadow->unsync_count)
+		fault = complain("pages out of step are miscounted", n, vm->shadow->unsync_count);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	return fault;
 }
 
 /* On from sp, which had a root more so that it stays, and has it no more; *out gets that. */
@@ -144,7 +172,7 @@ static const char *check_word(const struct memslot *s, gfn_t gfn, const u64 *wor
 		if (!is_in_tables(spte, e, 1, word))
 			return complain("a reverse map has a spte that is not in the tables", gfn.v,
 					e);
-		if ((*word & RMAP_TABLE) && (e & SPTE_W))
+		if ((*word & (RMAP_TABLE | RMAP_UNSYNC)) == RMAP_TABLE && (e & SPTE_W))
 			return complain("a table of the guest's is mapped for writing", gfn.v, e);
 		fault = check_shown(s, gfn, e);
 	}
@@ -259,8 +287,10 @@ const char *shadow_audit(struct mmu_vm *vm)
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslots *slots = memslots_get(vm);
-	const char *fault = check_pages(vm);
+	const char *fault = check_unsync(vm);
 
+	if (!fault)
+		fault = check_pages(vm);
 	for (u32 i = 0; i < slots->count && !fault; i++) {
 		if (!(slots->slots[i].flags & MEMSLOT_INVALID))
 			fault = check_slot(vm, &slots->slots[i]);

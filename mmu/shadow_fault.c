@@ -125,13 +125,13 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 	return 0;
 }
 
-static struct shadow_page *root_for(const struct shadow_fault *f)
+static struct shadow_page *root_for(const struct mmu_vcpu *v, u64 gva)
 {
-	const struct shadow_vcpu *s = &f->v->shadow;
+	const struct shadow_vcpu *s = &v->shadow;
 
 	if (s->root_count == 1)
 		return s->root[0];
-	return s->root_count ? s->root[(f->gva >> 30) & (SHADOW_ROOTS - 1)] : NULL;
+	return s->root_count ? s->root[(gva >> 30) & (SHADOW_ROOTS - 1)] : NULL;
 }
 
 static int link_leaf(struct shadow_fault *f, struct shadow_page *sp, u32 i, u32 access)
@@ -157,7 +157,7 @@ static int link_large(struct shadow_fault *f, struct shadow_page *sp, u32 step, 
 
 static int link(struct shadow_fault *f)
 {
-	struct shadow_page *sp = root_for(f);
+	struct shadow_page *sp = root_for(f->v, f->gva);
 	u32 access = SHADOW_ALL;
 
 	if (!sp || sp->invalid)
@@ -173,7 +173,7 @@ static int link(struct shadow_fault *f)
 				return ERR_AGAIN;
 			access = narrowed(f, sp, step, access);
 		}
-		sp->writes = 0;
+		sp->writes = sp->let_go = 0;
 		if (sp->role.level == 1)
 			return link_leaf(f, sp, i, access);
 		err = link_large(f, sp, step, i, access);
@@ -254,7 +254,7 @@ static bool writes_table(const struct shadow_leaf *l)
 	const u64 *word = rmap_word(l->slot, l->gfn);
 
 	return l->write && (__atomic_load_n(word, __ATOMIC_RELAXED) &
-			    (RMAP_TABLE | RMAP_PROTECTED)) == RMAP_TABLE;
+			    (RMAP_TABLE | RMAP_UNSYNC | RMAP_PROTECTED)) == RMAP_TABLE;
 }
 
 static int enter(struct shadow_fault *f)
@@ -270,7 +270,7 @@ static int enter(struct shadow_fault *f)
 	/* As with EPT (fault.c): it may be the last of its 2 MiB. */
 	if (!f->around && f->in_large)
 		(void)mmu_collapse(f->v->vm, l->slot, l->gfn);
-	if (writes_table(l))
+	if (writes_table(l) && !shadow_let_go(f->v->vm, l->gfn))
 		return SHADOW_EMULATE;
 	on = spin_lock_irqsave(&f->v->vm->mmu_lock);
 	err = link(f);
@@ -355,19 +355,70 @@ static void note_served(const struct shadow_fault *f)
 		s->let_write = 0;
 }
 
+/* At a fault the CPU forgets what it knows of the address (SDM 3A 4.10.4.1). */
+static bool forget_address(struct shadow_fault *f, struct shadow_page *sp, gpa_t where)
+{
+	u32 from, to;
+
+	return sp->unsync &&
+	       shadow_entries_of(sp, where.v & (PAGE_SIZE - 1), f->trace.entry_size, &from, &to) &&
+	       shadow_sync_entries(f->v->vm, sp, from, to - from);
+}
+
 /* The guest's own fault is a use of its tables, too: it is likely to write to one of them now. */
 static void note_use(struct shadow_fault *f)
 {
-	struct shadow *sh = f->v->vm->shadow;
-	bool on = spin_lock_irqsave(&f->v->vm->mmu_lock);
+	struct mmu_vm *vm = f->v->vm;
+	u32 reader = srcu_read_lock(&vm->srcu);
+	bool on = spin_lock_irqsave(&vm->mmu_lock), flush = false;
 
 	for (u32 i = 0; i < f->trace.count; i++) {
 		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
 
-		for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next)
-			sp->writes = sp->gfn.v == gfn.v ? 0 : sp->writes;
+		for (struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn); sp; sp = sp->next) {
+			if (sp->gfn.v != gfn.v)
+				continue;
+			sp->writes = sp->let_go = 0;
+			flush |= forget_address(f, sp, f->trace.where[i]);
+		}
 	}
-	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
+	if (flush)
+		mmu_flush(vm);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	srcu_read_unlock(&vm->srcu, reader);
+}
+
+/* Whether the vCPU's translations for the address changed. mmu_lock; in a reader. */
+static bool sync_address(struct mmu_vcpu *v, u64 gva)
+{
+	struct shadow_page *sp = root_for(v, gva);
+
+	while (sp) {
+		u32 i = index_at(gva, sp->role.level);
+		u64 e = page_table_read(&sp->table[i]);
+
+		if (sp->role.level == 1)
+			return sp->unsync && shadow_sync_entries(v->vm, sp, i, 1);
+		sp = e && !(e & SPTE_PAGE) ? shadow_page_of(e) : NULL;
+	}
+	return false;
+}
+
+void mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva)
+{
+	struct mmu_vm *vm = v->vm;
+	u32 reader;
+	bool on;
+
+	/* The entry was written before, and its page was out of step by then. */
+	if (shadow_in_step(vm))
+		return;
+	reader = srcu_read_lock(&vm->srcu);
+	on = spin_lock_irqsave(&vm->mmu_lock);
+	if (sync_address(v, gva.v))
+		mmu_flush(vm);
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	srcu_read_unlock(&vm->srcu, reader);
 }
 
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,

@@ -51,7 +51,7 @@ static int make_spte(struct mmu_vm *vm, const struct shadow_leaf *l, const struc
 			return ERR_PERM;
 		may_write = false;
 	}
-	if (flags & RMAP_TABLE) {
+	if ((flags & (RMAP_TABLE | RMAP_UNSYNC)) == RMAP_TABLE) {
 		if (l->write)
 			return SHADOW_EMULATE;
 		may_write = false;
@@ -112,7 +112,7 @@ static int link_locked(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_
 	}
 	/* Another page would have been taken away under this lock before. */
 	BUG_ON((old ^ new) & SPTE_ADDRESS);
-	if (!loses(new, old)) {
+	if (!loses(new, old) && !(sp->unsync && loses(old, new))) {
 		mmu_count_own(&v->stats.faults_spurious, 1);
 		l->refused = true;
 		return 0;
@@ -149,8 +149,7 @@ static u64 entry_of_direct(const struct shadow_page *sp, u32 i)
 	return (sp->gfn.v + i) << PAGE_SHIFT | GUEST_P | GUEST_ACCESSED;
 }
 
-/* The guest's entries from the page's i on. false: its table is not resident, or on its way out. */
-static bool read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i, u32 count, u64 *e)
+bool shadow_read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i, u32 count, u64 *e)
 {
 	u64 generation, index, seq;
 	const struct memslot *s;
@@ -175,8 +174,7 @@ static bool read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i,
 	return gmem_seq_unchanged(s->object, index, seq);
 }
 
-/* Bits for which the CPU would refuse the entry (SDM 3A 4.3, 4.4.2, 4.5). */
-static u64 reserved_bits(const struct shadow *sh, union shadow_role role)
+u64 shadow_reserved(const struct shadow *sh, union shadow_role role)
 {
 	u64 bits;
 
@@ -187,8 +185,8 @@ static u64 reserved_bits(const struct shadow *sh, union shadow_role role)
 	return role.nx ? bits : bits | GUEST_XD;
 }
 
-/* Most lie where the one before did: l->slot, which may be NULL. */
-static bool find_slot(struct mmu_vm *vm, struct shadow_leaf *l)
+/* Most lie where the one before did. */
+bool shadow_find_slot(struct mmu_vm *vm, struct shadow_leaf *l)
 {
 	u64 generation;
 
@@ -206,7 +204,7 @@ static bool look_up_ahead(struct mmu_vm *vm, struct shadow_leaf *l)
 	struct gmem *g;
 	u64 e;
 
-	if (!find_slot(vm, l))
+	if (!shadow_find_slot(vm, l))
 		return false;
 	g = l->slot->object;
 	l->index = memslot_index(l->slot, l->gfn);
@@ -235,7 +233,13 @@ static bool link_ahead_locked(struct mmu_vm *vm, struct rmap_cache *rmaps,
 	return true;
 }
 
-static bool link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_leaf *l,
+bool shadow_links_ahead(const struct shadow_page *sp, u64 e, u64 reserved)
+{
+	return sp->role.direct ||
+	       ((e & (GUEST_P | GUEST_ACCESSED)) == (GUEST_P | GUEST_ACCESSED) && !(e & reserved));
+}
+
+bool shadow_link_entry(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_leaf *l,
 		       struct shadow_page *sp, u32 i, u64 e)
 {
 	bool linked;
@@ -258,20 +262,18 @@ static bool link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shado
 void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_page *sp, u32 i,
 		       u32 count)
 {
-	u64 e[SHADOW_AROUND_MAX], reserved = reserved_bits(vm->shadow, sp->role), linked = 0;
+	u64 e[SHADOW_AROUND_MAX], reserved = shadow_reserved(vm->shadow, sp->role), linked = 0;
 	struct shadow_leaf l = {.ahead = true};
 
-	if (!sp->role.direct && !read_entries(vm, sp, i, count, e))
+	if (!sp->role.direct && !shadow_read_entries(vm, sp, i, count, e))
 		return;
 	for (u32 n = 0; n < count; n++) {
 		if (page_table_read(&sp->table[i + n]))
 			continue;
 		if (sp->role.direct)
 			e[n] = entry_of_direct(sp, i + n);
-		else if ((e[n] & (GUEST_P | GUEST_ACCESSED)) != (GUEST_P | GUEST_ACCESSED) ||
-			 (e[n] & reserved))
-			continue;
-		linked += link_ahead(vm, rmaps, &l, sp, i + n, e[n]);
+		if (shadow_links_ahead(sp, e[n], reserved))
+			linked += shadow_link_entry(vm, rmaps, &l, sp, i + n, e[n]);
 	}
 	if (!linked)
 		return;

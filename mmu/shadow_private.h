@@ -12,12 +12,14 @@
  *	shadow  root = [ page  ] -> [ page  ] -> ... -> frame
  *
  * What holds while mmu_lock is not held:
- * - a spte shows what the guest's entry says, or is 0;
- * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be written;
- *   its region counts it among what keeps it from being mapped large;
+ * - a spte shows what the guest's entry says, or is 0; in a page that is out of step (shadow_sync.c)
+ *   what it has said at some time since each vCPU last flushed the address;
+ * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be written,
+ *   unless all its pages are out of step: RMAP_UNSYNC; its region counts it among what keeps it from
+ *   being mapped large;
  * - an entry of level 2 leads to a page of level 1, or maps 2 MiB: then `words` has its large word;
  * - no CPU in the guest uses what the tables do not have any more (R13).
- * So the guest's writes to its tables all come to Weir, and INVLPG has nothing to make good.
+ * So the guest's writes to its other tables all come to Weir.
  *
  * mmu_lock is held for whatever changes here, by sweeps of the reverse maps too. Interrupts are off
  * then. Guest memory is read under it only where that does not sleep (R06).
@@ -78,11 +80,14 @@ struct shadow_page {
 	u32 *small;  /* with it: where gfn's region counts it */
 	u64 parents; /* the sptes that lead here, as an rmap word */
 	u32 roots;   /* vCPUs that have it as their root */
-	u32 writes;  /* to the guest's table, since a fault last came through */
+	u32 writes;  /* to the guest's table, since a fault last came through, or it was let go */
+	u32 let_go;  /* so often it was, since a fault last came through */
 	u32 epoch;   /* the VM's when it was made */
 	bool invalid; /* atomic; out of the hash: what a vCPU still has as its root (R25) */
 	struct shadow_page *next; /* of its hash */
 	struct list link;	  /* the VM's, that used last first */
+	bool unsync;		  /* the guest writes the table itself: */
+	struct list unsync_link;  /* the VM's, that let go last is last */
 };
 
 #define SHADOW_BUCKET_BITS 8
@@ -90,6 +95,9 @@ struct shadow_page {
 
 /* With mmu_lock held, and interrupts off, no more pages go than so many. */
 #define SHADOW_ZAP_STEP 32u
+
+/* So many of a VM's pages may be out of step, for each MOV to CR3 looks at all of them. */
+#define SHADOW_UNSYNC_MAX 16u
 
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {
@@ -100,6 +108,8 @@ struct shadow {
 	u32 epoch;	      /* pages of an older one go, and are not found */
 	u32 maxphyaddr;	      /* atomic: the guest's, the same for all its vCPUs */
 	struct list active;   /* those of older epochs are last */
+	struct list unsync;   /* pages out of step */
+	u32 unsync_count;     /* atomic */
 	struct shadow_page *bucket[SHADOW_BUCKETS];
 };
 
@@ -121,8 +131,9 @@ struct shadow_gone {
 struct shadow_page *shadow_page_of(u64 spte);
 
 /*
- * The page for a key, made if need be from what the vCPU has in its caches. ERR_TOO_HARD: they are
- * empty, or the slot has no words there yet, or is on its way out. ERR_NOSLOT.
+ * The page for a key, made if need be from what the vCPU has in its caches; what it leads to is in
+ * step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there yet, or is on its way out.
+ * ERR_NOSLOT.
  */
 int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out);
 
@@ -136,6 +147,8 @@ bool shadow_thin_leaves(u64 *word, u64 pick);
 bool shadow_thin_parents(struct shadow_page *sp, u64 pick);
 /* All the sptes of a word, which is locked, go. How many. The caller flushes. */
 u32 shadow_drop_chain(u64 *word);
+/* Takes the right to write from a word's sptes, and sets and clears flags of it. Flushes. */
+void shadow_protect(struct mmu_vm *vm, u64 *word, u64 set, u64 clear);
 /* Takes the whole page out. One that is a root stays as an empty, invalid one. */
 void shadow_zap(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_gone *gone);
 /* An empty page that is in no hash, for a root that is not in RAM. */
@@ -193,6 +206,48 @@ int shadow_link(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *s
 void shadow_link_ahead(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_page *sp, u32 i,
 		       u32 count);
 
+/* The same of entry e, which is sp's i-th; it is one that may be linked so. */
+bool shadow_links_ahead(const struct shadow_page *sp, u64 e, u64 reserved);
+bool shadow_link_entry(struct mmu_vm *vm, struct rmap_cache *rmaps, struct shadow_leaf *l,
+		       struct shadow_page *sp, u32 i, u64 e);
+
+/* The slot that shows l->gfn, in l->slot, which has one already or NULL. */
+bool shadow_find_slot(struct mmu_vm *vm, struct shadow_leaf *l);
+
+/* The guest's entries from the page's i on. false: its table is not resident, or on its way out. */
+bool shadow_read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i, u32 count, u64 *e);
+
+/* Bits for which the CPU would refuse an entry (SDM 3A 4.3, 4.4.2, 4.5). */
+u64 shadow_reserved(const struct shadow *sh, union shadow_role role);
+
+/* --- shadow_sync.c: pages that are out of step. mmu_lock is held and the caller is in a reader --- */
+
+/* The guest may write sp's table itself from now on. false: it may not. */
+bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *sp);
+/* The pages of a gfn are in step again, and its table is protected. Flushes. */
+void shadow_sync(struct mmu_vm *vm, gfn_t gfn);
+/* What sp leads to is to be met at an address where it was not before (R04). Flushes. */
+void shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp);
+/* Of a page that is out of step these entries are looked at anew. Whether a flush is due. */
+bool shadow_sync_entries(struct mmu_vm *vm, struct shadow_page *sp, u32 i, u32 count);
+/* It is on its way out. */
+void shadow_sync_forget(struct mmu_vm *vm, struct shadow_page *sp);
+
+/* --- the same file; mmu_lock is not held --- */
+
+/* A vCPU flushes its translations: what was out of step when it began is in step. In thread context. */
+/*
+ * No page is out of step, and what those that were have lost is flushed: they are counted as in step
+ * before that, under mmu_lock. Without it.
+ */
+bool shadow_in_step(const struct mmu_vm *vm);
+void shadow_sync_all(struct mmu_vm *vm);
+/*
+ * The guest is about to write gfn, one of its tables: true, it may do that itself. In a reader; any
+ * context but interrupt.
+ */
+bool shadow_let_go(struct mmu_vm *vm, gfn_t gfn);
+
 /* --- shadow_large.c: mappings of 2 MiB --- */
 
 /*
@@ -216,6 +271,12 @@ bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base);
 
 /* --- shadow_write.c --- */
+
+/* Writes to a page, without a use of it, after which it is no table any more, or let go. */
+#define SHADOW_WRITES_MAX 3u
+
+/* Which of the page's entries stand for these bytes of the guest's table: none, or [*from, *to). */
+bool shadow_entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to);
 
 /* Bytes of guest memory were written by Weir. In a reader; any context but interrupt. */
 void shadow_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, u64 size);

@@ -223,6 +223,7 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 			return ERR_NOMEM;
 		__atomic_fetch_add(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);
 	}
+	shadow_sync_all(v->vm);
 	if (has_roots(v, w, count))
 		return 0;
 	__atomic_store_n(&v->vm->shadow->maxphyaddr, min(p->maxphyaddr, 52u), __ATOMIC_RELAXED);

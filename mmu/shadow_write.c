@@ -7,13 +7,10 @@
 #include "kernel/base/x86.h"
 #include "mmu/shadow_private.h"
 
-/* A page that is written so often without being walked is a table no more, or is being made. */
-#define WRITES_MAX 3u
 /* So often in a row the guest is left to write a page before it counts as in vain. */
 #define LET_WRITE_MAX 64u
 
-/* Which of the page's entries stand for these bytes of the guest's table: none, or [*from, *to). */
-static bool entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to)
+bool shadow_entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to)
 {
 	u32 width = sp->role.entry_4 ? 4 : 8;
 	u64 first = offset / width, end = (offset + size + width - 1) / width, base = 0;
@@ -43,19 +40,28 @@ static bool is_entry_write(const struct shadow_page *sp, u64 offset, u64 size)
 	       offset / width == (offset + size - 1) / width;
 }
 
+/* So many writes, or of such a kind, that the page is a table no more, or is being made. */
+static bool is_flooded(struct shadow_page *sp, u64 offset, u64 size)
+{
+	/* Of those that the guest does itself nothing is known. */
+	sp->writes += !sp->unsync;
+	if (sp->roots)
+		return false;
+	return sp->writes >= SHADOW_WRITES_MAX || !is_entry_write(sp, offset, size);
+}
+
 /* Whether the page is gone. */
 static bool written(struct mmu_vm *vm, struct shadow_page *sp, u64 offset, u64 size,
 		    struct shadow_gone *gone)
 {
 	u32 from, to;
 
-	sp->writes++;
-	if (!sp->roots && (sp->writes >= WRITES_MAX || !is_entry_write(sp, offset, size))) {
+	if (is_flooded(sp, offset, size)) {
 		mmu_count(&vm->stats.shadow_flooded, 1);
 		shadow_zap(vm, sp, gone);
 		return true;
 	}
-	if (!entries_of(sp, offset, size, &from, &to))
+	if (!shadow_entries_of(sp, offset, size, &from, &to))
 		return false;
 	/* What it is now is read under this lock, here or by the next walk: never an older one (R02). */
 	for (u32 i = from; i < to; i++)

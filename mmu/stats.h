@@ -39,6 +39,8 @@
 	X(shadow_writes, "count", "Writes to tables of the guest's that Weir did.")                \
 	X(shadow_flooded, "pages",                                                                 \
 	  "Shadow pages that went because the guest wrote what they stand for again and again.")   \
+	X(shadow_let_go, "pages", "Shadow pages whose table the guest was left to write itself.")  \
+	X(shadow_synced, "pages", "Of those, brought in step again at a flush of the guest's.")    \
 	X(guest_faults, "count", "Page faults that shadow paging left to the guest.")              \
 	X(slot_changes, "count", "Changes of the memslot array.")
 

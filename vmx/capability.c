@@ -139,13 +139,13 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 	cr8 = out->apicv ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS,
 		     PIN_PREEMPTION_TIMER, &out->pin);
-	/* The windows, and exits of CR3, come at run time; asking here makes sure that they can. */
+	/* The windows, and exits of CR3 and INVLPG, come later; asking here makes sure that they can. */
 	if (!err)
 		err = choose("processor-based", c->proc,
 			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |
 				     PROC_HLT | PROC_MWAIT | PROC_MONITOR | PROC_RDPMC | cr8 |
-				     PROC_CR3_LOAD | PROC_CR3_STORE | PROC_MOV_DR | PROC_IO |
-				     PROC_MSR_BITMAPS | PROC_SECONDARY,
+				     PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG | PROC_MOV_DR |
+				     PROC_IO | PROC_MSR_BITMAPS | PROC_SECONDARY,
 			     pause_exits(c), &out->proc);
 	if (!err)
 		err = choose("secondary processor-based", c->proc2, ept ? PROC2_EPT : 0,
@@ -164,7 +164,7 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 		return err;
 	/* Core 2 insists on exits of CR3, which shadow page tables need in any case. */
 	out->proc &= (u32)c->proc | ~(u32)(PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_CR3_LOAD |
-					   PROC_CR3_STORE);
+					   PROC_CR3_STORE | PROC_INVLPG);
 	out->entry &= ~(u32)ENTRY_IA32E;
 	return 0;
 }

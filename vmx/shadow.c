@@ -155,6 +155,14 @@ enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
 	return exit_kind(e, VMX_EXIT_NONE);
 }
 
+/* With shadow paging alone, if the CPU lets it: what it knows of the address is what Weir's tables say. */
+enum exit_verdict handle_invlpg(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	(void)e;
+	vmx_drop_page(v, GVA(vmcs_read(EXIT_QUALIFICATION)));
+	return exit_done(v);
+}
+
 /* --- Page faults --- */
 
 /* The CPU's own error code says what was tried (SDM 3A 4.7). */

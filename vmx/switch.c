@@ -7,6 +7,7 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "mmu/invept.h"
+#include "mmu/shadow.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/features.h"
@@ -133,8 +134,10 @@ bool vmx_is_between_instructions(const struct vmx_vcpu *v)
 
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
-	(void)gva;
-	vcpu_flush_tlb(v);
+	if (v->shadow)
+		mmu_shadow_invlpg(v->config.mmu_vcpu, gva);
+	else
+		vcpu_flush_tlb(v);
 }
 
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)

@@ -318,6 +318,7 @@ enum exit_verdict handle_apic_write(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_apic_eoi(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_tpr_below(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_pml_full(struct vmx_vcpu *v, struct vmx_exit *e); /* pml.c */
+enum exit_verdict handle_invlpg(struct vmx_vcpu *v, struct vmx_exit *e);   /* shadow.c */
 enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u32 error_code);
 enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value); /* MOV to CR3 */
 

@@ -28,7 +28,7 @@
 /* Shadow paging: what changes the meaning of the guest's tables is Weir's to see. */
 #define CR0_SHADOWED CR0_WP
 #define CR4_SHADOWED CR4_PGE
-#define WITH_SHADOW  ((u32)(PROC_CR3_LOAD | PROC_CR3_STORE))
+#define WITH_SHADOW  ((u32)(PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG))
 /* INVPCID names PCIDs, of which the guest has none. */
 #define WITH_EPT_ONLY ((u32)(PROC2_EPT | PROC2_UNRESTRICTED | PROC2_INVPCID))
 

@@ -43,6 +43,7 @@ static struct {
 	u32 count, vector, error;
 	u64 cr2;
 } injected;
+static u64 dropped_page;
 static u32 completed, ended, did;
 /* of a guest in real mode */
 static bool real_mode, event_waits;
@@ -438,6 +439,7 @@ void vmx_flush_guest_tlb(struct vmx_vcpu *v)
 
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
+	dropped_page = gva.v;
 }
 
 bool vmx_software_event(struct vmx_vcpu *v, struct emulate_event *out)

@@ -60,6 +60,7 @@ static void page_fault_in_the_second_page(void **state)
 	regs.gpr[RBX] = UNMAPPED - 2;
 	assert_int_equal(RUN(0, 0x8b, 0x03), 0);
 	check_fault(EXCEPTION_PF, 0, UNMAPPED);
+	assert_int_equal(dropped_page, UNMAPPED); /* the CPU has nothing cached of it any more */
 
 	start(NULL);
 	regs.gpr[RBX] = READ_ONLY - 1;

@@ -5,10 +5,11 @@
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
  * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
  * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
- * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them
- * that show the same; these move as a whole, and have a log for a while. What a CPU finds is held
- * against what the entries said at some moment of the access. R01 to R03, R05, R06, R13, R15, R18,
- * R19, R22, R25.
+ * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them that
+ * show the same; these move as a whole, and have a log for a while. What a CPU finds is held against
+ * what the entries said at some moment since its vCPU flushed them last (MOV to CR3, INVLPG, a page
+ * fault of its own); what it is refused, against what they said at some moment of the access.
+ * R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -76,12 +77,19 @@ struct entry {
 	bool taken;
 };
 static struct entry entries[UNDER_TEST][ENTRIES], big_entries[BIGS];
+/* The version that each vCPU has flushed to: older values it may not meet. Its own. */
+static u64 flushed[MACHINE_VCPUS][UNDER_TEST][ENTRIES];
 static u64 written[NAMES]; /* times */
 static u64 counted;
 static struct machine_object *ram, *tables, *spare, *big;
 static u64 randoms[MACHINE_VCPUS];
 static bool spare_there;
-static bool mostly_big; /* the run is about pages of 2 MiB */
+/* The run is about all alike, or mostly about pages of 2 MiB, or tables that vCPUs write themselves. */
+static enum {
+	MIXED,
+	BIG,
+	WRITTEN
+} about;
 
 struct access {
 	struct machine_vm *vm;
@@ -91,7 +99,8 @@ struct access {
 	u32 table, place;
 	bool user, may_write;
 	u32 access;
-	u64 from; /* version */
+	u64 from;  /* version as the access began, */
+	u64 since; /* and as it was flushed last */
 	u64 name;
 };
 
@@ -206,7 +215,7 @@ static void set_up(u64 *random)
 		}
 	}
 	set_up_big(vm, random);
-	mostly_big = random_below(random, 2);
+	about = random_below(random, 3);
 	for (u32 i = 0; i < MACHINE_VCPUS; i++)
 		randoms[i] = random_next(random);
 }
@@ -240,13 +249,20 @@ static bool allows(const struct access *a, u64 e)
 	return !(a->access & MMU_EXEC) || !(e & XD);
 }
 
+/* Of a table of the last level; the others are never out of step. NULL: none. */
+static u64 *flushed_of(const struct access *a)
+{
+	return is_big(a) ? NULL : &flushed[a->v - a->vm->vcpu][a->table][a->place];
+}
+
 /*
  * Whether the entry had a value since the window opened for which want(a, e); and, in *all, whether
  * each was one. Too many to know: true, and not all.
  */
-static bool any_of(const struct access *a, bool (*want)(const struct access *a, u64 e), bool *all)
+static bool any_of(const struct access *a, u64 from, bool (*want)(const struct access *a, u64 e),
+		   bool *all)
 {
-	u64 first = a->from / 2, last = (relaxed(&a->entry->version) + 1) / 2;
+	u64 first = from / 2, last = (relaxed(&a->entry->version) + 1) / 2;
 	bool any = false;
 
 	*all = true;
@@ -292,7 +308,8 @@ static void check_marks(const struct access *a)
 {
 	u64 gpa = table_gpa(entry_table(a), entry_place(a)), e, want = ACCESSED;
 
-	if (a->from & 1)
+	/* Otherwise it may have used an older one. */
+	if ((a->from & 1) || a->since != a->from)
 		return;
 	if (gpa_read(&a->vm->mmu, GPA(gpa), &e, 8))
 		return;
@@ -315,19 +332,22 @@ static void access_once(struct access *a)
 	int err;
 
 	a->from = relaxed(&a->entry->version);
+	a->since = flushed_of(a) ? *flushed_of(a) : a->from;
 	err = machine_linear_touch(a->vm, a->v, &t);
 	switch (err) {
 	case 0:
-		if (!any_of(a, leads_to, &all))
+		if (!any_of(a, a->since, leads_to, &all))
 			machine_fail("gva %#llx led to page %lld, or with rights that it has not",
 				     (unsigned long long)t.gva, (long long)a->name - 1);
 		check_marks(a);
 		__atomic_fetch_add(&machine.accesses, 1, __ATOMIC_RELAXED);
 		return;
 	case ERR_FAULT:
-		any = any_of(a, allows, &all);
+		any = any_of(a, a->from, allows, &all);
 		if (any && all)
 			machine_fail("gva %#llx was refused", (unsigned long long)t.gva);
+		if (flushed_of(a))
+			*flushed_of(a) = a->from;
 		__atomic_fetch_add(&machine.accesses, 1, __ATOMIC_RELAXED);
 		return;
 	case ERR_NOMEM:
@@ -420,7 +440,7 @@ static bool write_table(struct machine_vm *vm, struct mmu_vcpu *v, u32 table, u3
 
 static void change_entry(struct access *a)
 {
-	struct change c = {.how = random_below(a->random, 3)};
+	struct change c = {.how = about == WRITTEN ? STORED : random_below(a->random, 3)};
 	struct entry *e = a->entry;
 	u64 n, before;
 
@@ -448,8 +468,24 @@ static void count(struct access *a)
 
 /* --- A turn ---------------------------------------------------------------------------------- */
 
+/* What the entries were before is met no more. */
+static bool load(struct access *a, const struct guest_paging *p)
+{
+	u64 version[UNDER_TEST][ENTRIES];
+
+	for (u32 t = 0; t < UNDER_TEST; t++) {
+		for (u32 i = 0; i < ENTRIES; i++)
+			version[t][i] = relaxed(&entries[t][i].version);
+	}
+	if (!machine_linear_load(a->vm, a->v, p))
+		return false;
+	memcpy(flushed[a->v - a->vm->vcpu], version, sizeof(version));
+	return true;
+}
+
 static bool switch_space(struct access *a)
 {
+	const struct guest_paging *now = &a->vm->linear[a->v - a->vm->vcpu].paging;
 	struct guest_paging p = {
 		.cr0 = CR0_PE | CR0_PG | CR0_WP,
 		.cr4 = CR4_PAE,
@@ -457,21 +493,45 @@ static bool switch_space(struct access *a)
 		.maxphyaddr = 46,
 	};
 
+	/* The value that it has is a flush, too. */
+	if ((now->cr0 & CR0_PG) && random_one_in(a->random, 2))
+		return load(a, now);
 	if (random_one_in(a->random, 3)) {
 		p.pdpte[FIRST] = table_gpa(DIRECTORY, 0) | P;
 	} else {
 		p.efer |= EFER_LME | EFER_LMA;
 		p.cr3 = table_gpa(random_below(a->random, 2) ? TOP : TOP_READ, 0);
 	}
-	return machine_linear_load(a->vm, a->v, &p);
+	return load(a, &p);
+}
+
+static void drop_address(struct access *a)
+{
+	const struct machine_linear *l = &a->vm->linear[a->v - a->vm->vcpu];
+	u64 version = relaxed(&a->entry->version);
+
+	mmu_shadow_invlpg(a->v, GVA(gva_of(l, a->table, FIRST + a->place)));
+	if (flushed_of(a))
+		*flushed_of(a) = version;
+}
+
+/* In a row, so that the table is the guest's to write after some. */
+static void change_table(struct access *a)
+{
+	for (u32 n = 0; n < ENTRIES; n++) {
+		a->place = random_below(a->random, ENTRIES);
+		a->entry = is_big(a) ? a->entry : &entries[a->table][a->place];
+		change_entry(a);
+	}
 }
 
 /* Often of the table that was met last. */
 static void pick_entry(struct access *a)
 {
-	if (mostly_big ? !random_one_in(a->random, 8) : random_one_in(a->random, 4))
+	if (random_one_in(a->random, about == WRITTEN ? 16 : 4) ||
+	    (about == BIG && !random_one_in(a->random, 6)))
 		a->table = FIRST_BIG + random_below(a->random, BIGS);
-	else if (random_below(a->random, 2))
+	else if (random_below(a->random, 2) || is_big(a))
 		a->table = random_below(a->random, UNDER_TEST);
 	a->place = random_below(a->random, ENTRIES);
 	a->entry = is_big(a) ? &big_entries[a->table - FIRST_BIG] : &entries[a->table][a->place];
@@ -490,11 +550,15 @@ static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 			return false;
 		pick_entry(&a);
 		/* What is mapped large is to stay so for a while. */
-		if (random_one_in(a.random, is_big(&a) ? 10 : 3)) {
+		if (random_one_in(a.random, is_big(&a) || about == WRITTEN ? 10 : 3)) {
 			change_entry(&a);
+		} else if (!is_big(&a) && random_one_in(a.random, about == WRITTEN ? 3 : 12)) {
+			change_table(&a);
 		} else if (random_one_in(a.random, 10)) {
 			count(&a);
 		} else {
+			if (random_one_in(a.random, 3))
+				drop_address(&a);
 			a.access = MMU_READ << random_below(a.random, 3);
 			a.user = random_below(a.random, 2);
 			/* A mode without the bits of a top table, or the one that has the right. */
@@ -549,7 +613,7 @@ static void change_big(u64 *random)
 {
 	u64 page = random_below(random, (u32)big->pages);
 
-	if (!mostly_big && random_below(random, 2))
+	if (about != BIG && random_below(random, 2))
 		return;
 	if (random_below(random, 3))
 		move_big(random);
@@ -569,7 +633,7 @@ static void change_slots(u64 *random)
 	struct machine_slot s = {SPARE_BASE, 8, 0, 3, 0, spare};
 	int err;
 
-	if (random_below(random, 4) > 1 || (mostly_big && !random_one_in(random, 8)))
+	if (random_below(random, 4) > 1 || (about != MIXED && !random_one_in(random, 8)))
 		return;
 	if (random_below(random, 2)) {
 		err = machine_slot_flags(&machine.vm[0], BIG_ID,

@@ -288,7 +288,7 @@ static void unrestricted_guest_is_used_where_it_is(void **state)
 	assert_null(sentence());
 	assert_int_equal(capability_choose(&cpu.capability, &out), 0);
 	assert_false(out.proc2 & PROC2_UNRESTRICTED);
-	assert_false(out.proc & (PROC_CR3_LOAD | PROC_CR3_STORE));
+	assert_false(out.proc & (PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INVLPG));
 }
 
 /*
@@ -358,7 +358,7 @@ static void another_kind_of_core_serves(void **state)
 	assert_null(in_the_way(&here));
 	here.basic ^= BIT(54);
 	here.pin &= ~MAY(PIN_POSTED_INTERRUPTS);
-	here.proc &= ~MAY(PROC_INVLPG);
+	here.proc &= ~MAY(PROC_RDTSC);
 	here.proc2 &= ~(MAY(PROC2_TSC_SCALING) | MAY(PROC2_VMCS_SHADOWING));
 	here.ept_vpid &= ~(EPT_CAP_1G | EPT_CAP_EXEC_ONLY);
 	here.misc ^= BIT(29);

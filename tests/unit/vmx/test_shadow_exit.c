@@ -31,7 +31,7 @@ static struct vmx_exit e;
 static struct shadow_answer mmus;
 static int answer, let_write;
 static u32 access_seen, flushes;
-static u64 root;
+static u64 root, dropped;
 
 int mmu_shadow_fault(struct mmu_vcpu *m, const struct guest_paging *p, gva_t gva, u32 access,
 		     struct shadow_answer *out)
@@ -46,6 +46,11 @@ int mmu_shadow_let_write(struct mmu_vcpu *m, gfn_t gfn)
 {
 	assert_int_equal(gfn.v, GPA_AT >> PAGE_SHIFT);
 	return let_write;
+}
+
+void vmx_drop_page(struct vmx_vcpu *vcpu, gva_t gva)
+{
+	dropped = gva.v;
 }
 
 u64 mmu_shadow_cr3(const struct mmu_vcpu *m)
@@ -236,6 +241,17 @@ static void a_root_made_anew(void **state)
 	assert_int_equal(flushes, 1);
 }
 
+/* Of what the CPU has cached nothing has to go that the MMU does not flush itself. */
+static void invlpg_is_the_mmus(void **state)
+{
+	vmcs_write(GUEST_RIP, 0x1000);
+	vmcs_write(EXIT_INSTRUCTION_LENGTH, 3);
+	assert_int_equal(handle_invlpg(&v, &e), EXIT_RESUME);
+	assert_int_equal(dropped, GVA_AT);
+	assert_int_equal(vmcs_read(GUEST_RIP), 0x1003);
+	assert_int_equal(flushes, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +260,7 @@ int main(void)
 		cmocka_unit_test_setup(the_guests_own, setup),
 		cmocka_unit_test_setup(events_to_tables, setup),
 		cmocka_unit_test_setup(a_root_made_anew, setup),
+		cmocka_unit_test_setup(invlpg_is_the_mmus, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
+   tests/unit/mmu/shadow_guest.c */
+/* unit-libs: -Wl,--wrap=mmu_flush */
+/*
+ * A vCPU that flushes while another brings the last page that is out of step back, and has not flushed
+ * itself yet: it waits for that, though no page counts as out of step any more.
+ */
+#include <cmocka.h>
+#include <pthread.h>
+#include "kernel/base/error.h"
+#include "mmu/shadow_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/shadow_cpu.h"
+#include "tests/unit/mmu/shadow_guest.h"
+
+#define RAM_PAGES 600u
+#define TABLE	  4u
+#define GVA_OF(i) ((u64)(i) << PAGE_SHIFT)
+
+static void (*meanwhile)(void); /* done once, under the mmu_lock of who flushes */
+static pthread_t other;
+static u32 ended, flushed;
+
+void __real_mmu_flush(struct mmu_vm *v);
+void __wrap_mmu_flush(struct mmu_vm *v);
+
+static void *on_another_cpu(void *what)
+{
+	hosted_cpu_set(9);
+	((void (*)(void))what)();
+	assert_int_equal(__atomic_load_n(&flushed, __ATOMIC_SEQ_CST), 1);
+	__atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* Until the other has ended, which it may not, or come to the lock. */
+void __wrap_mmu_flush(struct mmu_vm *v)
+{
+	u32 before = __atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST);
+	void (*what)(void) = meanwhile;
+
+	if (what) {
+		meanwhile = NULL;
+		assert_int_equal(vm.shadow->unsync_count, 0);
+		pthread_create(&other, NULL, on_another_cpu, (void *)what);
+		while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before &&
+		       !__atomic_load_n(&ended, __ATOMIC_SEQ_CST))
+			cpu_relax();
+		assert_int_equal(__atomic_load_n(&ended, __ATOMIC_SEQ_CST), 0);
+	}
+	__real_mmu_flush(v);
+	__atomic_store_n(&flushed, 1, __ATOMIC_SEQ_CST);
+}
+
+static struct shadow_page *table_page(void)
+{
+	struct shadow_page *sp = *shadow_bucket(vm.shadow, GFN(TABLE));
+
+	while (sp && sp->gfn.v != TABLE)
+		sp = sp->next;
+	assert_non_null(sp);
+	return sp;
+}
+
+/* Page 100 is there, its table is out of step, and the guest has taken the entry away. */
+static int start(void **state)
+{
+	bool on;
+
+	(void)state;
+	ended = flushed = 0;
+	shadow_guest_start(MIB(64), RAM_PAGES);
+	load();
+	entry(TABLE, 6, 100, MARKED);
+	assert_int_equal(shadow_access(GVA_OF(6), MMU_WRITE, NULL), 0);
+	on = spin_lock_irqsave(&vm.mmu_lock);
+	assert_true(shadow_unsync(&vm, table_page()));
+	spin_unlock_irqrestore(&vm.mmu_lock, on);
+	((u64 *)pfn_to_virt(PFN(frame_of_page(TABLE))))[6] = 0;
+	return 0;
+}
+
+static int finish(void **state)
+{
+	assert_null(meanwhile);
+	return shadow_guest_end(state);
+}
+
+static void forget_page(void)
+{
+	mmu_shadow_invlpg(&vcpu, GVA(GVA_OF(6)));
+}
+
+static void sync_all(void)
+{
+	u32 reader = srcu_read_lock(&vm.srcu);
+
+	shadow_sync_all(&vm);
+	srcu_read_unlock(&vm.srcu, reader);
+}
+
+static void while_all_are_brought_back(void (*what)(void))
+{
+	u64 at;
+
+	meanwhile = what;
+	shadow_sync_all(&vm);
+	pthread_join(other, NULL);
+	assert_int_equal(ended, 1);
+	assert_false(shadow_cpu(&vcpu, &paging, GVA_OF(6), MMU_READ, &at));
+}
+
+static void invlpg_waits_for_the_flush(void **state)
+{
+	(void)state;
+	while_all_are_brought_back(forget_page);
+}
+
+static void a_root_waits_for_the_flush(void **state)
+{
+	(void)state;
+	while_all_are_brought_back(sync_all);
+}
+
+/* The page itself goes: to make room, or as one of no use. */
+static void invlpg_waits_for_a_page_that_goes(void **state)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	bool on = spin_lock_irqsave(&vm.mmu_lock);
+
+	(void)state;
+	shadow_zap(&vm, table_page(), &gone);
+	meanwhile = forget_page;
+	shadow_finish(&vm, &gone);
+	spin_unlock_irqrestore(&vm.mmu_lock, on);
+	pthread_join(other, NULL);
+	assert_int_equal(ended, 1);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, finish)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(invlpg_waits_for_the_flush),
+		TEST(a_root_waits_for_the_flush),
+		TEST(invlpg_waits_for_a_page_that_goes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
