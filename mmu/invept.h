@@ -14,8 +14,9 @@ enum invept_type {
 };
 
 enum invvpid_type {
-	INVVPID_SINGLE = 1, /* all addresses of one VPID */
-	INVVPID_ALL = 2	    /* all VPIDs but 0 */
+	INVVPID_ADDRESS = 0, /* one address of one VPID */
+	INVVPID_SINGLE = 1,  /* all addresses of one VPID */
+	INVVPID_ALL = 2	     /* all VPIDs but 0 */
 };
 
 struct invept_descriptor {
@@ -43,14 +44,25 @@ static inline bool invept(enum invept_type type, u64 eptp)
 	return done;
 }
 
-static inline bool invvpid(enum invvpid_type type, u16 vpid)
+static inline bool invvpid_as(enum invvpid_type type, u16 vpid, u64 gva)
 {
-	struct invvpid_descriptor d = {.vpid = vpid};
+	struct invvpid_descriptor d = {.vpid = vpid, .gva = gva};
 	u64 wide = type;
 	bool done;
 
 	__asm__ volatile("invvpid %1, %2" : "=@cca"(done) : "m"(d), "r"(wide) : "memory");
 	return done;
+}
+
+static inline bool invvpid(enum invvpid_type type, u16 vpid)
+{
+	return invvpid_as(type, vpid, 0);
+}
+
+/* The address is canonical. */
+static inline bool invvpid_address(u16 vpid, u64 gva)
+{
+	return invvpid_as(INVVPID_ADDRESS, vpid, gva);
 }
 
 #endif

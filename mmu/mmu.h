@@ -128,6 +128,8 @@ struct mmu_vm {
 	/* Each CPU flushes before its next entry when its own count lags behind this one. */
 	u64 flush_generation;
 	u64 flushed_generation[CPU_MAX];
+	/* atomic, set and cleared under mmu_lock: a flush is owed (mmu_owe_flush) */
+	bool flush_owed;
 	bool in_guest[CPU_MAX]; /* between mmu_enter and mmu_exit */
 };
 

@@ -187,4 +187,15 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s);
 /* No CPU holds a translation that was taken out of the tables before. Any context; never sleeps. */
 void mmu_flush(struct mmu_vm *vm);
 
+/*
+ * With shadow paging, under mmu_lock: what was taken out, or lost rights, may stay in use by other vCPUs
+ * until these flush by themselves. Who takes what is not in the tables for what no CPU has pays first.
+ */
+void mmu_owe_flush(struct mmu_vm *vm);
+void mmu_pay_flush(struct mmu_vm *vm);
+static inline bool mmu_flush_is_owed(const struct mmu_vm *vm)
+{
+	return __atomic_load_n(&vm->flush_owed, __ATOMIC_ACQUIRE);
+}
+
 #endif

@@ -58,6 +58,8 @@ void shadow_protect(struct mmu_vm *vm, u64 *word, u64 set, u64 clear)
 	}
 	if (flush)
 		mmu_flush(vm);
+	else
+		mmu_pay_flush(vm);
 	rmap_unlock(word);
 }
 
@@ -120,11 +122,8 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	int err;
 
 	*out = find(sh, gfn, role);
-	if (*out) {
-		if (sh->unsync_count)
-			shadow_sync_below(v->vm, *out);
-		return 0;
-	}
+	if (*out)
+		return shadow_sync_below(v->vm, *out);
 	if (!role.direct) {
 		err = word_of(v->vm, gfn, &s, &word);
 		if (err)

@@ -22,10 +22,10 @@
 int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p);
 
 /*
- * INVLPG of that address, in bits 31:0 outside long mode. Any context but interrupt. What changes for
- * it is flushed on all CPUs, so the caller need not.
+ * INVLPG of that address, in bits 31:0 outside long mode. Any context but interrupt. Whether this CPU
+ * has to forget what it knows of the address under the vCPU's VPID; no other has.
  */
-void mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva);
+bool mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva);
 
 /* For the VMCS: what the CPU has as CR3. It changes by mmu_shadow_load and mmu_shadow_fault. */
 u64 mmu_shadow_cr3(const struct mmu_vcpu *v);

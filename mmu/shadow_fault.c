@@ -257,11 +257,20 @@ static bool writes_table(const struct shadow_leaf *l)
 			    (RMAP_TABLE | RMAP_UNSYNC | RMAP_PROTECTED)) == RMAP_TABLE;
 }
 
+static int link_once(struct shadow_fault *f)
+{
+	bool on = spin_lock_irqsave(&f->v->vm->mmu_lock);
+	int err = link(f);
+
+	shadow_finish(f->v->vm, &f->gone);
+	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
+	return err;
+}
+
 static int enter(struct shadow_fault *f)
 {
 	struct shadow_leaf *l = &f->leaf;
 	int err, words;
-	bool on;
 
 	l->index = memslot_index(l->slot, l->gfn);
 	err = find_page(f);
@@ -272,10 +281,12 @@ static int enter(struct shadow_fault *f)
 		(void)mmu_collapse(f->v->vm, l->slot, l->gfn);
 	if (writes_table(l) && !shadow_let_go(f->v->vm, l->gfn))
 		return SHADOW_EMULATE;
-	on = spin_lock_irqsave(&f->v->vm->mmu_lock);
-	err = link(f);
-	shadow_finish(f->v->vm, &f->gone);
-	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
+	err = link_once(f);
+	if (err == SHADOW_OUT_OF_STEP) {
+		shadow_hold_step(f->v->vm);
+		err = link_once(f);
+		shadow_release_step(f->v->vm);
+	}
 	if (err != ERR_TOO_HARD)
 		return err;
 	/* Mostly they are there. */
@@ -370,7 +381,7 @@ static void note_use(struct shadow_fault *f)
 {
 	struct mmu_vm *vm = f->v->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
-	bool on = spin_lock_irqsave(&vm->mmu_lock), flush = false;
+	bool on = spin_lock_irqsave(&vm->mmu_lock), owed = false;
 
 	for (u32 i = 0; i < f->trace.count; i++) {
 		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
@@ -379,11 +390,12 @@ static void note_use(struct shadow_fault *f)
 			if (sp->gfn.v != gfn.v)
 				continue;
 			sp->writes = sp->let_go = 0;
-			flush |= forget_address(f, sp, f->trace.where[i]);
+			owed |= forget_address(f, sp, f->trace.where[i]);
 		}
 	}
-	if (flush)
-		mmu_flush(vm);
+	/* This CPU has forgotten it by itself, and other vCPUs have had no fault. */
+	if (owed)
+		mmu_owe_flush(vm);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	srcu_read_unlock(&vm->srcu, reader);
 }
@@ -404,21 +416,24 @@ static bool sync_address(struct mmu_vcpu *v, u64 gva)
 	return false;
 }
 
-void mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva)
+bool mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva)
 {
 	struct mmu_vm *vm = v->vm;
 	u32 reader;
-	bool on;
+	bool on, owed;
 
 	/* The entry was written before, and its page was out of step by then. */
 	if (shadow_in_step(vm))
-		return;
+		return mmu_flush_is_owed(vm);
 	reader = srcu_read_lock(&vm->srcu);
 	on = spin_lock_irqsave(&vm->mmu_lock);
 	if (sync_address(v, gva.v))
-		mmu_flush(vm);
+		mmu_owe_flush(vm);
+	/* By whoever: this CPU may have it, too. */
+	owed = mmu_flush_is_owed(vm);
 	spin_unlock_irqrestore(&vm->mmu_lock, on);
 	srcu_read_unlock(&vm->srcu, reader);
+	return owed;
 }
 
 int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva, u32 access,

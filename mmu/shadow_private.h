@@ -98,6 +98,11 @@ struct shadow_page {
 
 /* So many of a VM's pages may be out of step, for each MOV to CR3 looks at all of them. */
 #define SHADOW_UNSYNC_MAX 16u
+/* A table has no more of them: they come back under one hold of mmu_lock, interrupts being off. */
+#define SHADOW_UNSYNC_OF_TABLE 4u
+
+/* Of what makes tables, besides errors: pages are to be in step first (shadow_hold_step). */
+#define SHADOW_OUT_OF_STEP 2
 
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {
@@ -110,6 +115,7 @@ struct shadow {
 	struct list active;   /* those of older epochs are last */
 	struct list unsync;   /* pages out of step */
 	u32 unsync_count;     /* atomic */
+	u32 held;	      /* vCPUs that need all pages in step: none goes out of step */
 	struct shadow_page *bucket[SHADOW_BUCKETS];
 };
 
@@ -133,7 +139,7 @@ struct shadow_page *shadow_page_of(u64 spte);
 /*
  * The page for a key, made if need be from what the vCPU has in its caches; what it leads to is in
  * step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there yet, or is on its way out.
- * ERR_NOSLOT.
+ * ERR_NOSLOT, SHADOW_OUT_OF_STEP.
  */
 int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out);
 
@@ -226,8 +232,11 @@ u64 shadow_reserved(const struct shadow *sh, union shadow_role role);
 bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *sp);
 /* The pages of a gfn are in step again, and its table is protected. Flushes. */
 void shadow_sync(struct mmu_vm *vm, gfn_t gfn);
-/* What sp leads to is to be met at an address where it was not before (R04). Flushes. */
-void shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp);
+/*
+ * What sp leads to is to be met at an address where it was not before (R04). Flushes.
+ * SHADOW_OUT_OF_STEP: that may be too much to look at under one hold of the lock.
+ */
+int shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp);
 /* Of a page that is out of step these entries are looked at anew. Whether a flush is due. */
 bool shadow_sync_entries(struct mmu_vm *vm, struct shadow_page *sp, u32 i, u32 count);
 /* It is on its way out. */
@@ -235,13 +244,16 @@ void shadow_sync_forget(struct mmu_vm *vm, struct shadow_page *sp);
 
 /* --- the same file; mmu_lock is not held --- */
 
-/* A vCPU flushes its translations: what was out of step when it began is in step. In thread context. */
 /*
  * No page is out of step, and what those that were have lost is flushed: they are counted as in step
- * before that, under mmu_lock. Without it.
+ * before that, under mmu_lock. Any context.
  */
 bool shadow_in_step(const struct mmu_vm *vm);
+/* A vCPU flushes its translations: what was out of step when it began is in step. In thread context. */
 void shadow_sync_all(struct mmu_vm *vm);
+/* All pages are in step, and stay so until as many have let go. In thread context. */
+void shadow_hold_step(struct mmu_vm *vm);
+void shadow_release_step(struct mmu_vm *vm);
 /*
  * The guest is about to write gfn, one of its tables: true, it may do that itself. In a reader; any
  * context but interrupt.

@@ -215,6 +215,7 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 	struct wanted w[PDPTES];
 	u32 count = wanted_of(p, w);
 	u64 generation = 0;
+	bool held = false;
 	int err;
 
 	if (!v->shadow.pdpt) {
@@ -231,9 +232,14 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 		err = shadow_topup(v);
 		if (!err)
 			err = load(v, w, count, &generation);
+		if (err == SHADOW_OUT_OF_STEP && !held)
+			shadow_hold_step(v->vm);
+		held |= err == SHADOW_OUT_OF_STEP;
 		if (err == ERR_AGAIN)
 			memslots_wait_change(v->vm, generation);
-	} while (err == ERR_AGAIN || err == ERR_TOO_HARD);
+	} while (err == ERR_AGAIN || err == ERR_TOO_HARD || err == SHADOW_OUT_OF_STEP);
+	if (held)
+		shadow_release_step(v->vm);
 	return err;
 }
 

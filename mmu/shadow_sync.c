@@ -28,8 +28,6 @@
 
 /* Entries that are read at once. */
 #define STRIDE 64u
-/* So many pages are brought in step under one hold of the lock, where all of them are to be. */
-#define SYNC_STEP 4u
 /* A page that was let go so often, and not walked, is likely to be no table any more. */
 #define LET_GO_MAX 4u
 
@@ -40,7 +38,7 @@ static bool may_be(const struct shadow *sh, const struct shadow_page *sp)
 	return sp->role.level == 1 && sp->epoch == sh->epoch && sp->let_go < LET_GO_MAX;
 }
 
-/* How many pages the table has; 0: one of them may not be out of step. */
+/* How many pages the table has; 0: one of them may not be out of step, or they are too many. */
 static u32 count_pages(const struct shadow *sh, gfn_t gfn, struct shadow_page *first)
 {
 	u32 n = 0;
@@ -52,7 +50,7 @@ static u32 count_pages(const struct shadow *sh, gfn_t gfn, struct shadow_page *f
 			return 0;
 		n++;
 	}
-	return n;
+	return n <= SHADOW_UNSYNC_OF_TABLE ? n : 0;
 }
 
 static void set_count(struct shadow *sh, u32 count)
@@ -66,7 +64,7 @@ bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *of)
 	struct shadow_page *first = *shadow_bucket(sh, of->gfn);
 	u32 n = count_pages(sh, of->gfn, first);
 
-	if (!n || sh->unsync_count + n > SHADOW_UNSYNC_MAX)
+	if (!n || sh->held || sh->unsync_count + n > SHADOW_UNSYNC_MAX)
 		return false;
 	for (struct shadow_page *sp = first; sp; sp = sp->next) {
 		if (sp->gfn.v != of->gfn.v || sp->role.direct)
@@ -240,8 +238,9 @@ static void sync_batch(struct mmu_vm *vm, struct list *batch, struct shadow_gone
 		if (gone && (!any || !rmap_spte(&sp->parents, 0)))
 			shadow_zap(vm, sp, gone);
 	}
+	/* The vCPU whose flush this is flushes its own CPU. */
 	if (flush)
-		mmu_flush(vm);
+		mmu_owe_flush(vm);
 }
 
 void shadow_sync(struct mmu_vm *vm, gfn_t gfn)
@@ -252,25 +251,21 @@ void shadow_sync(struct mmu_vm *vm, gfn_t gfn)
 		sync_batch(vm, &batch, NULL);
 }
 
-static u32 take_back_some(struct mmu_vm *vm, struct list *batch, u32 most)
+static u32 take_back_first(struct mmu_vm *vm, struct list *batch)
 {
 	struct list *unsync = &vm->shadow->unsync;
-	u32 n = 0;
 
-	while (n < most && !list_empty(unsync))
-		n += take_back(vm, list_first(unsync, struct shadow_page, unsync_link)->gfn, batch);
-	return n;
+	if (list_empty(unsync))
+		return 0;
+	return take_back(vm, list_first(unsync, struct shadow_page, unsync_link)->gfn, batch);
 }
 
-void shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp)
+int shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp)
 {
-	struct list batch = LIST_INIT(batch);
-
 	if (sp->unsync)
 		shadow_sync(vm, sp->gfn);
 	/* Which of them are below it nobody knows. */
-	else if (sp->role.level > 1 && take_back_some(vm, &batch, SHADOW_UNSYNC_MAX))
-		sync_batch(vm, &batch, NULL);
+	return sp->role.level > 1 && vm->shadow->unsync_count ? SHADOW_OUT_OF_STEP : 0;
 }
 
 bool shadow_in_step(const struct mmu_vm *vm)
@@ -292,7 +287,7 @@ void shadow_sync_all(struct mmu_vm *vm)
 		struct shadow_gone gone = SHADOW_GONE(gone);
 		struct list batch = LIST_INIT(batch);
 		bool on = spin_lock_irqsave(&vm->mmu_lock);
-		u32 n = take_back_some(vm, &batch, min(left, SYNC_STEP));
+		u32 n = take_back_first(vm, &batch);
 
 		sync_batch(vm, &batch, &gone);
 		shadow_finish(vm, &gone);
@@ -300,4 +295,22 @@ void shadow_sync_all(struct mmu_vm *vm)
 		left = n ? left - min(left, n) : 0;
 	}
 	srcu_read_unlock(&vm->srcu, reader);
+}
+
+/* Those that other vCPUs let go while these are brought back would be without an end. */
+void shadow_hold_step(struct mmu_vm *vm)
+{
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+	vm->shadow->held++;
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	shadow_sync_all(vm);
+}
+
+void shadow_release_step(struct mmu_vm *vm)
+{
+	bool on = spin_lock_irqsave(&vm->mmu_lock);
+
+	vm->shadow->held--;
+	spin_unlock_irqrestore(&vm->mmu_lock, on);
 }

@@ -381,15 +381,17 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
 /*
  * In shadow tables a large word without sptes says only that they have been taken out: whoever did
  * so flushes before it lets go of mmu_lock. Words of small pages, on the way to which the lock is
- * taken, may not be there where all is mapped large.
+ * taken, may not be there where all is mapped large; and what was in them, or had a right that is
+ * looked for, may have gone without a flush.
  */
 static void settle(struct sweeper *w)
 {
 	bool on;
 
-	if (!w->vm->shadow || w->settled)
+	if (!w->vm->shadow || (w->settled && !mmu_flush_is_owed(w->vm)))
 		return;
 	on = spin_lock_irqsave(&w->vm->mmu_lock);
+	mmu_pay_flush(w->vm);
 	spin_unlock_irqrestore(&w->vm->mmu_lock, on);
 }
 

@@ -16,6 +16,10 @@
  * Either the one sees the new generation or the other sees the guest running. A kick that arrives
  * between mmu_enter and VM entry stays pending, since interrupts are off, and makes the guest exit
  * as soon as it has been entered (SDM 3C 26.2, external-interrupt exiting).
+ *
+ * What a guest's INVLPG takes out of shadow tables that are out of step other vCPUs may go on with, as
+ * they would on CPUs of their own: nobody is kicked, and the flush is owed. It is paid by whoever looks
+ * for something in the tables, finds it gone already, and relies on that.
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -60,10 +64,28 @@ static bool may_use_old(struct mmu_vm *vm, u32 cpu, u64 generation)
 	       __atomic_load_n(&vm->flushed_generation[cpu], __ATOMIC_ACQUIRE) < generation;
 }
 
+void mmu_owe_flush(struct mmu_vm *vm)
+{
+	ASSERT(spin_held(&vm->mmu_lock));
+	__atomic_store_n(&vm->flush_owed, true, __ATOMIC_RELEASE);
+}
+
+void mmu_pay_flush(struct mmu_vm *vm)
+{
+	ASSERT(spin_held(&vm->mmu_lock));
+	if (mmu_flush_is_owed(vm))
+		mmu_flush(vm);
+}
+
 void mmu_flush(struct mmu_vm *vm)
 {
-	u64 generation = __atomic_add_fetch(&vm->flush_generation, 1, __ATOMIC_SEQ_CST);
 	struct cpu_set kicked = {{0}};
+	u64 generation;
+
+	/* Without the lock others would not wait for the end of this one. */
+	if (mmu_flush_is_owed(vm) && spin_held(&vm->mmu_lock))
+		__atomic_store_n(&vm->flush_owed, false, __ATOMIC_RELAXED);
+	generation = __atomic_add_fetch(&vm->flush_generation, 1, __ATOMIC_SEQ_CST);
 
 	mmu_count(&vm->stats.flushes, 1);
 	for (u32 w = 0; w < ARRAY_SIZE(kicked.bits); w++)

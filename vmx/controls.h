@@ -38,6 +38,7 @@
 #define EPT_CAP_INVEPT_SINGLE BIT(25)
 #define EPT_CAP_INVEPT_ALL    BIT(26)
 #define VPID_CAP_INVVPID      BIT(32)
+#define VPID_CAP_ADDRESS      BIT(40)
 #define VPID_CAP_SINGLE	      BIT(41)
 #define VPID_CAP_ALL	      BIT(42)
 

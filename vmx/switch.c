@@ -132,12 +132,33 @@ bool vmx_is_between_instructions(const struct vmx_vcpu *v)
 	return v->between;
 }
 
+/* For one that is not canonical INVVPID would fail (SDM 3C 31.3). */
+static bool may_flush_address(u64 gva)
+{
+	return (vmx_boot_capability.ept_vpid & VPID_CAP_ADDRESS) &&
+	       (u64)((s64)(gva << 16) >> 16) == gva;
+}
+
+static void flush_page(struct vmx_vcpu *v, u64 gva)
+{
+	bool on;
+
+	if (!may_flush_address(gva)) {
+		vcpu_flush_tlb(v);
+		return;
+	}
+	on = irq_save();
+	v->unprepared = true;
+	vpid_flush_address(&v->vpid, gva);
+	irq_restore(on);
+}
+
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
-	if (v->shadow)
-		mmu_shadow_invlpg(v->config.mmu_vcpu, gva);
-	else
+	if (!v->shadow)
 		vcpu_flush_tlb(v);
+	else if (mmu_shadow_invlpg(v->config.mmu_vcpu, gva))
+		flush_page(v, gva.v);
 }
 
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)

@@ -52,3 +52,11 @@ void vpid_flush(struct vpid_tag *t, bool single)
 	else
 		vpid_drop(t);
 }
+
+void vpid_flush_address(struct vpid_tag *t, u64 gva)
+{
+	if (vpid_current(t))
+		BUG_ON(!invvpid_address(t->vpid, gva));
+	else
+		vpid_drop(t);
+}

@@ -5,6 +5,7 @@
 
 bool (*hosted_invept_hook)(enum invept_type type, u64 eptp);
 bool (*hosted_invvpid_hook)(enum invvpid_type type, u16 vpid);
+u64 hosted_invvpid_gva;
 static u32 invepts[CPU_MAX]; /* atomic */
 
 bool invept(enum invept_type type, u64 eptp)
@@ -16,6 +17,12 @@ bool invept(enum invept_type type, u64 eptp)
 bool invvpid(enum invvpid_type type, u16 vpid)
 {
 	return hosted_invvpid_hook ? hosted_invvpid_hook(type, vpid) : true;
+}
+
+bool invvpid_address(u16 vpid, u64 gva)
+{
+	hosted_invvpid_gva = gva;
+	return invvpid(INVVPID_ADDRESS, vpid);
 }
 
 u32 hosted_invepts(u32 cpu)

@@ -222,6 +222,7 @@ void machine_resume(void);
 
 /* MOV to CR3, or a change of mode. False: no memory. */
 bool machine_linear_load(struct machine_vm *vm, struct mmu_vcpu *v, const struct guest_paging *p);
+void machine_linear_invlpg(struct machine_vm *vm, struct mmu_vcpu *v, u64 gva);
 void machine_linear_user(struct machine_vm *vm, struct mmu_vcpu *v, bool user);
 
 /* An access at a linear address; fn is called in the guest, with where it leads to. */

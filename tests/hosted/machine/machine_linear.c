@@ -51,6 +51,19 @@ bool machine_linear_load(struct machine_vm *vm, struct mmu_vcpu *v, const struct
 	return true;
 }
 
+void machine_linear_invlpg(struct machine_vm *vm, struct mmu_vcpu *v, u64 gva)
+{
+	struct machine_linear *l = state_of(vm, v);
+	struct fake_linear state = cpu_state(l);
+
+	if (!mmu_shadow_invlpg(v, GVA(gva)))
+		return;
+	if (l->cpu == cpu_id())
+		fake_linear_invlpg(&state, gva);
+	else
+		l->cpu = CPU_MAX;
+}
+
 bool linear_load(struct machine_vm *vm, struct mmu_vcpu *v)
 {
 	struct guest_paging p = state_of(vm, v)->paging;

@@ -67,6 +67,11 @@ void shadow_cpu_forget(void)
 		tlb[i].valid = false;
 }
 
+void shadow_cpu_forget_address(u64 gva)
+{
+	tlb[gva >> 12 & (TLB_ENTRIES - 1)].valid = false;
+}
+
 /* A page is written with D clear by a walk only. */
 static bool hits(const struct guest_paging *p, u64 gva, u32 access, u64 *at)
 {
@@ -136,5 +141,8 @@ bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva,
 	if (flushed != v->vm->flush_generation)
 		shadow_cpu_forget();
 	flushed = v->vm->flush_generation;
-	return hits(p, gva, access, at) || walk(v, p, gva, access, at);
+	if (hits(p, gva, access, at) || walk(v, p, gva, access, at))
+		return true;
+	shadow_cpu_forget_address(gva);
+	return false;
 }

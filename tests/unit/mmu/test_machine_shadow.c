@@ -510,7 +510,7 @@ static void drop_address(struct access *a)
 	const struct machine_linear *l = &a->vm->linear[a->v - a->vm->vcpu];
 	u64 version = relaxed(&a->entry->version);
 
-	mmu_shadow_invlpg(a->v, GVA(gva_of(l, a->table, FIRST + a->place)));
+	machine_linear_invlpg(a->vm, a->v, gva_of(l, a->table, FIRST + a->place));
 	if (flushed_of(a))
 		*flushed_of(a) = version;
 }

@@ -240,7 +240,8 @@ static bool flush_some(u64 gva)
 		flush_all();
 		return true;
 	default:
-		mmu_shadow_invlpg(&vcpu, GVA(gva));
+		if (mmu_shadow_invlpg(&vcpu, GVA(gva)))
+			shadow_cpu_forget_address(gva);
 		by_invlpg++;
 		return true;
 	}

@@ -103,7 +103,8 @@ static void let_go(u64 table)
 
 static void drop_address(u64 gva)
 {
-	mmu_shadow_invlpg(&vcpu, GVA(gva));
+	if (mmu_shadow_invlpg(&vcpu, GVA(gva)))
+		shadow_cpu_forget_address(gva);
 }
 
 static u64 entry_now(u64 table, u32 i)
@@ -414,30 +415,93 @@ static void a_table_at_another_address(void **state)
 	assert_int_equal(led_to(gva_of(2)), DATA + 52);
 }
 
-/* R13: what goes at a flush of one vCPU no other's CPU has cached, for nobody would find it any more. */
-static void what_goes_is_flushed(void **state)
+static bool leads_to(u64 gva, u32 access, u64 page)
 {
-	struct mmu_vcpu other;
 	u64 at;
+
+	return shadow_cpu(&vcpu, &paging, gva, access, &at) && at >> 12 == frame_of_page(page);
+}
+
+static void take_page(u64 page)
+{
+	gmem_invalidate_begin(ram, page, 1);
+	gmem_unmap(ram, page, 1);
+	gmem_invalidate_end(ram, page, 1);
+}
+
+/*
+ * What a flush of one vCPU takes out another's CPU may go on with: nobody is made to leave the guest.
+ * Of a page that is taken no CPU has anything, though no entry shows it any more (R13).
+ */
+static void what_goes_is_flushed_before_its_page(void **state)
+{
+	static struct mmu_vcpu other;
+	u64 flushes;
 
 	(void)state;
 	mmu_vcpu_init(&other, &vm);
+	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
 	let_go(TABLE);
 	assert_true(write_live(TABLE, 0, DATA + 50, MARKED));
-	/* Nobody can write the table: there is no right to be taken, and flushed. */
-	gmem_invalidate_begin(ram, TABLE, 1);
-	gmem_unmap(ram, TABLE, 1);
-	gmem_invalidate_end(ram, TABLE, 1);
-	assert_int_equal(led_to(0), DATA);
-	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
-	assert_true(shadow_cpu(&vcpu, &paging, 0, MMU_READ, &at));
-	assert_int_equal(at >> 12, frame_of_page(DATA + 50));
-	let_go(TABLE);
 	assert_true(write_live(TABLE, 1, DATA + 51, MARKED));
+	/* Nobody can write the table: there is no right to be taken, and flushed. */
+	take_page(TABLE);
+	assert_int_equal(led_to(0), DATA);
 	assert_int_equal(led_to(gva_of(1)), DATA + 1);
-	mmu_shadow_invlpg(&vcpu, GVA(gva_of(1)));
-	assert_true(shadow_cpu(&vcpu, &paging, gva_of(1), MMU_READ, &at));
-	assert_int_equal(at >> 12, frame_of_page(DATA + 51));
+	flushes = STAT(flushes);
+	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
+	assert_true(leads_to(0, MMU_READ, DATA));
+	assert_true(leads_to(gva_of(1), MMU_READ, DATA + 1));
+	assert_int_equal(STAT(flushes), flushes);
+	/* Its own INVLPG is told so, though there is nothing left to be changed. */
+	assert_true(mmu_shadow_invlpg(&vcpu, GVA(0)));
+	take_page(DATA);
+	assert_false(leads_to(0, MMU_READ, DATA));
+	assert_false(leads_to(gva_of(1), MMU_READ, DATA + 1));
+	assert_false(mmu_shadow_invlpg(&vcpu, GVA(0)));
+	mmu_vcpu_destroy(&other);
+}
+
+/* Nor is it the guest's to write any more when it becomes a table. */
+static void what_goes_is_flushed_before_a_table(void **state)
+{
+	struct mmu_vcpu other;
+
+	(void)state;
+	mmu_vcpu_init(&other, &vm);
+	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
+	assert_int_equal(shadow_access(0, MMU_WRITE, NULL), 0);
+	let_go(TABLE);
+	assert_true(write_live(TABLE, 0, DATA + 50, MARKED));
+	assert_true(leads_to(0, MMU_WRITE, DATA));
+	assert_true(mmu_shadow_invlpg(&other, GVA(0)));
+	assert_true(leads_to(0, MMU_WRITE, DATA));
+	entry(DATA, 0, DATA + 1, MARKED);
+	entry(3, 2, DATA, MARKED);
+	assert_int_equal(led_to(2ull << 21), DATA + 1);
+	assert_false(leads_to(0, MMU_WRITE, DATA));
+	mmu_vcpu_destroy(&other);
+}
+
+/* The log of a page that was written has all of it: who takes it takes the right from all CPUs (R21). */
+static void what_loses_a_right_is_flushed_before_the_log(void **state)
+{
+	u64 dirty[RAM_PAGES / 64];
+	struct mmu_vcpu other;
+
+	(void)state;
+	assert_int_equal(memslot_set_flags(&vm, 1, MEMSLOT_LOG_DIRTY), 0);
+	mmu_vcpu_init(&other, &vm);
+	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
+	let_go(TABLE);
+	assert_int_equal(shadow_access(0, MMU_WRITE, NULL), 0);
+	assert_true(write_live(TABLE, 0, DATA, MARKED & ~W));
+	assert_true(leads_to(0, MMU_WRITE, DATA));
+	assert_true(mmu_shadow_invlpg(&other, GVA(0)));
+	assert_true(leads_to(0, MMU_WRITE, DATA));
+	assert_int_equal(mmu_dirty_get_and_clear(&vm, 1, dirty, RAM_PAGES / 64), 0);
+	assert_true(dirty[DATA / 64] & BIT(DATA % 64));
+	assert_false(leads_to(0, MMU_WRITE, DATA));
 	mmu_vcpu_destroy(&other);
 }
 
@@ -766,7 +830,9 @@ int main(void)
 		TEST(a_fault_of_the_guests_forgets_the_address),
 		TEST(what_weir_writes_is_not_stale),
 		TEST(a_table_at_another_address),
-		TEST(what_goes_is_flushed),
+		TEST(what_goes_is_flushed_before_its_page),
+		TEST(what_goes_is_flushed_before_a_table),
+		TEST(what_loses_a_right_is_flushed_before_the_log),
 		TEST(a_table_with_other_rights),
 		TEST(a_table_of_four_byte_entries),
 		TEST(a_table_of_two_levels),
