@@ -101,9 +101,9 @@ bool mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 		return false;
 	if (vm->shadow) {
 		/* What is no longer in the word is flushed before this lock is let go of. */
-		on = spin_lock_irqsave(&vm->mmu_lock);
+		spin_lock(&vm->mmu_lock);
 		done = shadow_split(vm, s, gfn);
-		spin_unlock_irqrestore(&vm->mmu_lock, on);
+		spin_unlock(&vm->mmu_lock);
 		return done;
 	}
 	if (!rmap_in_use(word, 0))

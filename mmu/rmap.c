@@ -147,7 +147,8 @@ static bool take(u64 *word)
 
 void rmap_lock(u64 *word)
 {
-	ASSERT(!irq_enabled());
+	/* Who has it is not preempted: others may wait for it with interrupts off. */
+	ASSERT(!irq_enabled() || this_cpu()->preempt_off);
 	lock_order_spin_check(&rmap_class);
 	while (unlikely(!take(word))) {
 		while (__atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_LOCKED)

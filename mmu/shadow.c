@@ -350,11 +350,12 @@ static void make_room(struct mmu_vm *vm)
 {
 	struct shadow *sh = vm->shadow;
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	u32 reader = srcu_read_lock(&vm->srcu);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-	u64 generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
-	u32 vcpus = __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED), limit;
+	u32 reader = srcu_read_lock(&vm->srcu), vcpus, limit;
+	u64 generation;
 
+	spin_lock(&vm->mmu_lock);
+	generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
+	vcpus = __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED);
 	if (sh->limit_generation != generation || !sh->limit) {
 		sh->limit = limit_of(vm);
 		sh->limit_generation = generation;
@@ -363,7 +364,7 @@ static void make_room(struct mmu_vm *vm)
 	if (sh->pages + MMU_CACHE_MAX > limit)
 		shrink(vm, limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	srcu_read_unlock(&vm->srcu, reader);
 }
 
@@ -406,8 +407,9 @@ static bool zap_old(struct mmu_vm *vm)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	struct list *active = &vm->shadow->active;
-	bool on = spin_lock_irqsave(&vm->mmu_lock), more = true;
+	bool more = true;
 
+	spin_lock(&vm->mmu_lock);
 	for (u32 n = 0; n < SHADOW_ZAP_STEP; n++) {
 		struct shadow_page *last = container_of(active->prev, struct shadow_page, link);
 
@@ -417,17 +419,16 @@ static bool zap_old(struct mmu_vm *vm)
 		shadow_zap(vm, last, &gone);
 	}
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return more;
 }
 
 /* Guests that run go on making pages meanwhile: these stay, and the end comes all the same. */
 void shadow_zap_all(struct mmu_vm *vm)
 {
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-
+	spin_lock(&vm->mmu_lock);
 	vm->shadow->epoch++;
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	while (zap_old(vm))
 		cpu_relax();
 }
@@ -443,11 +444,11 @@ void shadow_destroy(struct mmu_vm *vm)
 static bool forget_some(struct mmu_vm *vm, gfn_t gfn)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+	struct shadow_page *sp, *next;
 	u32 left = SHADOW_ZAP_STEP;
 
-	for (; sp && left; sp = next) {
+	spin_lock(&vm->mmu_lock);
+	for (sp = *shadow_bucket(vm->shadow, gfn); sp && left; sp = next) {
 		next = sp->next;
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
@@ -455,7 +456,7 @@ static bool forget_some(struct mmu_vm *vm, gfn_t gfn)
 		left--;
 	}
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return !left;
 }
 

@@ -79,11 +79,11 @@ static struct shadow_page *page_after(const struct shadow *sh, const struct shad
 
 static const char *check_unsync(struct mmu_vm *vm)
 {
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
 	const char *fault = NULL;
 	struct shadow_page *sp;
 	u32 n = 0;
 
+	spin_lock(&vm->mmu_lock);
 	list_for_each_entry (sp, &vm->shadow->unsync, unsync_link) {
 		if (!sp->unsync)
 			fault = complain("a page in step is listed as out of it", sp->gfn.v, n);
@@ -91,7 +91,7 @@ static const char *check_unsync(struct mmu_vm *vm)
 	}
 	if (n != vm->shadow->unsync_count)
 		fault = complain("pages out of step are miscounted", n, vm->shadow->unsync_count);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return fault;
 }
 
@@ -99,16 +99,18 @@ static const char *check_unsync(struct mmu_vm *vm)
 static const char *check_next(struct mmu_vm *vm, struct shadow_page *sp, struct shadow_page **out)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-	struct shadow_page *next = page_after(vm->shadow, sp);
-	const char *fault = next ? check_page(next) : NULL;
+	struct shadow_page *next;
+	const char *fault;
 
+	spin_lock(&vm->mmu_lock);
+	next = page_after(vm->shadow, sp);
+	fault = next ? check_page(next) : NULL;
 	if (next)
 		next->roots++;
 	if (sp)
 		shadow_put_root(vm, sp, &gone);
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	*out = next;
 	return fault;
 }
@@ -120,18 +122,17 @@ static const char *check_pages(struct mmu_vm *vm)
 	u32 most = READ_ONCE(vm->shadow->pages);
 	struct shadow_page *sp = NULL;
 	const char *fault = NULL;
-	bool on;
 
 	for (u32 n = 0; n < most && !fault; n++) {
 		fault = check_next(vm, sp, &sp);
 		if (!sp)
 			return fault;
 	}
-	on = spin_lock_irqsave(&vm->mmu_lock);
+	spin_lock(&vm->mmu_lock);
 	if (sp)
 		shadow_put_root(vm, sp, &gone);
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return fault;
 }
 
@@ -274,10 +275,10 @@ static const char *check_slot(struct mmu_vm *vm, const struct memslot *s)
 
 	for (u64 gfn = s->base.v; gfn < end && !fault;) {
 		u64 next = min(end, region_base(GFN(gfn)).v + LARGE_PAGES);
-		bool on = spin_lock_irqsave(&vm->mmu_lock);
 
+		spin_lock(&vm->mmu_lock);
 		fault = check_region(vm, s, GFN(gfn), next);
-		spin_unlock_irqrestore(&vm->mmu_lock, on);
+		spin_unlock(&vm->mmu_lock);
 		gfn = next;
 	}
 	return fault;

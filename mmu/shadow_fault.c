@@ -259,11 +259,12 @@ static bool writes_table(const struct shadow_leaf *l)
 
 static int link_once(struct shadow_fault *f)
 {
-	bool on = spin_lock_irqsave(&f->v->vm->mmu_lock);
-	int err = link(f);
+	int err;
 
+	spin_lock(&f->v->vm->mmu_lock);
+	err = link(f);
 	shadow_finish(f->v->vm, &f->gone);
-	spin_unlock_irqrestore(&f->v->vm->mmu_lock, on);
+	spin_unlock(&f->v->vm->mmu_lock);
 	return err;
 }
 
@@ -381,8 +382,9 @@ static void note_use(struct shadow_fault *f)
 {
 	struct mmu_vm *vm = f->v->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
-	bool on = spin_lock_irqsave(&vm->mmu_lock), owed = false;
+	bool owed = false;
 
+	spin_lock(&vm->mmu_lock);
 	for (u32 i = 0; i < f->trace.count; i++) {
 		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
 
@@ -396,7 +398,7 @@ static void note_use(struct shadow_fault *f)
 	/* This CPU has forgotten it by itself, and other vCPUs have had no fault. */
 	if (owed)
 		mmu_owe_flush(vm);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	srcu_read_unlock(&vm->srcu, reader);
 }
 
@@ -420,18 +422,18 @@ bool mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva)
 {
 	struct mmu_vm *vm = v->vm;
 	u32 reader;
-	bool on, owed;
+	bool owed;
 
 	/* The entry was written before, and its page was out of step by then. */
 	if (shadow_in_step(vm))
 		return mmu_flush_is_owed(vm);
 	reader = srcu_read_lock(&vm->srcu);
-	on = spin_lock_irqsave(&vm->mmu_lock);
+	spin_lock(&vm->mmu_lock);
 	if (sync_address(v, gva.v))
 		mmu_owe_flush(vm);
 	/* By whoever: this CPU may have it, too. */
 	owed = mmu_flush_is_owed(vm);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	srcu_read_unlock(&vm->srcu, reader);
 	return owed;
 }

@@ -90,14 +90,16 @@ static u32 zap_direct(struct mmu_vm *vm, gfn_t base)
 bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base)
 {
 	u64 *word = rmap_large_word(s, base);
-	bool on = spin_lock_irqsave(&vm->mmu_lock), was_small;
-	u32 zapped = zap_direct(vm, base);
+	bool was_small;
+	u32 zapped;
 
+	spin_lock(&vm->mmu_lock);
+	zapped = zap_direct(vm, base);
 	rmap_lock(word);
 	was_small = __atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_SMALL;
 	rmap_flag(word, 0, RMAP_SMALL);
 	rmap_unlock(word);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	if (zapped)
 		mmu_count(&vm->stats.collapsed, 1);
 	return zapped || was_small;

@@ -18,11 +18,13 @@
  *   unless all its pages are out of step: RMAP_UNSYNC; its region counts it among what keeps it from
  *   being mapped large;
  * - an entry of level 2 leads to a page of level 1, or maps 2 MiB: then `words` has its large word;
- * - no CPU in the guest uses what the tables do not have any more (R13).
+ * - no CPU in the guest uses what the tables do not have any more (R13), but for what the guest has
+ *   flushed for one vCPU alone: then mmu_flush_is_owed.
  * So the guest's writes to its other tables all come to Weir.
  *
- * mmu_lock is held for whatever changes here, by sweeps of the reverse maps too. Interrupts are off
- * then. Guest memory is read under it only where that does not sleep (R06).
+ * mmu_lock is held for whatever changes here, by sweeps of the reverse maps too. It may be held for
+ * long, so interrupts are left as they are: on, but in exit context. Guest memory is read under it only
+ * where that does not sleep (R06).
  */
 #ifndef MMU_SHADOW_PRIVATE_H
 #define MMU_SHADOW_PRIVATE_H
@@ -93,12 +95,12 @@ struct shadow_page {
 #define SHADOW_BUCKET_BITS 8
 #define SHADOW_BUCKETS	   BIT(SHADOW_BUCKET_BITS)
 
-/* With mmu_lock held, and interrupts off, no more pages go than so many. */
+/* With mmu_lock held, for which others spin, no more pages go than so many. */
 #define SHADOW_ZAP_STEP 32u
 
 /* So many of a VM's pages may be out of step, for each MOV to CR3 looks at all of them. */
 #define SHADOW_UNSYNC_MAX 16u
-/* A table has no more of them: they come back under one hold of mmu_lock, interrupts being off. */
+/* A table has no more of them: they come back under one hold of mmu_lock. */
 #define SHADOW_UNSYNC_OF_TABLE 4u
 
 /* Of what makes tables, besides errors: pages are to be in step first (shadow_hold_step). */

@@ -172,17 +172,16 @@ static int load(struct mmu_vcpu *v, const struct wanted *w, u32 count, u64 *gene
 	u32 reader = srcu_read_lock(&v->vm->srcu);
 	int err = prepare(v->vm, w, count, generation);
 	struct shadow_page *page[PDPTES];
-	bool on;
 
 	if (!err) {
-		on = spin_lock_irqsave(&v->vm->mmu_lock);
+		spin_lock(&v->vm->mmu_lock);
 		err = get_pages(v, w, count, page, &gone);
 		if (!err) {
 			put_roots(v, &gone);
 			take_roots(v, page, count);
 		}
 		shadow_finish(v->vm, &gone);
-		spin_unlock_irqrestore(&v->vm->mmu_lock, on);
+		spin_unlock(&v->vm->mmu_lock);
 	}
 	srcu_read_unlock(&v->vm->srcu, reader);
 	return err;
@@ -253,12 +252,11 @@ u64 mmu_shadow_cr3(const struct mmu_vcpu *v)
 void shadow_vcpu_destroy(struct mmu_vcpu *v)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	bool on;
 
-	on = spin_lock_irqsave(&v->vm->mmu_lock);
+	spin_lock(&v->vm->mmu_lock);
 	put_roots(v, &gone);
 	shadow_finish(v->vm, &gone);
-	spin_unlock_irqrestore(&v->vm->mmu_lock, on);
+	spin_unlock(&v->vm->mmu_lock);
 	if (v->shadow.pdpt) {
 		give_pdpt(v->shadow.pdpt);
 		__atomic_fetch_sub(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);

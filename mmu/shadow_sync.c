@@ -86,8 +86,9 @@ bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *of)
 
 bool shadow_let_go(struct mmu_vm *vm, gfn_t gfn)
 {
-	bool on = spin_lock_irqsave(&vm->mmu_lock), may = false;
+	bool may = false;
 
+	spin_lock(&vm->mmu_lock);
 	for (struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn); sp; sp = sp->next) {
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
@@ -95,7 +96,7 @@ bool shadow_let_go(struct mmu_vm *vm, gfn_t gfn)
 		if (may)
 			break;
 	}
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return may;
 }
 
@@ -286,12 +287,13 @@ void shadow_sync_all(struct mmu_vm *vm)
 	while (left) {
 		struct shadow_gone gone = SHADOW_GONE(gone);
 		struct list batch = LIST_INIT(batch);
-		bool on = spin_lock_irqsave(&vm->mmu_lock);
-		u32 n = take_back_first(vm, &batch);
+		u32 n;
 
+		spin_lock(&vm->mmu_lock);
+		n = take_back_first(vm, &batch);
 		sync_batch(vm, &batch, &gone);
 		shadow_finish(vm, &gone);
-		spin_unlock_irqrestore(&vm->mmu_lock, on);
+		spin_unlock(&vm->mmu_lock);
 		left = n ? left - min(left, n) : 0;
 	}
 	srcu_read_unlock(&vm->srcu, reader);
@@ -300,17 +302,15 @@ void shadow_sync_all(struct mmu_vm *vm)
 /* Those that other vCPUs let go while these are brought back would be without an end. */
 void shadow_hold_step(struct mmu_vm *vm)
 {
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-
+	spin_lock(&vm->mmu_lock);
 	vm->shadow->held++;
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	shadow_sync_all(vm);
 }
 
 void shadow_release_step(struct mmu_vm *vm)
 {
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-
+	spin_lock(&vm->mmu_lock);
 	vm->shadow->held--;
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 }

@@ -76,17 +76,17 @@ static bool look_at_some(struct mmu_vm *vm, gpa_t gpa, u64 size, bool wide_only)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	gfn_t gfn = gpa_to_gfn(gpa);
-	bool on = spin_lock_irqsave(&vm->mmu_lock);
-	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+	struct shadow_page *sp, *next;
 	u32 left = SHADOW_ZAP_STEP;
 
-	for (; sp && left; sp = next) {
+	spin_lock(&vm->mmu_lock);
+	for (sp = *shadow_bucket(vm->shadow, gfn); sp && left; sp = next) {
 		next = sp->next;
 		if (sp->gfn.v == gfn.v && !sp->role.direct && !(wide_only && sp->role.entry_4))
 			left -= written(vm, sp, gpa.v & (PAGE_SIZE - 1), size, &gone);
 	}
 	shadow_finish(vm, &gone);
-	spin_unlock_irqrestore(&vm->mmu_lock, on);
+	spin_unlock(&vm->mmu_lock);
 	return !left;
 }
 

@@ -259,12 +259,15 @@ static bool is_marked(const struct sweeper *w, const u64 *word)
 /* Returns how many of the words were dealt with: those up to the first that another has locked. */
 static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 {
-	bool on = irq_save();
+	struct mmu_vm *vm = w->vm;
+	bool on = false;
 	u64 i;
 
 	/* What a shadow page gives up is flushed under this lock, after its word has been unlocked. */
-	if (w->vm->shadow)
-		spin_lock(&w->vm->mmu_lock);
+	if (vm->shadow)
+		spin_lock(&vm->mmu_lock);
+	else
+		on = irq_save();
 	w->settled = true;
 	w->count = 0;
 	w->unmapped = 0;
@@ -281,9 +284,10 @@ static u64 sweep_batch(struct sweeper *w, u64 *words, u64 n)
 	}
 	if (w->count)
 		finish_batch(w);
-	if (w->vm->shadow)
-		spin_unlock(&w->vm->mmu_lock);
-	irq_restore(on);
+	if (vm->shadow)
+		spin_unlock(&vm->mmu_lock);
+	else
+		irq_restore(on);
 	return i;
 }
 
@@ -386,13 +390,11 @@ static void sweep_region_small(struct sweeper *w, gfn_t gfn, u64 pages)
  */
 static void settle(struct sweeper *w)
 {
-	bool on;
-
 	if (!w->vm->shadow || (w->settled && !mmu_flush_is_owed(w->vm)))
 		return;
-	on = spin_lock_irqsave(&w->vm->mmu_lock);
+	spin_lock(&w->vm->mmu_lock);
 	mmu_pay_flush(w->vm);
-	spin_unlock_irqrestore(&w->vm->mmu_lock, on);
+	spin_unlock(&w->vm->mmu_lock);
 }
 
 static u64 sweep(struct sweeper *w, gfn_t gfn, u64 pages)

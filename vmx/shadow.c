@@ -159,6 +159,8 @@ enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
 enum exit_verdict handle_invlpg(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
+	/* Who has the shadow tables locked may have them so for long. */
+	exit_to_thread(v);
 	vmx_drop_page(v, GVA(vmcs_read(EXIT_QUALIFICATION)));
 	return exit_done(v);
 }

@@ -132,24 +132,13 @@ bool vmx_is_between_instructions(const struct vmx_vcpu *v)
 	return v->between;
 }
 
-/* For one that is not canonical INVVPID would fail (SDM 3C 31.3). */
-static bool may_flush_address(u64 gva)
-{
-	return (vmx_boot_capability.ept_vpid & VPID_CAP_ADDRESS) &&
-	       (u64)((s64)(gva << 16) >> 16) == gva;
-}
-
 static void flush_page(struct vmx_vcpu *v, u64 gva)
 {
-	bool on;
+	u64 caps = vmx_boot_capability.ept_vpid;
+	bool on = irq_save();
 
-	if (!may_flush_address(gva)) {
-		vcpu_flush_tlb(v);
-		return;
-	}
-	on = irq_save();
 	v->unprepared = true;
-	vpid_flush_address(&v->vpid, gva);
+	vpid_flush_address(&v->vpid, gva, caps & VPID_CAP_ADDRESS, caps & VPID_CAP_SINGLE);
 	irq_restore(on);
 }
 

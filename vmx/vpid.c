@@ -53,10 +53,16 @@ void vpid_flush(struct vpid_tag *t, bool single)
 		vpid_drop(t);
 }
 
-void vpid_flush_address(struct vpid_tag *t, u64 gva)
+/* Of another INVVPID refuses to flush (SDM 3C 31.3). */
+static bool is_canonical(u64 gva)
 {
-	if (vpid_current(t))
+	return (u64)((s64)(gva << 16) >> 16) == gva;
+}
+
+void vpid_flush_address(struct vpid_tag *t, u64 gva, bool address, bool single)
+{
+	if (address && is_canonical(gva) && vpid_current(t))
 		BUG_ON(!invvpid_address(t->vpid, gva));
 	else
-		vpid_drop(t);
+		vpid_flush(t, single);
 }

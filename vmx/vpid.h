@@ -62,7 +62,7 @@ static inline void vpid_drop(struct vpid_tag *t)
  */
 void vpid_flush(struct vpid_tag *t, bool single);
 
-/* The same for one canonical address, by an INVVPID that can flush one. */
-void vpid_flush_address(struct vpid_tag *t, u64 gva);
+/* The same of one address alone, if INVVPID can flush that (address). */
+void vpid_flush_address(struct vpid_tag *t, u64 gva, bool address, bool single);
 
 #endif

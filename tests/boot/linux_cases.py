@@ -133,11 +133,28 @@ def linux_smp_8(boot):
     check_linux_smp(boot, 8)
 
 
-@case(machines=[], full=["tigerlake:2"], weir="stats", deadline=1800,
+@case(machines=[], full=["tigerlake:2", NO_EPT + ":2"], weir="stats", deadline=1800,
       guests=lambda: linux_guest(vm_words="vcpus=4 mmu=shadow", programs=SMP_PROGRAMS))
 def shadow_linux_smp(boot):
     """Four vCPUs without EPT: they start in real mode, and use and change the same page tables."""
     check_linux_smp(boot, 4, rounds=1)
+
+
+@case(machines=[], full=[NO_EPT + ":2"], deadline=1200,
+      guests=lambda: linux_guest(vm_words="vcpus=4"))
+def shadow_typing(boot):
+    """What is typed at once is all there, though the vCPUs' forks keep the shadow tables locked."""
+    boot.expect(r"guest# ")
+    for _ in range(4):
+        boot.type("(while :; do /bin/busybox true; done) &")
+        boot.expect(r"guest# ")
+    for i in range(10):
+        text = f"{i}" * 120
+        boot.type(f"echo; echo typed {text} typed")
+        boot.expect(rf"^typed {text} typed\b")
+    boot.type("poweroff -f")
+    boot.expect(r"vm alpha: powered off")
+    boot.ends()
 
 
 @case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED],

@@ -15,7 +15,7 @@
 bool shadow_cpu(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva, u32 access,
 		u64 *at);
 
-void shadow_cpu_forget(void);		     /* as at MOV to CR3 */
+void shadow_cpu_forget(void);		 /* as at MOV to CR3 */
 void shadow_cpu_forget_address(u64 gva); /* as at INVLPG, or a fault */
 
 #endif

@@ -220,8 +220,8 @@ static void taken_out_and_not_flushed(void (*what)(void))
 {
 	struct shadow_page *sp = vcpu.shadow.root[0];
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	bool on = spin_lock_irqsave(&vm.mmu_lock);
 
+	spin_lock(&vm.mmu_lock);
 	while (sp->role.level > 2)
 		sp = shadow_page_of(sp->table[0]);
 	gone.flush = shadow_zap_entry(sp, GVA_OF(LARGE_PAGES) >> 21);
@@ -229,7 +229,7 @@ static void taken_out_and_not_flushed(void (*what)(void))
 	assert_true(rmap_empty(large_word_of(BIG + LARGE_PAGES)));
 	before_flush = what;
 	shadow_finish(&vm, &gone);
-	spin_unlock_irqrestore(&vm.mmu_lock, on);
+	spin_unlock(&vm.mmu_lock);
 	pthread_join(other, NULL);
 	assert_int_equal(ended, 1);
 }

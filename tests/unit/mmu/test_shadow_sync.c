@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_live.c */
 /*
  * Tables that the guest writes itself, their shadow pages being out of step: what may be stale until
  * which flush, what may not, and what ends it. The guest has its table of the last level at a window of
@@ -14,98 +14,7 @@
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
-
-#define RAM_PAGES 2048u
-#define TABLE	  4u		 /* under test; 1 to 3 lead to it */
-#define WINDOWS	  5u		 /* the table that shows the tables */
-#define WINDOW	  (511ull << 21) /* where that is */
-#define DATA	  100u
-#define P	  1ull
-#define W	  2ull
-#define U	  4ull
-#define A	  0x20ull
-#define D	  0x40ull
-#define XD	  BIT(63)
-
-static const struct memslot *slot(void)
-{
-	return &vm.slots->slots[0];
-}
-
-static bool is_let_go(u64 table)
-{
-	return *rmap_word(slot(), GFN(table)) & RMAP_UNSYNC;
-}
-
-static int start(void **state)
-{
-	(void)state;
-	shadow_guest_start(MIB(32), RAM_PAGES);
-	vm.fault_around = 1;
-	entry(3, 511, WINDOWS, MARKED);
-	entry(WINDOWS, TABLE, TABLE, MARKED);
-	for (u32 i = 0; i < 8; i++) {
-		entry(TABLE, i, DATA + i, MARKED);
-		entry(DATA + i, 0, 0, 0); /* resident */
-		entry(DATA + 50 + i, 0, 0, 0);
-	}
-	load();
-	return 0;
-}
-
-/* The guest's own write of an entry. Whether it did it itself. */
-static bool write_live(u64 table, u32 i, u64 to, u64 bits)
-{
-	u64 value = to << 12 | bits, at;
-	int err = shadow_access(WINDOW + (table << 12) + 8ull * i, MMU_WRITE, &at);
-
-	if (err == SHADOW_EMULATE) {
-		entry(table, i, to, bits);
-		return false;
-	}
-	assert_int_equal(err, 0);
-	memcpy(hosted_arena + at, &value, sizeof(value));
-	return true;
-}
-
-static u64 gva_of(u32 i)
-{
-	return (u64)i << 12;
-}
-
-/* Which page of ram the guest reads there; 0: the fault is its own. */
-static u64 led_to(u64 gva)
-{
-	u64 at;
-	int err = shadow_access(gva, MMU_READ, &at);
-
-	if (err == ERR_FAULT)
-		return 0;
-	assert_int_equal(err, 0);
-	for (u64 i = 0; i < RAM_PAGES; i++) {
-		if (gmem_entry_state(gmem_entry(ram, i)) == GMEM_GOT_PAGE &&
-		    frame_of_page(i) == at >> 12)
-			return i;
-	}
-	fail_msg("no page is at gva %#llx", (unsigned long long)gva);
-	return 0;
-}
-
-/* Its first entries are in use, and it is the guest's to write: entry 7 has been written. */
-static void let_go(u64 table)
-{
-	for (u32 i = 0; i < 3; i++)
-		assert_int_not_equal(led_to(gva_of(i)), 0);
-	for (u32 n = 0; n < 5 && !is_let_go(table); n++)
-		(void)write_live(table, 7, DATA + 7, MARKED);
-	assert_true(is_let_go(table));
-}
-
-static void drop_address(u64 gva)
-{
-	if (mmu_shadow_invlpg(&vcpu, GVA(gva)))
-		shadow_cpu_forget_address(gva);
-}
+#include "tests/unit/mmu/shadow_live.h"
 
 static u64 entry_now(u64 table, u32 i)
 {
@@ -138,7 +47,7 @@ static void the_third_write_is_the_guests(void **state)
 	assert_int_equal(STAT(shadow_writes), writes);
 	assert_int_equal(shadow_pages_of(TABLE), 1);
 	/* It still keeps its region small. */
-	assert_true(*rmap_small_count(slot(), GFN(TABLE)) > 0);
+	assert_true(*rmap_small_count(ram_slot(), GFN(TABLE)) > 0);
 }
 
 /* A use of the table in between: who fills it entry by entry is better served by emulation. */
@@ -415,96 +324,6 @@ static void a_table_at_another_address(void **state)
 	assert_int_equal(led_to(gva_of(2)), DATA + 52);
 }
 
-static bool leads_to(u64 gva, u32 access, u64 page)
-{
-	u64 at;
-
-	return shadow_cpu(&vcpu, &paging, gva, access, &at) && at >> 12 == frame_of_page(page);
-}
-
-static void take_page(u64 page)
-{
-	gmem_invalidate_begin(ram, page, 1);
-	gmem_unmap(ram, page, 1);
-	gmem_invalidate_end(ram, page, 1);
-}
-
-/*
- * What a flush of one vCPU takes out another's CPU may go on with: nobody is made to leave the guest.
- * Of a page that is taken no CPU has anything, though no entry shows it any more (R13).
- */
-static void what_goes_is_flushed_before_its_page(void **state)
-{
-	static struct mmu_vcpu other;
-	u64 flushes;
-
-	(void)state;
-	mmu_vcpu_init(&other, &vm);
-	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
-	let_go(TABLE);
-	assert_true(write_live(TABLE, 0, DATA + 50, MARKED));
-	assert_true(write_live(TABLE, 1, DATA + 51, MARKED));
-	/* Nobody can write the table: there is no right to be taken, and flushed. */
-	take_page(TABLE);
-	assert_int_equal(led_to(0), DATA);
-	assert_int_equal(led_to(gva_of(1)), DATA + 1);
-	flushes = STAT(flushes);
-	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
-	assert_true(leads_to(0, MMU_READ, DATA));
-	assert_true(leads_to(gva_of(1), MMU_READ, DATA + 1));
-	assert_int_equal(STAT(flushes), flushes);
-	/* Its own INVLPG is told so, though there is nothing left to be changed. */
-	assert_true(mmu_shadow_invlpg(&vcpu, GVA(0)));
-	take_page(DATA);
-	assert_false(leads_to(0, MMU_READ, DATA));
-	assert_false(leads_to(gva_of(1), MMU_READ, DATA + 1));
-	assert_false(mmu_shadow_invlpg(&vcpu, GVA(0)));
-	mmu_vcpu_destroy(&other);
-}
-
-/* Nor is it the guest's to write any more when it becomes a table. */
-static void what_goes_is_flushed_before_a_table(void **state)
-{
-	struct mmu_vcpu other;
-
-	(void)state;
-	mmu_vcpu_init(&other, &vm);
-	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
-	assert_int_equal(shadow_access(0, MMU_WRITE, NULL), 0);
-	let_go(TABLE);
-	assert_true(write_live(TABLE, 0, DATA + 50, MARKED));
-	assert_true(leads_to(0, MMU_WRITE, DATA));
-	assert_true(mmu_shadow_invlpg(&other, GVA(0)));
-	assert_true(leads_to(0, MMU_WRITE, DATA));
-	entry(DATA, 0, DATA + 1, MARKED);
-	entry(3, 2, DATA, MARKED);
-	assert_int_equal(led_to(2ull << 21), DATA + 1);
-	assert_false(leads_to(0, MMU_WRITE, DATA));
-	mmu_vcpu_destroy(&other);
-}
-
-/* The log of a page that was written has all of it: who takes it takes the right from all CPUs (R21). */
-static void what_loses_a_right_is_flushed_before_the_log(void **state)
-{
-	u64 dirty[RAM_PAGES / 64];
-	struct mmu_vcpu other;
-
-	(void)state;
-	assert_int_equal(memslot_set_flags(&vm, 1, MEMSLOT_LOG_DIRTY), 0);
-	mmu_vcpu_init(&other, &vm);
-	assert_int_equal(mmu_shadow_load(&other, &paging), 0);
-	let_go(TABLE);
-	assert_int_equal(shadow_access(0, MMU_WRITE, NULL), 0);
-	assert_true(write_live(TABLE, 0, DATA, MARKED & ~W));
-	assert_true(leads_to(0, MMU_WRITE, DATA));
-	assert_true(mmu_shadow_invlpg(&other, GVA(0)));
-	assert_true(leads_to(0, MMU_WRITE, DATA));
-	assert_int_equal(mmu_dirty_get_and_clear(&vm, 1, dirty, RAM_PAGES / 64), 0);
-	assert_true(dirty[DATA / 64] & BIT(DATA % 64));
-	assert_false(leads_to(0, MMU_WRITE, DATA));
-	mmu_vcpu_destroy(&other);
-}
-
 /* The same with other rights above it: a page of its own, for which the table is protected. */
 static void a_table_with_other_rights(void **state)
 {
@@ -692,54 +511,7 @@ static void slots_go(void **state)
 	assert_int_equal(vm.shadow->unsync_count, 0);
 }
 
-/* --- Bounds --- */
-
-/* Tables from 200 on, each at an address of its own, and at the window. */
-static void many_tables(u32 count)
-{
-	for (u32 i = 0; i < count; i++) {
-		entry(WINDOWS, 200 + i, 200 + i, MARKED);
-		entry(3, 100 + i, 200 + i, MARKED);
-		entry(200 + i, 0, DATA, MARKED);
-		assert_int_equal(led_to((100ull + i) << 21), DATA);
-		for (u32 n = 0; n < 3; n++)
-			(void)write_live(200 + i, 1, DATA + 1, MARKED);
-	}
-}
-
-static void no_more_than_a_flush_can_look_at(void **state)
-{
-	const u32 count = SHADOW_UNSYNC_MAX + 8;
-	u32 before;
-
-	(void)state;
-	many_tables(count);
-	assert_int_equal(vm.shadow->unsync_count, SHADOW_UNSYNC_MAX);
-	assert_true(is_let_go(200));
-	/* What finds no place is as it was without. */
-	assert_int_equal(shadow_pages_of(200 + count - 1), 0);
-	for (u32 i = 0; i < count; i++)
-		(void)write_live(200 + i, 0, DATA + 50, MARKED);
-	before = vm.mmu_lock.next;
-	load();
-	/* Some at a time. */
-	assert_in_range(vm.mmu_lock.next - before, 4, 8);
-	assert_int_equal(vm.shadow->unsync_count, 0);
-	for (u32 i = 0; i < count; i++)
-		assert_int_equal(led_to((100ull + i) << 21), DATA + 50);
-}
-
-/* R04 for a tree of tables does them all at once. */
-static void all_of_them_below_a_table(void **state)
-{
-	(void)state;
-	many_tables(SHADOW_UNSYNC_MAX);
-	for (u32 i = 0; i < SHADOW_UNSYNC_MAX; i++)
-		assert_true(write_live(200 + i, 0, DATA + 50, MARKED));
-	entry(1, 1, 2, MARKED);
-	for (u32 i = 0; i < SHADOW_UNSYNC_MAX; i++)
-		assert_int_equal(led_to(BIT(39) | (100ull + i) << 21), DATA + 50);
-}
+/* --- What goes --- */
 
 /* Pages that are no tables any more would be looked at for ever: nothing leads to this one, */
 static void one_that_nothing_leads_to_goes(void **state)
@@ -791,7 +563,7 @@ static void one_that_is_only_written_goes(void **state)
 
 static void the_audit_looks_at_it(void **state)
 {
-	u64 *word = rmap_word(slot(), GFN(TABLE)), *other;
+	u64 *word = rmap_word(ram_slot(), GFN(TABLE)), *other;
 
 	(void)state;
 	let_go(TABLE);
@@ -802,14 +574,14 @@ static void the_audit_looks_at_it(void **state)
 	vm.shadow->unsync_count++;
 	assert_non_null(mmu_audit(&vm));
 	vm.shadow->unsync_count--;
-	other = rmap_word(slot(), GFN(3));
+	other = rmap_word(ram_slot(), GFN(3));
 	*other |= RMAP_UNSYNC;
 	assert_non_null(mmu_audit(&vm));
 	*other &= ~RMAP_UNSYNC;
 	assert_null(mmu_audit(&vm));
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, start, shadow_guest_end)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, shadow_live_start, shadow_guest_end)
 
 int main(void)
 {
@@ -830,9 +602,6 @@ int main(void)
 		TEST(a_fault_of_the_guests_forgets_the_address),
 		TEST(what_weir_writes_is_not_stale),
 		TEST(a_table_at_another_address),
-		TEST(what_goes_is_flushed_before_its_page),
-		TEST(what_goes_is_flushed_before_a_table),
-		TEST(what_loses_a_right_is_flushed_before_the_log),
 		TEST(a_table_with_other_rights),
 		TEST(a_table_of_four_byte_entries),
 		TEST(a_table_of_two_levels),
@@ -843,8 +612,6 @@ int main(void)
 		TEST(what_stale_entries_lead_to_is_taken),
 		TEST(a_stale_entry_shows_a_new_table),
 		TEST(slots_go),
-		TEST(no_more_than_a_flush_can_look_at),
-		TEST(all_of_them_below_a_table),
 		TEST(one_that_nothing_leads_to_goes),
 		TEST(one_that_leads_nowhere_goes),
 		TEST(one_that_is_only_written_goes),

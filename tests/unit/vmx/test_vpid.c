@@ -31,7 +31,7 @@ static struct {
 	u32 owner, version;
 } tlb[CPUS][VPID_LAST + 1];
 static struct vcpu vcpus[VCPUS];
-static u32 flushes[CPUS];
+static u32 flushes[CPUS], addresses;
 static bool flush_fails;
 
 static bool flush(enum invvpid_type type, u16 vpid)
@@ -39,6 +39,11 @@ static bool flush(enum invvpid_type type, u16 vpid)
 	u32 cpu = cpu_id();
 
 	assert_false(irq_enabled());
+	if (type == INVVPID_ADDRESS) {
+		assert_int_not_equal(vpid, 0);
+		addresses++;
+		return true;
+	}
 	if (type == INVVPID_SINGLE) {
 		assert_int_not_equal(vpid, 0);
 		tlb[cpu][vpid].owner = NOBODY;
@@ -185,6 +190,35 @@ static void what_is_flushed_elsewhere_is_stale_at_home(void **state)
 	leave();
 }
 
+/* Of one address the rest stays, where the CPU can do that; elsewhere, and for no address at all, nothing. */
+static void one_address_is_flushed(void **state)
+{
+	u16 before;
+
+	enter(0, 0);
+	before = vcpus[0].tag.vpid;
+	addresses = 0;
+	vpid_flush_address(&vcpus[0].tag, 0xffff800000123000, true, true);
+	assert_int_equal(addresses, 1);
+	assert_int_equal(hosted_invvpid_gva, 0xffff800000123000);
+	assert_int_equal(tlb[0][before].owner, 1);
+	vpid_flush_address(&vcpus[0].tag, 0x800000000000, true, true);
+	assert_int_equal(addresses, 1);
+	assert_int_equal(tlb[0][before].owner, NOBODY);
+	enter(0, 0);
+	vpid_flush_address(&vcpus[0].tag, 0x1000, false, true);
+	assert_int_equal(addresses, 1);
+	assert_int_equal(tlb[0][before].owner, NOBODY);
+	enter(0, 0);
+	hosted_cpu_set(1);
+	vcpus[0].version++;
+	vpid_flush_address(&vcpus[0].tag, 0x1000, true, true);
+	assert_int_equal(addresses, 1);
+	enter(0, 0);
+	assert_int_not_equal(vcpus[0].tag.vpid, before);
+	leave();
+}
+
 static void a_zeroed_tag_is_none(void **state)
 {
 	struct vpid_tag none = {0};
@@ -250,6 +284,7 @@ int main(void)
 		cmocka_unit_test_setup(a_tag_is_of_one_cpu, setup),
 		cmocka_unit_test_setup(a_dropped_tag_is_not_used_again, setup),
 		cmocka_unit_test_setup(what_is_flushed_elsewhere_is_stale_at_home, setup),
+		cmocka_unit_test_setup(one_address_is_flushed, setup),
 		cmocka_unit_test_setup(a_zeroed_tag_is_none, setup),
 		cmocka_unit_test_setup(a_flush_that_fails_is_a_bug, setup),
 		cmocka_unit_test_setup(random_walk, setup),
