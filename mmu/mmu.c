@@ -98,11 +98,23 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 	return 0;
 }
 
+#if WEIR_DEBUG
+/* Nobody has the root as its own, and no CPU uses it (R33). */
+static void check_unused(const struct mmu_vm *vm)
+{
+	ASSERT(list_empty(&vm->vcpus));
+	for (u32 cpu = 0; cpu < CPU_MAX; cpu++)
+		ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_ACQUIRE));
+}
+#endif
+
 void mmu_vm_destroy(struct mmu_vm *vm)
 {
 #if WEIR_DEBUG
-	const char *fault = mmu_audit(vm);
+	const char *fault;
 
+	check_unused(vm);
+	fault = mmu_audit(vm);
 	if (fault)
 		panic("MMU audit: %s", fault);
 #endif

@@ -450,6 +450,29 @@ static void unmap_waits_for_the_guest_to_leave(void **state)
 	gmem_unref(g);
 }
 
+static void destroy(void *arg)
+{
+	mmu_vm_destroy(arg);
+}
+
+/* R33: a root goes when no vCPU is left that has it, and no CPU is in the guest with it. */
+static void a_root_that_is_used_does_not_go(void **state)
+{
+	static struct mmu_vm other;
+	struct mmu_vcpu v;
+
+	assert_int_equal(mmu_vm_create(&other, MMU_EPT), 0);
+	mmu_vcpu_init(&v, &other);
+	assert_true(hosted_catch_panic(destroy, &other));
+	mmu_vcpu_destroy(&v);
+	irq_disable();
+	mmu_enter(&other);
+	irq_enable();
+	assert_true(hosted_catch_panic(destroy, &other));
+	mmu_exit(&other);
+	mmu_vm_destroy(&other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -462,6 +485,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(random_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(pointer, setup, teardown),
 		cmocka_unit_test_setup_teardown(kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_root_that_is_used_does_not_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(flushes_once_for_each_cpu, setup, teardown),
 		cmocka_unit_test_setup_teardown(unmap_waits_for_the_guest_to_leave, setup,
 						teardown),
