@@ -35,8 +35,9 @@ static bool __noinline look_up_page(struct mmu_vcpu *v, gfn_t gfn, struct fetch_
 	sample = gmem_seq_sample(s->object, index);
 	if (!gmem_seq_idle(sample) || gmem_lookup(s->object, index, false, &pfn))
 		return false;
+	/* Of an array that is about to go again nothing is remembered (R30). */
 	*p = (struct fetch_page){
-		.gfn = gfn,
+		.gfn = generation & 1 ? FETCH_NO_PAGE : gfn,
 		.slots = generation,
 		.sequence = &s->object->seq[gmem_seq_bucket(index)],
 		.sample = sample,

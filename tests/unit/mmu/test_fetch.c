@@ -160,6 +160,22 @@ static void no_paging(void **state)
 	}
 }
 
+/* R30: while slots change pages are found, and none is remembered. */
+static void nothing_of_an_odd_array_is_remembered(void **state)
+{
+	const struct fetch_page *p = &vcpu.fetched[VICTIM % FETCH_PAGES];
+	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
+	u64 words[FETCH_WORDS];
+
+	vm.slots->generation++;
+	assert_non_null(fetch(&code, words));
+	assert_int_equal(p->gfn.v, FETCH_NO_PAGE.v);
+	assert_non_null(fetch(&code, words));
+	vm.slots->generation--;
+	assert_non_null(fetch(&code, words));
+	assert_int_equal(p->gfn.v, VICTIM);
+}
+
 static void too_hard(void **state)
 {
 	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
@@ -271,6 +287,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(no_paging, setup, teardown),
 		cmocka_unit_test_setup_teardown(two_levels, setup, teardown),
 		cmocka_unit_test_setup_teardown(four_levels, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_of_an_odd_array_is_remembered, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(too_hard, setup, teardown),
 		cmocka_unit_test_setup_teardown(slots_change, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_of_a_page_that_was_taken, setup, teardown),
