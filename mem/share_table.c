@@ -4,6 +4,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
+#include "mem/watermark.h"
 
 #define LOCKS	     64u
 #define PAGE_BUCKETS (PAGE_SIZE / (SHARE_PLACES * sizeof(u64)))
@@ -102,10 +103,16 @@ static void put_page(void *page)
 	frame_free_page(page);
 }
 
+/*
+ * It grows while reclaim makes memory, and is no part of that: it takes nothing of what that needs
+ * (R38).
+ */
 static bool may_have_another(void)
 {
 	struct frame_stats frames;
 
+	if (frame_free_estimate() <= watermarks.min)
+		return false;
 	frame_get_stats(&frames);
 	return table.pages < frames.total / MEMORY_PART;
 }
@@ -156,7 +163,10 @@ static void give_up_for_now(void)
 {
 	u64 taken = __atomic_load_n(&table.taken, __ATOMIC_RELAXED);
 
-	__atomic_store_n(&table.patience, taken + PAGE_BUCKETS, __ATOMIC_RELAXED);
+	/* In a table that is full, or nearly so, no more places come to be taken. */
+	__atomic_store_n(&table.patience,
+			 min(taken + PAGE_BUCKETS, (SHARE_PLACES - 1) * table.buckets),
+			 __ATOMIC_RELAXED);
 }
 
 /* The next bucket takes what is its own of the bucket that it was a part of. */

@@ -192,7 +192,7 @@ static void bound_to_max(void **state)
 	assert_int_equal(resident(1), 500);
 }
 
-/* Below min guests get nothing, but the pool grows: memory is made. */
+/* R38: below min guests get nothing, but the pool grows: memory is made. */
 static void the_pool_grows_below_min(void **state)
 {
 	struct pool_stats pool;

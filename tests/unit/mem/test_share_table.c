@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/share_table.c */
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/watermark.c mem/share_table.c */
 /* unit-sanitizer: thread */
 /*
  * The table of contents by itself: what is put there is found however the number of buckets changes
@@ -11,6 +11,7 @@
 #include "kernel/base/error.h"
 #include "mem/frame.h"
 #include "mem/share_table.h"
+#include "mem/watermark.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 
@@ -159,6 +160,24 @@ static void grows_and_shrinks(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* R38: it takes nothing of what is left for reclaim. */
+static void nothing_below_min(void **state)
+{
+	u64 size = share_table_size();
+
+	watermarks.min = before;
+	for (u32 i = 0; i < CONTENTS / 2; i++)
+		insert(i);
+	assert_int_equal(share_table_size(), size);
+	watermarks.min = 0;
+	for (u32 i = CONTENTS / 2; i < CONTENTS; i++)
+		insert(i);
+	assert_true(share_table_size() > size);
+	for (u32 i = 0; i < CONTENTS; i++)
+		remove(i);
+	assert_int_equal(free_now(), before);
+}
+
 /* Without memory it stays as it is; where there is some again, it grows. */
 static void without_memory(void **state)
 {
@@ -223,6 +242,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(grows_and_shrinks, setup),
+		cmocka_unit_test_setup(nothing_below_min, setup),
 		cmocka_unit_test_setup(without_memory, setup),
 		cmocka_unit_test_setup(all_at_once, setup),
 	};
