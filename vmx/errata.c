@@ -47,3 +47,8 @@ u32 errata_longest_stay(bool emulated, u64 tsc_khz, u32 shift)
 	/* Elsewhere the timer serves nobody: it ends as late as it can. */
 	return emulated ? (u32)((tsc_khz * LONGEST_IN_GUEST_MS) >> shift) : ~0u;
 }
+
+bool errata_interrupt_delivery(bool bochs)
+{
+	return bochs;
+}

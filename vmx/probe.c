@@ -2,9 +2,11 @@
 /* Boot's look at the CPU: what is required, and a table of what is optional. */
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/printf.h"
 #include "mmu/mmu.h"
 #include "vmx/controls.h"
+#include "vmx/errata.h"
 #include "vmx/features.h"
 #include "vmx/requirements.h"
 #include "vmx/vcpu.h"
@@ -107,6 +109,9 @@ static int probe(void)
 		log_error("%s", sentence);
 		return ERR_NOTSUP;
 	}
+	if (vmx_boot_controls.apicv == VMX_APICV_ALL &&
+	    errata_interrupt_delivery(machine_is_bochs()))
+		vmx_boot_controls.apicv = VMX_APICV_REGISTERS;
 	err = capability_choose(&f.capability, &vmx_boot_controls);
 	if (err)
 		return err;

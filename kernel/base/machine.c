@@ -70,6 +70,11 @@ bool machine_is_emulated(void)
 	return acpi_info.bochs_tables || (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
 }
 
+bool machine_is_bochs(void)
+{
+	return acpi_info.bochs_tables && !(cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
+}
+
 static bool sci_enabled(void)
 {
 	return inw(acpi.pm1a_port) & PM1_SCI_EN;

@@ -14,6 +14,9 @@
  */
 bool machine_is_emulated(void);
 
+/* Bochs itself, and nothing between. Likewise. */
+bool machine_is_bochs(void);
+
 /* A block of ACPI event registers: status in its lower half, enables in the upper. Port 0: none. */
 struct machine_acpi_events {
 	u16 port;

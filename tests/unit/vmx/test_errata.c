@@ -52,12 +52,19 @@ static void how_long_a_guest_stays(void **state)
 	assert_int_equal(errata_longest_stay(false, 3000000, 5), ~0u);
 }
 
+static void who_delivers_interrupts(void **state)
+{
+	assert_true(errata_interrupt_delivery(true));
+	assert_false(errata_interrupt_delivery(false));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(code_in_large_pages),
 		cmocka_unit_test(what_leaks),
 		cmocka_unit_test(how_long_a_guest_stays),
+		cmocka_unit_test(who_delivers_interrupts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
