@@ -2,6 +2,7 @@
 """The laboratory's own tests: consoles, images, the guest's files, the terminal relay."""
 import argparse
 import gzip
+import importlib.util
 import lzma
 import os
 import pty
@@ -432,3 +433,38 @@ def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert sorted(there)[0] == "0.iso" and not {"0.iso", "1.iso"} & set(os.listdir(tmp_path))
     assert len(os.listdir(tmp_path)) == image.KEPT_IMAGES
+
+
+def bench_with(monkeypatch, tmp_path, cost, times):
+    """tests/bench/run.py, where an operation with an aim of 100 costs so much."""
+    monkeypatch.syspath_prepend(os.path.join(ROOT, "tests/bench"))
+    spec = importlib.util.spec_from_file_location("bench_run", os.path.join(ROOT, "tests/bench/run.py"))
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    count = dict.fromkeys(("median", "min", "max"), cost) | {"count": 1}
+    rows = [bench.operations.Operation("one", "one thing", aim=100)]
+    monkeypatch.setattr(bench, "GROUPS", {"things": (lambda build: {"one": count}, rows)})
+    monkeypatch.setattr(bench, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(bench.faults.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(bench.faults.hosted, "output",
+                        lambda name: f"faults: 1 100 1.00 90 1.00\nfaults: 2 200 {times} 91 1.01\n")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--no-docs", "things", "faults"])
+    return bench
+
+
+@pytest.mark.parametrize("cost,times,missed", [
+    (100, "1.80", []),
+    (101, "1.80", ["things: one is over its aim of 100 instructions"]),
+    (100, "1.79", ["faults: two threads are short of the aim of 1.8 times one"])])
+def test_a_benchmark_that_misses_its_aim_fails(tmp_path, monkeypatch, capsys, cost, times, missed):
+    bench = bench_with(monkeypatch, tmp_path, cost, times)
+    if missed:
+        with pytest.raises(SystemExit) as ended:
+            bench.main()
+        assert ended.value.code == 1
+    else:
+        bench.main()
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if "aim of" in line] == missed
+    assert "1.01" in out  # by the clock
+    assert (tmp_path / "results.json").exists()
