@@ -82,7 +82,8 @@ static bool paravirt_cpuid(u32 leaf, struct cpuid_regs *r)
 		r->eax = KVM_FEATURE_CLOCKSOURCE | KVM_FEATURE_NOP_IO_DELAY |
 			 KVM_FEATURE_CLOCKSOURCE2 | KVM_FEATURE_STEAL_TIME | KVM_FEATURE_PV_UNHALT |
 			 KVM_FEATURE_PV_TLB_FLUSH | KVM_FEATURE_PV_SEND_IPI |
-			 KVM_FEATURE_PV_SCHED_YIELD | KVM_FEATURE_CLOCKSOURCE_STABLE |
+			 KVM_FEATURE_PV_SCHED_YIELD |
+			 (clock_tsc_is_stable() ? KVM_FEATURE_CLOCKSOURCE_STABLE : 0) |
 			 (has_pv_eoi() ? KVM_FEATURE_PV_EOI : 0);
 		return true;
 	case CPUID_WEIR_SIGNATURE:
@@ -139,7 +140,8 @@ static int write_shared(struct vcpu *v, gpa_t gpa, const void *bytes, u64 size)
 
 static int write_system_time(struct vcpu *v, u64 msr)
 {
-	struct pvclock_time t = {.flags = PVCLOCK_TSC_STABLE};
+	/* Without it Linux sees to it by itself that time does not go back between vCPUs. */
+	struct pvclock_time t = {.flags = clock_tsc_is_stable() ? PVCLOCK_TSC_STABLE : 0};
 	gpa_t gpa = GPA(msr & ~SYSTEM_TIME_ENABLE);
 	int err;
 

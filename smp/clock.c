@@ -21,6 +21,10 @@
 #define HONEST_PER  1000 /* CPUID may be off by one part in this many */
 #define KHZ	    1000
 
+#define CPUID_EXTENDED		  0x80000000u
+#define CPUID_POWER		  0x80000007u
+#define CPUID_POWER_EDX_INVARIANT BIT(8)
+
 static u64 tsc_start;
 static u64 tsc_hz;
 static u64 wall_start;
@@ -153,6 +157,32 @@ static u64 measure(const char **how)
 	return median(rates);
 }
 
+static bool tsc_is_doubted;
+
+bool clock_tsc_is_stable(void)
+{
+	return !__atomic_load_n(&tsc_is_doubted, __ATOMIC_RELAXED);
+}
+
+void clock_tsc_doubt(void)
+{
+	__atomic_store_n(&tsc_is_doubted, true, __ATOMIC_RELAXED);
+}
+
+/* Emulators' TSCs have one rate, also those of models of CPUs whose manuals promise none. */
+static void look_at_promise(void)
+{
+	bool invariant = cpuid(CPUID_EXTENDED, 0).eax >= CPUID_POWER &&
+			 (cpuid(CPUID_POWER, 0).edx & CPUID_POWER_EDX_INVARIANT);
+
+	if (invariant || machine_is_emulated())
+		return;
+	clock_tsc_doubt();
+	log_warn("clock: this CPU does not promise that its TSC keeps its rate: nor is it promised "
+		 "to "
+		 "guests");
+}
+
 void clock_init(void)
 {
 	u64 claimed = cpuid_tsc_hz(), measured, crystal;
@@ -178,6 +208,7 @@ void clock_init(void)
 	to_tsc = clock_scale_make(NS_PER_SECOND, tsc_hz);
 	tsc_start = rdtsc();
 	wall_start = cmos_read_time();
+	look_at_promise();
 	log_info("clock: TSC at %lu kHz by %s", tsc_hz / KHZ, how);
 }
 

@@ -99,6 +99,7 @@ static void set_back(struct lead lead)
 
 static void tell_no_answer(void)
 {
+	clock_tsc_doubt();
 	log_warn("CPU %u: the boot CPU does not answer: whether the TSCs agree is not known",
 		 cpu_id());
 }

@@ -322,8 +322,7 @@ static void extended(const struct cpuid_view *v, u32 leaf, struct cpuid_regs *r)
 		*r = (struct cpuid_regs){.ecx = r->ecx};
 		break;
 	case 0x80000007:
-		/* Weir itself keeps its time by the TSC. */
-		*r = (struct cpuid_regs){.edx = (u32)EDX_87_INVARIANT};
+		*r = (struct cpuid_regs){.edx = v->tsc_stable ? (u32)EDX_87_INVARIANT : 0};
 		break;
 	case 0x80000008:
 		*r = (struct cpuid_regs){.eax = (r->eax & 0xff) | LINEAR_BITS << 8};

@@ -45,6 +45,7 @@ struct cpuid_view {
 	bool no_pcid;	      /* shadow paging knows none */
 	u64 xcr0_offered;     /* 0: no XSAVE */
 	u64 tsc_khz;
+	bool tsc_stable; /* clock_tsc_is_stable */
 	u32 apic_id, vcpu_count;
 	/* now */
 	u64 cr4, xcr0, misc_enable;

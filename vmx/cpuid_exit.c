@@ -38,6 +38,7 @@ static void answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 		.no_pcid = v->shadow,
 		.xcr0_offered = guest_features.xcr0,
 		.tsc_khz = clock_tsc_khz(),
+		.tsc_stable = clock_tsc_is_stable(),
 		.apic_id = v->config.vcpu_id,
 		.vcpu_count = v->config.vcpu_count,
 		.cr4 = vmcs_read(GUEST_CR4),

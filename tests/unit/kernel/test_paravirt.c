@@ -47,6 +47,13 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *bytes, u64 size)
 	return 0;
 }
 
+static bool tsc_is_stable = true;
+
+bool clock_tsc_is_stable(void)
+{
+	return tsc_is_stable;
+}
+
 u64 clock_tsc_khz(void)
 {
 	return khz;
@@ -181,6 +188,10 @@ static void clock_counts_from_the_start(void **state)
 	assert_int_equal(c.flags, 1);
 	assert_int_equal(c.pad, 0);
 	assert_int_equal(c.pad2[0] | c.pad2[1], 0);
+	tsc_is_stable = false;
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
+	assert_int_equal(clock_at(clock_gpa).flags, 0);
+	tsc_is_stable = true;
 }
 
 /* Whenever each wrote its page, and wherever the guest moved its TSC: the same time, to the ns. */
@@ -297,6 +308,10 @@ static void cpuid_leaves(void **state)
 	assert_true(leaves(0x40000001, &r));
 	assert_int_equal(r.eax, BIT(0) | BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(9) | BIT(11) |
 					BIT(13) | BIT(24));
+	tsc_is_stable = false;
+	assert_true(leaves(0x40000001, &r));
+	assert_false(r.eax & BIT(24));
+	tsc_is_stable = true;
 	assert_int_equal(r.ebx | r.ecx | r.edx, 0);
 	assert_true(leaves(0x40000100, &r));
 	assert_int_equal(r.eax, 0x40000102);

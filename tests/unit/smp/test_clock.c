@@ -23,7 +23,8 @@
 
 static u64 time_ns;
 static bool pm_stands, pit_dead, hypervisor;
-static u32 leaf15[3], leaf16;
+static u32 leaf15[3], leaf16, extended_last = 0x80000008;
+static bool invariant = true;
 static u64 pit_started;
 static u32 pit_count, pit_writes;
 static u8 cmos[128], cmos_index;
@@ -82,6 +83,10 @@ static struct cpuid_regs fake_cpuid(u32 leaf, u32 subleaf)
 		return (struct cpuid_regs){leaf15[0], leaf15[1], leaf15[2], 0};
 	if (leaf == 0x16)
 		return (struct cpuid_regs){leaf16, 0, 0, 0};
+	if (leaf == 0x80000000)
+		return (struct cpuid_regs){extended_last, 0, 0, 0};
+	if (leaf == 0x80000007)
+		return (struct cpuid_regs){0, 0, 0, invariant ? BIT(8) : 0};
 	return (struct cpuid_regs){0, 0, 0, 0};
 }
 
@@ -258,6 +263,23 @@ static void test_timer_stands(void **state)
 	by("PIT");
 }
 
+/* What the CPU does not promise no guest is promised; but an emulator's TSC keeps its rate. */
+static void test_promise(void **state)
+{
+	clock_init();
+	assert_true(clock_tsc_is_stable());
+	invariant = false;
+	hypervisor = true;
+	clock_init();
+	assert_true(clock_tsc_is_stable());
+	hypervisor = false;
+	extended_last = 0x80000004;
+	invariant = true;
+	clock_init();
+	assert_false(clock_tsc_is_stable());
+	extended_last = 0x80000008;
+}
+
 static void test_cpuid_alone(void **state)
 {
 	pm_stands = pit_dead = hypervisor = true;
@@ -405,7 +427,7 @@ int main(void)
 		TEST(test_monotonic),	TEST(test_cmos),
 		TEST(test_days),	TEST(test_crystals),
 		TEST(test_how_long),	TEST(test_cpuid_a_little_off),
-		TEST(test_hpet_alarms),
+		TEST(test_hpet_alarms), TEST(test_promise),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,13 +203,22 @@ static void apart_by_themselves(void **state)
 	}
 }
 
-/* Set back, but nobody says whether that was right. */
+static u32 doubts;
+
+void clock_tsc_doubt(void)
+{
+	doubts++;
+}
+
+/* Set back, but nobody says whether that was right: guests are told of no TSCs that agree. */
 static void no_answer_to_the_second(void **state)
 {
 	struct new_cpu n = {.adjust = FAR};
 
 	goes_deaf = true;
+	doubts = 0;
 	meet(&n, 0);
+	assert_int_equal(doubts, 1);
 	assert_int_equal(n.ends_apart, 0);
 	assert_int_equal(adjust_writes, 1);
 	assert_int_equal(hosted_log_count(LOG_WARN), 1);

@@ -64,6 +64,7 @@ static struct cpuid_view view_all(void)
 		.invpcid = true,
 		.xcr0_offered = XCR0_KNOWN,
 		.tsc_khz = 2496000,
+		.tsc_stable = true,
 		.vcpu_count = 1,
 		.xcr0 = XCR0_X87,
 		.misc_enable = MISC_ENABLE_RESET,
@@ -157,6 +158,8 @@ static void weir_provides_what_the_cpu_lacks(void **state)
 	assert_int_equal(ask(&v, 0x80000001, 0).edx, 0);
 	assert_int_equal(ask(&v, 0xd, 0).eax, 0);
 	assert_int_equal(ask(&v, 0x80000007, 0).edx, BIT(8));
+	v.tsc_stable = false;
+	assert_int_equal(ask(&v, 0x80000007, 0).edx, 0);
 }
 
 static void dependants_go_with_what_they_need(void **state)
