@@ -4,7 +4,8 @@
 /*
  * A sweep is stopped at each of its points in turn, and there the CPU writes the page. The CPU
  * keeps to itself what it has written (PML) until after, so the marks that it left in the entry are
- * all there is to know it by: R17 where the entry goes, R18 and R19 where it stays.
+ * all there is to know it by: R17 where the entry goes, R18 and R19 where it stays. Or it has the page
+ * in its TLB, and writes by that until it is flushed.
  */
 #include <cmocka.h>
 #include "tests/hosted/schedule.h"
@@ -25,6 +26,10 @@ static u64 *spte;
 static bool begun;   /* atomic */
 static bool written; /* the CPU came in time */
 static u32 in_time, late;
+/* The CPU's TLB has the page as one that is dirty: it writes without a look at the entry. */
+static bool cached;
+static u64 cached_at;	/* flush_generation: until the next it may */
+static u32 after_entry; /* it wrote when the entry was gone already */
 
 static void drain(struct mmu_vm *m)
 {
@@ -65,6 +70,11 @@ static void cpu(void *arg)
 	while (!__atomic_load_n(&begun, __ATOMIC_ACQUIRE))
 		hosted_stand(1);
 	e = __atomic_load_n(spte, __ATOMIC_ACQUIRE);
+	if (cached) {
+		written = __atomic_load_n(&vm.flush_generation, __ATOMIC_SEQ_CST) == cached_at;
+		after_entry += written && !e;
+		return;
+	}
 	do {
 		written = e & EPT_W;
 	} while (written && !__atomic_compare_exchange_n(spte, &e, e | MARKS, false,
@@ -82,6 +92,7 @@ static void map_anew(u64 marks)
 	assert_int_equal(*spte & (EPT_W | MARKS), EPT_W);
 	assert_false(mmu_test_young(&vm, GFN(BASE), 1));
 	*spte |= marks;
+	cached_at = vm.flush_generation;
 }
 
 /* The CPU comes at each point of `sweep`, to an entry with `marks`; then `check` looks. */
@@ -128,6 +139,23 @@ static void what_is_unmapped_tells_what_it_was_used_for(void **state)
 	assert_true(late);
 }
 
+static void is_told_and_flushed(void)
+{
+	assert_int_equal(*spte, 0);
+	assert_int_equal(slot_of(BASE)->dirty[0], 1);
+	assert_true(mmu_test_young(&vm, GFN(BASE), 1));
+	assert_true(vm.flush_generation > cached_at);
+}
+
+static void what_is_written_until_the_flush_was_told(void **state)
+{
+	after_entry = 0;
+	cached = true;
+	at_each_point(unmap, MARKS, is_told_and_flushed);
+	cached = false;
+	assert_true(late && after_entry);
+}
+
 /* --- it loses bits --- */
 
 static void age(void)
@@ -172,6 +200,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_is_unmapped_tells_what_it_was_used_for, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(what_is_written_until_the_flush_was_told, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(aging_loses_no_dirty_bit, setup, teardown),
 		cmocka_unit_test_setup_teardown(protecting_loses_no_dirty_bit, setup, teardown),
