@@ -132,10 +132,11 @@ static bool take_unrestricted(struct weir_config *c, const struct word *v)
 
 static bool take_apicv(struct weir_config *c, const struct word *v)
 {
-	static const char *const names[] = {"on", "full", "registers", "access", "tpr", "off"};
-	static const enum vmx_apicv apicv[] = {VMX_APICV_ALL,	    VMX_APICV_FULL,
-					       VMX_APICV_REGISTERS, VMX_APICV_ACCESS,
-					       VMX_APICV_TPR,	    VMX_APICV_OFF};
+	static const char *const names[] = {"on",     "posted", "full", "registers",
+					    "access", "tpr",	"off"};
+	static const enum vmx_apicv apicv[] = {
+		VMX_APICV_ALL,	  VMX_APICV_POSTED, VMX_APICV_FULL, VMX_APICV_REGISTERS,
+		VMX_APICV_ACCESS, VMX_APICV_TPR,    VMX_APICV_OFF};
 	int i = word_index(v, names, ARRAY_SIZE(names));
 
 	static_assert(ARRAY_SIZE(apicv) == ARRAY_SIZE(names), "each name has one");
@@ -170,7 +171,7 @@ static const struct {
 	{"tax", take_tax, "tax=PERCENT with PERCENT from 0 to 99"},
 	{"swap", take_swap, "swap=auto or swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
 	{"mitigations", take_mitigations, "mitigations=on|off"},
-	{"apicv", take_apicv, "apicv=on|full|registers|access|tpr|off"},
+	{"apicv", take_apicv, "apicv=on|posted|full|registers|access|tpr|off"},
 	{"unrestricted", take_unrestricted, "unrestricted=on|off"},
 	{"selftest", take_selftest, "selftest=all or a list of names with commas"},
 };

@@ -4,6 +4,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/string.h"
+#include "kernel/dev/lapic.h"
 #include "kernel/vm_life.h"
 #include "mem/frame.h"
 #include "mem/gmem_stat.h"
@@ -98,6 +99,24 @@ static u64 read_paravirt(const void *owner, u32 i)
 	return ((const u64 *)&sum)[i];
 }
 
+static const struct stat_desc vm_apic_descs[] = {VM_APIC_STATS(STAT_DESC)};
+STAT_CHECK(vm_apic_stats, vm_apic_descs);
+
+static u64 read_apic(const void *owner, u32 i)
+{
+	const struct vm *vm = owner;
+	struct vm_apic_stats sum = {0};
+
+	for (u32 k = 0; k < vm->vcpu_count; k++) {
+		const struct lapic *l = vm->vcpus[k]->lapic;
+
+		sum.posted += READ_ONCE(l->posted_count);
+		sum.notified += READ_ONCE(l->notified_count);
+		sum.held += READ_ONCE(l->held_count);
+	}
+	return ((const u64 *)&sum)[i];
+}
+
 void stats_vm_add(struct vm *vm)
 {
 	struct vm_stats *s = &vm->stats;
@@ -116,6 +135,11 @@ void stats_vm_add(struct vm *vm)
 		 .descs = vm_paravirt_descs,
 		 .count = ARRAY_SIZE(vm_paravirt_descs),
 		 .read = read_paravirt,
+		 .owner = vm},
+		{.name = "apic",
+		 .descs = vm_apic_descs,
+		 .count = ARRAY_SIZE(vm_apic_descs),
+		 .read = read_apic,
 		 .owner = vm},
 		{.name = "srcu",
 		 .descs = srcu_stat_descs,

@@ -11,7 +11,7 @@
 
 struct vm;
 
-#define VM_STAT_GROUPS 7
+#define VM_STAT_GROUPS 8
 
 #define VM_CPU_STATS(X)                                                                      \
 	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.") \
@@ -33,6 +33,15 @@ struct vm_cpu_stats {
 
 struct vm_paravirt_stats {
 	VM_PARAVIRT_STATS(STAT_FIELD)
+};
+
+#define VM_APIC_STATS(X)                                                                        \
+	X(posted, "count", "Interrupts left for a CPU to take, with posted interrupts.")        \
+	X(notified, "count", "Of those, the ones for which a CPU that ran the guest was told.") \
+	X(held, "count", "Interrupts that a CPU with posted interrupts may not take by itself.")
+
+struct vm_apic_stats {
+	VM_APIC_STATS(STAT_FIELD)
 };
 
 /* A VM's part of the registry. */

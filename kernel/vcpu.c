@@ -30,6 +30,16 @@ void vcpu_request(struct vcpu *v, u64 bits)
 		thread_wake(v->thread);
 }
 
+bool vcpu_notify(struct vcpu *v)
+{
+	struct vmx_vcpu *vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
+
+	if (vmx && vmx_vcpu_notify(vmx))
+		return true;
+	vcpu_request(v, VCPU_REQ_KICK);
+	return false;
+}
+
 u64 vcpu_guest_tsc(struct vcpu *v)
 {
 	struct vmx_vcpu *vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
@@ -510,6 +520,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.apic_page = platform_apic_page(v),
 		.apic_access_page = v->vm->apic_page.pinned ? pfn_to_virt(v->vm->apic_page.pfn)
 							    : NULL,
+		.posted = platform_posted(v),
 		.real_mode_tss = GPA(GUEST_REAL_MODE_TSS),
 		.identity_map = GPA(GUEST_IDENTITY_MAP),
 	};

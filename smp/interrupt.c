@@ -169,3 +169,12 @@ void interrupt_dispatch(struct interrupt_frame *f)
 	    !cpu->preempt_off && (f->rflags & RFLAGS_IF))
 		thread_preempt_from_interrupt();
 }
+
+/* RFLAGS has IF clear: nobody is preempted here. */
+void interrupt_acknowledged(u8 vector)
+{
+	struct interrupt_frame f = {.vector = vector, .rip = (u64)interrupt_acknowledged};
+
+	ASSERT(!irq_enabled());
+	interrupt_dispatch(&f);
+}

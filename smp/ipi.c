@@ -114,6 +114,11 @@ void ipi_kick(u32 cpu)
 	apic_send_ipi(cpu_get(cpu)->apic_id, VECTOR_KICK);
 }
 
+void ipi_notify(u32 cpu)
+{
+	apic_send_ipi(cpu_get(cpu)->apic_id, VECTOR_POSTED);
+}
+
 bool ipi_stopping(void)
 {
 	u32 who = __atomic_load_n(&stopper, __ATOMIC_ACQUIRE);

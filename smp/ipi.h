@@ -17,6 +17,12 @@ void ipi_call_all(void (*fn)(void *), void *arg); /* the caller too */
 void ipi_kick(u32 cpu);
 
 /*
+ * Posted interrupts' notification: a guest on that CPU takes it without leaving. Any context. What it is
+ * to say is written before: a full barrier comes between.
+ */
+void ipi_notify(u32 cpu);
+
+/*
  * Stops all other CPUs by NMI, for a panic or the end, and says how many halted. Any context; waits
  * a bounded time for one that does not answer, as it does where another CPU stops this one.
  */

@@ -7,6 +7,7 @@
 #include "kernel/base/panic.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
+#include "vmx/posted.h"
 #include "vmx/regs.h"
 
 #define PAGE_TPR      0x80
@@ -27,6 +28,8 @@ static void setup_full(struct vmx_vcpu *v)
 	vmcs_write(GUEST_INTERRUPT_STATUS, 0);
 	for (u32 i = 0; i < ARRAY_SIZE(eoi_exits); i++)
 		vmcs_write(eoi_exits[i], 0);
+	if (vmx_apicv() >= VMX_APICV_POSTED && v->config.posted)
+		posted_setup(v);
 }
 
 void apic_setup(struct vmx_vcpu *v)
@@ -44,7 +47,7 @@ void apic_setup(struct vmx_vcpu *v)
 		v->apic_registers = true;
 		v->proc2_controls |= (u32)PROC2_APIC_REGISTERS;
 		/* Interrupts of real mode go in software there (capability.c). */
-		v->apic_full = vmx_apicv() == VMX_APICV_FULL && !v->restricted;
+		v->apic_full = vmx_apicv() >= VMX_APICV_FULL && !v->restricted;
 	}
 	if (v->apic_full)
 		setup_full(v);

@@ -12,9 +12,10 @@ enum vmx_apicv {
 	VMX_APICV_ACCESS,    /* TPR by MMIO; other accesses exit by themselves (APIC-access page) */
 	VMX_APICV_REGISTERS, /* most are read without an exit, and written before one; MSRs, too */
 	VMX_APICV_FULL,	     /* interrupts are delivered and ended by the CPU, by IRR and ISR */
+	VMX_APICV_POSTED,    /* and reach a guest that runs without an exit (vmx/posted.h) */
 	/*
-	 * As a limit: FULL only where the CPU has posted interrupts beside it, as KVM wants it, too.
-	 * Bochs 2.7, which has not, tells of another event when the delivery of one faults.
+	 * As a limit: POSTED or else REGISTERS, for KVM wants both to deliver, too; and no more than
+	 * REGISTERS where errata_interrupt_delivery says so.
 	 */
 	VMX_APICV_ALL,
 };

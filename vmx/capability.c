@@ -69,9 +69,13 @@ enum vmx_apicv capability_apicv(const struct vmx_capability *c, enum vmx_apicv l
 		return VMX_APICV_ACCESS;
 	if (limit < VMX_APICV_FULL || !capability_allows(c->proc2, PROC2_INTERRUPT_DELIVERY))
 		return VMX_APICV_REGISTERS;
-	if (limit == VMX_APICV_ALL && !capability_allows(c->pin, PIN_POSTED_INTERRUPTS))
-		return VMX_APICV_REGISTERS;
-	return VMX_APICV_FULL;
+	if (limit == VMX_APICV_FULL)
+		return VMX_APICV_FULL;
+	/* An interrupt that makes the guest leave is acknowledged, or the entry is refused. */
+	if (capability_allows(c->pin, PIN_POSTED_INTERRUPTS) &&
+	    capability_allows(c->exit, EXIT_ACKNOWLEDGE_INTERRUPT))
+		return VMX_APICV_POSTED;
+	return limit == VMX_APICV_POSTED ? VMX_APICV_FULL : VMX_APICV_REGISTERS;
 }
 
 const char *capability_apicv_name(enum vmx_apicv level)
@@ -79,7 +83,7 @@ const char *capability_apicv_name(enum vmx_apicv level)
 	static const char *const names[] = {
 		[VMX_APICV_OFF] = "off",       [VMX_APICV_TPR] = "tpr",
 		[VMX_APICV_ACCESS] = "access", [VMX_APICV_REGISTERS] = "registers",
-		[VMX_APICV_FULL] = "full",
+		[VMX_APICV_FULL] = "full",     [VMX_APICV_POSTED] = "posted",
 	};
 
 	return level < ARRAY_SIZE(names) ? names[level] : "on";

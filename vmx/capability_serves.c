@@ -5,7 +5,9 @@
 #include "vmx/controls.h"
 
 /* Each bit that Weir may set in some vCPU. */
-#define USED_PIN (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS | PIN_PREEMPTION_TIMER)
+#define USED_PIN                                                                      \
+	(PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS | PIN_PREEMPTION_TIMER | \
+	 PIN_POSTED_INTERRUPTS)
 #define USED_PROC                                                                                 \
 	(PROC_INTERRUPT_WINDOW | PROC_TSC_OFFSETTING | PROC_HLT | PROC_MWAIT | PROC_RDPMC |       \
 	 PROC_CR3_LOAD | PROC_CR3_STORE | PROC_CR8_LOAD | PROC_CR8_STORE | PROC_TPR_SHADOW |      \
@@ -15,9 +17,9 @@
 	(PROC2_APIC_ACCESS | PROC2_EPT | PROC2_RDTSCP | PROC2_X2APIC | PROC2_VPID | PROC2_WBINVD | \
 	 PROC2_UNRESTRICTED | PROC2_APIC_REGISTERS | PROC2_INTERRUPT_DELIVERY | PROC2_PAUSE_LOOP | \
 	 PROC2_INVPCID | PROC2_ENCLS | PROC2_PML)
-#define USED_EXIT                                                                             \
-	(EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER | \
-	 EXIT_LOAD_EFER)
+#define USED_EXIT                                                                         \
+	(EXIT_SAVE_DEBUG | EXIT_HOST_64BIT | EXIT_ACKNOWLEDGE_INTERRUPT | EXIT_SAVE_PAT | \
+	 EXIT_LOAD_PAT | EXIT_SAVE_EFER | EXIT_LOAD_EFER)
 #define USED_ENTRY (ENTRY_LOAD_DEBUG | ENTRY_IA32E | ENTRY_LOAD_PAT | ENTRY_LOAD_EFER)
 #define USED_EPT_VPID                                                                      \
 	(EPT_CAP_WALK_4 | EPT_CAP_WB | EPT_CAP_2M | EPT_CAP_INVEPT | EPT_CAP_AD |          \

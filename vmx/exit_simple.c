@@ -4,9 +4,12 @@
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
+#include "smp/irq.h"
 #include "vmx/features.h"
 #include "vmx/regs.h"
 #include "vmx/xcr0.h"
+
+#define REASON_EXTERNAL_INTERRUPT 1
 
 #define IO_SIZE(q) (((q)&7) + 1)
 #define IO_IN	   BIT(3)
@@ -14,12 +17,15 @@
 #define IO_PORT(q) ((u16)((q) >> 16))
 
 /*
- * The interrupt waits in the LAPIC: it is taken as soon as interrupts are on. The preemption timer
- * is there for interrupts that an emulator kept back, see vmcs_setup.c.
+ * The interrupt waits in the LAPIC: it is taken as soon as interrupts are on; but where the CPU has
+ * acknowledged it, as posted interrupts want it, here. The preemption timer is there for interrupts
+ * that an emulator kept back, see vmcs_setup.c.
  */
 enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
+	if (unlikely(v->posts) && v->reason == REASON_EXTERNAL_INTERRUPT)
+		interrupt_acknowledged((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
 	exit_let_in(v);
 	return EXIT_RESUME;
 }

@@ -24,7 +24,7 @@ void msr_bitmap_init(void)
 		msr_bitmap_fill(bitmaps[false][shadow], guest_features.rdtscp, shadow);
 		msr_bitmap_fill(bitmaps[true][shadow], guest_features.rdtscp, shadow);
 		msr_bitmap_pass_x2apic(bitmaps[true][shadow],
-				       vmx_boot_controls.apicv == VMX_APICV_FULL && !shadow);
+				       vmx_boot_controls.apicv >= VMX_APICV_FULL && !shadow);
 		if (vmx_unrestricted_guest())
 			continue;
 		msr_bitmap_keep_efer(bitmaps[false][shadow]);

@@ -8,6 +8,7 @@
 #include "vmx/controls.h"
 #include "vmx/errata.h"
 #include "vmx/features.h"
+#include "vmx/posted.h"
 #include "vmx/requirements.h"
 #include "vmx/vcpu.h"
 
@@ -121,6 +122,8 @@ static int probe(void)
 	print_optional(&f.capability);
 	log_info("VMX: guests' local APICs: apicv=%s",
 		 capability_apicv_name(vmx_boot_controls.apicv));
+	if (vmx_boot_controls.apicv >= VMX_APICV_POSTED)
+		posted_init();
 	features_init();
 	tell_mmu(&f.capability);
 	return 0;

@@ -25,9 +25,15 @@
  */
 void vmx_vcpu_kick(struct vmx_vcpu *v)
 {
+	u32 cpu;
+
 	__atomic_store_n(&v->kicked, true, __ATOMIC_SEQ_CST);
-	if (__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST) && v->cpu != cpu_id())
-		ipi_kick(v->cpu);
+	if (!__atomic_load_n(&v->in_guest, __ATOMIC_SEQ_CST))
+		return;
+	/* Once: it may be on its way to another, where it sees the flag before it enters. */
+	cpu = __atomic_load_n(&v->cpu, __ATOMIC_RELAXED);
+	if (cpu != cpu_id())
+		ipi_kick(cpu);
 }
 
 void vmx_vcpu_kick_seen(struct vmx_vcpu *v)

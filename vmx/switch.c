@@ -12,6 +12,7 @@
 #include "vmx/controls.h"
 #include "vmx/features.h"
 #include "vmx/instructions.h"
+#include "vmx/posted.h"
 #include "vmx/vcpu.h"
 
 static const u32 switched_index[SWITCHED_COUNT] = {
@@ -43,7 +44,7 @@ static void arrive(struct vmx_vcpu *v)
 {
 	u32 cpu = cpu_id();
 
-	WRITE_ONCE(v->cpu, cpu);
+	__atomic_store_n(&v->cpu, cpu, __ATOMIC_RELAXED);
 	v->active = true;
 	if (v->host_cpu == cpu)
 		return;
@@ -153,6 +154,7 @@ void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)
 {
 	vcpu_own_cpu(v);
+	posted_sched_in(v);
 	v->dirty_l1d = v->flush_l1d;
 	v->unprepared = true;
 }

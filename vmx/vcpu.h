@@ -86,6 +86,7 @@ struct vmx_vcpu {
 	void *own_apic_page; /* where the config has none */
 	u8 tpr_threshold;
 	bool apic_registers, apic_full; /* as in vmx/apicv.h, and the floor above knows of it */
+	bool posts;			/* likewise; set once */
 	u64 eoi_exits[4];
 	/* events for the next entry */
 	struct event event;    /* goes in first */

@@ -139,6 +139,12 @@ struct vmx_config {
 	 * there is none. What is done there comes as an MMIO exit like any device's.
 	 */
 	void *apic_access_page;
+	/*
+	 * VMX_APICV_POSTED, where there is an apic_page: the posted-interrupt descriptor (vmx/posted.h),
+	 * at the beginning of a frame of the caller's: 64 bytes would do for the CPU, but Bochs 3.0 refuses
+	 * the entry. NULL: none.
+	 */
+	void *posted;
 	/* Without unrestricted guest: what mmu/rma_setup.h has put there. */
 	gpa_t real_mode_tss, identity_map;
 };
@@ -155,6 +161,11 @@ void vmx_vcpu_destroy(struct vmx_vcpu *v);
 void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *exit);
 /* Makes a vCPU in guest mode leave it soon, and one about to enter return first. Any context. */
 void vmx_vcpu_kick(struct vmx_vcpu *v);
+/*
+ * The descriptor of config.posted has something new and its ON bit was clear until the caller set it.
+ * True: the vCPU is in the guest, and is sent the notification. False: it is to be kicked. Any context.
+ */
+bool vmx_vcpu_notify(struct vmx_vcpu *v);
 
 /*
  * Hooks for the thread's switch, to be called by the owner's sched_in and sched_out; and once each
@@ -244,7 +255,7 @@ u32 vmx_cpl(struct vmx_vcpu *v);
  */
 void vmx_set_tpr_threshold(struct vmx_vcpu *v, u32 class);
 /*
- * VMX_APICV_FULL alone, where the config has an apic_page. status: the highest vectors of the
+ * VMX_APICV_FULL and above, where the config has an apic_page. status: the highest vectors of the
  * page's IRR and ISR, 0 for none, after somebody but the CPU changed those. eoi_exits: the vectors
  * of which the owner wants to know the end.
  */

@@ -8,6 +8,7 @@
 #include "kernel/dev/chipset.h"
 #include "mem/slab.h"
 #include "vmx/apicv.h"
+#include "vmx/posted.h"
 
 #define APIC_BASE_DEFAULT PLATFORM_LAPIC_BASE
 #define PHYS_BITS_DEFAULT 36
@@ -15,12 +16,19 @@
 #define ID_XAPIC_SHIFT 24
 #define SVR_POWER_ON   0xffu
 
+static_assert(offsetof(struct lapic, posted) == 0, "a frame's beginning");
+static_assert(offsetof(struct lapic, posted.words) == offsetof(struct posted_descriptor, control) &&
+		      offsetof(struct lapic, rest) + sizeof(((struct lapic *)0)->rest) ==
+			      sizeof(struct posted_descriptor),
+	      "as the CPU reads it");
+static_assert(LAPIC_ON == POSTED_ON, "one bit");
+
 /* The summary first: one that comes meanwhile sets it anew, after its vector. */
-static void reset_posted(struct lapic *l)
+static void reset_vectors(struct lapic_vectors *set)
 {
-	__atomic_store_n(&l->posted.words, 0, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&set->words, 0, __ATOMIC_SEQ_CST);
 	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++)
-		__atomic_store_n(&l->posted.word[i], 0, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&set->word[i], 0, __ATOMIC_SEQ_CST);
 }
 
 /* SDM 3A 11.4.7.1: after power-up, and after the APIC was switched off. */
@@ -38,7 +46,8 @@ static void reset_registers(struct lapic *l)
 	lapic_put(l, REG_ICR_HIGH, 0);
 	l->esr = 0;
 	__atomic_store_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
-	reset_posted(l);
+	reset_vectors(&l->posted);
+	reset_vectors(&l->held);
 	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++) {
 		lapic_put(l, REG_ISR + i, 0);
 		lapic_put(l, REG_IRR + i, 0);
@@ -78,7 +87,9 @@ static u64 physical_bits(void)
 int lapic_create(struct vcpu *v, struct lapic **out)
 {
 	u64 known = APIC_BASE_BSP | APIC_BASE_X2APIC | APIC_BASE_ENABLE;
-	struct lapic *l = kmalloc(sizeof(*l));
+	/* The descriptor begins a frame, in which the rest has room. */
+	u64 size = vmx_apicv() >= VMX_APICV_POSTED ? PAGE_SIZE : sizeof(struct lapic);
+	struct lapic *l = kmalloc(size);
 
 	if (!l)
 		return ERR_NOMEM;
@@ -89,7 +100,8 @@ int lapic_create(struct vcpu *v, struct lapic **out)
 	}
 	l->v = v;
 	l->shown = vmx_apicv() >= VMX_APICV_REGISTERS;
-	l->by_cpu = vmx_apicv() == VMX_APICV_FULL && v->vm->mmu.kind != MMU_SHADOW;
+	l->by_cpu = vmx_apicv() >= VMX_APICV_FULL && v->vm->mmu.kind != MMU_SHADOW;
+	l->posts = l->by_cpu && vmx_apicv() >= VMX_APICV_POSTED;
 	l->base_reserved = ~(((BIT(physical_bits()) - 1) & PAGE_MASK) | known);
 	lapic_timer_init(l);
 	lapic_power_on(l);

@@ -85,12 +85,24 @@ enum lapic_timer_mode {
 	LAPIC_TIMER_DEADLINE = 2,
 };
 
+/*
+ * posts: struct lapic.posted is the CPU's posted-interrupt descriptor (vmx/posted.h), and its words are
+ * no summary but these two bits.
+ */
+#define LAPIC_ON   1u	      /* the CPU's: a notification is outstanding */
+#define LAPIC_HELD (1u << 31) /* `held` has some */
+
 struct lapic {
+	/* atomic */
+	struct lapic_vectors posted;
+	u32 rest[7]; /* of the descriptor */
+	/* own thread */
 	struct vcpu *v;
 	u64 base_reserved; /* bits of IA32_APIC_BASE that must be 0 */
 	u32 *page;	   /* lapic_page.h; a frame */
 	bool shown;	   /* the CPU reads registers in the page (VMX_APICV_REGISTERS) */
 	bool by_cpu;	   /* and delivers and ends interrupts by it (VMX_APICV_FULL) */
+	bool posts;	   /* and takes what is posted by itself (VMX_APICV_POSTED) */
 	/* own thread writes; others may read */
 	u64 apic_base;
 	u32 id, ldr, dfr; /* xAPIC's, whatever the mode: others see it change in one word */
@@ -103,8 +115,14 @@ struct lapic {
 	struct gpa_pin *pv_eoi;	 /* the guest's word; NULL: it wants none */
 	bool pv_eoi_offered;	 /* the guest may have ended an interrupt by it since */
 	/* atomic */
-	struct lapic_vectors posted;
-	u32 posted_level[LAPIC_VECTOR_WORDS]; /* of what was posted last, which were levels */
+	/*
+	 * posts: what the CPU is not to take behind our back. Levels, for which TMR and the EOI exits are
+	 * to be told first, and edges of a vector that was one; a periodic timer's (lapic_timer.c).
+	 */
+	struct lapic_vectors held;
+	u32 posted_level
+		[LAPIC_VECTOR_WORDS]; /* of what was posted or held last, which were levels */
+	u64 posted_count, notified_count, held_count; /* posts alone */
 	u32 esr_pending;
 	bool nmi_pending;
 	u32 start_up; /* LAPIC_INIT_CAME, LAPIC_SIPI_CAME and its vector: what the vCPU is to take */
@@ -252,6 +270,19 @@ static inline void lapic_pv_eoi_settle(struct lapic *l)
 
 /* --- lapic_timer.c: all take the lock themselves; own thread --- */
 
+/*
+ * Such a timer rests until the thread has taken its interrupt, so with posted interrupts, too, it
+ * is that which takes it.
+ */
+#define LVT_TIMER_MODE_SHIFT 17
+static inline u32 lapic_timer_mode(u32 lvt)
+{
+	return (lvt >> LVT_TIMER_MODE_SHIFT) & 3;
+}
+static inline bool lapic_timer_is_periodic(u32 lvt)
+{
+	return lapic_timer_mode(lvt) == LAPIC_TIMER_PERIODIC;
+}
 void lapic_timer_init(struct lapic *l);
 void lapic_timer_reset(struct lapic *l);
 void lapic_timer_cancel(struct lapic *l);

@@ -81,25 +81,57 @@ bool lapic_is_level(const struct lapic *l, u8 vector)
 }
 
 /*
- * The summary first: a vector that is posted meanwhile sets it anew, after its own bit. Whether it
- * is a level was said before that bit.
+ * words: which may hold some; cleared before, so that a vector which is posted meanwhile sets it anew,
+ * after its own bit. Whether it is a level was said before that bit.
  */
-void lapic_gather_posted(struct lapic *l)
+static inline __attribute__((always_inline)) void gather_set(struct lapic *l,
+							     struct lapic_vectors *set, u32 words)
 {
-	u32 words = __atomic_exchange_n(&l->posted.words, 0, __ATOMIC_SEQ_CST);
-
 	for (; words; words &= words - 1) {
 		u32 i = (u32)__builtin_ctz(words);
-		u32 came = __atomic_exchange_n(&l->posted.word[i], 0, __ATOMIC_SEQ_CST);
+		u32 came = __atomic_exchange_n(&set->word[i], 0, __ATOMIC_SEQ_CST);
 		u32 level = __atomic_load_n(&l->posted_level[i], __ATOMIC_SEQ_CST);
+		u32 tmr = lapic_get(l, REG_TMR + i);
 
 		if (!came)
 			continue;
-		lapic_put(l, REG_TMR + i, (lapic_get(l, REG_TMR + i) & ~came) | (came & level));
+		/* post looks at it. */
+		__atomic_store_n(lapic_word(l, REG_TMR + i), (tmr & ~came) | (came & level),
+				 __ATOMIC_RELAXED);
 		lapic_put(l, REG_IRR + i, lapic_get(l, REG_IRR + i) | came);
 		l->irr_words |= (u8)(1u << i);
 		l->stale = true;
 	}
+}
+
+/*
+ * What the CPU would do with the descriptor in the guest (SDM 3C 30.6), but for RVI, which lapic_load
+ * tells; ON was cleared before. TMR stays as it is there, too: where it has a level still, the IOAPIC
+ * hears of one EOI too many, and does not miss one. Then what was held.
+ */
+static void __noinline gather_descriptor(struct lapic *l, u32 words)
+{
+	for (u32 i = 0; i < LAPIC_VECTOR_WORDS; i++) {
+		u32 came;
+
+		if (!__atomic_load_n(&l->posted.word[i], __ATOMIC_SEQ_CST))
+			continue;
+		came = __atomic_exchange_n(&l->posted.word[i], 0, __ATOMIC_SEQ_CST);
+		lapic_put(l, REG_IRR + i, lapic_get(l, REG_IRR + i) | came);
+		l->stale = true;
+	}
+	if (words & LAPIC_HELD)
+		gather_set(l, &l->held, __atomic_exchange_n(&l->held.words, 0, __ATOMIC_SEQ_CST));
+}
+
+void lapic_gather_posted(struct lapic *l)
+{
+	u32 words = __atomic_exchange_n(&l->posted.words, 0, __ATOMIC_SEQ_CST);
+
+	if (unlikely(l->posts))
+		gather_descriptor(l, words);
+	else
+		gather_set(l, &l->posted, words);
 	lapic_timer_taken(l);
 }
 
@@ -237,7 +269,15 @@ bool lapic_nmi_take(struct lapic *l)
 
 /* --- accepting --- */
 
-static void accept_vector(struct lapic *l, u8 vector, bool level)
+/* How it goes on from there: by the CPU, if that has posted interrupts, or by the vCPU's thread. */
+enum acceptance {
+	ACCEPT_EDGE,
+	ACCEPT_LEVEL,
+	ACCEPT_HELD_EDGE, /* by the thread */
+};
+
+static inline __attribute__((always_inline)) void add_to(struct lapic *l, struct lapic_vectors *set,
+							 u8 vector, bool level)
 {
 	u32 i = vector / 32, bit = bit_of(vector);
 
@@ -245,8 +285,48 @@ static void accept_vector(struct lapic *l, u8 vector, bool level)
 		__atomic_or_fetch(&l->posted_level[i], bit, __ATOMIC_SEQ_CST);
 	else
 		__atomic_and_fetch(&l->posted_level[i], ~bit, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&set->word[i], bit, __ATOMIC_SEQ_CST);
+	__atomic_or_fetch(&set->words, 1u << i, __ATOMIC_SEQ_CST);
+}
+
+/* The own thread alone puts it into IRR. */
+static void hold(struct lapic *l, u8 vector, bool level)
+{
+	__atomic_fetch_add(&l->held_count, 1, __ATOMIC_RELAXED);
+	add_to(l, &l->held, vector, level);
+	__atomic_or_fetch(&l->posted.words, LAPIC_HELD, __ATOMIC_SEQ_CST);
+	vcpu_request(l->v, VCPU_REQ_KICK);
+}
+
+/*
+ * For the CPU to take. The order is that of vmx/posted.h; each step is a full barrier. Of a vector that
+ * was a level last TMR and the EOI exits are to be changed first.
+ */
+static void __noinline post(struct lapic *l, u8 vector, enum acceptance how)
+{
+	u32 i = vector / 32, bit = bit_of(vector);
+
+	if (how != ACCEPT_EDGE ||
+	    (__atomic_load_n(lapic_word(l, REG_TMR + i), __ATOMIC_RELAXED) & bit)) {
+		hold(l, vector, how == ACCEPT_LEVEL);
+		return;
+	}
+	__atomic_fetch_add(&l->posted_count, 1, __ATOMIC_RELAXED);
 	__atomic_or_fetch(&l->posted.word[i], bit, __ATOMIC_SEQ_CST);
-	__atomic_or_fetch(&l->posted.words, 1u << i, __ATOMIC_SEQ_CST);
+	/* Who found it clear sees to it that somebody looks. */
+	if (__atomic_fetch_or(&l->posted.words, LAPIC_ON, __ATOMIC_SEQ_CST) & LAPIC_ON)
+		return;
+	if (vcpu_notify(l->v))
+		__atomic_fetch_add(&l->notified_count, 1, __ATOMIC_RELAXED);
+}
+
+static void accept_vector(struct lapic *l, u8 vector, enum acceptance how)
+{
+	if (unlikely(l->posts)) {
+		post(l, vector, how);
+		return;
+	}
+	add_to(l, &l->posted, vector, how == ACCEPT_LEVEL);
 	vcpu_request(l->v, VCPU_REQ_KICK);
 }
 
@@ -262,19 +342,19 @@ void lapic_error(struct lapic *l, u32 esr_bit)
 	if (lvt & LVT_MASKED)
 		return;
 	if ((lvt & LVT_VECTOR) >= VECTOR_MIN)
-		accept_vector(l, (u8)(lvt & LVT_VECTOR), false);
+		accept_vector(l, (u8)(lvt & LVT_VECTOR), ACCEPT_EDGE);
 	else
 		__atomic_or_fetch(&l->esr_pending, ESR_RECEIVE_ILLEGAL, __ATOMIC_SEQ_CST);
 }
 
-static bool accept_fixed(struct lapic *l, u8 vector, bool level)
+static bool accept_fixed(struct lapic *l, u8 vector, enum acceptance how)
 {
 	if (!(READ_ONCE(l->svr) & SVR_ENABLED))
 		return false;
 	if (vector < VECTOR_MIN)
 		lapic_error(l, ESR_RECEIVE_ILLEGAL);
 	else
-		accept_vector(l, vector, level);
+		accept_vector(l, vector, how);
 	return true;
 }
 
@@ -310,7 +390,7 @@ static bool accept(struct lapic *l, const struct lapic_message *m)
 	switch (m->mode) {
 	case LAPIC_FIXED:
 	case LAPIC_LOWEST:
-		return accept_fixed(l, m->vector, m->level);
+		return accept_fixed(l, m->vector, m->level ? ACCEPT_LEVEL : ACCEPT_EDGE);
 	case LAPIC_NMI:
 		accept_nmi(l);
 		return true;
@@ -449,7 +529,9 @@ void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source)
 	if (has_mode && ((lvt >> LVT_MODE_SHIFT) & 7) == LAPIC_NMI)
 		accept_nmi(l);
 	else if (!has_mode || ((lvt >> LVT_MODE_SHIFT) & 7) == LAPIC_FIXED)
-		accept_fixed(l, (u8)(lvt & LVT_VECTOR), false);
+		accept_fixed(l, (u8)(lvt & LVT_VECTOR),
+			     source == LVT_TIMER && lapic_timer_is_periodic(lvt) ? ACCEPT_HELD_EDGE
+										 : ACCEPT_EDGE);
 }
 
 bool lapic_takes_lint0_extint(const struct lapic *l)

@@ -8,15 +8,8 @@
 
 #include "kernel/dev/chipset.h"
 
-#define LVT_TIMER_MODE_SHIFT 17
-
 /* A deadline further off is looked at again by then: no sum of times can wrap. */
 #define DEADLINE_STEP_TSC (1ull << 50)
-
-static u32 timer_mode(u32 lvt)
-{
-	return (lvt >> LVT_TIMER_MODE_SHIFT) & 3;
-}
 
 /* Bits 0, 1 and 3 encode 2, 4, ... 128, 1. */
 static u32 divider(const struct lapic *l)
@@ -45,7 +38,7 @@ static void stop(struct lapic *l)
 /* Of short periods not so much that one's interrupt comes in another's time. */
 static u64 __noinline ahead_asleep(const struct lapic *l)
 {
-	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
 		return min(l->ahead_ns, l->period_ns / 2);
 	return l->ahead_ns;
 }
@@ -62,7 +55,7 @@ static bool is_due(struct lapic *l, u64 now)
 
 	if (!l->counting)
 		return false;
-	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
 		return now + ahead(l) >= l->target_ns;
 	tsc = vcpu_guest_tsc(l->v);
 	if (unlikely(READ_ONCE(l->asleep)))
@@ -73,7 +66,7 @@ static bool is_due(struct lapic *l, u64 now)
 static void note_time(struct lapic *l, u64 now)
 {
 	l->early_tsc = l->tsc_deadline;
-	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_DEADLINE)
 		l->early_tsc = vcpu_guest_tsc(l->v) +
 			       clock_ns_to_tsc(l->target_ns - min(l->target_ns, now));
 	WRITE_ONCE(l->early, true);
@@ -87,7 +80,7 @@ static void catch_up(struct lapic *l, u64 now)
 	if (READ_ONCE(l->asleep))
 		note_time(l, now);
 	now = max(now, l->target_ns);
-	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_PERIODIC)
 		l->target_ns += ((now - l->target_ns) / l->period_ns + 1) * l->period_ns;
 	else
 		stop(l);
@@ -109,13 +102,14 @@ static u64 deadline_target(struct lapic *l)
  */
 static bool is_untaken(struct lapic *l)
 {
+	const struct lapic_vectors *set = l->posts ? &l->held : &l->posted;
 	u8 vector = l->lvt[LVT_TIMER] & LVT_VECTOR;
 	u32 word;
 
-	if (timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_PERIODIC)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_PERIODIC)
 		return false;
 	__atomic_store_n(&l->timer_waits, true, __ATOMIC_SEQ_CST);
-	word = __atomic_load_n(&l->posted.word[vector / 32], __ATOMIC_SEQ_CST);
+	word = __atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST);
 	if (word & BIT(vector % 32))
 		return true;
 	__atomic_store_n(&l->timer_waits, false, __ATOMIC_SEQ_CST);
@@ -148,7 +142,7 @@ void lapic_timer_resume(struct lapic *l)
 	u64 now = clock_ns();
 
 	catch_up(l, now);
-	if (l->counting && timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
+	if (l->counting && lapic_timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
 		l->target_ns = max(deadline_target(l), now + DEVICE_DELAY_MIN_NS);
 	arm(l);
 	spin_unlock_irqrestore(&l->lock, on);
@@ -186,7 +180,7 @@ void lapic_timer_cancel(struct lapic *l)
 void lapic_timer_set_lvt(struct lapic *l, u32 lvt)
 {
 	bool on = spin_lock_irqsave(&l->lock);
-	u32 old_mode = timer_mode(l->lvt[LVT_TIMER]), mode = timer_mode(lvt);
+	u32 old_mode = lapic_timer_mode(l->lvt[LVT_TIMER]), mode = lapic_timer_mode(lvt);
 
 	catch_up(l, clock_ns());
 	if (mode != old_mode && (mode >= LAPIC_TIMER_DEADLINE || old_mode >= LAPIC_TIMER_DEADLINE))
@@ -199,7 +193,7 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt)
 void lapic_timer_set_initial(struct lapic *l, u32 count)
 {
 	bool on = spin_lock_irqsave(&l->lock);
-	u32 mode = timer_mode(l->lvt[LVT_TIMER]);
+	u32 mode = lapic_timer_mode(l->lvt[LVT_TIMER]);
 	u64 now = clock_ns();
 
 	if (mode < LAPIC_TIMER_DEADLINE) {
@@ -218,7 +212,7 @@ static u32 current_count(struct lapic *l, u64 now)
 {
 	u64 left;
 
-	if (!l->counting || timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
+	if (!l->counting || lapic_timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE)
 		return 0;
 	left = (l->target_ns - now + divider(l) - 1) / divider(l);
 	return (u32)min(left, (u64)l->initial_count);
@@ -234,7 +228,7 @@ void lapic_timer_set_divide(struct lapic *l, u32 value)
 	count = current_count(l, now);
 	l->divide_register = value;
 	l->period_ns = period(l);
-	if (timer_mode(l->lvt[LVT_TIMER]) < LAPIC_TIMER_DEADLINE)
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) < LAPIC_TIMER_DEADLINE)
 		l->target_ns = now + (u64)count * divider(l);
 	arm(l);
 	spin_unlock_irqrestore(&l->lock, on);
@@ -269,7 +263,7 @@ void lapic_timer_set_deadline(struct lapic *l, u64 tsc)
 	bool on = spin_lock_irqsave(&l->lock);
 	u64 now = clock_ns();
 
-	if (timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE) {
+	if (lapic_timer_mode(l->lvt[LVT_TIMER]) == LAPIC_TIMER_DEADLINE) {
 		catch_up(l, now);
 		l->tsc_deadline = tsc;
 		l->counting = tsc != 0;

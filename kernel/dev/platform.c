@@ -330,6 +330,11 @@ void *platform_apic_page(struct vcpu *v)
 	return v->lapic->page;
 }
 
+void *platform_posted(struct vcpu *v)
+{
+	return v->lapic->posts ? &v->lapic->posted : NULL;
+}
+
 u32 platform_tpr_threshold(struct vcpu *v)
 {
 	return lapic_tpr_threshold(v->lapic);

@@ -83,6 +83,8 @@ bool platform_lapic_mmio(struct vcpu *v, gpa_t gpa, u32 size, bool write, u64 *v
 
 /* The registers that vmx_config.apic_page is for. */
 void *platform_apic_page(struct vcpu *v);
+/* What vmx_config.posted is for: NULL where the CPU posts nothing. */
+void *platform_posted(struct vcpu *v);
 /*
  * Where the CPU delivers the local APIC's interrupts by itself (VMX_APICV_FULL): what it is to be
  * told before the next entry; false: nothing new. Only what is not the local APIC's is to be

@@ -43,6 +43,12 @@ void vcpu_request(struct vcpu *v, u64 bits)
 	__atomic_or_fetch(&v->requests, bits, __ATOMIC_SEQ_CST);
 }
 
+bool vcpu_notify(struct vcpu *v)
+{
+	vcpu_request(v, VCPU_REQ_KICK);
+	return false;
+}
+
 u64 hosted_vm_requests(struct vcpu *v)
 {
 	return __atomic_exchange_n(&v->requests, 0, __ATOMIC_SEQ_CST);

@@ -57,6 +57,9 @@ u32 hosted_ipi_kicks(void);
 bool hosted_kick_pending(u32 cpu);
 void hosted_kick_take(u32 cpu);
 
+/* Whether ipi_notify's interrupt has come to this CPU; it is taken. */
+bool hosted_notified(u32 cpu);
+
 /* The last line logged by any thread, and how many lines of each level there were. */
 const char *hosted_log_last(void);
 u32 hosted_log_count(int level);

@@ -36,6 +36,20 @@ void ipi_kick(u32 cpu)
 	__atomic_store_n(&kicked[cpu], true, __ATOMIC_RELAXED);
 }
 
+static bool notified[CPU_MAX]; /* atomic: in the CPU's local APIC */
+
+void ipi_notify(u32 cpu)
+{
+	BUG_ON(cpu >= cpu_count());
+	__atomic_store_n(&notified[cpu], true, __ATOMIC_SEQ_CST);
+}
+
+bool hosted_notified(u32 cpu)
+{
+	return __atomic_load_n(&notified[cpu], __ATOMIC_SEQ_CST) &&
+	       __atomic_exchange_n(&notified[cpu], false, __ATOMIC_SEQ_CST);
+}
+
 bool hosted_kick_pending(u32 cpu)
 {
 	return __atomic_load_n(&kicked[cpu], __ATOMIC_RELAXED);

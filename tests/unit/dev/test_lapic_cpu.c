@@ -16,6 +16,7 @@
 #include "kernel/base/msr.h"
 #include "kernel/dev/lapic_page.h"
 #include "tests/unit/dev/machine.h"
+#include "vmx/posted.h"
 
 #include <cmocka.h>
 #include <string.h>
@@ -139,15 +140,25 @@ static u32 load(struct model *c, u32 offset)
 static struct machine with, without;
 static struct model cpu;
 
-static int setup(void **state)
+static int setup_at(enum vmx_apicv level)
 {
 	machine_create(&without, 1);
-	machine_apicv = VMX_APICV_FULL;
+	machine_apicv = level;
 	/* machine_create forgets timers: both are of one time, and neither of these has any. */
 	machine_create(&with, 1);
 	machine_apicv = VMX_APICV_OFF;
 	cpu = (struct model){.m = &with, .page = platform_apic_page(with.v)};
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_at(VMX_APICV_FULL);
+}
+
+static int setup_posted(void **state)
+{
+	return setup_at(VMX_APICV_POSTED);
 }
 
 static int teardown(void **state)
@@ -287,6 +298,174 @@ static void x2apic(void **state)
 	assert_int_equal(load(&cpu, APIC_ESR), ESR_SEND_ILLEGAL);
 }
 
+/* --- posted --- */
+
+static struct posted_descriptor *descriptor(void)
+{
+	return platform_posted(with.v);
+}
+
+/* Posted-interrupt processing (30.6), in the guest. */
+static void process_posted(struct model *c)
+{
+	struct posted_descriptor *d = descriptor();
+
+	d->control &= ~POSTED_ON;
+	for (u32 i = 0; i < 8; i++) {
+		c->page[(APIC_IRR + 16 * i) / 4] |= d->requests[i];
+		d->requests[i] = 0;
+	}
+	c->rvi = highest(c, APIC_IRR);
+}
+
+static void send(u8 vector, bool level)
+{
+	struct lapic_message message = {.mode = LAPIC_FIXED, .vector = vector, .level = level};
+
+	assert_true(lapic_send(with.vm, &message, NULL));
+}
+
+static void edges_are_posted(void **state)
+{
+	assert_true(is_aligned((u64)descriptor(), PAGE_SIZE));
+	enter(&cpu);
+	(void)hosted_vm_requests(with.v);
+	send(0x61, false);
+	assert_int_equal(descriptor()->requests[3], 2);
+	assert_int_equal(descriptor()->control, POSTED_ON);
+	assert_int_equal(hosted_vm_requests(with.v), VCPU_REQ_KICK);
+	/* The notification is outstanding: one is enough. */
+	send(0xa0, false);
+	assert_int_equal(descriptor()->requests[5], 1);
+	assert_int_equal(hosted_vm_requests(with.v), 0);
+	/* The CPU's, in the guest: nothing is left to do. */
+	process_posted(&cpu);
+	assert_false(platform_wants_look(with.v));
+	assert_int_equal(deliver(&cpu), 0xa0);
+	end(&cpu);
+	assert_int_equal(deliver(&cpu), 0x61);
+	end(&cpu);
+	assert_int_equal(cpu.svi | cpu.rvi, 0);
+}
+
+/* What the CPU had no occasion to take. */
+static void out_of_the_guest_software_takes_them(void **state)
+{
+	send(0x61, false);
+	assert_true(platform_wants_look(with.v));
+	assert_true(platform_interrupt_pending(with.v)); /* ends a HLT */
+	assert_int_equal(descriptor()->control, 0);
+	assert_int_equal(descriptor()->requests[3], 0);
+	send(0x92, false);
+	enter(&cpu);
+	assert_int_equal(deliver(&cpu), 0x92);
+	end(&cpu);
+	assert_int_equal(deliver(&cpu), 0x61);
+	/* What is read of IRR, and APR, knows of one that is posted. */
+	send(0x71, false);
+	assert_true(apic_bit(&with, 0, APIC_IRR, 0x71));
+	send(0x93, false);
+	assert_int_equal(load(&cpu, APIC_APR), 0x90);
+	/* INIT forgets. */
+	send(0x72, false);
+	send(0x73, true);
+	platform_init(with.v);
+	assert_int_equal(descriptor()->control | descriptor()->requests[3], 0);
+	enter(&cpu);
+	assert_int_equal(cpu.svi | cpu.rvi, 0);
+}
+
+static void levels_are_held(void **state)
+{
+	ioapic_route(&with, 5, 0, RTE_LEVEL_BIT | 0x66);
+	enter(&cpu);
+	(void)hosted_vm_requests(with.v);
+	platform_irq(with.p, 5, true);
+	assert_int_equal(descriptor()->requests[3], 0);
+	assert_int_equal(hosted_vm_requests(with.v), VCPU_REQ_KICK);
+	/* A notification for another in between takes nothing of it away. */
+	send(0x67, false);
+	process_posted(&cpu);
+	assert_true(platform_wants_look(with.v));
+	enter(&cpu);
+	assert_int_equal(cpu.eoi_exits[3], 1u << 6);
+	assert_int_equal(deliver(&cpu), 0x67);
+	end(&cpu);
+	assert_int_equal(deliver(&cpu), 0x66);
+	end(&cpu);
+	enter(&cpu); /* high still */
+	platform_irq(with.p, 5, false);
+	assert_int_equal(deliver(&cpu), 0x66);
+	end(&cpu);
+	assert_false(ioapic_get(&with, 0x1a) & RTE_REMOTE_BIT);
+	/* The next edge changes what the CPU was told; from then on they are posted again. */
+	send(0x66, false);
+	assert_int_equal(descriptor()->requests[3], 0);
+	enter(&cpu);
+	assert_int_equal(cpu.eoi_exits[3], 0);
+	assert_int_equal(deliver(&cpu), 0x66);
+	end(&cpu);
+	send(0x66, false);
+	assert_int_equal(descriptor()->requests[3], 1u << 6);
+	process_posted(&cpu);
+	assert_int_equal(deliver(&cpu), 0x66);
+}
+
+/* A level that comes while an edge of its vector is on its way is one interrupt, and a level. */
+static void a_level_after_an_edge(void **state)
+{
+	ioapic_route(&with, 5, 0, RTE_LEVEL_BIT | 0x66);
+	enter(&cpu);
+	send(0x66, false);
+	platform_irq(with.p, 5, true);
+	enter(&cpu);
+	assert_int_equal(cpu.eoi_exits[3], 1u << 6);
+	platform_irq(with.p, 5, false);
+	assert_int_equal(deliver(&cpu), 0x66);
+	end(&cpu);
+	assert_int_equal(deliver(&cpu), -1);
+	assert_false(ioapic_get(&with, 0x1a) & RTE_REMOTE_BIT);
+	/* The other way round, between the two looks of who sends: the IOAPIC hears of both ends. */
+	platform_irq(with.p, 5, true);
+	enter(&cpu);
+	platform_irq(with.p, 5, false);
+	assert_int_equal(deliver(&cpu), 0x66);
+	descriptor()->requests[3] |= 1u << 6;
+	process_posted(&cpu);
+	end(&cpu);
+	assert_int_equal(deliver(&cpu), 0x66);
+	end(&cpu);
+	assert_false(ioapic_get(&with, 0x1a) & RTE_REMOTE_BIT);
+}
+
+#define PERIOD_NS 1000000u
+
+/* A periodic timer rests until the thread has its interrupt; of the others nobody needs to know. */
+static void timers(void **state)
+{
+	enter(&cpu);
+	store(&cpu, APIC_DIVIDE, DIVIDE_BY_1);
+	store(&cpu, APIC_TIMER, 0xec);
+	store(&cpu, APIC_INITIAL, PERIOD_NS);
+	assert_int_equal(machine_run(2 * PERIOD_NS), 1);
+	assert_int_equal(descriptor()->requests[7], 1u << 12);
+	process_posted(&cpu);
+	assert_int_equal(deliver(&cpu), 0xec);
+	end(&cpu);
+	store(&cpu, APIC_TIMER, 0x200ec);
+	store(&cpu, APIC_INITIAL, PERIOD_NS);
+	for (u32 i = 0; i < 3; i++) {
+		/* However long it is not taken. */
+		assert_in_range(machine_run(5 * PERIOD_NS), 0, 1);
+		assert_int_equal(descriptor()->requests[7], 0);
+		enter(&cpu);
+		assert_int_equal(deliver(&cpu), 0xec);
+		end(&cpu);
+	}
+	store(&cpu, APIC_INITIAL, 0);
+	enter(&cpu);
+}
+
 /* --- both alike --- */
 
 static u64 seed = 0x9e3779b97f4a7c15ull;
@@ -384,6 +563,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(changed_by_software, setup, teardown),
 		cmocka_unit_test_setup_teardown(x2apic, setup, teardown),
 		cmocka_unit_test_setup_teardown(both_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(edges_are_posted, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(out_of_the_guest_software_takes_them, setup_posted,
+						teardown),
+		cmocka_unit_test_setup_teardown(levels_are_held, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(a_level_after_an_edge, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(timers, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(levels, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(changed_by_software, setup_posted, teardown),
+		cmocka_unit_test_setup_teardown(both_alike, setup_posted, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

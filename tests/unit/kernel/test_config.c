@@ -237,7 +237,7 @@ static void test_malformed_own_words(void **state)
 		{"mitigations=maybe", "command line: 'mitigations=maybe' is ignored: accepted is "
 				      "mitigations=on|off"},
 		{"apicv=maybe", "command line: 'apicv=maybe' is ignored: accepted is "
-				"apicv=on|full|registers|access|tpr|off"},
+				"apicv=on|posted|full|registers|access|tpr|off"},
 		{"selftest=", "command line: 'selftest=' is ignored: accepted is selftest=all or "
 			      "a list of names with commas"},
 	};

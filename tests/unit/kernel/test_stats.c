@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/stats.c smp/sched_stat.c vmx/exit_stats.c vmx/vpid.c @mmu @mem @reclaim */
 /* All counters that Weir has: their descriptions, what they count, and when they are logged. */
+#include "kernel/dev/lapic.h"
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/printf.h"
@@ -25,6 +26,7 @@
 
 static struct vm vm;
 static struct vcpu vcpus[2];
+static struct lapic no_interrupts;
 static u64 exit_counts[2], no_time;
 
 /* A vCPU stands for itself by the address of its count. */
@@ -67,6 +69,7 @@ static int start(void **state)
 	vm.vcpu_count = 2;
 	vm.vcpus[0] = &vcpus[0];
 	vm.vcpus[1] = &vcpus[1];
+	vcpus[0].lapic = vcpus[1].lapic = &no_interrupts;
 	vcpus[0].thread = vcpus[1].thread = (struct thread *)&no_time;
 	return 0;
 }

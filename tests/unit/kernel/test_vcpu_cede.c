@@ -280,6 +280,16 @@ void *platform_apic_page(struct vcpu *v)
 	return NULL;
 }
 
+void *platform_posted(struct vcpu *v)
+{
+	return NULL;
+}
+
+bool vmx_vcpu_notify(struct vmx_vcpu *v)
+{
+	return false;
+}
+
 bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
 {
 	return false;

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: vmx/apic.c vmx/inject.c vmx/event.c vmx/regs.c */
+/* unit-sources: vmx/apic.c vmx/posted.c vmx/inject.c vmx/event.c vmx/regs.c */
 /*
  * What exits of the local APIC come to, and the controls by which they come. The VMCS is the fake
  * machine's; what the floor above and the emulator do is this file's.
  */
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
+#include "smp/irq.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
 #include "vmx/instructions.h"
+#include "vmx/posted.h"
 #include "vmx/regs.h"
 
 #include <cmocka.h>
@@ -61,6 +63,15 @@ const void *msr_bitmap(bool x2, bool shadow)
 
 void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 {
+}
+
+struct vmx_cpu vmx_cpus[CPU_MAX];
+static irq_handler_t notification;
+
+void irq_set_handler(u8 vector, irq_handler_t fn, void *arg)
+{
+	assert_int_equal(vector, VECTOR_POSTED);
+	notification = fn;
 }
 
 static int setup(void **state)
@@ -158,6 +169,77 @@ static void full(void **state)
 	vmx_boot_controls.apicv = VMX_APICV_OFF;
 }
 
+static struct posted_descriptor descriptor __aligned(64);
+
+/* The entry's checks (SDM 3C 27.2.1.1): with delivery, with acknowledging; and aligned to 64 bytes. */
+static void posted(void **state)
+{
+	vmx_boot_controls = (struct vmx_controls){.pin = 0x16, .exit = 0x36dff};
+	vmx_boot_controls.apicv = VMX_APICV_POSTED;
+	/* Nothing to post in. */
+	apic_setup(&v);
+	assert_false(v.posts);
+	assert_int_equal(vmcs_read(CTRL_PIN), 0);
+	v.config.posted = &descriptor;
+	apic_setup(&v);
+	assert_true(v.posts);
+	assert_true(v.proc2_controls & (u32)PROC2_INTERRUPT_DELIVERY);
+	assert_int_equal(vmcs_read(CTRL_PIN), 0x16 | PIN_POSTED_INTERRUPTS);
+	assert_int_equal(vmcs_read(EXIT_CONTROLS), 0x36dff | EXIT_ACKNOWLEDGE_INTERRUPT);
+	assert_int_equal(vmcs_read(CTRL_POSTED_VECTOR), VECTOR_POSTED);
+	assert_int_equal(vmcs_read(CTRL_POSTED_DESCRIPTOR), virt_to_phys(&descriptor).v);
+	/* Asked to go without, and where real mode's interrupts go in software. */
+	for (u32 i = 0; i < 2; i++) {
+		setup(state);
+		v.config.posted = &descriptor;
+		v.restricted = i == 0;
+		vmx_boot_controls.apicv = i ? VMX_APICV_FULL : VMX_APICV_POSTED;
+		apic_setup(&v);
+		assert_false(v.posts);
+		assert_int_equal(vmcs_read(CTRL_PIN), 0);
+	}
+	vmx_boot_controls.apicv = VMX_APICV_OFF;
+}
+
+static void notifying(void **state)
+{
+	hosted_cpu_set(3);
+	hosted_cpu_set(0);
+	v.cpu = 3;
+	v.in_guest = true;
+	v.config.posted = &descriptor;
+	/* Whose interrupts are not posted is kicked. */
+	assert_false(vmx_vcpu_notify(&v));
+	v.posts = true;
+	assert_true(vmx_vcpu_notify(&v));
+	assert_true(hosted_notified(3));
+	v.in_guest = false;
+	assert_false(vmx_vcpu_notify(&v));
+	v.in_guest = true;
+	hosted_cpu_set(3);
+	assert_false(vmx_vcpu_notify(&v));
+	assert_false(hosted_notified(3));
+	/* What arrives in root mode makes the entry turn back, if there is something. */
+	posted_init();
+	notification(NULL);
+	vmx_cpus[3].owner = &v;
+	notification(NULL);
+	posted_sched_in(&v);
+	assert_false(v.kicked);
+	descriptor.control = POSTED_ON;
+	notification(NULL);
+	assert_true(v.kicked);
+	v.kicked = false;
+	posted_sched_in(&v);
+	assert_true(v.kicked);
+	v.kicked = v.posts = false;
+	posted_sched_in(&v);
+	assert_false(v.kicked);
+	vmx_cpus[3].owner = NULL;
+	descriptor.control = 0;
+	hosted_cpu_set(0);
+}
+
 static int quick(void *owner, struct vmx_exit *exit)
 {
 	offered++;
@@ -238,6 +320,8 @@ int main(void)
 		cmocka_unit_test_setup(cr8_is_tpr, setup),
 		cmocka_unit_test_setup(threshold, setup),
 		cmocka_unit_test_setup(full, setup),
+		cmocka_unit_test_setup(posted, setup),
+		cmocka_unit_test_setup(notifying, setup),
 		cmocka_unit_test_setup(traps, setup),
 		cmocka_unit_test_setup(accesses, setup),
 		cmocka_unit_test_setup(other_types, setup),

@@ -149,15 +149,21 @@ static void local_apic(void **state)
 	u32 cr8 = PROC_CR8_LOAD | PROC_CR8_STORE;
 
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
-	assert_int_equal(c.apicv, VMX_APICV_FULL);
-	assert_string_equal(capability_apicv_name(c.apicv), "full");
+	assert_int_equal(c.apicv, VMX_APICV_POSTED);
+	assert_string_equal(capability_apicv_name(c.apicv), "posted");
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), PROC_TPR_SHADOW);
 	/* Not wanted, and not there: MOV CR8 exits. */
 	c.apicv = VMX_APICV_OFF;
 	assert_int_equal(capability_choose(&cpu.capability, &c), 0);
 	assert_int_equal(c.proc & (PROC_TPR_SHADOW | cr8), cr8);
 	/* Each missing control takes what needs it, and no more. */
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_POSTED), VMX_APICV_POSTED);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_FULL), VMX_APICV_FULL);
+	cpu.capability.exit &= ~MAY(EXIT_ACKNOWLEDGE_INTERRUPT);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_POSTED), VMX_APICV_FULL);
+	cpu.capability.exit |= MAY(EXIT_ACKNOWLEDGE_INTERRUPT);
 	cpu.capability.pin &= ~MAY(PIN_POSTED_INTERRUPTS);
+	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_POSTED), VMX_APICV_FULL);
 	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_ALL), VMX_APICV_REGISTERS);
 	assert_int_equal(capability_apicv(&cpu.capability, VMX_APICV_FULL), VMX_APICV_FULL);
 	cpu.capability.proc2 &= ~MAY(PROC2_INTERRUPT_DELIVERY);
@@ -357,7 +363,6 @@ static void another_kind_of_core_serves(void **state)
 	here = cpu.capability;
 	assert_null(in_the_way(&here));
 	here.basic ^= BIT(54);
-	here.pin &= ~MAY(PIN_POSTED_INTERRUPTS);
 	here.proc &= ~MAY(PROC_RDTSC);
 	here.proc2 &= ~(MAY(PROC2_TSC_SCALING) | MAY(PROC2_VMCS_SHADOWING));
 	here.ept_vpid &= ~(EPT_CAP_1G | EPT_CAP_EXEC_ONLY);
@@ -386,12 +391,14 @@ static void what_stands_in_the_way_is_named(void **state)
 		{&here.basic, 1, "basic"},
 		{&here.basic, BIT(51), "basic"},
 		{&here.pin, MAY(PIN_PREEMPTION_TIMER), "pin-based"},
+		{&here.pin, MAY(PIN_POSTED_INTERRUPTS), "pin-based"},
 		{&here.proc, MAY(PROC_TPR_SHADOW), "processor-based"},
 		{&here.proc, MAY(PROC_PAUSE), "processor-based"},
 		{&here.proc, PROC_INVLPG, "processor-based"}, /* must be 1 here alone */
 		{&here.proc, MAY(BIT(1)), "processor-based"}, /* must be 1 there */
 		{&here.proc2, MAY(PROC2_UNRESTRICTED), "secondary processor-based"},
 		{&here.exit, MAY(EXIT_LOAD_EFER), "VM-exit"},
+		{&here.exit, MAY(EXIT_ACKNOWLEDGE_INTERRUPT), "VM-exit"},
 		{&here.entry, MAY(ENTRY_IA32E), "VM-entry"},
 		{&here.ept_vpid, EPT_CAP_AD, "EPT and VPID"},
 		{&here.misc, 1, "miscellaneous"},
