@@ -14,6 +14,9 @@
 #define STORM  0x52
 #define ROUNDS 500
 
+#define SPUN	    0x5b
+#define SPUN_ROUNDS 200
+
 /* --- what an interrupt does --- */
 
 static volatile u32 token_rounds;
@@ -220,6 +223,35 @@ static void check_storm(void)
 	check("each is interrupted, no oftener than it was sent", all);
 	check("nothing is left over", !(apic_read(LAPIC_IRR + STORM / 32 * 16) >> STORM % 32 & 1));
 	__asm__ volatile("cli");
+}
+
+static volatile bool spinning;
+
+/* Without a PAUSE, which would make it leave. */
+static void spin_open(u32 me)
+{
+	(void)me;
+	__asm__ volatile("sti");
+	while (spinning)
+		__asm__ volatile("" ::: "memory");
+	__asm__ volatile("cli");
+}
+
+/* Where the CPU has posted interrupts none of these makes it leave the guest. */
+static void check_spinning(void)
+{
+	bool all = true;
+
+	counts[1][SPUN] = 0;
+	spinning = true;
+	run_on(1, spin_open);
+	for (u32 i = 1; i <= SPUN_ROUNDS && all; i++) {
+		ipi(1, FIXED | SPUN);
+		all = until(&counts[1][SPUN], i);
+	}
+	spinning = false;
+	check("one that spins is interrupted each time", done(1) && all);
+	check("and no oftener", counts[1][SPUN] == SPUN_ROUNDS);
 }
 
 static void check_nmi(void)
@@ -506,6 +538,7 @@ void main(u32 magic, const void *info)
 	check_init_races();
 	check_token();
 	check_storm();
+	check_spinning();
 	check_nmi();
 	check_destinations();
 	check_priorities();
