@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The MMU under load, on the target: a vCPU on each CPU touches memory for ever and checks every
- * word, while this thread moves, deletes and recreates a slot, takes mappings away, ages, logs and
- * moves pages to other frames under it.
+ * word, while this thread moves, deletes and recreates a slot, takes mappings away, ages, logs, moves
+ * pages to other frames and puts them away under it. What the vCPUs do not look at it checks itself.
  */
 #include "kernel/selftest_mmu.h"
 #include "kernel/base/error.h"
@@ -15,10 +15,14 @@
 #include "smp/timer.h"
 
 #define VCPUS_MAX    4
-#define ROUNDS	     60
+#define ROUNDS	     30
 #define LARGE_FIRST  (HAMMER_STEADY >> PAGE_SHIFT)
 #define STEADY_PAGES 512 /* its object: 2 MiB, so that it can be mapped large */
 #define START_NS     10000000000ull
+#define PAGE_WORDS   (PAGE_SIZE / sizeof(u32))
+
+static_assert(HAMMER_MARKS_COUNT == VCPUS_MAX && HAMMER_MARKS % HAMMER_MARKS_COUNT == 0,
+	      "a word for each");
 
 enum {
 	SLOT_CODE,
@@ -34,6 +38,8 @@ struct hammer {
 	u32 vcpus;
 	bool stop;     /* atomic */
 	bool released; /* atomic: nobody kicks the vCPUs any more */
+	u64 marks;     /* that vCPUs left in pages that came and went */
+	struct gmem_taken taken;
 	struct {
 		struct hammer *hammer;
 		u32 number;
@@ -167,6 +173,16 @@ static void move_page(struct hammer *h, u64 index)
 	gmem_invalidate_end(h->steady, index, 1);
 }
 
+/* Every 61st page of them goes to where it takes less room; the next touch gets it back. */
+static void put_away(struct hammer *h, u32 round)
+{
+	u64 marked[STEADY_PAGES / 64] = {0};
+
+	for (u64 i = round % 61; i < STEADY_PAGES; i += 61)
+		marked[i / 64] |= BIT(i % 64);
+	gmem_take(h->steady, 0, STEADY_PAGES, marked, &h->taken);
+}
+
 static void log_writes(struct hammer *h)
 {
 	u64 bitmap[STEADY_PAGES / 64];
@@ -185,6 +201,8 @@ static void disturb(struct hammer *h, u32 round)
 	mmu_unmap(&h->mmu, GFN(LARGE_FIRST + page), 1 + round % 9);
 	move_page(h, page);
 	mmu_age(&h->mmu, GFN(LARGE_FIRST), HAMMER_PAGES);
+	if (round % 4 == 2)
+		put_away(h, round);
 	if (round % 8 == 3)
 		log_writes(h);
 	if (round % 8 == 5)
@@ -198,17 +216,54 @@ static gfn_t place(u32 i)
 	return GFN((HAMMER_FLEETING >> PAGE_SHIFT) + i % HAMMER_PLACES * HAMMER_PLACE_PAGES);
 }
 
+static u32 fleeting_stamp(u32 round, u64 page)
+{
+	return HAMMER_FLEETING_STAMP | (round & 0xffff) << 8 | (u32)page;
+}
+
+static u32 *fleeting_page(struct hammer *h, struct gmem *g, u64 page)
+{
+	pfn_t pfn;
+
+	return EXPECT(h->t, gmem_get_page(g, page, true, &pfn) == 0) ? pfn_to_virt(pfn) : NULL;
+}
+
 static bool stamp_fleeting(struct hammer *h, struct gmem *g, u32 round)
 {
-	for (u64 i = 0; i < HAMMER_PLACE_PAGES; i++) {
-		u32 stamp = HAMMER_FLEETING_STAMP | (round & 0xffff) << 8 | (u32)i;
-		pfn_t pfn;
+	for (u64 page = 0; page < HAMMER_PLACE_PAGES; page++) {
+		u32 *words = fleeting_page(h, g, page);
 
-		if (!EXPECT(h->t, gmem_get_page(g, i, true, &pfn) == 0))
+		for (u32 i = 0; words && i < PAGE_WORDS; i++)
+			words[i] = fleeting_stamp(round, page);
+		if (!words)
 			return false;
-		memcpy(pfn_to_virt(pfn), &stamp, sizeof(stamp));
 	}
 	return true;
+}
+
+/* An address that this page of the object had. */
+static bool is_mark(u32 word, u64 page)
+{
+	u32 offset = word - HAMMER_FLEETING;
+
+	return offset < HAMMER_PLACES * HAMMER_PLACE_PAGES * PAGE_SIZE &&
+	       offset % (HAMMER_PLACE_PAGES * PAGE_SIZE) == page * PAGE_SIZE;
+}
+
+/* Nobody shows them any more: they hold the stamp, and what vCPUs wrote where they saw the page. */
+static void check_fleeting(struct hammer *h, struct gmem *g, u32 round)
+{
+	for (u64 page = 0; page < HAMMER_PLACE_PAGES && !h->t->failures; page++) {
+		const u32 *words = fleeting_page(h, g, page);
+
+		for (u32 i = 0; words && i < PAGE_WORDS && !h->t->failures; i++) {
+			bool marked = words[i] != fleeting_stamp(round, page);
+
+			EXPECT(h->t,
+			       !marked || (i - HAMMER_MARKS < h->vcpus && is_mark(words[i], page)));
+			h->marks += marked;
+		}
+	}
 }
 
 static void come_and_go(struct hammer *h, u32 round)
@@ -225,6 +280,7 @@ static void come_and_go(struct hammer *h, u32 round)
 			EXPECT(h->t, memslot_move(&h->mmu, SLOT_FLEETING, place(round + i)) == 0);
 		}
 		EXPECT(h->t, memslot_delete(&h->mmu, SLOT_FLEETING) == 0);
+		check_fleeting(h, g, round);
 	}
 	gmem_unref(g);
 }
@@ -243,7 +299,7 @@ static bool fill_memory(struct hammer *h)
 
 	if (!EXPECT(h->t, gpa_write(&h->mmu, GPA(HAMMER_CODE), mmu_guest_page, PAGE_SIZE) == 0))
 		return false;
-	for (u32 page = 0; page < HAMMER_PAGES; page++) {
+	for (u32 page = 0; page < STEADY_PAGES; page++) {
 		u64 gpa = HAMMER_STEADY + page * PAGE_SIZE;
 
 		for (u32 i = 0; i < ARRAY_SIZE(words); i++)
@@ -322,13 +378,23 @@ static void stop_vcpus(struct hammer *h)
 	}
 }
 
-/* What it wrote is there, as often as it says. */
-static void check_counts(struct hammer *h)
+/* What a vCPU wrote is there as often as it says, and nothing else is but what was there before. */
+static u32 steady_word(struct hammer *h, u64 page, u32 i)
 {
-	for (u32 i = 0; i < h->vcpus; i++) {
-		for (u64 page = 0; page < HAMMER_PAGES; page++)
-			EXPECT(h->t, word_at(h, HAMMER_STEADY + page * PAGE_SIZE + i * 4) ==
-					     word_at(h, private_page(i) + page * 4));
+	if (i >= HAMMER_COUNTS)
+		return HAMMER_STEADY_STAMP | (u32)page;
+	return i < h->vcpus && page < HAMMER_PAGES ? word_at(h, private_page(i) + page * 4) : 0;
+}
+
+static void check_steady(struct hammer *h)
+{
+	static u32 words[PAGE_WORDS];
+
+	for (u64 page = 0; page < STEADY_PAGES && !h->t->failures; page++) {
+		EXPECT(h->t, gpa_read(&h->mmu, GPA(HAMMER_STEADY + page * PAGE_SIZE), words,
+				      sizeof(words)) == 0);
+		for (u32 i = 0; i < PAGE_WORDS && !h->t->failures; i++)
+			EXPECT(h->t, words[i] == steady_word(h, page, i));
 	}
 }
 
@@ -342,13 +408,18 @@ static void tell(struct hammer *h)
 		hits += word_at(h, private_page(i) + HAMMER_HITS);
 	}
 	mmu_stats_get(&h->mmu, &s);
-	EXPECT(h->t, hits > 0 && s.faults_mmio > 0 && s.flushes > 0);
+	EXPECT(h->t, hits > 0 && h->marks > 0 && s.faults_mmio > 0 && s.flushes > 0);
+	EXPECT(h->t, s.mapped_large > 0 && s.split > 0);
+	/* Two alone may never meet. */
+	EXPECT(h->t, h->vcpus < VCPUS_MAX || s.faults_retry > 0);
+	EXPECT(h->t, h->steady->order || h->taken.freed > 0);
 	selftest_note(h->t,
 		      "%u vCPUs, %u rounds, %u hits, %llu faults, %llu retried, %llu to devices, "
-		      "%llu flushes, %llu large",
+		      "%llu flushes, %llu large, %llu split, %llu put away",
 		      h->vcpus, rounds, hits, (unsigned long long)s.faults,
 		      (unsigned long long)s.faults_retry, (unsigned long long)s.faults_mmio,
-		      (unsigned long long)s.flushes, (unsigned long long)s.mapped_large);
+		      (unsigned long long)s.flushes, (unsigned long long)s.mapped_large,
+		      (unsigned long long)s.split, (unsigned long long)h->taken.freed);
 }
 
 static void hammer(struct selftest *t, u32 order)
@@ -377,7 +448,7 @@ static void hammer(struct selftest *t, u32 order)
 				log_error("audit: %s", fault);
 			EXPECT(t, !fault);
 			stop_vcpus(h);
-			check_counts(h);
+			check_steady(h);
 			tell(h);
 		}
 		unmake(h);

@@ -8,13 +8,16 @@
 
 #define HAMMER_CODE    0x100000
 #define HAMMER_PRIVATE 0x180000 /* a page for each vCPU */
-#define HAMMER_STEADY  0x200000 /* a whole 2 MiB, of which so many pages are used: */
+#define HAMMER_STEADY  0x200000 /* a whole 2 MiB, of which the guest uses so many pages: */
 #define HAMMER_PAGES   48
 #define HAMMER_COUNTS  16 /* words at a page's start for the vCPUs' counts; the rest is its stamp */
 
-/* The page's number in the lowest byte. */
+/* In each word, with the page's number; of a page that comes and goes that is one byte. */
 #define HAMMER_STEADY_STAMP   0x5a000000
 #define HAMMER_FLEETING_STAMP 0x71000000
+/* But for these words, one of each vCPU's, which writes there at what address it sees it. */
+#define HAMMER_MARKS	   4 /* at so many words from the page's start; a power of two of them: */
+#define HAMMER_MARKS_COUNT 4
 
 /* One slot is at any of these places, or nowhere. Powers of two. */
 #define HAMMER_FLEETING	   0x600000

@@ -2,8 +2,10 @@
 /*
  * The guest of the MMU's self-test: one page of 32-bit code, paging off, that runs at whatever
  * address it is shown. It goes over the pages of a steady region for ever and checks each word of
- * them, counts in a word of its own on each page and in a private page beside, and reads and writes
- * pages that come and go. What does not agree makes it halt.
+ * them, counts in a word of its own on each page and in a private page beside. Then it reads each word
+ * of a page that comes and goes, writes one of its own there and reads that. What does not agree makes
+ * it halt. Accesses to what comes and goes have two bytes each: nobody there means that the host steps
+ * over them, and a read gives all ones.
  *
  *	%ebp  its private page: a count for each steady page, then the words named below
  *	%edi  its number
@@ -48,17 +50,34 @@ word:
 	shll	$12, %eax
 	leal	HAMMER_FLEETING(%eax), %esi
 	movl	%esi, %ecx
-	/* Two bytes each: nobody there means that the host steps over it. */
+	orl	$HAMMER_FLEETING_STAMP, %edx
+fleeting:
 	movl	(%esi), %eax
 	cmpl	$-1, %eax
 	je	nobody
-	incl	HAMMER_HITS(%ebp)
-	xorl	%eax, %edx
-	andl	$0xff0000ff, %edx
-	cmpl	$HAMMER_FLEETING_STAMP, %edx
+	andl	$0xff0000ff, %eax		/* the object's number is between */
+	cmpl	%edx, %eax
+	je	stamped
+	movl	%esi, %eax			/* the vCPUs' words are not looked at here */
+	shrl	$2, %eax
+	andl	$1023 - HAMMER_MARKS_COUNT + 1, %eax
+	cmpl	$HAMMER_MARKS, %eax
 	jne	wrong
-	addl	$8, %esi
+stamped:
+	addl	$4, %esi
+	testl	$0xfff, %esi
+	jnz	fleeting
+	incl	HAMMER_HITS(%ebp)
+	leal	HAMMER_MARKS*4(%ecx,%edi,4), %esi
 	movl	%ecx, (%esi)
+	movl	(%esi), %eax
+	cmpl	$-1, %eax
+	je	nobody
+	cmpl	%ecx, %eax
+	je	nobody
+	andl	$0xff0000ff, %eax		/* another object since */
+	cmpl	%edx, %eax
+	jne	wrong
 nobody:
 	incl	%ebx
 	cmpl	$HAMMER_PAGES, %ebx
