@@ -232,7 +232,7 @@ test-nested:
 .PHONY: test test-full coverage bench bench-kvm
 test: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
-test-full: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
+test-full: all iso guests guest $(BUILD)/nested/pvh.elf deps-test deps-coverage
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage

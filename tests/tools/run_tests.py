@@ -81,6 +81,10 @@ def main():
     for kind in ("unit", "fuzz"):
         layer(kind, *runner, kind, "--build", hosted, "--logs", f"{build}/logs/{kind}",
               *(["--full"] if args.full else []))
+    if args.full:
+        print("== coverage", flush=True)
+        wrong = command(*make, "V=0", f"BUILD={build}", "coverage") != 0
+        results.append(("coverage", [int(not wrong), int(wrong), 0]))
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     layer("boot", python, "-m", "pytest", "-p", "no:terminal", "tests/boot", "-n", "2",
           "--dist", "load", *(["--full"] if args.full else []))
