@@ -87,12 +87,12 @@ bool machine_take(u64 *word);
 void machine_give(u64 *word);
 
 /* What a scenario's runs met, all together: without EPT it counts in scenarios that are `linear`. */
-#define MACHINE_MET(X)                                               \
-	X(retries)   /* faults that lost a race in exit context */   \
-	X(invalid)   /* faults at a slot that was INVALID */         \
-	X(kicks)     /* CPUs made to leave the guest, for a flush */ \
-	X(large)     /* 2 MiB mapped, */                             \
-	X(split)     /* split, */                                    \
+#define MACHINE_MET(X)                                                       \
+	X(retries)   /* runs with faults that lost a race in exit context */ \
+	X(invalid)   /* faults at a slot that was INVALID */                 \
+	X(kicks)     /* CPUs made to leave the guest, for a flush */         \
+	X(large)     /* 2 MiB mapped, */                                     \
+	X(split)     /* split, */                                            \
 	X(collapsed) /* and collapsed */
 
 struct machine_met {

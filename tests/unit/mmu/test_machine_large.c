@@ -168,7 +168,7 @@ static const struct machine_scenario scenario = {
 	.accesses = 400,
 	.rounds = 200,
 	.logs = true,
-	.meets = {.retries = 5, .kicks = 5, .large = 3, .split = 1, .collapsed = 1},
+	.meets = {.retries = 2, .kicks = 5, .large = 3, .split = 1, .collapsed = 1},
 	.set_up = set_up,
 	.jobs = {{"drop", drop},
 		 {"unmap", unmap},

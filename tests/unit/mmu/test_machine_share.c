@@ -149,7 +149,7 @@ static const struct machine_scenario scenario = {
 	.accesses = 500,
 	.rounds = 150,
 	.alike = ALIKE,
-	.meets = {.retries = 5, .kicks = 3},
+	.meets = {.retries = 2, .kicks = 3},
 	.set_up = set_up,
 	.jobs = {{"take", take},
 		 {"take too", take},

@@ -152,7 +152,7 @@ static const struct machine_scenario scenario = {
 	.set_up = set_up,
 	.jobs = {{"slots", change_slots}, {"unmap", unmap}},
 	/* Retries: faults that met a table which was being taken out. */
-	.meets = {.retries = 6, .invalid = 20, .kicks = 10},
+	.meets = {.retries = 4, .invalid = 20, .kicks = 10},
 };
 
 static void guests_against_slots(void **state)

@@ -133,7 +133,7 @@ static const struct machine_scenario scenario = {
 	.accesses = 400,
 	.rounds = 120,
 	.enough = was_used,
-	.meets = {.retries = 5, .kicks = 3},
+	.meets = {.retries = 2, .kicks = 3},
 	.set_up = set_up,
 	.jobs = {{"take", take},
 		 {"take too", take},

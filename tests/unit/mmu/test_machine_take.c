@@ -78,7 +78,7 @@ static const struct machine_scenario scenario = {
 	.guests = 3,
 	.accesses = 400,
 	.rounds = 120,
-	.meets = {.retries = 5, .kicks = 3},
+	.meets = {.retries = 2, .kicks = 3},
 	.set_up = set_up,
 	.jobs = {{"take", take},
 		 {"take too", take},
