@@ -107,14 +107,15 @@ void lock_order_spin_check(struct spinlock *l)
 void lock_order_spin_taken(struct spinlock *l)
 {
 	struct cpu *cpu = this_cpu();
-	u8 usage = l->usage;
+	u8 usage = __atomic_load_n(&l->usage, __ATOMIC_RELAXED), now = 0;
 
 	if (cpu->interrupt_nest)
-		usage |= LOCK_USAGE_IN_INTERRUPT;
+		now = LOCK_USAGE_IN_INTERRUPT;
 	else if (irq_enabled())
-		usage |= LOCK_USAGE_IRQS_ON;
-	if (usage != l->usage)
-		__atomic_store_n(&l->usage, usage, __ATOMIC_RELAXED);
+		now = LOCK_USAGE_IRQS_ON;
+	/* All rmap words are one lock here, which several CPUs hold at once. */
+	if (now & ~usage)
+		usage = __atomic_or_fetch(&l->usage, now, __ATOMIC_RELAXED);
 	lock_stack_push(&cpu->spin_locks, &(struct lock_held){l, l->name, l->level, usage});
 }
 
