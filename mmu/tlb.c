@@ -77,14 +77,28 @@ void mmu_pay_flush(struct mmu_vm *vm)
 		mmu_flush(vm);
 }
 
+/*
+ * With the lock, which who owes has as well: all that is owed is older than this flush's generation. Interrupts
+ * off: a thread that is moved between CPUs could take another's holding of the lock for its own.
+ */
+static bool pays_what_is_owed(struct mmu_vm *vm)
+{
+	bool on, held;
+
+	if (!mmu_flush_is_owed(vm))
+		return false;
+	on = irq_save();
+	held = spin_held(&vm->mmu_lock);
+	irq_restore(on);
+	return held;
+}
+
 void mmu_flush(struct mmu_vm *vm)
 {
 	struct cpu_set kicked = {{0}};
+	bool pays = pays_what_is_owed(vm);
 	u64 generation;
 
-	/* Without the lock others would not wait for the end of this one. */
-	if (mmu_flush_is_owed(vm) && spin_held(&vm->mmu_lock))
-		__atomic_store_n(&vm->flush_owed, false, __ATOMIC_RELAXED);
 	generation = __atomic_add_fetch(&vm->flush_generation, 1, __ATOMIC_SEQ_CST);
 
 	mmu_count(&vm->stats.flushes, 1);
@@ -101,4 +115,7 @@ void mmu_flush(struct mmu_vm *vm)
 		while (cpu_set_has(&kicked, cpu) && may_use_old(vm, cpu, generation))
 			cpu_relax();
 	}
+	/* Not before: others look at it without the lock, and go on where nothing is owed (R13). */
+	if (pays)
+		__atomic_store_n(&vm->flush_owed, false, __ATOMIC_RELEASE);
 }

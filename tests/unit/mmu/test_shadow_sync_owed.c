@@ -6,6 +6,7 @@
  * ends, and how much is looked at under one hold of the lock.
  */
 #include <cmocka.h>
+#include <pthread.h>
 #include "kernel/base/error.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
@@ -103,6 +104,66 @@ static void what_loses_a_right_is_flushed_before_the_log(void **state)
 	assert_true(dirty[DATA / 64] & BIT(DATA % 64));
 	assert_false(leads_to(0, MMU_WRITE, DATA));
 	mmu_vcpu_destroy(&other);
+}
+
+/* A CPU that is in the guest until `leave` is set. */
+static bool entered, leave; /* atomic */
+
+static void *in_the_guest(void *unused)
+{
+	bool on;
+
+	(void)unused;
+	hosted_cpu_set(1);
+	on = irq_save();
+	mmu_enter(&vm);
+	__atomic_store_n(&entered, true, __ATOMIC_SEQ_CST);
+	while (!__atomic_load_n(&leave, __ATOMIC_SEQ_CST))
+		cpu_relax();
+	mmu_exit(&vm);
+	irq_restore(on);
+	return NULL;
+}
+
+static void *pay(void *unused)
+{
+	(void)unused;
+	hosted_cpu_set(2);
+	spin_lock(&vm.mmu_lock);
+	mmu_pay_flush(&vm);
+	spin_unlock(&vm.mmu_lock);
+	return NULL;
+}
+
+/*
+ * Who looks at what is owed without the lock takes a page where nothing is: so it is owed until all CPUs
+ * have left the guest, not until somebody has begun to wait for them (R13).
+ */
+static void it_is_owed_until_no_cpu_has_it(void **state)
+{
+	pthread_t guest, payer;
+	bool owed;
+
+	(void)state;
+	let_go(TABLE);
+	assert_true(write_live(TABLE, 0, DATA + 50, MARKED));
+	assert_true(mmu_shadow_invlpg(&vcpu, GVA(0)));
+	assert_true(mmu_flush_is_owed(&vm));
+	hosted_kick_take(1);
+	entered = leave = false;
+	assert_int_equal(pthread_create(&guest, NULL, in_the_guest, NULL), 0);
+	while (!__atomic_load_n(&entered, __ATOMIC_SEQ_CST))
+		cpu_relax();
+	assert_int_equal(pthread_create(&payer, NULL, pay, NULL), 0);
+	while (!hosted_kick_pending(1))
+		cpu_relax();
+	owed = mmu_flush_is_owed(&vm);
+	__atomic_store_n(&leave, true, __ATOMIC_SEQ_CST);
+	pthread_join(payer, NULL);
+	pthread_join(guest, NULL);
+	assert_true(owed);
+	assert_false(mmu_flush_is_owed(&vm));
+	hosted_kick_take(1);
 }
 
 /* --- Bounds --- */
@@ -214,6 +275,7 @@ int main(void)
 		TEST(what_goes_is_flushed_before_its_page),
 		TEST(what_goes_is_flushed_before_a_table),
 		TEST(what_loses_a_right_is_flushed_before_the_log),
+		TEST(it_is_owed_until_no_cpu_has_it),
 		TEST(no_more_than_a_flush_can_look_at),
 		TEST(all_of_them_below_a_table),
 		TEST(held_in_step),
