@@ -41,7 +41,7 @@ def linux_shell_full(boot):
       weir="rma_pool=32M")
 def linux_psize_2m(boot):
     """Linux in pages of 2 MiB, the first of them from the pool, gives all of them back."""
-    boot.expect(r"touched 100 MiB")
+    boot.expect(r"touched 64 MiB")
     boot.expect(r"vm alpha: powered off")
     frames = boot.expect(r"(\d+) frames free, (\d+) before the first")
     assert frames.group(1) == frames.group(2), "frames were lost: " + frames.group(0)
