@@ -551,9 +551,11 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		/* It may have run, or had its INIT, as long as it has a local APIC. */
 		paravirt_forget(v);
 	}
+	/* With its local APIC goes what sched_in looks at. */
+	if (!err)
+		detach(v);
 	vm_vcpu_stopped(v);
 	if (!err) {
-		detach(v);
 		v->vmx = NULL;
 		vmx_vcpu_destroy(vmx);
 	}

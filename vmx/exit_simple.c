@@ -6,6 +6,7 @@
 #include "kernel/base/x86.h"
 #include "smp/irq.h"
 #include "vmx/features.h"
+#include "vmx/posted.h"
 #include "vmx/regs.h"
 #include "vmx/xcr0.h"
 
@@ -24,8 +25,11 @@
 enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;
-	if (unlikely(v->posts) && v->reason == REASON_EXTERNAL_INTERRUPT)
+	if (unlikely(v->posts) && v->reason == REASON_EXTERNAL_INTERRUPT) {
 		interrupt_acknowledged((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
+		/* Should a hypervisor below lose a notification, nothing waits for longer than until now. */
+		posted_look(v);
+	}
 	exit_let_in(v);
 	return EXIT_RESUME;
 }

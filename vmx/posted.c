@@ -19,7 +19,7 @@ void posted_setup(struct vmx_vcpu *v)
 	vmcs_write(CTRL_POSTED_DESCRIPTOR, virt_to_phys(v->config.posted).v);
 }
 
-static void look_again(struct vmx_vcpu *v)
+void posted_look(struct vmx_vcpu *v)
 {
 	if (posted_waits(v))
 		__atomic_store_n(&v->kicked, true, __ATOMIC_SEQ_CST);
@@ -35,7 +35,7 @@ static void posted_interrupt(void *arg)
 
 	(void)arg;
 	if (v)
-		look_again(v);
+		posted_look(v);
 }
 
 void posted_init(void)
@@ -44,11 +44,6 @@ void posted_init(void)
 
 	irq_set_handler(VECTOR_POSTED, posted_interrupt, NULL);
 	irq_restore(on);
-}
-
-void posted_sched_in(struct vmx_vcpu *v)
-{
-	look_again(v);
 }
 
 /*

@@ -14,7 +14,7 @@
  *
  * Each step is a full barrier. Where 3 on the left finds in_guest set, POSTED_ON was there before
  * in_guest fell, so that the thread sees it at its next look; it looks before it sleeps, before
- * each run (inject_pending), and when it comes to a CPU (posted_sched_in). Meanwhile the
+ * each run (inject_pending), and when it comes to a CPU (posted_look). Meanwhile the
  * notification has come to that CPU: in the guest; or with interrupts off, to be taken by the CPU
  * right after the entry; or as an ordinary interrupt in between, which makes the next entry turn
  * back for a look (posted_interrupt). Where 3 finds it clear, vmx_vcpu_kick's own order holds.
@@ -48,6 +48,7 @@ static inline bool posted_waits(const struct vmx_vcpu *v)
 
 	return v->posts && __atomic_load_n(&d->control, __ATOMIC_SEQ_CST);
 }
-void posted_sched_in(struct vmx_vcpu *v);
+/* Interrupts off, own thread. Its next entry turns back for what waits. */
+void posted_look(struct vmx_vcpu *v);
 
 #endif

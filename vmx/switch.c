@@ -154,7 +154,7 @@ void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 void vmx_vcpu_sched_in(struct vmx_vcpu *v)
 {
 	vcpu_own_cpu(v);
-	posted_sched_in(v);
+	posted_look(v);
 	v->dirty_l1d = v->flush_l1d;
 	v->unprepared = true;
 }

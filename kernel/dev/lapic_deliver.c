@@ -305,6 +305,7 @@ static void hold(struct lapic *l, u8 vector, bool level)
 static void __noinline post(struct lapic *l, u8 vector, enum acceptance how)
 {
 	u32 i = vector / 32, bit = bit_of(vector);
+	bool on;
 
 	if (how != ACCEPT_EDGE ||
 	    (__atomic_load_n(lapic_word(l, REG_TMR + i), __ATOMIC_RELAXED) & bit)) {
@@ -313,11 +314,15 @@ static void __noinline post(struct lapic *l, u8 vector, enum acceptance how)
 	}
 	__atomic_fetch_add(&l->posted_count, 1, __ATOMIC_RELAXED);
 	__atomic_or_fetch(&l->posted.word[i], bit, __ATOMIC_SEQ_CST);
-	/* Who found it clear sees to it that somebody looks. */
-	if (__atomic_fetch_or(&l->posted.words, LAPIC_ON, __ATOMIC_SEQ_CST) & LAPIC_ON)
-		return;
-	if (vcpu_notify(l->v))
+	/*
+	 * Who found it clear sees to it that somebody looks: at once, for all others leave it to this thread, and
+	 * would wait with it if it lost the CPU here.
+	 */
+	on = irq_save();
+	if (!(__atomic_fetch_or(&l->posted.words, LAPIC_ON, __ATOMIC_SEQ_CST) & LAPIC_ON) &&
+	    vcpu_notify(l->v))
 		__atomic_fetch_add(&l->notified_count, 1, __ATOMIC_RELAXED);
+	irq_restore(on);
 }
 
 static void accept_vector(struct lapic *l, u8 vector, enum acceptance how)

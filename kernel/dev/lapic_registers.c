@@ -117,6 +117,17 @@ static bool lvt_of(u32 reg, enum lapic_lvt *i)
 	return true;
 }
 
+/*
+ * For the guest to see. Where the CPU takes posted interrupts itself it knows of those that are gathered only
+ * when the thread has told it, and an exit for a register may go back to the guest without that.
+ */
+static void gather_to_read(struct lapic *l)
+{
+	lapic_gather(l);
+	if (unlikely(l->posts && l->stale))
+		vcpu_request(l->v, VCPU_REQ_KICK);
+}
+
 /* Registers that both modes have and that read. False: there is none. */
 static bool read_register(struct lapic *l, u32 reg, u32 *value)
 {
@@ -140,7 +151,7 @@ static bool read_register(struct lapic *l, u32 reg, u32 *value)
 		*value = l->svr;
 		return true;
 	case REG_ISR ... REG_ESR - 1:
-		lapic_gather(l);
+		gather_to_read(l);
 		*value = lapic_get(l, reg);
 		return true;
 	case REG_ESR:
@@ -205,6 +216,7 @@ static u32 xapic_read(struct lapic *l, u32 reg)
 
 	switch (reg) {
 	case REG_APR:
+		gather_to_read(l);
 		return lapic_apr(l);
 	case REG_RRD:
 	case REG_EOI:

@@ -131,7 +131,7 @@ static void come_to_cpu(struct guest *g)
 	vmx_cpus[cpu].owner = &g->vmx;
 	g->home = g->at = cpu;
 	__atomic_store_n(&g->vmx.cpu, cpu, __ATOMIC_RELAXED);
-	posted_sched_in(&g->vmx);
+	posted_look(&g->vmx);
 	irq_enable();
 }
 
@@ -300,10 +300,17 @@ static enum exit_verdict external(struct vmx_vcpu *v, struct vmx_exit *e)
 	return EXIT_RESUME;
 }
 
+/* With a read of a register that the CPU leaves to the model, now and then. */
 static enum exit_verdict at_once(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	struct guest *g = container_of(v, struct guest, vmx);
+	u64 value;
 
+	if (random_one_in(&g->random, 2)) {
+		hosted_stand(random_below(&g->random, 60));
+		assert_true(lapic_mmio(apic(g), GPA(PLATFORM_LAPIC_BASE + (REG_APR << 4)), 4, false,
+				       &value));
+	}
 	if (random_one_in(&g->random, 3))
 		exit_let_in(v);
 	return EXIT_RESUME;

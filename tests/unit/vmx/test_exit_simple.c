@@ -4,6 +4,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "tests/hosted/hosted.h"
+#include "vmx/posted.h"
 #include "vmx/features.h"
 #include "vmx/instructions.h"
 #include "vmx/regs.h"
@@ -53,6 +54,14 @@ void exit_let_in(struct vmx_vcpu *vcpu)
 void interrupt_acknowledged(u8 vector)
 {
 	happened[happenings++] = vector;
+}
+
+static u32 looks;
+
+void posted_look(struct vmx_vcpu *of)
+{
+	assert_true(of->posts);
+	looks++;
 }
 
 /* Of other exits. */
@@ -153,7 +162,10 @@ static void interrupts_of_the_host(void **state)
 		v.posts = i > 0;
 		v.reason = i < 2 ? 1 : 52;
 		happenings = 0;
+		looks = 0;
 		assert_int_equal(handle_external(&v, &e), EXIT_RESUME);
+		/* A notification that was lost is made good. */
+		assert_int_equal(looks, i == 1);
 		assert_int_equal(happenings, i == 1 ? 2 : 1);
 		if (i == 1)
 			assert_int_equal(happened[0], 0xf2);
