@@ -20,6 +20,18 @@
 
 static struct weir_config config;
 
+static void __noreturn finish(void);
+
+/* Whoever is there is to read why, and a reboot would only come here again. */
+static void __noreturn refused(void)
+{
+	if (!config.selftest) {
+		config.when_done = WHEN_DONE_HALT;
+		log_error("halted: Weir cannot run guests on this machine, for the reason above");
+	}
+	finish();
+}
+
 static void __noreturn finish(void)
 {
 	enum config_when_done how = config.when_done;
@@ -96,12 +108,8 @@ void __noreturn kernel_main(void)
 	vmx_set_mitigations(!config.mitigations_off);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
-	if (vmx_probe() || vmx_start()) {
-		/* Whoever is there is to read why, and a reboot would only come here again. */
-		if (!config.selftest)
-			config.when_done = WHEN_DONE_HALT;
-		finish();
-	}
+	if (vmx_probe() || vmx_start())
+		refused();
 	paravirt_init();
 	if (config.vm_count)
 		vm_run_all(&config);

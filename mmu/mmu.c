@@ -103,6 +103,7 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 static void check_unused(const struct mmu_vm *vm)
 {
 	ASSERT(list_empty(&vm->vcpus));
+	ASSERT(list_empty(&vm->pins));
 	for (u32 cpu = 0; cpu < CPU_MAX; cpu++)
 		ASSERT(!__atomic_load_n(&vm->in_guest[cpu], __ATOMIC_ACQUIRE));
 }

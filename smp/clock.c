@@ -178,9 +178,8 @@ static void look_at_promise(void)
 	if (invariant || machine_is_emulated())
 		return;
 	clock_tsc_doubt();
-	log_warn("clock: this CPU does not promise that its TSC keeps its rate: nor is it promised "
-		 "to "
-		 "guests");
+	log_warn("clock: this CPU does not promise that its TSC keeps its rate, so guests are not "
+		 "promised it either");
 }
 
 void clock_init(void)

@@ -34,6 +34,21 @@ static inline bool cpu_set_is_empty(const struct cpu_set *s)
 	return true;
 }
 
+static inline bool cpu_set_is_full(const struct cpu_set *s)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(s->bits); i++) {
+		if (~s->bits[i])
+			return false;
+	}
+	return true;
+}
+
+static inline void cpu_set_unite(struct cpu_set *s, const struct cpu_set *with)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(s->bits); i++)
+		s->bits[i] |= with->bits[i];
+}
+
 /* More than one. */
 static inline bool cpu_set_is_choice(const struct cpu_set *s)
 {

@@ -24,7 +24,7 @@ void ipi_notify(u32 cpu);
 
 /*
  * Stops all other CPUs by NMI, for a panic or the end, and says how many halted. Any context; waits
- * a bounded time for one that does not answer, as it does where another CPU stops this one.
+ * a bounded time for those that do not answer. Where another CPU has begun to, it returns at once.
  */
 void ipi_stop_others(struct panic_others *others);
 

@@ -41,10 +41,27 @@ struct thread *runqueue_after(const struct runqueue *rq, const struct thread *t)
 	return thread_of(vtree_next(&rq->tree, &t->queue_node));
 }
 
-static void reach(struct runqueue *rq, const struct thread *t)
+static bool is_narrow(const struct thread *t)
 {
-	for (u32 i = 0; i < ARRAY_SIZE(rq->reach.bits); i++)
-		SET(rq->reach.bits[i], rq->reach.bits[i] | t->allowed.bits[i]);
+	return cpu_set_is_choice(&t->allowed) && !cpu_set_is_full(&t->allowed);
+}
+
+/* Looks at all that are queued only where some may not run anywhere, and all that may move are of these. */
+static void tell_reach(struct runqueue *rq, bool current)
+{
+	struct cpu_set all = {{0}};
+
+	if (current)
+		all = rq->current->allowed;
+	if (rq->movable > rq->narrow) {
+		cpu_set_fill(&all);
+	} else if (rq->narrow) {
+		for (struct thread *t = runqueue_first(rq); t; t = runqueue_after(rq, t))
+			if (is_narrow(t))
+				cpu_set_unite(&all, &t->allowed);
+	}
+	for (u32 i = 0; i < ARRAY_SIZE(all.bits); i++)
+		SET(rq->reach.bits[i], all.bits[i]);
 }
 
 /* After each change of who is queued and who runs. */
@@ -52,12 +69,7 @@ static void count_spare(struct runqueue *rq)
 {
 	bool current = rq->current != rq->idle && cpu_set_is_choice(&rq->current->allowed);
 
-	if (!rq->movable) {
-		for (u32 i = 0; i < ARRAY_SIZE(rq->reach.bits); i++)
-			SET(rq->reach.bits[i], 0);
-	}
-	if (current)
-		reach(rq, rq->current);
+	tell_reach(rq, current);
 	SET(rq->spare, rq->queued ? rq->movable + current : 0);
 }
 
@@ -68,10 +80,9 @@ static void put(struct runqueue *rq, struct thread *t)
 	vtree_insert(&rq->tree, &t->queue_node, t->vruntime);
 	SET(rq->load, rq->load + t->queued_weight);
 	SET(rq->queued, rq->queued + 1);
-	if (cpu_set_is_choice(&t->allowed)) {
+	if (cpu_set_is_choice(&t->allowed))
 		SET(rq->movable, rq->movable + 1);
-		reach(rq, t);
-	}
+	rq->narrow += is_narrow(t);
 	count_spare(rq);
 }
 
@@ -82,6 +93,7 @@ void runqueue_remove(struct runqueue *rq, struct thread *t)
 	SET(rq->queued, rq->queued - 1);
 	if (cpu_set_is_choice(&t->allowed))
 		SET(rq->movable, rq->movable - 1);
+	rq->narrow -= is_narrow(t);
 	count_spare(rq);
 }
 

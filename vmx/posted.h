@@ -41,14 +41,17 @@ void posted_init(void);
 /* The VMCS is current, interrupts off; where the vCPU's interrupts are delivered by the CPU. */
 void posted_setup(struct vmx_vcpu *v);
 
-/* Interrupts off. The vCPU comes to this CPU: notifications may have gone to the one before. */
+/* Something was posted that nobody has looked at yet. */
 static inline bool posted_waits(const struct vmx_vcpu *v)
 {
 	const struct posted_descriptor *d = v->config.posted;
 
 	return v->posts && __atomic_load_n(&d->control, __ATOMIC_SEQ_CST);
 }
-/* Interrupts off, own thread. Its next entry turns back for what waits. */
+/*
+ * Interrupts off. Its next entry turns back for what waits: as the vCPU comes to this CPU, for notifications
+ * may have gone to the one before, and after interrupts of the host's.
+ */
 void posted_look(struct vmx_vcpu *v);
 
 #endif

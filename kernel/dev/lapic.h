@@ -96,7 +96,7 @@ struct lapic {
 	/* atomic */
 	struct lapic_vectors posted;
 	u32 rest[7]; /* of the descriptor */
-	/* own thread */
+	/* set when it is made */
 	struct vcpu *v;
 	u64 base_reserved; /* bits of IA32_APIC_BASE that must be 0 */
 	u32 *page;	   /* lapic_page.h; a frame */

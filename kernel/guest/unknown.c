@@ -21,7 +21,8 @@ static const struct format {
 	const char *magic;
 	const char *what;
 } formats[] = {
-	{SETUP_AT, 4, SETUP_MAGIC, "a bzImage that ends in its setup header: copy the file anew"},
+	{SETUP_AT, 4, SETUP_MAGIC,
+	 "a bzImage that is cut or damaged in its setup header: copy the file anew"},
 	{0, 2, "\x1f\x8b", "packed by gzip: unpack it, or say initrd if it is one"},
 	{0, 6,
 	 "\xfd"

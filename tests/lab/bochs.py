@@ -69,12 +69,18 @@ def installed():
     shown = subprocess.run(["bochs", "--help", "cpu"], text=True, stdin=subprocess.DEVNULL,
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
     version = re.search(r"Bochs x86 Emulator (\S+)", shown)
-    return version.group(1) if version else "?", re.findall(r"^(\w+)$", shown, re.M)
+    if not version:
+        raise RuntimeError(f"of which version this Bochs is cannot be seen:\n{shown}")
+    return version.group(1), re.findall(r"^(\w+)$", shown, re.M)
+
+
+def major():
+    return int(re.match(r"\d+", installed()[0]).group())
 
 
 def is_3():
     """It is Bochs 3.0 or newer."""
-    return installed()[0] >= "3"
+    return major() >= 3
 
 
 def lacks(model):
@@ -137,4 +143,4 @@ class Bochs(Machine):
         for several CPUs, whose loop otherwise does not note that an exception was delivered, and a VM exit
         before the handler's first instruction then saves RIP as it was before."""
         wanted = self.config["cpus"] > 1 or self.debugger != GO_ON
-        return ["-dbg"] if wanted and installed()[0] >= "3" else []
+        return ["-dbg"] if wanted and is_3() else []

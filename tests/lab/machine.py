@@ -12,7 +12,8 @@ import tty
 from lab.console import Console, Ended
 
 KILL_GRACE = 5
-PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"  # the last line of Weir's panic
+# The last line of Weir's panic, and that of a machine that it refuses.
+PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"
 
 
 class Machine:

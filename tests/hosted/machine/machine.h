@@ -289,8 +289,8 @@ struct machine_pairs {
 
 /*
  * Operations side by side, all pairs in turn from one that the seed names: one of the two is stopped at
- * a point of its, for all of the other; or each is stopped once. In every second pair allocations fail. WEIR_FUZZ=full: at every single point of the first, and at as
- * many pairs of points.
+ * a point of its, for all of the other; or each is stopped once. In every second pair allocations fail.
+ * WEIR_FUZZ=full: at every single point of the first, and at as many pairs of points.
  */
 void machine_pairs(const struct machine_pairs *p);
 

@@ -138,7 +138,7 @@ static void test_short_files(void **state)
 	image[63] = 0x7f;
 	check(65, "of no format that Weir knows: its first bytes are 61 61 61 61 61 61 61 61");
 	make_bzimage();
-	check(0x267, "a bzImage that ends in its setup header: copy the file anew");
+	check(0x267, "a bzImage that is cut or damaged in its setup header: copy the file anew");
 	make_bzimage();
 	assert_int_equal(load(0x268), ERR_INVAL);
 	assert_string_equal(test_message,

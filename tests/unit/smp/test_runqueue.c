@@ -101,6 +101,37 @@ static void equal_threads_share_equally(void **state)
 	assert_int_equal(idle.state, THREAD_RUNNABLE);
 }
 
+static void expect_reach(u64 bits)
+{
+	assert_int_equal(rq.reach.bits[0], bits);
+}
+
+/* Where those may run that the CPU can give away: of who has been there and is gone nothing stays. */
+static void how_far_its_threads_reach(void **state)
+{
+	for (u32 i = 0; i < 3; i++)
+		threads[i].allowed = (struct cpu_set){{i < 2 ? 6 : 4}};
+	threads[3].allowed = (struct cpu_set){{0x30}};
+	for (u32 i = 0; i < 3; i++)
+		wake(i);
+	expect_reach(6);
+	wake(3);
+	expect_reach(0x36);
+	wake(4);
+	expect_reach(~0ull);
+	runqueue_remove(&rq, &threads[4]);
+	expect_reach(0x36);
+	threads[4].state = THREAD_BLOCKED;
+	runqueue_remove(&rq, &threads[3]);
+	expect_reach(6);
+	/* As the one that runs. */
+	wake(4);
+	assert_ptr_equal(yield_to(4), &threads[4]);
+	expect_reach(~0ull);
+	assert_ptr_not_equal(next(WHY_GONE), &threads[4]);
+	expect_reach(6);
+}
+
 /* The last in the queue comes at once, and pays for it. */
 static void whom_it_yields_to(void **state)
 {
@@ -434,6 +465,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(equal_threads_share_equally),
+		TEST(how_far_its_threads_reach),
 		TEST(whom_it_yields_to),
 		TEST(yielding_is_fair),
 		TEST(weights_are_shares),
