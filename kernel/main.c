@@ -20,17 +20,7 @@
 
 static struct weir_config config;
 
-static void __noreturn finish(void);
-
-/* Whoever is there is to read why, and a reboot would only come here again. */
-static void __noreturn refused(void)
-{
-	if (!config.selftest) {
-		config.when_done = WHEN_DONE_HALT;
-		log_error("halted: Weir cannot run guests on this machine, for the reason above");
-	}
-	finish();
-}
+static bool refused; /* the machine runs no guests */
 
 static void __noreturn finish(void)
 {
@@ -39,7 +29,10 @@ static void __noreturn finish(void)
 	monitor_stay(config.monitor);
 	vm_run_asked(&config, monitor_lets_end);
 	if (how == WHEN_DONE_HALT && !monitor_has_decided()) {
-		log_info("halted: nothing is left to run");
+		if (refused)
+			log_error("halted: Weir cannot run guests here, for the reason above");
+		else
+			log_info("halted: nothing is left to run");
 		vm_run_asked(&config, monitor_has_decided);
 	}
 	if (monitor_has_decided())
@@ -108,8 +101,14 @@ void __noreturn kernel_main(void)
 	vmx_set_mitigations(!config.mitigations_off);
 	if (config.selftest)
 		selftest_run(config.selftest_names);
-	if (vmx_probe() || vmx_start())
-		refused();
+	if (vmx_probe() || vmx_start()) {
+		/* Whoever is there is to read why, and a reboot would only come here again. */
+		if (!config.selftest) {
+			refused = true;
+			config.when_done = WHEN_DONE_HALT;
+		}
+		finish();
+	}
 	paravirt_init();
 	if (config.vm_count)
 		vm_run_all(&config);

@@ -15,7 +15,7 @@ OTHER_MODELS = ["corei5_arrandale_m520", "corei7_ivy_bridge_3770k", "broadwell_u
 RESTRICTED = "corei5_lynnfield_750"  # EPT without unrestricted guest
 NO_EPT = "core2_penryn_t9600"  # without either
 NO_VMX_MESSAGE = r"error: (.*VMX.*)"
-REFUSED = "error: halted: Weir cannot run guests on this machine"  # who waits for more waits no longer
+REFUSED = "error: halted: Weir cannot run guests here"  # who waits for more waits no longer
 LARGE_PAGE = 2 << 20
 
 

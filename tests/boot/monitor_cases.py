@@ -380,4 +380,4 @@ def monitor_keyboard(boot):
     keys.press("ctrl-l", "up", "up", "left", "left", "left", "ctrl-u", "ret")
     screen.wait_text(boot.machine, "RAM for Weir and VMs", boot.deadline)
     keys.type("power\t\n")
-    boot.ends()
+    boot.machine.wait_exit(boot.deadline)  # of a console that is none nothing can be read after that
