@@ -51,10 +51,15 @@ void clock_sync_prepare(void)
 void clock_sync_boot_cpu(void)
 {
 	for (u64 i = 0; i < 2 * ROUNDS; i++) {
-		if (!wait_turn(2 * i + 1))
+		u64 asked = 2 * i + 1;
+
+		if (!wait_turn(asked))
 			break;
 		__atomic_store_n(&meeting.boot_tsc, rdtsc(), __ATOMIC_RELAXED);
-		__atomic_store_n(&meeting.turn, 2 * i + 2, __ATOMIC_RELEASE);
+		/* Who came too late with it must not hide that the new CPU has given up. */
+		if (!__atomic_compare_exchange_n(&meeting.turn, &asked, 2 * i + 2, false,
+						 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			break;
 	}
 }
 
