@@ -144,8 +144,16 @@ static void give(struct body *b)
 /* To whoever it may be, here or elsewhere, asleep or dead. */
 static void yield(void)
 {
-	if (random_one_in(&seed, 2))
-		sched_want(&bodies[random_below(&seed, THREADS)].thread);
+	u32 to = random_below(&seed, THREADS);
+
+	/* Most sleep: to one that has something to do, if one is seen. */
+	for (u32 i = 0; i < THREADS; i++)
+		if (__atomic_load_n(&bodies[(to + i) % THREADS].inbox, __ATOMIC_RELAXED)) {
+			to = (to + i) % THREADS;
+			break;
+		}
+	if (!random_one_in(&seed, 8))
+		sched_want(&bodies[to].thread);
 	schedule_here(SCHEDULE_YIELD);
 }
 
@@ -165,7 +173,7 @@ static void run_body(struct body *b)
 	b->held += n;
 	if (!n && !b->held)
 		schedule_here(SCHEDULE_BLOCK);
-	else if (random_one_in(&seed, 16))
+	else if (random_one_in(&seed, 4))
 		yield();
 }
 
@@ -264,7 +272,7 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	print_message("%llu yields to one of this CPU, %llu fetched for that\n",
 		      (unsigned long long)yielded_to, (unsigned long long)fetched);
 	assert_true(moved > 1000 && left > 100 && parked > 10);
-	assert_true(yielded_to > 50 && fetched > 10);
+	assert_true(yielded_to > 20 && fetched > 0);
 	irq_enable();
 }
 
