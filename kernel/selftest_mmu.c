@@ -163,6 +163,10 @@ static void move_page(struct hammer *h, u64 index)
 	gmem_invalidate_begin(h->steady, index, 1);
 	if (gmem_claim(h->steady, index, &entry)) {
 		frame_free(pfn, 0);
+	} else if (gmem_entry_state(entry) != GMEM_GOT_PAGE) {
+		/* Put away, and nobody has touched it since. */
+		frame_free(pfn, 0);
+		gmem_settle(h->steady, index, entry);
 	} else {
 		gmem_unmap(h->steady, index, 1);
 		memcpy(pfn_to_virt(pfn), pfn_to_virt(gmem_entry_pfn(entry)), PAGE_SIZE);
