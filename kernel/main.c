@@ -20,7 +20,7 @@
 
 static struct weir_config config;
 
-static bool refused; /* the machine runs no guests */
+static bool refused; /* the machine runs no guests, and halts though it was told otherwise */
 
 static void __noreturn finish(void)
 {
@@ -30,7 +30,7 @@ static void __noreturn finish(void)
 	vm_run_asked(&config, monitor_lets_end);
 	if (how == WHEN_DONE_HALT && !monitor_has_decided()) {
 		if (refused)
-			log_error("halted: Weir cannot run guests here, for the reason above");
+			log_error("halted: Weir cannot run guests here, whatever when_done= says");
 		else
 			log_info("halted: nothing is left to run");
 		vm_run_asked(&config, monitor_has_decided);
@@ -104,7 +104,7 @@ void __noreturn kernel_main(void)
 	if (vmx_probe() || vmx_start()) {
 		/* Whoever is there is to read why, and a reboot would only come here again. */
 		if (!config.selftest) {
-			refused = true;
+			refused = config.when_done != WHEN_DONE_HALT;
 			config.when_done = WHEN_DONE_HALT;
 		}
 		finish();
