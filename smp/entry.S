@@ -3,6 +3,8 @@
  * The way in for all 256 vectors, and the two instructions that may fault. GS base always points
  * at struct cpu, so no stub looks at where it came from and none uses SWAPGS.
  */
+#include "kernel/base/push_registers.inc"
+
 	.text
 
 /*
@@ -27,26 +29,12 @@ interrupt_stubs:
 	.endr
 	.size	interrupt_stubs, . - interrupt_stubs
 
-/* Builds struct interrupt_frame (smp/irq.h): 22 quadwords, so the stack is aligned for the call. */
+/* Builds struct interrupt_frame: 22 quadwords, so the stack is aligned for the call. */
 	.globl	interrupt_common
 	.type	interrupt_common, @function
 	.balign	16
 interrupt_common:
-	pushq	%rax
-	pushq	%rbx
-	pushq	%rcx
-	pushq	%rdx
-	pushq	%rsi
-	pushq	%rdi
-	pushq	%rbp
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
+	push_registers %rbp
 	cld
 	movq	%rsp, %rdi
 	call	interrupt_dispatch

@@ -4,6 +4,8 @@
  * before it could look. Arguments and stack are those of a variadic function (System V ABI for
  * x86-64, 3.2.3 and 3.5.7); Weir's code uses no vector registers, so none are saved for it.
  */
+#include "kernel/base/push_registers.inc"
+
 	.text
 
 	.set	GP_OFFSET, 8		/* va_list: the first argument, fmt, is taken */
@@ -23,25 +25,11 @@ panic:
 	pushq	8(%rbp)			/* RIP: where panic was to return to */
 	pushq	$0			/* no error code */
 	pushq	$0			/* no vector */
-	pushq	%rax
+	push_registers (%rbp)		/* RBP is the caller's, not this frame's */
 	leaq	16(%rbp), %rax
 	movq	%rax, -16(%rbp)
 	movw	%ss, -8(%rbp)
 	movw	%cs, -32(%rbp)
-	pushq	%rbx
-	pushq	%rcx
-	pushq	%rdx
-	pushq	%rsi
-	pushq	%rdi
-	pushq	(%rbp)			/* RBP */
-	pushq	%r8
-	pushq	%r9
-	pushq	%r10
-	pushq	%r11
-	pushq	%r12
-	pushq	%r13
-	pushq	%r14
-	pushq	%r15
 	movq	%rsp, %rax
 	pushq	$0			/* the stack is to be aligned at the call */
 	pushq	%r9			/* the register save area */

@@ -84,6 +84,8 @@ static u64 physical_bits(void)
 	return min(max(bits, (u32)PHYS_BITS_DEFAULT), 52u);
 }
 
+static_assert(sizeof(struct lapic) <= PAGE_SIZE, "it begins a frame and has room there");
+
 int lapic_create(struct vcpu *v, struct lapic **out)
 {
 	u64 known = APIC_BASE_BSP | APIC_BASE_X2APIC | APIC_BASE_ENABLE;

@@ -385,6 +385,8 @@ void __wrap_vcpu_request(struct vcpu *v, u64 bits)
 bool __wrap_vcpu_notify(struct vcpu *v);
 bool __wrap_vcpu_notify(struct vcpu *v)
 {
+	/* Until it is told all other senders rely on this one, which may not lose its CPU. */
+	assert_false(irq_enabled());
 	if (vmx_vcpu_notify(&guests[v->id].vmx))
 		return true;
 	__wrap_vcpu_request(v, VCPU_REQ_KICK);

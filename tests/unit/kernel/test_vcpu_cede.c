@@ -231,6 +231,8 @@ void vcpu_attend(struct vcpu *v)
 
 void vm_vcpu_stopped(struct vcpu *v)
 {
+	/* Its local APIC goes then, at which switches to it would look. */
+	assert_null(thread_current()->sched_in);
 	__atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
 	/* As long as another may prod it. */
 	for (u32 i = 0; i < VCPUS; i++) {
