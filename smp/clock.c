@@ -3,6 +3,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/string.h"
 #include "kernel/base/x86.h"
 #include "smp/clock.h"
 #include "smp/timer.h"
@@ -24,6 +25,9 @@
 #define CPUID_EXTENDED		  0x80000000u
 #define CPUID_POWER		  0x80000007u
 #define CPUID_POWER_EDX_INVARIANT BIT(8)
+#define CPUID_HYPERVISOR	  0x40000000u
+#define CPUID_KVM_FEATURES	  0x40000001u
+#define CPUID_KVM_STABLE	  BIT(24) /* KVM_FEATURE_CLOCKSOURCE_STABLE_BIT */
 
 static u64 tsc_start;
 static u64 tsc_hz;
@@ -169,13 +173,38 @@ void clock_tsc_doubt(void)
 	__atomic_store_n(&tsc_is_doubted, true, __ATOMIC_RELAXED);
 }
 
-/* Emulators' TSCs have one rate, also those of models of CPUs whose manuals promise none. */
+static bool is_called(const struct cpuid_regs *r, const char name[12])
+{
+	return !memcmp(&r->ebx, name, 4) && !memcmp(&r->ecx, name + 4, 4) &&
+	       !memcmp(&r->edx, name + 8, 4);
+}
+
+/*
+ * Emulators' TSCs have one rate, also those of models of CPUs whose manuals promise none; KVM says so, where
+ * QEMU hides the CPU's promise. Of other hypervisors nothing is known.
+ */
+static bool is_promised_below(void)
+{
+	struct cpuid_regs r;
+
+	if (machine_is_bochs())
+		return true;
+	if (!machine_has_hypervisor())
+		return false;
+	r = cpuid(CPUID_HYPERVISOR, 0);
+	if (is_called(&r, "TCGTCGTCGTCG"))
+		return true;
+	return is_called(&r, "KVMKVMKVM\0\0\0") &&
+	       (cpuid(CPUID_KVM_FEATURES, 0).eax & CPUID_KVM_STABLE);
+}
+
 static void look_at_promise(void)
 {
 	bool invariant = cpuid(CPUID_EXTENDED, 0).eax >= CPUID_POWER &&
 			 (cpuid(CPUID_POWER, 0).edx & CPUID_POWER_EDX_INVARIANT);
 
-	if (invariant || machine_is_emulated())
+	__atomic_store_n(&tsc_is_doubted, false, __ATOMIC_RELAXED);
+	if (invariant || is_promised_below())
 		return;
 	clock_tsc_doubt();
 	log_warn("clock: this CPU does not promise that its TSC keeps its rate, so guests are not "

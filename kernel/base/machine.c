@@ -64,15 +64,20 @@ static void wait_ms(u32 ms)
 		cpu_relax();
 }
 
+bool machine_has_hypervisor(void)
+{
+	return cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR;
+}
+
 /* Bochs hides that it is one, but not in its BIOS's tables. */
 bool machine_is_emulated(void)
 {
-	return acpi_info.bochs_tables || (cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
+	return acpi_info.bochs_tables || machine_has_hypervisor();
 }
 
 bool machine_is_bochs(void)
 {
-	return acpi_info.bochs_tables && !(cpuid(1, 0).ecx & CPUID_1_ECX_HYPERVISOR);
+	return acpi_info.bochs_tables && !machine_has_hypervisor();
 }
 
 static bool sci_enabled(void)

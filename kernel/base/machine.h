@@ -13,6 +13,8 @@
  * Those that say nothing of it, as CPUID and tables stand, are taken for real.
  */
 bool machine_is_emulated(void);
+/* CPUID says that a hypervisor, QEMU's TCG among them, lies below. Any context. */
+bool machine_has_hypervisor(void);
 
 /* Bochs itself, and nothing between. Likewise. */
 bool machine_is_bochs(void);
