@@ -196,7 +196,7 @@ void balance_call_others(struct scheduler *me)
 		struct scheduler *s = &schedulers[i];
 
 		/* Those with a queue of their own look by themselves. */
-		if (s != me && !PEEK(s->rq.queued) && !PEEK(s->slice_runs))
+		if (has_spare_for(me, s) && !PEEK(s->rq.queued) && !PEEK(s->slice_runs))
 			ipi_kick(i);
 	}
 }

@@ -43,6 +43,15 @@ static inline bool cpu_set_is_full(const struct cpu_set *s)
 	return true;
 }
 
+static inline bool cpu_set_equal(const struct cpu_set *a, const struct cpu_set *b)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(a->bits); i++) {
+		if (a->bits[i] != b->bits[i])
+			return false;
+	}
+	return true;
+}
+
 static inline void cpu_set_unite(struct cpu_set *s, const struct cpu_set *with)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(s->bits); i++)

@@ -46,7 +46,19 @@ static bool is_narrow(const struct thread *t)
 	return cpu_set_is_choice(&t->allowed) && !cpu_set_is_full(&t->allowed);
 }
 
-/* Looks at all that are queued only where some may not run anywhere, and all that may move are of these. */
+/* Of those that have a choice nearly all may run anywhere, or on the same CPUs: one VM's. */
+static void count_narrow(struct runqueue *rq, const struct thread *t, u32 by)
+{
+	if (!is_narrow(t))
+		return;
+	if (!rq->narrow)
+		rq->common = t->allowed;
+	rq->narrow += by;
+	if (!cpu_set_equal(&rq->common, &t->allowed))
+		rq->odd += by;
+}
+
+/* Looks at all that are queued only where VMs with different sets of CPUs, and no others, may move. */
 static void tell_reach(struct runqueue *rq, bool current)
 {
 	struct cpu_set all = {{0}};
@@ -55,6 +67,8 @@ static void tell_reach(struct runqueue *rq, bool current)
 		all = rq->current->allowed;
 	if (rq->movable > rq->narrow) {
 		cpu_set_fill(&all);
+	} else if (rq->narrow && !rq->odd) {
+		cpu_set_unite(&all, &rq->common);
 	} else if (rq->narrow) {
 		for (struct thread *t = runqueue_first(rq); t; t = runqueue_after(rq, t))
 			if (is_narrow(t))
@@ -82,7 +96,7 @@ static void put(struct runqueue *rq, struct thread *t)
 	SET(rq->queued, rq->queued + 1);
 	if (cpu_set_is_choice(&t->allowed))
 		SET(rq->movable, rq->movable + 1);
-	rq->narrow += is_narrow(t);
+	count_narrow(rq, t, 1);
 	count_spare(rq);
 }
 
@@ -93,7 +107,7 @@ void runqueue_remove(struct runqueue *rq, struct thread *t)
 	SET(rq->queued, rq->queued - 1);
 	if (cpu_set_is_choice(&t->allowed))
 		SET(rq->movable, rq->movable - 1);
-	rq->narrow -= is_narrow(t);
+	count_narrow(rq, t, -1u);
 	count_spare(rq);
 }
 

@@ -23,13 +23,15 @@
 struct runqueue {
 	struct spinlock lock;
 	/* lock */
-	struct vtree tree;    /* runnable, neither the running thread nor the idle one */
-	u32 queued;	      /* how many; may be read without the lock */
-	u32 movable;	      /* of them, those that may run elsewhere too; likewise */
-	u32 spare;	      /* likewise: the same with the running one, where others are queued */
-	u32 narrow;	      /* of the movable ones, those that may not run anywhere */
-	struct cpu_set reach; /* where some of `spare` may run; may be read without the lock */
-	u64 load;	      /* what they count for, in WEIGHT_UNITs; likewise */
+	struct vtree tree; /* runnable, neither the running thread nor the idle one */
+	u32 queued;	   /* how many; may be read without the lock */
+	u32 movable;	   /* of them, those that may run elsewhere too; likewise */
+	u32 spare;	   /* likewise: the same with the running one, where others are queued */
+	u32 narrow;	   /* of the movable ones, those that may not run anywhere */
+	u32 odd;	   /* of these, those that may not run just on `common` */
+	struct cpu_set common; /* where the first of the narrow ones may */
+	struct cpu_set reach;  /* where some of `spare` may run; may be read without the lock */
+	u64 load;	       /* what they count for, in WEIGHT_UNITs; likewise */
 	u64 clock;	/* virtual time: never goes back, no thread here is far from it; likewise */
 	u64 charged_ns; /* until when the running thread has paid */
 	struct thread *current; /* likewise */

@@ -122,7 +122,19 @@ static void how_far_its_threads_reach(void **state)
 	runqueue_remove(&rq, &threads[4]);
 	expect_reach(0x36);
 	threads[4].state = THREAD_BLOCKED;
+	/* Whose set was the first goes before the other. */
+	for (u32 n = 0; n < 2; n++) {
+		runqueue_remove(&rq, &threads[n]);
+		threads[n].state = THREAD_BLOCKED;
+	}
+	expect_reach(0x30);
 	runqueue_remove(&rq, &threads[3]);
+	threads[3].state = THREAD_BLOCKED;
+	expect_reach(0);
+	assert_int_equal(rq.narrow, 0);
+	assert_int_equal(rq.odd, 0);
+	for (u32 i = 0; i < 2; i++)
+		wake(i);
 	expect_reach(6);
 	/* As the one that runs. */
 	wake(4);
