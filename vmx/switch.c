@@ -145,9 +145,7 @@ static void flush_page(struct vmx_vcpu *v, u64 gva)
 
 void vmx_drop_page(struct vmx_vcpu *v, gva_t gva)
 {
-	if (!v->shadow)
-		vcpu_flush_tlb(v);
-	else if (mmu_shadow_invlpg(v->config.mmu_vcpu, gva))
+	if (!v->shadow || mmu_shadow_invlpg(v->config.mmu_vcpu, gva))
 		flush_page(v, gva.v);
 }
 
