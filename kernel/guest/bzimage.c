@@ -149,6 +149,8 @@ static int check_sizes(struct load *l, const struct setup_header *h)
 			       (u64)h->payload_offset + h->payload_length);
 	if (h->pref_address > GUEST_LOWMEM_TOP)
 		return damaged(l, "pref_address", h->pref_address);
+	if (layout_never_holds(h->pref_address, h->init_size))
+		return damaged(l, "init_size", h->init_size);
 	if (!h->relocatable_kernel)
 		return 0;
 	if (!h->kernel_alignment || (h->kernel_alignment & (h->kernel_alignment - 1)))

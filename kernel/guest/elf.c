@@ -164,11 +164,13 @@ static int load_segment(struct load *l, const struct elf64_phdr *p, struct elf_s
 				 (unsigned long long)p->offset);
 	err = layout_reserve(&l->layout, p->paddr, p->memsz);
 	if (err == ERR_RANGE)
-		return load_fail(l, err,
-				 "its ELF segment at 0x%llx, %llu KiB, is not inside the VM's RAM: "
-				 "raise mem=",
-				 (unsigned long long)p->paddr,
-				 (unsigned long long)(p->memsz >> 10));
+		return load_fail(
+			l, err,
+			"its ELF segment at 0x%llx, %llu KiB, is not inside the VM's RAM: %s",
+			(unsigned long long)p->paddr, (unsigned long long)(p->memsz >> 10),
+			layout_never_holds(p->paddr, p->memsz)
+				? "link it, by physical addresses, below 3 GiB"
+				: "raise mem=");
 	if (err)
 		return load_fail(
 			l, err,

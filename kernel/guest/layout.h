@@ -7,6 +7,7 @@
 #define KERNEL_GUEST_LAYOUT_H
 
 #include "kernel/base/addr.h"
+#include "kernel/guest/memory.h"
 
 /* Of an ELF file's segments, a VM's modules and what a loader adds to them none is one too many. */
 #define LAYOUT_USED_MAX 96
@@ -25,6 +26,12 @@ struct layout {
 /* Page 0 and everything from GUEST_LOW_USABLE_TOP to 1 MiB are taken from the start. */
 #define GUEST_LOW_USABLE_TOP 0x9f000ull
 void layout_init(struct layout *l, u64 mem);
+
+/* No mem= makes RAM of it: none of a VM's lies from GUEST_LOWMEM_TOP to 4 GiB, where kernels are not put. */
+static inline bool layout_never_holds(u64 start, u64 size)
+{
+	return size > GUEST_LOWMEM_TOP || start > GUEST_LOWMEM_TOP - size;
+}
 
 /* A fixed place. ERR_RANGE: not all of it is low RAM. ERR_EXIST: taken. ERR_NOSPC. */
 int layout_reserve(struct layout *l, u64 start, u64 size);

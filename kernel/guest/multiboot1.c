@@ -205,7 +205,7 @@ static int write_info(struct load *l, u64 *gpa)
 int multiboot1_load(struct load *l)
 {
 	const u32 known = HEADER_ALIGN_MODULES | HEADER_MEMORY | HEADER_VIDEO;
-	struct elf_summary elf;
+	struct elf_summary elf = {0};
 	struct mb1_header h;
 	u64 offset, entry = 0, info = 0;
 	int err;

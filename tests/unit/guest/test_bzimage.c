@@ -143,6 +143,7 @@ static void test_bzimage_fields(void **state)
 		{0x258, 8, ~0ull, "pref_address cannot be 0xffffffffffffffff"},
 		{0x260, 4, 0, "init_size cannot be 0x0"},
 		{0x260, 4, sizeof(image) - BZ_OFFSET - 1, "init_size cannot be 0xf9ff"},
+		{0x260, 4, 0xffffffff, "init_size cannot be 0xffffffff"}, /* and not: raise mem= */
 		{0x260, 4, sizeof(image) - BZ_OFFSET, NULL},
 	};
 

@@ -110,6 +110,10 @@ static void test_elf_refusals(void **state)
 	assert_int_equal(load_pvh(sizeof(image)), ERR_RANGE);
 	assert_non_null(strstr(test_message, "raise mem="));
 	make_pvh();
+	put64(64 + 24, 0xffffffff80100000); /* linked high, and p_paddr as p_vaddr: no mem= helps */
+	assert_int_equal(load_pvh(sizeof(image)), ERR_RANGE);
+	assert_non_null(strstr(test_message, "below 3 GiB"));
+	make_pvh();
 	put64(64 + 24, 0x9e000);
 	assert_int_equal(load_pvh(sizeof(image)), ERR_EXIST);
 	make_pvh();
