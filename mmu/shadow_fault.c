@@ -53,8 +53,8 @@ static bool is_as_walked(const struct shadow_fault *f, u32 step)
 }
 
 /* What an entry leaves of the access. A page is not written unseen before its D is set. */
-static u32 narrowed(const struct shadow_fault *f, const struct shadow_page *sp, u32 step,
-		    u32 access)
+static u32 access_below(const struct shadow_fault *f, const struct shadow_page *sp, u32 step,
+			u32 access)
 {
 	return access &
 	       shadow_access_of(sp->role, f->trace.entry[step], step + 1 == f->trace.count);
@@ -171,7 +171,7 @@ static int link(struct shadow_fault *f)
 		if (!sp->role.direct) {
 			if (!is_as_walked(f, step))
 				return ERR_AGAIN;
-			access = narrowed(f, sp, step, access);
+			access = access_below(f, sp, step, access);
 		}
 		sp->writes = sp->let_go = 0;
 		if (sp->role.level == 1)
