@@ -35,9 +35,9 @@ struct vm_paravirt_stats {
 	VM_PARAVIRT_STATS(STAT_FIELD)
 };
 
-#define VM_APIC_STATS(X)                                                                        \
-	X(posted, "count", "Interrupts left for a CPU to take, with posted interrupts.")        \
-	X(notified, "count", "Of those, the ones for which a CPU that ran the guest was told.") \
+#define VM_APIC_STATS(X)                                                                          \
+	X(posted, "count", "Interrupts put where the CPU can take them, with posted interrupts.") \
+	X(notified, "count", "Of those, the ones for which a CPU that ran the guest was told.")   \
 	X(held, "count", "Interrupts that a CPU with posted interrupts may not take by itself.")
 
 struct vm_apic_stats {
