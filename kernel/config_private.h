@@ -28,7 +28,9 @@ bool word_is_name(const struct word *w);
 /* A line of the log about what belongs to no VM. */
 void config_message(struct weir_config *c, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
-/* The first fault of a VM is the one that is told; later ones often follow from it. Names vm->line. */
+/*
+ * The first fault of a VM is the one that is told; later ones often follow from it. Names vm->line.
+ */
 void config_refuse(struct vm_config *vm, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

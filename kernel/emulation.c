@@ -300,8 +300,8 @@ static int run(struct emulation *em)
 }
 
 /*
- * At the next iteration the guest would leave, too. Where it wrote to what was a table and is none any
- * more the CPU does the rest, many times as fast: a page that is cleared to be used anew.
+ * At the next iteration the guest would leave, too. Where it wrote to what was a table and is none
+ * any more the CPU does the rest, many times as fast: a page that is cleared to be used anew.
  */
 static bool would_leave(const struct emulation *em)
 {

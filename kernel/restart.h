@@ -42,7 +42,10 @@ void restart_by_hand(struct restart *r);
 /* The log tells of this one. */
 bool restart_is_loud(const struct restart *r);
 bool restart_is_due(const struct restart *r, u64 now_ns);
-/* It could not start, for memory is short: later. Whether to say so; of one that is silent, after a minute. */
+/*
+ * It could not start, for memory is short: later. Whether to say so; of one that is silent, after a
+ * minute.
+ */
 bool restart_put_off(struct restart *r, u64 now_ns);
 void restart_done(struct restart *r);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The MMU under load, on the target: a vCPU on each CPU touches memory for ever and checks every
- * word, while this thread moves, deletes and recreates a slot, takes mappings away, ages, logs, moves
- * pages to other frames and puts them away under it. What the vCPUs do not look at it checks itself.
+ * word, while this thread moves, deletes and recreates a slot, takes mappings away, ages, logs,
+ * moves pages to other frames and puts them away under it. What the vCPUs do not look at it checks
+ * itself.
  */
 #include "kernel/selftest_mmu.h"
 #include "kernel/base/error.h"

@@ -2,10 +2,10 @@
 /*
  * The guest of the MMU's self-test: one page of 32-bit code, paging off, that runs at whatever
  * address it is shown. It goes over the pages of a steady region for ever and checks each word of
- * them, counts in a word of its own on each page and in a private page beside. Then it reads each word
- * of a page that comes and goes, writes one of its own there and reads that. What does not agree makes
- * it halt. Accesses to what comes and goes have two bytes each: nobody there means that the host steps
- * over them, and a read gives all ones.
+ * them, counts in a word of its own on each page and in a private page beside. Then it reads each
+ * word of a page that comes and goes, writes one of its own there and reads that. What does not
+ * agree makes it halt. Accesses to what comes and goes have two bytes each: nobody there means that
+ * the host steps over them, and a read gives all ones.
  *
  *	%ebp  its private page: a count for each steady page, then the words named below
  *	%edi  its number

@@ -61,7 +61,9 @@ static void loop_in_guest(void *arg)
 		machine_run(m);
 }
 
-/* Ends in a panic: for the boot tests. The arguments show which register is which, and the stack. */
+/*
+ * Ends in a panic: for the boot tests. The arguments show which register is which, and the stack.
+ */
 static void test_panic_in_guests(struct selftest *t)
 {
 	static struct looper loopers[CPU_MAX];

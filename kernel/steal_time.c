@@ -6,8 +6,9 @@
  * not interrupt it to have its TLB flushed but asks for that in the same byte.
  *
  * The thread's switches note the time, with interrupts off; the guest hears of it before the next
- * entry. The byte is written by the switches themselves, so its page is pinned, and the record, which
- * does not leave the page, is written through that, too. Where the memory goes nobody is told any more.
+ * entry. The byte is written by the switches themselves, so its page is pinned, and the record,
+ * which does not leave the page, is written through that, too. Where the memory goes nobody is told
+ * any more.
  *
  * It says so only between two instructions of the guest. Amid one that is run in software an address
  * may have been translated and not yet used, which a flush that is done later does not undo.

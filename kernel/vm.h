@@ -165,8 +165,8 @@ struct vm {
 /* Any context: sets request bits and makes the vCPU notice (kick or wake). */
 void vcpu_request(struct vcpu *v, u64 bits);
 /*
- * What was posted for it (vmx/posted.h) is to be looked at: by its CPU, if it is in the guest (true), or by
- * its thread. Any context.
+ * What was posted for it (vmx/posted.h) is to be looked at: by its CPU, if it is in the guest
+ * (true), or by its thread. Any context.
  */
 bool vcpu_notify(struct vcpu *v);
 

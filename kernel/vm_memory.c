@@ -49,8 +49,8 @@ static bool may_decide(u64 now)
 }
 
 /*
- * The first few times, and then at powers of two: a guest can make it happen as often as it likes. Nor by
- * starting again each time.
+ * The first few times, and then at powers of two: a guest can make it happen as often as it likes.
+ * Nor by starting again each time.
  */
 static bool is_loud(const struct vm *vm, u32 pauses)
 {

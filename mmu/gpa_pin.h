@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A byte of guest memory that Weir keeps at hand: its page stays in its frame, where Weir may read and
- * write around the byte in any context, until it is unpinned. It counts to the VM's bound on pins, as
- * the guest's own do.
+ * A byte of guest memory that Weir keeps at hand: its page stays in its frame, where Weir may read
+ * and write around the byte in any context, until it is unpinned. It counts to the VM's bound on
+ * pins, as the guest's own do.
  *
- * For words that Weir and a running guest tell each other. Such a page is in each round of the dirty
- * log, written or not (R21): so a write through the pin costs no look at the log. No shadow table
- * follows it. The guest may not protect the page. When its slot goes away, or moves, so does the pin
- * (R37): writes go nowhere from then on, and the byte is what it was at the last.
+ * For words that Weir and a running guest tell each other. Such a page is in each round of the
+ * dirty log, written or not (R21): so a write through the pin costs no look at the log. No shadow
+ * table follows it. The guest may not protect the page. When its slot goes away, or moves, so does
+ * the pin (R37): writes go nowhere from then on, and the byte is what it was at the last.
  */
 #ifndef MMU_GPA_PIN_H
 #define MMU_GPA_PIN_H
@@ -63,8 +63,8 @@ static inline bool gpa_pin_put(const struct gpa_pin *p, u8 value)
 }
 
 /*
- * Exchanges the byte with 0, a full barrier; once its slot has gone nothing changes any more, and it
- * is what the guest and Weir left there. Interrupts off.
+ * Exchanges the byte with 0, a full barrier; once its slot has gone nothing changes any more, and
+ * it is what the guest and Weir left there. Interrupts off.
  */
 static inline u8 gpa_pin_take(const struct gpa_pin *p)
 {

@@ -172,8 +172,8 @@ void mmu_pins_init(struct mmu_vm *vm);
 /* How many pages there are from gfn on, `pages` at most, before one that a pin is in. pins_lock. */
 u64 mmu_pins_before(struct mmu_vm *vm, gfn_t gfn, u64 pages);
 /*
- * Sets the bits of the slot's pages that a pin is in, which may be written at any time (R21). Thread
- * context; slots_lock is held, takes pins_lock.
+ * Sets the bits of the slot's pages that a pin is in, which may be written at any time (R21).
+ * Thread context; slots_lock is held, takes pins_lock.
  */
 void mmu_pins_mark(struct mmu_vm *vm, const struct memslot *s, u64 *bitmap);
 
@@ -188,8 +188,9 @@ void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s);
 void mmu_flush(struct mmu_vm *vm);
 
 /*
- * With shadow paging, under mmu_lock: what was taken out, or lost rights, may stay in use by other vCPUs
- * until these flush by themselves. Who takes what is not in the tables for what no CPU has pays first.
+ * With shadow paging, under mmu_lock: what was taken out, or lost rights, may stay in use by other
+ * vCPUs until these flush by themselves. Who takes what is not in the tables for what no CPU has
+ * pays first.
  */
 void mmu_owe_flush(struct mmu_vm *vm);
 void mmu_pay_flush(struct mmu_vm *vm);

@@ -8,9 +8,11 @@
  *	 1     more than one spte: the address is that of a descriptor, a link of a chain
  *	 51:3  physical address of the spte, or of the descriptor; 0: nothing is mapped. Physical,
  *	       since that leaves the bits above MAXPHYADDR free
- *	 57    shadow paging: a table that the guest may write all the same; its pages are out of step
+ *	 57    shadow paging: a table that the guest may write all the same; its pages are out of
+ *	       step
  *	 58    shadow paging: what mapped the region large gave way to 4 KiB, and it stays so
- *	 59    a table of the guest's: it has a shadow page, and without bit 57 no spte lets it be written
+ *	 59    a table of the guest's: it has a shadow page, and without bit 57 no spte lets it be
+ *	       written
  *	 60    pinned: H_ENTER pinned the page here; goes when the slot does (R37)
  *	 61    protected: the guest asked that it be not written (H_PROTECT)
  *	 62    young: a spte that was taken away had been used since the last look

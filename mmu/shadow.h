@@ -4,8 +4,8 @@
  * from the guest's linear addresses straight to frames. What the façade (mmu.h) does by gfn is the
  * same in both kinds; here is what only shadow paging asks of vmx/ and the emulator.
  *
- * All in thread context, interrupts on, outside any reader of the VM's SRCU, unless they say otherwise;
- * takes mmu_lock, and mmu_shadow_fault mem_sem for reading.
+ * All in thread context, interrupts on, outside any reader of the VM's SRCU, unless they say
+ * otherwise; takes mmu_lock, and mmu_shadow_fault mem_sem for reading.
  */
 #ifndef MMU_SHADOW_H
 #define MMU_SHADOW_H
@@ -15,15 +15,15 @@
 
 /*
  * The tables for this CR3 (PDPTEs) in this mode become the vCPU's: before its first entry, and after
- * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE, and
- * whenever else the guest flushes what it may have cached: they are in step with its own then.
+ * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE,
+ * and whenever else the guest flushes what it may have cached: they are in step with its own then.
  * The caller makes this CPU forget the vCPU's translations. ERR_NOMEM: nothing has changed.
  */
 int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p);
 
 /*
- * INVLPG of that address, in bits 31:0 outside long mode. Any context but interrupt. Whether this CPU
- * has to forget what it knows of the address under the vCPU's VPID; no other has.
+ * INVLPG of that address, in bits 31:0 outside long mode. Any context but interrupt. Whether this
+ * CPU has to forget what it knows of the address under the vCPU's VPID; no other has.
  */
 bool mmu_shadow_invlpg(struct mmu_vcpu *v, gva_t gva);
 
@@ -57,7 +57,10 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
  */
 int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn);
 
-/* A write there by the guest is a SHADOW_EMULATE: the page is one of its tables, so far as Weir knows. */
+/*
+ * A write there by the guest is a SHADOW_EMULATE: the page is one of its tables, so far as Weir
+ * knows.
+ */
 bool mmu_shadow_is_table(struct mmu_vm *vm, gfn_t gfn);
 
 #endif

@@ -12,19 +12,19 @@
  *	shadow  root = [ page  ] -> [ page  ] -> ... -> frame
  *
  * What holds while mmu_lock is not held:
- * - a spte shows what the guest's entry says, or is 0; in a page that is out of step (shadow_sync.c)
- *   what it has said at some time since each vCPU last flushed the address;
- * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be written,
- *   unless all its pages are out of step: RMAP_UNSYNC; its region counts it among what keeps it from
- *   being mapped large;
+ * - a spte shows what the guest's entry says, or is 0; in a page that is out of step
+ *   (shadow_sync.c) what it has said at some time since each vCPU last flushed the address;
+ * - a gfn with a page that is not direct has RMAP_TABLE in its word, and no spte lets it be
+ *   written, unless all its pages are out of step: RMAP_UNSYNC; its region counts it among what
+ *   keeps it from being mapped large;
  * - an entry of level 2 leads to a page of level 1, or maps 2 MiB: then `words` has its large word;
  * - no CPU in the guest uses what the tables do not have any more (R13), but for what the guest has
  *   flushed for one vCPU alone: then mmu_flush_is_owed.
  * So the guest's writes to its other tables all come to Weir.
  *
  * mmu_lock is held for whatever changes here, by sweeps of the reverse maps too. It may be held for
- * long, so interrupts are left as they are: on, but in exit context. Guest memory is read under it only
- * where that does not sleep (R06).
+ * long, so interrupts are left as they are: on, but in exit context. Guest memory is read under it
+ * only where that does not sleep (R06).
  */
 #ifndef MMU_SHADOW_PRIVATE_H
 #define MMU_SHADOW_PRIVATE_H
@@ -140,8 +140,8 @@ struct shadow_page *shadow_page_of(u64 spte);
 
 /*
  * The page for a key, made if need be from what the vCPU has in its caches; what it leads to is in
- * step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there yet, or is on its way out.
- * ERR_NOSLOT, SHADOW_OUT_OF_STEP.
+ * step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there yet, or is on its way
+ * out. ERR_NOSLOT, SHADOW_OUT_OF_STEP.
  */
 int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out);
 
@@ -228,7 +228,7 @@ bool shadow_read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i,
 /* Bits for which the CPU would refuse an entry (SDM 3A 4.3, 4.4.2, 4.5). */
 u64 shadow_reserved(const struct shadow *sh, union shadow_role role);
 
-/* --- shadow_sync.c: pages that are out of step. mmu_lock is held and the caller is in a reader --- */
+/* --- shadow_sync.c: pages out of step. mmu_lock is held and the caller is in a reader --- */
 
 /* The guest may write sp's table itself from now on. false: it may not. */
 bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *sp);
@@ -247,11 +247,14 @@ void shadow_sync_forget(struct mmu_vm *vm, struct shadow_page *sp);
 /* --- the same file; mmu_lock is not held --- */
 
 /*
- * No page is out of step, and what those that were have lost is flushed: they are counted as in step
- * before that, under mmu_lock. Any context.
+ * No page is out of step, and what those that were have lost is flushed: they are counted as in
+ * step before that, under mmu_lock. Any context.
  */
 bool shadow_in_step(const struct mmu_vm *vm);
-/* A vCPU flushes its translations: what was out of step when it began is in step. In thread context. */
+/*
+ * A vCPU flushes its translations: what was out of step when it began is in step. In thread
+ * context.
+ */
 void shadow_sync_all(struct mmu_vm *vm);
 /* All pages are in step, and stay so until as many have let go. In thread context. */
 void shadow_hold_step(struct mmu_vm *vm);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that are out of step. A table of the last level that the guest writes again and again is left
- * to it (RMAP_UNSYNC): it writes without leaving, as on a CPU that has cached what was there. What was
- * cached may be used until it is flushed, and so may the sptes, which stay as they are:
+ * Pages that are out of step. A table of the last level that the guest writes again and again is
+ * left to it (RMAP_UNSYNC): it writes without leaving, as on a CPU that has cached what was there.
+ * What was cached may be used until it is flushed, and so may the sptes, which stay as they are:
  *
  *	vCPU that writes		page			vCPU that flushes
  *	write, a fault, emulated	in step
@@ -12,14 +12,15 @@
  *					in step: protected,	all pages of the VM
  *					each spte looked at	INVLPG: the address's spte alone
  *
- * An address that had no spte, or one with fewer rights, needs no flush: the fault reads the guest's
- * tables themselves. Where that leads to a page that is met at another address already, by one more
- * entry, the CPU cannot have cached what is below it there: it is brought in step first (R04).
+ * An address that had no spte, or one with fewer rights, needs no flush: the fault reads the
+ * guest's tables themselves. Where that leads to a page that is met at another address already, by
+ * one more entry, the CPU cannot have cached what is below it there: it is brought in step first
+ * (R04).
  *
- * Only where all pages of a table are of level 1, so what leads to other tables is always in step. They
- * go together, and a table that is to have a page more is protected before. A page that no entry leads
- * to any more, or that has none itself, goes at the next flush; one that was let go again and again
- * without a fault through it is taken for no table the next time (shadow_write.c).
+ * Only where all pages of a table are of level 1, so what leads to other tables is always in step.
+ * They go together, and a table that is to have a page more is protected before. A page that no
+ * entry leads to any more, or that has none itself, goes at the next flush; one that was let go
+ * again and again without a fault through it is taken for no table the next time (shadow_write.c).
  */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
@@ -192,7 +193,10 @@ bool shadow_sync_entries(struct mmu_vm *vm, struct shadow_page *sp, u32 i, u32 c
 
 /* --- In step --- */
 
-/* The table's pages go over to batch, for their sptes to be looked at: the guest cannot write it any more. */
+/*
+ * The table's pages go over to batch, for their sptes to be looked at: the guest cannot write it
+ * any more.
+ */
 static u32 take_back(struct mmu_vm *vm, gfn_t gfn, struct list *batch)
 {
 	u64 *word = NULL;

@@ -53,11 +53,11 @@ static bool take_bits(const struct page_table_level *l, u64 *spte, u32 bits)
 }
 
 /*
- * Returns what it had: the CPU's marks are read with the exchange that takes it away (R17). The flush
- * comes after, and no mark between: a CPU caches a translation only once A is set in the entry (SDM 3A
- * 4.10.2.3), and sets D in the entry at the first write by one that was cached without (3A 4.8, 3C
- * 29.3.5), by a locked access that finds it gone and faults. The manual does not spell that last
- * part out; Linux lives by it where it unmaps pages and flushes later.
+ * Returns what it had: the CPU's marks are read with the exchange that takes it away (R17). The
+ * flush comes after, and no mark between: a CPU caches a translation only once A is set in the
+ * entry (SDM 3A 4.10.2.3), and sets D in the entry at the first write by one that was cached
+ * without (3A 4.8, 3C 29.3.5), by a locked access that finds it gone and faults. The manual does
+ * not spell that last part out; Linux lives by it where it unmaps pages and flushes later.
  */
 static u32 unmap_spte(struct sweeper *w, u64 *spte)
 {

@@ -17,9 +17,9 @@
  * between mmu_enter and VM entry stays pending, since interrupts are off, and makes the guest exit
  * as soon as it has been entered (SDM 3C 26.2, external-interrupt exiting).
  *
- * What a guest's INVLPG takes out of shadow tables that are out of step other vCPUs may go on with, as
- * they would on CPUs of their own: nobody is kicked, and the flush is owed. It is paid by whoever looks
- * for something in the tables, finds it gone already, and relies on that.
+ * What a guest's INVLPG takes out of shadow tables that are out of step other vCPUs may go on with,
+ * as they would on CPUs of their own: nobody is kicked, and the flush is owed. It is paid by
+ * whoever looks for something in the tables, finds it gone already, and relies on that.
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
@@ -78,8 +78,9 @@ void mmu_pay_flush(struct mmu_vm *vm)
 }
 
 /*
- * With the lock, which who owes has as well: all that is owed is older than this flush's generation. Interrupts
- * off: a thread that is moved between CPUs could take another's holding of the lock for its own.
+ * With the lock, which who owes has as well: all that is owed is older than this flush's
+ * generation. Interrupts off: a thread that is moved between CPUs could take another's holding of
+ * the lock for its own.
  */
 static bool pays_what_is_owed(struct mmu_vm *vm)
 {

@@ -17,8 +17,8 @@ void ipi_call_all(void (*fn)(void *), void *arg); /* the caller too */
 void ipi_kick(u32 cpu);
 
 /*
- * Posted interrupts' notification: a guest on that CPU takes it without leaving. Any context. What it is
- * to say is written before: a full barrier comes between.
+ * Posted interrupts' notification: a guest on that CPU takes it without leaving. Any context. What
+ * it is to say is written before: a full barrier comes between.
  */
 void ipi_notify(u32 cpu);
 

@@ -23,7 +23,7 @@
 #define VECTOR_KICK	0xf2
 #define VECTOR_ERROR	0xf3 /* LAPIC error */
 #define VECTOR_NMI_CAME 0xf4 /* an NMI sent it, to have its source looked for */
-#define VECTOR_POSTED	0xf5 /* posted interrupts' notification; mostly the CPU takes it by itself */
+#define VECTOR_POSTED	0xf5 /* posted interrupts' notification; mostly the CPU takes it itself */
 #define VECTOR_SPURIOUS 0xff
 
 typedef void (*irq_handler_t)(void *arg);
@@ -44,8 +44,8 @@ int irq_register_isa(u32 isa_irq, irq_handler_t fn, void *arg);
 /* C entry of all vectors, called by the stubs. */
 void interrupt_dispatch(struct interrupt_frame *f);
 /*
- * What the stubs do for an interrupt that the CPU has acknowledged and not delivered: a VM exit's. As
- * after any interrupt its caller is to see whether another thread should run. Interrupts off.
+ * What the stubs do for an interrupt that the CPU has acknowledged and not delivered: a VM exit's.
+ * As after any interrupt its caller is to see whether another thread should run. Interrupts off.
  */
 void interrupt_acknowledged(u8 vector);
 

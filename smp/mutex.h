@@ -19,9 +19,9 @@ struct mutex {
 
 void mutex_init(struct mutex *m, const char *name, enum lock_level level);
 /*
- * Whoever comes as it is free has it, before one that was woken for it and has yet to run. Who lost it
- * so once waits for those that came before, and for no others: from then on it is handed over in the
- * order of the queue. So who takes it again and again keeps nobody out for ever.
+ * Whoever comes as it is free has it, before one that was woken for it and has yet to run. Who lost
+ * it so once waits for those that came before, and for no others: from then on it is handed over in
+ * the order of the queue. So who takes it again and again keeps nobody out for ever.
  */
 void mutex_lock(struct mutex *m);
 bool mutex_trylock(struct mutex *m);

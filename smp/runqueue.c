@@ -58,7 +58,9 @@ static void count_narrow(struct runqueue *rq, const struct thread *t, u32 by)
 		rq->odd += by;
 }
 
-/* Looks at all that are queued only where VMs with different sets of CPUs, and no others, may move. */
+/*
+ * Looks at all that are queued only where VMs with different sets of CPUs, and no others, may move.
+ */
 static void tell_reach(struct runqueue *rq, bool current)
 {
 	struct cpu_set all = {{0}};

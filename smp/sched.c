@@ -282,8 +282,8 @@ void sched_want(struct thread *t)
 }
 
 /*
- * The queue is locked: who belongs to it and is RUNNABLE is in it. One that is on its way here belongs to it
- * already, and what its mover wrote before that, MOVING, comes first.
+ * The queue is locked: who belongs to it and is RUNNABLE is in it. One that is on its way here
+ * belongs to it already, and what its mover wrote before that, MOVING, comes first.
  */
 static struct thread *take_wanted(struct scheduler *s)
 {

@@ -129,9 +129,9 @@ bool balance_wanted(const struct scheduler *me);
 /* Threads wait here at the end of a slice: wakes CPUs that could help. */
 void balance_call_others(struct scheduler *me);
 /*
- * The clock furthest behind of those CPUs that more than one thread competes for, some of which may come
- * here; me's, if that is before it. Where threads may not go everywhere clocks differ for good: one that
- * runs away must not take others with it.
+ * The clock furthest behind of those CPUs that more than one thread competes for, some of which may
+ * come here; me's, if that is before it. Where threads may not go everywhere clocks differ for
+ * good: one that runs away must not take others with it.
  */
 u64 balance_clock(const struct scheduler *me);
 

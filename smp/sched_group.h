@@ -57,10 +57,10 @@ void sched_group_enter(struct sched_group *g, u64 now_ns);
 void sched_group_leave(struct sched_group *g, u64 now_ns);
 
 /*
- * Time in which each ns counts once for each thread that ran or waited then: between two moments, what
- * one of them that ran all the time is to pay for at the group's whole weight. So a stretch has the
- * price of each of its moments, and who sleeps as others' stretches end makes none of them cheaper.
- * Interrupts off; a run queue may be locked.
+ * Time in which each ns counts once for each thread that ran or waited then: between two moments,
+ * what one of them that ran all the time is to pay for at the group's whole weight. So a stretch
+ * has the price of each of its moments, and who sleeps as others' stretches end makes none of them
+ * cheaper. Interrupts off; a run queue may be locked.
  */
 u64 sched_group_shared(struct sched_group *g, u64 now_ns);
 

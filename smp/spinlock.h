@@ -33,8 +33,8 @@ void spin_unlock_irqrestore(struct spinlock *l, bool irqs_on);
 bool spin_held(const struct spinlock *l); /* by this CPU; for assertions */
 
 /*
- * A look without taking it. true: whoever held it when it stored what the caller has read with acquire
- * order has let go of it since, and all that it did is seen.
+ * A look without taking it. true: whoever held it when it stored what the caller has read with
+ * acquire order has let go of it since, and all that it did is seen.
  */
 static inline bool spin_is_free(const struct spinlock *l)
 {

@@ -17,8 +17,8 @@ void clock_init(void);
 u64 clock_ns(void);	 /* nanoseconds since clock_init; any context */
 u64 clock_tsc_khz(void); /* TSC cycles a millisecond */
 /*
- * All CPUs' TSCs agree as far as was measured, and have one rate whatever the CPUs do (SDM 3B 18.17.1):
- * guests may be told so. Settled before the first guest.
+ * All CPUs' TSCs agree as far as was measured, and have one rate whatever the CPUs do (SDM 3B
+ * 18.17.1): guests may be told so. Settled before the first guest.
  */
 bool clock_tsc_is_stable(void);
 void clock_tsc_doubt(void); /* a reason why not */

@@ -14,8 +14,8 @@ enum vmx_apicv {
 	VMX_APICV_FULL,	     /* interrupts are delivered and ended by the CPU, by IRR and ISR */
 	VMX_APICV_POSTED,    /* and reach a guest that runs without an exit (vmx/posted.h) */
 	/*
-	 * As a limit: POSTED or else REGISTERS, for KVM wants both to deliver, too; and no more than
-	 * REGISTERS where errata_interrupt_delivery says so.
+	 * As a limit: POSTED or else REGISTERS, for KVM wants both to deliver, too; and no more
+	 * than REGISTERS where errata_interrupt_delivery says so.
 	 */
 	VMX_APICV_ALL,
 };

@@ -143,7 +143,10 @@ int capability_choose(const struct vmx_capability *c, struct vmx_controls *out)
 	cr8 = out->apicv ? PROC_TPR_SHADOW : PROC_CR8_LOAD | PROC_CR8_STORE;
 	err = choose("pin-based", c->pin, PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMIS,
 		     PIN_PREEMPTION_TIMER, &out->pin);
-	/* The windows, and exits of CR3 and INVLPG, come later; asking here makes sure that they can. */
+	/*
+	 * The windows, and exits of CR3 and INVLPG, come later; asking here makes sure that they
+	 * can.
+	 */
 	if (!err)
 		err = choose("processor-based", c->proc,
 			     PROC_INTERRUPT_WINDOW | PROC_NMI_WINDOW | PROC_TSC_OFFSETTING |

@@ -34,9 +34,9 @@ bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities);
 u32 errata_longest_stay(bool emulated, u64 tsc_khz, u32 shift);
 
 /*
- * Bochs, 2.7 and 3.0: the exit from an interrupt's delivery by the CPU itself tells of the event before
- * it (EPT violation on the stack), and an interrupt of the host's that comes while the guest has IF clear
- * delivers the virtual one that waits. So nobody gets it there unasked.
+ * Bochs, 2.7 and 3.0: the exit from an interrupt's delivery by the CPU itself tells of the event
+ * before it (EPT violation on the stack), and an interrupt of the host's that comes while the guest
+ * has IF clear delivers the virtual one that waits. So nobody gets it there unasked.
  */
 bool errata_interrupt_delivery(bool bochs);
 

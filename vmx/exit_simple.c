@@ -27,7 +27,10 @@ enum exit_verdict handle_external(struct vmx_vcpu *v, struct vmx_exit *e)
 	(void)e;
 	if (unlikely(v->posts) && v->reason == REASON_EXTERNAL_INTERRUPT) {
 		interrupt_acknowledged((u8)vmcs_read(EXIT_INTERRUPTION_INFO));
-		/* Should a hypervisor below lose a notification, nothing waits for longer than until now. */
+		/*
+		 * Should a hypervisor below lose a notification, nothing waits for longer than
+		 * until now.
+		 */
 		posted_look(v);
 	}
 	exit_let_in(v);

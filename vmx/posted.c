@@ -26,8 +26,8 @@ void posted_look(struct vmx_vcpu *v)
 }
 
 /*
- * It came when no guest ran here. If the vCPU that it was for is still this CPU's, its next entry would
- * leave it unseen; if not, the vCPU has looked, or will when it comes to a CPU.
+ * It came when no guest ran here. If the vCPU that it was for is still this CPU's, its next entry
+ * would leave it unseen; if not, the vCPU has looked, or will when it comes to a CPU.
  */
 static void posted_interrupt(void *arg)
 {
@@ -47,8 +47,8 @@ void posted_init(void)
 }
 
 /*
- * The caller's POSTED_ON comes before the look at in_guest: it was a full barrier. cpu is of now or of
- * before; if of before, the vCPU has come to another CPU since, and looked there.
+ * The caller's POSTED_ON comes before the look at in_guest: it was a full barrier. cpu is of now or
+ * of before; if of before, the vCPU has come to another CPU since, and looked there.
  */
 bool vmx_vcpu_notify(struct vmx_vcpu *v)
 {

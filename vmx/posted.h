@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Posted interrupts (SDM 3C 30.6): an interrupt reaches a vCPU in the guest without an exit. Who has
- * one, on whatever CPU, sets its bit in the vCPU's descriptor and sends the notification vector to the
- * CPU that the vCPU is on, which takes the bits into the virtual-APIC page by itself. A vCPU that is
- * not in the guest is asked to look, as for any request.
+ * Posted interrupts (SDM 3C 30.6): an interrupt reaches a vCPU in the guest without an exit. Who
+ * has one, on whatever CPU, sets its bit in the vCPU's descriptor and sends the notification vector
+ * to the CPU that the vCPU is on, which takes the bits into the virtual-APIC page by itself. A vCPU
+ * that is not in the guest is asked to look, as for any request.
  *
  * The order, from which it follows that no bit is left lying:
  *
@@ -49,8 +49,8 @@ static inline bool posted_waits(const struct vmx_vcpu *v)
 	return v->posts && __atomic_load_n(&d->control, __ATOMIC_SEQ_CST);
 }
 /*
- * Interrupts off. Its next entry turns back for what waits: as the vCPU comes to this CPU, for notifications
- * may have gone to the one before, and after interrupts of the host's.
+ * Interrupts off. Its next entry turns back for what waits: as the vCPU comes to this CPU, for
+ * notifications may have gone to the one before, and after interrupts of the host's.
  */
 void posted_look(struct vmx_vcpu *v);
 

@@ -155,7 +155,10 @@ enum exit_verdict cr3_write(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
 	return exit_kind(e, VMX_EXIT_NONE);
 }
 
-/* With shadow paging alone, if the CPU lets it: what it knows of the address is what Weir's tables say. */
+/*
+ * With shadow paging alone, if the CPU lets it: what it knows of the address is what Weir's tables
+ * say.
+ */
 enum exit_verdict handle_invlpg(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	(void)e;

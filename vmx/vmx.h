@@ -140,9 +140,9 @@ struct vmx_config {
 	 */
 	void *apic_access_page;
 	/*
-	 * VMX_APICV_POSTED, where there is an apic_page: the posted-interrupt descriptor (vmx/posted.h),
-	 * at the beginning of a frame of the caller's: 64 bytes would do for the CPU, but Bochs 3.0 refuses
-	 * the entry. NULL: none.
+	 * VMX_APICV_POSTED, where there is an apic_page: the posted-interrupt descriptor
+	 * (vmx/posted.h), at the beginning of a frame of the caller's: 64 bytes would do for the
+	 * CPU, but Bochs 3.0 refuses the entry. NULL: none.
 	 */
 	void *posted;
 	/* Without unrestricted guest: what mmu/rma_setup.h has put there. */
@@ -162,8 +162,9 @@ void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *exit);
 /* Makes a vCPU in guest mode leave it soon, and one about to enter return first. Any context. */
 void vmx_vcpu_kick(struct vmx_vcpu *v);
 /*
- * The descriptor of config.posted has something new and its ON bit was clear until the caller set it.
- * True: the vCPU is in the guest, and is sent the notification. False: it is to be kicked. Any context.
+ * The descriptor of config.posted has something new and its ON bit was clear until the caller set
+ * it. True: the vCPU is in the guest, and is sent the notification. False: it is to be kicked. Any
+ * context.
  */
 bool vmx_vcpu_notify(struct vmx_vcpu *v);
 

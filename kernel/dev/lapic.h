@@ -86,8 +86,8 @@ enum lapic_timer_mode {
 };
 
 /*
- * posts: struct lapic.posted is the CPU's posted-interrupt descriptor (vmx/posted.h), and its words are
- * no summary but these two bits.
+ * posts: struct lapic.posted is the CPU's posted-interrupt descriptor (vmx/posted.h), and its words
+ * are no summary but these two bits.
  */
 #define LAPIC_ON   1u	      /* the CPU's: a notification is outstanding */
 #define LAPIC_HELD (1u << 31) /* `held` has some */
@@ -116,8 +116,9 @@ struct lapic {
 	bool pv_eoi_offered;	 /* the guest may have ended an interrupt by it since */
 	/* atomic */
 	/*
-	 * posts: what the CPU is not to take behind our back. Levels, for which TMR and the EOI exits are
-	 * to be told first, and edges of a vector that was one; a periodic timer's (lapic_timer.c).
+	 * posts: what the CPU is not to take behind our back. Levels, for which TMR and the EOI
+	 * exits are to be told first, and edges of a vector that was one; a periodic timer's
+	 * (lapic_timer.c).
 	 */
 	struct lapic_vectors held;
 	u32 posted_level

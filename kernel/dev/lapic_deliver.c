@@ -81,8 +81,8 @@ bool lapic_is_level(const struct lapic *l, u8 vector)
 }
 
 /*
- * words: which may hold some; cleared before, so that a vector which is posted meanwhile sets it anew,
- * after its own bit. Whether it is a level was said before that bit.
+ * words: which may hold some; cleared before, so that a vector which is posted meanwhile sets it
+ * anew, after its own bit. Whether it is a level was said before that bit.
  */
 static inline __attribute__((always_inline)) void gather_set(struct lapic *l,
 							     struct lapic_vectors *set, u32 words)
@@ -105,9 +105,9 @@ static inline __attribute__((always_inline)) void gather_set(struct lapic *l,
 }
 
 /*
- * What the CPU would do with the descriptor in the guest (SDM 3C 30.6), but for RVI, which lapic_load
- * tells; ON was cleared before. TMR stays as it is there, too: where it has a level still, the IOAPIC
- * hears of one EOI too many, and does not miss one. Then what was held.
+ * What the CPU would do with the descriptor in the guest (SDM 3C 30.6), but for RVI, which
+ * lapic_load tells; ON was cleared before. TMR stays as it is there, too: where it has a level
+ * still, the IOAPIC hears of one EOI too many, and does not miss one. Then what was held.
  */
 static void __noinline gather_descriptor(struct lapic *l, u32 words)
 {
@@ -299,8 +299,8 @@ static void hold(struct lapic *l, u8 vector, bool level)
 }
 
 /*
- * For the CPU to take. The order is that of vmx/posted.h; each step is a full barrier. Of a vector that
- * was a level last TMR and the EOI exits are to be changed first.
+ * For the CPU to take. The order is that of vmx/posted.h; each step is a full barrier. Of a vector
+ * that was a level last TMR and the EOI exits are to be changed first.
  */
 static void __noinline post(struct lapic *l, u8 vector, enum acceptance how)
 {
@@ -315,8 +315,8 @@ static void __noinline post(struct lapic *l, u8 vector, enum acceptance how)
 	__atomic_fetch_add(&l->posted_count, 1, __ATOMIC_RELAXED);
 	__atomic_or_fetch(&l->posted.word[i], bit, __ATOMIC_SEQ_CST);
 	/*
-	 * Who found it clear sees to it that somebody looks: at once, for all others leave it to this thread, and
-	 * would wait with it if it lost the CPU here.
+	 * Who found it clear sees to it that somebody looks: at once, for all others leave it to
+	 * this thread, and would wait with it if it lost the CPU here.
 	 */
 	on = irq_save();
 	if (!(__atomic_fetch_or(&l->posted.words, LAPIC_ON, __ATOMIC_SEQ_CST) & LAPIC_ON) &&

@@ -3,8 +3,8 @@
  * KVM's paravirtual EOI: where nothing else comes of the end of the interrupt in service, a bit in the
  * guest's memory lets the guest end it by clearing the bit, without an exit. Nothing comes of it as
  * long as no other interrupt waits, and no IOAPIC is to be told. One that comes later makes the vCPU
- * leave the guest, and what the guest did with the bit is seen first. Where the memory has gone nothing
- * is offered.
+ * leave the guest, and what the guest did with the bit is seen first. Where the memory has gone
+ * nothing is offered.
  */
 #include "kernel/dev/lapic_page.h"
 

@@ -118,8 +118,9 @@ static bool lvt_of(u32 reg, enum lapic_lvt *i)
 }
 
 /*
- * For the guest to see. Where the CPU takes posted interrupts itself it knows of those that are gathered only
- * when the thread has told it, and an exit for a register may go back to the guest without that.
+ * For the guest to see. Where the CPU takes posted interrupts itself it knows of those that are
+ * gathered only when the thread has told it, and an exit for a register may go back to the guest
+ * without that.
  */
 static void gather_to_read(struct lapic *l)
 {

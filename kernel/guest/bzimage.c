@@ -161,8 +161,9 @@ static int check_sizes(struct load *l, const struct setup_header *h)
 }
 
 /*
- * The whole kernel, with the room that it unpacks itself into, at its preferred address. One that is
- * loaded lower moves itself up there all the same (init_size in the protocol), so nothing lower will do.
+ * The whole kernel, with the room that it unpacks itself into, at its preferred address. One that
+ * is loaded lower moves itself up there all the same (init_size in the protocol), so nothing lower
+ * will do.
  */
 static int place_kernel(struct load *l, const struct setup_header *h, u64 *base)
 {

@@ -70,7 +70,10 @@ struct elf_summary {
 	u64 entry;		  /* physical, by the segment that has it there */
 	u64 load_start, load_end; /* of all segments, physical */
 };
-/* Whether it begins as any ELF file does; and whether there is something that none for x86 has, in words. */
+/*
+ * Whether it begins as any ELF file does; and whether there is something that none for x86 has, in
+ * words.
+ */
 bool elf_probe(const struct image *i);
 bool elf_flaw(const struct image *i, char *what, size_t size);
 int elf_load(struct load *l, struct elf_summary *out);

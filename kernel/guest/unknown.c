@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a kernel is that no loader knows, in words, and what to do: by the bytes that its format begins with. */
+/*
+ * What a kernel is that no loader knows, in words, and what to do: by the bytes that its format
+ * begins with.
+ */
 #include "kernel/guest/load.h"
 
 #include "kernel/base/error.h"

@@ -5,8 +5,8 @@
 /*
  * Faults on this machine's own CPUs: how many a second one thread takes, and two at once, each as
  * a vCPU of the same VM on pages of its own that are resident. What they cost each other shows in
- * each thread's CPU time, but for the time in which one sleeps for another, which shows by the clock.
- * It says something only when nothing else runs on the machine.
+ * each thread's CPU time, but for the time in which one sleeps for another, which shows by the
+ * clock. It says something only when nothing else runs on the machine.
  *
  *	bench_faults [ROUNDS]
  */

@@ -118,8 +118,9 @@ static enum decode_mode generate(u8 *bytes, u64 n)
 /* ---- comparison: each returns the name of what differs, or NULL ---- */
 
 /*
- * What Zydis knows from 4.1 on and Weir's guests are not offered, by name, for 4.0 has nothing else of
- * it: PCOMMIT was withdrawn before any CPU had it, RAO-INT and the MSR lists are of CPUs to come.
+ * What Zydis knows from 4.1 on and Weir's guests are not offered, by name, for 4.0 has nothing else
+ * of it: PCOMMIT was withdrawn before any CPU had it, RAO-INT and the MSR lists are of CPUs to
+ * come.
  */
 static const char *const not_offered[] = {"pcommit", "aadd",	  "aand",      "aor",	"axor",
 					  "wrmsrns", "rdmsrlist", "wrmsrlist", "pbndkb"};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What CPUID does not offer is not there: its instructions are undefined, its bits of CR4 and XCR0 cannot
- * be set, its MSRs do not exist. And of what Weir does not virtualise CPUID offers nothing. The guest
- * runs in 32-bit mode, so that what is of 64-bit mode alone (AMX, UINTR, LAM) shows by its bits.
+ * What CPUID does not offer is not there: its instructions are undefined, its bits of CR4 and XCR0
+ * cannot be set, its MSRs do not exist. And of what Weir does not virtualise CPUID offers nothing.
+ * The guest runs in 32-bit mode, so that what is of 64-bit mode alone (AMX, UINTR, LAM) shows by
+ * its bits.
  */
 #include "guest.h"
 

@@ -167,7 +167,9 @@ static void others(void)
 	      TRY(".byte 0x0f, 0x01, 0xc2") && exception_vector == UNDEFINED);
 }
 
-/* What is written stays, for a hypervisor must not drop what its cache holds: it is the machine's. */
+/*
+ * What is written stays, for a hypervisor must not drop what its cache holds: it is the machine's.
+ */
 static void caches(void)
 {
 	static volatile u32 words[16384];

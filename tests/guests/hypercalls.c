@@ -2,8 +2,8 @@
 /*
  * Every hypercall of docs/hypercalls.md, good and bad, with what it answers and what it does. The
  * guest is 32-bit, so registers are narrow and ESI has an address's upper half; but for a few calls
- * from 64-bit code. With memory in pages of 2 MiB ("large" in its words) it looks at what is another
- * matter there, and no more.
+ * from 64-bit code. With memory in pages of 2 MiB ("large" in its words) it looks at what is
+ * another matter there, and no more.
  */
 #include "guest.h"
 

@@ -249,8 +249,8 @@ static u64 host_ns(void)
 }
 
 /*
- * False: it took long until this one went on, for the host has others to run. A run that gave way as
- * often as alone would take a thousand times as long then.
+ * False: it took long until this one went on, for the host has others to run. A run that gave way
+ * as often as alone would take a thousand times as long then.
  */
 static bool give_way(void)
 {

@@ -106,7 +106,8 @@ def firmware_without_vmx(path, cpus):
 
 
 class Bochs(Machine):
-    """memory in MiB. ips is how many instructions make a second of the machine's time, rom the firmware's file.
+    """memory in MiB. ips is how many instructions make a second of the machine's time, rom the firmware's
+    file.
 
     debugger is what Debian's Bochs, where it runs as the debugger, reads one line at a time whenever the
     machine stands still; "c" lets it go on.

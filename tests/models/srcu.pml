@@ -2,9 +2,9 @@
 /*
  * SRCU's grace period as smp/srcu.c has it: readers that count on the pair of an index that they
  * sampled earlier, a writer that waits, and the worker that has a callback to run. Each locked
- * instruction of the code is one step here; a sum over the CPUs is not. A reader sleeps in its section
- * and may leave it on another CPU than it entered it on, so the unlocks of one CPU say nothing of its
- * locks: only the sums do.
+ * instruction of the code is one step here; a sum over the CPUs is not. A reader sleeps in its
+ * section and may leave it on another CPU than it entered it on, so the unlocks of one CPU say
+ * nothing of its locks: only the sums do.
  *
  * Checked: no reader holds an object that was freed (R28), and nobody sleeps for ever: a state in
  * which no process can go on, though not all have ended, is an error.

@@ -5,8 +5,9 @@
     tests/tools/coverage.py BUILD
 
 What hosted tests link counts; a file of a folder of LEAST that none links fails the run, unless
-NOT_HOSTED says why. Branches of lines with an assertion do not count (gcovr --exclude-branches-by-pattern): a test that takes such a
-branch has found a bug. Fails where a folder of LEAST has less than it says there.
+NOT_HOSTED says why. Branches of lines with an assertion do not count (gcovr
+--exclude-branches-by-pattern): a test that takes such a branch has found a bug. Fails where a folder of
+LEAST has less than it says there.
 """
 import glob
 import json

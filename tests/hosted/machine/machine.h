@@ -86,7 +86,9 @@ struct machine_vm {
 bool machine_take(u64 *word);
 void machine_give(u64 *word);
 
-/* What a scenario's runs met, all together: without EPT it counts in scenarios that are `linear`. */
+/*
+ * What a scenario's runs met, all together: without EPT it counts in scenarios that are `linear`.
+ */
 #define MACHINE_MET(X)                                                       \
 	X(retries)   /* runs with faults that lost a race in exit context */ \
 	X(invalid)   /* faults at a slot that was INVALID */                 \
@@ -288,9 +290,10 @@ struct machine_pairs {
 };
 
 /*
- * Operations side by side, all pairs in turn from one that the seed names: one of the two is stopped at
- * a point of its, for all of the other; or each is stopped once. In every second pair allocations fail.
- * WEIR_FUZZ=full: at every single point of the first, and at as many pairs of points.
+ * Operations side by side, all pairs in turn from one that the seed names: one of the two is
+ * stopped at a point of its, for all of the other; or each is stopped once. In every second pair
+ * allocations fail. WEIR_FUZZ=full: at every single point of the first, and at as many pairs of
+ * points.
  */
 void machine_pairs(const struct machine_pairs *p);
 

@@ -170,8 +170,8 @@ static struct place place_of(u32 first, u32 second, u64 number)
 }
 
 /*
- * All pairs come in turn, in an order in which neighbours have nothing in common; where the date has
- * led to. Each time that a pair comes it is on other CPUs, or begins in another way.
+ * All pairs come in turn, in an order in which neighbours have nothing in common; where the date
+ * has led to. Each time that a pair comes it is on other CPUs, or begins in another way.
  */
 static struct place place_at(u64 n)
 {

@@ -129,7 +129,9 @@ int machine_apart(void (*fn)(void *arg), void *arg);
 /* Zeroed memory that such processes have in common. */
 void *machine_shared(u64 size);
 
-/* Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date. */
+/*
+ * Time on the host's CPUs, of this process and those it has made; what WEIR_SEED says, or the date.
+ */
 u64 run_clock_ns(void);
 u64 run_seed(void);
 /* Whether WEIR_FUZZ is full; the time that it gives: half of the short one where it is quick. */

@@ -425,7 +425,9 @@ static void a_level_after_an_edge(void **state)
 	end(&cpu);
 	assert_int_equal(deliver(&cpu), -1);
 	assert_false(ioapic_get(&with, 0x1a) & RTE_REMOTE_BIT);
-	/* The other way round, between the two looks of who sends: the IOAPIC hears of both ends. */
+	/*
+	 * The other way round, between the two looks of who sends: the IOAPIC hears of both ends.
+	 */
 	platform_irq(with.p, 5, true);
 	enter(&cpu);
 	platform_irq(with.p, 5, false);

@@ -23,7 +23,9 @@ void fresh(u64 mem);
 #define BZ_OFFSET (3 * 512)
 void make_bzimage(void);
 
-/* An ELF file of one segment with a PVH note, and a multiboot 1 kernel with addresses of its own. */
+/*
+ * An ELF file of one segment with a PVH note, and a multiboot 1 kernel with addresses of its own.
+ */
 #define NOTE_AT 0x400
 #define CODE_AT 0x1000
 void make_pvh(void);

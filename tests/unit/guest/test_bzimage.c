@@ -6,8 +6,8 @@
  *	tests/unit/guest/images.c kernel/guest/unknown.c
  */
 /*
- * Linux's 64-bit boot protocol: what a sound bzImage leaves in guest memory, and what each field of its
- * setup header is answered with where no sound file has that.
+ * Linux's 64-bit boot protocol: what a sound bzImage leaves in guest memory, and what each field of
+ * its setup header is answered with where no sound file has that.
  */
 #include "images.h"
 
@@ -93,7 +93,10 @@ static void test_bzimage_relocates(void **state)
 	}
 }
 
-/* What the loader owes is written over what the file has there, and nothing of it is left to chance. */
+/*
+ * What the loader owes is written over what the file has there, and nothing of it is left to
+ * chance.
+ */
 static void test_bzimage_owes(void **state)
 {
 	u64 zero;

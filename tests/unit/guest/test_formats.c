@@ -6,8 +6,8 @@
  *	tests/unit/guest/images.c kernel/guest/unknown.c
  */
 /*
- * Which loader takes a kernel, and what is said of one that none takes: what was found, what to do, and
- * what is accepted.
+ * Which loader takes a kernel, and what is said of one that none takes: what was found, what to do,
+ * and what is accepted.
  */
 #include "images.h"
 

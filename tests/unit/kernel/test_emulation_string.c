@@ -36,7 +36,9 @@ static void check_page_fault(u64 cr2)
 	assert_int_equal(injected.cr2, cr2);
 }
 
-/* What the CPU can do by itself is left to it: a table that is none any more while it is cleared. */
+/*
+ * What the CPU can do by itself is left to it: a table that is none any more while it is cleared.
+ */
 static void repeated_while_the_guest_would_leave(void **state)
 {
 	regs.gpr[RDI] = DATA;

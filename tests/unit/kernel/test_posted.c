@@ -2,19 +2,20 @@
 /*
  * unit-sources: tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
  *	kernel/dev/lapic.c kernel/dev/lapic_registers.c kernel/dev/lapic_deliver.c
- *	kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c
- *	kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c
- *	kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
+ *	kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c kernel/dev/ioapic.c kernel/dev/pic.c
+ *	kernel/dev/pit.c kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c
+ *	kernel/dev/uart.c kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
  *	kernel/dev/fw_cfg.c vmx/run.c vmx/posted.c
  */
 /* unit-cflags: -include tests/hosted/points.h */
 /* unit-libs: -Wl,--wrap=vcpu_request -Wl,--wrap=vcpu_notify -Wl,--wrap=ipi_notify */
 /*
- * Posted interrupts from the sender's local APIC to the guest's handler: the model of the local APIC, the
- * notification and the loop around VM entry are the real ones. This file is the CPU, which does with
- * a descriptor what SDM 3C 30.6 says, and a VM's loop in short: three vCPUs share two CPUs, go from
- * one to the other, also between an exit and the next entry, halt, and are posted to by two others.
- * Each interrupt is delivered once; a level with its EOI exit; nobody sleeps over one.
+ * Posted interrupts from the sender's local APIC to the guest's handler: the model of the local
+ * APIC, the notification and the loop around VM entry are the real ones. This file is the CPU,
+ * which does with a descriptor what SDM 3C 30.6 says, and a VM's loop in short: three vCPUs share
+ * two CPUs, go from one to the other, also between an exit and the next entry, halt, and are posted
+ * to by two others. Each interrupt is delivered once; a level with its EOI exit; nobody sleeps over
+ * one.
  */
 #include "kernel/base/trace.h"
 #include "kernel/dev/lapic_page.h"
@@ -242,7 +243,10 @@ static enum reason stay(struct guest *g)
 	return random_one_in(&g->random, 3) ? HLT : CPUID;
 }
 
-/* Of ENTER_GUEST; entry.S is the real one. It finds the interrupts off, and the CPU takes what waits. */
+/*
+ * Of ENTER_GUEST; entry.S is the real one. It finds the interrupts off, and the CPU takes what
+ * waits.
+ */
 void enter_guest(struct vmx_vcpu *v);
 void enter_guest(struct vmx_vcpu *v)
 {

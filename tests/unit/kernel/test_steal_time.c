@@ -191,7 +191,10 @@ static void for_want_of_memory_later(void **state)
 	assert_int_equal(record().steal, 9);
 }
 
-/* R37: byte and record are in one page, or nobody is told; nothing lands where other memory is by now. */
+/*
+ * R37: byte and record are in one page, or nobody is told; nothing lands where other memory is by
+ * now.
+ */
 static void its_memory_goes(void **state)
 {
 	u8 before[RAM_SIZE];

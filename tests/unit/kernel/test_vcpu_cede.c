@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c
+ *	@mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
  */
 /*
  * H_CEDE and H_PROD between the vCPUs of a VM, each on a thread of its own in the real loop: who

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/watermark.c mem/share_table.c */
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/watermark.c
+   mem/share_table.c */
 /* unit-sanitizer: thread */
 /*
  * The table of contents by itself: what is put there is found however the number of buckets changes

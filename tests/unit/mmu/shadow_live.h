@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest with shadow paging that has its table of the last level at a window of its own, and writes it
- * there as a CPU does.
+ * A guest with shadow paging that has its table of the last level at a window of its own, and
+ * writes it there as a CPU does.
  */
 #ifndef TESTS_UNIT_MMU_SHADOW_LIVE_H
 #define TESTS_UNIT_MMU_SHADOW_LIVE_H

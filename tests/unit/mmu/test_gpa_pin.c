@@ -153,7 +153,9 @@ static void in_each_round_of_the_log(void **state)
 	(void)logged();
 	assert_true(put(p, 1));
 	assert_int_equal(logged(), BIT(3));
-	/* What a copier reads now may be written in the same moment: it is told of the page again. */
+	/*
+	 * What a copier reads now may be written in the same moment: it is told of the page again.
+	 */
 	assert_int_equal(logged(), BIT(3));
 	assert_int_equal(gpa_pin(&vm, GPA(BASE + 0x9000), &q), 0);
 	assert_int_equal(logged(), BIT(3) | BIT(9));

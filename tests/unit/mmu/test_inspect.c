@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem mmu/inspect.c tests/unit/mmu/fixture.c */
 /*
- * What the monitor's `slot` and `rmap` find inside a VM's MMU. R27: they look at the slot array in a
- * reader of its own, and leave it; at a word of the reverse map under its lock alone.
+ * What the monitor's `slot` and `rmap` find inside a VM's MMU. R27: they look at the slot array in
+ * a reader of its own, and leave it; at a word of the reverse map under its lock alone.
  */
 #include <cmocka.h>
 #include <pthread.h>

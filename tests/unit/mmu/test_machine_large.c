@@ -3,9 +3,9 @@
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Memory of 4 KiB pages that lies in one piece is mapped by 2 MiB, split, mapped by 4 KiB and
- * collapsed, while guests on all CPUs use it: by slots of two VMs, one of them across regions, whose
- * flags change and that move; by aging, which splits and joins; by pages that are protected, dropped,
- * put away and moved. Tables are taken out whose entries others are about to link.
+ * collapsed, while guests on all CPUs use it: by slots of two VMs, one of them across regions,
+ * whose flags change and that move; by aging, which splits and joins; by pages that are protected,
+ * dropped, put away and moved. Tables are taken out whose entries others are about to link.
  * R08, R32.
  */
 #include <cmocka.h>

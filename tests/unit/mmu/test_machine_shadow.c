@@ -5,11 +5,11 @@
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
  * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
  * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
- * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them that
- * show the same; these move as a whole, and have a log for a while. What a CPU finds is held against
- * what the entries said at some moment since its vCPU flushed them last (MOV to CR3, INVLPG, a page
- * fault of its own); what it is refused, against what they said at some moment of the access.
- * R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
+ * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them
+ * that show the same; these move as a whole, and have a log for a while. What a CPU finds is held
+ * against what the entries said at some moment since its vCPU flushed them last (MOV to CR3,
+ * INVLPG, a page fault of its own); what it is refused, against what they said at some moment of
+ * the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -84,7 +84,10 @@ static u64 counted;
 static struct machine_object *ram, *tables, *spare, *big;
 static u64 randoms[MACHINE_VCPUS];
 static bool spare_there;
-/* The run is about all alike, or mostly about pages of 2 MiB, or tables that vCPUs write themselves. */
+/*
+ * The run is about all alike, or mostly about pages of 2 MiB, or tables that vCPUs write
+ * themselves.
+ */
 static enum {
 	MIXED,
 	BIG,

@@ -4,8 +4,8 @@
 /*
  * A sweep is stopped at each of its points in turn, and there the CPU writes the page. The CPU
  * keeps to itself what it has written (PML) until after, so the marks that it left in the entry are
- * all there is to know it by: R17 where the entry goes, R18 and R19 where it stays. Or it has the page
- * in its TLB, and writes by that until it is flushed.
+ * all there is to know it by: R17 where the entry goes, R18 and R19 where it stays. Or it has the
+ * page in its TLB, and writes by that until it is flushed.
  */
 #include <cmocka.h>
 #include "tests/hosted/schedule.h"

@@ -5,12 +5,13 @@
  * A guest with shadow paging that changes its tables, its mode and its memory at random, on a CPU that
  * walks nothing but what Weir made. Whatever that lets through has to be what the guest's own tables
  * say at the moment, and what they say has to get through. Some of its memory is a page of 2 MiB, which
- * it maps in all sizes and has tables in. Where it writes a table itself it flushes before what it finds
- * is compared, by INVLPG or as MOV to CR3 does; or it does not, and nothing is said of what it finds but
- * that it writes no table that it is not to write. Now and then another vCPU changes something between a fault's
- * walk of the guest's tables and its linking (R01, R02, R05, R25), or takes pages (R08): the fault's
- * rmap_prepare goes through this test. A fault that sleeps under mmu_lock panics (R06), a translation
- * that should be gone is used (R13), and the audit finds a leaf without its place in the chain (R22).
+ * it maps in all sizes and has tables in. Where it writes a table itself it flushes before what it
+ * finds is compared, by INVLPG or as MOV to CR3 does; or it does not, and nothing is said of what
+ * it finds but that it writes no table that it is not to write. Now and then another vCPU changes
+ * something between a fault's walk of the guest's tables and its linking (R01, R02, R05, R25), or
+ * takes pages (R08): the fault's rmap_prepare goes through this test. A fault that sleeps under
+ * mmu_lock panics (R06), a translation that should be gone is used (R13), and the audit finds a
+ * leaf without its place in the chain (R22).
  */
 #include <cmocka.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_live.c */
 /*
- * Tables that the guest writes itself, their shadow pages being out of step: what may be stale until
- * which flush, what may not, and what ends it. The guest has its table of the last level at a window of
- * its own, and writes it there as a CPU does.
+ * Tables that the guest writes itself, their shadow pages being out of step: what may be stale
+ * until which flush, what may not, and what ends it. The guest has its table of the last level at a
+ * window of its own, and writes it there as a CPU does.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -135,7 +135,9 @@ static void what_stays_is_not_linked_anew(void **state)
 	assert_int_equal(STAT(faults), faults);
 }
 
-/* The vCPU that flushes was at these tables before they went out of step, and wrote nothing itself. */
+/*
+ * The vCPU that flushes was at these tables before they went out of step, and wrote nothing itself.
+ */
 static void another_vcpu_flushes(void **state)
 {
 	struct shadow_answer answer;
@@ -205,7 +207,10 @@ static void a_bit_that_is_reserved(void **state)
 	assert_int_equal(led_to(gva_of(1)), 0);
 }
 
-/* What was the supervisor's alone it could run and read; SMEP and SMAP say no when it is the user's. */
+/*
+ * What was the supervisor's alone it could run and read; SMEP and SMAP say no when it is the
+ * user's.
+ */
 static void a_page_that_becomes_the_users(void **state)
 {
 	(void)state;
@@ -297,8 +302,8 @@ static void what_weir_writes_is_not_stale(void **state)
 }
 
 /*
- * R04: at an address where the table was not before nothing can have been cached. The fault that links
- * it there takes its own entry as it is; the others are in the page.
+ * R04: at an address where the table was not before nothing can have been cached. The fault that
+ * links it there takes its own entry as it is; the others are in the page.
  */
 static void a_table_at_another_address(void **state)
 {
@@ -481,7 +486,9 @@ static void what_stale_entries_lead_to_is_taken(void **state)
 	assert_int_equal(led_to(0), DATA + 50);
 }
 
-/* A stale entry that allows a write is one of the page that it shows, should that become a table. */
+/*
+ * A stale entry that allows a write is one of the page that it shows, should that become a table.
+ */
 static void a_stale_entry_shows_a_new_table(void **state)
 {
 	u64 at;

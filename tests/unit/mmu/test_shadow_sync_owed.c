@@ -2,8 +2,8 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_live.c */
 /*
- * Tables that the guest writes itself: what one vCPU's flush leaves to the CPUs of others and when that
- * ends, and how much is looked at under one hold of the lock.
+ * Tables that the guest writes itself: what one vCPU's flush leaves to the CPUs of others and when
+ * that ends, and how much is looked at under one hold of the lock.
  */
 #include <cmocka.h>
 #include <pthread.h>
@@ -31,8 +31,8 @@ static void take_page(u64 page)
 }
 
 /*
- * What a flush of one vCPU takes out another's CPU may go on with: nobody is made to leave the guest.
- * Of a page that is taken no CPU has anything, though no entry shows it any more (R13).
+ * What a flush of one vCPU takes out another's CPU may go on with: nobody is made to leave the
+ * guest. Of a page that is taken no CPU has anything, though no entry shows it any more (R13).
  */
 static void what_goes_is_flushed_before_its_page(void **state)
 {
@@ -84,7 +84,10 @@ static void what_goes_is_flushed_before_a_table(void **state)
 	mmu_vcpu_destroy(&other);
 }
 
-/* The log of a page that was written has all of it: who takes it takes the right from all CPUs (R21). */
+/*
+ * The log of a page that was written has all of it: who takes it takes the right from all CPUs
+ * (R21).
+ */
 static void what_loses_a_right_is_flushed_before_the_log(void **state)
 {
 	u64 dirty[RAM_PAGES / 64];
@@ -136,8 +139,8 @@ static void *pay(void *unused)
 }
 
 /*
- * Who looks at what is owed without the lock takes a page where nothing is: so it is owed until all CPUs
- * have left the guest, not until somebody has begun to wait for them (R13).
+ * Who looks at what is owed without the lock takes a page where nothing is: so it is owed until all
+ * CPUs have left the guest, not until somebody has begun to wait for them (R13).
  */
 static void it_is_owed_until_no_cpu_has_it(void **state)
 {

@@ -3,8 +3,8 @@
    tests/unit/mmu/shadow_guest.c */
 /* unit-libs: -Wl,--wrap=mmu_flush */
 /*
- * A vCPU that flushes while another brings the last page that is out of step back, and has not flushed
- * itself yet: it waits for that, though no page counts as out of step any more.
+ * A vCPU that flushes while another brings the last page that is out of step back, and has not
+ * flushed itself yet: it waits for that, though no page counts as out of step any more.
  */
 #include <cmocka.h>
 #include <pthread.h>

@@ -72,7 +72,9 @@ static bool somebody_waits(struct mutex *m)
 	return waits;
 }
 
-/* One that lets go and takes it again at once comes before who was woken meanwhile: once, no more. */
+/*
+ * One that lets go and takes it again at once comes before who was woken meanwhile: once, no more.
+ */
 static void test_mutex_is_handed_over(void **state)
 {
 	u32 turns = 0, lost = 0;

@@ -106,7 +106,9 @@ static void expect_reach(u64 bits)
 	assert_int_equal(rq.reach.bits[0], bits);
 }
 
-/* Where those may run that the CPU can give away: of who has been there and is gone nothing stays. */
+/*
+ * Where those may run that the CPU can give away: of who has been there and is gone nothing stays.
+ */
 static void how_far_its_threads_reach(void **state)
 {
 	for (u32 i = 0; i < 3; i++)

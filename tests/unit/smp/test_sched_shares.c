@@ -179,8 +179,8 @@ static void many_weights_on_four_cpus(void **state)
 }
 
 /*
- * Five threads of two CPUs have their parts of these, whatever runs on a third. others: how many threads
- * that one has, of 10 each; all pinned to it, or the last may go anywhere and has 100.
+ * Five threads of two CPUs have their parts of these, whatever runs on a third. others: how many
+ * threads that one has, of 10 each; all pinned to it, or the last may go anywhere and has 100.
  */
 static void five_on_two_cpus(u32 others, bool last_is_free)
 {
@@ -369,7 +369,10 @@ static void parked_and_woken(void **state)
 	teardown();
 }
 
-/* As it is parked another CPU begins the next period: it goes on at once, and nobody waits longer for it. */
+/*
+ * As it is parked another CPU begins the next period: it goes on at once, and nobody waits longer
+ * for it.
+ */
 static void parked_as_a_period_begins(void **state)
 {
 	struct sched_group *g = &groups[0];

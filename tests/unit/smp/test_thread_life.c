@@ -3,7 +3,8 @@
 /* unit-libs: -Wl,--allow-multiple-definition */
 /*
  * A thread's making and end, and a CPU's stacks, with each allocation failing in turn. The hosted
- * machine has threads of its own: the linker takes those of smp/ and of this file, which come first.
+ * machine has threads of its own: the linker takes those of smp/ and of this file, which come
+ * first.
  */
 #include "kernel/base/error.h"
 #include "smp/cpu_private.h"

@@ -171,7 +171,9 @@ static void full(void **state)
 
 static struct posted_descriptor descriptor __aligned(64);
 
-/* The entry's checks (SDM 3C 27.2.1.1): with delivery, with acknowledging; and aligned to 64 bytes. */
+/*
+ * The entry's checks (SDM 3C 27.2.1.1): with delivery, with acknowledging; and aligned to 64 bytes.
+ */
 static void posted(void **state)
 {
 	vmx_boot_controls = (struct vmx_controls){.pin = 0x16, .exit = 0x36dff};

@@ -154,7 +154,10 @@ static void invd_and_wbinvd_are_passed_over(void **state)
 	}
 }
 
-/* With posted interrupts the CPU has acknowledged the one that made the guest leave; not a timer's end. */
+/*
+ * With posted interrupts the CPU has acknowledged the one that made the guest leave; not a timer's
+ * end.
+ */
 static void interrupts_of_the_host(void **state)
 {
 	vmcs_write(EXIT_INTERRUPTION_INFO, 0x800000f2);

@@ -3,7 +3,10 @@
  * unit-sources: @mem vmx/vcpu.c vmx/pml.c vmx/capability.c vmx/inject.c vmx/event.c vmx/regs.c
  *   vmx/cr_rules.c
  */
-/* A vCPU's making and end: each frame and object of it fails in turn, and what there was comes back. */
+/*
+ * A vCPU's making and end: each frame and object of it fails in turn, and what there was comes
+ * back.
+ */
 #include "kernel/base/error.h"
 #include "mem/frame.h"
 #include "mem/slab.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each CPU's way into VMX operation: what it is told, what is made of one that fails, in which words,
- * and that the others run on.
+ * Each CPU's way into VMX operation: what it is told, what is made of one that fails, in which
+ * words, and that the others run on.
  */
 /* unit-sources: vmx/vmxon.c vmx/capability.c vmx/capability_serves.c */
 #include <cmocka.h>

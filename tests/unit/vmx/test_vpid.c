@@ -190,7 +190,10 @@ static void what_is_flushed_elsewhere_is_stale_at_home(void **state)
 	leave();
 }
 
-/* Of one address the rest stays, where the CPU can do that; elsewhere, and for no address at all, nothing. */
+/*
+ * Of one address the rest stays, where the CPU can do that; elsewhere, and for no address at all,
+ * nothing.
+ */
 static void one_address_is_flushed(void **state)
 {
 	u16 before;
