@@ -11,7 +11,9 @@
 #include "kernel/selftest_vmx.h"
 #include "kernel/vcpu.h"
 #include "smp/thread.h"
+#include "smp/timer.h"
 
+#define PATIENCE_NS  10000000000ull
 #define RAM_GPA	     0x8000ull
 #define RAM_PAGES    8u
 #define LOST	     6u /* this page of it is */
@@ -29,6 +31,7 @@ static struct {
 	struct vm vm;
 	struct vcpu vcpu;
 	struct gmem *code, *ram, *large, *going;
+	u64 generation; /* of the slots, before one goes */
 	/* atomic */
 	bool reader_in, reader_may_go;
 } h;
@@ -184,12 +187,36 @@ static void lost_page(struct machine *m)
 
 /* --- A slot that is on its way out --- */
 
+static bool reader_is_in(void)
+{
+	return __atomic_load_n(&h.reader_in, __ATOMIC_ACQUIRE);
+}
+
+static bool slots_have_changed(void)
+{
+	return __atomic_load_n(&h.vm.mmu.slots_generation, __ATOMIC_ACQUIRE) != h.generation;
+}
+
+/* false: it does not come, for the thread that it is of has failed. */
+static bool await(bool (*comes)(void))
+{
+	u64 end = clock_ns() + PATIENCE_NS;
+
+	while (!comes()) {
+		if (clock_ns() >= end)
+			return false;
+		thread_yield();
+	}
+	return true;
+}
+
 static void hold_reader(void *arg)
 {
 	u32 reader = srcu_read_lock(&h.vm.mmu.srcu);
 
 	(void)arg;
 	__atomic_store_n(&h.reader_in, true, __ATOMIC_RELEASE);
+	/* going_slot says so on each way out. */
 	while (!__atomic_load_n(&h.reader_may_go, __ATOMIC_ACQUIRE))
 		thread_yield();
 	srcu_read_unlock(&h.vm.mmu.srcu, reader);
@@ -217,18 +244,18 @@ static void calls_meanwhile(struct machine *m)
 		/* Others are not concerned. */
 		{H_ENTER, RAM_GPA, 2, H_ENTER_WRITE, H_SUCCESS, 2},
 	};
-	u64 generation = h.vm.mmu.slots_generation;
 	struct thread *deleter;
 
+	h.generation = h.vm.mmu.slots_generation;
 	expect_calls(m, before, ARRAY_SIZE(before));
 	if (!EXPECT(h.t,
 		    thread_create(&deleter, "deleter", delete_slot, NULL, cpu_count() - 1) == 0))
 		return;
 	/* Published as INVALID; it waits for the reader now. */
-	while (__atomic_load_n(&h.vm.mmu.slots_generation, __ATOMIC_ACQUIRE) == generation)
-		thread_yield();
-	expect_calls(m, meanwhile, ARRAY_SIZE(meanwhile));
-	EXPECT(h.t, h.vm.mmu.slots_generation == generation + 1);
+	if (EXPECT(h.t, await(slots_have_changed))) {
+		expect_calls(m, meanwhile, ARRAY_SIZE(meanwhile));
+		EXPECT(h.t, h.vm.mmu.slots_generation == h.generation + 1);
+	}
 	__atomic_store_n(&h.reader_may_go, true, __ATOMIC_RELEASE);
 	thread_join(deleter);
 }
@@ -245,9 +272,8 @@ static void going_slot(struct machine *m)
 
 	if (!EXPECT(h.t, thread_create(&reader, "reader", hold_reader, NULL, 0) == 0))
 		return;
-	while (!__atomic_load_n(&h.reader_in, __ATOMIC_ACQUIRE))
-		thread_yield();
-	calls_meanwhile(m);
+	if (EXPECT(h.t, await(reader_is_in)))
+		calls_meanwhile(m);
 	__atomic_store_n(&h.reader_may_go, true, __ATOMIC_RELEASE);
 	thread_join(reader);
 	expect_calls(m, after, ARRAY_SIZE(after));
