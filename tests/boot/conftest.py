@@ -17,6 +17,7 @@ import linux_cases  # noqa: E402,F401
 import memtest_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
+import refusal_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401
 from lab import bochs  # noqa: E402
 
