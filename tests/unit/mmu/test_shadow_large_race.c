@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c tests/unit/mmu/peek.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/peek.c tests/unit/mmu/before_flush.c */
 /* unit-libs: -Wl,--wrap=gmem_large -Wl,--wrap=mmu_flush */
 /*
  * What others do while a shadow fault has found that 2 MiB may be mapped at once, and has not
@@ -14,6 +14,7 @@
 #include "kernel/base/msr.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/before_flush.h"
 #include "tests/unit/mmu/peek.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
@@ -54,41 +55,13 @@ bool __wrap_gmem_large(struct gmem *g, u64 index, pfn_t *out)
 
 /* --- What was taken out and is not flushed yet --- */
 
-static void (*before_flush)(void); /* done once, under the mmu_lock of who took it out */
-static u32 ended, flushed;
 static u64 table_to_be; /* a gfn: had it a shadow page yet at the first flush? */
 static bool flushed_before;
 
-void __real_mmu_flush(struct mmu_vm *v);
-void __wrap_mmu_flush(struct mmu_vm *v);
-
-static void *until_it_ends(void *what)
+static void look_for_table(void)
 {
-	hosted_cpu_set(9);
-	((void (*)(void))what)();
-	assert_int_equal(__atomic_load_n(&flushed, __ATOMIC_SEQ_CST), 1);
-	__atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-/* Until the other has ended, which it may not, or come to the lock. */
-void __wrap_mmu_flush(struct mmu_vm *v)
-{
-	u32 before = __atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST);
-	void (*what)(void) = before_flush;
-
-	if (what) {
-		before_flush = NULL;
-		pthread_create(&other, NULL, until_it_ends, (void *)what);
-		while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before &&
-		       !__atomic_load_n(&ended, __ATOMIC_SEQ_CST))
-			cpu_relax();
-		assert_int_equal(__atomic_load_n(&ended, __ATOMIC_SEQ_CST), 0);
-	}
 	if (!flushed && table_to_be)
 		flushed_before = !shadow_pages_of(table_to_be);
-	__real_mmu_flush(v);
-	__atomic_store_n(&flushed, 1, __ATOMIC_SEQ_CST);
 }
 
 static int start(void **state)
@@ -183,8 +156,7 @@ static int start_odd(void **state)
 	pfn_t pfn;
 
 	(void)state;
-	before_flush = NULL;
-	ended = flushed = 0;
+	before_flush_setup();
 	shadow_guest_start(MIB(64), RAM_PAGES);
 	assert_int_equal(gmem_create(2 * LARGE_PAGES, &big), 0);
 	assert_int_equal(memslot_create(&vm, 2, GFN(BIG + ODD), ODD_PAGES, big, ODD, 0), 0);
@@ -230,8 +202,7 @@ static void taken_out_and_not_flushed(void (*what)(void))
 	before_flush = what;
 	shadow_finish(&vm, &gone);
 	spin_unlock(&vm.mmu_lock);
-	pthread_join(other, NULL);
-	assert_int_equal(ended, 1);
+	before_flush_join();
 }
 
 static void no_frame_goes_before_the_flush(void **state)
@@ -269,7 +240,8 @@ static void no_entry_is_read_before_the_flush(void **state)
 	assert_false(rmap_empty(large_word_of(BIG)));
 	entry(TABLE, 5, 7, MARKED);
 	store(3, 1, TABLE << PAGE_SHIFT | MARKED);
-	flushed = 0;
+	before_flush_setup();
+	look_before_flush = look_for_table;
 	table_to_be = TABLE;
 	paging.cpl = 3;
 	assert_int_equal(shadow_access(MIB(2) + 5 * PAGE_SIZE, MMU_WRITE, NULL), 0);

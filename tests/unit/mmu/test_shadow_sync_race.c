@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/before_flush.c */
 /* unit-libs: -Wl,--wrap=mmu_flush */
 /*
  * A vCPU that flushes while another brings the last page that is out of step back, and has not
  * flushed itself yet: it waits for that, though no page counts as out of step any more.
  */
 #include <cmocka.h>
-#include <pthread.h>
 #include "kernel/base/error.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/before_flush.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
 
@@ -18,41 +18,12 @@
 #define TABLE	  4u
 #define GVA_OF(i) ((u64)(i) << PAGE_SHIFT)
 
-static void (*meanwhile)(void); /* done once, under the mmu_lock of who flushes */
-static pthread_t other;
-static u32 ended, flushed;
-
-void __real_mmu_flush(struct mmu_vm *v);
-void __wrap_mmu_flush(struct mmu_vm *v);
-
-static void *on_another_cpu(void *what)
+static void look(void)
 {
-	hosted_cpu_set(9);
-	((void (*)(void))what)();
-	assert_int_equal(__atomic_load_n(&flushed, __ATOMIC_SEQ_CST), 1);
-	__atomic_store_n(&ended, 1, __ATOMIC_SEQ_CST);
-	return NULL;
-}
-
-/* Until the other has ended, which it may not, or come to the lock. */
-void __wrap_mmu_flush(struct mmu_vm *v)
-{
-	u32 before = __atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST);
-	void (*what)(void) = meanwhile;
-
 	/* The lock may be held for long: what is typed meanwhile is not to be lost. */
 	assert_true(irq_enabled());
-	if (what) {
-		meanwhile = NULL;
+	if (before_flush)
 		assert_int_equal(vm.shadow->unsync_count, 0);
-		pthread_create(&other, NULL, on_another_cpu, (void *)what);
-		while (__atomic_load_n(&vm.mmu_lock.next, __ATOMIC_SEQ_CST) == before &&
-		       !__atomic_load_n(&ended, __ATOMIC_SEQ_CST))
-			cpu_relax();
-		assert_int_equal(__atomic_load_n(&ended, __ATOMIC_SEQ_CST), 0);
-	}
-	__real_mmu_flush(v);
-	__atomic_store_n(&flushed, 1, __ATOMIC_SEQ_CST);
 }
 
 static struct shadow_page *table_page(void)
@@ -69,7 +40,8 @@ static struct shadow_page *table_page(void)
 static int start(void **state)
 {
 	(void)state;
-	ended = flushed = 0;
+	before_flush_setup();
+	look_before_flush = look;
 	shadow_guest_start(MIB(64), RAM_PAGES);
 	load();
 	entry(TABLE, 6, 100, MARKED);
@@ -83,7 +55,7 @@ static int start(void **state)
 
 static int finish(void **state)
 {
-	assert_null(meanwhile);
+	assert_null(before_flush);
 	return shadow_guest_end(state);
 }
 
@@ -104,10 +76,9 @@ static void while_all_are_brought_back(void (*what)(void))
 {
 	u64 at;
 
-	meanwhile = what;
+	before_flush = what;
 	shadow_sync_all(&vm);
-	pthread_join(other, NULL);
-	assert_int_equal(ended, 1);
+	before_flush_join();
 	assert_false(shadow_cpu(&vcpu, &paging, GVA_OF(6), MMU_READ, &at));
 }
 
@@ -131,11 +102,10 @@ static void invlpg_waits_for_a_page_that_goes(void **state)
 	(void)state;
 	spin_lock(&vm.mmu_lock);
 	shadow_zap(&vm, table_page(), &gone);
-	meanwhile = forget_page;
+	before_flush = forget_page;
 	shadow_finish(&vm, &gone);
 	spin_unlock(&vm.mmu_lock);
-	pthread_join(other, NULL);
-	assert_int_equal(ended, 1);
+	before_flush_join();
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, finish)
