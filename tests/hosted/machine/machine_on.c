@@ -17,6 +17,7 @@
 #include "mem/share.h"
 #include "mem/slab.h"
 #include "smp/rcu.h"
+#include "tests/hosted/frames.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/machine/fake_linear.h"
 #include "tests/hosted/machine/machine_private.h"
@@ -26,14 +27,6 @@
 
 static u64 free_at_start;
 static bool ended; /* atomic */
-
-static u64 frames_free(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
 
 void machine_on(u64 memory, u64 random)
 {

@@ -15,6 +15,7 @@
 #include "mem/share.h"
 #include "mem/slab.h"
 #include "mem/swap.h"
+#include "tests/hosted/frames.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/vmx.h"
 
@@ -48,14 +49,8 @@ u64 thread_run_ns(const struct thread *t)
 static int start(void **state)
 {
 	static const struct mmu_hw hw = {.ept = true, .invept_all = true, .maxphyaddr = 39};
-	static struct memmap map;
 
-	hosted_arena_init(MIB(16));
-	memset(&map, 0, sizeof(map));
-	map.count = map.ram_count = 1;
-	map.ranges[0] = map.ram[0] = (struct mem_range){MIB(1), MIB(16)};
-	map.highest_ram = MIB(16);
-	assert_int_equal(frame_init(&map), 0);
+	frames_start(MIB(16));
 	slab_init();
 	assert_int_equal(reclaim_init(&(struct reclaim_options){0}), 0);
 	mmu_init(&hw);

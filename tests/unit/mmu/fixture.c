@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include <cmocka.h>
 #include <stdlib.h>
-#include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
-#include "mem/frame.h"
 #include "mem/pool.h"
 #include "mem/slab.h"
 #include "mmu/ept.h"
+#include "tests/hosted/frames.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mmu/fixture.h"
 
@@ -17,17 +16,8 @@ struct mmu_vcpu vcpu;
 static u64 free_at_start;
 static bool is_on;
 
-u64 frames_free(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
-
 void machine_start(u64 memory)
 {
-	static struct memmap map;
 	const struct mmu_hw hw = {
 		.ept = true,
 		.ept_ad = true,
@@ -37,16 +27,7 @@ void machine_start(u64 memory)
 		.maxphyaddr = 39,
 	};
 
-	hosted_fail_after(0);
-	hosted_cpu_set(0);
-	hosted_arena_init(memory);
-	memset(&map, 0, sizeof(map));
-	map.count = 1;
-	map.ranges[0] = (struct mem_range){MIB(1), memory};
-	map.ram_count = 1;
-	map.ram[0] = map.ranges[0];
-	map.highest_ram = memory;
-	assert_int_equal(frame_init(&map), 0);
+	frames_start(memory);
 	slab_init();
 	pool_init();
 	mmu_init(&hw);

@@ -8,13 +8,13 @@
 
 #include "mem/gmem.h"
 #include "mmu/mmu.h"
+#include "tests/hosted/frames.h"
 
 extern struct mmu_vm vm;
 extern struct mmu_vcpu vcpu;
 
 /* The machine with this much memory, nothing in it. Its CPU is 0. */
 void machine_start(u64 memory);
-u64 frames_free(void);
 
 /* The machine, the VM and one vCPU; and their end, which checks that every frame came back. */
 void fixture_start(u64 memory);

@@ -2,7 +2,7 @@
 #include "tests/unit/vmx/pml_cpu.h"
 #include "kernel/base/error.h"
 #include "kernel/base/x86.h"
-#include "mem/frame.h"
+#include "tests/hosted/frames.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
@@ -45,28 +45,11 @@ void vmcs_set_proc_controls(struct vmx_vcpu *v, u32 value)
 {
 }
 
-static u64 frames_free(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
-}
-
 static u64 free_at_start;
 
 int pml_setup(void **state)
 {
-	static struct memmap map;
-
-	hosted_fail_after(0);
-	hosted_cpu_set(0);
-	hosted_arena_init(MIB(8));
-	memset(&map, 0, sizeof(map));
-	map.count = map.ram_count = 1;
-	map.ranges[0] = map.ram[0] = (struct mem_range){MIB(1), MIB(8)};
-	map.highest_ram = MIB(8);
-	assert_int_equal(frame_init(&map), 0);
+	frames_start(MIB(8));
 	free_at_start = frames_free();
 	pml_init();
 	memset(vcpus, 0, sizeof(vcpus));

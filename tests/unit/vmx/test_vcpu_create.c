@@ -12,6 +12,7 @@
 #include "mem/slab.h"
 #include "mmu/mmu.h"
 #include "tests/hosted/fakes.h"
+#include "tests/hosted/frames.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/capability.h"
 #include "vmx/controls.h"
@@ -21,7 +22,6 @@
 #include "vmx/vmx.h"
 
 #include <cmocka.h>
-#include <string.h>
 
 #define VMCS_REVISION 0x4711
 
@@ -65,16 +65,7 @@ ANSWER(bool, vmx_unrestricted_guest, true, void)
 
 static int setup(void **state)
 {
-	static struct memmap map;
-
-	hosted_fail_after(0);
-	hosted_cpu_set(0);
-	hosted_arena_init(MIB(8));
-	memset(&map, 0, sizeof(map));
-	map.count = map.ram_count = 1;
-	map.ranges[0] = map.ram[0] = (struct mem_range){MIB(1), MIB(8)};
-	map.highest_ram = MIB(8);
-	assert_int_equal(frame_init(&map), 0);
+	frames_start(MIB(8));
 	slab_init();
 	pml_init();
 	vmx_boot_capability.basic = VMCS_REVISION;
@@ -83,14 +74,6 @@ static int setup(void **state)
 	ready = true;
 	set_up = gone = 0;
 	return 0;
-}
-
-static u64 frames_free(void)
-{
-	struct frame_stats s;
-
-	frame_get_stats(&s);
-	return s.free;
 }
 
 /* How many allocations it is; each one fails once. */
