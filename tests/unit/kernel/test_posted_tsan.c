@@ -5,7 +5,7 @@
  *	kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c kernel/dev/ioapic.c kernel/dev/pic.c
  *	kernel/dev/pit.c kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c
  *	kernel/dev/uart.c kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
- *	kernel/dev/fw_cfg.c vmx/run.c vmx/posted.c
+ *	kernel/dev/fw_cfg.c vmx/run.c vmx/posted.c tests/unit/kernel/posted_cpu.c
  */
 /* unit-cflags: -include tests/hosted/points.h */
 /* unit-libs: -Wl,--wrap=vcpu_request -Wl,--wrap=vcpu_notify -Wl,--wrap=ipi_notify */
