@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Five files: lapic.c is its life and
- * the MSRs, lapic_registers.c the registers, lapic_deliver.c takes, ranks and sends interrupts,
- * lapic_timer.c is the timer, lapic_pv_eoi.c KVM's way of ending interrupts without an exit.
+ * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Six files: lapic.c is its life and the
+ * MSRs, lapic_registers.c the registers, lapic_deliver.c takes, ranks and sends interrupts,
+ * lapic_gather.c moves those that were posted into IRR, lapic_timer.c is the timer, lapic_pv_eoi.c
+ * KVM's way of ending interrupts without an exit.
  *
  * Registers are written by the vCPU's own thread only. Others read a few of them for matching
  * destinations. An interrupt that comes is posted: its bit is set atomically, from any context and

@@ -2,10 +2,10 @@
 /*
  * unit-sources: tests/unit/dev/machine.c kernel/dev/device.c kernel/dev/platform.c
  *	kernel/dev/lapic.c kernel/dev/lapic_registers.c kernel/dev/lapic_deliver.c
- *	kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c
- *	kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c
- *	kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
- *	kernel/dev/fw_cfg.c
+ *	kernel/dev/lapic_gather.c kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c
+ *	kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c kernel/dev/pit_channel.c
+ *	kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c kernel/dev/pm.c
+ *	kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c kernel/dev/fw_cfg.c
  */
 /* KVM's paravirtual EOI: when it is offered, and what comes of what the guest does with the word. */
 #include "mmu/gpa_pin.h"

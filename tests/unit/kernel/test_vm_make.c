@@ -3,13 +3,14 @@
  * unit-sources: @mem @reclaim @mmu kernel/vm_make.c kernel/admission.c kernel/apic_page.c
  *	kernel/rma.c mem/rma.c mmu/rma_setup.c mmu/real_mode.c
  *	kernel/dev/device.c kernel/dev/platform.c kernel/dev/lapic.c kernel/dev/lapic_registers.c
- *	kernel/dev/lapic_deliver.c kernel/dev/lapic_timer.c kernel/dev/lapic_pv_eoi.c
- *	kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c kernel/dev/pit_channel.c
- *	kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c kernel/dev/pm.c
- *	kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c kernel/dev/fw_cfg.c
- *	kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c kernel/guest/elf.c
- *	kernel/guest/layout.c kernel/guest/loader.c kernel/guest/acpi_tables.c kernel/guest/image.c
- *	kernel/guest/unknown.c kernel/config_cpus.c tests/unit/mmu/fixture.c
+ *	kernel/dev/lapic_deliver.c kernel/dev/lapic_gather.c kernel/dev/lapic_timer.c
+ *	kernel/dev/lapic_pv_eoi.c kernel/dev/ioapic.c kernel/dev/pic.c kernel/dev/pit.c
+ *	kernel/dev/pit_channel.c kernel/dev/rtc.c kernel/dev/rtc_date.c kernel/dev/uart.c
+ *	kernel/dev/pm.c kernel/dev/i8042.c kernel/dev/pci.c kernel/dev/reset.c
+ *	kernel/dev/fw_cfg.c kernel/guest/bzimage.c kernel/guest/pvh.c kernel/guest/multiboot1.c
+ *	kernel/guest/elf.c kernel/guest/layout.c kernel/guest/loader.c
+ *	kernel/guest/acpi_tables.c kernel/guest/image.c kernel/guest/unknown.c
+ *	kernel/config_cpus.c tests/unit/mmu/fixture.c
  */
 /* unit-libs: -Wl,--wrap=thread_create_with */
 /*
