@@ -25,15 +25,21 @@ _Thread_local u64 hosted_cr[5];
 #define HUGE_PAGES_MAX MIB(64)
 #define DEADLINE_S     600u
 
+u64 hosted_deadline(void)
+{
+	const char *text = getenv("WEIR_DEADLINE");
+	u64 seconds = text ? strtoul(text, NULL, 10) : DEADLINE_S;
+
+	return seconds ? seconds : UINT32_MAX;
+}
+
 /*
  * A thread that waits for what another, whose assertion failed, would have done ends with the
  * process. The signal is not caught: ThreadSanitizer would hold it back from a thread that spins.
  */
 static __attribute__((constructor)) void set_deadline(void)
 {
-	const char *text = getenv("WEIR_DEADLINE");
-
-	alarm(text ? (unsigned int)strtoul(text, NULL, 10) : DEADLINE_S);
+	alarm((unsigned int)hosted_deadline());
 }
 
 #ifdef __SANITIZE_ADDRESS__

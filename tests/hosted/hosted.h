@@ -48,6 +48,9 @@ void hosted_cpu_set(u32 id);
 u32 hosted_locks_held(void);
 void hosted_locks_forget(void);
 
+/* In how many seconds from its start the program is ended (WEIR_DEADLINE). */
+u64 hosted_deadline(void);
+
 /* From now on clock_ns() answers this; or real time again. */
 void hosted_clock_set(u64 ns);
 void hosted_clock_free(void);

@@ -86,15 +86,12 @@ struct machine_vm {
 bool machine_take(u64 *word);
 void machine_give(u64 *word);
 
-/*
- * What a scenario's runs met, all together: without EPT it counts in scenarios that are `linear`.
- */
-#define MACHINE_MET(X)                                                       \
-	X(retries)   /* runs with faults that lost a race in exit context */ \
-	X(invalid)   /* faults at a slot that was INVALID */                 \
-	X(kicks)     /* CPUs made to leave the guest, for a flush */         \
-	X(large)     /* 2 MiB mapped, */                                     \
-	X(split)     /* split, */                                            \
+/* What a scenario's runs met: those without EPT count in scenarios that are `linear`. */
+#define MACHINE_MET(X)                                               \
+	X(invalid)   /* faults at a slot that was INVALID */         \
+	X(kicks)     /* CPUs made to leave the guest, for a flush */ \
+	X(large)     /* 2 MiB mapped, */                             \
+	X(split)     /* split, */                                    \
 	X(collapsed) /* and collapsed */
 
 struct machine_met {
@@ -124,7 +121,7 @@ struct machine {
 	u32 standing; /* atomic: how many do */
 	/* atomic */
 	u64 accesses, writes, faults, no_slot, retries, rounds;
-	struct machine_met met; /* atomic; but for retries, of VMs that have ended */
+	struct machine_met met; /* atomic; of VMs that have ended */
 };
 extern struct machine machine;
 
@@ -160,7 +157,12 @@ struct machine_scenario {
 	u32 alike;     /* see struct machine: pages may change frames when they are written */
 	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
 	bool linear;   /* all runs have shadow paging; else some have */
-	/* How often the runs are to meet it at least: they go on until they have, within bounds. */
+	/*
+	 * Of a hundred serial runs that count, how many are to have faults that lose a race in exit
+	 * context; and what ten runs that count are to meet. They go on until they have, within
+	 * bounds.
+	 */
+	u32 races_lost;
 	struct machine_met meets;
 };
 

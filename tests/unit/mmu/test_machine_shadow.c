@@ -705,7 +705,7 @@ static const struct machine_scenario scenario = {
 	.accesses = 250,
 	.rounds = 40,
 	.linear = true,
-	.meets = {.large = 5, .split = 1, .collapsed = 1},
+	.meets = {.large = 10, .split = 2, .collapsed = 2},
 	.set_up = set_up,
 	.before_entry = turn,
 	.jobs = {{"put away", put_away},

@@ -151,8 +151,9 @@ static const struct machine_scenario scenario = {
 	.rounds = 120,
 	.set_up = set_up,
 	.jobs = {{"slots", change_slots}, {"unmap", unmap}},
-	/* Retries: faults that met a table which was being taken out. */
-	.meets = {.retries = 4, .invalid = 20, .kicks = 10},
+	/* By faults that met a table which was being taken out. */
+	.races_lost = 25,
+	.meets = {.invalid = 80, .kicks = 20},
 };
 
 static void guests_against_slots(void **state)

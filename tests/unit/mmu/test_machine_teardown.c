@@ -85,7 +85,8 @@ static const struct machine_scenario scenario = {
 	.guests = 3,
 	.accesses = 400,
 	.rounds = 40,
-	.meets = {.retries = 1, .kicks = 3},
+	.races_lost = 35,
+	.meets = {.kicks = 5},
 	.set_up = set_up,
 	.jobs = {{"life", replace_vm}, {"reclaim", reclaim}, {"age", age}},
 };
