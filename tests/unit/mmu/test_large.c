@@ -203,7 +203,7 @@ static void not_on_a_cpu_without(void **state)
 			 gmem_entry_pfn(gmem_entry(ram, 0)).v + 511);
 }
 
-/* Code is small, and takes away what is large; a split mapping is code's as much as data's. */
+/* R07. Code is small, and takes away what is large; a split mapping is code's as much as data's. */
 static void not_for_code_where_that_is_unsafe(void **state)
 {
 	ram = object_filled(1536);

@@ -262,7 +262,7 @@ static void protecting_a_page(void **state)
 	assert_true(is_large(BASE + 520));
 }
 
-/* However often a guest makes it change, only so many tables wait for their grace period. */
+/* R32. However often a guest makes it change, only so many tables wait for their grace period. */
 static void tables_that_wait_are_bounded(void **state)
 {
 	u64 done, free = frames_free();

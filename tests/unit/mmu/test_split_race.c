@@ -256,7 +256,7 @@ static void an_audit_in_the_middle_of_a_split(void **state)
 
 static void fault_meanwhile(void)
 {
-	/* Whatever the page: no small one is linked before the table is out. */
+	/* R08. Whatever the page: no small one is linked before the table is out. */
 	assert_int_equal(fault(&second, PAGE(BASE + 9), MMU_READ), ERR_TOO_HARD);
 }
 
