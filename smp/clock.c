@@ -180,8 +180,8 @@ static bool is_called(const struct cpuid_regs *r, const char name[12])
 }
 
 /*
- * Emulators' TSCs have one rate, also those of models of CPUs whose manuals promise none; KVM says so, where
- * QEMU hides the CPU's promise. Of other hypervisors nothing is known.
+ * Emulators' TSCs have one rate, also those of models of CPUs whose manuals promise none; KVM says
+ * so, where QEMU hides the CPU's promise. Of other hypervisors nothing is known.
  */
 static bool is_promised_below(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the entry stubs push, for exceptions and interrupts alike, and what a panic keeps of its caller:
- * smp/entry.S, panic_entry.S, and push_registers.inc for both.
+ * What the entry stubs push, for exceptions and interrupts alike, and what a panic keeps of its
+ * caller: smp/entry.S, panic_entry.S, and push_registers.inc for both.
  */
 #ifndef KERNEL_BASE_INTERRUPT_FRAME_H
 #define KERNEL_BASE_INTERRUPT_FRAME_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What was posted to a local APIC goes into its IRR and TMR: by its own thread, while no CPU runs the
- * guest with them.
+ * What was posted to a local APIC goes into its IRR and TMR: by its own thread, while no CPU runs
+ * the guest with them.
  */
 #include "kernel/dev/lapic_page.h"
 

@@ -27,7 +27,10 @@ struct layout {
 #define GUEST_LOW_USABLE_TOP 0x9f000ull
 void layout_init(struct layout *l, u64 mem);
 
-/* No mem= makes RAM of it: none of a VM's lies from GUEST_LOWMEM_TOP to 4 GiB, where kernels are not put. */
+/*
+ * No mem= makes RAM of it: none of a VM's lies from GUEST_LOWMEM_TOP to 4 GiB, where kernels are
+ * not put.
+ */
 static inline bool layout_never_holds(u64 start, u64 size)
 {
 	return size > GUEST_LOWMEM_TOP || start > GUEST_LOWMEM_TOP - size;
