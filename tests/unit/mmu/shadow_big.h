@@ -16,7 +16,6 @@
 #define PRESENT	 0x1ull
 #define WRITABLE 0x2ull
 #define DIRTY	 0x40ull
-#define PS	 0x80ull
 
 extern struct gmem *big; /* what slot 2 shows; given back by shadow_big_end */
 

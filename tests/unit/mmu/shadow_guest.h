@@ -9,7 +9,16 @@
 #include "mmu/shadow.h"
 #include "tests/unit/mmu/fixture.h"
 
-#define MARKED	  0x67ull /* of an entry: P, W, U, A and D */
+/* Of a guest's entry (SDM 3A 4.5). */
+#define P      1ull
+#define W      2ull
+#define U      4ull
+#define A      0x20ull
+#define D      0x40ull
+#define PS     0x80ull
+#define XD     BIT(63)
+#define MARKED (P | W | U | A | D)
+
 #define EFLAGS_AC BIT(18)
 
 extern struct gmem *ram;	   /* slot 1, from gfn 0 on */

@@ -13,12 +13,6 @@
 #define WINDOWS	  5u		 /* the table that shows the tables */
 #define WINDOW	  (511ull << 21) /* where that is */
 #define DATA	  100u
-#define P	  1ull
-#define W	  2ull
-#define U	  4ull
-#define A	  0x20ull
-#define D	  0x40ull
-#define XD	  BIT(63)
 
 int shadow_live_start(void **state); /* a cmocka setup: shadow_guest_end is its teardown */
 const struct memslot *ram_slot(void);

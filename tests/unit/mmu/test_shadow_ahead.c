@@ -18,12 +18,6 @@
 #define TABLE	  4u   /* the last level; 1 to 3 lead to it */
 #define DATA	  100u /* pages from here on */
 #define AROUND	  16u
-#define P	  1ull
-#define W	  2ull
-#define U	  4ull
-#define A	  0x20ull
-#define D	  0x40ull
-#define XD	  BIT(63)
 
 static int start(void **state)
 {

@@ -220,8 +220,6 @@ static void no_slot_is_changed_before_the_flush(void **state)
 /* --- A table in the 2 MiB that its entry mapped until now --- */
 
 #define TABLE (BIG + 9)
-#define USER  0x4ull /* of an entry */
-#define PS    0x80ull
 
 /* The guest's store is done, and who emulates it has not come to mmu_lock yet. */
 static void store(u64 table, u32 i, u64 value)
@@ -232,7 +230,7 @@ static void store(u64 table, u32 i, u64 value)
 static void no_entry_is_read_before_the_flush(void **state)
 {
 	(void)state;
-	entry(3, 1, BIG, (MARKED & ~USER) | PS);
+	entry(3, 1, BIG, (MARKED & ~U) | PS);
 	paging.cr0 = CR0_PE | CR0_PG | CR0_WP;
 	paging.efer = EFER_LME | EFER_LMA | EFER_NXE;
 	load();
