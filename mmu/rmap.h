@@ -19,9 +19,10 @@
  *
  * What holds while the lock bit is held: each spte in the chain is present and shows this gfn, and
  * each present leaf that shows this gfn is in the chain. A spte is dropped before its place in the
- * chain is (R22). Nobody sleeps with it held; interrupts are off. Who holds one may try for others
- * of the same slot but waits for none (R35); except that with a large word held the small ones of
- * its region may be waited for, one at a time: nobody waits the other way round.
+ * chain is (R22). Nobody sleeps or is preempted with it held: interrupts are off or, with shadow
+ * paging, mmu_lock is held. Who holds one may try for others of the same slot but waits for none
+ * (R35); except that with a large word held the small ones of its region may be waited for, one at
+ * a time: nobody waits the other way round.
  *
  * Words come in chunks of a page (512 gfns) at the first touch, and stay as long as the slot: an
  * untouched gigabyte costs 4 KiB for its chunks' addresses and 4 KiB for its large words.
@@ -112,8 +113,9 @@ u64 *rmap_large_word(const struct memslot *s, gfn_t gfn);
 u32 *rmap_small_count(const struct memslot *s, gfn_t gfn);
 
 /*
- * The lock bit. Interrupts are off. Any context but interrupt. What was tried for is unlocked by
- * rmap_unlock_tried: a debug build keeps only the first on its stack of locks, which is short.
+ * The lock bit. Interrupts, or preemption, are off. Any context but interrupt. What was tried for
+ * is unlocked by rmap_unlock_tried: a debug build keeps only the first on its stack of locks, which
+ * is short.
  */
 void rmap_lock(u64 *word);
 void rmap_unlock(u64 *word);

@@ -199,7 +199,7 @@ static void no_more_than_a_flush_can_look_at(void **state)
 		(void)write_live(200 + i, 0, DATA + 50, MARKED);
 	before = vm.mmu_lock.next;
 	load();
-	/* One at a time: interrupts are off meanwhile. */
+	/* One at a time: nobody else gets the lock, nor a thread this CPU, meanwhile. */
 	assert_true(vm.mmu_lock.next - before >= SHADOW_UNSYNC_MAX);
 	assert_int_equal(vm.shadow->unsync_count, 0);
 	for (u32 i = 0; i < count; i++)
