@@ -8,7 +8,7 @@
 #   run:        CPU=tigerlake SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
-#   test-boot:  CASES="..." CPUS="..." LIST=1 BOOT_JOBS=2    (test-nested: those of QEMU with KVM)
+#   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
 #   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit"
 
 ifeq ($(origin CC),default)
@@ -18,7 +18,7 @@ DEBUG	?= 1
 BUILD	:= build
 PYTHON	:= /usr/bin/python3
 V	?= 0
-$(foreach switch,DEBUG V HEADLESS LIST,$(if $(filter-out 0 1,$($(switch)))$(word 2,$($(switch))),\
+$(foreach switch,DEBUG V HEADLESS LIST FULL,$(if $(filter-out 0 1,$($(switch)))$(word 2,$($(switch))),\
 	$(error $(switch)=$($(switch)): it is 0 or 1)))
 Q	:= $(if $(filter 0,$(V)),@)
 MAKEFLAGS += --no-builtin-rules
@@ -221,7 +221,8 @@ test-boot: deps-test
 	$(Q)$(PYTEST) --list-cases
 else
 test-boot: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
-	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)'
+	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)' \
+		$(if $(filter 1,$(FULL)),--full)
 endif
 
 test-nested:
