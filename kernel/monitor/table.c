@@ -37,10 +37,11 @@ const struct command commands[] = {
 	{"mem", NULL, "", "", NULL, "How memory is used: by Weir, its pool, each VM.", NULL,
 	 command_mem},
 	{"top", NULL, "", "", NULL, "Show who uses the machine, every two seconds; q ends it.",
-	 "CPU % is of one CPU, since the line before. EXITS/s and FAULTS/s are what the guest "
-	 "took,\n"
-	 "with the four most frequent reasons of exits below, and where its memory is. At most\n"
-	 "six VMs are shown.",
+	 "CPU % is of one CPU, since the last refresh. EXITS/s and FAULTS/s are what the guest\n"
+	 "took, with the four most frequent reasons of exits below, and where its memory is.\n"
+	 "Who uses most CPU comes first; other keys sort otherwise: e by exits, f by faults,\n"
+	 "m by memory, n by name, c by CPU again. With many VMs the last have no details: the\n"
+	 "last line says how many rows are left out.",
 	 command_top},
 	{"stat", NULL, "[-m|PATTERN]", "|s", "-m", "Show counters, each with what it means.",
 	 "In PATTERN * stands for any text and ? for one character; a pattern with neither is "

@@ -21,6 +21,17 @@ def write_capture(lines):
         file.write(before + mark + "\n".join(lines) + "\n```\n" + after.partition("```\n")[2])
 
 
+def read_capture():
+    with open(MONITOR_MD) as file:
+        return file.read().partition(CAPTURE_MARK)[2].partition("```\n")[0].splitlines()
+
+
+def shape(line):
+    """A line of top without its numbers, and without the exits that are those of one moment."""
+    line = re.sub(r"(?<=^   exits:).*", "", line)
+    return re.sub(r" +", " ", re.sub(r"\b\d[\d.]*[KMG]?\b", "0", line))
+
+
 class Operator:
     def __init__(self, boot):
         self.boot = boot
