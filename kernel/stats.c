@@ -65,6 +65,15 @@ static u64 read_exits(const void *owner, u32 i)
 static const struct stat_desc vm_cpu_descs[] = {VM_CPU_STATS(STAT_DESC)};
 STAT_CHECK(vm_cpu_stats, vm_cpu_descs);
 
+static u64 longest_wait(const struct vm *vm)
+{
+	u64 longest = 0;
+
+	for (u32 k = 0; k < vm->vcpu_count; k++)
+		longest = max(longest, thread_wait_max_ns(vm->vcpus[k]->thread));
+	return longest;
+}
+
 static u64 read_cpu(const void *owner, u32 i)
 {
 	const struct vm *vm = owner;
@@ -74,6 +83,8 @@ static u64 read_cpu(const void *owner, u32 i)
 		return vm->vcpu_count;
 	if (i == offsetof(struct vm_cpu_stats, paused) / sizeof(u64))
 		return vm_paused_why(vm);
+	if (i == offsetof(struct vm_cpu_stats, wait_max) / sizeof(u64))
+		return longest_wait(vm);
 	for (u32 k = 0; k < vm->vcpu_count; k++)
 		sum += thread_run_ns(vm->vcpus[k]->thread);
 	return sum;

@@ -13,11 +13,13 @@ struct vm;
 
 #define VM_STAT_GROUPS 8
 
-#define VM_CPU_STATS(X)                                                                      \
-	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.") \
-	X(vcpus, "count", "The VM's vCPUs.", STAT_LEVEL)                                     \
-	X(paused, "count",                                                                   \
-	  "Whether the VM is paused: 1 by an operator, 2 for memory, 3 both, 0 not.", STAT_LEVEL)
+#define VM_CPU_STATS(X)                                                                           \
+	X(run, "ns", "Time that the VM's vCPUs had on CPUs, Weir's work for them included.")      \
+	X(vcpus, "count", "The VM's vCPUs.", STAT_LEVEL)                                          \
+	X(paused, "count",                                                                        \
+	  "Whether the VM is paused: 1 by an operator, 2 for memory, 3 both, 0 not.", STAT_LEVEL) \
+	X(wait_max, "ns", "The longest that one of them waited for a CPU after a wake-up.",       \
+	  STAT_LEVEL)
 
 struct vm_cpu_stats {
 	VM_CPU_STATS(STAT_FIELD)

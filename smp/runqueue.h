@@ -17,6 +17,27 @@
 #define SCHED_CREDIT_NS	   10000000ull /* what sleeping earns at most: time owed to a thread */
 #define SCHED_DEBT_NS	   40000000ull /* what it may owe at most when it comes to a queue */
 
+/*
+ * The bound of wake-up latency. A thread that wakes has the CPU whose queue it comes to within
+ *
+ *	the sum, over the others that want it meanwhile, of
+ *		SCHED_CREDIT_NS + SCHED_SLICE_MAX_NS + max(SCHED_SLICE_MAX_NS, owed * other / weight)
+ *
+ * where weight and other are what the two count for (thread_weight), and owed is how far the thread
+ * comes after the clock, in time of its own: nothing, if it slept while others used theirs; a slice at
+ * most, if it ran last in this queue, or two, if it was yielded to; SCHED_DEBT_NS at most anyhow. For
+ * as long as it waits the clock is not after it. An other begins no more than its credit before the
+ * clock, and runs while it is not after the thread, and until the end of the slice in which it comes to
+ * be; yielded to it begins a slice after the clock at most. Who sleeps meanwhile and wakes gains nothing.
+ *
+ * To it comes what CPUs do with interrupts or preemption off. The parts of a group are to stay as they
+ * are meanwhile: where vCPUs of an other's VM go to sleep, what it was given at one weight it uses at
+ * a greater one. A thread that is moved while it waits begins anew in the next queue.
+ */
+#define SCHED_WAIT_BOUND_NS \
+	(SCHED_CREDIT_NS + 2 * SCHED_SLICE_MAX_NS) /* for each other of no more \
+									  weight, owing a slice */
+
 /* What is read without the lock: out of date as soon as it is read. */
 #define PEEK(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 

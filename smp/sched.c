@@ -238,15 +238,22 @@ void sched_wake(struct thread *t)
 	sched_send(from, t, to, is_new ? 0 : (s64)(t->vruntime - from->rq.clock));
 }
 
-static void count_wait(struct scheduler *s, u64 ns)
+/* The queue is locked: t is about to run. */
+static void count_wait(struct scheduler *s, struct thread *t)
 {
 	u64 *bucket = &s->stats.wait_1us, bound = 1000;
+	u64 ns = s->rq.charged_ns - min(t->woken_ns, s->rq.charged_ns);
 
+	t->woken_ns = 0;
 	while (ns > bound && bucket != &s->stats.wait_longer) {
 		bucket++;
 		bound *= 4;
 	}
 	__atomic_store_n(bucket, *bucket + 1, __ATOMIC_RELAXED);
+	if (ns > s->stats.wait_max)
+		__atomic_store_n(&s->stats.wait_max, ns, __ATOMIC_RELAXED);
+	if (ns > t->wait_max_ns)
+		__atomic_store_n(&t->wait_max_ns, ns, __ATOMIC_RELAXED);
 }
 
 /* prev does not want the CPU any more. false: it does, what it would wait for came first. */
@@ -326,10 +333,8 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 	s->previous_dead = why == SCHEDULE_EXIT;
 	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
 	COUNT(s, switches);
-	if (next->woken_ns) {
-		count_wait(s, s->rq.charged_ns - min(next->woken_ns, s->rq.charged_ns));
-		next->woken_ns = 0;
-	}
+	if (next->woken_ns)
+		count_wait(s, next);
 	return next;
 }
 

@@ -45,7 +45,9 @@ enum schedule_why {
 	X(wait_1ms, "count", "Wake-ups after which the thread ran within 256 us to 1 ms.")        \
 	X(wait_4ms, "count", "Wake-ups after which the thread ran within 1 to 4 ms.")             \
 	X(wait_16ms, "count", "Wake-ups after which the thread ran within 4 to 16 ms.")           \
-	X(wait_longer, "count", "Wake-ups after which the thread ran after more than 16 ms.")
+	X(wait_longer, "count", "Wake-ups after which the thread ran after more than 16 ms.")     \
+	X(wait_max, "ns", "The longest that a thread waited between a wake-up and the CPU.",      \
+	  STAT_LEVEL)
 
 struct sched_stats {
 	SCHED_STATS(STAT_FIELD)

@@ -203,6 +203,11 @@ u64 thread_run_ns(const struct thread *t)
 	return run;
 }
 
+u64 thread_wait_max_ns(const struct thread *t)
+{
+	return __atomic_load_n(&t->wait_max_ns, __ATOMIC_RELAXED);
+}
+
 /* STI lets an interrupt in only once HLT has begun, so a wake after the look is not slept over. */
 void thread_idle(void)
 {

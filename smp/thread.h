@@ -37,6 +37,7 @@ struct thread {
 	struct vnode queue_node; /* RUNNABLE */
 	u32 queued_weight;	 /* what the queue counts it for; likewise */
 	u64 woken_ns;		 /* when it became runnable; 0 once it has run */
+	u64 wait_max_ns;	 /* atomic: the longest from there to the CPU */
 	u64 run_ns;		 /* atomic: time on the CPU, up to: */
 	u64 charged_ns;		 /* atomic */
 	u64 shared_ns;		 /* sched_group_shared then */
@@ -131,6 +132,9 @@ extern struct stat_group sched_stat_group; /* see sched.h */
 
 /* Time on the CPU so far, in ns. Any context; approximate for a thread of another CPU. */
 u64 thread_run_ns(const struct thread *t);
+
+/* The longest that it waited between a wake-up and the CPU, in ns (smp/runqueue.h). Any context. */
+u64 thread_wait_max_ns(const struct thread *t);
 
 /* Threads that are at a CPU now, asleep or not, its idle thread not counted. */
 u32 thread_count(u32 cpu);

@@ -5,7 +5,11 @@ A new operation is a row here and a line "bench: NAME MEDIAN MIN MAX COUNT" of a
 without a row fails the run, and so does a row without a line.
 """
 import dataclasses
+import os
+import re
 from typing import Optional
+
+from lab import ROOT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +125,17 @@ WEIR = [
     Operation("fault-copy", "write to such a page: copy and map"),
 ]
 
+
+
+def wait_bound(others, times=1):
+    """In us: what smp/runqueue.h states for a thread beside so many of up to `times` its weight."""
+    with open(os.path.join(ROOT, "smp/runqueue.h")) as file:
+        ns = {name: int(value) for name, value in
+              re.findall(r"^#define SCHED_(\w+)_NS\s+(\d+)ull", file.read(), re.M)}
+    owed = ns["SLICE_MAX"]
+    return others * (ns["CREDIT"] + ns["SLICE_MAX"] + max(ns["SLICE_MAX"], owed * times)) // 1000
+
+
 # run.py: busy VMs beside each other. Shares are in tenths of a percent of all CPUs' time.
 SCHED = [
     Operation("share-one-cpu-light", "1 CPU: weight 100 beside 300; 250 is fair", unit="per mille"),
@@ -140,6 +155,11 @@ SCHED = [
     Operation("wait_4ms", "within 4 ms", unit="times"),
     Operation("wait_16ms", "within 16 ms", unit="times"),
     Operation("wait_longer", "later", unit="times"),
+    # Beside the two VMs there is who starts and ends them.
+    Operation("wait-max", "the longest, beside two VMs", wait_bound(3), unit="us"),
+    Operation("wait-max-all", "the longest of any thread there", wait_bound(4), unit="us"),
+    Operation("wait-max-light", "the longest at weight 50, 2 CPUs, beside four VMs of 100",
+              wait_bound(5, times=2), unit="us"),
 ]
 
 # footprint.py: what Weir itself takes.

@@ -159,6 +159,11 @@ def shares(name, build, cpus, vms):
     return got
 
 
+def longest_wait(stats, group):
+    """In us, of what was rounded down to none as little as of the rest."""
+    return -(-stats[f"{group}.wait_max"] // 1000)
+
+
 def sched(build):
     got = shares("share-one-cpu", build, 1, [("light", "weight=100", "spin", 250),
                                              ("heavy", "weight=300", "spin", 750)])
@@ -169,6 +174,11 @@ def sched(build):
                                            busy("sleeper", "", "sleep")])
     got |= {row.name: stats[f"sched.{row.name}"] for row in operations.SCHED
             if row.name.startswith("wait_")}
+    got["wait-max"] = longest_wait(stats, "vm.sleeper.cpu")
+    got["wait-max-all"] = longest_wait(stats, "sched")
+    stats = counters_of("wait-light", build, 2, [busy("sleeper", "weight=50", "sleep"),
+                                                 *(busy(f"busy{i}", "", "spin") for i in range(4))])
+    got["wait-max-light"] = longest_wait(stats, "vm.sleeper.cpu")
     return {name: dict.fromkeys(("median", "min", "max"), value) | {"count": 1}
             for name, value in got.items()}
 

@@ -46,6 +46,11 @@ u64 thread_run_ns(const struct thread *t)
 	return *(const u64 *)t;
 }
 
+u64 thread_wait_max_ns(const struct thread *t)
+{
+	return 10 * *(const u64 *)t;
+}
+
 static int start(void **state)
 {
 	static const struct mmu_hw hw = {.ept = true, .invept_all = true, .maxphyaddr = 39};
@@ -140,6 +145,7 @@ static void time_on_cpus_is_summed(void **state)
 		vcpus[i].thread = (struct thread *)&run_ns[i];
 	stats_vm_add(&vm);
 	assert_int_equal(value("vm.*.cpu.run"), 1234);
+	assert_int_equal(value("vm.*.cpu.wait_max"), 10000);
 	assert_int_equal(value("vm.*.cpu.vcpus"), 2);
 	assert_int_equal(value("vm.*.cpu.paused"), 0);
 	vm.paused = true;
