@@ -82,10 +82,13 @@ def hammer(boot):
     """vCPUs on all CPUs check every word of memory that is moved, unmapped and logged under them."""
     summary = boot.expect(r"(\d+) passed, (\d+) failed")
     assert summary.groups() == ("2", "0"), summary.group(0)
-    # Time repeats there; on CPUs that run side by side it is luck. Two alone may never meet.
+    # Time repeats there; on CPUs that run side by side it is luck. Two alone may never meet, nor may
+    # faults of 2 MiB, of which there are few: those lose races in tests/unit/mmu/test_machine_large.
+    retried = dict(re.findall(r"selftest (mmu_\w+): .* (\d+) retried", boot.text()))
+    assert len(retried) == 2
     if boot.machine_name.endswith(":4"):
-        for retried in re.findall(r"selftest mmu_hammer.* (\d+) retried", boot.text()):
-            assert int(retried), "no fault lost a race"
+        assert int(retried["mmu_hammer"]), "no fault lost a race"
+    boot.note(f"{retried['mmu_hammer']} + {retried['mmu_hammer_large']} retried")
     boot.ends()
 
 
