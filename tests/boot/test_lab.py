@@ -7,9 +7,11 @@ import lzma
 import os
 import pty
 import re
+import signal
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -278,6 +280,52 @@ def test_stop_ends_the_emulator_and_its_children(tmp_path, monkeypatch):
         assert sleeper.alive()
     assert not sleeper.alive()
     assert group_is_gone(sleeper.process.pid, time.monotonic() + 5)
+
+
+STARTS_ONE = """\
+import sys, threading, time
+sys.path.insert(0, {tests!r})
+from lab import machine
+
+class Lone(machine.Machine):
+    def command(self, serial):
+        return ["/bin/sh", "-c", "echo ready >$0; exec sleep 1000", serial]
+
+def run():
+    with Lone({folder!r}) as lone:
+        lone.wait_line("ready", time.monotonic() + 20)
+        print(lone.process.pid, flush=True)
+        time.sleep(1000)
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_who_is_killed_leaves_no_emulator(tmp_path, number):
+    """From a thread, as the benchmarks start theirs."""
+    program = STARTS_ONE.format(tests=os.path.join(ROOT, "tests"), folder=str(tmp_path / "logs"))
+    starter = subprocess.Popen([sys.executable, "-c", program], text=True, stdout=subprocess.PIPE)
+    with starter:
+        group = int(starter.stdout.readline())
+        os.killpg(group, 0)
+        starter.send_signal(number)
+    gone = group_is_gone(group, soon())
+    if not gone:
+        os.killpg(group, signal.SIGKILL)
+    assert gone
+
+
+def test_the_relay_that_is_ended_puts_the_terminal_back(relay):
+    child, terminal = relay("echo")
+    before = termios.tcgetattr(terminal.fd)
+    terminal.wait("shell ready", soon())
+    assert termios.tcgetattr(terminal.fd) != before
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == 128 + signal.SIGTERM
+    assert termios.tcgetattr(terminal.fd) == before
 
 
 def bzimage(payload):

@@ -12,6 +12,8 @@ import tty
 from lab.console import Console, Ended
 
 KILL_GRACE = 5
+# Is killed with who started it: with the thread, which is the one that waits for the machine and stops it.
+WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 # The last line of Weir's panic, and that of a machine that it refuses.
 PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"
 
@@ -55,7 +57,7 @@ class Machine:
             file.write(" ".join(command) + "\n")
         self.started = time.monotonic()
         with open(self.path("emulator.txt"), "wb") as output:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
+            self.process = subprocess.Popen(WITH_US + command, stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=subprocess.STDOUT, cwd=self.folder,
                                             start_new_session=True)
         return self

@@ -16,6 +16,7 @@ import argparse
 import os
 import re
 import select
+import signal
 import sys
 import termios
 import time
@@ -220,6 +221,11 @@ def headless(machine, start):
     return 0
 
 
+def leave(which, _):
+    """A signal that ends us: the machine is stopped first, and the terminal put back."""
+    sys.exit(128 + which)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpu", default="")
@@ -230,6 +236,9 @@ def main():
     parser.add_argument("--headless", action="store_true")
     parser.add_argument("--emulator")
     args = parser.parse_args()
+    for which in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(which) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(which, leave)
     machine = make_machine(args)
     start = time.monotonic()
     if not args.headless:
