@@ -4,6 +4,8 @@
 
     tests/bench/kvm.py [--no-docs]
 
+Ends with 1 where Weir costs more than KVM, but for what KNOWN says, or more than its own aim.
+
 KVM's host is Debian's Linux with Debian's QEMU (tests/lab/nested.py), with its default mitigations,
 as Weir's are. Both run tests/guests/bench.c; then both boot Debian's kernel by its PVH entry to its
 shell; and tests/guests/bench_paging.c and a Linux that forks, with EPT and without. The tables go to the terminal and to docs/performance.md.
@@ -28,6 +30,11 @@ DEADLINE = 5400
 # 9.6 million instructions. Where Weir's has one in 200,000 it is ticks that are compared. The UARTs are as
 # much slower, so it is one in two million.
 FORKS_IPS = 500000000
+# Where Weir is slower and it is known: at most so many times KVM's figure, and why.
+KNOWN = {
+    "shadow linux-fork": (1.05, "2,831,538 beside 2,741,392 on 27 November 2026; with a tick in 200,000 "
+                                "instructions, where KVM's guest had one in 9.6 million"),
+}
 MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
@@ -107,17 +114,55 @@ def part(text, begin, end):
     return {match.group(1): int(match.group(2)) for match in run.LINE.finditer(text)}
 
 
-def paging_table(text):
-    """Rows of what page tables cost: KVM and Weir with EPT, then both without."""
-    columns = []
+def paging_figures(text):
+    """{mode: (KVM's figures of what page tables cost, Weir's rows)}"""
+    figures = {}
     for mode, begin, end in (("EPT", "paging Y", "paging N"), ("shadow", "paging N", "end")):
         kvm = part(text, begin, end) | {"linux-fork": run.forked(between(text, begin, end))}
-        weir = {name: row["median"] for name, row in run.paging(mode, FORKS_IPS).items()}
-        columns += [(f"KVM, {mode}", kvm), (f"Weir, {mode}", weir)]
+        figures[mode] = kvm, run.paging(mode, FORKS_IPS)
+    return figures
+
+
+def paging_table(figures):
+    """Rows of what page tables cost: KVM and Weir with EPT, then both without."""
+    columns = []
+    for mode, (kvm, weir) in figures.items():
+        columns += [(f"KVM, {mode}", kvm),
+                    (f"Weir, {mode}", {name: row["median"] for name, row in weir.items()})]
     rows = [["Operation", *(name for name, _ in columns)]]
     rows += [[row.about, *(f"{figures[row.name]:,}" for _, figures in columns)]
              for row in operations.PAGING]
     return rows
+
+
+def pairs(guest_rows, paging):
+    """(what it is, KVM's figure, Weir's) of all that is compared."""
+    return (guest_rows +
+            [(f"{mode} {row.name}", kvm[row.name], weir[row.name]["median"])
+             for mode, (kvm, weir) in paging.items() for row in operations.PAGING])
+
+
+def slower(compared):
+    """(sentences of what is slower than KVM and was not known to be, those of what was)."""
+    missed, known = [], []
+    for name, kvm, own in compared:
+        if own <= kvm:
+            continue
+        most, why = KNOWN.get(name, (1, ""))
+        line = f"slower than KVM: {name}, {own:,} and not {kvm:,}"
+        if own <= kvm * most:
+            known.append(f"{line}; known: {why}")
+        else:
+            missed.append(line + (f"; known was at most {most} times as much" if why else ""))
+    return missed, known
+
+
+def over_aims(guest, paging):
+    """Sentences of what is over its own aim."""
+    found = [("guest", row) for row in report.over_aim(operations.GUEST, {"release": guest})]
+    for mode, (_, weir) in paging.items():
+        found += [(mode, row) for row in report.over_aim(operations.PAGING, {"release": weir})]
+    return [f"{where}: {row.name} is over its aim of {row.aim:,} {row.unit}" for where, row in found]
 
 
 def about_host(text):
@@ -146,11 +191,12 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         kvm_job = pool.submit(host)
         large = weir_huge()
-        weir = {name: row["median"] for name, row in run.guest("release").items()}
+        guest = run.guest("release")
         entry, boot = (row["median"] for row in run.boot_one("pvh", "release", linux.kernel()[1]))
         text = kvm_job.result()
     small, huge = part(text, "thp never", "thp always"), part(text, "thp always", "boot")
     about = {row.name: row.about for row in operations.GUEST}
+    weir = {name: row["median"] for name, row in guest.items()}
     rows = [(about[name], small[name], weir[name]) for name in operations.KVM]
     rows += [(f"{about[name]}; KVM: transparent huge pages, Weir: psize=2M",
               huge[name], large[name]) for name in operations.KVM_HUGE]
@@ -159,14 +205,18 @@ def main():
     rows.append(("Debian's kernel by PVH, 256 MiB: to its shell and off", boot_ticks(text), boot))
     table = report.versus(rows)
     print(about_host(text), report.plain(table), sep="\n")
-    for name, kvm, own in rows:
-        if own > kvm:
-            print(f"slower than KVM: {name}")
-    paging = paging_table(text)
+    figures = paging_figures(text)
+    paging = paging_table(figures)
     print(report.plain(paging))
     if not args.no_docs:
         report.write_section("kvm paging", report.markdown(paging))
         report.write_section("kvm", about_host(text) + "\n\n" + report.markdown(table))
+    # At the end, when all of it is written.
+    missed, known = slower(pairs(rows, figures))
+    missed += over_aims(guest, figures)
+    print("\n".join(known + missed))
+    if missed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
