@@ -14,6 +14,7 @@ import argparse
 import concurrent.futures
 import os
 import re
+import subprocess
 import sys
 import time
 
@@ -22,7 +23,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import operations  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
-from lab import BUILD, image, linux, nested  # noqa: E402
+from lab import BUILD, ROOT, bochs, image, linux, nested  # noqa: E402
 
 FOLDER = os.path.join(run.FOLDER, "kvm")
 DEADLINE = 5400
@@ -50,6 +51,10 @@ linux() {{
 thp() {{ echo $1 >/sys/kernel/mm/transparent_hugepage/enabled; say "thp $1"; }}
 say "Linux $(uname -v | sed 's/.*Debian \\([^ ]*\\) .*/\\1/')"
 say "$(qemu-system-x86_64 --version | head -n 1)"
+say "kvm_intel $KVM_INTEL"
+cd /sys/module/kvm_intel/parameters
+say "so that $(grep . enable_apicv preemption_timer | tr ':\n' '= ')"
+cd /tmp
 say "TSC $(dmesg | sed -n 's/.*tsc: Detected \\([0-9.]*\\) MHz.*/\\1/p' | tail -n 1)"
 thp never
 {QEMU} -m 64M -kernel /bench.elf
@@ -73,7 +78,7 @@ say "entry $(sed -n 's/.* \\([0-9]*\\): sched_process_exec.*/\\1/p' $trace/trace
 echo 0 >$trace/events/enable
 for ept in 1 0; do
 	rmmod kvm_intel
-	insmod /modules/kvm-intel.ko ept=$ept
+	insmod /modules/kvm-intel.ko $KVM_INTEL ept=$ept
 	say "paging $(cat /sys/module/kvm_intel/parameters/ept)"
 	{QEMU} -m 64M -kernel /bench_paging.elf
 	linux weir.forks={run.FORKS}
@@ -166,10 +171,15 @@ def over_aims(guest, paging):
 
 
 def about_host(text):
-    linux_version, qemu = re.search(r"host: Linux (\S+)\r?\nhost: (.*?)\r?$", text, re.M).groups()
-    return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel with its defaults, of which the CPU lets "
-            "it use neither APICv nor the preemption timer. Weir: release build. Both: mitigations as "
-            "by default, one CPU, model tigerlake, clock: sync=none.")
+    """What was measured on what, as the host and the tree say it."""
+    linux_version, qemu, given, found = re.search(
+        r"host: Linux (\S+)\r?\nhost: (.*?)\r?\nhost: kvm_intel (.*?)\r?\nhost: so that (.*?) ?\r?$",
+        text, re.M).groups()
+    weir = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+    return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel with {given} and else its defaults, so that it "
+            f"has {found}. Weir: {weir}, release build. Both: mitigations as by default, one CPU, Bochs "
+            f"{bochs.installed()[0]}, model tigerlake, clock: sync=none.")
 
 
 def entry_ticks(text):

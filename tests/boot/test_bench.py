@@ -2,6 +2,8 @@
 """The benchmarks' own tests: what is compared, what fails them, and what they say."""
 import importlib.util
 import os
+import re
+import subprocess
 import sys
 
 import pytest
@@ -40,7 +42,8 @@ def kvm(monkeypatch, tmp_path):
         forks = "weir-guest: alpha: 100 forks in 10000 ns, TSC 1000.0 MHz\r\n"
         one = said(rows_of(ops.GUEST))
         paging = said(rows_of(row for row in ops.PAGING if row.name != "linux-fork"))
-        text = ("host: Linux 6.1\r\nhost: QEMU 7.2\r\nhost: TSC 1000.0 MHz\r\n"
+        text = ("host: Linux 6.1\r\nhost: QEMU 7.2\r\nhost: kvm_intel nested=1\r\n"
+                "host: so that enable_apicv=N preemption_timer=N \r\nhost: TSC 1000.0 MHz\r\n"
                 f"host: thp never\r\n{one}host: thp always\r\n{one}host: boot\r\nhost: booted 100\r\n"
                 f"host: entry 0 100\r\nhost: paging Y\r\n{paging}{forks}host: paging N\r\n{paging}{forks}"
                 "host: end\r\n")
@@ -87,3 +90,23 @@ def test_bench_kvm_says_what_was_known(kvm, capsys):
     names = {f"{mode} {row.name}" for mode in ("EPT", "shadow") for row in kvm.bench.operations.PAGING}
     names |= {row.about for row in kvm.bench.operations.GUEST}
     assert all(why for _, why in kvm.known.values()) and set(kvm.known) <= names
+
+
+def test_bench_kvm_says_what_it_measured(kvm, capsys, monkeypatch):
+    monkeypatch.setattr(kvm.bench.bochs, "installed", lambda: ("2.7", []))
+    kvm()
+    about = capsys.readouterr().out.splitlines()[0]
+    tree = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, text=True,
+                          stdout=subprocess.PIPE).stdout.strip()
+    assert "kvm_intel with nested=1 and else its defaults" in about
+    assert "enable_apicv=N preemption_timer=N." in about
+    assert f"Weir: {tree}," in about and "Bochs 2.7," in about
+
+
+def test_whoever_loads_kvm_intel_does_so_with_the_same_words(kvm):
+    """Without posted interrupts above all, which Bochs 3.0 refuses of KVM."""
+    with open(os.path.join(ROOT, "tests/nested/init.sh")) as file:
+        init = file.read()
+    loads = re.findall(r"insmod \S*kvm-intel\.ko.*", init + kvm.bench.SCRIPT)
+    assert len(loads) == 2 and all(" $KVM_INTEL" in line for line in loads), loads
+    assert re.search(r'^export KVM_INTEL=".*\benable_apicv=0\b.*"$', init, re.M)

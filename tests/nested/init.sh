@@ -13,8 +13,10 @@ export PATH=/bin:/usr/bin
 for module in irqbypass kvm; do
 	insmod "/modules/$module.ko"
 done
+# For every insmod of it, /run.sh's too.
 # Bochs 3.0 has posted interrupts and refuses an entry whose descriptor does not begin a page, as KVM's.
-insmod /modules/kvm-intel.ko nested=1 enable_apicv=0 || echo "nested: kvm-intel could not be loaded"
+export KVM_INTEL="nested=1 enable_apicv=0"
+insmod /modules/kvm-intel.ko $KVM_INTEL || echo "nested: kvm-intel could not be loaded"
 for parameter in nested ept eptad unrestricted_guest vpid pml enable_apicv preemption_timer; do
 	echo "nested: kvm_intel $parameter=$(cat "/sys/module/kvm_intel/parameters/$parameter")"
 done
