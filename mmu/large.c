@@ -155,13 +155,12 @@ static u32 prune_step(struct mmu_vm *vm, u64 addr, u64 end)
 	return n;
 }
 
-void mmu_prune(struct mmu_vm *vm, gfn_t base, u64 pages)
+void mmu_prune(struct mmu_vm *vm, const struct memslot *s)
 {
-	u64 addr = gfn_to_gpa(base).v, end = addr + (pages << PAGE_SHIFT);
+	u64 addr = gfn_to_gpa(s->base).v, end = addr + (s->pages << PAGE_SHIFT);
 
-	/* Any of them may lead to the range, or stand for a table in it. */
 	if (vm->shadow) {
-		shadow_zap_all(vm);
+		shadow_zap_slot(vm, s);
 		return;
 	}
 	while (addr < end) {

@@ -300,7 +300,7 @@ void memslots_destroy(struct mmu_vm *vm)
 		struct memslot *s = &slots->slots[i];
 
 		mmu_sweep(vm, s, s->base, s->pages, SWEEP_UNMAP);
-		mmu_prune(vm, s->base, s->pages);
+		mmu_prune(vm, s);
 		slots_tell_gone(vm, s);
 		mmu_unpin_slot(vm, s);
 		mmu_object_put(vm, s->object);

@@ -151,6 +151,6 @@ void change_retire(struct mmu_vm *vm, struct change *c, u32 index)
 	publish(vm, c->invalid, old->generation + 1);
 	srcu_synchronize(&vm->srcu);
 	mmu_sweep(vm, s, s->base, s->pages, SWEEP_UNMAP);
-	mmu_prune(vm, s->base, s->pages);
+	mmu_prune(vm, s);
 	slots_tell_gone(vm, s);
 }

@@ -149,10 +149,11 @@ bool mmu_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
 
 /*
- * Takes the tables for [base, base + pages) out that hold nothing, flushes, and frees them after
- * a grace period. Thread context; takes mmu_lock.
+ * Takes the tables for the slot's gfns out that hold nothing, flushes, and frees them after a grace
+ * period. With shadow paging the pages that stand for tables in it go. Thread context; slots_lock is
+ * held, takes mmu_lock.
  */
-void mmu_prune(struct mmu_vm *vm, gfn_t base, u64 pages);
+void mmu_prune(struct mmu_vm *vm, const struct memslot *s);
 
 /* --- notify.c: mem/'s announcements; slots_lock is held --- */
 

@@ -23,7 +23,7 @@ struct shadow_page *shadow_page_of(u64 spte)
 static struct shadow_page *find(struct shadow *sh, gfn_t gfn, union shadow_role role)
 {
 	for (struct shadow_page *sp = *shadow_bucket(sh, gfn); sp; sp = sp->next) {
-		if (sp->gfn.v == gfn.v && sp->role.word == role.word && sp->epoch == sh->epoch)
+		if (sp->gfn.v == gfn.v && sp->role.word == role.word)
 			return sp;
 	}
 	return NULL;
@@ -80,7 +80,7 @@ static struct shadow_page *take_spare(struct mmu_vcpu *v, gfn_t gfn, union shado
 	if (!v->shadow.spare_count || v->cache_count < 1u + leaves)
 		return NULL;
 	sp = v->shadow.spare[--v->shadow.spare_count];
-	*sp = (struct shadow_page){.gfn = gfn, .role = role, .epoch = v->vm->shadow->epoch};
+	*sp = (struct shadow_page){.gfn = gfn, .role = role};
 	list_init(&sp->link);
 	list_init(&sp->unsync_link);
 	sp->table = v->cache[--v->cache_count];
@@ -180,6 +180,14 @@ static struct shadow_page *owner(u64 *spte, u32 *i)
 
 	*i = (u32)(spte - sp->table);
 	return sp;
+}
+
+void shadow_leaf_gone(u64 *spte)
+{
+	u32 i;
+	struct shadow_page *sp = owner(spte, &i);
+
+	sp->words[i] = NULL;
 }
 
 bool shadow_thin_leaves(u64 *word, u64 pick)
@@ -402,34 +410,24 @@ int shadow_create(struct mmu_vm *vm)
 	return 0;
 }
 
-/* Some of those of older epochs; whether there are more. */
-static bool zap_old(struct mmu_vm *vm)
+/* Some of them; whether there are more. */
+static bool zap_some(struct mmu_vm *vm)
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	struct list *active = &vm->shadow->active;
-	bool more = true;
+	u32 left = SHADOW_ZAP_STEP;
 
 	spin_lock(&vm->mmu_lock);
-	for (u32 n = 0; n < SHADOW_ZAP_STEP; n++) {
-		struct shadow_page *last = container_of(active->prev, struct shadow_page, link);
-
-		more = !list_empty(active) && last->epoch != vm->shadow->epoch;
-		if (!more)
-			break;
-		shadow_zap(vm, last, &gone);
-	}
+	for (; left && !list_empty(active); left--)
+		shadow_zap(vm, list_first(active, struct shadow_page, link), &gone);
 	shadow_finish(vm, &gone);
 	spin_unlock(&vm->mmu_lock);
-	return more;
+	return !left;
 }
 
-/* Guests that run go on making pages meanwhile: these stay, and the end comes all the same. */
 void shadow_zap_all(struct mmu_vm *vm)
 {
-	spin_lock(&vm->mmu_lock);
-	vm->shadow->epoch++;
-	spin_unlock(&vm->mmu_lock);
-	while (zap_old(vm))
+	while (zap_some(vm))
 		cpu_relax();
 }
 

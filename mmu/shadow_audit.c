@@ -35,6 +35,9 @@ static const char *check_entry(struct shadow_page *sp, u32 i)
 	bool leaf = sp->role.level == 1 || (e & SPTE_PAGE);
 	const u64 *chain;
 
+	if (sp->words && sp->words[i] && !(e && leaf))
+		return complain("a shadow page keeps the word of a leaf that it has not", sp->gfn.v,
+				i);
 	if (!e)
 		return NULL;
 	if ((e & SPTE_PAGE) && sp->role.level != 2)
@@ -60,10 +63,28 @@ static const char *check_step(const struct shadow_page *sp)
 	return NULL;
 }
 
-static const char *check_page(struct shadow_page *sp)
+/*
+ * What stands for a table of the guest's knows the slot that the table is in. One that is gone took its
+ * pages with it before it was out of the array; that may be another since the audit began.
+ */
+static const char *check_slot_of(struct mmu_vm *vm, const struct shadow_page *sp)
+{
+	const struct memslot *s = memslot_find(memslots_get(vm), sp->gfn);
+
+	if (sp->role.direct)
+		return NULL;
+	if (!s || sp->word != rmap_word(s, sp->gfn) || sp->small != rmap_small_count(s, sp->gfn))
+		return complain("a shadow page is of a slot that is gone", sp->gfn.v,
+				sp->role.word);
+	return NULL;
+}
+
+static const char *check_page(struct mmu_vm *vm, struct shadow_page *sp)
 {
 	const char *fault = check_step(sp);
 
+	if (!fault)
+		fault = check_slot_of(vm, sp);
 	for (u32 i = 0; i < SPTE_ENTRIES && !fault; i++)
 		fault = check_entry(sp, i);
 	return fault;
@@ -104,7 +125,7 @@ static const char *check_next(struct mmu_vm *vm, struct shadow_page *sp, struct 
 
 	spin_lock(&vm->mmu_lock);
 	next = page_after(vm->shadow, sp);
-	fault = next ? check_page(next) : NULL;
+	fault = next ? check_page(vm, next) : NULL;
 	if (next)
 		next->roots++;
 	if (sp)

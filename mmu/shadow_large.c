@@ -70,7 +70,7 @@ bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 }
 
 /* Some of them: a guest may have a page for each of the ways in which it uses the region. */
-static u32 zap_direct(struct mmu_vm *vm, gfn_t base)
+u32 shadow_zap_direct(struct mmu_vm *vm, gfn_t base)
 {
 	struct shadow_page *sp = *shadow_bucket(vm->shadow, base), *next;
 	struct shadow_gone gone = SHADOW_GONE(gone);
@@ -94,7 +94,7 @@ bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base)
 	u32 zapped;
 
 	spin_lock(&vm->mmu_lock);
-	zapped = zap_direct(vm, base);
+	zapped = shadow_zap_direct(vm, base);
 	rmap_lock(word);
 	was_small = __atomic_load_n(word, __ATOMIC_RELAXED) & RMAP_SMALL;
 	rmap_flag(word, 0, RMAP_SMALL);

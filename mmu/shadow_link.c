@@ -132,8 +132,8 @@ int shadow_link(struct mmu_vcpu *v, struct shadow_leaf *l, struct shadow_page *s
 
 	if (!word)
 		return ERR_TOO_HARD;
-	/* What was there has another gfn, or was swept away. */
-	if (sp->words[i] && (sp->words[i] != word || !page_table_read(&sp->table[i])))
+	/* What was there has another gfn. */
+	if (sp->words[i] && sp->words[i] != word)
 		gone->flush |= shadow_zap_entry(sp, i);
 	rmap_lock(word);
 	err = link_locked(v, l, sp, i, word, gone);

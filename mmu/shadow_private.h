@@ -18,6 +18,8 @@
  *   written, unless all its pages are out of step: RMAP_UNSYNC; its region counts it among what
  *   keeps it from being mapped large;
  * - an entry of level 2 leads to a page of level 1, or maps 2 MiB: then `words` has its large word;
+ * - no page has anything of a slot that is gone: the words of its leaves are cleared with them, and
+ *   what stands for a table that was in it is gone, too (shadow_slot.c);
  * - no CPU in the guest uses what the tables do not have any more (R13), but for what the guest has
  *   flushed for one vCPU alone: then mmu_flush_is_owed.
  * So the guest's writes to its other tables all come to Weir.
@@ -76,15 +78,14 @@ struct shadow_page {
 	gfn_t gfn;
 	union shadow_role role;
 	/* mmu_lock */
-	u64 *table;  /* a frame; leaves change under their rmap word's lock, too */
-	u64 **words; /* the rmap word that each leaf is in; level 2: NULL before the first */
+	u64 *table; /* a frame; leaves change under their rmap word's lock, too */
+	u64 **words; /* the rmap word that each leaf is in, else NULL; level 2: none before the first */
 	u64 *word;   /* that of gfn, which has RMAP_TABLE for it; NULL if direct, or without slot */
 	u32 *small;  /* with it: where gfn's region counts it */
 	u64 parents; /* the sptes that lead here, as an rmap word */
 	u32 roots;   /* vCPUs that have it as their root */
 	u32 writes;  /* to the guest's table, since a fault last came through, or it was let go */
 	u32 let_go;  /* so often it was, since a fault last came through */
-	u32 epoch;   /* the VM's when it was made */
 	bool invalid; /* atomic; out of the hash: what a vCPU still has as its root (R25) */
 	struct shadow_page *next; /* of its hash */
 	struct list link;	  /* the VM's, that used last first */
@@ -112,9 +113,8 @@ struct shadow {
 	u32 pages, limit;
 	u32 vcpus;	      /* atomic: that have loaded a root */
 	u64 limit_generation; /* the slots that limit was made for */
-	u32 epoch;	      /* pages of an older one go, and are not found */
 	u32 maxphyaddr;	      /* atomic: the guest's, the same for all its vCPUs */
-	struct list active;   /* those of older epochs are last */
+	struct list active;   /* pages, that used last first */
 	struct list unsync;   /* pages out of step */
 	u32 unsync_count;     /* atomic */
 	u32 held;	      /* vCPUs that need all pages in step: none goes out of step */
@@ -147,6 +147,8 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 
 /* Takes an entry out; whether there was one. */
 bool shadow_zap_entry(struct shadow_page *sp, u32 i);
+/* A sweep has taken the leaf out: its page knows its word no more, which may go with its slot. */
+void shadow_leaf_gone(u64 *spte);
 /*
  * Where the chain is full one of its sptes goes; pick says which, so that it is not always the same.
  * The word of a leaf is locked, a page's parents are not.
@@ -173,9 +175,12 @@ void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone);
 
 int shadow_create(struct mmu_vm *vm);
 void shadow_destroy(struct mmu_vm *vm);
-/* Every page goes: slots change. In a reader, or slots_lock is held. Thread context. */
+/* Every page goes. Nobody makes any more: at the VM's end, and in tests. Thread context. */
 void shadow_zap_all(struct mmu_vm *vm);
-/* The pages of a table of the guest's go. In a reader. Any context but interrupt. */
+/*
+ * The pages of a table of the guest's go. In a reader, or slots_lock is held. Any context but
+ * interrupt.
+ */
 void shadow_forget(struct mmu_vm *vm, gfn_t gfn);
 /* So much in the caches that one fault, or one load, needs no more. Thread context. ERR_NOMEM. */
 int shadow_topup(struct mmu_vcpu *v);
@@ -286,6 +291,19 @@ bool shadow_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
  * that the next fault does it. Whether anything stood in the way. Takes mmu_lock.
  */
 bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base);
+
+/*
+ * Some of the direct pages of level 1 that stand for the region; how many. mmu_lock is held. Flushes.
+ */
+u32 shadow_zap_direct(struct mmu_vm *vm, gfn_t base);
+
+/* --- shadow_slot.c --- */
+
+/*
+ * The pages of a slot that is INVALID, or at the VM's end, and whose leaves are gone: those of the
+ * guest's tables in it, and direct ones. slots_lock is held. Thread context; takes mmu_lock.
+ */
+void shadow_zap_slot(struct mmu_vm *vm, const struct memslot *s);
 
 /* --- shadow_write.c --- */
 

@@ -34,20 +34,20 @@
 
 /* --- Out of step --- */
 
-static bool may_be(const struct shadow *sh, const struct shadow_page *sp)
+static bool may_be(const struct shadow_page *sp)
 {
-	return sp->role.level == 1 && sp->epoch == sh->epoch && sp->let_go < LET_GO_MAX;
+	return sp->role.level == 1 && sp->let_go < LET_GO_MAX;
 }
 
 /* How many pages the table has; 0: one of them may not be out of step, or they are too many. */
-static u32 count_pages(const struct shadow *sh, gfn_t gfn, struct shadow_page *first)
+static u32 count_pages(gfn_t gfn, struct shadow_page *first)
 {
 	u32 n = 0;
 
 	for (const struct shadow_page *sp = first; sp; sp = sp->next) {
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
-		if (!may_be(sh, sp))
+		if (!may_be(sp))
 			return 0;
 		n++;
 	}
@@ -63,7 +63,7 @@ bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *of)
 {
 	struct shadow *sh = vm->shadow;
 	struct shadow_page *first = *shadow_bucket(sh, of->gfn);
-	u32 n = count_pages(sh, of->gfn, first);
+	u32 n = count_pages(of->gfn, first);
 
 	if (!n || sh->held || sh->unsync_count + n > SHADOW_UNSYNC_MAX)
 		return false;

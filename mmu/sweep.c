@@ -7,7 +7,7 @@
  */
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
-#include "mmu/mmu_private.h"
+#include "mmu/shadow_private.h"
 
 #define SWEEP_BATCH 64
 
@@ -66,6 +66,8 @@ static u32 unmap_spte(struct sweeper *w, u64 *spte)
 	BUG_ON(!w->level->present(e));
 	w->flush = true;
 	w->unmapped++;
+	if (w->vm->shadow)
+		shadow_leaf_gone(spte);
 	return w->level->access(e);
 }
 

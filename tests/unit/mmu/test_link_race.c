@@ -166,7 +166,7 @@ static void two_need_the_same_table(void **state)
 
 static void prune_all(void)
 {
-	mmu_prune(&vm, GFN(BASE), PAGES);
+	mmu_prune(&vm, slot_of(BASE));
 }
 
 /* R32: it finds the table frozen, and the table is there as long as it looks. */

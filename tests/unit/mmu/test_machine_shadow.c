@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @machine */
+/* unit-sources: @machine tests/unit/mmu/spare_slot.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
  * that all of them use, in two modes and by two ways of which one gives no right to write; the writes
- * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and slots
- * come and go, which takes all shadow pages. Some entries map pages of 2 MiB, or tables in them
- * that show the same; these move as a whole, and have a log for a while. What a CPU finds is held
+ * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and a slot
+ * comes, moves and goes that one of the tables is in, and a page that another shows. Some entries
+ * map pages of 2 MiB, or tables in them that show the same; these move as a whole, and have a log
+ * for a while. What a CPU finds is held
  * against what the entries said at some moment since its vCPU flushed them last (MOV to CR3,
  * INVLPG, a page fault of its own); what it is refused, against what they said at some moment of
  * the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
@@ -21,6 +22,7 @@
 #include "tests/hosted/machine/machine.h"
 #include "tests/hosted/points_off.h"
 #include "tests/hosted/schedule.h"
+#include "tests/unit/mmu/spare_slot.h"
 
 #define relaxed(p)	  __atomic_load_n((p), __ATOMIC_RELAXED)
 #define relaxed_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
@@ -30,7 +32,6 @@
 #define TABLE_BASE  0x600u
 #define TABLE_PAGES 100u
 #define TABLES_USED 16u
-#define SPARE_BASE  0x700u
 #define SHOWN	    40u /* pages of RAM that entries lead to */
 #define BIG_BASE    0x800u
 #define BIGS	    2u /* regions of 2 MiB */
@@ -51,7 +52,10 @@ enum {
 #define ENTRIES	    6u /* of each */
 #define FIRST	    2u
 #define FIRST_BIG   (UNDER_TEST + 1) /* after them in the directory, and the alias: pages of 2 MiB */
+#define VIA_SPARE   (FIRST_BIG + BIGS) /* in the directory: the table in the spare slot */
+#define SHOWS_SPARE 30u		       /* entry of the first table: the page in that slot */
 #define NAMES	    (RAM_PAGES + BIGS * ENTRIES)
+#define SPARE_NAME  (NAMES + 1)
 #define STAY_POINTS 400	 /* in the guest, with a large page */
 #define COUNTER	    500u /* an entry that is not present, in which all vCPUs count */
 
@@ -81,9 +85,8 @@ static struct entry entries[UNDER_TEST][ENTRIES], big_entries[BIGS];
 static u64 flushed[MACHINE_VCPUS][UNDER_TEST][ENTRIES];
 static u64 written[NAMES]; /* times */
 static u64 counted;
-static struct machine_object *ram, *tables, *spare, *big;
+static struct machine_object *ram, *tables, *big;
 static u64 randoms[MACHINE_VCPUS];
-static bool spare_there;
 /*
  * The run is about all alike, or mostly about pages of 2 MiB, or tables that vCPUs write
  * themselves.
@@ -189,13 +192,23 @@ static void set_up_big(struct machine_vm *vm, u64 *random)
 	}
 }
 
+/* The slot has a table that leads out of it and into it, and a page that is shown from outside, too. */
+static void set_up_spare(struct machine_vm *vm)
+{
+	spare_slot_start(vm);
+	put(vm, SPARE_PAGE | NAME_AT, SPARE_NAME);
+	put(vm, SPARE_TABLE + 8ull * FIRST, (RAM_BASE + FIRST) << PAGE_SHIFT | ALL | MARKS);
+	put(vm, SPARE_TABLE + 8ull * (FIRST + 1), SPARE_PAGE | ALL | MARKS);
+	put(vm, table_gpa(DIRECTORY, FIRST + VIA_SPARE), SPARE_TABLE | ALL | MARKS);
+	put(vm, table_gpa(TABLES, SHOWS_SPARE), SPARE_PAGE | ALL | MARKS);
+}
+
 static void set_up(u64 *random)
 {
 	struct machine_vm *vm = &machine.vm[0];
 
 	ram = machine_object_new(RAM_PAGES, 0);
 	tables = machine_object_new(TABLE_PAGES, 0);
-	spare = machine_object_new(8, 0);
 	machine_may_fail(
 		machine_slot_create(vm, &(struct machine_slot){RAM_BASE, RAM_PAGES, 0, 1, 0, ram}),
 		0);
@@ -218,6 +231,7 @@ static void set_up(u64 *random)
 		}
 	}
 	set_up_big(vm, random);
+	set_up_spare(vm);
 	/* Half of the runs: what is stale too long is met by few of the others. */
 	about = min(random_below(random, 4), (u32)WRITTEN);
 	for (u32 i = 0; i < MACHINE_VCPUS; i++)
@@ -359,6 +373,26 @@ static void access_once(struct access *a)
 			return;
 	}
 	machine_fail("gva %#llx: %s", (unsigned long long)t.gva, error_name(err));
+}
+
+static bool has_name(const void *arg)
+{
+	const struct access *a = arg;
+
+	return a->name == a->from;
+}
+
+/* By the table in the slot that comes and goes, or to the page. `from` is the name that it has. */
+static void meet_spare(struct access *a)
+{
+	u32 way = random_below(a->random, 3), place = way == 2 ? SHOWS_SPARE : FIRST + way;
+	struct machine_touch t = {.access = MMU_READ, .fn = in_page, .arg = a};
+
+	a->table = way == 2 ? 0 : VIA_SPARE;
+	a->access = MMU_READ;
+	a->from = way ? SPARE_NAME : FIRST + 1;
+	t.gva = gva_of(&a->vm->linear[a->v - a->vm->vcpu], a->table, place);
+	spare_slot_meet(a->vm, a->v, &t, has_name);
 }
 
 /* --- What a vCPU does to its tables ---------------------------------------------------------- */
@@ -560,6 +594,8 @@ static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 			change_table(&a);
 		} else if (random_one_in(a.random, 10)) {
 			count(&a);
+		} else if (random_one_in(a.random, 4)) {
+			meet_spare(&a);
 		} else {
 			if (random_one_in(a.random, 3))
 				drop_address(&a);
@@ -627,14 +663,10 @@ static void change_big(u64 *random)
 		mmu_unmap(&machine.vm[0].mmu, GFN(BIG_BASE + page), 1);
 }
 
-/*
- * The tables' slot stays; but all shadow pages go with any slot. Or large pages have a log, or are
- * none.
- */
+/* The tables' own slot stays. Or large pages have a log, or are none. */
 static void change_slots(u64 *random)
 {
 	static const u32 flags[] = {0, 0, 0, MEMSLOT_LOG_DIRTY, MEMSLOT_NO_LARGE};
-	struct machine_slot s = {SPARE_BASE, 8, 0, 3, 0, spare};
 	int err;
 
 	if (random_below(random, 4) > 1 || (about != MIXED && !random_one_in(random, 8)))
@@ -645,10 +677,7 @@ static void change_slots(u64 *random)
 		machine_may_fail(err, ERR_NOMEM);
 		return;
 	}
-	err = spare_there ? machine_slot_delete(&machine.vm[0], 3)
-			  : machine_slot_create(&machine.vm[0], &s);
-	if (!machine_may_fail(err, ERR_NOMEM))
-		spare_there = !spare_there;
+	spare_slot_change(&machine.vm[0], random);
 }
 
 static u64 word_of(u64 gpa)

@@ -177,7 +177,7 @@ static void splits_within_changes(void **state)
 		assert_false(is_mapped(BASE + 3));
 		assert_int_equal(is_mapped(BASE + 4), !failed);
 		assert_int_equal(mmu_unmap(&vm, GFN(BASE), 512), failed ? 0 : 511);
-		mmu_prune(&vm, GFN(BASE), 512);
+		mmu_prune(&vm, slot_of(BASE));
 		assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
 	}
 }
@@ -213,7 +213,7 @@ static void getting_pages(void **state)
 		assert_int_equal(mmu_range_unpin(&vm, GFN(0x8100 + 0x80), 300, &done), 0);
 		assert_int_equal(g->pins, 0);
 		assert_int_equal(mmu_range_drop(&vm, GFN(0x8100 + 0x80), 300, &done), 0);
-		mmu_prune(&vm, GFN(0x8100), 1100);
+		mmu_prune(&vm, slot_of(0x8100));
 		mmu_vcpu_destroy(&v);
 		grace();
 		/* What stays: chunks of words and of entries, as long as slot and object do. */
