@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-import time
 import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -24,6 +23,7 @@ from boots import linux_guest  # noqa: E402
 from lab import BUILD, ROOT, image  # noqa: E402
 from lab.bochs import Bochs  # noqa: E402
 from monitor import Operator  # noqa: E402
+from running import deadline, running  # noqa: E402
 
 PLOT = os.path.join(ROOT, "docs/fit.svg")
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
@@ -59,12 +59,12 @@ class Full(Exception):
     """A VM was refused, or paused."""
 
 
-def all_read(machine, n, deadline):
+def all_read(machine, n, end):
     """Waits until every guest has read what it filled."""
     read = r"dense{}\| density: read once" if n > 1 else "density: read once"
     for i in range(n):
         line = machine.wait_line(rf"paused for memory|not started|wrong word|{read.format(i)}",
-                                 deadline).group()
+                                 end).group()
         if "wrong" in line:
             raise SystemExit(f"bench fit: a page is damaged; see {machine.path('console.txt')}")
         if "read" not in line:
@@ -75,11 +75,11 @@ def measure(folder, kernel, ram, n, words):
     """What is counted in the machine with its guests; None: they do not fit."""
     iso = image.cached_iso(WEIR, guests(n, words), kernel=kernel, bios_only=True)
     machine = Bochs(folder, iso, memory=ram)
-    with machine:
-        deadline = time.monotonic() + DEADLINE
-        operator = Operator(types.SimpleNamespace(machine=machine, deadline=deadline))
+    with running("fit", machine):
+        boot = types.SimpleNamespace(machine=machine, deadline=deadline(DEADLINE))
+        operator = Operator(boot)
         try:
-            all_read(machine, n, deadline)
+            all_read(machine, n, boot.deadline)
         except Full:
             return None
         operator.enter()
@@ -147,8 +147,8 @@ def idle(folder, kernel, ram, n):
                            vm_words="share=idle") for i in range(n)), [])
     iso = image.cached_iso(f"{WEIR} stats", vms, kernel=kernel, bios_only=True)
     machine = Bochs(f"{folder}-idle-{ram}-{n}", iso, memory=ram)
-    with machine:
-        machine.wait_exit(time.monotonic() + DEADLINE)
+    with running("fit", machine):
+        machine.wait_off(deadline(DEADLINE))
     text = machine.console.text
     if len(re.findall(r"vm idle\d+: powered off", text)) != n or "paused for memory" in text:
         raise SystemExit(f"bench fit: idle guests did not end; see {machine.path('console.txt')}")

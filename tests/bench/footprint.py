@@ -7,7 +7,6 @@ Weir's. What a MiB or a vCPU costs is the difference to a machine that has more 
 import os
 import re
 import sys
-import time
 import types
 
 from lab import BUILD, ROOT, image
@@ -15,6 +14,7 @@ from lab.bochs import Bochs
 
 sys.path.append(os.path.join(ROOT, "tests/boot"))
 from monitor import Operator  # noqa: E402
+from running import deadline, running  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 DEADLINE = 1200
@@ -44,8 +44,8 @@ def count(folder, kernel, vms, memory=MACHINE, resident=0):
     """(frames that Weir manages, frames that are in use and no guest's, bytes of its image)."""
     iso = image.cached_iso(WEIR, vms, kernel=kernel, bios_only=True)
     machine = Bochs(folder, iso, memory=memory)
-    with machine:
-        boot = types.SimpleNamespace(machine=machine, deadline=time.monotonic() + DEADLINE)
+    with running("memory", machine):
+        boot = types.SimpleNamespace(machine=machine, deadline=deadline(DEADLINE))
         operator = Operator(boot)
         names = [re.search(r"vm=(\S+)", vm.words).group(1) for vm in vms]
         for name in names:

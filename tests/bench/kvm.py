@@ -16,7 +16,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
@@ -24,6 +23,7 @@ import operations  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 from lab import BUILD, ROOT, bochs, image, linux, nested  # noqa: E402
+from running import deadline, running  # noqa: E402
 
 FOLDER = os.path.join(run.FOLDER, "kvm")
 DEADLINE = 5400
@@ -94,8 +94,8 @@ def host():
              "/bench_paging.elf": os.path.join(BUILD, "guests/bench_paging.elf"), "/vmlinux": linux.kernel()[1],
              "/initrd": linux.initramfs()}
     machine = nested.Host(FOLDER, files, SCRIPT, MEMORY, cmdline=MITIGATED)
-    with machine:
-        machine.wait_exit(time.monotonic() + DEADLINE)
+    with running("kvm", machine):
+        machine.wait_off(deadline(DEADLINE))
     return machine.console.text
 
 

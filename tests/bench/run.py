@@ -34,7 +34,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
@@ -46,6 +45,7 @@ import reclaim  # noqa: E402
 import report  # noqa: E402
 from lab import BUILD, image, linux  # noqa: E402
 from lab.bochs import Bochs, GO_ON  # noqa: E402
+from running import deadline, running  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 BUILDS = {"release": os.path.join(BUILD, "release"), "debug": BUILD}
@@ -68,8 +68,8 @@ def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1, ips=IPS):
     iso = image.cached_iso(f"{WEIR} {cmdline}".rstrip(), modules, kernel=kernel, bios_only=True)
     machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpus=cpus,
                     ips=ips)
-    with machine:
-        machine.wait_exit(time.monotonic() + DEADLINE)
+    with running(f"{name}-{build}", machine):
+        machine.wait_off(deadline(DEADLINE))
     return machine
 
 

@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Callable
 
-from lab import BUILD, ROOT, image, linux, screen
+from lab import BUILD, ROOT, SLOW, image, linux, screen
 from lab.bochs import Bochs, MODELS, firmware_without_vmx
 from lab.console import Ended
 from lab.machine import PANIC
@@ -32,7 +32,6 @@ import swap_image  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info"
 LOGS = os.path.join(BUILD, "logs/boot")
-SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 QEMU = {"qemu-bios": "bios", "qemu-uefi": "uefi"}
 KVM = "kvm"
 OTHERS = (*QEMU, KVM)  # machines that are no models of Bochs's

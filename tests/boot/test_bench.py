@@ -5,15 +5,17 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
-from lab import ROOT
+from lab import ROOT, image, machine
 
 
 def program(monkeypatch, name):
     """tests/bench/NAME.py, loaded anew."""
     monkeypatch.syspath_prepend(os.path.join(ROOT, "tests/bench"))
+    monkeypatch.delitem(sys.modules, "run", raising=False)  # that of tests/tools is another
     path = os.path.join(ROOT, f"tests/bench/{name}.py")
     spec = importlib.util.spec_from_file_location(f"bench_{name}", path)
     made = importlib.util.module_from_spec(spec)
@@ -110,3 +112,78 @@ def test_whoever_loads_kvm_intel_does_so_with_the_same_words(kvm):
     loads = re.findall(r"insmod \S*kvm-intel\.ko.*", init + kvm.bench.SCRIPT)
     assert len(loads) == 2 and all(" $KVM_INTEL" in line for line in loads), loads
     assert re.search(r'^export KVM_INTEL=".*\benable_apicv=0\b.*"$', init, re.M)
+
+
+class Panicked(machine.Machine):
+    """It says so, and runs on."""
+    says = "[ 1.000000] cpu0 info: a word before\r\n[ 1.000001] cpu0 error: halted: a panic\r\n"
+
+    def __init__(self, folder, *_, **__):
+        super().__init__(folder)
+
+    def command(self, serial):
+        return ["/bin/sh", "-c", f"printf '{self.says}' >$0; exec sleep 1000", serial]
+
+
+class HostPanicked(Panicked):
+    says = "a word before\r\n[ 5.000000] Kernel panic - not syncing: a panic\r\n"
+    main_console = property(lambda self: self.host)
+
+    def command(self, serial):
+        self.host, terminal = self.serial_line("host.txt")
+        return super().command(terminal)
+
+
+@pytest.fixture
+def panicked(monkeypatch, tmp_path):
+    """A program of tests/bench whose machines panic at once, and have half a minute."""
+    def load(name):
+        bench = program(monkeypatch, name)
+        monkeypatch.setattr(bench, "DEADLINE", 30)
+        if hasattr(bench, "Bochs"):
+            monkeypatch.setattr(bench, "Bochs", Panicked)
+        monkeypatch.setattr(bench, "FOLDER", str(tmp_path), raising=False)
+        monkeypatch.setattr(image, "cached_iso", lambda *_, **__: "weir.iso")
+        return bench
+    return load
+
+
+def ends_at_once(folder, call, *words):
+    """With one line that says what became of it and where, and what its console said."""
+    with pytest.raises(SystemExit) as ended:
+        call(*words)
+    first, *tail = ended.value.code.splitlines()
+    assert first.startswith("bench: ") and "a panic" in first, first
+    assert first.endswith(f"; see {folder}"), first
+    assert "a word before" in tail[0] and len(tail) == 2
+
+
+def test_a_panic_ends_a_benchmark_at_once(panicked, tmp_path):
+    ends_at_once(tmp_path / "one-debug", panicked("run").run_bochs, "one", "debug", "", [])
+
+
+def test_a_panic_ends_what_counts_memory_at_once(panicked, tmp_path):
+    folder = str(tmp_path / "memory")
+    ends_at_once(folder, panicked("footprint").count, folder, "weir.elf", [])
+
+
+def test_a_panic_ends_the_search_for_what_fits_at_once(panicked, tmp_path):
+    fit, folder = panicked("fit"), str(tmp_path / "fit")
+    ends_at_once(folder, fit.measure, folder, "weir.elf", 128, 1, 4)
+    ends_at_once(folder + "-idle-512-0", fit.idle, folder, "weir.elf", 512, 0)
+
+
+def test_a_panic_of_the_host_ends_bench_kvm_at_once(panicked, tmp_path, monkeypatch):
+    bench = panicked("kvm")
+    HostPanicked.wait_off = bench.nested.Host.wait_off
+    monkeypatch.setattr(bench.nested, "Host", HostPanicked)
+    monkeypatch.setattr(bench.linux, "kernel", lambda: ("vmlinuz", "vmlinux"))
+    monkeypatch.setattr(bench.linux, "initramfs", lambda: "initrd")
+    ends_at_once(tmp_path, bench.host)
+
+
+def test_a_slow_machine_has_more_time_for_a_benchmark(monkeypatch):
+    program(monkeypatch, "run")
+    import running
+    monkeypatch.setattr(running, "SLOW", 1000.0)
+    assert running.deadline(1000) > time.monotonic() + 500000

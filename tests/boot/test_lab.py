@@ -112,6 +112,22 @@ def test_headless_status(relay, mode, status):
     assert child.wait(20) == status
 
 
+def test_a_slow_machine_has_more_time_for_a_headless_run(tmp_path, monkeypatch):
+    deadlines = []
+
+    class Watched(machine.Machine):
+        def wait_line(self, pattern, deadline, start=0):
+            deadlines.append(deadline)
+            raise console.Ended("so far")
+
+    made = Watched(str(tmp_path / "logs"))
+    made.console = argparse.Namespace()
+    (tmp_path / "logs/emulator.txt").touch()
+    monkeypatch.setattr(run, "SLOW", 3.0)
+    assert run.headless(made, 1000.0) == 1
+    assert deadlines == [1000.0 + 3 * run.HEADLESS_DEADLINE]
+
+
 @pytest.mark.parametrize("mode,says,options", [
     ("dead", "no such machine", []), ("dead", "no such machine", ["--headless"]), ("banner", "", [])])
 def test_an_emulator_that_dies_is_a_failure_and_is_shown(relay, mode, says, options):

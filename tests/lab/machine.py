@@ -16,6 +16,7 @@ KILL_GRACE = 5
 WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 # The last line of Weir's panic, and that of a machine that it refuses.
 PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"
+OFF = r"info: (powering off|rebooting)\b"  # the last that Weir says otherwise
 
 
 class Machine:
@@ -62,6 +63,11 @@ class Machine:
                                             start_new_session=True)
         return self
 
+    @property
+    def main_console(self):
+        """The one that says what became of the machine."""
+        return self.console
+
     def alive(self):
         return self.process is not None and self.process.poll() is None
 
@@ -74,6 +80,12 @@ class Machine:
             return self.process.wait(max(0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             raise Ended("the machine did not switch itself off before its deadline") from None
+
+    def wait_off(self, deadline):
+        """Weir has switched it off: the emulator's exit status. Ended at once where Weir panicked, after
+        which the emulator runs on."""
+        self.wait_line(OFF, deadline)
+        return self.wait_exit(deadline)
 
     def stop(self):
         if self.alive():

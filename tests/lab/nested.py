@@ -27,6 +27,8 @@ IPS = 10000000  # what a device takes, a UART's character above all, is quickly 
 # CPUID says that the TSC has 2.4 GHz. It counts instructions, so that whatever waits for time to pass
 # would take long; and above 429 MHz KVM makes no use of the preemption timer, without which Bochs never
 # leaves a guest that runs with interrupts off.
+ENDED = r"nested: it ended with status \d+"  # the last that init.sh says
+HOST_PANIC = r"Kernel panic - not syncing.*"
 SLOWER = " quiet tsc_early_khz=400000"
 
 
@@ -75,6 +77,15 @@ class Host(Bochs):
         iso = host_image(files, script, cmdline)
         super().__init__(folder, iso, memory=HOST_MEMORY + memory, ips=IPS)
         self.host = None
+
+    @property
+    def main_console(self):
+        return self.host
+
+    def wait_off(self, deadline):
+        """The host has done what it was to do, and switched itself off."""
+        self.host.wait(ENDED, deadline, self.alive, fatal=HOST_PANIC)
+        return self.wait_exit(deadline)
 
     def command(self, serial):
         self.host, terminal = self.serial_line("host.txt")

@@ -24,16 +24,15 @@ import tty
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from lab import BUILD, image, linux  # noqa: E402
+from lab import BUILD, SLOW, image, linux  # noqa: E402
 from lab.bochs import Bochs, MEMORY_MAX, MODELS, lacks  # noqa: E402
 from lab.console import Ended  # noqa: E402
-from lab.machine import Machine  # noqa: E402
+from lab.machine import OFF, Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
 
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 BANNER = r"weir-guest: shell ready"
 POWERED_OFF = r"vm alpha: powered off"
-OFF = r"info: (powering off|rebooting)\b"  # the last that Weir says
 ESCAPE, LEAVE = 0x1d, ord("q")  # Ctrl-], then q
 ESCAPE_SECONDS = 0.5  # how long q may take
 HEADLESS_DEADLINE = 900
@@ -207,7 +206,7 @@ def interactive(machine):
 
 def headless(machine, start):
     """0 only if the banner came, then the guest's clean end, then the machine's."""
-    deadline = start + HEADLESS_DEADLINE
+    deadline = start + HEADLESS_DEADLINE * SLOW
     machine.console.listener = show
     try:
         banner = machine.wait_line(BANNER, deadline)
