@@ -18,7 +18,7 @@ import time
 import pytest
 
 import boots
-from lab import ROOT, bochs, console, image, linux, machine, nested
+from lab import ROOT, bochs, console, image, linux, machine, memtest, nested
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
@@ -404,6 +404,65 @@ def test_modules_are_read_however_they_are_packaged(tmp_path):
     (tmp_path / "b.ko.xz").write_bytes(lzma.compress(b"packed"))
     assert linux.read_module(tmp_path / "a.ko") == b"plain"
     assert linux.read_module(tmp_path / "b.ko") == b"packed"
+
+
+FAKE_APT = """#!/bin/sh
+echo "$@" >>{folder}/asked
+case "$1" in
+update) rm -f {folder}/stale ;;
+download)
+	if [ -e {folder}/stale ] || [ -e {folder}/gone ]; then
+		echo "W: something else" >&2
+		echo "E: Failed to fetch http://deb/$3.deb  404  Not Found" >&2
+		exit 100
+	fi
+	cp {folder}/some.deb . ;;
+esac
+"""
+
+
+@pytest.fixture(params=[0, 1000])
+def apt(request, monkeypatch, tmp_path):
+    """An apt-get, for root and by sudo: with a file `stale` its lists are old, with `gone` nothing helps."""
+    tree = tmp_path / "some"
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "boot").mkdir()
+    (tree / "boot/memtest86+x64.bin").write_bytes(b"memtest")
+    (tree / "DEBIAN/control").write_text(
+        "Package: some\nVersion: 1\nArchitecture: all\nMaintainer: nobody\nDescription: none\n")
+    subprocess.run(["dpkg-deb", "--build", str(tree), str(tmp_path / "some.deb")], check=True,
+                   stdout=subprocess.DEVNULL)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("apt-get", FAKE_APT.format(folder=tmp_path)),
+                       ("sudo", "#!/bin/sh\n[ \"$1\" = -n ] && shift && exec \"$@\"\n")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setattr(os, "getuid", lambda: request.param)
+    monkeypatch.setattr(memtest, "FOLDER", str(tmp_path / "cache/memtest"))
+    return tmp_path
+
+
+def test_old_lists_of_apts_are_fetched_anew_once(apt):
+    (apt / "stale").touch()
+    with open(memtest.program(), "rb") as file:
+        assert file.read() == b"memtest"
+    assert (apt / "asked").read_text().splitlines() == [
+        "download -qq memtest86+", "update -qq", "download -qq memtest86+"]
+
+
+def test_what_apt_cannot_fetch_is_said_in_its_words(apt, monkeypatch):
+    (apt / "gone").touch()
+    with pytest.raises(linux.NotFetched) as error:
+        memtest.program()
+    assert str(error.value) == ("apt-get download memtest86+ failed: "
+                                "E: Failed to fetch http://deb/memtest86+.deb  404  Not Found")
+    assert len((apt / "asked").read_text().splitlines()) == 3
+    assert os.listdir(apt / "cache") == []
+    monkeypatch.setattr(linux, "kernel", memtest.program)
+    with pytest.raises(SystemExit, match="^guest: apt-get download .* Not Found$"):
+        linux.main()
 
 
 def test_initramfs_is_what_cpio_reads(tmp_path):

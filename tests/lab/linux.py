@@ -40,6 +40,18 @@ def _run(*command, **options):
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, **options).stdout
 
 
+class NotFetched(RuntimeError):
+    """apt has no such package, or could not fetch it; in one line, with apt's words."""
+
+
+def _update_lists():
+    """Fetches apt's lists anew, as root or by a sudo that asks nothing. False: it could not."""
+    root = [] if os.getuid() == 0 else ["sudo", "-n"]
+    if root and not shutil.which("sudo"):
+        return False
+    return subprocess.run([*root, "apt-get", "update", "-qq"], stdin=subprocess.DEVNULL).returncode == 0
+
+
 def _resolve():
     """The package that holds the newest kernel; apt's lists are fetched if there are none."""
     for attempt in range(2):
@@ -50,9 +62,9 @@ def _resolve():
                 return found.group(1)
         except subprocess.CalledProcessError:
             pass
-        if attempt == 0 and os.getuid() == 0:
-            subprocess.run(["apt-get", "update", "-qq"], check=False)
-    raise RuntimeError(f"apt knows no package {META_PACKAGE}: run apt-get update as root")
+        if attempt == 0:
+            _update_lists()
+    raise NotFetched(f"apt knows no package {META_PACKAGE}: run apt-get update as root")
 
 
 def _decompress(payload):
@@ -106,23 +118,42 @@ def _fetched(*names):
     return paths
 
 
-def unpack_package(package, folder):
-    """A package of Debian's, fetched and unpacked in a folder beside `folder`: that, and in it the tree."""
+def _download(find, folder):
+    """The package that find() names, fetched. Lists that are old name files that are gone: then once more
+    with new ones, in which it may have another name."""
+    for attempt in range(2):
+        package = find()
+        print(f"fetching Debian's {package}", flush=True)
+        done = subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        # apt warns that it does not drop root for a folder its own user cannot write: harmless.
+        if not done.returncode:
+            return package
+        if attempt == 0 and not _update_lists():
+            break
+    errors = re.findall(r"^E: .*", done.stderr, re.M) or done.stderr.splitlines()
+    raise NotFetched(f"apt-get download {package} failed: {' '.join(errors)}")
+
+
+def unpack_package(find, folder):
+    """The package of Debian's that find() names, fetched and unpacked in a folder beside `folder`: its
+    name, that folder, and in it the tree."""
     work = f"{folder}.{os.getpid()}"
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    print(f"fetching Debian's {package}", flush=True)
-    # apt warns that it does not drop root for a folder its own user cannot write: harmless.
-    _run("apt-get", "download", "-qq", package, cwd=work, stderr=subprocess.DEVNULL)
+    try:
+        package = _download(find, work)
+    except NotFetched:
+        shutil.rmtree(work)
+        raise
     archive = next(name for name in os.listdir(work) if name.endswith(".deb"))
     tree = os.path.join(work, "tree")
     _run("dpkg-deb", "-x", os.path.join(work, archive), tree)
-    return work, tree
+    return package, work, tree
 
 
 def _fetch():
-    package = _resolve()
-    work, tree = unpack_package(package, FOLDER)
+    package, work, tree = unpack_package(_resolve, FOLDER)
     boot = os.path.join(tree, "boot")
     names = {name.split("-")[0]: os.path.join(boot, name) for name in os.listdir(boot)}
     with open(names["config"]) as file:
@@ -213,6 +244,14 @@ def initramfs(*programs):
     return path
 
 
+def main():
+    try:
+        made = (*kernel(), initramfs())
+    except NotFetched as why:
+        sys.exit(f"guest: {why}")
+    for path in made:
+        print(f"{path} ({os.path.getsize(path) >> 10} KiB)")
+
+
 if __name__ == "__main__":
-    for made in (*kernel(), initramfs()):
-        print(f"{made} ({os.path.getsize(made) >> 10} KiB)")
+    main()

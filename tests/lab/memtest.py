@@ -14,7 +14,7 @@ def program():
     """The path of its image, which is a bzImage. Downloaded and unpacked below build/cache."""
     path = os.path.join(FOLDER, "memtest86+x64.bin")
     if not os.path.exists(path):
-        work, tree = unpack_package(PACKAGE, FOLDER)
+        _, work, tree = unpack_package(lambda: PACKAGE, FOLDER)
         os.makedirs(FOLDER, exist_ok=True)
         os.replace(os.path.join(tree, "boot", os.path.basename(path)), path)
         shutil.rmtree(work)
