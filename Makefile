@@ -72,8 +72,11 @@ FLAGS_TEXT := $(CC) $(CPPFLAGS_WEIR) $(CFLAGS_WEIR) $(ASFLAGS_WEIR) $(LDFLAGS_WE
 define keep_text
 $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
 endef
+# Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
+ifneq ($(filter-out deps deps-% clean,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
 $(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
+endif
 
 $(BUILD)/obj/%.c.o: %.c $(BUILD)/flags.txt | deps-build
 	@mkdir -p $(@D)
