@@ -7,6 +7,7 @@ import lzma
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -260,6 +261,17 @@ def test_switches_may_be_off():
     done = subprocess.run(["make", "-n", "clean", "HEADLESS=0", "LIST=", "DEBUG=0", "V=1"], cwd=ROOT,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("goals,builds", [
+    ("deps", False), ("deps-run clean", False), ("clean", False), ("", True), ("deps all", True)])
+def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
+    """By sudo it would be root's, and a later make could not write there."""
+    done = subprocess.run(["make", "-n", *goals.split(), f"BUILD={tmp_path / 'build'}"], cwd=ROOT,
+                          stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
+    assert os.path.exists(tmp_path / "build/flags.txt") == builds
+    assert os.path.exists(tmp_path / "build") == builds
 
 
 @pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
@@ -552,10 +564,28 @@ def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):
         os.utime(tmp_path / f"{i}.iso", (i, i))
     there = os.listdir(tmp_path)
     monkeypatch.setattr(os, "listdir", lambda _: there + ["gone.iso"])
-    image.drop_old(str(tmp_path))
+    image.drop_old(str(tmp_path), ".iso", image.KEPT_IMAGES)
     monkeypatch.undo()
     assert sorted(there)[0] == "0.iso" and not {"0.iso", "1.iso"} & set(os.listdir(tmp_path))
     assert len(os.listdir(tmp_path)) == image.KEPT_IMAGES
+
+
+def test_stripped_kernels_that_were_not_used_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(image, "CACHE", str(tmp_path))
+    monkeypatch.setattr(image, "KEPT_KERNELS", 2)
+    kernels = []
+    for i in range(3):
+        kernels.append(tmp_path / f"kernel{i}")
+        shutil.copy("/bin/true", kernels[-1])
+        made = image.stripped(str(kernels[-1]))
+        if i < 2:  # long ago; the first alone is used again
+            os.utime(made, (i + 1, i + 1))
+            os.utime(kernels[-1], (1, 1))
+        if i == 1:
+            first = image.stripped(str(kernels[0]))
+            assert os.path.getmtime(first) == 1, "whether it is older than its kernel cannot be seen"
+    there = {name.split(".")[0] for name in os.listdir(tmp_path) if name.endswith(".stripped")}
+    assert there == {"kernel0", "kernel2"}
 
 
 def bench_with(monkeypatch, tmp_path, cost, times):

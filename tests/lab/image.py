@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 
 from lab import BUILD, CACHE
 
 KEPT_IMAGES = 12  # the oldest of build/cache/iso go when there are more
+KEPT_KERNELS = 32  # and of the stripped kernels in build/cache, which several trees may share
 
 
 @dataclasses.dataclass
@@ -54,6 +56,9 @@ def stripped(kernel):
         fresh = _fresh(out)
         subprocess.run(["objcopy", "--strip-all", kernel, fresh], check=True)
         os.replace(fresh, out)
+        drop_old(CACHE, ".stripped", KEPT_KERNELS)
+    # When it was used last; when it was made is compared with the kernel's time.
+    os.utime(out, ns=(time.time_ns(), os.stat(out).st_mtime_ns))
     return out
 
 
@@ -101,17 +106,19 @@ def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multibo
     fresh = _fresh(path)
     make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol)
     os.replace(fresh, path)
-    drop_old(folder)
+    drop_old(folder, ".iso", KEPT_IMAGES)
     return path
 
 
-def drop_old(folder):
-    """Keeps those images that were used last. Others clean up at the same time."""
-    images = []
+def drop_old(folder, suffix, kept):
+    """Keeps so many of the files with that suffix, those that were used last. Others clean up at the same
+    time."""
+    files = []
     for name in os.listdir(folder):
-        if name.endswith(".iso"):
+        if name.endswith(suffix):
             with contextlib.suppress(FileNotFoundError):
-                images.append((os.path.getmtime(os.path.join(folder, name)), name))
-    for _, name in sorted(images)[:-KEPT_IMAGES]:
+                status = os.stat(os.path.join(folder, name))
+                files.append((max(status.st_atime, status.st_mtime), name))
+    for _, name in sorted(files)[:-kept]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, name))
