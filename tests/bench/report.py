@@ -47,6 +47,16 @@ def over_aim(operations, results):
             if operation.aim is not None and measured[operation.name]["median"] > operation.aim]
 
 
+def about_aims(operations, results):
+    """The sentence beneath a table; none where no row has an aim."""
+    if not any(operation.aim for operation in operations):
+        return ""
+    over = [operation.about for operation in over_aim(operations, results)]
+    if not over:
+        return "\n\nAll rows are within their aims."
+    return f"\n\nOver their aims: {'; '.join(over)}."
+
+
 def plain(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)

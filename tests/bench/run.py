@@ -287,7 +287,8 @@ def main():
             missed += [f"{name}: {row.name} is over its aim of {row.aim:,} {row.unit}"
                        for row in report.over_aim(rows, results[name])]
             if not args.no_docs:
-                report.write_section(name, report.markdown(table))
+                report.write_section(name, report.markdown(table) +
+                                     report.about_aims(rows, results[name]))
     save(results)
     # At the end, when all of it is measured and kept.
     for line in missed:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The benchmarks' own tests: what is compared, what fails them, and what they say."""
+import contextlib
 import importlib.util
 import os
 import re
@@ -112,6 +113,28 @@ def test_whoever_loads_kvm_intel_does_so_with_the_same_words(kvm):
     loads = re.findall(r"insmod \S*kvm-intel\.ko.*", init + kvm.bench.SCRIPT)
     assert len(loads) == 2 and all(" $KVM_INTEL" in line for line in loads), loads
     assert re.search(r'^export KVM_INTEL=".*\benable_apicv=0\b.*"$', init, re.M)
+
+
+@pytest.mark.parametrize("costs,sentence", [
+    ((100, 900), "All rows are within their aims."), ((101, 900), "Over their aims: one thing."),
+    ((101, 201), "Over their aims: one thing; another.")])
+def test_the_page_says_which_aims_are_missed(monkeypatch, tmp_path, costs, sentence):
+    bench = program(monkeypatch, "run")
+    row = bench.operations.Operation
+    rows = [row("one", "one thing", aim=100), row("two", "another", aim=200 if costs[1] == 201 else None)]
+    counts = {name: dict.fromkeys(("median", "min", "max"), cost) | {"count": 1}
+              for name, cost in zip(("one", "two"), costs)}
+    page = tmp_path / "page"
+    page.write_text("before\n<!-- bench things begins -->\nAll was well.\n<!-- bench things ends -->\nafter\n")
+    monkeypatch.setattr(bench.report, "PAGE", str(page))
+    monkeypatch.setattr(bench, "GROUPS", {"things": (lambda build: counts, rows)})
+    monkeypatch.setattr(bench, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["run.py", "things"])
+    with contextlib.suppress(SystemExit):
+        bench.main()
+    lines = page.read_text().splitlines()
+    assert lines[-4:] == ["", sentence, "<!-- bench things ends -->", "after"]
+    assert "All was well." not in lines
 
 
 class Panicked(machine.Machine):
