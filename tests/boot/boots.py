@@ -56,6 +56,7 @@ class Case:
     kernel: Callable
     usb: str
     vmx_off: str
+    skip: Callable
 
     @property
     def name(self):
@@ -68,13 +69,14 @@ class Case:
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
-         signed=True, kernel=lambda: None, usb="", vmx_off=""):
+         signed=True, kernel=lambda: None, usb="", vmx_off="", skip=lambda: None):
     """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
     one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. vmx_off:
-    the CPUs (`boot` or `others`) on which Bochs's firmware locks VMX off."""
+    the CPUs (`boot` or `others`) on which Bochs's firmware locks VMX off. skip: why the emulator that is
+    installed cannot run it, or None."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off)
+                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off, skip)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function

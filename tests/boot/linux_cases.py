@@ -4,7 +4,7 @@ import re
 
 from boots import case, counters, linux_guest
 from cases import NO_EPT, OTHER_MODELS, RESTRICTED, THREE_GENERATIONS, check_posted
-from lab import image, linux
+from lab import bochs, image, linux
 
 
 def check_shell(boot):
@@ -27,8 +27,16 @@ def linux_shell(boot):
     check_shell(boot)
 
 
+def loses_interrupts():
+    """What docs/testing.md says below "Debian 13"."""
+    if bochs.is_3():
+        return (f"Bochs {bochs.installed()[0]} does not note a virtual interrupt as the event that is being "
+                "delivered: with apicv=full Linux stands still")
+    return None
+
+
 @case(machines=[], full=["tigerlake", "corei7_haswell_4770"], weir="apicv=full", guests=linux_guest,
-      deadline=400)
+      deadline=400, skip=loses_interrupts)
 def linux_shell_full(boot):
     """Linux with its interrupts delivered by the CPU, to a shell."""
     check_shell(boot)

@@ -11,7 +11,7 @@ def test_boot(boot_case, machine, record_property, request):
     options = request.config.option
     if boot_case.apart and not (options.full or options.cases or options.cpus):
         pytest.skip(boot_case.apart)
-    lacking = bochs.lacks(machine.partition(":")[0])
+    lacking = bochs.lacks(machine.partition(":")[0]) or boot_case.skip()
     if lacking:
         pytest.skip(lacking)
     boot = Boot(boot_case, machine)

@@ -19,6 +19,7 @@ import time
 import pytest
 
 import boots
+import test_boot
 from lab import ROOT, bochs, console, image, linux, machine, memtest, nested
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
@@ -514,6 +515,18 @@ def test_models_of_a_newer_bochs_are_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(bochs, "installed", lambda: ("3.0", ["tigerlake", "arrow_lake"]))
     assert bochs.lacks("arrow_lake") is None
     assert set(bochs.NEWER) < set(bochs.MODELS)
+
+
+def test_what_a_newer_bochs_does_wrong_is_skipped_and_said(monkeypatch):
+    case = boots.CASES["linux-shell-full"]
+    monkeypatch.setattr(bochs, "installed", lambda: ("2.7", ["tigerlake"]))
+    assert case.skip() is None
+    monkeypatch.setattr(bochs, "installed", lambda: ("3.0", ["tigerlake"]))
+    option = argparse.Namespace(full=True, cases="linux-shell-full", cpus="")
+    request = argparse.Namespace(config=argparse.Namespace(option=option))
+    monkeypatch.setattr(test_boot, "Boot", None)
+    with pytest.raises(pytest.skip.Exception, match="Bochs 3.0 .* Linux stands still"):
+        test_boot.test_boot(case, "tigerlake", None, request)
 
 
 def test_bochs_is_asked_for_its_debugger_where_it_may_do_without(tmp_path, monkeypatch):
