@@ -40,7 +40,8 @@ enum frame_flags {
 	X(SWAP, swap,                                                                         \
 	  "Frames of checksums of the swap disk, and for what is unpacked to go there.")      \
 	X(SCRATCH, scratch, "Frames that pages are packed and unpacked in.")                  \
-	X(CONSOLE, console, "Frames that keep what VMs wrote to their consoles.")
+	X(CONSOLE, console,                                                                   \
+	  "Frames that keep what VMs wrote to their consoles, and what the pager has to show.")
 
 #define FRAME_USE_ENUM(id, name, sentence) FRAME_USE_##id,
 enum frame_use {

@@ -138,7 +138,7 @@ static void print_summary(const struct command *c)
 	char text[USAGE_MAX];
 
 	usage(c, text);
-	monitor_print("  %-30s %s", text, c->summary);
+	monitor_print("  %-28s %s", text, c->summary);
 }
 
 static void print_details(const struct command *c)
@@ -164,9 +164,8 @@ static void help_all(void)
 	for (u32 i = 0; i < command_count; i++)
 		print_summary(&commands[i]);
 	monitor_print(
-		"help COMMAND tells more. Tab completes, up and down bring back lines, Ctrl-C "
-		"stops a");
-	monitor_print("command. Ctrl-] leads here from a VM's console, and from here back to it.");
+		"help COMMAND tells more. Tab completes, up and down bring back lines, Ctrl-C");
+	monitor_print("stops a command. Ctrl-] leads here from a VM's console, and back to it.");
 }
 
 void command_help(u32 argc, char **argv)

@@ -68,6 +68,8 @@ void command_trace_show(u32 argc, char **argv);
 /* top.c */
 void command_top(u32 argc, char **argv);
 /* monitor.c */
+void command_pager_on(u32 argc, char **argv);
+void command_pager_off(u32 argc, char **argv);
 void command_vm_console(u32 argc, char **argv);
 void command_exit(u32 argc, char **argv);
 void command_reboot(u32 argc, char **argv);

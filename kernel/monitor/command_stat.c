@@ -6,6 +6,7 @@
 #include "kernel/base/string.h"
 #include "kernel/monitor/command.h"
 #include "kernel/monitor/metrics.h"
+#include "kernel/monitor/pager.h"
 
 #define LOG_LINES_DEFAULT 40
 #define LOG_LINES_MOST	  100000
@@ -37,6 +38,7 @@ void command_metrics(u32 argc, char **argv)
 {
 	(void)argc;
 	(void)argv;
+	pager_pass();
 	metrics_each_line(print_metric, NULL);
 }
 

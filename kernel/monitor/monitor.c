@@ -9,12 +9,13 @@
 #include "kernel/console.h"
 #include "kernel/console_input.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/pager.h"
 #include "kernel/version.h"
 #include "kernel/vm_life.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
 
-#define COLUMNS	    80
+#define COLUMNS	    PAGER_COLUMNS
 #define NEVER	    (~0ull)
 #define END_WAIT_NS 10000000000ull
 
@@ -52,6 +53,14 @@ static void leave_line(const char *mark)
 	monitor_draw("\r\n", 2);
 }
 
+/* Ctrl-]: back to where one was. */
+static void leave(void)
+{
+	edit_init(&editor);
+	console_show_last();
+	vm_wake_manager();
+}
+
 struct candidates {
 	char line[COLUMNS];
 	u32 length;
@@ -78,9 +87,28 @@ static void list_candidates(void)
 
 	leave_line("");
 	editor.cursor = cursor;
+	pager_begin();
 	edit_list(&editor, list_candidate, &c);
 	if (c.length)
 		monitor_print("%s", c.line);
+	if (pager_end())
+		leave();
+}
+
+void command_pager_on(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	pager_switch(true);
+	monitor_print("what fills more than %u lines is shown by the page", PAGER_ROWS);
+}
+
+void command_pager_off(u32 argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	pager_switch(false);
+	monitor_print("all is shown at once, lines as long as they are");
 }
 
 /* --- coming and going --- */
@@ -181,7 +209,10 @@ static void run_line(void)
 
 	strlcpy(line, editor.line, sizeof(line));
 	edit_init(&editor);
+	pager_begin();
 	command_run(line);
+	if (pager_end())
+		leave();
 }
 
 static void handle_key(enum key key, char c)
@@ -210,9 +241,7 @@ static void handle_key(enum key key, char c)
 		break;
 	case EDIT_LEAVE:
 		leave_line("");
-		edit_init(&editor);
-		console_show_last();
-		vm_wake_manager();
+		leave();
 		break;
 	case EDIT_REDRAW:
 		monitor_draw("\x1b[H\x1b[J", 6);

@@ -4,12 +4,21 @@
 #include "kernel/base/printf.h"
 #include "kernel/console_input.h"
 #include "kernel/monitor/keys.h"
+#include "kernel/monitor/pager.h"
 
 #define DELETE 0x7f
 
+void monitor_emit(const char *line, size_t n)
+{
+	struct console_hold hold = console_lock();
+
+	console_emit_line(line, n);
+	console_flush();
+	console_unlock(hold);
+}
+
 void monitor_print(const char *fmt, ...)
 {
-	struct console_hold hold;
 	char line[MONITOR_LINE_MAX];
 	va_list ap;
 	size_t n;
@@ -21,10 +30,7 @@ void monitor_print(const char *fmt, ...)
 		if ((u8)line[i] < ' ' || (u8)line[i] >= DELETE)
 			line[i] = '?';
 	}
-	hold = console_lock();
-	console_emit_line(line, n);
-	console_flush();
-	console_unlock(hold);
+	pager_put(line, n);
 }
 
 void monitor_draw(const char *bytes, size_t n)
@@ -34,7 +40,11 @@ void monitor_draw(const char *bytes, size_t n)
 
 bool monitor_stopped(void)
 {
-	return console_interrupted();
+	bool stopped = console_interrupted();
+
+	if (stopped)
+		pager_drop();
+	return stopped;
 }
 
 enum key monitor_key(u64 deadline_ns, char *c)

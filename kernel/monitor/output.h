@@ -7,13 +7,19 @@
 
 #define MONITOR_LINE_MAX 480
 
-/* One line, in one piece; the end of line is added. Control characters in it become '?'. */
+/* One line; the end of line is added. Control characters in it become '?'. By the pager (pager.h). */
 void monitor_print(const char *fmt, ...) __printf_like(1, 2);
+
+/* For the pager: a line of printable characters to the console, in one piece and at once. */
+void monitor_emit(const char *line, size_t n);
 
 /* Bytes that draw, as they are: none of them may be a guest's. */
 void monitor_draw(const char *bytes, size_t n);
 
-/* True once the operator has typed Ctrl-C during this command: it ends soon. */
+/*
+ * True once the operator has typed Ctrl-C during this command: it ends soon, and what it says from
+ * then on is not shown.
+ */
 bool monitor_stopped(void);
 
 /* A key, or KEY_NONE when none came by the deadline (clock_ns). */

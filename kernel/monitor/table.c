@@ -10,13 +10,11 @@ const struct command commands[] = {
 	{"vm", "show", "NAME", "v", NULL, "Show one VM: vCPUs, memory, modules.", NULL,
 	 command_vm_show},
 	{"vm", "console", "NAME", "v", NULL, "Go to a VM's console; Ctrl-] comes back.",
-	 "What it wrote since Weir booted is shown first, the last 16 KiB of it, as plain text. "
-	 "What\n"
-	 "is typed goes to it, and its output comes as it is, until Ctrl-] is typed. Ctrl-] "
-	 "itself\n"
-	 "cannot be typed to a VM.",
+	 "What it wrote since Weir booted is shown first, the last 16 KiB of it, as\n"
+	 "plain text. What is typed goes to it, and its output comes as it is, until\n"
+	 "Ctrl-] is typed. Ctrl-] itself cannot be typed to a VM.",
 	 command_vm_console},
-	{"vm", "start", "NAME", "v", NULL, "Start a VM that does not run, from its modules.", NULL,
+	{"vm", "start", "NAME", "v", NULL, "Start a VM that is off, from its modules.", NULL,
 	 command_vm_start},
 	{"vm", "pause", "NAME", "v", NULL, "Stop a VM's vCPUs until vm resume.",
 	 "When the command is done no vCPU of it executes anything. Its clocks run on.",
@@ -31,58 +29,65 @@ const struct command commands[] = {
 	{"vm", "nmi", "NAME", "v", NULL, "Press a VM's NMI button.", NULL, command_vm_nmi},
 	{"vm", "dump", "NAME [ADDRESS BYTES]", "v|..", NULL,
 	 "Put a VM's registers into the log, or memory.",
-	 "Without ADDRESS the registers of every vCPU; with it so many bytes of guest physical\n"
-	 "memory from there on, 4096 at most.",
+	 "Without ADDRESS the registers of every vCPU; with it so many bytes of guest\n"
+	 "physical memory from there on, 4096 at most.",
 	 command_vm_dump},
 	{"mem", NULL, "", "", NULL, "How memory is used: by Weir, its pool, each VM.", NULL,
 	 command_mem},
-	{"top", NULL, "", "", NULL, "Show who uses the machine, every two seconds; q ends it.",
-	 "CPU % is of one CPU, since the last refresh. EXITS/s and FAULTS/s are what the guest\n"
-	 "took, with the four most frequent reasons of exits below, and where its memory is.\n"
-	 "Who uses most CPU comes first; other keys sort otherwise: e by exits, f by faults,\n"
-	 "m by memory, n by name, c by CPU again. With many VMs the last have no details: the\n"
-	 "last line says how many rows are left out.",
+	{"top", NULL, "", "", NULL, "Show who uses the machine; q ends it.",
+	 "CPU % is of one CPU, since the last refresh. EXITS/s and FAULTS/s are what\n"
+	 "the guest took, with the four most frequent reasons of exits below, and where\n"
+	 "its memory is. Who uses most CPU comes first; other keys sort otherwise: e by\n"
+	 "exits, f by faults, m by memory, n by name, c by CPU again. With many VMs the\n"
+	 "last have no details: the last line says how many rows are left out.",
 	 command_top},
 	{"stat", NULL, "[-m|PATTERN]", "|s", "-m", "Show counters, each with what it means.",
-	 "In PATTERN * stands for any text and ? for one character; a pattern with neither is "
-	 "looked\n"
-	 "for anywhere in a name. -m shows all as `metrics` does.",
+	 "In PATTERN * stands for any text and ? for one character; a pattern with\n"
+	 "neither is looked for anywhere in a name. -m shows all as `metrics` does.",
 	 command_stat},
-	{"metrics", NULL, "", "", NULL, "Print all counters as OpenMetrics text, for scripts.",
-	 "From the first line, which begins with # TYPE, to the last, # EOF. A counter's name is\n"
-	 "weir_GROUP_NAME, or weir_vm_GROUP_NAME{vm=\"NAME\"} where it belongs to a VM.",
+	{"metrics", NULL, "", "", NULL, "Print all counters as OpenMetrics text.",
+	 "From the first line, which begins with # TYPE, to the last, # EOF. A\n"
+	 "counter's name is weir_GROUP_NAME, or weir_vm_GROUP_NAME{vm=\"NAME\"} where it\n"
+	 "belongs to a VM.",
 	 command_metrics},
-	{"trace", "on", "", "", NULL, "Record exits, faults and switches of threads on each CPU.",
-	 "Each CPU has a ring of its own for the newest of them, 64 KiB, which stays from then on.",
+	{"trace", "on", "", "", NULL, "Record exits, faults, switches of threads.",
+	 "Each CPU has a ring of its own for the newest of them, 64 KiB, which stays\n"
+	 "from then on.",
 	 command_trace_on},
-	{"trace", "off", "", "", NULL, "Stop recording; what there is can still be shown.", NULL,
+	{"trace", "off", "", "", NULL, "Stop recording; records can still be shown.", NULL,
 	 command_trace_off},
-	{"trace", "show", "[RECORDS]", "|.", NULL,
-	 "Show the newest records, 40 or as many as given.",
-	 "Of all CPUs in the order of time: an exit with the guest's rip and the qualification "
-	 "(an\n"
-	 "EPT violation's guest physical address), a fault and how it ended, who runs from then "
-	 "on.",
+	{"trace", "show", "[RECORDS]", "|.", NULL, "Show the newest records, 40 by default.",
+	 "Of all CPUs in the order of time: an exit with the guest's rip and the\n"
+	 "qualification (an EPT violation's guest physical address), a fault and how it\n"
+	 "ended, who runs from then on.",
 	 command_trace_show},
-	{"slot", NULL, "NAME", "v", NULL,
-	 "Show a VM's memslots and how full their reverse maps are.", NULL, command_slot},
-	{"rmap", NULL, "NAME GFN", "v.", NULL,
-	 "Show what a guest frame shows: its page, reverse map, entries.",
-	 "Words are read under their lock bit; sptes are shown with the addresses they are at.",
+	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.", NULL,
+	 command_slot},
+	{"rmap", NULL, "NAME GFN", "v.", NULL, "Show a guest frame: page, reverse map, entries.",
+	 "Words are read under their lock bit; sptes are shown with the addresses they\n"
+	 "are at.",
 	 command_rmap},
-	{"log", NULL, "[LINES]", "|.", NULL,
-	 "Show the end of the log, 40 lines or as many as given.",
-	 "Lines of all levels, those too that loglevel= keeps off the console. 64 KiB are kept.",
+	{"log", NULL, "[LINES]", "|.", NULL, "Show the last lines of the log, 40 by default.",
+	 "Lines of all levels, those too that loglevel= keeps off the console. 64 KiB\n"
+	 "are kept.",
 	 command_log},
-	{"reboot", NULL, "[-f]", "|o", "-f",
-	 "Restart the machine; -f: VMs that run are killed first.", NULL, command_reboot},
+	{"pager", "on", "", "", NULL, "Show what fills more than a screen by pages.",
+	 "Lines are broken between words at 79 columns. At --more-- the space bar shows\n"
+	 "another page, Enter another line, and q ends it. What does not fit is kept\n"
+	 "while the command runs, so nothing waits for whoever reads; where memory is\n"
+	 "short, or the next command was typed already, it is shown at once. It is on\n"
+	 "when Weir boots.",
+	 command_pager_on},
+	{"pager", "off", "", "", NULL, "Show all at once, lines as long as they are.",
+	 "For scripts. What metrics and stat -m print never waits.", command_pager_off},
+	{"reboot", NULL, "[-f]", "|o", "-f", "Restart the machine; -f kills VMs that run.", NULL,
+	 command_reboot},
 	{"poweroff", NULL, "[-f]", "|o", "-f", "Switch the machine off; -f as with reboot.", NULL,
 	 command_poweroff},
-	{"exit", NULL, "", "", NULL, "Leave the monitor; the console is the VMs' again.",
-	 "As it was at boot: one VM alone has it, several share it line by line. Ctrl-D on an "
-	 "empty\n"
-	 "line does the same. When no VM runs, and Weir was not told to stay (`monitor` on its\n"
-	 "command line), it then does what when_done= says.",
+	{"exit", NULL, "", "", NULL, "Leave the monitor to the VMs' consoles.",
+	 "As it was at boot: one VM alone has it, several share it line by line. Ctrl-D\n"
+	 "on an empty line does the same. When no VM runs, and Weir was not told to\n"
+	 "stay (`monitor` on its command line), it then does what when_done= says.",
 	 command_exit},
 };
 

@@ -16,6 +16,7 @@ import grub_cases  # noqa: E402,F401
 import linux_cases  # noqa: E402,F401
 import memtest_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
+import monitor_line_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
 import refusal_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401

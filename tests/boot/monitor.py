@@ -36,6 +36,7 @@ class Operator:
     def __init__(self, boot):
         self.boot = boot
         self.at = 0
+        self.paged = True  # as Weir boots: ask() switches it off before its first command
 
     def send(self, data):
         self.boot.machine.console.send(data if isinstance(data, bytes) else data.encode())
@@ -73,6 +74,9 @@ class Operator:
 
     def ask(self, command, prompt=PROMPT):
         """What a command says, as text: without the echo, escape sequences and carriage returns."""
+        if self.paged:
+            self.paged = False
+            self.ask("pager off")
         self.send(command + "\r")
         echo = command[-60:].strip()
         self.wait(re.escape(echo) + r"\x1b\[K")

@@ -138,7 +138,7 @@ static void test_help(void **state)
 			    "vm show NAME\n  Show.\n  More.\n  And more.\n");
 	assert_string_equal(run_line("help stat"), "stat [-m|PATTERN]\n  Count.\n");
 	run_line("help vm");
-	assert_non_null(strstr(said, "  vm list                        List.\n"));
+	assert_non_null(strstr(said, "  vm list                      List.\n"));
 	assert_null(strstr(said, "stat"));
 	run_line("help");
 	for (u32 i = 0; i < command_count; i++)
