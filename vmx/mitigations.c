@@ -81,6 +81,11 @@ static void warn(u64 arch, u32 edx)
 	    !(edx & CPUID_7_EDX_L1D_FLUSH))
 		log_warn("VMX: on this CPU a guest may read the L1 cache (L1TF), and its microcode "
 			 "cannot flush that: update the firmware");
+	/* IBRS that is written at each exit, as older CPUs want it, prevents this as well. */
+	if ((arch & ARCH_CAP_IBRS_ALL) && !(arch & ARCH_CAP_BHI_NO) && !has_bhi_control())
+		log_warn("VMX: on this CPU a guest may steer Weir's branches by the history of its "
+			 "own (BHI), and BHI_DIS_S, which prevents it, is not there: run no guests "
+			 "that are not trusted");
 }
 
 void mitigations_init(void)

@@ -178,6 +178,22 @@ static void what_no_flush_cures_is_told(void **state)
 	assert_int_equal(warnings(), 0);
 }
 
+static void history_that_nothing_keeps_apart_is_told(void **state)
+{
+	assert_int_equal(warnings(), 1);
+	assert_non_null(strstr(hosted_log_last(), "BHI"));
+	edx_7_2 = (u32)BIT(4); /* BHI_DIS_S */
+	assert_int_equal(warnings(), 0);
+	edx_7_2 = 0;
+	capabilities = IBRS_ALL | BIT(20); /* BHI_NO */
+	assert_int_equal(warnings(), 0);
+	capabilities = 0;
+	assert_int_equal(warnings(), 0);
+	capabilities = IBRS_ALL;
+	vmx_set_mitigations(false);
+	assert_int_equal(warnings(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +202,7 @@ int main(void)
 		cmocka_unit_test_setup(history_of_the_guest_s_branches, setup),
 		cmocka_unit_test_setup(code_in_large_pages, setup),
 		cmocka_unit_test_setup(what_no_flush_cures_is_told, setup),
+		cmocka_unit_test_setup(history_that_nothing_keeps_apart_is_told, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
