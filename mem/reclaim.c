@@ -26,9 +26,10 @@
 static struct wait_queue kaged_wait, progress_wait;
 /* atomic */
 static bool kaged_runs;
-static bool woken;   /* memory is low, */
-static bool asked;   /* or somebody waits for kaged to take */
-static u64 progress; /* counts efforts that freed something */
+static bool woken;    /* memory is low, */
+static bool asked;    /* or somebody waits for kaged to take */
+static bool vcpu_ran; /* after none had for a round */
+static u64 progress;  /* counts efforts that freed something */
 
 /* --- An effort ------------------------------------------------------------------------------ */
 
@@ -273,15 +274,36 @@ static void look_around(void)
 	} while (!is_called() && reclaim_age(&e));
 }
 
+static void rest_ends(void)
+{
+	__atomic_store_n(&vcpu_ran, true, __ATOMIC_SEQ_CST);
+	wait_wake_all(&kaged_wait);
+}
+
+/*
+ * Until a round is due. Where no vCPU has run since the last one began, which `turns` is from, it would
+ * find what that one found: the next is due some time after one runs again. False: somebody called.
+ */
+static bool wait_for_round(u64 turns)
+{
+	__atomic_store_n(&vcpu_ran, false, __ATOMIC_SEQ_CST);
+	if (thread_groups_rest(turns))
+		wait_event(&kaged_wait,
+			   is_called() || __atomic_load_n(&vcpu_ran, __ATOMIC_SEQ_CST));
+	return !wait_event_until(&kaged_wait, is_called(), clock_ns() + REST_ROUND_NS);
+}
+
 static void kaged(void *arg)
 {
-	u64 pause = RETRY_NS;
+	u64 pause = RETRY_NS, turns = thread_group_turns();
 
 	(void)arg;
 	__atomic_store_n(&kaged_runs, true, __ATOMIC_RELAXED);
 	for (;;) {
-		if (!wait_event_until(&kaged_wait, is_called(), clock_ns() + REST_ROUND_NS))
+		if (wait_for_round(turns)) {
+			turns = thread_group_turns();
 			look_around();
+		}
 		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
 		if (fill_up()) {
 			pause = RETRY_NS;
@@ -321,6 +343,7 @@ int reclaim_start(const struct reclaim_options *o)
 	int err = reclaim_init(o);
 
 	cpu_set_fill(&options.allowed);
+	thread_rest_init(rest_ends);
 	if (!err)
 		err = thread_create_with(&thread, "kaged", kaged, NULL, &options);
 	if (!err)

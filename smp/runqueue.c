@@ -217,6 +217,7 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 	if (goes_on &&
 	    (!first || (why == WHY_PREEMPT && (s64)(prev->vruntime - first->vruntime) <= 0)))
 		return prev;
+	rq->group_turns += prev->group != NULL;
 	next = first ? first : rq->idle;
 	if (first)
 		runqueue_remove(rq, first);

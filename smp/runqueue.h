@@ -55,6 +55,7 @@ struct runqueue {
 	u64 load;	       /* what they count for, in WEIGHT_UNITs; likewise */
 	u64 clock;	/* virtual time: never goes back, no thread here is far from it; likewise */
 	u64 charged_ns; /* until when the running thread has paid */
+	u64 group_turns;	/* times that a thread of a group left this CPU to another */
 	struct thread *current; /* likewise */
 	struct thread *idle;
 };

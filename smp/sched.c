@@ -399,6 +399,7 @@ struct thread *sched_switched(void)
 		__atomic_fetch_sub(&s->threads, 1, __ATOMIC_RELAXED);
 	/* From here on another CPU may run it. */
 	__atomic_store_n(&prev->on_cpu, false, __ATOMIC_RELEASE);
+	sched_rest_over(s->rq.current);
 	return s->previous_dead ? prev : NULL;
 }
 

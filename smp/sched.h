@@ -97,6 +97,9 @@ void sched_want(struct thread *t);
  * it if that was its last time on the CPU. */
 struct thread *sched_switched(void);
 
+/* sched_rest.c: t has come to run, on this CPU, interrupts off and no lock held. */
+void sched_rest_over(const struct thread *t);
+
 /* Own CPU, interrupts off: the slice runs while someone waits for its end. */
 void sched_start_slice(void);
 /* The kick arrived. Own CPU, interrupts off. */

@@ -136,6 +136,17 @@ u64 thread_run_ns(const struct thread *t);
 /* The longest that it waited between a wake-up and the CPU, in ns (smp/runqueue.h). Any context. */
 u64 thread_wait_max_ns(const struct thread *t);
 
+/*
+ * For who has nothing to do while no vCPU runs, the threads of groups: one such thread, that is
+ * (smp/sched_rest.c). It takes a number of thread_group_turns at a time of its own, and asks later
+ * whether none of them runs, or has run since then. true: as soon as one runs again `ends` is called,
+ * once, with interrupts off and no lock held, and may wake threads; it may also be called where the
+ * answer was false. Thread context; LOCK_RUNQUEUE. thread_rest_init: once, before both.
+ */
+void thread_rest_init(void (*ends)(void));
+u64 thread_group_turns(void);
+bool thread_groups_rest(u64 turns);
+
 /* Threads that are at a CPU now, asleep or not, its idle thread not counted. */
 u32 thread_count(u32 cpu);
 

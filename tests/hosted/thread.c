@@ -154,6 +154,22 @@ bool __attribute__((weak)) thread_waits_elsewhere(const struct thread *t)
 	return false;
 }
 
+void __attribute__((weak)) thread_rest_init(void (*ends)(void))
+{
+	(void)ends;
+}
+
+u64 __attribute__((weak)) thread_group_turns(void)
+{
+	return 0;
+}
+
+bool __attribute__((weak)) thread_groups_rest(u64 turns)
+{
+	(void)turns;
+	return false;
+}
+
 static void forget(struct host_thread *h)
 {
 	pthread_mutex_destroy(&h->mutex);

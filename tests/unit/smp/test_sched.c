@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Where threads run, and how they come there, in simulated time: waking, stealing, fetching, moving. */
 /*
- * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
- *   smp/sched_group.c
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
+ *   smp/vtree.c smp/sched_group.c
  */
 #include "tests/hosted/random.h"
 #include "tests/unit/smp/sched_time.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What each thread and each VM has of the CPUs, by weight and up to its cap, in simulated time. */
 /*
- * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
- *   smp/sched_group.c
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
+ *   smp/vtree.c smp/sched_group.c
  */
 #include "tests/unit/smp/sched_time.h"
 

@@ -8,13 +8,14 @@
  * left, that is a race.
  */
 /*
- * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
- *   smp/sched_group.c
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
+ *   smp/vtree.c smp/sched_group.c
  */
 #include <cmocka.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
+#include <unistd.h>
 #include "tests/hosted/random.h"
 #include "tests/unit/smp/sched_cpus.h"
 
@@ -22,6 +23,7 @@
 #define THREADS 14
 #define TOKENS	6
 #define STEPS	60000 /* of each CPU */
+#define LOOKER	CPUS  /* who looks whether the group rests; no CPU of theirs */
 
 struct body {
 	struct thread thread;
@@ -36,7 +38,9 @@ struct body {
 
 static struct body bodies[THREADS];
 static struct sched_group group;
-static u32 stopped; /* atomic: CPUs that are done */
+static u32 stopped;		       /* atomic: CPUs that are done */
+static u64 group_steps, rests, untold; /* atomic; the looker's */
+static bool told;		       /* atomic: a thread of the group runs */
 static _Thread_local u64 seed;
 static bool stop; /* atomic */
 
@@ -164,6 +168,8 @@ static void run_body(struct body *b)
 
 	b->stack++;
 	b->turns++;
+	if (b->thread.group)
+		__atomic_fetch_add(&group_steps, 1, __ATOMIC_RELEASE);
 	if (b->held && random_one_in(&seed, 3)) {
 		b->held--;
 		give(&bodies[random_below(&seed, THREADS)]);
@@ -198,6 +204,36 @@ static void *run_cpu(void *arg)
 	}
 	irq_enable();
 	return NULL;
+}
+
+static void rest_ends(void)
+{
+	__atomic_store_n(&told, true, __ATOMIC_RELEASE);
+}
+
+/* As kaged does. Once it is said that the group rests none of its threads takes a step untold. */
+static void *look(void *arg)
+{
+	u64 turns, steps;
+
+	cpus[LOOKER] = (struct cpu){.self = &cpus[LOOKER], .id = LOOKER};
+	hosted_cpu_set(LOOKER);
+	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
+		turns = thread_group_turns();
+		steps = __atomic_load_n(&group_steps, __ATOMIC_ACQUIRE);
+		__atomic_store_n(&told, false, __ATOMIC_RELEASE);
+		if (!thread_groups_rest(turns)) {
+			usleep(100);
+			continue;
+		}
+		rests++;
+		while (__atomic_load_n(&group_steps, __ATOMIC_ACQUIRE) == steps &&
+		       !__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
+			sched_yield();
+		untold += __atomic_load_n(&group_steps, __ATOMIC_ACQUIRE) != steps &&
+			  !__atomic_load_n(&told, __ATOMIC_ACQUIRE);
+	}
+	return arg;
 }
 
 static void make(u32 i)
@@ -236,7 +272,7 @@ static void count_tokens(void)
 
 static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 {
-	pthread_t threads[CPUS];
+	pthread_t threads[CPUS], looker;
 
 	sched_group_init(&group, 300, 60);
 	start_cpus(CPUS);
@@ -247,6 +283,8 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 		sched_wake(&bodies[i].thread);
 	}
 	stop = false;
+	thread_rest_init(rest_ends);
+	pthread_create(&looker, NULL, look, NULL);
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_create(&threads[i], NULL, run_cpu, (void *)(uintptr_t)i);
 	while (__atomic_load_n(&stopped, __ATOMIC_SEQ_CST) < CPUS)
@@ -254,6 +292,8 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_join(threads[i], NULL);
+	pthread_join(looker, NULL);
+	assert_int_equal(untold, 0);
 	count_tokens();
 	u64 moved = 0, left = 0, parked = 0, fetched = 0, yielded_to = 0;
 
@@ -272,7 +312,8 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	print_message("%llu yields to one of this CPU, %llu fetched for that\n",
 		      (unsigned long long)yielded_to, (unsigned long long)fetched);
 	assert_true(moved > 1000 && left > 100 && parked > 10);
-	assert_true(yielded_to > 20 && fetched > 0);
+	print_message("the group rested %llu times\n", (unsigned long long)rests);
+	assert_true(yielded_to > 20 && fetched > 0 && rests > 10);
 	irq_enable();
 }
 

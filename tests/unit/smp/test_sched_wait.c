@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* How long a thread waits between a wake-up and the CPU: the bound of smp/runqueue.h, and the maximum kept. */
 /*
- * unit-sources: smp/sched.c smp/balance.c smp/sched_stat.c smp/runqueue.c smp/vtree.c
- *   smp/sched_group.c
+ * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
+ *   smp/vtree.c smp/sched_group.c
  */
 #include "tests/hosted/random.h"
 #include "tests/unit/smp/sched_time.h"

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/* unit-sanitizer: thread */
+/*
+ * When kaged makes a round, and when it sleeps until somebody wakes it. The test has the clock, and says
+ * whether vCPUs rest; kaged is the real one, on a thread of the host.
+ */
+#include <sched.h>
+#include <string.h>
+#include "kernel/base/x86.h"
+#include "mem/gmem_private.h"
+#include "mem/reclaim.h"
+#include "smp/thread.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/schedule.h"
+#include "tests/unit/mem/fixture.h"
+
+#define SECOND	    1000000000ull
+#define ROUND	    (10 * SECOND)
+#define NEVER	    (~0ull)
+#define TURNS	    77u
+#define WAKES_RACED 500u
+
+static struct gmem *g;
+static struct reclaim_target target;
+static u64 now; /* the main thread's */
+static void (*rest_ends)(void);
+/* atomic */
+static u64 slept_until; /* of kaged's last sleep; 0: none since it was looked at */
+static u64 looks, rounds_begun;
+static bool rests, ends_at_once;
+
+#define GET(x)	  __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
+#define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
+
+void thread_rest_init(void (*ends)(void))
+{
+	rest_ends = ends;
+}
+
+/* As a round begins, and first of all. */
+u64 thread_group_turns(void)
+{
+	return TURNS + __atomic_fetch_add(&rounds_begun, 1, __ATOMIC_SEQ_CST);
+}
+
+/* ends_at_once: a vCPU comes to run as soon as kaged has said that it will sleep. */
+bool thread_groups_rest(u64 turns)
+{
+	assert_int_equal(turns, TURNS + GET(rounds_begun) - 1);
+	__atomic_fetch_add(&looks, 1, __ATOMIC_SEQ_CST);
+	if (GET(ends_at_once))
+		rest_ends();
+	return GET(rests);
+}
+
+static bool on_sleep(const bool *woken, u64 deadline_ns)
+{
+	(void)woken;
+	if (strcmp(thread_current()->name, "kaged") == 0)
+		SET(slept_until, deadline_ns);
+	return false;
+}
+
+static void wait_until_it_sleeps(u64 deadline_ns)
+{
+	while (GET(slept_until) != deadline_ns)
+		sched_yield();
+}
+
+static u64 found;
+
+static void take_value(const struct stat_value *v, void *arg)
+{
+	found = v->value;
+}
+
+static u64 rounds(void)
+{
+	assert_int_equal(stat_for_each("reclaim.rounds", take_value, NULL), 1);
+	return found;
+}
+
+static void pass(u64 ns)
+{
+	SET(slept_until, 0);
+	now += ns;
+	hosted_clock_set(now);
+}
+
+/* It makes a round, and no vCPU has run since. */
+static void come_to_rest(void)
+{
+	u64 before = rounds();
+
+	SET(rests, true);
+	pass(ROUND);
+	wait_until_it_sleeps(NEVER);
+	assert_int_equal(rounds(), before + 1);
+}
+
+static int start_kaged(void **state)
+{
+	const struct reclaim_options options = {.min = 256, .low = 512, .high = 768};
+	struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
+	pfn_t pfn;
+
+	now = 1000 * SECOND;
+	hosted_clock_set(now);
+	start(MIB(12));
+	hosted_on_sleep = on_sleep;
+	assert_int_equal(reclaim_start(&options), 0);
+	stat_register(&reclaim_stat_group);
+	assert_int_equal(gmem_create(1, &g), 0);
+	reclaim_add(&target, g, &terms);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
+	wait_until_it_sleeps(now + ROUND);
+	return 0;
+}
+
+static void rounds_while_vcpus_run(void **state)
+{
+	for (u32 i = 1; i <= 5; i++) {
+		pass(ROUND);
+		wait_until_it_sleeps(now + ROUND);
+		assert_int_equal(rounds(), i);
+	}
+}
+
+/* None later than what the last one ran could show in, and none before one has run for a while. */
+static void none_while_they_rest(void **state)
+{
+	u64 before;
+
+	come_to_rest();
+	before = rounds();
+	SET(slept_until, 0);
+	now += 10000 * SECOND;
+	hosted_clock_set(now);
+	SET(rests, false);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
+	assert_int_equal(rounds(), before);
+	pass(ROUND - 1);
+	pass(1);
+	wait_until_it_sleeps(now + ROUND);
+	assert_int_equal(rounds(), before + 1);
+}
+
+/* Memory is low, or somebody waits: it looks, and rests again. */
+static void a_watermark_wakes_it(void **state)
+{
+	u64 before, seen;
+
+	come_to_rest();
+	before = rounds();
+	for (u32 i = 0; i < 3; i++) {
+		seen = GET(looks);
+		SET(slept_until, 0);
+		reclaim_wake();
+		wait_until_it_sleeps(NEVER);
+		assert_int_equal(GET(looks), seen + 1);
+	}
+	assert_int_equal(rounds(), before);
+	SET(rests, false);
+	SET(slept_until, 0);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
+}
+
+/* Between what kaged looks at and its sleep. */
+static void one_runs_just_then(void **state)
+{
+	SET(ends_at_once, true);
+	SET(rests, true);
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+	SET(ends_at_once, false);
+	SET(rests, false);
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+}
+
+/* The same by chance, at any moment: it is never left asleep. */
+static void no_wake_is_lost(void **state)
+{
+	SET(rests, true);
+	for (u32 i = 0; i < WAKES_RACED; i++) {
+		u64 seen = GET(looks);
+
+		pass(ROUND);
+		while (GET(looks) == seen)
+			sched_yield();
+		for (u32 k = 0; k < i % 50; k++)
+			cpu_relax();
+		rest_ends();
+		wait_until_it_sleeps(now + ROUND);
+	}
+	SET(rests, false);
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rounds_while_vcpus_run), cmocka_unit_test(none_while_they_rest),
+		cmocka_unit_test(a_watermark_wakes_it),	  cmocka_unit_test(one_runs_just_then),
+		cmocka_unit_test(no_wake_is_lost),
+	};
+
+	return cmocka_run_group_tests(tests, start_kaged, NULL);
+}
