@@ -82,7 +82,6 @@ static void set_long_mode(struct vmx_vcpu *v, u64 efer)
 		vmcs_write(GUEST_TR_ACCESS, (tr & ~(u64)ACCESS_TYPE_MASK) | ACCESS_TYPE_TSS_BUSY);
 	}
 	vmcs_set_entry_controls(v, entry);
-	v->msr.efer = efer;
 }
 
 /* Where paging is on but for the guest, which has set LME, no entry would take that. */
@@ -133,8 +132,10 @@ void cr_set(struct vmx_vcpu *v, const struct cr_state *s)
 	vmcs_write(GUEST_CR4, real_cr4(v, s->cr4, s->cr0 & CR0_PG));
 	vmcs_write(CTRL_CR4_SHADOW, s->cr4);
 	v->msr.cr0_pg = s->cr0 & CR0_PG;
-	if ((s->efer ^ v->msr.efer) & EFER_LMA)
+	/* The VMCS says what the CPU does, whoever has written EFER since. */
+	if (!(s->efer & EFER_LMA) != !(v->entry_controls & (u32)ENTRY_IA32E))
 		set_long_mode(v, s->efer);
+	v->msr.efer = s->efer;
 	vcpu_set_efer(v, cr_efer(v));
 	if (v->shadow)
 		shadow_stale(v);

@@ -80,7 +80,7 @@ void shadow_load_msrs(struct vmx_vcpu *v)
 		wrmsr(MSR_EFER, (rdmsr(MSR_EFER) & ~EFER_SCE) | (v->msr.efer & EFER_SCE));
 }
 
-/* v->msr.efer is, or is about to be, the same. */
+/* v->msr.efer is the same already, but where paging is hidden. */
 void vcpu_set_efer(struct vmx_vcpu *v, u64 efer)
 {
 	bool on;
@@ -89,7 +89,6 @@ void vcpu_set_efer(struct vmx_vcpu *v, u64 efer)
 		vmcs_write(GUEST_EFER, v->shadow ? shadow_efer(efer) : efer);
 		return;
 	}
-	v->msr.efer = efer;
 	on = irq_save();
 	shadow_load_msrs(v);
 	irq_restore(on);

@@ -43,11 +43,10 @@ static void set_tables(u64 gdt_base, u32 gdt_limit, u32 idt_limit)
 }
 
 /* What is the same in every mode, and after INIT. */
-static void set_common(struct vmx_vcpu *v)
+static void set_common(void)
 {
 	vmcs_write(GUEST_DR7, DR7_INITIAL);
 	vmcs_write(GUEST_DEBUGCTL, 0);
-	vcpu_set_efer(v, 0);
 	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
 	vmcs_write(GUEST_ACTIVITY, 0);
 	vmcs_write(GUEST_PENDING_DEBUG, 0);
@@ -104,7 +103,7 @@ void vmx_vcpu_set_start(struct vmx_vcpu *v, const struct vmx_start *s)
 {
 	struct cr_state cr = {0};
 
-	set_common(v);
+	set_common();
 	set_power_on();
 	switch (s->mode) {
 	case VMX_START_RESET:
@@ -142,13 +141,12 @@ void vmx_vcpu_init(struct vmx_vcpu *v)
 	bool on = irq_save();
 
 	cr_get(v, &old);
-	set_common(v);
+	set_common();
 	init_debug_regs(v);
 	start_reset(v, &cr);
 	cr.cr0 = CR0_ET | (old.cr0 & (CR0_CD | CR0_NW));
 	cr3_set(v, 0);
 	cr_set(v, &cr);
-	v->msr.efer = 0;
 	v->emulate_once = false;
 	v->msr.debugctl = 0;
 	event_forget(v);

@@ -157,6 +157,23 @@ def shadow_linux_smp(boot):
     check_linux_smp(boot, 4, rounds=1)
 
 
+@case(machines=[], full=["tigerlake:2", NO_EPT + ":2"], deadline=1200,
+      guests=lambda: linux_guest(vm_words="vcpus=2"))
+def linux_hotplug(boot):
+    """A vCPU that Linux takes off line and brings back begins anew: INIT out of 64-bit code, then SIPI."""
+    boot.expect(r"weir-guest: alpha: .* 2 CPU\b")
+    boot.expect(r"guest# ")
+    for turn in range(2):
+        boot.type(f"echo 0 > /sys/devices/system/cpu/cpu1/online; echo turn {turn}: $(nproc) left")
+        boot.expect(rf"^turn {turn}: 1 left")
+        boot.type(f"echo 1 > /sys/devices/system/cpu/cpu1/online; echo turn {turn}: $(nproc) again, "
+                  f"$(taskset -c 1 echo and the second works)")
+        boot.expect(rf"^turn {turn}: 2 again, and the second works")
+    boot.type("poweroff -f")
+    boot.expect(r"vm alpha: powered off")
+    boot.ends()
+
+
 @case(machines=[], full=[NO_EPT + ":2"], deadline=1200,
       guests=lambda: linux_guest(vm_words="vcpus=4"))
 def shadow_typing(boot):
