@@ -116,6 +116,7 @@ void features_init(void)
 	f->efer = EFER_SCE | EFER_LME | EFER_LMA;
 	if (leaf81.edx & CPUID_81_EDX_NX)
 		f->efer |= EFER_NXE;
+	f->pages_1g = leaf81.edx & CPUID_81_EDX_1G;
 	f->xsave_size = f->xcr0 ? xsave.ecx : 512;
 	speculation_features(f, leaf7.edx);
 	if (rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &f->microcode) || !f->microcode)

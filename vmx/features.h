@@ -15,6 +15,7 @@ struct guest_features {
 	u32 xsave_size; /* bytes of state that Weir keeps for a vCPU */
 	u32 maxphyaddr;
 	bool rdtscp, invpcid;
+	bool pages_1g; /* in a page table's PDPTE PS is not reserved */
 	bool spec_ctrl, ibpb, arch_capabilities;
 	u64 spec_ctrl_bits;
 	u64 arch_capabilities_value;

@@ -190,6 +190,7 @@ void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 		.rflags = vcpu_rflags(v),
 		.cpl = vcpu_cpl(v),
 		.maxphyaddr = guest_features.maxphyaddr,
+		.no_1g = !guest_features.pages_1g,
 		.v = v->config.mmu_vcpu,
 	};
 	if (!cr_pae_paging(&s))

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: vmx/features.c vmx/cpuid.c */
-/* What a guest is told of how its CPU speculates: what it need not fear, and what it has to. */
+/*
+ * What a guest is told of how its CPU speculates: what it need not fear, and what it has to; and of
+ * what its page tables may hold.
+ */
 #include <setjmp.h>
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -12,12 +15,13 @@
 struct vmx_controls vmx_boot_controls;
 
 static u64 host_capabilities;
+static u32 host_lacks; /* bits of leaf 0x80000001's EDX */
 
 static struct cpuid_regs host(u32 leaf, u32 subleaf)
 {
 	if (leaf == 0 || leaf == 0x80000000)
 		return (struct cpuid_regs){leaf + 0x20, 0, 0, 0};
-	return (struct cpuid_regs){~0u, ~0u, ~0u, ~0u};
+	return (struct cpuid_regs){~0u, ~0u, ~0u, leaf == 0x80000001 ? ~host_lacks : ~0u};
 }
 
 int rdmsr_safe(u32 index, u64 *value)
@@ -50,10 +54,29 @@ static void speculation(void **state)
 			 BIT(0) | BIT(5) | BIT(8) | BIT(20) | BIT(62));
 }
 
+/* As CPUID shows it, so the walker takes it. */
+static void page_tables(void **state)
+{
+	hosted_machine.cpuid = host;
+	features_init();
+	assert_true(guest_features.pages_1g);
+	assert_true(guest_features.efer & EFER_NXE);
+	host_lacks = CPUID_81_EDX_1G;
+	features_init();
+	assert_false(guest_features.pages_1g);
+	assert_true(guest_features.efer & EFER_NXE);
+	host_lacks = CPUID_81_EDX_NX;
+	features_init();
+	assert_true(guest_features.pages_1g);
+	assert_false(guest_features.efer & EFER_NXE);
+	host_lacks = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(speculation),
+		cmocka_unit_test(page_tables),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
  * back.
  */
 #include "kernel/base/error.h"
+#include "kernel/base/msr.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
 #include "mmu/mmu.h"
@@ -51,8 +52,12 @@ void vcpu_disown_cpu(struct vmx_vcpu *v)
 	gone++;
 }
 
+void cr_get(struct vmx_vcpu *v, struct cr_state *out)
+{
+	*out = (struct cr_state){.cr0 = CR0_PE | CR0_PG, .cr4 = CR4_PAE, .efer = EFER_LMA};
+}
+
 NOTHING(cpuid_forget, struct vmx_vcpu *v)
-NOTHING(cr_get, struct vmx_vcpu *v, struct cr_state *out)
 NOTHING(fpu_init_area, struct vmx_vcpu *v)
 NOTHING(mitigations_update, struct vmx_vcpu *v)
 NOTHING(mmu_dirty_mark, struct mmu_vm *m, gfn_t gfn)
@@ -139,6 +144,21 @@ static void on_a_cpu_without_vmx(void **state)
 	assert_int_equal(vmx_vcpu_create(&c, &v), ERR_NOTSUP);
 }
 
+/* What a walk of the guest's tables goes by is what the guest is shown. */
+static void paging_is_as_cpuid_says(void **state)
+{
+	static struct vmx_vcpu v;
+	struct guest_paging p;
+
+	guest_features = (struct guest_features){.maxphyaddr = 38};
+	vmx_get_paging(&v, &p);
+	assert_int_equal(p.maxphyaddr, 38);
+	assert_true(p.no_1g);
+	guest_features.pages_1g = true;
+	vmx_get_paging(&v, &p);
+	assert_false(p.no_1g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -146,6 +166,7 @@ int main(void)
 		cmocka_unit_test_setup(with_an_apic_page, setup),
 		cmocka_unit_test_setup(without_pml, setup),
 		cmocka_unit_test_setup(on_a_cpu_without_vmx, setup),
+		cmocka_unit_test_setup(paging_is_as_cpuid_says, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
