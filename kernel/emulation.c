@@ -35,10 +35,19 @@ void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 	vcpu_crash(em->v);
 }
 
+static void inject_own_fault(struct emulation *em, u8 vector)
+{
+	if (vector == EXCEPTION_GP)
+		vmx_inject_gp(em->v->vmx);
+	else
+		vmx_inject_exception(em->v->vmx, vector, false, 0);
+}
+
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
 void emulation_unhandled(struct emulation *em)
 {
 	int err = ERR_NOSLOT;
+	u8 vector;
 
 	/* What wrote to a table of the guest's can as well write to a page that is none. */
 	if (!em->by_state && em->v->vm->mmu.shadow)
@@ -51,8 +60,8 @@ void emulation_unhandled(struct emulation *em)
 			"is not one that Weir runs in software, and writes to a page table "
 			"that it goes by itself",
 			gfn_to_gpa(em->v->mmio_gfn).v);
-	else if (em->by_state && vmx_is_own_gp(em->v->vmx))
-		vmx_inject_gp(em->v->vmx);
+	else if (em->by_state && vmx_own_fault(em->v->vmx, &vector))
+		inject_own_fault(em, vector);
 	else if (em->by_state)
 		emulation_end_vm(
 			em, "is not one that Weir runs in software, as real mode on this CPU wants",
@@ -275,6 +284,9 @@ static int run(struct emulation *em)
 		case EMULATE_WRITE:
 			err = emulation_write(em);
 			break;
+		case EMULATE_TOUCH:
+			err = emulation_touch(em);
+			break;
 		case EMULATE_IN:
 			err = emulation_in(em);
 			break;
@@ -349,10 +361,17 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	return run_repeated(&em);
 }
 
+/* #UD in virtual-8086 mode alone: any other is the CPU's word on what it has. */
+static bool is_for_real_mode(const struct emulation *em)
+{
+	return em->insn.kind == INSN_CLAC || em->insn.kind == INSN_STAC;
+}
+
 int vcpu_emulate_state(struct vcpu *v)
 {
 	struct emulation em = {.v = v, .by_state = true};
 	struct emulate_event event;
+	u8 vector;
 	int err;
 
 	take_snapshot(&em);
@@ -364,5 +383,9 @@ int vcpu_emulate_state(struct vcpu *v)
 	err = fetch(&em);
 	if (err)
 		return outcome(&em, err);
+	if (vmx_own_fault(v->vmx, &vector) && vector == EXCEPTION_UD && !is_for_real_mode(&em)) {
+		inject_own_fault(&em, vector);
+		return 0;
+	}
 	return run_repeated(&em);
 }

@@ -140,6 +140,15 @@ int emulation_read(struct emulation *em)
 	return err;
 }
 
+/* CLFLUSH: of a device nothing is asked. */
+int emulation_touch(struct emulation *em)
+{
+	struct piece pieces[PIECES_MAX];
+	u32 count;
+
+	return translate(em, false, pieces, &count);
+}
+
 /* To memory; ERR_NOSLOT: it is a device's. */
 static int write_memory(struct emulation *em, const struct piece *p, const u8 *from)
 {

@@ -4,11 +4,38 @@
 
 #include "kernel/base/error.h"
 #include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 
+#define CPUID_LEAF_1  1u
 #define CPUID_LEAF_7  7u
 #define CPUID_LEAF_81 0x80000001u
-#define CPUID_INVPCID BIT(10) /* EBX */
-#define CPUID_RDTSCP  BIT(27) /* EDX */
+
+/* Tries until RDRAND and RDSEED count as failed (SDM 1 7.3.17.1). */
+#define RANDOM_TRIES 10
+
+enum cpuid_reg {
+	EBX,
+	ECX,
+	EDX
+};
+
+struct cpuid_bit {
+	u32 leaf;
+	enum cpuid_reg reg;
+	u32 bit;
+};
+
+static const struct cpuid_bit features[FEATURE_COUNT] = {
+	[FEATURE_POPCNT] = {CPUID_LEAF_1, ECX, BIT(23)},
+	[FEATURE_LZCNT] = {CPUID_LEAF_81, ECX, BIT(5)},
+	[FEATURE_BMI1] = {CPUID_LEAF_7, EBX, BIT(3)},
+	[FEATURE_CLFLUSH] = {CPUID_LEAF_1, EDX, BIT(19)},
+	[FEATURE_SMAP] = {CPUID_LEAF_7, EBX, BIT(20)},
+	[FEATURE_RDRAND] = {CPUID_LEAF_1, ECX, BIT(30)},
+	[FEATURE_RDSEED] = {CPUID_LEAF_7, EBX, BIT(18)},
+};
+static const struct cpuid_bit invpcid = {CPUID_LEAF_7, EBX, BIT(10)};
+static const struct cpuid_bit rdtscp = {CPUID_LEAF_81, EDX, BIT(27)};
 
 static int read_msr(struct emulation *em)
 {
@@ -41,13 +68,24 @@ static int identify(struct emulation *em)
 	return 0;
 }
 
-/* Without it, or without INVPCID, the guest has #UD, whatever the CPU has. */
-static bool has(struct emulation *em, u32 leaf, u32 subleaf, u32 bits, bool in_edx)
+/* What the guest is not shown raises #UD there, whatever the CPU has. */
+static bool has(struct emulation *em, const struct cpuid_bit *b)
 {
 	struct cpuid_regs r;
 
-	vmx_cpuid(em->v->vmx, leaf, subleaf, &r);
-	return ((in_edx ? r.edx : r.ebx) & bits) == bits;
+	vmx_cpuid(em->v->vmx, b->leaf, 0, &r);
+	return (b->reg == EBX ? r.ebx : b->reg == ECX ? r.ecx : r.edx) & b->bit;
+}
+
+/* The CPU has what the guest is shown. */
+static int draw(struct emulation *em)
+{
+	bool seed = em->e.index == FEATURE_RDSEED;
+
+	em->e.high = 0;
+	for (u32 i = 0; i < RANDOM_TRIES && !em->e.high; i++)
+		em->e.high = seed ? rdseed(&em->e.value) : rdrand(&em->e.value);
+	return 0;
 }
 
 static int read_tsc_and_aux(struct emulation *em)
@@ -55,7 +93,7 @@ static int read_tsc_and_aux(struct emulation *em)
 	u64 aux;
 	int err;
 
-	if (!has(em, CPUID_LEAF_81, 0, CPUID_RDTSCP, true))
+	if (!has(em, &rdtscp))
 		return ERR_INVAL;
 	err = vmx_read_msr(em->v->vmx, MSR_TSC_AUX, &aux);
 	em->e.index = (u32)aux;
@@ -65,7 +103,7 @@ static int read_tsc_and_aux(struct emulation *em)
 
 static int drop_all(struct emulation *em)
 {
-	if (!has(em, CPUID_LEAF_7, 0, CPUID_INVPCID, false))
+	if (!has(em, &invpcid))
 		return ERR_INVAL;
 	vmx_flush_guest_tlb(em->v->vmx);
 	return 0;
@@ -119,6 +157,13 @@ static int machine_step(struct emulation *em, enum emulate_step step)
 		return write_msr(em);
 	case EMULATE_XSETBV:
 		return vmx_set_xcr(vmx, em->e.index, em->e.value);
+	case EMULATE_XGETBV:
+		return vmx_get_xcr(vmx, em->e.index, &em->e.value);
+	case EMULATE_FEATURE:
+		em->e.value = has(em, &features[em->e.index]);
+		return 0;
+	case EMULATE_RANDOM:
+		return draw(em);
 	case EMULATE_CPUID:
 		return identify(em);
 	case EMULATE_RDTSC:

@@ -14,11 +14,18 @@
 /* ModRM.rm with mod 0 and mod not 3: a bare displacement, and "a SIB byte follows". */
 #define RM_DISP16 6
 #define RM_DISP32 5
+#define RM_XGETBV 0 /* 0F 01 D0 */
 #define RM_XSETBV 1 /* 0F 01 D1 */
+#define RM_CLAC	  2 /* 0F 01 CA */
+#define RM_STAC	  3 /* 0F 01 CB */
 #define RM_RDTSCP 1 /* 0F 01 F9 */
 #define RM_SIB	  4
 
+#define REG_CLFLUSH 7 /* 0F AE /7 */
+
 #define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
+
+static_assert(INSN_TZCNT - INSN_BSF == INSN_LZCNT - INSN_BSR, "ATTR_F3_NEXT counts on");
 
 struct decoder {
 	const u8 *bytes;
@@ -219,6 +226,9 @@ static bool registers_exist(const struct decoder *d, const struct insn *out)
 		if (d->mode != DECODE_64)
 			group7 &= ~(group7 >> 4);
 		return group7 & mandatory_prefix(d, out);
+	case CHECK_FENCE:
+	case CHECK_RANDOM:
+		return true;
 	}
 	return false;
 }
@@ -485,10 +495,13 @@ static u8 special_reg(const struct decoder *d)
  */
 static bool is_another(const struct decoder *d, const struct insn *out)
 {
-	if ((d->op.attr & ATTR_NOT_F3) && out->repeat == REPEAT_E)
-		return true;
 	if (d->op.check == CHECK_GROUP7_REG)
 		return d->mod == 3;
+	/* With a prefix, or in memory, others; RDRAND and RDSEED have 66 as an operand size. */
+	if (d->op.check == CHECK_FENCE)
+		return d->mod != 3 || mandatory_prefix(d, out) != PFX_NP;
+	if (d->op.check == CHECK_RANDOM)
+		return d->mod != 3 || out->repeat;
 	return d->op.kind == INSN_NOP && !(d->op.attr & ATTR_MODRM) && (d->rex & REX_B) &&
 	       out->repeat != REPEAT_E;
 }
@@ -522,6 +535,29 @@ static bool classify_vector(const struct decoder *d, struct insn *out)
 	       decode_xmm_move(out, d->opcode, mandatory_prefix(d, out), reg, d->rex & REX_W);
 }
 
+/* Instructions that share an opcode with those of the tables. */
+static enum insn_kind other_kind(const struct decoder *d, const struct insn *out)
+{
+	switch (d->op.kind) {
+	case INSN_SIDT:
+		if (d->rm == RM_CLAC)
+			return INSN_CLAC;
+		return d->rm == RM_STAC ? INSN_STAC : INSN_OTHER;
+	case INSN_LGDT:
+		if (d->rm == RM_XGETBV)
+			return INSN_XGETBV;
+		return d->rm == RM_XSETBV ? INSN_XSETBV : INSN_OTHER;
+	case INSN_INVLPG:
+		return d->rm == RM_RDTSCP ? INSN_RDTSCP : INSN_OTHER;
+	case INSN_FENCE:
+		if (d->mod != 3 && d->reg == REG_CLFLUSH && mandatory_prefix(d, out) == PFX_NP)
+			return INSN_CLFLUSH;
+		return INSN_OTHER;
+	default:
+		return INSN_OTHER;
+	}
+}
+
 static void classify(const struct decoder *d, struct insn *out)
 {
 	if (classify_vector(d, out))
@@ -529,13 +565,12 @@ static void classify(const struct decoder *d, struct insn *out)
 	if ((d->op.attr & ATTR_NOT_REP) && out->repeat)
 		return;
 	if (is_another(d, out)) {
-		if (d->op.kind == INSN_LGDT && d->rm == RM_XSETBV)
-			out->kind = INSN_XSETBV;
-		else if (d->op.kind == INSN_INVLPG && d->rm == RM_RDTSCP)
-			out->kind = INSN_RDTSCP;
+		out->kind = (u8)other_kind(d, out);
 		return;
 	}
 	out->kind = d->op.kind;
+	if ((d->op.attr & ATTR_F3_NEXT) && out->repeat == REPEAT_E)
+		out->kind += INSN_TZCNT - INSN_BSF;
 	out->condition = d->opcode & 0xf;
 	out->reg = special_reg(d);
 	out->dst = make_operand(d, d->op.dst, out->op_size);

@@ -82,6 +82,9 @@ enum insn_kind {
 	INSN_IMUL, /* two operands, or three: then the third is the immediate */
 	INSN_BSF,
 	INSN_BSR,
+	INSN_TZCNT,
+	INSN_LZCNT,
+	INSN_POPCNT,
 	INSN_BSWAP,
 	INSN_SETCC,
 	INSN_CMOVCC,
@@ -106,7 +109,8 @@ enum insn_kind {
 	INSN_STD,
 	INSN_CLI,
 	INSN_STI,
-	INSN_NOP, /* PAUSE and the reserved ones of 0F 18 to 0F 1F too */
+	INSN_FENCE, /* LFENCE, MFENCE, SFENCE */
+	INSN_NOP,   /* PAUSE and the reserved ones of 0F 18 to 0F 1F too */
 	INSN_JCC,
 	INSN_JMP,
 	INSN_CALL,
@@ -148,6 +152,11 @@ enum insn_kind {
 	INSN_WRMSR,
 	INSN_RDPMC,
 	INSN_XSETBV,
+	INSN_XGETBV,
+	INSN_CLAC,
+	INSN_STAC,
+	INSN_RDRAND,
+	INSN_RDSEED,
 	INSN_CLTS,
 	INSN_LMSW,
 	INSN_SMSW,
@@ -159,6 +168,7 @@ enum insn_kind {
 	INSN_STR,
 	INSN_LLDT,
 	INSN_LTR,
+	INSN_CLFLUSH,
 	INSN_SYSENTER, /* SYSEXIT too */
 	INSN_INVPCID,
 	INSN_INVLPG,

@@ -290,12 +290,16 @@ const struct opcode opcode_0f[256] = {
 	[0xb4 ... 0xb5] = OP_MEM(LOAD_FAR, G, E, 0),
 	[0xb6] = OP_E(MOVZX, G, E, NONE, ATTR_SRC8),
 	[0xb7] = OP_E(MOVZX, G, E, NONE, ATTR_SRC16),
-	[0xb8] = VECTOR(FORM_ANY(PFX_F3), NONE),
+	[0xb8] = {.kind = INSN_POPCNT,
+		  .dst = FROM_G,
+		  .src = FROM_E,
+		  .valid = FORM_ANY(PFX_F3),
+		  .attr = ATTR_MODRM},
 	[0xb9] = MODRM(NONE, 0),
 	[0xba] = GROUP(8, 8U, 0),
 	[0xbb] = OP_E(BTC, E, G, NONE, ATTR_LOCK),
-	[0xbc] = OP_E(BSF, G, E, NONE, ATTR_NOT_F3),
-	[0xbd] = OP_E(BSR, G, E, NONE, ATTR_NOT_F3),
+	[0xbc] = OP_E(BSF, G, E, NONE, ATTR_F3_NEXT), /* or TZCNT */
+	[0xbd] = OP_E(BSR, G, E, NONE, ATTR_F3_NEXT), /* or LZCNT */
 	[0xbe] = OP_E(MOVSX, G, E, NONE, ATTR_SRC8),
 	[0xbf] = OP_E(MOVSX, G, E, NONE, ATTR_SRC16),
 	[0xc0] = OP_E(XADD, E, G, NONE, ATTR_BYTE | ATTR_LOCK),
@@ -333,6 +337,12 @@ const struct opcode opcode_0f[256] = {
 #define ENTRY_IMM8(v)                       \
 	{                                   \
 		.valid = (v), .imm = IMM_8U \
+	}
+
+/* Of their register forms those without a prefix are LFENCE, MFENCE and SFENCE. */
+#define FENCE(v)                                                       \
+	{                                                              \
+		.kind = INSN_FENCE, .valid = (v), .check = CHECK_FENCE \
 	}
 
 const struct opcode opcode_arpl = OP_E(ARPL, E, G, NONE, 0);
@@ -380,9 +390,15 @@ const struct opcode opcode_groups[][8] = {
 			    .valid = MEMORY,
 			    .attr = ATTR_LOCK | ATTR_NO_66},
 		     [3 ... 5] = ENTRY(FORM_MEM(PFX_NP), 0),
-		     [6] = ENTRY(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(NP_66 | PFX_F3),
-				 ATTR_REP_ONLY64),
-		     [7] = ENTRY(FORM_MEM(PFX_NP) | FORM_REG(NP_66 | PFX_F3), 0)},
+		     [6] = {.kind = INSN_RDRAND,
+			    .dst = FROM_E,
+			    .valid = FORM_MEM(NP_66 | PFX_F3) | FORM_REG(NP_66 | PFX_F3),
+			    .check = CHECK_RANDOM,
+			    .attr = ATTR_REP_ONLY64},
+		     [7] = {.kind = INSN_RDSEED,
+			    .dst = FROM_E,
+			    .valid = FORM_MEM(PFX_NP) | FORM_REG(NP_66 | PFX_F3),
+			    .check = CHECK_RANDOM}},
 	[GROUP_11] = {OP(MOV, E, IMM, NONE, 0), [7] = ENTRY(FORM_REG(PFX_ANY), ATTR_RM0)},
 	[GROUP_12_13] = {[2] = ENTRY(FORM_REG(NP_66), 0),
 			 [4] = ENTRY(FORM_REG(NP_66), 0),
@@ -396,9 +412,9 @@ const struct opcode opcode_groups[][8] = {
 		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
 		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_F3), ATTR_REP_ONLY64),
 		      ENTRY(FORM_MEM(PFX_NP | PFX_F3) | FORM_REG(PFX_F3), 0),
-		      ENTRY(FORM_MEM(PFX_NP) | FORM_REG(PFX_NP | PFX_F3), 0),
-		      ENTRY(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(PFX_ANY), 0),
-		      ENTRY(FORM_MEM(NP_66) | FORM_REG(PFX_NP), 0)},
+		      FENCE(FORM_MEM(PFX_NP) | FORM_REG(PFX_NP | PFX_F3)),
+		      FENCE(FORM_MEM(NP_66 | PFX_F3) | FORM_REG(PFX_ANY)),
+		      FENCE(FORM_MEM(NP_66) | FORM_REG(PFX_NP))},
 	[GROUP_HRESET] = {ENTRY(FORM_REG(PFX_F3), ATTR_RM0)},
 	[GROUP_WIDE_KEY] = {[0 ... 3] = ENTRY(FORM_MEM(PFX_F3), 0)},
 };

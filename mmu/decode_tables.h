@@ -67,7 +67,7 @@ enum operand_source {
 #define ATTR_F64	BIT(16) /* 64-bit mode: operand size 8, whatever the prefixes */
 #define ATTR_MEM16	BIT(17) /* an operand in memory is of two bytes */
 #define ATTR_SREG	BIT(18) /* bits 5:3 of the opcode name a segment register */
-#define ATTR_NOT_F3	BIT(19) /* with F3 it is another instruction, of kind OTHER */
+#define ATTR_F3_NEXT	BIT(19) /* with F3 it is of the kind that stands two further on */
 
 #define ATTR_XMM BIT(20) /* decode_xmm_move may know it */
 
@@ -80,6 +80,8 @@ enum opcode_check {
 	CHECK_DR,
 	CHECK_X87,	  /* x87_memory, x87_register */
 	CHECK_GROUP7_REG, /* group7_register */
+	CHECK_FENCE,	  /* exists; it is a fence, CLFLUSH or of kind OTHER */
+	CHECK_RANDOM,	  /* exists; it is RDRAND or RDSEED, or of kind OTHER */
 };
 
 /* Named as in SDM 2D table A-6; WIDE_KEY is AESENCWIDE128KL and its like. */

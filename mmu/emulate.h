@@ -38,6 +38,7 @@
 enum emulate_step {
 	EMULATE_READ,	  /* set e->value to the e->size bytes at e->gva */
 	EMULATE_WRITE,	  /* write the e->size low bytes of e->value to e->gva */
+	EMULATE_TOUCH,	  /* inject what reading the byte at e->gva would raise; it is not read */
 	EMULATE_IN,	  /* set e->value to what port e->port gives; INS: e->gva gets it next */
 	EMULATE_OUT,	  /* write the e->size low bytes of e->value to port e->port */
 	EMULATE_READ_CR,  /* set e->value to control register e->index, as the guest sees it */
@@ -47,6 +48,10 @@ enum emulate_step {
 	EMULATE_RDMSR, /* set e->value to MSR e->index, or inject what that raises */
 	EMULATE_WRMSR,
 	EMULATE_XSETBV,	  /* set extended control register e->index, or inject what that raises */
+	EMULATE_XGETBV,	  /* set e->value to it, or inject what that raises */
+	EMULATE_FEATURE,  /* set e->value to whether the guest's CPUID shows enum emulate_feature */
+	EMULATE_RANDOM,	  /* set e->value to a number of FEATURE_RDRAND or _RDSEED, e->high to 1 or,
+			   * where there was none, to 0 */
 	EMULATE_CPUID,	  /* set e->cpuid to what leaf e->index, subleaf e->value has: EAX to EDX */
 	EMULATE_RDTSC,	  /* set e->value to the guest's TSC */
 	EMULATE_RDTSCP,	  /* likewise, and e->index to IA32_TSC_AUX, or inject what that raises */
@@ -59,6 +64,18 @@ enum emulate_step {
 	EMULATE_DONE,	  /* registers, RIP and RFLAGS are updated; see `changed` and `effects` */
 	EMULATE_FAULT,	  /* inject e->vector, where it has an error code with e->error_code */
 	EMULATE_UNHANDLED /* not an instruction that this module executes */
+};
+
+/* e->index of EMULATE_FEATURE and EMULATE_RANDOM. */
+enum emulate_feature {
+	FEATURE_POPCNT,
+	FEATURE_LZCNT,
+	FEATURE_BMI1,
+	FEATURE_CLFLUSH,
+	FEATURE_SMAP,
+	FEATURE_RDRAND,
+	FEATURE_RDSEED,
+	FEATURE_COUNT
 };
 
 #define EMULATE_VECTOR_DE 0

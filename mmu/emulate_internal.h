@@ -102,12 +102,17 @@ bool replay_read_xmm(struct emulate *e, u32 n, u64 value[2]);
 bool replay_write_xmm(struct emulate *e, u32 n, const u64 value[2]);
 /* Goes on if a write there would. */
 bool replay_probe(struct emulate *e, unsigned int segment, u64 offset, unsigned int size);
+/* Goes on if a read of the byte there would; code that cannot be read counts as data that can. */
+bool replay_touch(struct emulate *e, unsigned int segment, u64 offset);
+/* The guest's CPU has it; without it the instruction is #UD. */
+bool replay_need_feature(struct emulate *e, enum emulate_feature feature);
 /* At a linear address, as the CPU reads its tables. */
 bool replay_read_table(struct emulate *e, u64 linear, unsigned int size, u64 *value);
 /* Instead of what replay_read_table gave, which must still be there. */
 bool replay_exchange_table(struct emulate *e, u64 linear, unsigned int size, u64 expected,
 			   u64 value);
 bool replay_ask(struct emulate *e, enum emulate_step step, u32 index, u64 *value);
+bool replay_random(struct emulate *e, enum emulate_feature source, u64 value[2]);
 bool replay_fault(struct emulate *e, u8 vector, u32 error_code);
 bool replay_unhandled(struct emulate *e);
 /* Operands: EMULATE_VECTOR_UD and its like come from the handlers, not from these. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bit scans, conversions, what copies flags and what sets them. */
+/* Bit scans and counts, conversions, what copies flags and what sets them. */
 #include "mmu/emulate_internal.h"
 
 static const struct insn_operand reg_rax = {OPERAND_REG, RAX}, reg_rdx = {OPERAND_REG, RDX},
@@ -16,10 +16,58 @@ static bool scan(struct emulate *e)
 	e->next.rflags &= ~RFLAGS_ZF;
 	if (!v)
 		e->next.rflags |= RFLAGS_ZF;
-	else if (insn->kind == INSN_BSF)
+	else if (insn->kind == INSN_BSF || insn->kind == INSN_TZCNT)
 		emulate_set_reg(e, insn->dst, insn->op_size, (u64)__builtin_ctzll(v));
 	else
 		emulate_set_reg(e, insn->dst, insn->op_size, 63 - (u64)__builtin_clzll(v));
+	return true;
+}
+
+static unsigned int ones(u64 v)
+{
+	unsigned int n = 0;
+
+	for (; v; v &= v - 1)
+		n++;
+	return n;
+}
+
+/*
+ * Of the flags but CF and ZF nothing is said. On a CPU without these F3 counts for nothing, and they
+ * are the scans (SDM 2A LZCNT, 2B TZCNT).
+ */
+static bool count_zeros(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	bool leading = insn->kind == INSN_LZCNT;
+	unsigned int bits = 8 * insn->op_size, n;
+	u64 has = 0, v;
+
+	if (!replay_ask(e, EMULATE_FEATURE, leading ? FEATURE_LZCNT : FEATURE_BMI1, &has))
+		return false;
+	if (!has)
+		return scan(e);
+	if (!replay_get(e, insn->src, insn->op_size, &v))
+		return false;
+	if (leading)
+		n = v ? (unsigned int)__builtin_clzll(v) - (64 - bits) : bits;
+	else
+		n = v ? (unsigned int)__builtin_ctzll(v) : bits;
+	e->next.rflags &= ~(RFLAGS_CF | RFLAGS_ZF);
+	e->next.rflags |= (v ? 0 : RFLAGS_CF) | (n ? 0 : RFLAGS_ZF);
+	emulate_set_reg(e, insn->dst, insn->op_size, n);
+	return true;
+}
+
+static bool count_ones(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	u64 v;
+
+	if (!replay_need_feature(e, FEATURE_POPCNT) || !replay_get(e, insn->src, insn->op_size, &v))
+		return false;
+	e->next.rflags = (e->next.rflags & ~RFLAGS_STATUS) | (v ? 0 : RFLAGS_ZF);
+	emulate_set_reg(e, insn->dst, insn->op_size, ones(v));
 	return true;
 }
 
@@ -103,6 +151,11 @@ bool replay_bits(struct emulate *e)
 	case INSN_BSF:
 	case INSN_BSR:
 		return scan(e);
+	case INSN_TZCNT:
+	case INSN_LZCNT:
+		return count_zeros(e);
+	case INSN_POPCNT:
+		return count_ones(e);
 	case INSN_BSWAP:
 		return swap_bytes(e);
 	case INSN_SETCC:
@@ -169,7 +222,7 @@ bool replay_flags(struct emulate *e)
 		return change_if(e, false);
 	case INSN_STI:
 		return change_if(e, true);
-	default: /* INSN_NOP */
+	default: /* INSN_NOP; INSN_FENCE: no access of Weir's is weaker than x86 orders them */
 		break;
 	}
 	return true;

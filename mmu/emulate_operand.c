@@ -61,24 +61,24 @@ static bool translate_64(struct emulate *e, enum insn_segment segment, u64 offse
 	return emulate_canonical(e, e->gva) && emulate_canonical(e, e->gva + size - 1);
 }
 
-static bool type_allows(const struct emulate_segment *s, bool write)
+static bool type_allows(const struct emulate_segment *s, bool write, bool touch)
 {
 	if (s->access & ACCESS_UNUSABLE)
 		return false;
 	if (s->access & ACCESS_CODE)
-		return !write && (s->access & ACCESS_READABLE);
+		return touch || (!write && (s->access & ACCESS_READABLE));
 	return !write || (s->access & ACCESS_WRITABLE);
 }
 
 /* SDM 3A 5.3 and 5.5 */
 static bool translate_legacy(struct emulate *e, enum insn_segment segment, u64 offset,
-			     unsigned int size, bool write)
+			     unsigned int size, bool write, bool touch)
 {
 	const struct emulate_segment *s = &e->cpu->segment[segment];
 	u64 last = offset + size - 1;
 
 	e->gva = (u32)(s->base + offset);
-	if (e->cpu->protected_mode && !type_allows(s, write))
+	if (e->cpu->protected_mode && !type_allows(s, write, touch))
 		return false;
 	if ((s->access & (ACCESS_CODE | ACCESS_EXPAND_DOWN)) == ACCESS_EXPAND_DOWN)
 		return offset > s->limit && last <= (s->access & ACCESS_BIG ? 0xffffffff : 0xffff);
@@ -88,14 +88,15 @@ static bool translate_legacy(struct emulate *e, enum insn_segment segment, u64 o
 enum emulate_step emulate_access(struct emulate *e, enum insn_segment segment, u64 offset,
 				 unsigned int size, enum emulate_step step)
 {
-	bool write = step != EMULATE_READ || e->for_write;
+	bool touch = step == EMULATE_TOUCH;
+	bool write = (step != EMULATE_READ && !touch) || e->for_write;
 	bool allowed;
 
 	e->size = (u8)size;
 	if (e->insn->mode == DECODE_64)
 		allowed = translate_64(e, segment, offset, size);
 	else
-		allowed = translate_legacy(e, segment, offset, size, write);
+		allowed = translate_legacy(e, segment, offset, size, write, touch);
 	if (allowed)
 		return step;
 	e->vector = segment == SEGMENT_SS ? EMULATE_VECTOR_SS : EMULATE_VECTOR_GP;

@@ -116,6 +116,15 @@ bool replay_probe(struct emulate *e, unsigned int segment, u64 offset, unsigned 
 	return done;
 }
 
+bool replay_touch(struct emulate *e, unsigned int segment, u64 offset)
+{
+	u64 unused;
+
+	if (passed(e, &unused))
+		return true;
+	return end_run(e, emulate_access(e, (enum insn_segment)segment, offset, 1, EMULATE_TOUCH));
+}
+
 static bool access_table(struct emulate *e, u64 linear, unsigned int size, enum emulate_step step)
 {
 	e->gva = e->cpu->long_mode ? linear : (u32)linear;
@@ -156,6 +165,22 @@ bool replay_ask(struct emulate *e, enum emulate_step step, u32 index, u64 *value
 	e->index = index;
 	e->value = *value;
 	return end_run(e, step);
+}
+
+bool replay_random(struct emulate *e, enum emulate_feature source, u64 value[2])
+{
+	if (passed(e, &value[0]))
+		return passed(e, &value[1]);
+	e->index = source;
+	return end_run(e, EMULATE_RANDOM);
+}
+
+bool replay_need_feature(struct emulate *e, enum emulate_feature feature)
+{
+	u64 has = 0;
+
+	return replay_ask(e, EMULATE_FEATURE, feature, &has) &&
+	       (has || replay_fault(e, EMULATE_VECTOR_UD, 0));
 }
 
 /* --- operands --- */
@@ -259,12 +284,13 @@ static bool run(struct emulate *e)
 	return replay_system(e);
 }
 
-/* Did the last step give 16 bytes? */
+/* Did the last step give two values? */
 static bool gave_two(const struct emulate *e)
 {
 	enum emulate_step step = (enum emulate_step)(e->phase - 1);
 
-	return step == EMULATE_READ_XMM || (step == EMULATE_READ && e->size == WIDE);
+	return step == EMULATE_READ_XMM || step == EMULATE_RANDOM ||
+	       (step == EMULATE_READ && e->size == WIDE);
 }
 
 enum emulate_step emulate_next_replay(struct emulate *e)

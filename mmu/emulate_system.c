@@ -131,6 +131,51 @@ static bool set_xcr(struct emulate *e)
 	return replay_need_cpl0(e) && replay_ask(e, EMULATE_XSETBV, (u32)e->next.gpr[RCX], &value);
 }
 
+static bool get_xcr(struct emulate *e)
+{
+	u64 value = 0;
+
+	if (!replay_ask(e, EMULATE_XGETBV, (u32)e->next.gpr[RCX], &value))
+		return false;
+	emulate_set_reg(e, reg_rax, 4, value);
+	emulate_set_reg(e, reg_rdx, 4, value >> 32);
+	return true;
+}
+
+/* CLAC and STAC are there in real mode, and not in virtual-8086 mode (SDM 2A, 2B). */
+static bool change_ac(struct emulate *e)
+{
+	if (e->cpu->cpl)
+		return replay_fault(e, EMULATE_VECTOR_UD, 0);
+	if (!replay_need_feature(e, FEATURE_SMAP))
+		return false;
+	e->next.rflags &= ~RFLAGS_AC;
+	if (e->insn->kind == INSN_STAC)
+		e->next.rflags |= RFLAGS_AC;
+	return true;
+}
+
+/* Without a number the destination is 0 (SDM 2B RDRAND, RDSEED). */
+static bool draw(struct emulate *e)
+{
+	enum emulate_feature source = e->insn->kind == INSN_RDRAND ? FEATURE_RDRAND
+								   : FEATURE_RDSEED;
+	u64 value[2];
+
+	if (!replay_need_feature(e, source) || !replay_random(e, source, value))
+		return false;
+	e->next.rflags = (e->next.rflags & ~RFLAGS_STATUS) | (value[1] ? RFLAGS_CF : 0);
+	emulate_set_reg(e, e->insn->dst, e->insn->op_size, value[1] ? value[0] : 0);
+	return true;
+}
+
+/* A fault is a byte read's (SDM 2A CLFLUSH). Whose line it is does not matter: caches are coherent. */
+static bool flush_line(struct emulate *e)
+{
+	return replay_need_feature(e, FEATURE_CLFLUSH) &&
+	       replay_touch(e, e->insn->mem.segment, emulate_offset(e));
+}
+
 static bool identify(struct emulate *e)
 {
 	u64 subleaf = (u32)e->next.gpr[RCX];
@@ -249,6 +294,16 @@ bool replay_system(struct emulate *e)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	case INSN_XSETBV:
 		return set_xcr(e);
+	case INSN_XGETBV:
+		return get_xcr(e);
+	case INSN_CLAC:
+	case INSN_STAC:
+		return change_ac(e);
+	case INSN_RDRAND:
+	case INSN_RDSEED:
+		return draw(e);
+	case INSN_CLFLUSH:
+		return flush_line(e);
 	case INSN_CLTS:
 	case INSN_LMSW:
 		return change_cr0(e);

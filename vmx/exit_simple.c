@@ -11,6 +11,9 @@
 #include "vmx/xcr0.h"
 
 #define REASON_EXTERNAL_INTERRUPT 1
+#define CPUID_XSAVE		  0xdu
+#define EAX_D1_XGETBV1		  BIT(2)
+#define XCR_IN_USE		  1 /* no register: XCR0, but for what is in its initial state */
 
 #define IO_SIZE(q) (((q)&7) + 1)
 #define IO_IN	   BIT(3)
@@ -170,4 +173,24 @@ int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value)
 	err = set_xcr(v, n, value);
 	irq_restore(on);
 	return err;
+}
+
+/* XCR0, or which of its components are not in their initial state (SDM 2D, XGETBV). */
+int vmx_get_xcr(struct vmx_vcpu *v, u32 n, u64 *value)
+{
+	struct cpuid_regs r;
+	bool on;
+
+	if (!guest_features.xcr0 || !(vmcs_read(GUEST_CR4) & CR4_OSXSAVE))
+		return ERR_INVAL;
+	*value = v->xcr0;
+	if (n == 0)
+		return 0;
+	vmx_cpuid(v, CPUID_XSAVE, 1, &r);
+	if (n != XCR_IN_USE || !(r.eax & EAX_D1_XGETBV1))
+		return ERR_FAULT;
+	on = irq_save();
+	*value = xgetbv(XCR_IN_USE);
+	irq_restore(on);
+	return 0;
 }

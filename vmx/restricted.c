@@ -172,19 +172,26 @@ void restricted_enter(struct vmx_vcpu *v)
 
 /* --- exits from virtual-8086 mode --- */
 
-/* The others are the guest's own, and are delivered by way of its vector table. */
+/*
+ * The others are the guest's own, and are delivered by way of its vector table. #UD is what CLAC and
+ * STAC raise in virtual-8086 mode and not in real mode.
+ */
 bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e)
 {
-	if (!v->was_vm86 || e->type != EVENT_EXCEPTION || e->vector != EXCEPTION_GP)
+	if (!v->was_vm86 || e->type != EVENT_EXCEPTION)
+		return false;
+	if (e->vector != EXCEPTION_GP && e->vector != EXCEPTION_UD)
 		return false;
 	v->emulate_once = true;
+	v->own_fault = e->vector;
 	return true;
 }
 
 /* --- for the floor above --- */
 
-bool vmx_is_own_gp(const struct vmx_vcpu *v)
+bool vmx_own_fault(const struct vmx_vcpu *v, u8 *vector)
 {
+	*vector = v->own_fault;
 	return v->emulate_once;
 }
 

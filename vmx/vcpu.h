@@ -105,6 +105,7 @@ struct vmx_vcpu {
 	bool in_vm86;	    /* the VMCS is in that form */
 	bool was_vm86;	    /* the last exit came from it */
 	bool emulate_once;  /* the instruction at RIP is to be run in software */
+	u8 own_fault;	    /* since it raised this: #GP or #UD */
 	bool segments_odd;  /* in protected mode an entry may refuse them */
 	bool paging_hidden; /* GUEST_CR3 has the identity map; the guest's own is */
 	u64 cr3;
@@ -210,7 +211,7 @@ bool vcpu_in_real_mode(struct vmx_vcpu *v);
 bool restricted_prepare(struct vmx_vcpu *v, struct vmx_exit *e);
 void restricted_enter(struct vmx_vcpu *v);
 void restricted_leave(struct vmx_vcpu *v); /* right after the exit, if in_vm86 */
-/* #GP of what real mode allows: run it in software. */
+/* #GP or #UD of what real mode may allow: run it in software. */
 bool restricted_is_privileged(struct vmx_vcpu *v, const struct event *e);
 
 /* cr.c */

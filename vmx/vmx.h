@@ -287,6 +287,7 @@ int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value);
 int vmx_read_dr(struct vmx_vcpu *v, u32 n, u64 *value);
 int vmx_write_dr(struct vmx_vcpu *v, u32 n, u64 value);
 int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value);
+int vmx_get_xcr(struct vmx_vcpu *v, u32 n, u64 *value);
 void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out);
 /* Of this floor's own MSRs; ERR_NOSLOT: it is none of them. */
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value);
@@ -307,8 +308,11 @@ void vmx_drop_page(struct vmx_vcpu *v, gva_t gva); /* INVLPG */
 bool vmx_must_emulate(struct vmx_vcpu *v);
 bool vmx_software_event(struct vmx_vcpu *v, struct emulate_event *out);
 void vmx_software_event_done(struct vmx_vcpu *v);
-/* The instruction is run in software because it raised #GP in what stands for real mode. */
-bool vmx_is_own_gp(const struct vmx_vcpu *v);
+/*
+ * The instruction is run in software because it raised this in what stands for real mode: #GP or #UD.
+ * false: it did not.
+ */
+bool vmx_own_fault(const struct vmx_vcpu *v, u8 *vector);
 
 /* Completing exits. Each moves rip past the instruction. */
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value);

@@ -107,6 +107,23 @@ static inline void xsetbv(u32 index, u64 v)
 	__asm__ volatile("xsetbv" ::"c"(index), "a"((u32)v), "d"((u32)(v >> 32)));
 }
 
+/* false: there was no number. CPUs that have them (CPUID leaves 1 and 7). */
+static inline bool rdrand(u64 *value)
+{
+	bool ok;
+
+	__asm__ volatile("rdrand %0" : "=r"(*value), "=@ccc"(ok));
+	return ok;
+}
+
+static inline bool rdseed(u64 *value)
+{
+	bool ok;
+
+	__asm__ volatile("rdseed %0" : "=r"(*value), "=@ccc"(ok));
+	return ok;
+}
+
 static inline u64 rdtsc(void)
 {
 	u32 lo, hi;

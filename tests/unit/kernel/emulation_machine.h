@@ -55,7 +55,8 @@ static u64 cr0, cr4;
 static int walk_error, read_error, write_error, dr_error;
 static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
 static u64 tableless_page; /* that alone walk_error is about, or 0: all */
-static bool own_gp, wraps; /* wraps: the last page below 4 GiB is the first */
+static u8 own_fault;	   /* #GP or #UD of virtual-8086 mode, or 0 */
+static bool wraps;	   /* the last page below 4 GiB is the first */
 static u64 msr_written, xcr_written;
 static u32 tsc_moves, drops;
 static bool cpuid_has_all;
@@ -377,16 +378,23 @@ int vmx_set_xcr(struct vmx_vcpu *v, u32 n, u64 value)
 	return n ? ERR_FAULT : 0;
 }
 
-bool vmx_is_own_gp(const struct vmx_vcpu *v)
+int vmx_get_xcr(struct vmx_vcpu *v, u32 n, u64 *value)
 {
-	return own_gp;
+	*value = 0x100000007ull;
+	return n == 1 ? ERR_FAULT : n ? ERR_INVAL : 0;
+}
+
+bool vmx_own_fault(const struct vmx_vcpu *v, u8 *vector)
+{
+	*vector = own_fault;
+	return own_fault;
 }
 
 void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out)
 {
 	*out = (struct cpuid_regs){leaf, subleaf, 3, 4};
 	if (cpuid_has_all)
-		out->ebx = out->edx = ~0u;
+		out->ebx = out->ecx = out->edx = ~0u;
 }
 
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)
@@ -497,7 +505,8 @@ static int start(void **state)
 	walk_error = read_error = write_error = dr_error = 0;
 	failing_page = tableless_page = msr_written = xcr_written = tsc_offset = 0;
 	tsc_moves = 0;
-	own_gp = wraps = false;
+	own_fault = 0;
+	wraps = false;
 	memory_changes = protected_late = false;
 	second_device = protected_page = shadowed = 0;
 	written_as_table = ~0u;

@@ -7,6 +7,7 @@
 #define REAL_STACK	0x3000u
 #define REAL_ACCESS	0x93u
 #define RFLAGS_IF_FIXED 0x202u
+#define RFLAGS_AC_BIT	BIT(18)
 
 static int start_real(void **state)
 {
@@ -314,10 +315,103 @@ static void strings_go_on(void **state)
 /* Of what the emulator does not know #GP is the guest's own: no such instruction has CPL 0 to itself. */
 static void a_gp_of_its_own_is_the_guests(void **state)
 {
-	own_gp = true;
+	own_fault = EXCEPTION_GP;
 	assert_int_equal(RUN_REAL("\x0f\x58\x07"), 0); /* ADDPS, misaligned */
 	assert_int_equal(injected.vector, EXCEPTION_GP);
 	assert_int_equal(ended, 0);
+}
+
+/*
+ * And #UD is, whatever the emulator knows, but of CLAC and STAC, which virtual-8086 mode has not: the
+ * CPU knows best what it has.
+ */
+static void a_ud_of_its_own_is_the_guests(void **state)
+{
+	own_fault = EXCEPTION_UD;
+	cpuid_has_all = true;
+	assert_int_equal(RUN_REAL("\x0f\x58\xc1"), 0); /* ADDPS with CR4.OSFXSR clear */
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 1);
+	assert_int_equal(RUN_REAL("\xf3\x0f\xb8\xc1"), 0); /* POPCNT */
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 2);
+	assert_int_equal(completed + ended, 0);
+	assert_int_equal(RUN_REAL("\x0f\x01\xcb"), 0); /* STAC */
+	assert_true(regs.rip == 0x13 && (regs.rflags & RFLAGS_AC_BIT));
+	assert_int_equal(RUN_REAL("\x0f\x01\xca"), 0); /* CLAC */
+	assert_true(regs.rip == 0x16 && !(regs.rflags & RFLAGS_AC_BIT));
+	assert_int_equal(completed, 2);
+	cpuid_has_all = false;
+	assert_int_equal(RUN_REAL("\x0f\x01\xcb"), 0);
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 3);
+	assert_false(regs.rflags & RFLAGS_AC_BIT);
+}
+
+static void xgetbv_is_asked_for(void **state)
+{
+	regs.gpr[RCX] = 0;
+	regs.gpr[RAX] = regs.gpr[RDX] = ~0ull;
+	assert_int_equal(RUN_REAL("\x0f\x01\xd0"), 0);
+	assert_true(regs.gpr[RAX] == 7 && regs.gpr[RDX] == 1 && regs.rip == 0x13);
+	regs.gpr[RCX] = 1;
+	assert_int_equal(RUN_REAL("\x0f\x01\xd0"), 0);
+	assert_int_equal(injected.vector, EXCEPTION_GP);
+	regs.gpr[RCX] = 2;
+	assert_int_equal(RUN_REAL("\x0f\x01\xd0"), 0);
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 2 && ended == 0);
+}
+
+/* Counts of zeros are scans where the guest is not shown them, POPCNT and random numbers #UD. */
+static void counts_and_random_numbers_if_the_guest_has_them(void **state)
+{
+	cpuid_has_all = false;
+	regs.gpr[RCX] = 0x100;
+	assert_int_equal(RUN_REAL("\xf3\x0f\xbd\xc1"), 0); /* LZCNT AX, CX */
+	assert_true(regs.gpr[RAX] == 8 && regs.rip == 0x14);
+	assert_int_equal(RUN_REAL("\xf3\x0f\xbc\xc1"), 0); /* TZCNT */
+	assert_true(regs.gpr[RAX] == 8 && regs.rip == 0x18);
+	assert_int_equal(RUN_REAL("\xf3\x0f\xb8\xc1"), 0); /* POPCNT */
+	assert_int_equal(RUN_REAL("\x0f\xc7\xf0"), 0);	   /* RDRAND */
+	assert_int_equal(RUN_REAL("\x0f\xc7\xf8"), 0);	   /* RDSEED */
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 3);
+	cpuid_has_all = true;
+	assert_int_equal(RUN_REAL("\xf3\x0f\xbd\xc1"), 0);
+	assert_true(regs.gpr[RAX] == 7 && regs.rip == 0x1c);
+	assert_int_equal(RUN_REAL("\xf3\x0f\xb8\xc1"), 0);
+	assert_true(regs.gpr[RAX] == 1 && regs.rip == 0x20);
+	/* The first try gives none. */
+	regs.gpr[RAX] = 0xffff0000;
+	assert_int_equal(RUN_REAL("\x0f\xc7\xf0"), 0);
+	assert_true((u16)regs.gpr[RAX] == 1 && regs.gpr[RAX] >> 16 == 0xffff);
+	assert_true((regs.rflags & 0x8d5) == 1 && regs.rip == 0x23);
+	/* And there is none. */
+	regs.gpr[RAX] = 0x12345678;
+	assert_int_equal(RUN_REAL("\x66\x0f\xc7\xf8"), 0);
+	assert_true(regs.gpr[RAX] == 0 && (regs.rflags & 0x8d5) == 0 && regs.rip == 0x27);
+	assert_int_equal(injected.count + ended, 3);
+}
+
+/* CLFLUSH faults like a read of one byte, and of a device reads none. */
+static void fences_and_clflush_do_nothing(void **state)
+{
+	cpuid_has_all = true;
+	assert_int_equal(RUN_REAL("\x0f\xae\xe8\x0f\xae\xf0\x0f\xae\xf8"), 0);
+	assert_int_equal(vcpu_emulate_state(&cpu) + vcpu_emulate_state(&cpu), 0);
+	assert_true(regs.rip == 0x19 && completed == 3);
+	regs.gpr[RBX] = (u16)DEVICE;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0); /* [bx] */
+	assert_true(regs.rip == 0x1c && completed == 4 && call_count == 0);
+	regs.gpr[RBX] = (u16)UNMAPPED;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
+	assert_true(injected.vector == EXCEPTION_PF && injected.cr2 == UNMAPPED);
+	segments[SEG_DS].limit = 0xfff;
+	regs.gpr[RBX] = 0x1000;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
+	assert_true(injected.vector == EXCEPTION_GP && injected.count == 2);
+	regs.gpr[RBX] = 0xfff;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
+	assert_true(regs.rip == 0x1f && completed == 5);
+	cpuid_has_all = false;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
+	assert_true(injected.vector == EXCEPTION_UD && injected.count == 3 && ended == 0);
 }
 
 /* In real mode C4, C5 and 62 with a register, and 8F with a number but 0, are no prefixes. */
@@ -493,6 +587,10 @@ int main(void)
 		REAL(code_wraps_at_4_gib),
 		REAL(strings_go_on),
 		REAL(a_gp_of_its_own_is_the_guests),
+		REAL(a_ud_of_its_own_is_the_guests),
+		REAL(xgetbv_is_asked_for),
+		REAL(counts_and_random_numbers_if_the_guest_has_them),
+		REAL(fences_and_clflush_do_nothing),
 		REAL(there_is_no_vex),
 		REAL(an_exception_goes_by_a_gate),
 		REAL(a_gate_that_is_none_faults),

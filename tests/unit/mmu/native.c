@@ -2,7 +2,10 @@
 #define _GNU_SOURCE 1 /* the registers of a signal */
 #include "tests/unit/mmu/native.h"
 
+#include "mmu/emulate.h"
+
 #include <asm/ldt.h>
+#include <cpuid.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +29,8 @@
 #define WHERE_NEXT    1
 #define WHERE_LANDED  2
 #define RFLAGS_QUIET  0x202u
-#define SCRATCH	      0x800u /* in a page: values to load, and a stack */
+#define CPUID_CLFLUSH BIT(19) /* which cpuid.h has not */
+#define SCRATCH	      0x800u  /* in a page: values to load, and a stack */
 #define SCRATCH_FLAGS (SCRATCH + 8 * GPR_COUNT)
 #define SCRATCH_OUT   (SCRATCH_FLAGS + 8)
 #define SCRATCH_STACK 0xff0u
@@ -326,6 +330,27 @@ int native_init(void)
 	build_32(DECODE_32);
 	build_64();
 	return catch_faults();
+}
+
+bool native_has(u32 feature)
+{
+	u32 a, b1 = 0, c1 = 0, d1 = 0, b7 = 0, c81 = 0, unused;
+
+	__get_cpuid(1, &a, &b1, &c1, &d1);
+	__get_cpuid_count(7, 0, &a, &b7, &unused, &unused);
+	__get_cpuid(0x80000001, &a, &unused, &c81, &unused);
+	switch (feature) {
+	case FEATURE_POPCNT:
+		return c1 & bit_POPCNT;
+	case FEATURE_LZCNT:
+		return c81 & bit_LZCNT;
+	case FEATURE_BMI1:
+		return b7 & bit_BMI;
+	case FEATURE_CLFLUSH:
+		return d1 & CPUID_CLFLUSH;
+	default:
+		return false;
+	}
 }
 
 u64 native_code_base(enum decode_mode mode)

@@ -47,6 +47,8 @@ extern u64 native_ldt[NATIVE_SEGMENTS]; /* as the CPU has it */
 
 /* 0, or -1: this machine's kernel has no local descriptor tables. */
 int native_init(void);
+/* enum emulate_feature: what this machine's CPUID shows. */
+bool native_has(u32 feature);
 /* Of the code segment; in 64-bit code 0. */
 u64 native_code_base(enum decode_mode mode);
 /* rip of an instruction of that length. */

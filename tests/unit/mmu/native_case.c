@@ -123,6 +123,9 @@ static bool usable(const struct native_case *c)
 	case INSN_INVPCID:
 	case INSN_SYSENTER:
 	case INSN_MOVBE:
+	case INSN_XGETBV:
+	case INSN_RDRAND:
+	case INSN_RDSEED:
 		return false;
 	case INSN_BSWAP:
 		if (i->op_size == 2)
@@ -170,10 +173,27 @@ static bool usable(const struct native_case *c)
 	return c->mode != DECODE_64 || usable_in_64(i);
 }
 
+/* Of the 0F map, what random bytes would seldom come to: a prefix, an opcode and a ModRM. */
+static const struct rare {
+	u8 prefix, opcode, modrm, random; /* which bits of ModRM are */
+} rare[] = {
+	{0xf3, 0xb8, 0, 0xff}, /* POPCNT */
+	{0xf3, 0xbc, 0, 0xff}, /* TZCNT */
+	{0xf3, 0xbd, 0, 0xff}, /* LZCNT */
+	{0, 0xae, 0xe8, 0x17}, /* LFENCE, SFENCE */
+	{0, 0xae, 0xf0, 0x07}, /* MFENCE */
+	{0, 0xae, 0x38, 0xc7}, /* CLFLUSH */
+	{0, 0x01, 0xca, 0x01}, /* CLAC, STAC */
+};
+
 static void generate_bytes(struct native_case *c)
 {
 	size_t at = 0;
 	u8 opcode = (u8)random_next(&native_seed);
+	const struct rare *r = NULL;
+
+	if (!random_below(&native_seed, 24))
+		r = &rare[random_below(&native_seed, ARRAY_SIZE(rare))];
 
 	for (size_t i = 0; i < NATIVE_CASE_BYTES; i++)
 		c->bytes[i] = (u8)random_next(&native_seed);
@@ -188,8 +208,17 @@ static void generate_bytes(struct native_case *c)
 		c->bytes[at++] = random_below(&native_seed, 2) ? 0xf2 : 0xf3;
 	if (!random_below(&native_seed, 12))
 		c->bytes[at++] = (u8)(0x26 | random_below(&native_seed, 4) << 3);
+	if (r && r->prefix)
+		c->bytes[at++] = r->prefix;
 	if (c->mode == DECODE_64 && random_below(&native_seed, 2))
 		c->bytes[at++] = 0x40 | (u8)random_below(&native_seed, 16);
+	if (r) {
+		c->bytes[at++] = 0x0f;
+		c->bytes[at++] = r->opcode;
+		c->bytes[at] = (c->bytes[at] & r->random) | r->modrm;
+		c->moffs = false;
+		return;
+	}
 	if (!random_below(&native_seed, 3))
 		c->bytes[at++] = 0x0f;
 	c->moffs = (opcode & 0xfc) == 0xa0 && !(at && c->bytes[at - 1] == 0x0f);

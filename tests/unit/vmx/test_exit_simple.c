@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: vmx/exit_simple.c vmx/regs.c */
 /* Exits that end a VM with a line, and those that do nothing but go on behind the instruction. */
+#include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/base/msr.h"
+#include "kernel/base/x86.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/posted.h"
 #include "vmx/features.h"
@@ -57,6 +59,20 @@ void interrupt_acknowledged(u8 vector)
 }
 
 static u32 looks;
+static bool xgetbv1; /* CPUID shows XGETBV of XINUSE */
+
+void vmx_cpuid(struct vmx_vcpu *vcpu, u32 leaf, u32 subleaf, struct cpuid_regs *out)
+{
+	assert_true(leaf == 0xd && subleaf == 1);
+	*out = (struct cpuid_regs){.eax = xgetbv1 ? (u32)BIT(2) : 0};
+}
+
+static u64 in_use(u32 index)
+{
+	assert_int_equal(index, 1);
+	assert_false(irq_enabled());
+	return 3;
+}
 
 void posted_look(struct vmx_vcpu *of)
 {
@@ -177,6 +193,30 @@ static void interrupts_of_the_host(void **state)
 	v.posts = false;
 }
 
+/* SDM 2D, XGETBV: #UD without CR4.OSXSAVE, #GP of a register that is not there. */
+static void xgetbv_by_software(void **state)
+{
+	u64 value = 1;
+
+	hosted_machine.xgetbv = in_use;
+	irq_enable();
+	v.xcr0 = 7;
+	guest_features.xcr0 = 7;
+	xgetbv1 = true;
+	assert_int_equal(vmx_get_xcr(&v, 0, &value), ERR_INVAL);
+	vmcs_write(GUEST_CR4, CR4_OSXSAVE);
+	assert_int_equal(vmx_get_xcr(&v, 0, &value), 0);
+	assert_int_equal(value, 7);
+	assert_int_equal(vmx_get_xcr(&v, 1, &value), 0);
+	assert_int_equal(value, 3);
+	assert_int_equal(vmx_get_xcr(&v, 2, &value), ERR_FAULT);
+	xgetbv1 = false;
+	assert_int_equal(vmx_get_xcr(&v, 1, &value), ERR_FAULT);
+	guest_features.xcr0 = 0;
+	assert_int_equal(vmx_get_xcr(&v, 0, &value), ERR_INVAL);
+	assert_true(irq_enabled());
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +224,7 @@ int main(void)
 		cmocka_unit_test_setup(a_task_switch_ends_the_vm, setup),
 		cmocka_unit_test_setup(a_triple_fault_says_where, setup),
 		cmocka_unit_test_setup(invd_and_wbinvd_are_passed_over, setup),
+		cmocka_unit_test_setup(xgetbv_by_software, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -271,18 +271,26 @@ static void an_nmi_blocks_the_next(void **state)
 
 static void a_gp_is_run_in_software_once(void **state)
 {
-	struct event gp = {.valid = true, .vector = 13, .type = EVENT_EXCEPTION};
-	struct event ud = {.valid = true, .vector = 6, .type = EVENT_EXCEPTION};
+	struct event gp = {.valid = true, .vector = EXCEPTION_GP, .type = EVENT_EXCEPTION};
+	struct event ud = {.valid = true, .vector = EXCEPTION_UD, .type = EVENT_EXCEPTION};
+	struct event de = {.valid = true, .vector = 0, .type = EVENT_EXCEPTION};
+	const struct event *own[] = {&gp, &ud};
+	u8 vector;
 
-	assert_false(restricted_is_privileged(&v, &gp)); /* not from virtual-8086 mode */
-	restricted_prepare(&v, &e);
-	restricted_enter(&v);
-	restricted_leave(&v);
-	assert_false(restricted_is_privileged(&v, &ud));
-	assert_true(restricted_is_privileged(&v, &gp));
-	assert_false(restricted_prepare(&v, &e));
-	v.emulate_once = false; /* as vmx_complete_instruction */
-	assert_true(restricted_prepare(&v, &e));
+	for (u32 i = 0; i < ARRAY_SIZE(own); i++) {
+		v.was_vm86 = false;
+		assert_false(restricted_is_privileged(&v, own[i])); /* not from there */
+		restricted_prepare(&v, &e);
+		restricted_enter(&v);
+		restricted_leave(&v);
+		assert_false(restricted_is_privileged(&v, &de));
+		assert_false(vmx_own_fault(&v, &vector));
+		assert_true(restricted_is_privileged(&v, own[i]));
+		assert_true(vmx_own_fault(&v, &vector) && vector == own[i]->vector);
+		assert_false(restricted_prepare(&v, &e));
+		v.emulate_once = false; /* as vmx_complete_instruction */
+		assert_true(restricted_prepare(&v, &e));
+	}
 }
 
 static void a_single_step_is_an_event(void **state)

@@ -22,6 +22,7 @@ struct hosted_machine {
 	void (*wrmsr)(u32 index, u64 value);
 	struct cpuid_regs (*cpuid)(u32 leaf, u32 subleaf);
 	u64 (*tsc)(void);
+	u64 (*xgetbv)(u32 index);
 	void (*invlpg)(const void *p);
 };
 
@@ -106,8 +107,22 @@ HOSTED_CR_ACCESSORS(4)
 
 static inline u64 xgetbv(u32 index)
 {
-	(void)index;
-	return 0;
+	return hosted_machine.xgetbv ? hosted_machine.xgetbv(index) : 0;
+}
+
+/* Every second one fails. */
+static inline bool rdrand(u64 *value)
+{
+	static u64 n;
+
+	*value = 0x5eed0000 + n;
+	return n++ & 1;
+}
+
+static inline bool rdseed(u64 *value)
+{
+	*value = 0;
+	return false;
 }
 
 static inline void xsetbv(u32 index, u64 v)
