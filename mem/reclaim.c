@@ -99,9 +99,13 @@ static void forget_barren(void)
 		__atomic_store_n(&reclaim.barren, 0, __ATOMIC_RELAXED);
 }
 
-static bool wants_more(const struct reclaim_effort *e)
+/*
+ * Nothing old is left; or it looked as long as it may and found none: what the last round counted may
+ * have changed since, and the next counts anew.
+ */
+static bool wants_round(const struct reclaim_effort *e)
 {
-	return e->freed < e->want && !e->more;
+	return e->freed < e->want && (!e->more || (!e->freed && e->tries));
 }
 
 /*
@@ -113,9 +117,20 @@ static bool is_trickle(const struct reclaim_effort *e)
 	return !e->only && e->freed < TRICKLE && watermark_free() < watermarks.min;
 }
 
+/* Somebody waits, and any page will do: others may be wanted less. With looks of its own. */
+static void take_any(struct reclaim_effort *e)
+{
+	e->tries = TRIES;
+	e->looks = LOOKS;
+	e->ages = AGES;
+	reclaim_take(e, 0);
+	count_barren(e);
+	e->more = e->more && !is_barren(e);
+}
+
 /*
  * A round of aging costs a look at every page, so it is made when what the last one found is used
- * up. urgent: somebody waits, and any page will do at last, for others may be wanted less.
+ * up.
  */
 static void make_effort(struct reclaim_effort *e)
 {
@@ -124,7 +139,7 @@ static void make_effort(struct reclaim_effort *e)
 	e->ages = AGES;
 	e->splits = SPLITS;
 	reclaim_take(e, 1);
-	if (wants_more(e) && reclaim_age(e)) {
+	if (wants_round(e) && reclaim_age(e)) {
 		e->more = false;
 		reclaim_take(e, 1);
 		e->more |= e->ages == 0;
@@ -132,11 +147,10 @@ static void make_effort(struct reclaim_effort *e)
 	reclaim_write_packed(e);
 	if (e->freed < e->want && !e->only)
 		compact(e);
-	e->more = e->more && !is_barren(e);
-	if (e->freed == 0 && e->urgent && !e->more)
-		reclaim_take(e, 0);
 	count_barren(e);
 	e->more = e->more && !is_barren(e);
+	if (e->freed == 0 && e->urgent && !e->more)
+		take_any(e);
 	e->trickles = is_trickle(e);
 	if (e->freed && !e->trickles) {
 		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);

@@ -42,20 +42,23 @@ struct reclaim_target {
 	u64 barren; /* chunks that it looked at, at its max, since it freed something last */
 	/* reclaim.lock */
 	struct list link;
-	u64 take_next;		  /* chunk where the next pages are taken */
-	u64 taking;		  /* pages that somebody is about to take */
-	u64 disk_next;		  /* chunk where packed pages are looked for that go to the disk, */
-	u64 disk_found;		  /* how many were in this look at all of it, */
-	u32 disk_age;		  /* and how long ago they were put away, at least */
-	u64 age_next, age_done;	  /* chunks of the round of aging that were begun and ended */
-	u64 aged_ns, gap_ns;	  /* when it began, and how long after the one before */
-	u64 used;		  /* pages that it or the one before found used */
-	bool whole;		  /* it looks at pages that cannot go, too, */
-	u64 whole_ns;		  /* as the one that began then did last; 0: none has */
-	bool passes, passed;	  /* it passes over some, or the one before did */
-	u64 used_staying;	  /* that this one found used of those, as in `used` */
-	u64 working_set;	  /* pages; as of the last whole round */
-	u64 by_age[RECLAIM_AGES]; /* pages, as far as the round has come */
+	u64 take_next;		/* chunk where the next pages are taken */
+	u64 taking;		/* pages that somebody is about to take */
+	u64 disk_next;		/* chunk where packed pages are looked for that go to the disk, */
+	u64 disk_found;		/* how many were in this look at all of it, */
+	u32 disk_age;		/* and how long ago they were put away, at least */
+	u64 age_next, age_done; /* chunks of the round of aging that were begun and ended */
+	u64 aged_ns, gap_ns;	/* when it began, and how long after the one before */
+	u64 used;		/* pages that it or the one before found used */
+	bool whole;		/* it looks at pages that cannot go, too, */
+	u64 whole_ns;		/* as the one that began then did last; 0: none has */
+	bool passes, passed;	/* it passes over some, or the one before did */
+	u64 used_staying;	/* that this one found used of those, as in `used` */
+	u64 working_set;	/* pages; as of the last whole round */
+	/* Pages, as far as the round has come; below 0 where others were taken than it counted. */
+	s64 by_age[RECLAIM_AGES];
+	/* Chunks that were gone through for pages so old, in vain, since it counted any of them. */
+	u64 gone_through[RECLAIM_AGES];
 };
 
 /* How it is to be done; 0 in place of a watermark: by how much memory there is. */

@@ -162,6 +162,7 @@ static bool is_due(const struct reclaim_target *t, u64 now, u64 gap)
 static void begin_round(struct reclaim_target *t, u64 now)
 {
 	memset(t->by_age, 0, sizeof(t->by_age));
+	memset(t->gone_through, 0, sizeof(t->gone_through));
 	t->gap_ns = t->aged_ns ? now - t->aged_ns : RECLAIM_MEMORY_NS;
 	t->aged_ns = now;
 	t->whole = !t->whole_ns || now - t->whole_ns >= WHOLE_GAP_NS;
@@ -238,10 +239,16 @@ static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 static void end_piece(const struct piece *p)
 {
 	struct reclaim_target *t = p->t;
+	bool old = false;
 
 	spin_lock(&reclaim.lock);
-	for (u32 i = 0; i < RECLAIM_AGES; i++)
-		t->by_age[i] += p->by_age[i];
+	for (u32 i = RECLAIM_AGES; i-- > 0;) {
+		t->by_age[i] += (s64)p->by_age[i];
+		old |= p->by_age[i] != 0;
+		/* Who goes through all for pages so old has not seen these. */
+		if (old)
+			t->gone_through[i] = 0;
+	}
 	t->used += p->used;
 	if (p->whole)
 		t->used_staying += p->used_staying;

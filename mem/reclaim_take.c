@@ -8,12 +8,17 @@
 
 #define LOOKS_EMPTY 8u	/* what passing over a chunk without a page costs, in looks at entries */
 #define SKIP_MOST   64u /* of those under one hold of the lock */
+/* Of an effort's, for one target: so that others get their turn where there is nothing to be found. */
+#define PART_LOOKS BIT(16)
 
 /* Part of an effort: so many pages of one target. */
 struct part {
 	struct reclaim_target *t;
 	u64 pages;
-	u32 age; /* no younger ones */
+	u32 age;    /* no younger ones */
+	u64 looks;  /* of the effort's, left when the part is over */
+	u64 left;   /* chunks that were not gone through */
+	u64 gained; /* frames */
 };
 
 struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t)
@@ -44,7 +49,7 @@ static u32 oldest_age(const struct reclaim_target *t)
 {
 	u32 age = RECLAIM_AGES - 1;
 
-	while (age && !t->by_age[age])
+	while (age && t->by_age[age] <= 0)
 		age--;
 	return age;
 }
@@ -81,15 +86,26 @@ static void forget_ages(struct reclaim_target *t, u32 from)
 		t->by_age[age] = 0;
 }
 
-/* The next chunk that has a page, if it is not far; ~0: it is not. */
-static u64 next_chunk(struct reclaim_target *t, struct reclaim_effort *e, u64 *left)
+/*
+ * In this part, or one chunk after the other in several: a count that is wrong, for a guest dropped or
+ * wrote pages since, must come to an end, however much there is to go through.
+ */
+static bool is_gone_through(const struct part *p)
 {
+	return !p->left || p->t->gone_through[p->age] >= reclaim_chunks(p->t);
+}
+
+/* The next chunk that has a page, if it is not far; ~0: it is not. */
+static u64 next_chunk(struct reclaim_effort *e, struct part *p)
+{
+	struct reclaim_target *t = p->t;
 	u64 chunks = reclaim_chunks(t);
 
-	for (u32 i = 0; i < SKIP_MOST && *left && e->looks; i++) {
+	for (u32 i = 0; i < SKIP_MOST && !is_gone_through(p) && e->looks > p->looks; i++) {
 		u64 chunk = t->take_next;
 
-		(*left)--;
+		p->left--;
+		t->gone_through[p->age]++;
 		t->take_next = (chunk + 1) % chunks;
 		if (!reclaim_chunk_empty(t, chunk))
 			return chunk;
@@ -111,37 +127,73 @@ static bool begin_part(struct reclaim_effort *e, u32 youngest, struct part *p)
 		p->t = t;
 		p->pages = min(e->want - e->freed, spare(t));
 		p->age = youngest ? oldest_age(t) : 0;
+		p->left = reclaim_chunks(t);
+		p->looks = e->looks - min(e->looks, (u64)PART_LOOKS);
 		t->taking += p->pages;
 	}
 	spin_unlock(&reclaim.lock);
 	return t != NULL;
 }
 
-static void end_part(const struct part *p, bool gone_through)
+/* Of one chunk: what is taken, and what it was counted as. */
+struct marked {
+	u64 bits[GMEM_LARGE_PAGES / 64];
+	u64 n, by_age[RECLAIM_AGES];
+	u64 generation; /* as of which */
+};
+
+/* Up to `most` of the pages of 2 MiB from `from` on that are so old at least; where it ended. */
+static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most, struct marked *m)
 {
-	spin_lock(&reclaim.lock);
-	p->t->taking -= p->pages;
-	if (gone_through)
-		forget_ages(p->t, p->age);
-	spin_unlock(&reclaim.lock);
-	reclaim_put(p->t);
+	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES), i;
+	const u64 *e = gmem_entry_find(g, first);
+
+	*m = (struct marked){.generation = __atomic_load_n(&g->generation, __ATOMIC_RELAXED)};
+	for (i = from; e && i < pages && m->n < most; i++) {
+		u64 entry = gmem_entry_load(e + i);
+		u32 is = gmem_entry_age(g, entry);
+
+		if (!reclaim_may_go(entry) || is < age)
+			continue;
+		m->bits[i / 64] |= BIT(i % 64);
+		m->by_age[is]++;
+		m->n++;
+	}
+	return i;
 }
 
-/* Up to `most` of the pages of 2 MiB that are so old at least; how many. */
-static u64 mark_old(const struct gmem *g, u64 first, u64 pages, u32 age, u64 most, u64 *marked)
+/*
+ * Of what the round has counted, or has under way: a page that is taken in between makes a count less
+ * than 0 until it is counted. `stayed` of them still are what they were. reclaim.lock.
+ */
+static void uncount(struct reclaim_target *t, u64 chunk, const struct marked *m, u64 stayed)
 {
-	const u64 *e = gmem_entry_find(g, first);
-	u64 n = 0;
+	u64 gone = m->n - min(m->n, stayed);
 
-	for (u64 i = 0; e && i < pages && n < most; i++) {
-		u64 entry = gmem_entry_load(e + i);
+	if (chunk >= t->age_next ||
+	    m->generation != __atomic_load_n(&t->object->generation, __ATOMIC_RELAXED))
+		return;
+	for (u32 age = RECLAIM_AGES; age-- > 0;) {
+		u64 n = min(m->by_age[age], gone);
 
-		if (!reclaim_may_go(entry) || gmem_entry_age(g, entry) < age)
-			continue;
-		marked[i / 64] |= BIT(i % 64);
-		n++;
+		t->by_age[age] -= (s64)n;
+		gone -= n;
 	}
-	return n;
+}
+
+/* more: the chunk may have others. */
+static void note_taken(const struct part *p, u64 chunk, const struct marked *m, u64 stayed,
+		       bool more)
+{
+	struct reclaim_target *t = p->t;
+
+	spin_lock(&reclaim.lock);
+	uncount(t, chunk, m, stayed);
+	if (more) {
+		t->take_next = chunk;
+		t->gone_through[p->age] -= min(t->gone_through[p->age], 1ull);
+	}
+	spin_unlock(&reclaim.lock);
 }
 
 /* Frames that are free, or will be when the disk has written the pages. */
@@ -166,42 +218,45 @@ static u64 stayed(const struct gmem_taken *t)
 	return t->hard + t->kept;
 }
 
-/* Of one chunk. Where there may be more the next taking begins there again, unless they do not go. */
+/*
+ * Of one chunk. Where there may be more the next taking begins there again. What is old and does not
+ * go is not to keep those behind it.
+ */
 static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk,
 		       struct gmem_taken *taken)
 {
-	struct reclaim_target *t = p->t;
-	u64 first = chunk * GMEM_LARGE_PAGES, marked[GMEM_LARGE_PAGES / 64] = {0};
-	u64 pages = min(t->object->pages - first, (u64)GMEM_LARGE_PAGES);
-	u64 before = gained(taken), stayed_before = stayed(taken), gone;
-	u64 most = min(p->pages - before, e->tries);
-	u64 n = mark_old(t->object, first, pages, p->age, most, marked);
+	u64 first = chunk * GMEM_LARGE_PAGES, before = gained(taken), at = 0, most;
+	u64 pages = min(p->t->object->pages - first, (u64)GMEM_LARGE_PAGES);
+	struct marked m;
 
-	e->tries -= n;
 	e->looks -= min(e->looks, pages);
-	if (!n)
-		return;
-	gmem_take(t->object, first, pages, marked, taken);
-	/* What the disk does not take now it will. */
-	gone = n - (swap_is_busy() ? min(n, stayed(taken) - stayed_before) : 0);
-	spin_lock(&reclaim.lock);
-	t->by_age[p->age] -= min(t->by_age[p->age], gone);
-	if (n == most && gained(taken) > before)
-		t->take_next = chunk;
-	spin_unlock(&reclaim.lock);
+	do {
+		u64 still = stayed(taken);
+
+		most = min(p->pages - gained(taken), e->tries);
+		at = mark_old(p->t->object, first, at, p->age, most, &m);
+		e->tries -= m.n;
+		if (!m.n)
+			return;
+		gmem_take(p->t->object, first, pages, m.bits, taken);
+		/* What the disk does not take now it will. */
+		still = swap_is_busy() ? stayed(taken) - still : 0;
+		note_taken(p, chunk, &m, still, m.n == most && gained(taken) > before);
+	} while (m.n == most && gained(taken) == before && e->tries && !taken->full);
 }
 
-/* Whether all of the target was gone through. */
-static bool take_part(struct reclaim_effort *e, const struct part *p)
+static void take_part(struct reclaim_effort *e, struct part *p)
 {
-	u64 left = reclaim_chunks(p->t);
 	struct gmem_taken taken = {0};
+	bool over = false;
 
-	while (left && gained(&taken) < p->pages && !taken.full && e->tries && e->looks) {
+	while (!over && gained(&taken) < p->pages && !taken.full && e->tries &&
+	       e->looks > p->looks) {
 		u64 chunk;
 
 		spin_lock(&reclaim.lock);
-		chunk = next_chunk(p->t, e, &left);
+		chunk = next_chunk(e, p);
+		over = chunk == ~0ull && is_gone_through(p);
 		spin_unlock(&reclaim.lock);
 		if (chunk != ~0ull)
 			take_chunk(e, p, chunk, &taken);
@@ -209,7 +264,34 @@ static bool take_part(struct reclaim_effort *e, const struct part *p)
 	count(&taken);
 	e->freed += gained(&taken);
 	e->full |= taken.full;
-	return !left && gained(&taken) < p->pages && !taken.full && e->tries && e->looks;
+	p->gained = gained(&taken);
+}
+
+/*
+ * Where all was gone through and not enough found there is nothing so old. While the disk is busy
+ * pages are passed over that are still old when it takes them.
+ */
+static void end_part(struct reclaim_effort *e, const struct part *p, u32 youngest, bool busy)
+{
+	bool enough = p->gained >= p->pages, gone_through;
+
+	spin_lock(&reclaim.lock);
+	p->t->taking -= p->pages;
+	gone_through = !enough && !e->full && e->tries && is_gone_through(p);
+	if (gone_through && !busy)
+		forget_ages(p->t, p->age);
+	if (gone_through || busy)
+		p->t->gone_through[p->age] = 0;
+	spin_unlock(&reclaim.lock);
+	/* There it would find nothing younger than what it looked for. */
+	if (gone_through && (busy || p->age <= max(youngest, 1u)))
+		reclaim_ids_add(&e->passed, p->t->id);
+	/* It goes on from there in the next effort. */
+	if (!gone_through && !p->gained && e->tries) {
+		reclaim_ids_add(&e->passed, p->t->id);
+		e->more = true;
+	}
+	reclaim_put(p->t);
 }
 
 void reclaim_take(struct reclaim_effort *e, u32 youngest)
@@ -219,14 +301,10 @@ void reclaim_take(struct reclaim_effort *e, u32 youngest)
 	e->passed = (struct reclaim_ids){0};
 	while (e->freed < e->want && e->tries && e->looks && !e->full &&
 	       begin_part(e, youngest, &p)) {
-		bool busy = swap_is_busy(), gone_through = take_part(e, &p);
+		bool busy = swap_is_busy();
 
-		/* What was passed over is still old when the disk takes it. */
-		busy = busy || swap_is_busy();
-		/* There it would find nothing younger than what it looked for. */
-		if (gone_through && (busy || p.age <= max(youngest, 1u)))
-			reclaim_ids_add(&e->passed, p.t->id);
-		end_part(&p, gone_through && !busy);
+		take_part(e, &p);
+		end_part(e, &p, youngest, busy || swap_is_busy());
 	}
 	e->more |= !e->tries || !e->looks;
 }
