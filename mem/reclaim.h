@@ -25,7 +25,7 @@ enum reclaim_state {
 
 /* What a VM was promised, and what it may have, in pages. */
 struct reclaim_terms {
-	u64 min;    /* resident pages that are left to it */
+	u64 min;    /* resident pages that others leave to it */
 	u64 max;    /* resident pages that it may have; it makes room itself. ~0: any */
 	u32 shares; /* 1 to RECLAIM_SHARES_MAX */
 	u64 costs;  /* frames that must be there for it: for min, and what the VM takes besides */

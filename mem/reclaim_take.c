@@ -35,11 +35,14 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t)
 
 /* --- reclaim.lock --- */
 
-/* What may be taken now; others' parts are on their way out already. */
-static u64 spare(const struct reclaim_target *t)
+/*
+ * What may be taken now; others' parts are on their way out already. What a VM was promised is left to
+ * it by others: for pages of its own, at its max, any of it may go.
+ */
+static u64 spare(const struct reclaim_effort *e, const struct reclaim_target *t)
 {
 	u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
-	u64 stays = t->terms.min + t->taking;
+	u64 stays = (e->only ? 0 : t->terms.min) + t->taking;
 
 	return t->object->order || resident <= stays ? 0 : resident - stays;
 }
@@ -58,7 +61,7 @@ static bool has_some(const struct reclaim_effort *e, const struct reclaim_target
 {
 	if (reclaim_ids_have(&e->passed, t->id) || (e->only && e->only != t))
 		return false;
-	return spare(t) && (!youngest || oldest_age(t) >= youngest);
+	return spare(e, t) && (!youngest || oldest_age(t) >= youngest);
 }
 
 static struct reclaim_target *pick(const struct reclaim_effort *e, u32 youngest)
@@ -125,7 +128,7 @@ static bool begin_part(struct reclaim_effort *e, u32 youngest, struct part *p)
 	if (t) {
 		reclaim_use(t);
 		p->t = t;
-		p->pages = min(e->want - e->freed, spare(t));
+		p->pages = min(e->want - e->freed, spare(e, t));
 		p->age = youngest ? oldest_age(t) : 0;
 		p->left = reclaim_chunks(t);
 		p->looks = e->looks - min(e->looks, (u64)PART_LOOKS);

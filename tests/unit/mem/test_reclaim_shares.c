@@ -170,12 +170,12 @@ static void promises_are_kept(void **state)
 }
 
 /* A VM that has all it may have makes room itself, though memory is there; no other gives for it. */
-static void bound_to_max(void **state)
+static void bound_to(u64 min)
 {
 	pfn_t pfn;
 
 	watermarks.low = watermarks.high = 1; /* enough for all */
-	make_vm(0, 100, &(struct reclaim_terms){.max = 100, .shares = 1});
+	make_vm(0, 100, &(struct reclaim_terms){.min = min, .max = 100, .shares = 1});
 	make_vm(1, 500, &(struct reclaim_terms){.max = ANY, .shares = 1});
 	assert_int_equal(gmem_get_page(vms[0].g, 100, true, &pfn), ERR_NOMEM);
 	assert_true(help(&vms[0].target));
@@ -190,6 +190,17 @@ static void bound_to_max(void **state)
 			touch(&vms[0], 1200 + i, false);
 	}
 	assert_int_equal(resident(1), 500);
+}
+
+static void bound_to_max(void **state)
+{
+	bound_to(0);
+}
+
+/* What it was promised is what others leave to it. */
+static void bound_to_what_is_promised(void **state)
+{
+	bound_to(100);
 }
 
 /* R38: below min guests get nothing, but the pool grows: memory is made. */
@@ -479,6 +490,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(idle_memory_is_taxed, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_are_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(bound_to_max, setup, teardown),
+		cmocka_unit_test_setup_teardown(bound_to_what_is_promised, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_pool_grows_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(comes_back_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_come_from_the_reserve, setup, teardown),
