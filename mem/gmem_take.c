@@ -89,6 +89,18 @@ static void count_put(u64 put, struct gmem_taken *t)
 	t->freed++;
 }
 
+/*
+ * What is on the disk is not what the page holds any more, or may not come back from there: the page
+ * goes as any other does. That it was there says nothing of whether it packs.
+ */
+static u64 unkeep(u64 entry)
+{
+	if (gmem_entry_clean(entry) && swap_kept_packs(gmem_entry_pfn(entry)))
+		entry &= ~GMEM_HARD;
+	swap_unkeep(entry);
+	return entry & ~GMEM_KEPT;
+}
+
 /* The disk has it already. */
 static u64 put_back(struct gmem *g, pfn_t pfn, struct gmem_taken *t)
 {
@@ -122,13 +134,11 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 		*entry = cool(g, *entry, t);
 		return true;
 	}
-	if (gmem_entry_clean(*entry)) {
+	if (gmem_entry_clean(*entry) && swap_is_sound()) {
 		*entry = put_back(g, pfn, t);
 		return true;
 	}
-	/* What is there is not what it holds any more. */
-	swap_unkeep(*entry);
-	*entry &= ~GMEM_KEPT;
+	*entry = unkeep(*entry);
 	if (t->full)
 		return true;
 	bits = *entry & (GMEM_GEN_MASK | GMEM_COLD);

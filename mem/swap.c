@@ -3,6 +3,7 @@
 #include "mem/swap_private.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/panic.h"
 #include "smp/timer.h"
 
@@ -85,6 +86,29 @@ void swap_drop_block(u64 block, bool bad)
 		swap_block_put(block);
 }
 
+bool swap_is_sound(void)
+{
+	return __atomic_load_n(&swap.device, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&swap.given_up, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&swap.write_errors, __ATOMIC_RELAXED) &&
+	       !__atomic_load_n(&swap.read_errors, __ATOMIC_RELAXED);
+}
+
+void swap_count_error(u32 *in_row, int err)
+{
+	bool give_up = false;
+
+	spin_lock(&swap.lock);
+	__atomic_store_n(in_row, err ? *in_row + 1 : 0, __ATOMIC_RELAXED);
+	if (*in_row >= SWAP_ERRORS_MOST)
+		give_up = !__atomic_exchange_n(&swap.given_up, true, __ATOMIC_RELAXED);
+	spin_unlock(&swap.lock);
+	if (give_up)
+		log_error("swap: %u pages in a row could not be %s: no more are written; those "
+			  "that are on the disk are still read",
+			  SWAP_ERRORS_MOST, in_row == &swap.read_errors ? "read" : "written");
+}
+
 /* --- The device ------------------------------------------------------------------------------ */
 
 int swap_attach(struct swap_device *d, u64 blocks, u64 seed)
@@ -102,7 +126,7 @@ int swap_attach(struct swap_device *d, u64 blocks, u64 seed)
 		list_add_tail(&swap.ops[i].link, &swap.free_ops);
 	swap.stats = (struct swap_stats){0};
 	swap.kept = swap.put_back = 0;
-	swap.write_errors_in_row = 0;
+	swap.write_errors = swap.read_errors = 0;
 	__atomic_store_n(&swap.given_up, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&swap.spare, SWAP_REQUESTS, __ATOMIC_RELEASE);
 	__atomic_store_n(&swap.device, d, __ATOMIC_RELEASE);

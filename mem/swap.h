@@ -21,10 +21,10 @@
 #include "kernel/base/stat.h"
 #include "mem/gmem.h"
 
-#define SWAP_REQUESTS	  96u
-#define SWAP_WRITES_MAX	  64u /* of them: reads find some free whatever is being written */
-#define SWAP_READ_AHEAD	  8u  /* pages in one read */
-#define SWAP_WRITE_ERRORS 16u /* in a row, after which nothing is written any more */
+#define SWAP_REQUESTS	 96u
+#define SWAP_WRITES_MAX	 64u /* of them: reads find some free whatever is being written */
+#define SWAP_READ_AHEAD	 8u  /* pages in one read */
+#define SWAP_ERRORS_MOST 16u /* reads or writes in a row, after which nothing is written any more */
 
 struct swap_request {
 	struct list link; /* the device's, from submit to done */
@@ -64,6 +64,11 @@ void swap_audit(void);
 
 /* Whether a page that is put away now is likely to be taken. Any context, no lock. */
 bool swap_takes(void);
+/*
+ * What is on the disk can be expected to come back: the last thing that was written, and read, was.
+ * Where it cannot, nothing is left to it that is anywhere else. As above.
+ */
+bool swap_is_sound(void);
 /* It is not, but will be when something of what is under way has been written. As above. */
 bool swap_is_busy(void);
 
@@ -92,6 +97,8 @@ int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool write);
 
 /* A clean page leaves its frame, the caller's: what its entry becomes, without a stamp. No lock. */
 u64 swap_put_back(pfn_t pfn);
+/* A clean page packs, or went to the disk without being tried. No lock. */
+bool swap_kept_packs(pfn_t pfn);
 /* The block of a page that is KEPT, or none, holds nothing any more; its frame is not looked at again. */
 void swap_unkeep(u64 entry);
 

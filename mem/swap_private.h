@@ -39,11 +39,11 @@ struct swap_state {
 	struct swap_op ops[SWAP_REQUESTS];
 	struct list free_ops, busy_ops;
 	struct swap_stats stats;
-	u32 write_errors_in_row;
 	/* atomic */
 	struct swap_device *device;
-	bool given_up; /* nothing is written any more */
-	u32 spare;     /* ops that nobody has laid claim to */
+	bool given_up;		       /* nothing is written any more */
+	u32 write_errors, read_errors; /* in a row; changed under the lock */
+	u32 spare;		       /* ops that nobody has laid claim to */
 	u32 writing;
 	u64 written; /* writes that ended */
 	u64 kept, put_back;
@@ -66,6 +66,8 @@ struct swap_op *swap_op_begin(struct gmem *g, u64 index, u64 *e, u64 entry,
 void swap_op_end(struct swap_op *op);
 /* The last that is done for the object of an op: it may be gone on return. */
 void swap_release_object(struct gmem *g);
+/* What came of a write, or a read. in_row: of its kind. Thread context; LOCK_SWAP. */
+void swap_count_error(u32 *in_row, int err);
 /* A block that holds nothing any more is free, or not worth being used again. */
 void swap_drop_block(u64 block, bool bad);
 

@@ -23,6 +23,7 @@ static void read_ended(const struct swap_op *op, int err, u64 took)
 	swap.stats.damaged += err == ERR_CORRUPT;
 	swap.stats.read_errors += err && err != ERR_CORRUPT;
 	spin_unlock(&swap.lock);
+	swap_count_error(&swap.read_errors, err);
 }
 
 /*
@@ -68,6 +69,11 @@ u64 swap_put_back(pfn_t pfn)
 	__atomic_fetch_sub(&swap.kept, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&swap.put_back, 1, __ATOMIC_RELAXED);
 	return frame_of(pfn)->kept;
+}
+
+bool swap_kept_packs(pfn_t pfn)
+{
+	return frame_of(pfn)->kept & GMEM_PACKS;
 }
 
 void swap_unkeep(u64 entry)

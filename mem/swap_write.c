@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Pages that go to the swap disk. */
-#include "kernel/base/log.h"
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
 #include "mem/swap_private.h"
@@ -30,21 +29,13 @@ bool swap_is_busy(void)
 
 static void write_ended(int err, bool packed, u64 took)
 {
-	bool give_up = false;
-
 	spin_lock(&swap.lock);
 	swap.stats.writes += !err;
 	swap.stats.packed += !err && packed;
 	swap.stats.write_ns += took;
 	swap.stats.write_errors += err != 0;
-	swap.write_errors_in_row = err ? swap.write_errors_in_row + 1 : 0;
-	if (swap.write_errors_in_row >= SWAP_WRITE_ERRORS)
-		give_up = !__atomic_exchange_n(&swap.given_up, true, __ATOMIC_RELAXED);
 	spin_unlock(&swap.lock);
-	if (give_up)
-		log_error("swap: %u pages in a row could not be written: no more are; those that "
-			  "are on the disk are still read",
-			  SWAP_WRITE_ERRORS);
+	swap_count_error(&swap.write_errors, err);
 }
 
 /* Whether the entry is still the op's to settle. */

@@ -41,15 +41,103 @@ static void too_many_write_errors(void **state)
 	for (u64 i = 1; i <= 40; i++)
 		fill(i);
 	fake_disk_fail(0, 1);
-	for (u64 i = 1; i < SWAP_WRITE_ERRORS; i++)
+	for (u64 i = 1; i < SWAP_ERRORS_MOST; i++)
 		assert_int_equal(take(i, 1).writing, 1);
 	assert_true(swap_takes());
-	assert_int_equal(take(SWAP_WRITE_ERRORS, 1).writing, 1);
+	assert_int_equal(take(SWAP_ERRORS_MOST, 1).writing, 1);
 	assert_false(swap_takes());
 	fake_disk_fail(0, 0);
 	assert_int_equal(take(30, 1).hard, 1);
 	for (u64 i = 0; i <= 40; i++)
 		verify(i);
+}
+
+static void read_page(u64 index)
+{
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(g, index, false, &pfn), 0);
+}
+
+static void give_disk_up(void)
+{
+	fake_disk_fail(1, 1);
+	for (u64 i = 100; i < 100 + SWAP_ERRORS_MOST; i++) {
+		fill(i);
+		assert_int_equal(take(i, 1).writing, 1);
+	}
+	assert_false(swap_takes());
+}
+
+/* What is in memory is not left to a disk that is known to be dead. */
+static void kept_on_a_dead_disk(void **state)
+{
+	put_on_disk(1);
+	read_page(0);
+	assert_int_equal(stats_now().kept, 1);
+	give_disk_up();
+	assert_int_equal(take(0, 1).hard, 1);
+	assert_int_equal(state_of(0), GMEM_GOT_PAGE);
+	assert_int_equal(stats_now().kept, 0);
+	assert_int_equal(stats_now().used, 0);
+	verify(0);
+	assert_int_equal(lost.calls, 0);
+}
+
+/* That it was there does not say that it does not pack. */
+static void kept_that_packs(void **state)
+{
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		((u64 *)(void *)page(0))[i] = i % 4;
+	assert_int_equal(take(0, 1).packed, 1);
+	assert_int_equal(gmem_write_packed(g, 0, 1, 0, 1), 1);
+	read_page(0);
+	assert_int_equal(stats_now().kept, 1);
+	give_disk_up();
+	assert_int_equal(take(0, 1).packed, 1);
+	assert_int_equal(stats_now().used, 0);
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		assert_int_equal(((u64 *)(void *)page(0))[i], i % 4);
+}
+
+/* Nor to one whose last read or write failed; which it may do better the next time. */
+static void kept_after_an_error(void **state)
+{
+	pfn_t pfn;
+
+	put_on_disk(20);
+	for (u64 i = 0; i < 8; i++)
+		read_page(i);
+	fake_disk_fail(1, 0);
+	assert_int_equal(gmem_get_page(g, 10, false, &pfn), ERR_IO);
+	fake_disk_fail(0, 0);
+	assert_int_equal(take(0, 1).writing, 1); /* elsewhere */
+	assert_int_equal(stats_now().put_back, 0);
+	read_page(0);
+	assert_int_equal(take(1, 1).freed, 1);
+	assert_int_equal(stats_now().put_back, 1);
+	fill(30);
+	fake_disk_fail(0, 1);
+	assert_int_equal(take(30, 1).writing, 1);
+	assert_int_equal(take(2, 1).writing, 1);
+	assert_int_equal(stats_now().put_back, 1);
+	assert_int_equal(state_of(2), GMEM_GOT_PAGE);
+	verify(2);
+}
+
+/* What cannot be read need not be written. */
+static void too_many_read_errors(void **state)
+{
+	pfn_t pfn;
+
+	put_on_disk(64);
+	fake_disk_fail(1, 0);
+	for (u64 i = 0; i < 64 && swap_takes(); i += SWAP_READ_AHEAD)
+		assert_int_equal(gmem_get_page(g, i, false, &pfn), ERR_IO);
+	assert_false(swap_takes());
+	assert_true(stats_now().read_errors >= SWAP_ERRORS_MOST);
+	fake_disk_fail(0, 0);
+	verify(40);
 }
 
 static void read_error(void **state)
@@ -132,7 +220,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CELL(write_error),	     CELL(write_error_of_one_given_back),
-		CELL(too_many_write_errors), CELL(read_error),
+		CELL(too_many_write_errors), CELL(kept_on_a_dead_disk),
+		CELL(kept_that_packs),	     CELL(kept_after_an_error),
+		CELL(too_many_read_errors),  CELL(read_error),
 		CELL(lost_object_goes),	     CELL(read_error_ahead),
 		CELL(damaged_block),	     CELL(stale_block),
 	};
