@@ -53,7 +53,7 @@ static bool pop_far(struct emulate *e, u64 *offset, u64 *selector)
 static bool go_back_to(struct emulate *e, u16 selector, u64 offset)
 {
 	if (e->cpu->protected_mode && RPL(selector) > e->cpu->cpl)
-		return replay_unhandled(e);
+		return replay_go_out(e, selector);
 	if (e->cpu->protected_mode && RPL(selector) < e->cpu->cpl)
 		return replay_fault(e, EMULATE_VECTOR_GP, selector & ~3u);
 	return replay_go_far(e, selector, offset);

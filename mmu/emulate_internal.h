@@ -165,6 +165,8 @@ bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector);
 bool replay_go_far(struct emulate *e, u16 selector, u64 target);
 /* The same by an interrupt or trap gate. `external` is EXT of the error codes. */
 bool replay_go_to_handler(struct emulate *e, u16 selector, u64 target, u32 external);
+/* A far return to an outer level: it faults, or is none that is done. Never true. */
+bool replay_go_out(struct emulate *e, u16 selector);
 
 /* emulate_frame.c: the value of RFLAGS that POPF and IRET leave. */
 u64 emulate_popped_flags(const struct emulate *e, u64 value, unsigned int size);

@@ -16,6 +16,10 @@
 #define TYPE_TSS_16   1u
 #define TYPE_BUSY     2u
 
+#define TYPE_CALL_GATE_16 4u
+#define TYPE_TASK_GATE	  5u
+#define TYPE_CALL_GATE	  12u
+
 /* The error code that names a selector: EXT and IDT clear. */
 static bool fault_at(struct emulate *e, u8 vector, u16 selector)
 {
@@ -109,13 +113,35 @@ bool replay_load_segment(struct emulate *e, unsigned int segment, u16 selector)
 
 /* --- code --- */
 
+/* Which types of system descriptor JMP and CALL go by (SDM 3A table 3-2): gates and tasks. */
+static bool is_way(const struct emulate *e, u32 type, u16 selector)
+{
+	if (e->cpu->long_mode)
+		return type == TYPE_CALL_GATE;
+	if (type == TYPE_TSS || type == TYPE_TSS_16)
+		return !(selector & SELECTOR_TI);
+	return type == TYPE_CALL_GATE || type == TYPE_CALL_GATE_16 || type == TYPE_TASK_GATE;
+}
+
+/* Those are not done; of a descriptor that leads nowhere the fault is (SDM 2A JMP, CALL, RET, IRET). */
+static bool go_by_system(struct emulate *e, u32 access, u16 selector)
+{
+	u32 dpl = ACCESS_DPL(access), kind = e->insn->kind;
+
+	if ((kind != INSN_JMP_FAR && kind != INSN_CALL_FAR) ||
+	    !is_way(e, access & TYPE_MASK, selector) || dpl < e->cpu->cpl || dpl < RPL(selector))
+		return fault_at(e, EMULATE_VECTOR_GP, selector);
+	if (!(access & ACCESS_PRESENT))
+		return fault_at(e, EMULATE_VECTOR_NP, selector);
+	return replay_unhandled(e);
+}
+
 static bool check_code(struct emulate *e, u32 access, u16 selector)
 {
 	u32 dpl = ACCESS_DPL(access);
 
-	/* Gates and task switches. */
 	if (!(access & ACCESS_S))
-		return replay_unhandled(e);
+		return go_by_system(e, access, selector);
 	if (!(access & ACCESS_CODE))
 		return fault_at(e, EMULATE_VECTOR_GP, selector);
 	if (access & ACCESS_CONFORMING ? dpl > e->cpu->cpl
@@ -157,6 +183,26 @@ bool replay_go_far(struct emulate *e, u16 selector, u64 target)
 	if (!fits)
 		return replay_fault(e, EMULATE_VECTOR_GP, 0);
 	return enter_code(e, &d, selector, target);
+}
+
+/* A return to an outer level, whose stack is another, is not done: but its faults come first. */
+bool replay_go_out(struct emulate *e, u16 selector)
+{
+	struct descriptor d;
+	u32 access, dpl;
+
+	if (is_null(selector))
+		return replay_fault(e, EMULATE_VECTOR_GP, 0);
+	if (!replay_read_descriptor(e, selector, &d))
+		return false;
+	access = d.segment.access;
+	dpl = ACCESS_DPL(access);
+	if (!(access & ACCESS_S) || !(access & ACCESS_CODE) ||
+	    (access & ACCESS_CONFORMING ? dpl > RPL(selector) : dpl != RPL(selector)))
+		return fault_at(e, EMULATE_VECTOR_GP, selector);
+	if (!(access & ACCESS_PRESENT))
+		return fault_at(e, EMULATE_VECTOR_NP, selector);
+	return replay_unhandled(e);
 }
 
 /* SDM 2A, INT n, from "trap-or-interrupt-gate" on; the gate's RPL says nothing. */
