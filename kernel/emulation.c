@@ -22,17 +22,47 @@
 /* Iterations of a string instruction for one decode. */
 #define REPEATED_AT_ONCE 64
 
-void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
+#define TEXT_MAX (3 * INSN_MAX_LENGTH + 1)
+
+static const char *bytes_in_text(const struct emulation *em, char text[TEXT_MAX])
 {
-	char text[3 * INSN_MAX_LENGTH + 1] = "none";
 	u32 n = 0;
 
+	if (!em->fetched)
+		return "none";
 	for (u32 i = 0; i < em->fetched; i++)
-		n += (u32)snprintf(text + n, sizeof(text) - n, "%02x ", em->bytes[i]);
+		n += (u32)snprintf(text + n, TEXT_MAX - n, "%02x ", em->bytes[i]);
+	return text;
+}
+
+void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
+{
+	char text[TEXT_MAX];
+
 	log_error("vm %s: the instruction at 0x%llx (bytes %s) %s, gpa 0x%llx: the VM ends",
-		  em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip, text, why,
-		  (unsigned long long)gpa);
+		  em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip,
+		  bytes_in_text(em, text), why, (unsigned long long)gpa);
 	vcpu_crash(em->v);
+}
+
+/* The guest goes on, so what it can do again and again is told so often and no more. */
+#define PROGRAMS_TOLD_MAX 4u
+
+static void refuse_program(struct emulation *em)
+{
+	u32 *told = &em->v->vm->restart->programs_told;
+	char text[TEXT_MAX];
+
+	if (__atomic_load_n(told, __ATOMIC_RELAXED) < PROGRAMS_TOLD_MAX) {
+		__atomic_fetch_add(told, 1, __ATOMIC_RELAXED);
+		log_warn("vm %s: a program's instruction at 0x%llx (bytes %s) touches a device and "
+			 "is "
+			 "not one that Weir runs in software, gpa 0x%llx: #UD",
+			 em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip,
+			 bytes_in_text(em, text),
+			 (unsigned long long)gfn_to_gpa(em->v->mmio_gfn).v);
+	}
+	vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
 }
 
 static void inject_own_fault(struct emulation *em, u8 vector)
@@ -43,7 +73,7 @@ static void inject_own_fault(struct emulation *em, u8 vector)
 		vmx_inject_exception(em->v->vmx, vector, false, 0);
 }
 
-/* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD. */
+/* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD, and a line. */
 void emulation_unhandled(struct emulation *em)
 {
 	int err = ERR_NOSLOT;
@@ -67,7 +97,7 @@ void emulation_unhandled(struct emulation *em)
 			em, "is not one that Weir runs in software, as real mode on this CPU wants",
 			em->linear_rip);
 	else if (em->paging.cpl)
-		vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
+		refuse_program(em);
 	else
 		emulation_end_vm(em, "touches a device and is not one that Weir runs in software",
 				 0);

@@ -23,14 +23,15 @@
 struct restart {
 	bool pending;
 	u64 due_ns;
-	u32 count;	/* resets so far */
-	u32 quick;	/* of them in a row, after quick runs */
-	u32 crashes;	/* in a row, none after a long run */
-	u32 told;	/* of those that may be told */
-	u64 told_ns;	/* when one more could be, last */
-	bool silent;	/* the log does not tell of this one */
-	u32 put_off;	/* so often has it waited for memory, this time */
-	u32 lines_told; /* of the log that the guest can cause: they count over resets */
+	u32 count;	   /* resets so far */
+	u32 quick;	   /* of them in a row, after quick runs */
+	u32 crashes;	   /* in a row, none after a long run */
+	u32 told;	   /* of those that may be told */
+	u64 told_ns;	   /* when one more could be, last */
+	bool silent;	   /* the log does not tell of this one */
+	u32 put_off;	   /* so often has it waited for memory, this time */
+	u32 lines_told;	   /* of the log that the guest can cause: they count over resets */
+	u32 programs_told; /* likewise, about its programs (kernel/emulation.c); atomic */
 };
 
 /* The guest asked for a reset after so long. */

@@ -491,12 +491,14 @@ void vcpu_crash(struct vcpu *v)
 
 static struct vm machine;
 static struct vcpu cpu;
+static struct restart configured; /* the machine's */
 
 static int start(void **state)
 {
 	for (u32 i = 0; i < sizeof(memory); i++)
 		memory[i] = (u8)(i * 7 + (i >> 8));
-	machine = (struct vm){.name = "test"};
+	configured = (struct restart){0};
+	machine = (struct vm){.name = "test", .restart = &configured};
 	cpu = (struct vcpu){.vm = &machine};
 	regs = (struct guest_regs){.rip = CODE, .rflags = 2};
 	cpl = 0;

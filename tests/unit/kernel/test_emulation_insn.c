@@ -58,6 +58,31 @@ static void unknown_instruction_ends_the_vm(void **state)
 	check_fault(EXCEPTION_UD, 0, 0);
 }
 
+/* With the bytes and the address, and not as often as the program likes. */
+static void a_program_at_a_device_is_told_of(void **state)
+{
+	u32 lines;
+
+	cpl = 3;
+	regs.gpr[RBX] = DEVICE;
+	cpu.mmio_gfn = GFN(DEVICE >> PAGE_SHIFT);
+	hosted_log_reset();
+	assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0);
+	check_fault(EXCEPTION_UD, 0, 0);
+	assert_non_null(strstr(hosted_log_last(), "at 0x100 (bytes 0f 58 03 "));
+	assert_non_null(strstr(hosted_log_last(), "gpa 0x8000: #UD"));
+	assert_int_equal(hosted_log_count(LOG_WARN), 1);
+	for (u32 i = 0; i < 100; i++)
+		assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0);
+	lines = hosted_log_count(LOG_WARN);
+	assert_true(lines > 1 && lines < 10);
+	assert_int_equal(injected.count, 101);
+	/* Over resets, too. */
+	machine = (struct vm){.name = "again", .restart = &configured};
+	assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0);
+	assert_int_equal(hosted_log_count(LOG_WARN), lines);
+}
+
 /* What writes to one of the guest's tables is done by the guest itself, when that is a table no more. */
 static void unknown_instruction_on_a_table(void **state)
 {
@@ -314,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup(fetch_across_pages, start),
 		cmocka_unit_test_setup(non_canonical_fetch_is_gp, start),
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
+		cmocka_unit_test_setup(a_program_at_a_device_is_told_of, start),
 		cmocka_unit_test_setup(unknown_instruction_on_a_table, start),
 		cmocka_unit_test_setup(illegal_and_overlong, start),
 		cmocka_unit_test_setup(vector_registers_to_and_from_devices, start),
