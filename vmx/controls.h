@@ -111,19 +111,20 @@
 #define PENDING_DEBUG_BS BIT(14)
 
 /* Segment access rights (SDM 3C table 25-2). */
-#define ACCESS_TYPE_MASK     0xfu
-#define ACCESS_DPL(a)	     (((a) >> 5) & 3u)
-#define ACCESS_DPL_MASK	     0x60u
-#define ACCESS_LONG	     BIT(13)
-#define ACCESS_BIG	     BIT(14) /* D/B */
-#define ACCESS_UNUSABLE	     BIT(16)
-#define ACCESS_REAL_CODE     0x9bu   /* present, code, read, accessed */
-#define ACCESS_REAL_DATA     0x93u   /* present, data, write, accessed */
-#define ACCESS_FLAT_CODE32   0xc09bu /* and 4 KiB granular, 32-bit */
-#define ACCESS_FLAT_DATA     0xc093u
-#define ACCESS_FLAT_CODE64   0xa09bu
-#define ACCESS_TSS_BUSY	     0x8bu /* 32-bit or, in IA-32e mode, 64-bit */
-#define ACCESS_LDT	     0x82u
-#define ACCESS_TYPE_TSS_BUSY 0xbu
+#define ACCESS_TYPE_MASK	0xfu
+#define ACCESS_DPL(a)		(((a) >> 5) & 3u)
+#define ACCESS_DPL_MASK		0x60u
+#define ACCESS_LONG		BIT(13)
+#define ACCESS_BIG		BIT(14) /* D/B */
+#define ACCESS_UNUSABLE		BIT(16)
+#define ACCESS_REAL_CODE	0x9bu	/* present, code, read, accessed */
+#define ACCESS_REAL_DATA	0x93u	/* present, data, write, accessed */
+#define ACCESS_FLAT_CODE32	0xc09bu /* and 4 KiB granular, 32-bit */
+#define ACCESS_FLAT_DATA	0xc093u
+#define ACCESS_FLAT_CODE64	0xa09bu
+#define ACCESS_TSS_BUSY		0x8bu /* 32-bit or, in IA-32e mode, 64-bit */
+#define ACCESS_LDT		0x82u
+#define ACCESS_TYPE_TSS_16_BUSY 0x3u
+#define ACCESS_TYPE_TSS_BUSY	0xbu
 
 #endif

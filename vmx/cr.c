@@ -39,6 +39,7 @@ void cr_get(struct vmx_vcpu *v, struct cr_state *out)
 	out->cr4 = guest_view(GUEST_CR4, CTRL_CR4_SHADOW, CTRL_CR4_MASK);
 	out->efer = v->msr.efer;
 	out->cs_long = vmcs_read(GUEST_CS_ACCESS) & ACCESS_LONG;
+	out->tss_16 = (vmcs_read(GUEST_TR_ACCESS) & ACCESS_TYPE_MASK) == ACCESS_TYPE_TSS_16_BUSY;
 }
 
 /* What VMX operation fixes; PE and PG an unrestricted guest chooses itself. */
@@ -201,6 +202,15 @@ static int change_cr3(struct vmx_vcpu *v, u64 value)
 	return err;
 }
 
+/* Who calls looks at what the TPR lets through before the next entry. */
+static int change_cr8(struct vmx_vcpu *v, u64 value)
+{
+	if (value > CR8_MAX)
+		return ERR_FAULT;
+	apic_set_cr8(v, value);
+	return 0;
+}
+
 u64 vmx_read_cr(struct vmx_vcpu *v, u32 n)
 {
 	struct cr_state s;
@@ -235,7 +245,7 @@ int vmx_write_cr(struct vmx_vcpu *v, u32 n, u64 value)
 	case 4:
 		return change_cr4(v, value);
 	default:
-		return ERR_FAULT;
+		return change_cr8(v, value);
 	}
 }
 
@@ -251,9 +261,8 @@ static enum exit_verdict end(struct vmx_vcpu *v, struct vmx_exit *e, int err)
 
 static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e, u64 value)
 {
-	if (value > CR8_MAX)
+	if (change_cr8(v, value))
 		return exit_gp(v, e);
-	apic_set_cr8(v, value);
 	vcpu_skip(v);
 	return exit_kind(e, VMX_EXIT_TPR);
 }

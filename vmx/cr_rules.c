@@ -19,8 +19,8 @@ static int paging_on(const struct cr_state *s, struct cr_state *out)
 {
 	if (!(s->efer & EFER_LME))
 		return 0;
-	/* Into IA-32e mode: never from 64-bit code's descriptor, never without PAE. */
-	if (!(s->cr4 & CR4_PAE) || s->cs_long)
+	/* Into IA-32e mode: never from 64-bit code's descriptor, without PAE, with a TSS it has not. */
+	if (!(s->cr4 & CR4_PAE) || s->cs_long || s->tss_16)
 		return ERR_FAULT;
 	out->efer |= EFER_LMA;
 	return 0;

@@ -12,6 +12,7 @@
 struct cr_state {
 	u64 cr0, cr3, cr4, efer;
 	bool cs_long; /* CS.L */
+	bool tss_16;  /* TR has a 16-bit TSS */
 };
 
 #define CR0_DEFINED                                                                                \

@@ -52,6 +52,12 @@ static void into_long_mode_and_out(void **state)
 	assert_int_equal(out.efer, EFER_LME | EFER_LMA);
 	s.cs_long = true;
 	assert_int_equal(cr0_write(&s, s.cr0 | CR0_PG, &out), ERR_FAULT);
+	s.cs_long = false;
+	s.tss_16 = true;
+	assert_int_equal(cr0_write(&s, s.cr0 | CR0_PG, &out), ERR_FAULT);
+	/* Of paging alone it says nothing. */
+	s.efer = 0;
+	assert_int_equal(cr0_write(&s, s.cr0 | CR0_PG, &out), 0);
 
 	s = compat;
 	assert_int_equal(cr0_write(&s, s.cr0 & ~CR0_PG, &out), 0);

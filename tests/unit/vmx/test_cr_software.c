@@ -78,13 +78,16 @@ int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
 	return ERR_NOSLOT;
 }
 
+static u64 cr8;
+
 u64 apic_cr8(struct vmx_vcpu *vcpu)
 {
-	return 0;
+	return cr8;
 }
 
-void apic_set_cr8(struct vmx_vcpu *vcpu, u64 cr8)
+void apic_set_cr8(struct vmx_vcpu *vcpu, u64 value)
 {
+	cr8 = value;
 }
 
 /* Shadow paging, of which there is none here, and exits. */
@@ -164,11 +167,36 @@ static void exits_that_must_be_stay(void **state)
 	assert_int_equal(v.proc_controls, CR3_EXITS | (u32)PROC_MOV_DR);
 }
 
+static void cr8_is_the_tpr(void **state)
+{
+	assert_int_equal(vmx_write_cr(&v, 8, 9), 0);
+	assert_int_equal(vmx_read_cr(&v, 8), 9);
+	for (u32 bit = 4; bit < 64; bit++)
+		assert_int_equal(vmx_write_cr(&v, 8, BIT(bit)), ERR_FAULT);
+	assert_int_equal(vmx_read_cr(&v, 8), 9);
+}
+
+/* Paging with LME set, and a task of 16 bits: IA-32e mode has none (SDM 3A 9.8.5). */
+static void no_long_mode_with_a_16_bit_task(void **state)
+{
+	v.msr.efer = EFER_LME;
+	vmcs_write(CTRL_CR4_MASK, ~0ull);
+	vmcs_write(CTRL_CR4_SHADOW, CR4_PAE);
+	vmcs_write(GUEST_TR_ACCESS, 0x83);
+	assert_int_equal(vmx_write_cr(&v, 0, CR0_PE | CR0_ET | CR0_PG), ERR_FAULT);
+	assert_true(v.paging_hidden && v.msr.efer == EFER_LME);
+	vmcs_write(GUEST_TR_ACCESS, ACCESS_TSS_BUSY);
+	assert_int_equal(vmx_write_cr(&v, 0, CR0_PE | CR0_ET | CR0_PG), 0);
+	assert_true(v.msr.efer == (EFER_LME | EFER_LMA));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(paging_goes_on_and_off, setup),
 		cmocka_unit_test_setup(exits_that_must_be_stay, setup),
+		cmocka_unit_test_setup(cr8_is_the_tpr, setup),
+		cmocka_unit_test_setup(no_long_mode_with_a_16_bit_task, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
