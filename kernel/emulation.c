@@ -81,7 +81,8 @@ void emulation_unhandled(struct emulation *em)
 
 	/* What wrote to a table of the guest's can as well write to a page that is none. */
 	if (!em->by_state && em->v->vm->mmu.shadow)
-		err = mmu_shadow_let_write(&em->v->mmu, em->v->mmio_gfn);
+		err = mmu_shadow_let_write(&em->v->mmu, em->v->mmio_gfn,
+					   guest_regs_digest(vmx_regs(em->v->vmx)));
 	if (err == 0)
 		return;
 	if (err == ERR_NOTSUP)

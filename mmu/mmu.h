@@ -53,9 +53,9 @@ struct shadow_vcpu {
 	/* faults one after the other, at one address, for what the tables gave already */
 	u64 refused_gva;
 	u32 refused;
-	/* how often the guest was left to write this page since it last could */
+	/* how often the guest was left to run the instruction that it is at (guest_regs_digest) */
 	u32 let_write;
-	u64 let_write_gfn;
+	u64 let_write_digest;
 };
 
 /* What a vCPU's faults need, filled in thread context, used in exit context. */

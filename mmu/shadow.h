@@ -52,10 +52,11 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
  * What is to write there is not run in software: the page is no table any more, so far as Weir knows,
  * and until it is met as one again the guest writes it itself. 0: resume. ERR_NOSLOT: no RAM is there.
  * ERR_NOTSUP: that has been tried so often in vain that it leads nowhere. The page is a table on the
- * way to itself, for one; or the guest's supervisor, with CR0.WP clear, writes to what SMAP keeps it
- * from reading.
+ * way to itself, for one, or two are to each other; or the guest's supervisor, with CR0.WP clear,
+ * writes to what SMAP keeps it from reading. digest: guest_regs_digest, by which the guest is seen to
+ * get on.
  */
-int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn);
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn, u64 digest);
 
 /*
  * A write there by the guest is a SHADOW_EMULATE: the page is one of its tables, so far as Weir

@@ -363,8 +363,6 @@ static void note_served(const struct shadow_fault *f)
 		s->refused = f->refusals + 1;
 		s->refused_gva = f->gva;
 	}
-	if (f->leaf.write && s->let_write_gfn == f->leaf.gfn.v)
-		s->let_write = 0;
 }
 
 /* At a fault the CPU forgets what it knows of the address (SDM 3A 4.10.4.1). */

@@ -7,7 +7,7 @@
 #include "kernel/base/x86.h"
 #include "mmu/shadow_private.h"
 
-/* So often in a row the guest is left to write a page before it counts as in vain. */
+/* So often in a row an instruction is left to the guest before it counts as in vain. */
 #define LET_WRITE_MAX 64u
 
 bool shadow_entries_of(const struct shadow_page *sp, u64 offset, u64 size, u32 *from, u32 *to)
@@ -119,7 +119,7 @@ void shadow_marked(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa)
 		look_at_pages(vm, s, gpa, 4, true);
 }
 
-int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn, u64 digest)
 {
 	u32 reader = srcu_read_lock(&v->vm->srcu);
 	bool is_ram = memslot_find(memslots_get(v->vm), gfn);
@@ -130,8 +130,9 @@ int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
 	srcu_read_unlock(&v->vm->srcu, reader);
 	if (!is_ram)
 		return ERR_NOSLOT;
-	s->let_write = (s->let_write_gfn == gfn.v ? s->let_write : 0) + 1;
-	s->let_write_gfn = gfn.v;
+	/* Pages that are tables on the way to each other would take turns: the page does not count. */
+	s->let_write = (s->let_write_digest == digest ? s->let_write : 0) + 1;
+	s->let_write_digest = digest;
 	return s->let_write > LET_WRITE_MAX ? ERR_NOTSUP : 0;
 }
 

@@ -198,7 +198,8 @@ static enum exit_verdict no_table(struct vmx_vcpu *v, struct vmx_exit *e, u64 gv
 static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
 {
 	if (v->event.valid) {
-		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa)) != ERR_NOTSUP)
+		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa),
+					 guest_regs_digest(vcpu_regs(v))) != ERR_NOTSUP)
 			return EXIT_RESUME;
 		log_error("vm %s: an event is delivered to a page (gpa %#llx) that is a table on "
 			  "the way "

@@ -164,7 +164,7 @@ bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 static u64 shadowed;	     /* the page of a table that has shadow pages, or 0 */
 static bool let_write_tired; /* it goes on being one */
 
-int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn)
+int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn, u64 digest)
 {
 	bool was = shadowed && gfn.v == shadowed / PAGE_SIZE;
 

@@ -457,13 +457,15 @@ static bool write_table(struct machine_vm *vm, struct mmu_vcpu *v, u32 table, u3
 		.fn = write_live,
 		.arg = c,
 	};
+	static _Thread_local u64 at; /* it gets on */
 	int err;
 
+	at++;
 	machine_linear_user(vm, v, false);
 	do {
 		err = machine_linear_touch(vm, v, &t);
 	} while (err == SHADOW_EMULATE && c->how == NOT_RUN_IN_SOFTWARE &&
-		 mmu_shadow_let_write(v, gpa_to_gfn(t.answer.gpa)) == 0);
+		 mmu_shadow_let_write(v, gpa_to_gfn(t.answer.gpa), at) == 0);
 	if (err == SHADOW_EMULATE) {
 		if (t.answer.gpa.v != table_gpa(table, place))
 			machine_fail("a write to gpa %#llx is to be done at %#llx",

@@ -302,10 +302,10 @@ static void a_table_makes_its_region_small(void **state)
 	entry(3, 5, BIG + 30, MARKED);
 	reaches(AT(5, 9), 201, MMU_READ);
 	assert_int_equal(small_count(BIG), 2);
-	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(BIG + 20)), 0);
+	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(BIG + 20), 1), 0);
 	assert_int_equal(small_count(BIG), 1);
 	assert_false(mmu_collapse(&vm, slot_of(BIG), GFN(BIG)));
-	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(BIG + 30)), 0);
+	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(BIG + 30), 2), 0);
 	assert_int_equal(small_count(BIG), 0);
 	/* It stays small until somebody says that it need not. */
 	reaches(AT(1, 22), BIG + 22, MMU_WRITE);

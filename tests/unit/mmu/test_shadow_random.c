@@ -272,7 +272,8 @@ static void race(gfn_t gfn)
 		make_way(racing_gva);
 		break;
 	case RACE_LET_WRITE:
-		(void)mmu_shadow_let_write(&vcpu, GFN(rnd() % (once_in(4) ? RAM_PAGES : TABLES)));
+		(void)mmu_shadow_let_write(&vcpu, GFN(rnd() % (once_in(4) ? RAM_PAGES : TABLES)),
+					   rnd());
 		break;
 	case RACE_ZAP:
 		shadow_zap_all(&vm);
@@ -418,7 +419,7 @@ static void disturb_big(void)
 		(void)mmu_range_drop(&vm, GFN(BIG), LARGE_PAGES, &done);
 		break;
 	case 2:
-		(void)mmu_shadow_let_write(&vcpu, GFN(BIG + page));
+		(void)mmu_shadow_let_write(&vcpu, GFN(BIG + page), rnd());
 		break;
 	case 3:
 		(void)mmu_range_protect(&vm, GFN(BIG + 100 + page), 1, once_in(2), &done);
@@ -452,7 +453,7 @@ static void disturb(void)
 		(void)mmu_range_drop(&vm, GFN(page), pages, &done);
 		break;
 	case 2:
-		(void)mmu_shadow_let_write(&vcpu, GFN(page));
+		(void)mmu_shadow_let_write(&vcpu, GFN(page), rnd());
 		break;
 	case 3:
 		mmu_age(&vm, GFN(0), RAM_PAGES);

@@ -143,7 +143,7 @@ static void slots_go(void **state)
 	assert_false(is_let_go(TABLE));
 	assert_int_equal(led_to(0), DATA);
 	let_go(TABLE);
-	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(TABLE)), 0);
+	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(TABLE), 0), 0);
 	assert_int_equal(vm.shadow->unsync_count, 0);
 }
 

@@ -42,7 +42,7 @@ int mmu_shadow_fault(struct mmu_vcpu *m, const struct guest_paging *p, gva_t gva
 	return answer;
 }
 
-int mmu_shadow_let_write(struct mmu_vcpu *m, gfn_t gfn)
+int mmu_shadow_let_write(struct mmu_vcpu *m, gfn_t gfn, u64 digest)
 {
 	assert_int_equal(gfn.v, GPA_AT >> PAGE_SHIFT);
 	return let_write;

@@ -73,7 +73,7 @@ ANSWER(u64, mmu_shadow_cr3, 0, const struct mmu_vcpu *m)
 ANSWER(int, mmu_shadow_load, 0, struct mmu_vcpu *m, const struct guest_paging *p)
 ANSWER(int, mmu_shadow_fault, ERR_NOTSUP, struct mmu_vcpu *m, const struct guest_paging *p,
        gva_t gva, u32 access, struct shadow_answer *out)
-ANSWER(int, mmu_shadow_let_write, ERR_NOTSUP, struct mmu_vcpu *m, gfn_t gfn)
+ANSWER(int, mmu_shadow_let_write, ERR_NOTSUP, struct mmu_vcpu *m, gfn_t gfn, u64 digest)
 
 /* The three kinds of CPU: of them the first alone has an entry that does not load EFER. */
 enum cpu_kind {
