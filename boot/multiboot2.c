@@ -139,11 +139,27 @@ static void parse_module(struct parser *p, const u8 *tag, u32 size)
 		     BOOT_MODULE_CMDLINE - 1);
 }
 
+/* Firmware may describe memory in many pieces; those that go on where the last ended are one. */
+static bool mmap_merge(struct boot_info *b, const struct mmap_entry *e)
+{
+	struct boot_mmap_entry *last;
+
+	if (!b->mmap_count)
+		return false;
+	last = &b->mmap[b->mmap_count - 1];
+	if (last->type != e->type || last->base >= e->base ||
+	    last->base + last->length != e->base || e->length > ~e->base)
+		return false;
+	last->length += e->length;
+	return true;
+}
+
 static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
 {
 	struct boot_info *b = p->out;
 	struct mmap_entry e;
 	struct tag_mmap t;
+	u64 left_out = 0;
 
 	memcpy(&t, tag, sizeof(t));
 	if (t.entry_size < sizeof(e) || t.entry_size % TAG_ALIGN) {
@@ -156,13 +172,18 @@ static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
 	if ((size - sizeof(t)) % t.entry_size)
 		warn(p, "the memory map ends inside an entry: that one is ignored");
 	for (u64 at = sizeof(t); at + t.entry_size <= size; at += t.entry_size) {
-		if (b->mmap_count == BOOT_MMAP_MAX) {
-			warn(p, "only the memory map's first %d entries are used", BOOT_MMAP_MAX);
-			return;
-		}
 		memcpy(&e, tag + at, sizeof(e));
-		b->mmap[b->mmap_count++] = (struct boot_mmap_entry){e.base, e.length, e.type};
+		if (mmap_merge(b, &e))
+			continue;
+		if (b->mmap_count < BOOT_MMAP_MAX)
+			b->mmap[b->mmap_count++] = (struct boot_mmap_entry){e.base, e.length,
+									    e.type};
+		else
+			left_out += e.type == BOOT_MEM_AVAILABLE ? e.length : 0;
 	}
+	if (left_out)
+		warn(p, "only the memory map's first %d pieces are used: %llu MiB of RAM are not",
+		     BOOT_MMAP_MAX, (unsigned long long)(left_out >> 20));
 }
 
 static void parse_framebuffer(struct parser *p, const u8 *tag)

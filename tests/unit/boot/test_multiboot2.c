@@ -391,20 +391,51 @@ static void test_memory_maps(void **state)
 	assert_int_equal(out.mmap_count, 0);
 	/* Too many, and twice. */
 	begin();
-	mmap_head(16 + 24 * (BOOT_MMAP_MAX + 1), 24);
-	for (u32 i = 0; i <= BOOT_MMAP_MAX; i++)
-		mmap_entry(i, 1, 1);
+	mmap_head(16 + 24 * (BOOT_MMAP_MAX + 3), 24);
+	for (u64 i = 0; i < BOOT_MMAP_MAX; i++)
+		mmap_entry(i << 21, 1 << 20, 1);
+	mmap_entry(1ull << 40, 3ull << 30, 1);
+	mmap_entry(1ull << 41, 1 << 20, 2);
+	mmap_entry(1ull << 42, 1 << 20, 1);
 	assert_int_equal(finish(), 0);
 	assert_int_equal(out.mmap_count, BOOT_MMAP_MAX);
-	assert_warned(1, "first 256 entries");
+	assert_warned(1, "first 256 pieces are used: 3073 MiB of RAM are not");
 	begin();
 	for (u32 i = 0; i < 2; i++) {
 		mmap_head(16 + 24, 24);
-		mmap_entry(i, 1, 1);
+		mmap_entry(2 * i, 1, 1);
 	}
 	assert_int_equal(finish(), 0);
 	assert_int_equal(out.mmap_count, 2);
 	assert_warned(1, "second memory map");
+}
+
+/* What RAM comes in pieces that touch has room, however many they are. */
+static void test_memory_map_in_pieces(void **state)
+{
+	begin();
+	mmap_head(16 + 24 * (2 * BOOT_MMAP_MAX + 1), 24);
+	for (u64 i = 0; i < 2 * BOOT_MMAP_MAX; i++)
+		mmap_entry(i << 20, 1 << 20, 1);
+	mmap_entry(1ull << 40, 1ull << 40, 1);
+	assert_int_equal(finish(), 0);
+	assert_warned(0, NULL);
+	assert_int_equal(out.mmap_count, 2);
+	assert_int_equal(out.mmap[0].base, 0);
+	assert_int_equal(out.mmap[0].length, (u64)(2 * BOOT_MMAP_MAX) << 20);
+	assert_int_equal(out.mmap[1].length, 1ull << 40);
+	/* Of another type; with a hole; empty, and so without an end; one that wraps. */
+	begin();
+	mmap_head(16 + 24 * 7, 24);
+	mmap_entry(0, 0x1000, 1);
+	mmap_entry(0x1000, 0x1000, 2);
+	mmap_entry(0x3000, 0, 2);
+	mmap_entry(0x3000, 0x1000, 2);
+	mmap_entry(0x8000, 0x1000, 1);
+	mmap_entry(0x9000, ~0ull, 1);
+	mmap_entry(0x8fff, 0x1000, 1);
+	assert_int_equal(finish(), 0);
+	assert_int_equal(out.mmap_count, 7);
 }
 
 static void test_framebuffers(void **state)
@@ -511,12 +542,19 @@ static void test_random(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sound),	     cmocka_unit_test(test_rsdp),
-		cmocka_unit_test(test_empty),	     cmocka_unit_test(test_header),
-		cmocka_unit_test(test_no_end_tag),   cmocka_unit_test(test_tag_sizes),
-		cmocka_unit_test(test_short_tags),   cmocka_unit_test(test_text),
-		cmocka_unit_test(test_modules),	     cmocka_unit_test(test_memory_maps),
-		cmocka_unit_test(test_framebuffers), cmocka_unit_test(test_few_words),
+		cmocka_unit_test(test_sound),
+		cmocka_unit_test(test_rsdp),
+		cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_no_end_tag),
+		cmocka_unit_test(test_tag_sizes),
+		cmocka_unit_test(test_short_tags),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_memory_maps),
+		cmocka_unit_test(test_memory_map_in_pieces),
+		cmocka_unit_test(test_framebuffers),
+		cmocka_unit_test(test_few_words),
 		cmocka_unit_test(test_random),
 	};
 
