@@ -243,11 +243,31 @@ static void count_time(void)
 	__atomic_store_n(&reclaim.stats.kaged, ns, __ATOMIC_RELAXED);
 }
 
+/*
+ * What may be under way to the disk at a time is, and there is nothing else. Where nothing of it ends
+ * it is looked at all again less and less often. False: nothing is under way.
+ */
+static bool wait_for_disk(u64 *pause)
+{
+	u64 before = swap_ended(), until = clock_ns() + *pause;
+
+	do {
+		if (!swap_wait_written(clock_ns() + HELP_WAIT_NS))
+			return false;
+		if (swap_ended() != before) {
+			*pause = HELP_WAIT_NS;
+			return true;
+		}
+	} while (clock_ns() < until && !__atomic_load_n(&asked, __ATOMIC_SEQ_CST));
+	*pause = min(2 * *pause, (u64)RETRY_MOST_NS);
+	return true;
+}
+
 /* From low to high, a batch after the other. False: in vain. */
 static bool fill_up(void)
 {
+	u64 free, pause = HELP_WAIT_NS;
 	struct reclaim_effort e;
-	u64 free;
 
 	do {
 		e = (struct reclaim_effort){
@@ -260,8 +280,7 @@ static bool fill_up(void)
 			make_effort(&e);
 		reclaim_tell_state();
 		count_time();
-		/* What may be under way to the disk at a time is, and there is nothing else. */
-	} while (is_worth_another(&e) || (e.want && swap_wait_written(clock_ns() + HELP_WAIT_NS)));
+	} while (is_worth_another(&e) || (e.want && wait_for_disk(&pause)));
 	if (free < watermarks.low)
 		return false;
 	forget_barren();

@@ -71,6 +71,13 @@ void swap_op_end(struct swap_op *op)
 	list_add_tail(&op->link, &swap.free_ops);
 	spin_unlock(&swap.lock);
 	swap_op_unreserve();
+	__atomic_fetch_add(&swap.ended, 1, __ATOMIC_RELEASE);
+	wait_wake_all(&swap.progress);
+}
+
+u64 swap_ended(void)
+{
+	return __atomic_load_n(&swap.ended, __ATOMIC_ACQUIRE);
 }
 
 void swap_forget(struct gmem *g)

@@ -110,8 +110,13 @@ void swap_forget(struct gmem *g);
 
 /* --- For reclaim ----------------------------------------------------------------------------- */
 
-/* Sleeps until a write ends, or the deadline. False: none is under way. Thread context. */
+/*
+ * Sleeps until a write ends, or anything where reads alone keep the disk busy; or the deadline. False:
+ * nothing is under way that could be waited for. Thread context.
+ */
 bool swap_wait_written(u64 deadline_ns);
+/* How many reads and writes have ended. Any context. */
+u64 swap_ended(void);
 
 /* --- Statistics ------------------------------------------------------------------------------ */
 

@@ -45,9 +45,10 @@ struct swap_state {
 	u32 write_errors, read_errors; /* in a row; changed under the lock */
 	u32 spare;		       /* ops that nobody has laid claim to */
 	u32 writing;
-	u64 written; /* writes that ended */
+	u64 written; /* writes that ended, */
+	u64 ended;   /* and whatever did */
 	u64 kept, put_back;
-	/* who waits for an op, for a write to end, for an object to have none */
+	/* who waits for an op, for something to end, for an object to have none */
 	struct wait_queue room, progress, idle;
 };
 extern struct swap_state swap;

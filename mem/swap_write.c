@@ -196,12 +196,14 @@ void swap_give_back(struct gmem *g, u64 index)
 
 bool swap_wait_written(u64 deadline_ns)
 {
-	u64 before = __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE);
+	u64 written = __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE), ended = swap_ended();
+	bool writes = __atomic_load_n(&swap.writing, __ATOMIC_RELAXED);
 
-	if (!__atomic_load_n(&swap.writing, __ATOMIC_RELAXED))
+	if (!writes && !swap_is_busy())
 		return false;
 	(void)wait_event_until(&swap.progress,
-			       __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE) != before,
+			       __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE) != written ||
+				       (!writes && swap_ended() != ended),
 			       deadline_ns);
 	return true;
 }

@@ -10,8 +10,12 @@
 #include "kernel/base/x86.h"
 #include "mem/gmem_private.h"
 #include "mem/reclaim.h"
+#include "mem/swap.h"
+#include "mem/watermark.h"
 #include "smp/thread.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
 #include "tests/hosted/schedule.h"
 #include "tests/unit/mem/fixture.h"
 
@@ -66,6 +70,11 @@ static void wait_until_it_sleeps(u64 deadline_ns)
 {
 	while (GET(slept_until) != deadline_ns)
 		sched_yield();
+}
+
+static u64 efforts(void)
+{
+	return reclaim_stat_group.read(reclaim_stat_group.owner, 14);
 }
 
 static u64 found;
@@ -201,12 +210,61 @@ static void no_wake_is_lost(void **state)
 	wait_until_it_sleeps(now + ROUND);
 }
 
+#define HANGS 5u /* seconds */
+#define STEP  10000000ull
+#define HARD  (2u * SWAP_WRITES_MAX)
+
+/*
+ * As long as nothing that is under way to the disk ends kaged looks again less and less often. The last:
+ * memory stays short.
+ */
+static void the_disk_hangs(void **state)
+{
+	struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
+	static struct reclaim_target hard;
+	struct gmem *object;
+	u64 random = 7, before;
+	pfn_t pfn;
+
+	fake_disk_init(1000);
+	assert_int_equal(swap_attach(&fake_disk, 1000, 4711), 0);
+	fake_disk_hold(true);
+	assert_int_equal(gmem_create(HARD, &object), 0);
+	for (u64 i = 0; i < HARD; i++) {
+		assert_int_equal(gmem_get_page(object, i, true, &pfn), 0);
+		for (u32 k = 0; k < PAGE_SIZE / 8; k++)
+			((u64 *)pfn_to_virt(pfn))[k] = random_next(&random);
+	}
+	reclaim_add(&hard, object, &terms);
+	watermarks.low = watermarks.high = 1u << 20;
+	SET(slept_until, 0);
+	reclaim_wake();
+	wait_until_it_sleeps(now + STEP);
+	for (u32 i = 0; i < 10; i++) { /* the pages grow old */
+		pass(STEP);
+		wait_until_it_sleeps(now + STEP);
+	}
+	assert_int_equal(fake_disk_waiting(), SWAP_WRITES_MAX);
+	before = efforts();
+	for (u64 t = 0; t < HANGS * SECOND; t += STEP) {
+		pass(STEP);
+		wait_until_it_sleeps(now + STEP);
+	}
+	assert_in_range(efforts() - before, 2, 12);
+	/* As soon as it goes on so does kaged. */
+	while (GET(object->in_state[GMEM_SWAPPED]) < HARD) {
+		(void)fake_disk_do(NULL);
+		pass(STEP);
+		sched_yield();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rounds_while_vcpus_run), cmocka_unit_test(none_while_they_rest),
 		cmocka_unit_test(a_watermark_wakes_it),	  cmocka_unit_test(one_runs_just_then),
-		cmocka_unit_test(no_wake_is_lost),
+		cmocka_unit_test(no_wake_is_lost),	  cmocka_unit_test(the_disk_hangs),
 	};
 
 	return cmocka_run_group_tests(tests, start_kaged, NULL);

@@ -76,6 +76,47 @@ static void only_so_many_at_a_time(void **state)
 		verify(i);
 }
 
+static void *wait_main(void *arg)
+{
+	(void)arg;
+	return (void *)(u64)swap_wait_written(~0ull);
+}
+
+/* Reads alone keep the disk from writing: who wants memory waits for one to end, not in vain. */
+static void busy_with_reads(void **state)
+{
+	const u32 n = SWAP_WRITES_MAX; /* as many as writes would be */
+	static struct other readers[SWAP_REQUESTS];
+	pthread_t waiter;
+	void *waited;
+
+	for (u64 i = 0; i < n; i++) {
+		fill(2 * i);
+		assert_int_equal(take(2 * i, 1).writing, 1);
+	}
+	fake_disk_hold(true);
+	for (u32 i = 0; i < n; i++)
+		other_start(&readers[i], TOUCH, 2 * i);
+	wait_requests(n);
+	assert_int_equal(stats_now().writing, 0);
+	assert_true(swap_is_busy());
+	watermarks.low = watermarks.high = 1u << 20;
+	watermarks.min = 1;
+	assert_true(reclaim_help(NULL, 0));
+	assert_int_equal(pthread_create(&waiter, NULL, wait_main, NULL), 0);
+	for (u32 i = 0; i < 1000; i++)
+		sched_yield();
+	assert_true(fake_disk_do(NULL));
+	pthread_join(waiter, &waited);
+	assert_true(waited || !swap_is_busy()); /* it may have come late */
+	do_all();
+	for (u32 i = 0; i < n; i++)
+		pthread_join(readers[i].thread, NULL);
+	assert_false(swap_wait_written(~0ull));
+	memset(&watermarks, 0, sizeof(watermarks));
+	fake_disk_hold(false);
+}
+
 static void *audit_main(void *arg)
 {
 	swap_audit();
@@ -197,11 +238,17 @@ static void no_memory_to_attach(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CELL(neighbours_come_ahead),	CELL(not_ahead_of_memory),
-		CELL(not_ahead_of_max),		CELL(only_so_many_at_a_time),
-		CELL(one_waits_for_all),	CELL(a_full_disk),
-		CELL(what_packs_is_packed),	CELL(no_frame_to_read_it_to),
-		CELL(no_frame_for_those_ahead), CELL(no_memory_to_attach),
+		CELL(neighbours_come_ahead),
+		CELL(not_ahead_of_memory),
+		CELL(not_ahead_of_max),
+		CELL(only_so_many_at_a_time),
+		CELL(busy_with_reads),
+		CELL(one_waits_for_all),
+		CELL(a_full_disk),
+		CELL(what_packs_is_packed),
+		CELL(no_frame_to_read_it_to),
+		CELL(no_frame_for_those_ahead),
+		CELL(no_memory_to_attach),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
