@@ -89,6 +89,7 @@ static int create_locked(struct mmu_vm *vm, struct memslot *s)
 	count_logged(vm, false, s->flags & MEMSLOT_LOG_DIRTY);
 	slots_insert(c.final, s);
 	publish_created(vm, &c, s->flags);
+	mmu_slots_grew(vm);
 	return 0;
 
 no_object:

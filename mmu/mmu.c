@@ -135,6 +135,12 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	rwsem_write_unlock(&vm->mem_sem);
 }
 
+void mmu_slots_grew(struct mmu_vm *vm)
+{
+	if (vm->shadow)
+		shadow_slots_changed(vm);
+}
+
 /* --- vCPUs --- */
 
 void mmu_vcpu_init(struct mmu_vcpu *v, struct mmu_vm *vm)

@@ -155,6 +155,9 @@ bool mmu_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn);
  */
 void mmu_prune(struct mmu_vm *vm, const struct memslot *s);
 
+/* The VM has a slot more. slots_lock is held. Thread context; with shadow paging takes mmu_lock. */
+void mmu_slots_grew(struct mmu_vm *vm);
+
 /* --- notify.c: mem/'s announcements; slots_lock is held --- */
 
 /* The VM hears of what becomes of the object from now on; it counts how many slots want that.

@@ -326,7 +326,7 @@ void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone)
 
 /* --- The pool --- */
 
-static u32 limit_of(struct mmu_vm *vm)
+u32 shadow_limit_of(struct mmu_vm *vm)
 {
 	const struct memslots *slots = memslots_get(vm);
 	u64 pages = 0;
@@ -365,7 +365,7 @@ static void make_room(struct mmu_vm *vm)
 	generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
 	vcpus = __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED);
 	if (sh->limit_generation != generation || !sh->limit) {
-		sh->limit = limit_of(vm);
+		sh->limit = shadow_limit_of(vm);
 		sh->limit_generation = generation;
 	}
 	limit = max(sh->limit, LIMIT_FLOOR + vcpus * LIMIT_VCPU);
@@ -403,6 +403,10 @@ int shadow_create(struct mmu_vm *vm)
 	vm->shadow = kmalloc(sizeof(*vm->shadow));
 	if (!vm->shadow)
 		return ERR_NOMEM;
+	if (shadow_hash_create(vm)) {
+		kfree(vm->shadow);
+		return ERR_NOMEM;
+	}
 	list_init(&vm->shadow->active);
 	list_init(&vm->shadow->unsync);
 	/* Two gfns have one bucket by chance alone (Dietzfelbinger et al., J. Algorithms 1997). */
@@ -434,6 +438,7 @@ void shadow_zap_all(struct mmu_vm *vm)
 void shadow_destroy(struct mmu_vm *vm)
 {
 	BUG_ON(vm->shadow->pages);
+	shadow_hash_destroy(vm);
 	kfree(vm->shadow);
 	vm->shadow = NULL;
 }

@@ -79,12 +79,23 @@ static const char *check_slot_of(struct mmu_vm *vm, const struct shadow_page *sp
 	return NULL;
 }
 
+static const char *check_hash(struct shadow *sh, const struct shadow_page *sp)
+{
+	for (const struct shadow_page *at = *shadow_bucket(sh, sp->gfn); at; at = at->next) {
+		if (at == sp)
+			return NULL;
+	}
+	return complain("a shadow page is not found by its gfn", sp->gfn.v, sp->role.word);
+}
+
 static const char *check_page(struct mmu_vm *vm, struct shadow_page *sp)
 {
 	const char *fault = check_step(sp);
 
 	if (!fault)
 		fault = check_slot_of(vm, sp);
+	if (!fault)
+		fault = check_hash(vm->shadow, sp);
 	for (u32 i = 0; i < SPTE_ENTRIES && !fault; i++)
 		fault = check_entry(sp, i);
 	return fault;

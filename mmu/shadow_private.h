@@ -93,9 +93,6 @@ struct shadow_page {
 	struct list unsync_link;  /* the VM's, that let go last is last */
 };
 
-#define SHADOW_BUCKET_BITS 8
-#define SHADOW_BUCKETS	   BIT(SHADOW_BUCKET_BITS)
-
 /* With mmu_lock held, for which others spin, no more pages go than so many. */
 #define SHADOW_ZAP_STEP 32u
 
@@ -106,6 +103,12 @@ struct shadow_page {
 
 /* Of what makes tables, besides errors: pages are to be in step first (shadow_hold_step). */
 #define SHADOW_OUT_OF_STEP 2
+
+/* Chains of pages, by their gfns. */
+struct shadow_hash {
+	struct shadow_page **bucket;
+	u32 bits;
+};
 
 /* A VM's shadow pages. mmu_lock. */
 struct shadow {
@@ -118,12 +121,19 @@ struct shadow {
 	struct list unsync;   /* pages out of step */
 	u32 unsync_count;     /* atomic */
 	u32 held;	      /* vCPUs that need all pages in step: none goes out of step */
-	struct shadow_page *bucket[SHADOW_BUCKETS];
+	struct shadow_hash hash;
+	/* while it grows: what was there before; its first `moved` chains are in hash already */
+	struct shadow_hash old;
+	u64 moved;
 };
 
 static inline struct shadow_page **shadow_bucket(struct shadow *sh, gfn_t gfn)
 {
-	return &sh->bucket[(gfn.v * sh->odd) >> (64 - SHADOW_BUCKET_BITS)];
+	u64 h = gfn.v * sh->odd;
+
+	if (unlikely(sh->old.bucket) && h >> (64 - sh->old.bits) >= sh->moved)
+		return &sh->old.bucket[h >> (64 - sh->old.bits)];
+	return &sh->hash.bucket[h >> (64 - sh->hash.bits)];
 }
 
 extern const struct page_table_format shadow_format;
@@ -173,6 +183,8 @@ void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone);
 
 /* --- the same file; mmu_lock is not held --- */
 
+/* How many pages a VM may have by its slots. In a reader, or slots_lock is held. */
+u32 shadow_limit_of(struct mmu_vm *vm);
 int shadow_create(struct mmu_vm *vm);
 void shadow_destroy(struct mmu_vm *vm);
 /* Every page goes. Nobody makes any more: at the VM's end, and in tests. Thread context. */
@@ -297,7 +309,21 @@ bool shadow_collapse(struct mmu_vm *vm, const struct memslot *s, gfn_t base);
  */
 u32 shadow_zap_direct(struct mmu_vm *vm, gfn_t base);
 
+/* --- shadow_hash.c --- */
+
+/* Before any page is made, and when none is left. ERR_NOMEM. Thread context. */
+int shadow_hash_create(struct mmu_vm *vm);
+void shadow_hash_destroy(struct mmu_vm *vm);
+/*
+ * For so many pages, so far as there is memory: else there are fewer chains, which are longer.
+ * slots_lock is held. Thread context; takes mmu_lock.
+ */
+void shadow_hash_grow(struct mmu_vm *vm, u32 pages);
+
 /* --- shadow_slot.c --- */
+
+/* The VM's slots are others: how many pages it may have is, too. slots_lock is held. As above. */
+void shadow_slots_changed(struct mmu_vm *vm);
 
 /*
  * The pages of a slot that is INVALID, or at the VM's end, and whose leaves are gone: those of the

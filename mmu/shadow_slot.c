@@ -43,6 +43,11 @@ static void zap_chunk(struct mmu_vm *vm, gfn_t gfn, const u64 *words, u64 pages)
 	}
 }
 
+void shadow_slots_changed(struct mmu_vm *vm)
+{
+	shadow_hash_grow(vm, shadow_limit_of(vm));
+}
+
 void shadow_zap_slot(struct mmu_vm *vm, const struct memslot *s)
 {
 	for (u64 i = 0; i < s->pages; i += RMAP_CHUNK_WORDS) {

@@ -35,6 +35,7 @@
 	X(write_protected, "pages", "Mappings that lost the right to write.")                      \
 	X(dirty_logged, "pages", "Pages that were entered in a dirty log.")                        \
 	X(shadow_made, "pages", "Shadow pages that were made for tables of the guest's.")          \
+	X(shadow_chains, "count", "Chains by which shadow pages are found.", STAT_LEVEL)           \
 	X(shadow_zapped, "pages", "Shadow pages that were taken out.")                             \
 	X(shadow_writes, "count", "Writes to tables of the guest's that Weir did.")                \
 	X(shadow_flooded, "pages",                                                                 \

@@ -18,6 +18,7 @@
 
 #define RAM_PAGES 2048u
 #define RWU	  7ull
+#define CHAINS	  512u /* of a VM without slots */
 
 static int start(void **state)
 {
@@ -220,12 +221,12 @@ static u64 tsc(void)
 
 static u32 most_in_a_bucket(struct shadow *sh, const u32 *gfns, u32 n)
 {
-	static u32 count[SHADOW_BUCKETS];
+	static u32 count[CHAINS];
 	u32 most = 0;
 
 	memset(count, 0, sizeof(count));
 	for (u32 i = 0; i < n; i++)
-		most = max(most, ++count[shadow_bucket(sh, GFN(gfns[i])) - sh->bucket]);
+		most = max(most, ++count[shadow_bucket(sh, GFN(gfns[i])) - sh->hash.bucket]);
 	return most;
 }
 
@@ -237,7 +238,7 @@ static void no_bucket_is_the_guests_choice(void **state)
 {
 	static u32 gfns[64 * 256];
 	static struct mmu_vm other[2];
-	const u32 mean = ARRAY_SIZE(gfns) / SHADOW_BUCKETS;
+	const u32 mean = ARRAY_SIZE(gfns) / CHAINS;
 	u32 n = 0;
 
 	hosted_machine.tsc = tsc;
@@ -256,7 +257,7 @@ static void no_bucket_is_the_guests_choice(void **state)
 	assert_in_range(most_in_a_bucket(other[1].shadow, gfns, n), mean, 2 * mean);
 	n = 0;
 	for (u32 gfn = 0; n < ARRAY_SIZE(gfns); gfn++) {
-		if (shadow_bucket(other[0].shadow, GFN(gfn)) == &other[0].shadow->bucket[7])
+		if (shadow_bucket(other[0].shadow, GFN(gfn)) == &other[0].shadow->hash.bucket[7])
 			gfns[n++] = gfn;
 	}
 	assert_int_equal(most_in_a_bucket(other[0].shadow, gfns, n), n);
