@@ -56,8 +56,10 @@ static void destroy_tables(struct mmu_vm *vm)
 	struct mmu_stats stats;
 
 	/* What stands for a gigabyte, without a leaf, is no slot's. */
-	if (vm->shadow)
+	if (vm->shadow) {
+		shadow_check_no_slot(vm);
 		shadow_zap_all(vm);
+	}
 	mmu_stats_get(vm, &stats);
 	if (vm->shadow) {
 		BUG_ON(stats.tables);

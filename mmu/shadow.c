@@ -443,28 +443,31 @@ void shadow_destroy(struct mmu_vm *vm)
 	vm->shadow = NULL;
 }
 
-/* Some of them; whether there may be more. */
-static bool forget_some(struct mmu_vm *vm, gfn_t gfn)
+u32 shadow_zap_table(struct mmu_vm *vm, gfn_t gfn, u32 most, struct shadow_gone *gone)
 {
-	struct shadow_gone gone = SHADOW_GONE(gone);
-	struct shadow_page *sp, *next;
-	u32 left = SHADOW_ZAP_STEP;
+	struct shadow_page *sp = *shadow_bucket(vm->shadow, gfn), *next;
+	u32 zapped = 0;
 
-	spin_lock(&vm->mmu_lock);
-	for (sp = *shadow_bucket(vm->shadow, gfn); sp && left; sp = next) {
+	for (; sp && zapped < most; sp = next) {
 		next = sp->next;
 		if (sp->gfn.v != gfn.v || sp->role.direct)
 			continue;
-		shadow_zap(vm, sp, &gone);
-		left--;
+		shadow_zap(vm, sp, gone);
+		zapped++;
 	}
-	shadow_finish(vm, &gone);
-	spin_unlock(&vm->mmu_lock);
-	return !left;
+	return zapped;
 }
 
 void shadow_forget(struct mmu_vm *vm, gfn_t gfn)
 {
-	while (forget_some(vm, gfn))
-		cpu_relax();
+	u32 zapped;
+
+	do {
+		struct shadow_gone gone = SHADOW_GONE(gone);
+
+		spin_lock(&vm->mmu_lock);
+		zapped = shadow_zap_table(vm, gfn, SHADOW_ZAP_STEP, &gone);
+		shadow_finish(vm, &gone);
+		spin_unlock(&vm->mmu_lock);
+	} while (zapped == SHADOW_ZAP_STEP);
 }

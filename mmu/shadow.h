@@ -11,6 +11,7 @@
 #define MMU_SHADOW_H
 
 #include "mmu/mmu.h"
+#include "mmu/regs.h"
 #include "mmu/walk.h"
 
 /*
@@ -57,6 +58,17 @@ int mmu_shadow_fault(struct mmu_vcpu *v, const struct guest_paging *p, gva_t gva
  * get on.
  */
 int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn, u64 digest);
+
+/*
+ * A fault of the guest was served while its registers were these: other ones than when it was let
+ * write last, so it got on. An event that each time is delivered to a table finds them the same. The
+ * vCPU's thread.
+ */
+static inline void mmu_shadow_got_on(struct mmu_vcpu *v, const struct guest_regs *r)
+{
+	if (v->shadow.let_write && v->shadow.let_write_digest != guest_regs_digest(r))
+		v->shadow.let_write = 0;
+}
 
 /*
  * A write there by the guest is a SHADOW_EMULATE: the page is one of its tables, so far as Weir

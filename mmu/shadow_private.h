@@ -189,6 +189,8 @@ int shadow_create(struct mmu_vm *vm);
 void shadow_destroy(struct mmu_vm *vm);
 /* Every page goes. Nobody makes any more: at the VM's end, and in tests. Thread context. */
 void shadow_zap_all(struct mmu_vm *vm);
+/* At most so many of the pages of a table of the guest's; how many. mmu_lock is held. */
+u32 shadow_zap_table(struct mmu_vm *vm, gfn_t gfn, u32 most, struct shadow_gone *gone);
 /*
  * The pages of a table of the guest's go. In a reader, or slots_lock is held. Any context but
  * interrupt.
@@ -330,6 +332,8 @@ void shadow_slots_changed(struct mmu_vm *vm);
  * guest's tables in it, and direct ones. slots_lock is held. Thread context; takes mmu_lock.
  */
 void shadow_zap_slot(struct mmu_vm *vm, const struct memslot *s);
+/* All slots are gone: no page knows anything of one, whose words are freed. At the VM's end. */
+void shadow_check_no_slot(struct mmu_vm *vm);
 
 /* --- shadow_write.c --- */
 

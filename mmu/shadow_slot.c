@@ -17,6 +17,10 @@
 #include "kernel/base/x86.h"
 #include "mmu/shadow_private.h"
 
+/*
+ * Where another slot is part of the region vCPUs may make such pages again meanwhile, and show by
+ * them what is in that slot: they go with it. So one look along the whole chain is enough.
+ */
 static void zap_region(struct mmu_vm *vm, gfn_t base)
 {
 	u32 zapped;
@@ -25,22 +29,46 @@ static void zap_region(struct mmu_vm *vm, gfn_t base)
 		spin_lock(&vm->mmu_lock);
 		zapped = shadow_zap_direct(vm, base);
 		spin_unlock(&vm->mmu_lock);
-	} while (zapped);
+	} while (zapped == SHADOW_ZAP_STEP);
+}
+
+static u64 next_table(const u64 *words, u64 i, u64 pages)
+{
+	while (i < pages && !(__atomic_load_n(&words[i], __ATOMIC_ACQUIRE) & RMAP_TABLE))
+		i++;
+	return i;
+}
+
+/* Some of the tables from i on, with one flush; where to go on. */
+static u64 zap_tables(struct mmu_vm *vm, gfn_t gfn, const u64 *words, u64 i, u64 pages)
+{
+	struct shadow_gone gone = SHADOW_GONE(gone);
+	u32 left = SHADOW_ZAP_STEP;
+
+	spin_lock(&vm->mmu_lock);
+	for (; i < pages; i = next_table(words, i + 1, pages)) {
+		left -= shadow_zap_table(vm, GFN(gfn.v + i), left, &gone);
+		/* It may have had more. */
+		if (!left)
+			break;
+	}
+	shadow_finish(vm, &gone);
+	spin_unlock(&vm->mmu_lock);
+	return next_table(words, i, pages);
 }
 
 /* Pages that have their words in one chunk. */
 static void zap_chunk(struct mmu_vm *vm, gfn_t gfn, const u64 *words, u64 pages)
 {
 	gfn_t first = region_base(gfn), last = region_base(GFN(gfn.v + pages - 1));
+	u64 i = next_table(words, 0, pages);
 
 	zap_region(vm, first);
 	/* Two regions where the slot does not begin at one. */
 	if (last.v != first.v)
 		zap_region(vm, last);
-	for (u64 i = 0; i < pages; i++) {
-		if (__atomic_load_n(&words[i], __ATOMIC_ACQUIRE) & RMAP_TABLE)
-			shadow_forget(vm, GFN(gfn.v + i));
-	}
+	while (i < pages)
+		i = zap_tables(vm, gfn, words, i, pages);
 }
 
 void shadow_slots_changed(struct mmu_vm *vm)
@@ -57,5 +85,16 @@ void shadow_zap_slot(struct mmu_vm *vm, const struct memslot *s)
 		/* Without one nothing in it was mapped by 4 KiB, and nothing is a table. */
 		if (words)
 			zap_chunk(vm, gfn, words, min(RMAP_CHUNK_WORDS, s->pages - i));
+	}
+}
+
+void shadow_check_no_slot(struct mmu_vm *vm)
+{
+	struct shadow_page *sp;
+
+	list_for_each_entry (sp, &vm->shadow->active, link) {
+		BUG_ON(sp->word);
+		for (u32 i = 0; sp->words && i < SPTE_ENTRIES; i++)
+			BUG_ON(sp->words[i]);
 	}
 }

@@ -230,6 +230,7 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 	TRACE(TRACE_FAULT, access, answer.gpa.v, (u64)(s64)err, vcpu_name());
 	switch (err) {
 	case 0:
+		mmu_shadow_got_on(v->config.mmu_vcpu, vcpu_regs(v));
 		return EXIT_RESUME;
 	case SHADOW_EMULATE:
 		return emulate(v, e, answer.gpa);

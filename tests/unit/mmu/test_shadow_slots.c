@@ -55,6 +55,21 @@ static void reach_all(void)
 		assert_int_equal(shadow_access(IN_AWAY + gva_of(i), MMU_WRITE, NULL), 0);
 }
 
+/* Which page of the slot's object is there; -1: none. */
+static s64 page_of_away(u64 gva)
+{
+	u64 at;
+
+	assert_int_equal(shadow_access(gva, MMU_READ, &at), 0);
+	for (u32 i = 0; i < AWAY_PAGES; i++) {
+		u64 e = gmem_entry(away, i);
+
+		if (gmem_entry_state(e) == GMEM_GOT_PAGE && gmem_entry_pfn(e).v == at >> 12)
+			return i;
+	}
+	return -1;
+}
+
 static int start(void **state)
 {
 	shadow_live_start(state);
@@ -155,10 +170,48 @@ static void a_slot_that_moves(void **state)
 	check_audit();
 }
 
+/* Old and new place have gfns in common, with a table, a page that one shows, and one of these marks. */
+static void a_slot_that_moves_a_little(void **state)
+{
+	u64 to = AWAY + 8;
+
+	(void)state;
+	entry(TABLE, 7, to + 2, MARKED);
+	entry(3, 2, to, MARKED);
+	entry(to, 0, to + 3, MARKED);
+	assert_int_equal(page_of_away(gva_of(7)), 10);
+	assert_int_equal(page_of_away(2 * BIT(21)), 11);
+	assert_int_equal(memslot_move(&vm, AWAY_ID, GFN(to)), 0);
+	grace();
+	check_audit();
+	assert_int_equal(shadow_pages_of(AWAY) + shadow_pages_of(to), 0);
+	assert_int_equal(shadow_access(gva_of(SHOWS_AWAY), MMU_READ, NULL), ERR_NOSLOT);
+	assert_int_equal(page_of_away(gva_of(7)), 2);
+	/* What was eight pages on is there now. */
+	entry(to, 0, to + 4, MARKED);
+	assert_int_equal(page_of_away(2 * BIT(21)), 4);
+	check_audit();
+}
+
+/* Its first 512 pages have nothing. */
+static void a_table_beyond_them(void **state)
+{
+	(void)state;
+	slot_goes();
+	slot_comes(AWAY);
+	entry(3, 2, AWAY + 590, MARKED);
+	entry(AWAY + 590, 0, DATA, MARKED);
+	assert_int_equal(led_to(2 * BIT(21)), DATA);
+	assert_int_equal(shadow_pages_of(AWAY + 590), 1);
+	slot_goes();
+	assert_int_equal(shadow_pages_of(AWAY + 590), 0);
+	assert_int_equal(shadow_access(2 * BIT(21), MMU_READ, NULL), ERR_NOENT);
+}
+
 /* They do not go all at once, under the lock. */
 static void a_slot_with_many_tables(void **state)
 {
-	u64 zapped;
+	u64 zapped, flushes;
 	u32 held;
 
 	(void)state;
@@ -171,10 +224,13 @@ static void a_slot_with_many_tables(void **state)
 	for (u32 i = 0; i < 500; i++)
 		assert_int_equal(shadow_access((2ull + i) << 21, MMU_READ, NULL), 0);
 	zapped = STAT(shadow_zapped);
+	flushes = STAT(flushes);
 	held = vm.mmu_lock.next;
 	slot_goes();
 	assert_int_equal(STAT(shadow_zapped) - zapped, 501);
 	assert_true(vm.mmu_lock.next - held > 500 / SHADOW_ZAP_STEP);
+	/* Nor one by one, each with a flush that all CPUs wait for; and the sweep's. */
+	assert_in_range(STAT(flushes) - flushes, 1, 501 / SHADOW_ZAP_STEP + 4);
 }
 
 /* --- Roots --- */
@@ -326,6 +382,8 @@ int main(void)
 		TEST(others_take_no_fault),
 		TEST(what_was_taken_before),
 		TEST(a_slot_that_moves),
+		TEST(a_slot_that_moves_a_little),
+		TEST(a_table_beyond_them),
 		TEST(a_slot_with_many_tables),
 		TEST(a_root_in_the_slot),
 		TEST(out_of_step_and_shows_it),

@@ -26,6 +26,7 @@ struct vmx_controls vmx_boot_controls;
 struct guest_features guest_features;
 
 static struct mmu_vm mmu;
+static struct mmu_vcpu mmu_vcpu;
 static struct vmx_vcpu v;
 static struct vmx_exit e;
 static struct shadow_answer mmus;
@@ -135,7 +136,9 @@ static int setup(void **state)
 	memset(&v, 0, sizeof(v));
 	memset(&e, 0, sizeof(e));
 	memset(&mmu, 0, sizeof(mmu));
+	memset(&mmu_vcpu, 0, sizeof(mmu_vcpu));
 	v.config.mmu = &mmu;
+	v.config.mmu_vcpu = &mmu_vcpu;
 	v.shadow = true;
 	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
 	answer = let_write = 0;
@@ -229,6 +232,20 @@ static void events_to_tables(void **state)
 	assert_int_equal(hosted_log_count(LOG_ERROR), 1);
 }
 
+/* Whoever takes faults elsewhere has got on since it was let write, and may be so again. */
+static void a_guest_that_gets_on(void **state)
+{
+	mmu_vcpu.shadow.let_write = 5;
+	mmu_vcpu.shadow.let_write_digest = guest_regs_digest(vcpu_regs(&v));
+	assert_int_equal(fault(0, 0), EXIT_RESUME);
+	assert_int_equal(mmu_vcpu.shadow.let_write, 5);
+	vcpu_regs(&v)->rip += 4;
+	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR), EXIT_RETURN);
+	assert_int_equal(mmu_vcpu.shadow.let_write, 5);
+	assert_int_equal(fault(0, 0), EXIT_RESUME);
+	assert_int_equal(mmu_vcpu.shadow.let_write, 0);
+}
+
 static void a_root_made_anew(void **state)
 {
 	assert_int_equal(fault(0, 0), EXIT_RESUME);
@@ -259,6 +276,7 @@ int main(void)
 		cmocka_unit_test_setup(what_was_tried, setup),
 		cmocka_unit_test_setup(the_guests_own, setup),
 		cmocka_unit_test_setup(events_to_tables, setup),
+		cmocka_unit_test_setup(a_guest_that_gets_on, setup),
 		cmocka_unit_test_setup(a_root_made_anew, setup),
 		cmocka_unit_test_setup(invlpg_is_the_mmus, setup),
 	};
