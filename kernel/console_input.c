@@ -34,6 +34,10 @@ static bool called;	    /* atomic: Ctrl-] that found no room, or console_call_mo
 static struct wait_queue input_wait = WAIT_QUEUE_INIT(input_wait);
 static bool polled; /* the UART's interrupt was not seen yet; console thread */
 
+/* Somebody types, or waits for what a command says: the thread does not go by its small weight then. */
+static struct thread *input_thread; /* set once */
+static bool lifted;		    /* atomic */
+
 bool console_input_waits(void)
 {
 	return READ_ONCE(ring_head) != READ_ONCE(ring_tail);
@@ -56,13 +60,33 @@ static void put_locked(u8 byte)
 		__atomic_store_n(&called, true, __ATOMIC_RELEASE);
 }
 
+static void lift(void)
+{
+	struct thread *t = __atomic_load_n(&input_thread, __ATOMIC_ACQUIRE);
+
+	if (t && !__atomic_exchange_n(&lifted, true, __ATOMIC_SEQ_CST))
+		thread_lift(t, WEIGHT_LIFT);
+}
+
+static void lower(void)
+{
+	if (__atomic_exchange_n(&lifted, false, __ATOMIC_SEQ_CST))
+		thread_lower(thread_current(), WEIGHT_LIFT);
+}
+
+static void wake(void)
+{
+	lift();
+	wait_wake_all(&input_wait);
+}
+
 void console_input_put(u8 byte)
 {
 	bool on = spin_lock_irqsave(&ring_lock);
 
 	put_locked(byte);
 	spin_unlock_irqrestore(&ring_lock, on);
-	wait_wake_all(&input_wait);
+	wake();
 }
 
 /* Bounded, for a broken UART may have a byte ready for ever. */
@@ -80,13 +104,13 @@ static void input_interrupt(void *arg)
 {
 	(void)arg;
 	collect();
-	wait_wake_all(&input_wait);
+	wake();
 }
 
 void console_call_monitor(void)
 {
 	__atomic_store_n(&called, true, __ATOMIC_RELEASE);
-	wait_wake_all(&input_wait);
+	wake();
 }
 
 static void poll(void)
@@ -100,23 +124,35 @@ static void poll(void)
 	collect();
 }
 
-/* False: nothing came by the deadline. */
+static bool is_wanted(void)
+{
+	return console_input_waits() || was_called();
+}
+
+/*
+ * False: nothing came by the deadline. Where there is one, a command goes on then, and whoever gave it
+ * waits for that.
+ */
 static bool wait_for_input(u64 deadline_ns)
 {
 	u64 next;
 
 	for (;;) {
 		poll();
-		if (console_input_waits() || was_called())
+		if (is_wanted()) {
+			/* The one who typed it lifted the thread; but that may have been just before this. */
+			lift();
 			return true;
+		}
 		if (clock_ns() >= deadline_ns)
 			return false;
+		if (deadline_ns == NEVER)
+			lower();
 		next = polled ? min(deadline_ns, clock_ns() + POLL_NS) : deadline_ns;
 		if (next == NEVER)
-			wait_event(&input_wait, console_input_waits() || was_called());
+			wait_event(&input_wait, is_wanted());
 		else
-			(void)wait_event_until(&input_wait, console_input_waits() || was_called(),
-					       next);
+			(void)wait_event_until(&input_wait, is_wanted(), next);
 	}
 }
 
@@ -208,6 +244,7 @@ static void relay(void)
 static void console_thread(void *arg)
 {
 	(void)arg;
+	__atomic_store_n(&input_thread, thread_current(), __ATOMIC_RELEASE);
 	for (;;) {
 		relay();
 		console_show_monitor();
@@ -217,15 +254,17 @@ static void console_thread(void *arg)
 
 void console_input_start(void)
 {
+	struct thread_options options = {.weight = WEIGHT_DAEMON};
 	struct thread *t;
 
+	cpu_set_add(&options.allowed, 0);
 	if (serial_is_there()) {
 		polled = !serial_irq_start(input_interrupt);
 		if (polled)
 			log_info("console: no interrupt of the UART's was seen: it is polled");
 	}
 	keyboard_start(console_input_put);
-	if (thread_create(&t, "console", console_thread, NULL, 0)) {
+	if (thread_create_with(&t, "console", console_thread, NULL, &options)) {
 		log_error("console: no memory for the input thread: what is typed goes nowhere");
 		return;
 	}

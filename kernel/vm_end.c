@@ -66,6 +66,24 @@ static bool starts_again(struct vm *vm)
 	return false;
 }
 
+static struct thread *thread; /* for good; the manager's */
+static bool hurried;	      /* atomic */
+
+void vm_ends_hurry(void)
+{
+	struct thread *t = __atomic_load_n(&thread, __ATOMIC_ACQUIRE);
+
+	if (t && !__atomic_exchange_n(&hurried, true, __ATOMIC_SEQ_CST))
+		thread_lift(t, WEIGHT_LIFT);
+}
+
+/* Before it is told that one has ended: whoever waits for another hurries once more. */
+static void hurry_no_more(void)
+{
+	if (__atomic_exchange_n(&hurried, false, __ATOMIC_SEQ_CST))
+		thread_lower(thread_current(), WEIGHT_LIFT);
+}
+
 /*
  * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
  * and interrupts may still reach exist; then the threads take the vCPUs apart.
@@ -74,6 +92,9 @@ static void take_apart(struct vm *vm)
 {
 	bool on, again = starts_again(vm);
 
+	/* Else nobody waits for what it leaves, until he says so. */
+	if (again || reclaim_is_short())
+		vm_ends_hurry();
 	if (!again || restart_is_loud(vm->restart))
 		log_end(vm);
 	/* A guest may reset itself as often as it likes: that fills no log. */
@@ -126,6 +147,7 @@ static void look_after_ends(void *arg)
 		wait_event(&ends_wait, __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST));
 		while ((vm = take_stopped(&index)) != NULL) {
 			take_apart(vm);
+			hurry_no_more();
 			vm_list_ended(index);
 		}
 	}
@@ -133,10 +155,15 @@ static void look_after_ends(void *arg)
 
 int vm_ends_start(void)
 {
-	static struct thread *thread; /* for good */
-	int err = 0;
+	struct thread_options options = {.weight = WEIGHT_DAEMON};
+	struct thread *made;
+	int err;
 
-	if (!thread)
-		err = thread_create(&thread, "vm ends", look_after_ends, NULL, THREAD_ANY_CPU);
+	if (thread)
+		return 0;
+	cpu_set_fill(&options.allowed);
+	err = thread_create_with(&made, "vm ends", look_after_ends, NULL, &options);
+	if (!err)
+		__atomic_store_n(&thread, made, __ATOMIC_RELEASE);
 	return err;
 }

@@ -129,6 +129,7 @@ bool vm_list_wait_end(u32 *seen)
 {
 	bool ended;
 
+	vm_ends_hurry();
 	wait_event(&vm_wait, ends != *seen || !is_end_due());
 	ended = vm_list_ends() != *seen;
 	*seen = vm_list_ends();
@@ -210,6 +211,8 @@ int vm_start(const char *name)
 	} else {
 		plans[i].start_asked = plans[i].may_start = true;
 		plans[i].stays_off = false;
+		if (plans[i].ending)
+			vm_ends_hurry();
 		wait_wake_all_locked(&vm_wait);
 	}
 	wait_unlock(&vm_wait, on);

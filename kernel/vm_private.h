@@ -73,6 +73,12 @@ int vm_ends_start(void);
 /* A vCPU has stopped, or a reference has gone. Any context below LOCK_WAIT. */
 void vm_ends_wake(void);
 
+/*
+ * Somebody waits for what VMs leave that end: the next one is not taken apart at the thread's small weight.
+ * Any context, under vm_wait's lock, too.
+ */
+void vm_ends_hurry(void);
+
 /* What somebody wants of a configured VM; wanted no more once it was taken. */
 enum vm_plan {
 	VM_PLAN_NONE,

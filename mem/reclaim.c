@@ -25,11 +25,11 @@
 
 static struct wait_queue kaged_wait, progress_wait;
 /* atomic */
-static bool kaged_runs;
-static bool woken;    /* memory is low, */
-static bool asked;    /* or somebody waits for kaged to take */
-static bool vcpu_ran; /* after none had for a round */
-static u64 progress;  /* counts efforts that freed something */
+static struct thread *kaged_thread; /* once it runs */
+static bool woken;		    /* memory is low, */
+static bool asked;		    /* or somebody waits for kaged to take */
+static bool vcpu_ran;		    /* after none had for a round */
+static u64 progress;		    /* counts efforts that freed something */
 
 /* --- An effort ------------------------------------------------------------------------------ */
 
@@ -184,19 +184,37 @@ static bool is_slow(void)
 	const struct sched_group *group = thread_current()->group;
 
 	return group && group->weight < WEIGHT_DEFAULT &&
-	       __atomic_load_n(&kaged_runs, __ATOMIC_RELAXED);
+	       __atomic_load_n(&kaged_thread, __ATOMIC_RELAXED);
 }
 
 static bool ask_kaged(void)
 {
 	u64 before = __atomic_load_n(&progress, __ATOMIC_ACQUIRE);
+	struct thread *t = __atomic_load_n(&kaged_thread, __ATOMIC_ACQUIRE);
+	u32 lent = thread_lend(t);
+	bool freed;
 
 	reclaim_count(&reclaim.stats.asked, 1);
 	__atomic_store_n(&asked, true, __ATOMIC_SEQ_CST);
 	wait_wake_all(&kaged_wait);
-	return wait_event_until(&progress_wait,
-				__atomic_load_n(&progress, __ATOMIC_ACQUIRE) != before,
-				clock_ns() + HELP_WAIT_NS);
+	freed = wait_event_until(&progress_wait,
+				 __atomic_load_n(&progress, __ATOMIC_ACQUIRE) != before,
+				 clock_ns() + HELP_WAIT_NS);
+	thread_lower(t, lent);
+	return freed;
+}
+
+void reclaim_wait_unused(struct reclaim_target *t)
+{
+	struct thread *helper = __atomic_load_n(&kaged_thread, __ATOMIC_ACQUIRE);
+	u32 lent;
+
+	if (__atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0)
+		return;
+	lent = helper ? thread_lend(helper) : 0;
+	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);
+	if (helper)
+		thread_lower(helper, lent);
 }
 
 /* Memory is there, but not for this one, which may not have more than it has. */
@@ -264,7 +282,7 @@ static bool wait_for_disk(u64 *pause)
 }
 
 /* From low to high, a batch after the other. False: in vain. */
-static bool fill_up(void)
+static bool fill(void)
 {
 	u64 free, pause = HELP_WAIT_NS;
 	struct reclaim_effort e;
@@ -285,6 +303,19 @@ static bool fill_up(void)
 		return false;
 	forget_barren();
 	return true;
+}
+
+/* Pages are BUSY while it takes them, and any VM may wait for those. */
+static bool fill_up(void)
+{
+	bool lifted = watermark_free() < watermarks.high, enough;
+
+	if (lifted)
+		thread_lift(thread_current(), WEIGHT_LIFT);
+	enough = fill();
+	if (lifted)
+		thread_lower(thread_current(), WEIGHT_LIFT);
+	return enough;
 }
 
 static bool is_called(void)
@@ -331,7 +362,7 @@ static void kaged(void *arg)
 	u64 pause = RETRY_NS, turns = thread_group_turns();
 
 	(void)arg;
-	__atomic_store_n(&kaged_runs, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&kaged_thread, thread_current(), __ATOMIC_RELEASE);
 	for (;;) {
 		if (wait_for_round(turns)) {
 			turns = thread_group_turns();
@@ -371,7 +402,7 @@ int reclaim_init(const struct reclaim_options *o)
 
 int reclaim_start(const struct reclaim_options *o)
 {
-	struct thread_options options = {.weight = WEIGHT_DEFAULT};
+	struct thread_options options = {.weight = WEIGHT_DAEMON};
 	struct thread *thread;
 	int err = reclaim_init(o);
 

@@ -116,6 +116,8 @@ static inline void reclaim_use(struct reclaim_target *t)
 	__atomic_fetch_add(&t->users, 1, __ATOMIC_RELAXED);
 }
 void reclaim_put(struct reclaim_target *t);
+/* It is in no list: until nobody uses it any more. If that is kaged it is not left to its small weight. */
+void reclaim_wait_unused(struct reclaim_target *t);
 
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
 bool reclaim_age(struct reclaim_effort *e);

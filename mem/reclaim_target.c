@@ -78,7 +78,7 @@ void reclaim_remove(struct reclaim_target *t)
 	reclaim.ids.words[t->id / 64] &= ~BIT(t->id % 64);
 	count_owed();
 	spin_unlock(&reclaim.lock);
-	wait_event(&reclaim.unused, __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 0);
+	reclaim_wait_unused(t);
 	t->object = NULL;
 }
 

@@ -24,6 +24,14 @@ static bool take(struct mutex *m)
 	return true;
 }
 
+/* m->waiters held. A holder has not been freed. */
+static void lend_holder(struct mutex *m)
+{
+	/* None: from before there were threads. */
+	if (m->holder && !m->holder->group)
+		m->lent += thread_lend(m->holder);
+}
+
 void mutex_lock(struct mutex *m)
 {
 	bool on, lost = false;
@@ -31,6 +39,7 @@ void mutex_lock(struct mutex *m)
 	lock_order_sleep_check(m->name, m->level);
 	on = wait_lock(&m->waiters);
 	while (!take(m)) {
+		lend_holder(m);
 		wait_sleep(&m->waiters, &on);
 		/* Handed over. */
 		if (m->held && m->holder == thread_current())
@@ -58,15 +67,21 @@ bool mutex_trylock(struct mutex *m)
 void mutex_unlock(struct mutex *m)
 {
 	struct thread *woken;
+	u32 lent;
 	bool on;
 
 	lock_order_sleep_dropped(m);
 	on = wait_lock(&m->waiters);
 	BUG_ON(!m->held || m->holder != thread_current());
+	lent = m->lent;
+	m->lent = 0;
 	woken = wait_wake_one_locked(&m->waiters);
 	m->held = woken && m->losers;
 	__atomic_store_n(&m->holder, m->held ? woken : NULL, __ATOMIC_RELAXED);
 	wait_unlock(&m->waiters, on);
+	/* Now that whom it kept waiting may run. */
+	if (unlikely(lent))
+		thread_lower(thread_current(), lent);
 }
 
 bool mutex_held(const struct mutex *m)

@@ -12,13 +12,19 @@ struct mutex {
 	struct wait_queue waiters;
 	struct thread *holder; /* atomic */
 	bool held;
-	u32 losers; /* who was woken and came too late; waiters.lock */
+	/* waiters.lock */
+	u32 losers; /* who was woken and came too late */
+	u32 lent;   /* to the holder, by those that wait */
 	enum lock_level level;
 	const char *name;
 };
 
 void mutex_init(struct mutex *m, const char *name, enum lock_level level);
 /*
+ * Who waits lends the holder its weight until that lets go, where it is none of a group's threads
+ * (thread_lend). Those that wait on, then, lend the next holder theirs when they were woken and came too
+ * late.
+ *
  * Whoever comes as it is free has it, before one that was woken for it and has yet to run. Who lost
  * it so once waits for those that came before, and for no others: from then on it is handed over in
  * the order of the queue. So who takes it again and again keeps nobody out for ever.

@@ -23,7 +23,9 @@ u64 runqueue_virtual(u64 ns, u32 weight)
 
 u32 thread_weight(const struct thread *t)
 {
-	return t->group ? sched_group_part(t->group) : t->weight * WEIGHT_UNIT;
+	if (t->group)
+		return sched_group_part(t->group);
+	return (t->weight + (u32)max(PEEK(t->lifted), 0)) * WEIGHT_UNIT;
 }
 
 static struct thread *thread_of(const struct vnode *n)
@@ -185,14 +187,38 @@ static enum runqueue_tell whom_to_tell(const struct runqueue *rq, const struct t
 	return rq->queued == 1 ? TELL_SLICE : TELL_NOTHING;
 }
 
-enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns)
+/* Of what is owed, to a thread or by it, more is forgotten. */
+static s64 within_bounds(s64 ahead, u32 weight)
 {
-	u32 weight = thread_weight(t);
 	s64 least = -(s64)runqueue_virtual(SCHED_CREDIT_NS, weight);
 	s64 most = (s64)runqueue_virtual(SCHED_DEBT_NS, weight);
 
+	return min(max(ahead, least), most);
+}
+
+enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns)
+{
 	runqueue_charge(rq, now_ns);
-	t->vruntime = rq->clock + (u64)min(max(ahead, least), most);
+	t->vruntime = rq->clock + (u64)within_bounds(ahead, thread_weight(t));
+	put(rq, t);
+	return whom_to_tell(rq, t);
+}
+
+enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, u64 now_ns)
+{
+	bool queued = t->state == THREAD_RUNNABLE;
+	s64 after;
+
+	/* What it has run so far it pays for at what it counted for. */
+	runqueue_charge(rq, now_ns);
+	after = within_bounds((s64)(t->vruntime - rq->clock), thread_weight(t)) *
+		(s64)thread_weight(t);
+	if (queued)
+		runqueue_remove(rq, t);
+	SET(t->lifted, t->lifted + by);
+	t->vruntime = rq->clock + (u64)(after / (s64)thread_weight(t));
+	if (!queued)
+		return TELL_NOTHING;
 	put(rq, t);
 	return whom_to_tell(rq, t);
 }

@@ -94,6 +94,12 @@ void runqueue_catch_up(struct runqueue *rq, u64 reference);
  */
 enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns);
 
+/*
+ * t, which belongs to this queue, counts for so much more or less from now on (thread.lifted). What it
+ * owes, or is owed, stays what it is in time of its own. Charges.
+ */
+enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, u64 now_ns);
+
 /* Takes a queued thread out, for it goes to another CPU. */
 void runqueue_remove(struct runqueue *rq, struct thread *t);
 

@@ -238,6 +238,16 @@ void sched_wake(struct thread *t)
 	sched_send(from, t, to, is_new ? 0 : (s64)(t->vruntime - from->rq.clock));
 }
 
+void sched_lift(struct thread *t, s32 by)
+{
+	struct scheduler *s = lock_queue_of(t);
+	enum runqueue_tell tell = runqueue_lift(&s->rq, t, by, clock_ns());
+
+	prepare_to_tell(s, tell);
+	spin_unlock(&s->rq.lock);
+	tell_cpu(s, tell);
+}
+
 /* The queue is locked: t is about to run. */
 static void count_wait(struct scheduler *s, struct thread *t)
 {

@@ -86,6 +86,9 @@ void sched_init_cpu(struct thread *idle, struct thread *current);
 /* thread_wake without its last step: this CPU's need_resched may be set. Interrupts off. */
 void sched_wake(struct thread *t);
 
+/* thread_lift, likewise; by may be negative. */
+void sched_lift(struct thread *t, s32 by);
+
 /*
  * What runs after prev on this CPU: it has been made current in the run queue. prev itself: it goes
  * on, for nobody comes before it, or a wake was remembered and no other is due. Interrupts off.

@@ -19,6 +19,7 @@
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100
 #define WEIGHT_DAEMON  20 /* of Weir's own threads, which run seldom */
+#define WEIGHT_LIFT    (WEIGHT_DEFAULT - WEIGHT_DAEMON) /* while somebody waits for one of them */
 
 /* A thread's part of a weight is counted in these. */
 #define WEIGHT_UNIT 1024u

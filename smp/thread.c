@@ -149,14 +149,49 @@ void thread_kicked(void)
 	sched_kicked();
 }
 
+/* Interrupts were on before, or not: now another may be due here. */
+static void restore_and_preempt(bool on)
+{
+	irq_restore(on);
+	if (on && THIS_CPU(need_resched) && !THIS_CPU(preempt_off) && !in_interrupt())
+		thread_preempt();
+}
+
 void thread_wake(struct thread *t)
 {
 	bool on = irq_save();
 
 	sched_wake(t);
-	irq_restore(on);
-	if (on && THIS_CPU(need_resched) && !THIS_CPU(preempt_off) && !in_interrupt())
-		thread_preempt();
+	restore_and_preempt(on);
+}
+
+static void lift(struct thread *t, s32 by)
+{
+	bool on;
+
+	if (t->group || !by)
+		return;
+	on = irq_save();
+	sched_lift(t, by);
+	restore_and_preempt(on);
+}
+
+void thread_lift(struct thread *t, u32 by)
+{
+	lift(t, (s32)by);
+}
+
+void thread_lower(struct thread *t, u32 by)
+{
+	lift(t, -(s32)by);
+}
+
+u32 thread_lend(struct thread *t)
+{
+	u32 by = max(thread_weight(thread_current()) / WEIGHT_UNIT, 1u);
+
+	thread_lift(t, by);
+	return by;
 }
 
 /* thread_entry calls it, on the new thread's stack with interrupts off. */

@@ -51,6 +51,7 @@ struct thread {
 	struct cpu_set allowed;
 	struct sched_group *group; /* or NULL, and then: */
 	u32 weight;
+	s32 lifted; /* atomic: what it counts for besides; below 0 it is lowered first, for a moment */
 	/* set before it first runs */
 	void (*fn)(void *arg);
 	void *arg;
@@ -126,6 +127,19 @@ bool thread_block_until(u64 deadline_ns); /* false: the deadline passed */
 /* Any context. Harmless on a running thread. The thread must not have been freed. */
 void thread_wake(struct thread *t);
 void thread_sleep_until(u64 deadline_ns);
+
+/*
+ * t, a thread of Weir's own, counts for so much more, until it is lowered by as much: somebody waits for
+ * what it does. It comes forward in its queue at once. Any context, under any lock below LOCK_RUNQUEUE;
+ * t has not been freed. A thread of a group has its part of the group's weight, whoever waits for it.
+ */
+void thread_lift(struct thread *t, u32 by);
+void thread_lower(struct thread *t, u32 by);
+/*
+ * Lends t what the calling thread counts for, which is going to sleep until t has done something: others
+ * have no less by that than if it ran. How much; thread_lower takes it back.
+ */
+u32 thread_lend(struct thread *t);
 
 struct stat_group;
 extern struct stat_group sched_stat_group; /* see sched.h */

@@ -154,6 +154,24 @@ bool __attribute__((weak)) thread_waits_elsewhere(const struct thread *t)
 	return false;
 }
 
+void __attribute__((weak)) thread_lift(struct thread *t, u32 by)
+{
+	(void)t;
+	(void)by;
+}
+
+void __attribute__((weak)) thread_lower(struct thread *t, u32 by)
+{
+	(void)t;
+	(void)by;
+}
+
+u32 __attribute__((weak)) thread_lend(struct thread *t)
+{
+	(void)t;
+	return 1;
+}
+
 void __attribute__((weak)) thread_rest_init(void (*ends)(void))
 {
 	(void)ends;

@@ -83,9 +83,16 @@ static void an_end_waits_for_no_load(void **state)
 	assert_int_equal(ran, VCPUS + 1);
 }
 
+static s32 lifted(void)
+{
+	return __atomic_load_n(&ends_lifted, __ATOMIC_SEQ_CST);
+}
+
+/* Who starts beta says that it waits, perhaps long before alpha is taken apart: that is not forgotten. */
 static void wait_for_failure(void)
 {
 	WAIT_FOR(is_set(&beta_has_failed));
+	WAIT_FOR(lifted() == WEIGHT_LIFT);
 }
 
 static void power_off_and_tell(struct vcpu *v)
@@ -105,6 +112,34 @@ static void a_start_waits_for_an_end(void **state)
 	vm_run_all(&config);
 	assert_int_equal(ran, VCPUS + 1);
 	assert_true(beta_has_failed);
+	wait_for_ends();
+	assert_int_equal(lifted(), 0);
+}
+
+static s32 lifted_then; /* at the first end */
+static u32 ends_seen;
+
+static void look_how_lifted(void)
+{
+	if (ends_seen++ == 0)
+		lifted_then = lifted();
+}
+
+/* Nobody waits for one that powers itself off, unless memory is short; one that starts again is waited for. */
+static void who_is_in_a_hurry(void **state)
+{
+	for (u32 i = 0; i < 3; i++) {
+		(void)setup(state);
+		starts = ends_seen = 0;
+		guest = i == 1 ? reset_once : power_off;
+		memory_is_short = i == 2;
+		while_it_ends = look_how_lifted;
+		vm_run_all(&config);
+		assert_int_equal(lifted_then, i ? (s32)WEIGHT_LIFT : 0);
+		memory_is_short = false;
+		wait_for_ends();
+		assert_int_equal(lifted(), 0);
+	}
 }
 
 /* Nor a load that says what it found none for, nor who is not promised what was promised to that one. */
@@ -128,8 +163,10 @@ static void a_refusal_waits_for_an_end(void **state)
 
 static void start_alpha(void)
 {
-	if (!alpha_is_gone())
+	if (!alpha_is_gone()) {
 		assert_int_equal(vm_start("alpha"), 0);
+		lifted_then = lifted();
+	}
 	wait_for_manager();
 	assert_null(vm_find("alpha"));
 }
@@ -139,8 +176,10 @@ static void starts_after_its_end(void **state)
 {
 	guest = power_off;
 	while_it_ends = start_alpha;
+	lifted_then = 0;
 	vm_run_all(&config);
 	assert_int_equal(starts, 2);
+	assert_int_equal(lifted_then, WEIGHT_LIFT);
 }
 
 static void keep_alpha_off(void)
@@ -197,6 +236,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_end_waits_for_no_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_start_waits_for_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refusal_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_is_in_a_hurry, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),

@@ -274,6 +274,10 @@ void vm_ends_wake(void)
 	wait_wake_all(&vm_wait);
 }
 
+void vm_ends_hurry(void)
+{
+}
+
 static struct vm *take_stopped(void)
 {
 	struct vm *vm = NULL;

@@ -51,6 +51,9 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
 			      const struct thread_options *options)
 {
+	if (strcmp(name, "vm ends") == 0)
+		return no_thread_for_ends ? ERR_NOMEM
+					  : __real_thread_create_with(out, name, fn, arg, options);
 	if (threads_made == fail_at)
 		return ERR_NOMEM;
 	if (is_set(&alpha_has_all) && strcmp(name, "alpha") && !alpha_is_gone()) {
@@ -72,6 +75,28 @@ int __wrap_thread_create(struct thread **out, const char *name, void (*fn)(void 
 			 u32 cpu)
 {
 	return no_thread_for_ends ? ERR_NOMEM : __real_thread_create(out, name, fn, arg, cpu);
+}
+
+/* --- what the thread that looks after ends counts for --- */
+
+s32 ends_lifted;
+bool memory_is_short;
+
+bool reclaim_is_short(void)
+{
+	return is_set(&memory_is_short);
+}
+
+void thread_lift(struct thread *t, u32 by)
+{
+	if (strcmp(t->name, "vm ends") == 0)
+		__atomic_fetch_add(&ends_lifted, (s32)by, __ATOMIC_SEQ_CST);
+}
+
+void thread_lower(struct thread *t, u32 by)
+{
+	if (strcmp(t->name, "vm ends") == 0)
+		__atomic_fetch_sub(&ends_lifted, (s32)by, __ATOMIC_SEQ_CST);
 }
 
 /* --- who looks for work --- */

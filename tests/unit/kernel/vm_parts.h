@@ -36,6 +36,10 @@ extern bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
 extern bool beta_fails, loads_when_alpha_is_gone; /* "beta" */
 extern void (*while_it_ends)(void);		  /* before its devices go */
 
+/* atomic: what the thread that looks after ends was lifted by */
+extern s32 ends_lifted;
+extern bool memory_is_short;
+
 /* Of what does not come for long the test fails. */
 #define WAIT_US 30000000u
 #define WAIT_FOR(condition)                                   \

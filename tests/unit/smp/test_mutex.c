@@ -17,6 +17,29 @@ static struct mutex mutex;
 static struct rwsem sem;
 static u64 guarded; /* plain on purpose */
 static u32 readers_most;
+static struct wait_queue queue;
+
+/* What a thread counts for is the scheduler's: here it is only told. */
+void thread_lift(struct thread *t, u32 by)
+{
+	__atomic_fetch_add(&t->lifted, (s32)by, __ATOMIC_SEQ_CST);
+}
+
+void thread_lower(struct thread *t, u32 by)
+{
+	__atomic_fetch_sub(&t->lifted, (s32)by, __ATOMIC_SEQ_CST);
+}
+
+u32 thread_lend(struct thread *t)
+{
+	thread_lift(t, 30);
+	return 30;
+}
+
+static s32 lifted(void)
+{
+	return __atomic_load_n(&thread_current()->lifted, __ATOMIC_SEQ_CST);
+}
 
 static void run_workers(void *(*fn)(void *))
 {
@@ -39,6 +62,7 @@ static void *mutex_worker(void *arg)
 		guarded++;
 		assert_true(mutex_held(&mutex));
 		mutex_unlock(&mutex);
+		assert_int_equal(lifted(), 0);
 	}
 	return NULL;
 }
@@ -103,6 +127,37 @@ static void test_mutex_is_handed_over(void **state)
 	assert_int_equal(mutex.losers, 0);
 }
 
+/* Until it lets go; who waits then lends the next one his, if that came before him. */
+static void test_who_waits_lends(void **state)
+{
+	pthread_t others[3];
+
+	mutex_init(&mutex, "mutex", LOCK_VM);
+	turns_of_other = 0;
+	mutex_lock(&mutex);
+	assert_int_equal(lifted(), 0);
+	for (u32 i = 0; i < 3; i++)
+		pthread_create(&others[i], NULL, lock_once, &mutex);
+	while (lifted() < 3 * 30)
+		sched_yield();
+	mutex_unlock(&mutex);
+	assert_int_equal(lifted(), 0);
+	for (u32 i = 0; i < 3; i++)
+		pthread_join(others[i], NULL);
+	assert_int_equal(turns_of_other, 3);
+	assert_int_equal(mutex.lent, 0);
+	/* A vCPU has its VM's weight. */
+	mutex_lock(&mutex);
+	thread_current()->group = (struct sched_group *)&queue;
+	pthread_create(&others[0], NULL, lock_once, &mutex);
+	while (!somebody_waits(&mutex))
+		sched_yield();
+	assert_int_equal(lifted(), 0);
+	thread_current()->group = NULL;
+	mutex_unlock(&mutex);
+	pthread_join(others[0], NULL);
+}
+
 static void *rwsem_worker(void *arg)
 {
 	static u32 readers; /* atomic */
@@ -142,7 +197,6 @@ static void test_rwsem(void **state)
 	assert_true(readers_most > 1);
 }
 
-static struct wait_queue queue;
 static u64 turn; /* queue.lock */
 
 static void *turn_worker(void *arg)
@@ -211,9 +265,10 @@ static void test_misuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mutex),	   cmocka_unit_test(test_mutex_is_handed_over),
-		cmocka_unit_test(test_rwsem),	   cmocka_unit_test(test_turns),
-		cmocka_unit_test(test_stray_wake), cmocka_unit_test(test_misuse),
+		cmocka_unit_test(test_mutex),		cmocka_unit_test(test_mutex_is_handed_over),
+		cmocka_unit_test(test_who_waits_lends), cmocka_unit_test(test_rwsem),
+		cmocka_unit_test(test_turns),		cmocka_unit_test(test_stray_wake),
+		cmocka_unit_test(test_misuse),
 	};
 
 	hosted_cpu_set(WORKERS);

@@ -161,6 +161,22 @@ static void yield(void)
 	schedule_here(SCHEDULE_YIELD);
 }
 
+static _Thread_local struct thread *lifted;
+
+/* One of those that are of no group, wherever it is; the next time it is lowered again. */
+static void lift(void)
+{
+	struct thread *t = &bodies[random_below(&seed, THREADS)].thread;
+
+	if (lifted) {
+		sched_lift(lifted, -60);
+		lifted = NULL;
+	} else if (!t->group) {
+		sched_lift(t, 60);
+		lifted = t;
+	}
+}
+
 /* Sleeps until there is a token, and passes it on: a wake that is lost stops it for good. */
 static void run_body(struct body *b)
 {
@@ -170,6 +186,8 @@ static void run_body(struct body *b)
 	b->turns++;
 	if (b->thread.group)
 		__atomic_fetch_add(&group_steps, 1, __ATOMIC_RELEASE);
+	if (random_one_in(&seed, 16))
+		lift();
 	if (b->held && random_one_in(&seed, 3)) {
 		b->held--;
 		give(&bodies[random_below(&seed, THREADS)]);
@@ -202,6 +220,8 @@ static void *run_cpu(void *arg)
 		if (step == STEPS)
 			__atomic_fetch_add(&stopped, 1, __ATOMIC_SEQ_CST);
 	}
+	if (lifted)
+		lift();
 	irq_enable();
 	return NULL;
 }
@@ -266,6 +286,7 @@ static void count_tokens(void)
 		tokens += b->held + b->inbox;
 		assert_true(!b->inbox || b->thread.state != THREAD_BLOCKED);
 		assert_true(b->turns > 50);
+		assert_int_equal(b->thread.lifted, 0);
 	}
 	assert_int_equal(tokens, TOKENS);
 }

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/* unit-sanitizer: thread */
+/*
+ * When kaged counts for more than its own small weight. The test has the clock, and is told what would be
+ * lifted; kaged is the real one, on a thread of the host.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include "mem/gmem_private.h"
+#include "mem/reclaim.h"
+#include "mem/watermark.h"
+#include "smp/thread.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/schedule.h"
+#include "tests/unit/mem/fixture.h"
+
+#define SECOND 1000000000ull
+#define ROUND  (10 * SECOND)
+
+static struct gmem *g;
+static struct reclaim_target target;
+static u64 now;		/* the main thread's */
+static u64 slept_until; /* atomic: of kaged's last sleep; 0: none since it was looked at */
+
+#define GET(x)	  __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
+#define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
+
+static bool on_sleep(const bool *woken, u64 deadline_ns)
+{
+	(void)woken;
+	if (strcmp(thread_current()->name, "kaged") == 0)
+		SET(slept_until, deadline_ns);
+	return false;
+}
+
+static void wait_until_it_sleeps(u64 deadline_ns)
+{
+	while (GET(slept_until) != deadline_ns)
+		sched_yield();
+}
+
+/* What a thread counts for is the scheduler's: here it is only told. */
+void thread_lift(struct thread *t, u32 by)
+{
+	__atomic_fetch_add(&t->lifted, (s32)by, __ATOMIC_SEQ_CST);
+}
+
+void thread_lower(struct thread *t, u32 by)
+{
+	__atomic_fetch_sub(&t->lifted, (s32)by, __ATOMIC_SEQ_CST);
+}
+
+#define LENT 31u /* by who waits; odd, as nothing else is */
+
+u32 thread_lend(struct thread *t)
+{
+	assert_string_equal(t->name, "kaged");
+	thread_lift(t, LENT);
+	return LENT;
+}
+
+static void pass(u64 ns)
+{
+	SET(slept_until, 0);
+	now += ns;
+	hosted_clock_set(now);
+}
+
+static int start_kaged(void **state)
+{
+	const struct reclaim_options options = {.min = 256, .low = 512, .high = 768};
+	struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
+	pfn_t pfn;
+
+	now = 1000 * SECOND;
+	hosted_clock_set(now);
+	start(MIB(12));
+	hosted_on_sleep = on_sleep;
+	assert_int_equal(reclaim_start(&options), 0);
+	assert_int_equal(gmem_create(1, &g), 0);
+	reclaim_add(&target, g, &terms);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
+	wait_until_it_sleeps(now + ROUND);
+	return 0;
+}
+
+static struct gmem_notifier mappings;
+/* atomic: what kaged was lifted by as it aged and took */
+static s32 seen_most, seen_least;
+static struct thread *kaged; /* atomic */
+
+/* Asked which pages were used, or told that they go. */
+static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
+		    u64 pages, u64 *marks)
+{
+	struct thread *t = thread_current();
+	s32 lifted = GET(t->lifted);
+
+	if (strcmp(t->name, "kaged") == 0) {
+		SET(kaged, t);
+		SET(seen_most, max(seen_most, lifted));
+		SET(seen_least, min(seen_least, lifted));
+	}
+	return 0;
+}
+
+static void look_at_kaged(void)
+{
+	SET(seen_most, -1);
+	SET(seen_least, 1000);
+}
+
+static pfn_t frames[MIB(12) / PAGE_SIZE];
+static u32 taken;
+
+static void take_frames(void)
+{
+	for (taken = 0; !reclaim_is_short(); taken++)
+		assert_int_equal(frame_alloc(0, 0, &frames[taken]), 0);
+}
+
+/* And kaged comes to rest. */
+static void give_frames(void)
+{
+	while (taken)
+		frame_free(frames[--taken], 0);
+	SET(slept_until, 0);
+	hosted_clock_set(now += 100 * SECOND);
+	wait_until_it_sleeps(now + ROUND);
+}
+
+/* It ages at its own small weight, and takes at that of a VM. */
+static void lifted_while_it_takes(void **state)
+{
+	mappings.notify = notified;
+	gmem_notifier_add(g, &mappings);
+	look_at_kaged();
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+	assert_int_equal(GET(seen_most), 0);
+	look_at_kaged();
+	take_frames();
+	hosted_clock_set(now += SECOND);
+	reclaim_wake();
+	while (GET(seen_most) < 0)
+		sched_yield();
+	assert_int_equal(GET(seen_least), WEIGHT_LIFT);
+	give_frames();
+	assert_int_equal(GET(kaged->lifted), 0);
+}
+
+static void *ask(void *arg)
+{
+	static struct sched_group group = {.weight = 50};
+
+	hosted_cpu_set(1);
+	thread_current()->group = &group;
+	(void)reclaim_help(NULL, 0);
+	return arg;
+}
+
+/* A vCPU of a small weight, which has kaged take for it, lends it what it has as long as it waits. */
+static void who_asks_lends(void **state)
+{
+	pthread_t thread;
+
+	take_frames();
+	pthread_create(&thread, NULL, ask, NULL);
+	while (!(GET(kaged->lifted) & 1))
+		sched_yield();
+	hosted_clock_set(now += SECOND);
+	pthread_join(thread, NULL);
+	give_frames();
+	assert_int_equal(GET(kaged->lifted), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lifted_while_it_takes),
+		cmocka_unit_test(who_asks_lends),
+	};
+
+	return cmocka_run_group_tests(tests, start_kaged, NULL);
+}
