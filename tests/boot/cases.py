@@ -390,6 +390,14 @@ def ipi(boot):
     boot.note(f"{loops} PAUSE loops")
 
 
+@case(machines=[], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2"], deadline=300,
+      guests=lambda: small_guest("many", vm_words="vcpus=32"))
+def many_vcpus(boot):
+    """As many vCPUs as a VM can have, on two CPUs: they start, work, and interrupt each other by cluster."""
+    check_small_guest(boot, "many")
+    boot.ends()
+
+
 @case(machines=["tigerlake:2"],
       full=["tigerlake", "corei7_sandy_bridge_2600k", "corei7_sandy_bridge_2600k:2", "tigerlake:4",
             NO_EPT + ":2"], deadline=300,

@@ -451,6 +451,75 @@ static void check_level(void)
 	end_at_once = true;
 }
 
+/*
+ * The pin of a line that stays high becomes an edge's and a level's again, amid an interrupt, too, and
+ * has another vector. Nothing is printed before the line is low: that would be more edges.
+ */
+static void check_remap(void)
+{
+	bool edge, once, level, forgets, quiet, again, stuck, other, lost, kept;
+
+	ioapic_put(RTE, 0x67);
+	end_at_once = false;
+	uart_line(true);
+	let_in();
+	edge = CAME(0x67) && !bit(TMR, 0x67) && !(ioapic_get(RTE) & REMOTE_IRR);
+	put(EOI, 0);
+	let_in();
+	once = NONE_CAME();
+	ioapic_put(RTE, LEVEL | 0x67);
+	let_in();
+	level = CAME(0x67) && bit(TMR, 0x67) && ioapic_get(RTE) & REMOTE_IRR;
+	ioapic_put(RTE, 0x67);
+	forgets = !(ioapic_get(RTE) & REMOTE_IRR);
+	put(EOI, 0);
+	let_in();
+	quiet = NONE_CAME();
+	ioapic_put(RTE, LEVEL | 0x67);
+	let_in();
+	again = CAME(0x67) && bit(TMR, 0x67);
+	ioapic_put(RTE, LEVEL | 0x68);
+	put(EOI, 0);
+	let_in();
+	stuck = NONE_CAME() && ioapic_get(RTE) & REMOTE_IRR;
+	ioapic_put(RTE, 0x68);
+	ioapic_put(RTE, LEVEL | 0x68);
+	let_in();
+	other = CAME(0x68) && !bit(ISR, 0x67);
+	uart_line(false);
+	put(EOI, 0);
+	ioapic_put(RTE, MASKED | 0x67);
+	uart_line(true);
+	ioapic_put(RTE, 0x67);
+	let_in();
+	lost = NONE_CAME();
+	ioapic_put(RTE, MASKED | LEVEL | 0x67);
+	ioapic_put(RTE, LEVEL | 0x67);
+	let_in();
+	kept = CAME(0x67);
+	uart_line(false);
+	put(EOI, 0);
+	ioapic_put(RTE, 0x67);
+	uart_line(true);
+	let_in();
+	kept = CAME(0x67) && !bit(TMR, 0x67) && kept;
+	uart_line(false);
+	put(EOI, 0);
+	ioapic_put(RTE, MASKED);
+	end_at_once = true;
+	check("a pin that is an edge's interrupts as its line rises", edge);
+	check("and while it stays high no more", once);
+	check("made a level's it does at once", level);
+	check("made an edge's again it forgets the level that is in service", forgets);
+	check("whose EOI brings nothing", quiet);
+	check("and once more a level's it comes", again);
+	check("with another vector in between it waits for an EOI of that", stuck);
+	check("and comes by it when it was an edge's for a moment", other);
+	check("an edge at a masked pin is lost", lost);
+	check("a level there is not, and is an edge the next time", kept);
+	check("nothing is left in service", !bit(ISR, 0x67) && !bit(ISR, 0x68) && get(PPR) == 0);
+}
+
 /* --- the 8259 beside it --- */
 
 static void pic_put(u8 mask)
@@ -567,6 +636,7 @@ static void check_x2apic(void)
 	check_tpr();
 	check_order();
 	check_level();
+	check_remap();
 	check_halt();
 	check_extint();
 	wrmsr(X2APIC(0x3f0), 0x5b);
@@ -603,6 +673,7 @@ void main(u32 magic, const void *info)
 	check_order();
 	check_halt();
 	check_level();
+	check_remap();
 	check_extint();
 	check_cr8();
 	check_xmm();

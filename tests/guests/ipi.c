@@ -7,6 +7,7 @@
 #include "vcpus.h"
 
 #define MSR_TSC_ADJUST	0x3b
+#define MSR_X2APIC_TPR	0x808
 #define MSR_X2APIC_SELF 0x83f
 #define MSR_KVM_CLOCK	0x4b564d01u
 
@@ -506,6 +507,67 @@ static void to_x2apic(u32 me)
 	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 0x400);
 }
 
+static void x2apic_tpr_by_id(u32 me)
+{
+	wrmsr(MSR_X2APIC_TPR, me == cpus - 1 ? 0 : 0x20);
+}
+
+static void x2apic_tpr_zero(u32 me)
+{
+	(void)me;
+	wrmsr(MSR_X2APIC_TPR, 0);
+}
+
+/* It comes to these vCPUs once each, and to no other. */
+static bool comes_to(u32 vector, u32 set)
+{
+	bool same = true;
+
+	for (u32 i = 0; i < cpus; i++) {
+		if (set >> i & 1)
+			same = until(&counts[i][vector], 1) && same;
+	}
+	linger();
+	for (u32 i = 0; i < cpus; i++)
+		same = counts[i][vector] == (set >> i & 1) && same;
+	return same;
+}
+
+static void check_x2apic_kinds(void)
+{
+	u32 everybody = (1u << cpus) - 1, last = cpus - 1;
+	bool all = true;
+
+	for (u32 i = 0; i < cpus; i++)
+		counts[i][2] = 0;
+	ipi(last, NMI);
+	check("x2APIC: an NMI to one", comes_to(2, 1u << last));
+	counts[last][2] = 0;
+	ipi(0, OTHERS | NMI);
+	check("x2APIC: an NMI to all others", comes_to(2, everybody & ~1u));
+	on_all(x2apic_tpr_by_id);
+	for (u32 i = 1; i <= 32; i++) {
+		ipi(everybody, LOWEST | LOGICAL | 0x5c);
+		all = until(&counts[last][0x5c], i) && all;
+	}
+	check("x2APIC: the lowest priority of a cluster", all && sum(0x5c) == 32);
+	on_all(x2apic_tpr_zero);
+	ipi(1u << 1 | 1u << last, FIXED | LOGICAL | 0x5d);
+	check("x2APIC: several of a cluster", comes_to(0x5d, 1u << 1 | 1u << last));
+	ipi(1u << 16 | 1, FIXED | LOGICAL | 0x5e);
+	check("x2APIC: nobody in a cluster that is not there", comes_to(0x5e, 0));
+	ipi(0xffffffffu, FIXED | LOGICAL | 0x5f);
+	check("x2APIC: a logical broadcast", comes_to(0x5f, everybody));
+	ipi(0, ALL | FIXED | 0x65);
+	check("x2APIC: all by shorthand", comes_to(0x65, everybody));
+	ipi(0, OTHERS | FIXED | 0x62);
+	check("x2APIC: all others by shorthand", comes_to(0x62, everybody & ~1u));
+	ipi(last, SELF | FIXED | 0x63);
+	check("x2APIC: oneself by shorthand", comes_to(0x63, 1));
+	ipi(99, FIXED | 0x64);
+	check("x2APIC: nobody by an ID that is not there", comes_to(0x64, 0));
+}
+
 static void check_x2apic(void)
 {
 	bool all = true;
@@ -522,6 +584,7 @@ static void check_x2apic(void)
 	check("x2APIC: a logical ID", until(&counts[1][0x59], 1) && sum(0x59) == 1);
 	wrmsr(MSR_X2APIC_SELF, 0x5a);
 	check("x2APIC: self IPI", until(&counts[0][0x5a], 1));
+	check_x2apic_kinds();
 	check_token();
 }
 

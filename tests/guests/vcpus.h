@@ -33,11 +33,13 @@
 #define MSR_APIC_BASE  0x1b
 #define MSR_X2APIC_EOI 0x80b
 #define MSR_X2APIC_ICR 0x830
-#define CPUS_MAX       8
-#define STACK	       8192
-#define TRAMPOLINE     0x8000u
-#define SPURIOUS       0xff
-#define WAKE	       0x40
+#ifndef CPUS_MAX
+#define CPUS_MAX 8
+#endif
+#define STACK	   8192
+#define TRAMPOLINE 0x8000u
+#define SPURIOUS   0xff
+#define WAKE	   0x40
 
 extern u8 ap_start[], ap_end[];
 u8 ap_stacks[CPUS_MAX][STACK] __attribute__((aligned(16)));
@@ -94,7 +96,7 @@ static inline void apic_on(u32 me)
 {
 	apic_write(LAPIC_SVR, 0x100 | SPURIOUS);
 	apic_write(LAPIC_DFR, ~0u);
-	apic_write(LAPIC_LDR, 1u << (24 + me));
+	apic_write(LAPIC_LDR, me < 8 ? 1u << (24 + me) : 0);
 	apic_write(LAPIC_TPR, 0);
 }
 
