@@ -57,6 +57,7 @@ class Case:
     usb: str
     vmx_off: str
     skip: Callable
+    watch: bool
 
     @property
     def name(self):
@@ -69,14 +70,16 @@ class Case:
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
-         signed=True, kernel=lambda: None, usb="", vmx_off="", skip=lambda: None):
+         signed=True, kernel=lambda: None, usb="", vmx_off="", skip=lambda: None,
+         watch=False):
     """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
     one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. vmx_off:
     the CPUs (`boot` or `others`) on which Bochs's firmware locks VMX off. skip: why the emulator that is
-    installed cannot run it, or None."""
+    installed cannot run it, or None. watch: screen.text() is to see the screen of a Bochs with one CPU, too,
+    whose time goes on as ours does."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off, skip)
+                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off, skip, watch)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -172,19 +175,21 @@ class Boot:
                                 usb=bool(self.case.usb))
         else:
             self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus,
-                                 memory=self.case.memory, disk=disk, **self.firmware())
+                                 memory=self.case.memory, disk=disk, **self.bochs_only())
         self.deadline = time.monotonic() + self.case.deadline * SLOW
         self.machine.start()
         return self
 
-    def firmware(self):
-        """Bochs's other arguments where VMX is to be locked off."""
-        if not self.case.vmx_off:
-            return {}
-        os.makedirs(LOGS, exist_ok=True)
-        rom = self.folder + ".rom"
-        firmware_without_vmx(rom, self.case.vmx_off)
-        return {"rom": rom, "debugger": screen.WATCH}
+    def bochs_only(self):
+        """Bochs's other arguments: where VMX is to be locked off, and where its screen is read."""
+        more = {"debugger": screen.WATCH} if self.case.vmx_off or self.case.watch else {}
+        if self.case.watch:
+            more["realtime"] = True  # an idle machine's time would be over before anybody typed
+        if self.case.vmx_off:
+            os.makedirs(LOGS, exist_ok=True)
+            more["rom"] = self.folder + ".rom"
+            firmware_without_vmx(more["rom"], self.case.vmx_off)
+        return more
 
     def __exit__(self, *_):
         self.machine.stop()

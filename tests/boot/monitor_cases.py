@@ -5,7 +5,7 @@ import re
 import sys
 
 from boots import case, small_guest
-from lab import ROOT, screen
+from lab import ROOT, rfb, screen
 from monitor import LEAVE, Operator, read_capture, shape, write_capture
 
 sys.path.insert(0, os.path.join(ROOT, "tests/tools"))
@@ -290,3 +290,40 @@ def monitor_keyboard(boot):
     screen.wait_text(boot.machine, "RAM for Weir and VMs", boot.deadline)
     keys.type("power\t\n")
     boot.machine.wait_exit(boot.deadline)  # of a console that is none nothing can be read after that
+
+
+@case(machines=[], full=["tigerlake"], deadline=180, weir="console=none", watch=True,
+      guests=two_talkers)
+def monitor_screen(boot):
+    """A machine without UART whose VMs run: their consoles, the monitor, pages and top on its own screen."""
+    def shows(text):
+        screen.wait_text(boot.machine, text, boot.deadline)
+
+    shows("beta| talker: ready")
+    shows("talker| talker: ready")
+    keys = rfb.Keyboard(boot.machine, boot.deadline)
+    keys.press("ctrl-]")
+    shows("the monitor. help lists the commands")
+    keys.type("vm pause beta\n")
+    shows("vm beta is paused")
+    keys.type("vm list\n")
+    shows("talker               runs        1")
+    shows("beta                 paused      1")
+    keys.type("help\n")
+    shows("lines; space: a page, Enter: a line, q: end")
+    keys.type("q")
+    keys.type("vm resume beta\n")
+    shows("vm beta goes on")
+    keys.type("vm console beta\n")
+    keys.type("c")
+    shows("<99>")
+    keys.press("ctrl-]")
+    keys.type("top\n")
+    shows("m memory, n name; q ends")
+    keys.type("q")
+    keys.press("up", "up", "home", "delete", "ctrl-k")
+    keys.type("vm kill t\t\n")
+    shows("vm talker is killed")
+    keys.type("poweroff -f\n")
+    boot.machine.wait_exit(boot.deadline)
+    keys.close()

@@ -9,6 +9,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pytest
 
 import boots
 import test_boot
-from lab import ROOT, bochs, console, image, linux, machine, memtest, nested
+from lab import ROOT, bochs, console, image, linux, machine, memtest, nested, rfb
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
@@ -634,3 +635,34 @@ def test_a_benchmark_that_misses_its_aim_fails(tmp_path, monkeypatch, capsys, co
     assert [line for line in out.splitlines() if "aim of" in line] == missed
     assert "1.01" in out  # by the clock
     assert (tmp_path / "results.json").exists()
+
+
+def test_keys_go_to_the_display_that_a_process_listens_at():
+    """Which events come for what is typed, and that the port is found among the process's sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert rfb.listening_port(os.getpid()) == server.getsockname()[1]
+        events = []
+
+        def serve():
+            viewer = server.accept()[0]
+            with viewer, viewer.makefile("rb") as stream:
+                viewer.sendall(rfb.VERSION)
+                assert stream.read(12) == rfb.VERSION
+                viewer.sendall(struct.pack(">I", 1))
+                assert stream.read(1) == b"\1"
+                viewer.sendall(bytes(20) + struct.pack(">I", 5) + b"Bochs")
+                while event := stream.read(8):
+                    events.append(struct.unpack(">BBxxI", event))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        fake = argparse.Namespace(process=argparse.Namespace(pid=os.getpid()), alive=lambda: True)
+        keys = rfb.Keyboard(fake, time.monotonic() + 60)
+        keys.press("ctrl-]", "up")
+        keys.type("Ab\n")
+        keys.close()
+        thread.join()
+    ctrl, shift, up, enter = 0xffe3, 0xffe1, 0xff52, 0xff0d
+    assert events == [(4, down, key) for down, key in (
+        (1, ctrl), (1, ord("]")), (0, ord("]")), (0, ctrl), (1, up), (0, up), (1, shift), (1, ord("a")),
+        (0, ord("a")), (0, shift), (1, ord("b")), (0, ord("b")), (1, enter), (0, enter))]
