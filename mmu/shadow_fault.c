@@ -52,12 +52,19 @@ static bool is_as_walked(const struct shadow_fault *f, u32 step)
 	       e == f->trace.entry[step];
 }
 
+/* The guest's entry, with the D that it would have if it could be written. */
+static u64 entry_of(const struct shadow_fault *f, u32 step)
+{
+	bool last = step + 1 == f->trace.count;
+
+	return f->trace.entry[step] | (last && f->trace.rom_dirty ? GUEST_DIRTY : 0);
+}
+
 /* What an entry leaves of the access. A page is not written unseen before its D is set. */
 static u32 access_below(const struct shadow_fault *f, const struct shadow_page *sp, u32 step,
 			u32 access)
 {
-	return access &
-	       shadow_access_of(sp->role, f->trace.entry[step], step + 1 == f->trace.count);
+	return access & shadow_access_of(sp->role, entry_of(f, step), step + 1 == f->trace.count);
 }
 
 /* --- The way to it --- */
@@ -83,7 +90,7 @@ static void key_below(const struct shadow_fault *f, const struct shadow_page *sp
 	}
 	/* Of the large pages that share it all or none may be written with CR0.WP clear. */
 	if (!sp->role.direct)
-		role->dirty = !!(f->trace.entry[step] & GUEST_DIRTY);
+		role->dirty = !!(entry_of(f, step) & GUEST_DIRTY);
 	role->direct = 1;
 	*gfn = GFN(align_down(f->leaf.gfn.v, BIT(role->level * LEVEL_BITS)));
 }

@@ -68,6 +68,7 @@ struct walk {
 	gpa_t where[WALK_LEVELS_MAX];
 	u64 entry[WALK_LEVELS_MAX];
 	bool rw, us, xd; /* of all entries together */
+	bool rom_dirty;	 /* D of the last is to be set, and nothing can be written there */
 	u32 error_code;
 };
 
@@ -267,9 +268,10 @@ static int set_accessed_dirty(struct walk *w)
 			w->error_code = refused_code(w->user);
 			return ERR_FAULT;
 		}
-		/* Tables in ROM: as on bare metal the write goes nowhere. */
+		/* Tables in ROM: as on bare metal the write goes nowhere, and the access goes on. */
 		if (err && err != ERR_NOSLOT)
 			return err;
+		w->rom_dirty |= err && (want & ~old & ENTRY_DIRTY);
 	}
 	return 0;
 }
@@ -283,7 +285,7 @@ static int walk_once(struct walk *w, struct walk_result *out)
 
 	w->used = 0;
 	w->rw = w->us = true;
-	w->xd = false;
+	w->xd = w->rom_dirty = false;
 	err = top_table(w, &table);
 	if (err)
 		return err;
@@ -319,6 +321,7 @@ static void tell_trace(const struct walk *w, struct walk_trace *t)
 {
 	t->count = w->used;
 	t->entry_size = formats[w->mode].entry_size;
+	t->rom_dirty = w->rom_dirty;
 	for (u32 i = 0; i < w->used; i++) {
 		t->where[i] = w->where[i];
 		t->entry[i] = w->entry[i];
@@ -340,8 +343,10 @@ int guest_walk_trace(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva,
 		w.gva &= BITS(0, 31);
 		w.mode = p->cr4 & CR4_PAE ? WALK_PAE : WALK_32;
 	}
-	if (trace)
+	if (trace) {
 		trace->count = 0;
+		trace->rom_dirty = false;
+	}
 	if (!(p->cr0 & CR0_PG)) {
 		out->gpa = GPA(w.gva);
 		return 0;

@@ -55,6 +55,8 @@ int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 a
 struct walk_trace {
 	u32 count;
 	u32 entry_size; /* bytes */
+	/* The last is in memory that cannot be written: its D, which is clear, is as good as set. */
+	bool rom_dirty;
 	gpa_t where[WALK_LEVELS_MAX];
 	u64 entry[WALK_LEVELS_MAX];
 };

@@ -502,6 +502,43 @@ static void an_event_that_is_delivered_each_time(void **state)
 	(void)state;
 }
 
+#define ROM BIT(18) /* gfn: a read-only window onto pages 600 to 603 */
+
+/*
+ * A table in ROM whose entry has D clear: the CPU sets it, which goes nowhere, and writes. By a page of
+ * 4 KiB and by one of 2 MiB, with which the entry is in another table.
+ */
+static void writes_through_a_table_in_rom(void **state)
+{
+	u64 at;
+
+	entry(600, 0, 100, P | W | U | A);
+	entry(600, 1, 101, P | W | U); /* nor A */
+	entry(601, 0, 512, P | W | U | A | PS);
+	assert_int_equal(memslot_create(&vm, 2, GFN(ROM), 4, ram, 600, MEMSLOT_READONLY), 0);
+	entry(3, 1, ROM, MARKED);
+	entry(2, 1, ROM + 1, MARKED);
+	load();
+	for (u32 cpl = 0; cpl < 4; cpl += 3) {
+		paging.cpl = cpl;
+		assert_int_equal(shadow_access(BIT(21), MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(BIT(21), MMU_WRITE, &at), 0);
+		assert_int_equal(at, frame_at(100));
+		assert_int_equal(shadow_access(BIT(21) + PAGE_SIZE, MMU_WRITE, &at), 0);
+		assert_int_equal(at, frame_at(101));
+		assert_int_equal(shadow_access(BIT(30) + PAGE_SIZE, MMU_READ, &at), 0);
+		assert_int_equal(shadow_access(BIT(30) + PAGE_SIZE, MMU_WRITE, &at), 0);
+		assert_int_equal(at, frame_at(513));
+	}
+	/* What may not be written may not be for that. */
+	assert_int_equal(memslot_delete(&vm, 2), 0);
+	entry(600, 0, 100, P | U | A);
+	assert_int_equal(memslot_create(&vm, 2, GFN(ROM), 4, ram, 600, MEMSLOT_READONLY), 0);
+	assert_int_equal(shadow_access(BIT(21), MMU_WRITE, &at), ERR_FAULT);
+	assert_int_equal(memslot_delete(&vm, 2), 0);
+	(void)state;
+}
+
 /* With SMAP the CPU reads no descriptor in a user's page, whatever AC says. */
 static void implicit_access_with_ac(void **state)
 {
@@ -545,6 +582,7 @@ int main(void)
 		TEST(an_event_that_is_delivered_each_time),
 		TEST(implicit_access_with_ac),
 		TEST(its_own_root_again),
+		TEST(writes_through_a_table_in_rom),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
