@@ -1,44 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Walks one instruction: prefixes, opcode, ModRM, SIB, displacement, immediate (SDM 2A 2.1). */
-#include "mmu/decode.h"
-#include "mmu/decode_tables.h"
+#include "mmu/decode_internal.h"
 #include "kernel/base/error.h"
-
-#define REX_B 0x1
-#define REX_X 0x2
-#define REX_R 0x4
-#define REX_W 0x8
 
 #define NO_SEGMENT 0xff
 
 /* ModRM.rm with mod 0 and mod not 3: a bare displacement, and "a SIB byte follows". */
 #define RM_DISP16 6
 #define RM_DISP32 5
-#define RM_XGETBV 0 /* 0F 01 D0 */
-#define RM_XSETBV 1 /* 0F 01 D1 */
-#define RM_CLAC	  2 /* 0F 01 CA */
-#define RM_STAC	  3 /* 0F 01 CB */
-#define RM_RDTSCP 1 /* 0F 01 F9 */
 #define RM_SIB	  4
-
-#define REG_CLFLUSH 7 /* 0F AE /7 */
-
-#define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
-
-static_assert(INSN_TZCNT - INSN_BSF == INSN_LZCNT - INSN_BSR, "ATTR_F3_NEXT counts on");
-
-struct decoder {
-	const u8 *bytes;
-	size_t n;
-	size_t at;
-	enum decode_mode mode;
-	struct opcode op;
-	bool size_66, size_67;
-	u8 rex;	    /* 0 unless it stands right before the opcode */
-	u8 segment; /* enum insn_segment or NO_SEGMENT */
-	u8 opcode;  /* its last byte */
-	u8 mod, reg, rm;
-};
 
 /* Little-endian, zero-extended. */
 static int fetch(struct decoder *d, unsigned int size, u64 *value)
@@ -191,13 +161,6 @@ static int decode_modrm(struct decoder *d)
 
 /* ---- is there such an instruction? ---- */
 
-static u8 mandatory_prefix(const struct decoder *d, const struct insn *out)
-{
-	if (out->repeat)
-		return out->repeat == REPEAT_E ? PFX_F3 : PFX_F2;
-	return d->size_66 ? PFX_66 : PFX_NP;
-}
-
 static bool registers_exist(const struct decoder *d, const struct insn *out)
 {
 	unsigned int reg = d->reg | (d->rex & REX_R ? 8 : 0);
@@ -225,7 +188,7 @@ static bool registers_exist(const struct decoder *d, const struct insn *out)
 		group7 = group7_register[form];
 		if (d->mode != DECODE_64)
 			group7 &= ~(group7 >> 4);
-		return group7 & mandatory_prefix(d, out);
+		return group7 & decode_prefix(d, out);
 	case CHECK_FENCE:
 	case CHECK_RANDOM:
 		return true;
@@ -241,7 +204,7 @@ static bool form_exists(const struct decoder *d, const struct insn *out)
 
 	if (attr & (d->mode == DECODE_64 ? ATTR_NO64 : ATTR_ONLY64))
 		return false;
-	if (!(prefixes & mandatory_prefix(d, out)))
+	if (!(prefixes & decode_prefix(d, out)))
 		return false;
 	if (is_register && (attr & ATTR_RM0) && d->rm)
 		return false;
@@ -435,148 +398,6 @@ static int decode_imm(struct decoder *d, struct insn *out)
 	return 0;
 }
 
-/* ---- operands ---- */
-
-static struct insn_operand reg_operand(const struct decoder *d, unsigned int reg, u8 rex_bit,
-				       u8 size)
-{
-	/* Without any REX, 4 to 7 name the high bytes of the first four (SDM 2A 3.1.1.1). */
-	if (size == 1 && !d->rex && reg >= 4)
-		return (struct insn_operand){OPERAND_REG_HIGH, (u8)(reg - 4)};
-	return (struct insn_operand){OPERAND_REG, (u8)(reg | (d->rex & rex_bit ? 8 : 0))};
-}
-
-static struct insn_operand make_operand(const struct decoder *d, u8 source, u8 size)
-{
-	switch ((enum operand_source)source) {
-	case FROM_E:
-		if (d->mod != 3)
-			return (struct insn_operand){OPERAND_MEM, 0};
-		return reg_operand(d, d->rm, REX_B, size);
-	case FROM_G:
-		return reg_operand(d, d->reg, REX_R, size);
-	case FROM_Z:
-		return reg_operand(d, d->opcode & 7, REX_B, size);
-	case FROM_ACC:
-		return (struct insn_operand){OPERAND_REG, RAX};
-	case FROM_DX:
-		return (struct insn_operand){OPERAND_REG, RDX};
-	case FROM_CL:
-		return (struct insn_operand){OPERAND_REG, RCX};
-	case FROM_RM:
-		return (struct insn_operand){OPERAND_REG, (u8)(d->rm | (d->rex & REX_B ? 8 : 0))};
-	case FROM_IMM:
-		return (struct insn_operand){OPERAND_IMM, 0};
-	case FROM_MOFFS:
-		return (struct insn_operand){OPERAND_MEM, 0};
-	case FROM_NONE:
-		break;
-	}
-	return (struct insn_operand){OPERAND_NONE, 0};
-}
-
-/* Which segment, control or debug register the instruction names. */
-static u8 special_reg(const struct decoder *d)
-{
-	if (d->op.attr & ATTR_SREG)
-		return (d->opcode >> 3) & 7;
-	if (d->op.check == CHECK_SREG || d->op.check == CHECK_SREG_LOAD)
-		return d->reg;
-	if (d->op.kind != INSN_LOAD_FAR)
-		return d->reg | (d->rex & REX_R ? 8 : 0);
-	if (d->opcode >= OPCODE_LES)
-		return d->opcode == OPCODE_LES ? SEGMENT_ES : SEGMENT_DS;
-	return d->opcode & 7;
-}
-
-/*
- * Opcode 90 with REX.B is XCHG unless F3 makes it PAUSE; the register forms of SGDT and its like are
- * VMX and others.
- */
-static bool is_another(const struct decoder *d, const struct insn *out)
-{
-	if (d->op.check == CHECK_GROUP7_REG)
-		return d->mod == 3;
-	/* With a prefix, or in memory, others; RDRAND and RDSEED have 66 as an operand size. */
-	if (d->op.check == CHECK_FENCE)
-		return d->mod != 3 || mandatory_prefix(d, out) != PFX_NP;
-	if (d->op.check == CHECK_RANDOM)
-		return d->mod != 3 || out->repeat;
-	return d->op.kind == INSN_NOP && !(d->op.attr & ATTR_MODRM) && (d->rex & REX_B) &&
-	       out->repeat != REPEAT_E;
-}
-
-/* FNINIT and its like, of D9, DB, DD and DF; the register forms have a ModRM of their own each. */
-static bool classify_x87(const struct decoder *d, struct insn *out)
-{
-	bool memory = d->mod != 3;
-
-	out->op_size = out->src_size = 2;
-	if (memory && d->opcode == 0xd9 && d->reg >= 5 && d->reg != 6) {
-		out->kind = d->reg == 5 ? INSN_FLDCW : INSN_FNSTCW;
-		out->src = out->dst = make_operand(d, FROM_E, 2);
-	} else if (memory ? d->opcode == 0xdd && d->reg == 7
-			  : d->opcode == 0xdf && d->reg == 4 && d->rm == 0) {
-		out->kind = INSN_FNSTSW;
-		out->dst = make_operand(d, memory ? FROM_E : FROM_ACC, 2);
-	} else if (!memory && d->opcode == 0xdb && d->reg == 4 && d->rm == 3) {
-		out->kind = INSN_FNINIT;
-	}
-	return out->kind != INSN_OTHER;
-}
-
-static bool classify_vector(const struct decoder *d, struct insn *out)
-{
-	u8 reg = d->reg | (d->rex & REX_R ? 8 : 0);
-
-	if (d->op.check == CHECK_X87)
-		return classify_x87(d, out);
-	return (d->op.attr & ATTR_XMM) && d->mod != 3 &&
-	       decode_xmm_move(out, d->opcode, mandatory_prefix(d, out), reg, d->rex & REX_W);
-}
-
-/* Instructions that share an opcode with those of the tables. */
-static enum insn_kind other_kind(const struct decoder *d, const struct insn *out)
-{
-	switch (d->op.kind) {
-	case INSN_SIDT:
-		if (d->rm == RM_CLAC)
-			return INSN_CLAC;
-		return d->rm == RM_STAC ? INSN_STAC : INSN_OTHER;
-	case INSN_LGDT:
-		if (d->rm == RM_XGETBV)
-			return INSN_XGETBV;
-		return d->rm == RM_XSETBV ? INSN_XSETBV : INSN_OTHER;
-	case INSN_INVLPG:
-		return d->rm == RM_RDTSCP ? INSN_RDTSCP : INSN_OTHER;
-	case INSN_FENCE:
-		if (d->mod != 3 && d->reg == REG_CLFLUSH && mandatory_prefix(d, out) == PFX_NP)
-			return INSN_CLFLUSH;
-		return INSN_OTHER;
-	default:
-		return INSN_OTHER;
-	}
-}
-
-static void classify(const struct decoder *d, struct insn *out)
-{
-	if (classify_vector(d, out))
-		return;
-	if ((d->op.attr & ATTR_NOT_REP) && out->repeat)
-		return;
-	if (is_another(d, out)) {
-		out->kind = (u8)other_kind(d, out);
-		return;
-	}
-	out->kind = d->op.kind;
-	if ((d->op.attr & ATTR_F3_NEXT) && out->repeat == REPEAT_E)
-		out->kind += INSN_TZCNT - INSN_BSF;
-	out->condition = d->opcode & 0xf;
-	out->reg = special_reg(d);
-	out->dst = make_operand(d, d->op.dst, out->op_size);
-	out->src = make_operand(d, d->op.src, out->src_size);
-}
-
 int decode_insn(struct insn *out, const u8 *bytes, size_t n, enum decode_mode mode)
 {
 	struct decoder d = {.bytes = bytes, .n = n, .mode = mode, .segment = NO_SEGMENT};
@@ -599,7 +420,7 @@ int decode_insn(struct insn *out, const u8 *bytes, size_t n, enum decode_mode mo
 		err = decode_imm(&d, out);
 	if (err)
 		return err;
-	classify(&d, out);
+	decode_classify(&d, out);
 	out->length = (u8)d.at;
 	return 0;
 }

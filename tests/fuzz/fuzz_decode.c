@@ -18,7 +18,7 @@
  * address nothing. MPX and CET are switched off in Zydis (init_decoders). Of refused input only
  * the refusal is compared, not its reason; tests/unit/mmu/test_decode.c has the reasons.
  */
-/* fuzz-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c
+/* fuzz-sources: mmu/decode.c mmu/decode_classify.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c
    tests/fuzz/decode_kinds.c tests/fuzz/decode_compare.c */
 /* fuzz-libs: -lZydis */
 #include <inttypes.h>

@@ -46,7 +46,7 @@ GROUPS = {
 }
 
 GROUPS["@emulate"] = sorted(glob.glob("mmu/emulate*.c")) + [
-    f"mmu/{name}.c" for name in ("decode", "decode_tables", "decode_tables_sse", "decode_xmm")]
+    f"mmu/{name}.c" for name in ("decode", "decode_classify", "decode_tables", "decode_tables_sse", "decode_xmm")]
 
 # VMs on fake CPUs, whose page tables have a format of their own.
 GROUPS["@machine"] = GROUPS["@mem"] + [s for s in GROUPS["@mmu"] if s != "mmu/ept.c"] + sorted(

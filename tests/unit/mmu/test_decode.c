@@ -3,7 +3,8 @@
  * mmu/decode: the answers that tests/fuzz/fuzz_decode.c cannot ask Zydis for (which error, no read
  * beyond the end), and one readable example of each rule.
  */
-/* unit-sources: mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c */
+/* unit-sources: mmu/decode.c mmu/decode_classify.c mmu/decode_tables.c mmu/decode_tables_sse.c
+   mmu/decode_xmm.c */
 #include <stdlib.h>
 #include <string.h>
 

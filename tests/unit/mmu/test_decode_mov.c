@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mmu/decode_mov.c mmu/decode.c mmu/decode_tables.c mmu/decode_tables_sse.c mmu/decode_xmm.c */
+/* unit-sources: mmu/decode_mov.c mmu/decode.c mmu/decode_classify.c mmu/decode_tables.c
+   mmu/decode_tables_sse.c mmu/decode_xmm.c */
 /* The short decoder of MOV says nothing that the whole decoder would not say. */
 #include "kernel/base/error.h"
 #include "mmu/decode.h"
