@@ -57,6 +57,7 @@ def monitor_typing(boot):
     operator = Operator(boot)
     boot.anywhere("vm density: started")
     operator.enter()
+    operator.ask("pager off")  # the answer is longer than a terminal's line
     for _ in range(5):
         operator.send("stat " + "x" * 150 + "\r")
         typed = operator.wait(r"no counter's name fits '(x+)'").group(1)
