@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/walk_oracle.c mmu/walk.c */
-/* The guest walker against an oracle over random page tables in all modes. */
+/*
+ * The guest walker against an oracle: each combination of an entry's bits at each level with each mode,
+ * access and CPL, and random page tables in all modes.
+ */
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +15,7 @@
 
 #define RAM_PAGES  64
 #define TABLES	   16 /* pages that tables are made in: few, so that levels share them at times */
-#define CASES	   400000
+#define CASES	   500000
 #define CASES_FULL 2000000 /* WEIR_FUZZ=full */
 
 static struct gmem *ram;
@@ -202,40 +205,157 @@ static void expect_accessed_dirty(const struct oracle_answer *a, u32 access)
 	}
 }
 
-static void one_case(u32 number)
+static void compare(const struct guest_paging *p, u64 gva, u32 access, u32 number)
 {
-	struct guest_paging p = random_paging();
-	u64 gva = random_gva(&p);
-	u32 access = random_access();
-	struct oracle_answer a;
+	struct oracle_answer a = oracle_walk(p, gva, access);
 	struct walk_result w;
-	int err;
+	int err = guest_walk(&vm, p, GVA(gva), access, &w);
 
-	random_tables(&p, gva);
-	a = oracle_walk(&p, gva, access);
-	err = guest_walk(&vm, &p, GVA(gva), access, &w);
 	expect_accessed_dirty(&a, access);
 	if (err != a.err || (err == ERR_FAULT && w.error_code != a.code) ||
 	    (!err && (w.gpa.v != a.gpa || w.page_size != a.page_size)))
 		fail_msg("case %u: got %d code %x gpa %lx size %lx, want %d code %x gpa %lx "
 			 "size %lx; gva %lx access %x cr0 %lx cr4 %lx efer %lx cpl %u width %u",
 			 number, err, w.error_code, w.gpa.v, w.page_size, a.err, a.code, a.gpa,
-			 a.page_size, gva, access, p.cr0, p.cr4, p.efer, p.cpl, p.maxphyaddr);
+			 a.page_size, gva, access, p->cr0, p->cr4, p->efer, p->cpl, p->maxphyaddr);
 	outcomes[err == ERR_FAULT ? a.code : (u32)(32 - err % 8)]++;
 	for (u32 i = 0; i < a.used && a.where[i] < TABLES * PAGE_SIZE; i++)
 		assert_memory_equal(host[a.where[i] >> 12] + (a.where[i] & 0xfff),
 				    &want[a.where[i] >> 12][a.where[i] & 0xfff], a.width);
+}
+
+static void one_case(u32 number)
+{
+	struct guest_paging p = random_paging();
+	u64 gva = random_gva(&p);
+	u32 access = random_access();
+
+	random_tables(&p, gva);
+	compare(&p, gva, access, number);
 	if (number % 64 == 0) {
 		for (u32 i = 0; i < TABLES; i++)
 			assert_memory_equal(host[i], want[i], PAGE_SIZE);
 	}
 }
 
+/* --- Each combination --- */
+
+/* One page is the table of all levels, in which the address has another entry for each. */
+#define EACH_GVA   0xffff812345678abcull
+#define EACH_TABLE 0x1000ull /* of a large page's entry that is bit 12, the PAT's */
+#define EACH_PAGE  0x14000ull
+#define OPEN	   7ull
+
+enum each_control {
+	EACH_WP = BIT(0),
+	EACH_SMEP = BIT(1),
+	EACH_SMAP = BIT(2),
+	EACH_AC = BIT(3),
+	EACH_PSE_OR_NXE = BIT(4), /* in 32-bit paging the one, else the other */
+	EACH_NO_1G = BIT(5),
+	EACH_CONTROLS = BIT(6)
+};
+
+static const struct each_mode {
+	u64 cr4, efer;
+	u32 levels, width, controls;
+	u32 shift[4];
+} each_modes[] = {
+	{0, 0, 2, 4, EACH_NO_1G, {22, 12}},
+	{CR4_PAE, 0, 2, 8, EACH_NO_1G, {21, 12}},
+	{CR4_PAE, EFER_LMA | EFER_LME, 4, 8, EACH_CONTROLS, {39, 30, 21, 12}},
+};
+
+static const u64 each_bit[] = {1, 2, 4, 0x80, 0x20, 0x40, BIT(63)};
+
+#define EACH_ENTRIES  BIT(ARRAY_SIZE(each_bit))
+#define EACH_ACCESSES 12u /* to read, write, fetch; the CPU's own or not; CPL 0 or 3 */
+
+static u64 each_entry(u32 bits)
+{
+	u64 e = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(each_bit); i++)
+		e |= bits & BIT(i) ? each_bit[i] : 0;
+	return e;
+}
+
+static void each_tables(const struct each_mode *m, u32 level, u64 e)
+{
+	for (u32 i = 0; i < m->levels; i++) {
+		u64 index = EACH_GVA >> m->shift[i] & (m->width == 8 ? 0x1ff : 0x3ff);
+		u64 to = i + 1 == m->levels ? EACH_PAGE : EACH_TABLE;
+
+		store(EACH_TABLE + index * m->width, m->width, to | (i == level ? e : OPEN));
+	}
+}
+
+static struct guest_paging each_paging(const struct each_mode *m, u32 controls, u32 cpl)
+{
+	struct guest_paging p = {
+		.cr0 = CR0_PE | CR0_PG | (controls & EACH_WP ? CR0_WP : 0),
+		.cr3 = EACH_TABLE,
+		.cr4 = m->cr4 | (controls & EACH_SMEP ? CR4_SMEP : 0) |
+		       (controls & EACH_SMAP ? CR4_SMAP : 0),
+		.efer = m->efer,
+		.rflags = 2 | (controls & EACH_AC ? BIT(18) : 0),
+		.cpl = cpl,
+		.maxphyaddr = 40,
+		.no_1g = controls & EACH_NO_1G,
+	};
+
+	for (u32 i = 0; i < 4; i++)
+		p.pdpte[i] = EACH_TABLE | 1;
+	if (controls & EACH_PSE_OR_NXE && m->width == 4)
+		p.cr4 |= CR4_PSE;
+	else if (controls & EACH_PSE_OR_NXE)
+		p.efer |= EFER_NXE;
+	return p;
+}
+
+/* All accesses with one entry; of 32-bit entries bit 63 is none. */
+static u32 each_access(const struct each_mode *m, u32 level, u32 controls, u32 bits)
+{
+	u64 e = each_entry(bits);
+
+	if (m->width == 4 && (e >> 32))
+		return 0;
+	for (u32 n = 0; n < EACH_ACCESSES; n++) {
+		u32 access = MMU_READ << n % 3;
+		struct guest_paging p = each_paging(m, controls, n / 6 * 3);
+
+		access |= n / 3 % 2 ? WALK_IMPLICIT_SUPERVISOR : 0;
+		each_tables(m, level, e);
+		compare(&p, EACH_GVA, access, n);
+	}
+	return EACH_ACCESSES;
+}
+
+static void each_combination(void **state)
+{
+	u32 count = 0;
+
+	for (u32 i = 0; i < ARRAY_SIZE(each_modes); i++) {
+		const struct each_mode *m = &each_modes[i];
+
+		for (u32 level = 0; level < m->levels; level++)
+			for (u32 controls = 0; controls < m->controls; controls++)
+				for (u32 bits = 0; bits < EACH_ENTRIES; bits++)
+					count += each_access(m, level, controls, bits);
+	}
+	print_message("%u combinations\n", count);
+	assert_int_equal(count, 4 * 64 * 128 * 12 + 2 * 32 * 128 * 12 + 2 * 32 * 64 * 12);
+	(void)state;
+}
+
+/* --- Random tables --- */
+
 static void random_walks(void **state)
 {
 	const char *extent = getenv("WEIR_FUZZ");
 	u32 cases = extent && strcmp(extent, "full") == 0 ? CASES_FULL : CASES;
 
+	memset(outcomes, 0, sizeof(outcomes));
 	/* Every code that can be: with P or without, RSVD only with P. */
 	for (u32 i = 0; i < cases; i++)
 		one_case(i);
@@ -254,6 +374,7 @@ static void random_walks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(each_combination, setup, teardown),
 		cmocka_unit_test_setup_teardown(random_walks, setup, teardown),
 	};
 
