@@ -11,7 +11,6 @@
 #include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
 #include "kernel/guest/memory.h"
-#include "mem/frame.h"
 
 #define MEMORY_WAIT_NS	  10000000ull
 #define UNKNOWN_MSRS_TOLD 32
@@ -171,19 +170,11 @@ static void __noinline wait_for_time(struct vcpu *v)
  */
 void vcpu_wait_for_memory(struct vcpu *v)
 {
-	struct frame_stats stats;
-
 	if (reclaim_help(&v->vm->reclaim, v->vm->config.page_order)) {
 		take_requests(v);
 		return;
 	}
-	if (restart_is_loud(v->vm->restart) &&
-	    !__atomic_exchange_n(&v->vm->memory_wait_told, true, __ATOMIC_RELAXED)) {
-		frame_get_stats(&stats);
-		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
-			 "with less mem= in all",
-			 v->vm->name, (unsigned long long)stats.free);
-	}
+	vm_tell_wait(v->vm);
 	vm_waits_in_vain(v->vm);
 	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
 	/* An emulation waits here in the middle of an instruction, as often as it takes. */

@@ -157,7 +157,7 @@ struct vm {
 	u64 kvmclock_wall_msr;	 /* atomic */
 	struct restart *restart; /* its configuration's; lines_told is atomic */
 	struct vm_memory memory;
-	bool memory_wait_told; /* atomic: the log line about waiting for memory is said once */
+	u32 memory_waits_told; /* atomic: of each kind of wait for memory a line is said once */
 	struct vm_console *console;
 	struct vm_stats stats;
 };

@@ -362,6 +362,10 @@ static void each_is_paused_anywhere(void **state)
 static bool memory_is_back;
 static u32 looks;
 
+void vm_tell_wait(struct vm *vm)
+{
+}
+
 void vm_waits_in_vain(struct vm *vm)
 {
 }

@@ -8,6 +8,7 @@
 #include "kernel/base/string.h"
 #include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
+#include "mem/frame.h"
 #include "mem/reclaim_policy.h"
 #include "tests/hosted/hosted.h"
 
@@ -43,6 +44,11 @@ void vm_put(struct vm *vm)
 void vm_set_paused(struct vm *vm, u32 on, u32 off)
 {
 	vm->paused = (vm->paused | on) & ~off;
+}
+
+void frame_get_stats(struct frame_stats *s)
+{
+	*s = (struct frame_stats){.free = 77};
 }
 
 bool reclaim_is_short(void)
@@ -253,6 +259,34 @@ static void flapping_is_told_seldom(void **state)
 	assert_int_equal(hosted_log_count(LOG_INFO), 0);
 }
 
+static void told(const char *line, u32 lines)
+{
+	vm_tell_wait(&vms[0]);
+	vm_tell_wait(&vms[0]);
+	assert_int_equal(hosted_log_count(LOG_WARN), lines);
+	assert_non_null(strstr(hosted_log_last(), line));
+}
+
+/* Who waits is told once what would help him: no end of others where it is his own bound. */
+static void what_would_help(void **state)
+{
+	told("vm a: waits for memory, 77 frames are free: end another VM, or start with less mem=",
+	     1);
+	ram[0].resident_max = ram[0].resident;
+	told("vm a: waits for memory: it has all of its max=4000K, and nothing of that can be put "
+	     "away now: give it a larger max=, or Weir a swap disk",
+	     2);
+	ram[0].resident_max = ~0ull;
+	vms[0].config.page_order = 9;
+	told("vm a: waits for 2M of memory in one piece, 77 frames are free: end another VM, or "
+	     "start it without psize=2M",
+	     3);
+	vms[0].memory_waits_told = 0;
+	restarts[0].silent = true;
+	vm_tell_wait(&vms[0]);
+	assert_int_equal(hosted_log_count(LOG_WARN), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +299,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_waits_any_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_operator_has_his_own_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_would_help, setup, teardown),
 		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
 	};
 
