@@ -6,8 +6,8 @@
 #include "kernel/base/log.h"
 #include "kernel/base/string.h"
 #include "kernel/guest/image.h"
+#include "mem/audit.h"
 #include "mem/frame.h"
-#include "mem/swap.h"
 
 #define LOADER_MESSAGE_MAX 256
 
@@ -153,6 +153,11 @@ static void run_until_none_is_left(struct weir_config *config)
 	}
 }
 
+static void audit(void)
+{
+	mem_audit(images_pages());
+}
+
 void vm_run_all(struct weir_config *config)
 {
 	u64 free_before;
@@ -161,6 +166,7 @@ void vm_run_all(struct weir_config *config)
 	vm_list_init(config);
 	(void)vm_ends_start(); /* tried again for each VM */
 	free_before = frames_now().free;
+	mem_audit_begin();
 	for (u32 i = 0; i < config->vm_count; i++) {
 		struct vm_config *c = &config->vms[i];
 
@@ -170,7 +176,7 @@ void vm_run_all(struct weir_config *config)
 			(void)start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
-	images_bring_back(swap_audit);
+	images_bring_back(audit);
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);

@@ -81,6 +81,11 @@ bool share_table_is_there(void)
 	return __atomic_load_n(&table.buckets, __ATOMIC_RELAXED) != 0;
 }
 
+u64 share_table_taken(void)
+{
+	return __atomic_load_n(&table.taken, __ATOMIC_RELAXED);
+}
+
 u64 share_table_size(void)
 {
 	return __atomic_load_n(&table.pages, __ATOMIC_RELAXED) * PAGE_SIZE;

@@ -29,8 +29,9 @@ void share_count_place(int n);
 /* Holding no lock of it, after a place was taken or came free: makes the table larger or smaller. */
 void share_table_fit(void);
 
-/* Bytes. */
+/* Bytes; places that are taken. */
 u64 share_table_size(void);
+u64 share_table_taken(void);
 
 /* --- mem/share.c --- */
 

@@ -229,6 +229,25 @@ void images_bring_back(void (*all_are_back)(void))
 	offer_all();
 }
 
+/* Equal modules are one object. */
+static bool is_first(u32 i)
+{
+	for (u32 k = 0; k < i; k++) {
+		if (kept[k].object == kept[i].object)
+			return false;
+	}
+	return kept[i].object != NULL;
+}
+
+u64 images_pages(void)
+{
+	u64 pages = 0;
+
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++)
+		pages += is_first(i) ? kept[i].object->pages : 0;
+	return pages;
+}
+
 struct image image_of_module(const struct config_module *m)
 {
 	struct gmem *object = kept[m->boot_index].object;

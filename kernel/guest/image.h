@@ -26,6 +26,9 @@ void images_start(const struct weir_config *config);
  */
 void images_bring_back(void (*all_are_back)(void));
 
+/* Of all of them: each page has a frame when they are back. Thread context. */
+u64 images_pages(void);
+
 /* The bytes of a configured module. */
 struct image image_of_module(const struct config_module *m);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/guest/image.h"
+#include "mem/audit.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
 #include "mem/slab.h"
@@ -131,7 +132,8 @@ static struct gmem_taken take_all(struct gmem *g)
 
 static void count_back(void)
 {
-	swap_audit();
+	mem_audit_begin(); /* the objects themselves stay */
+	mem_audit(images_pages());
 	back++;
 }
 

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/* When no VM is left: nothing of one is; or the audit says what. */
+#include <string.h>
+#include "kernel/base/log.h"
+#include "mem/audit.h"
+#include "mem/gmem_private.h"
+#include "mem/pool.h"
+#include "mem/reclaim.h"
+#include "mem/share.h"
+#include "mem/slab.h"
+#include "tests/hosted/fake_disk.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/mem/fixture.h"
+
+#define PAGES 64u
+
+static int setup(void **state)
+{
+	const struct reclaim_options options = {.tax = 75};
+
+	(void)start(MIB(16));
+	assert_int_equal(reclaim_init(&options), 0);
+	memset(&watermarks, 0, sizeof(watermarks));
+	mem_audit_begin();
+	hosted_log_reset();
+	return 0;
+}
+
+static void run(void *pages)
+{
+	mem_audit((u64)pages);
+}
+
+static void expect(const char *line)
+{
+	assert_true(hosted_catch_panic(run, NULL));
+	assert_non_null(strstr(hosted_log_last(), line));
+}
+
+static u64 *page(struct gmem *g, u64 index, bool write)
+{
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(g, index, write, &pfn), 0);
+	return pfn_to_virt(pfn);
+}
+
+/* A quarter each zero, equal, packing, and neither. */
+static void fill(struct gmem *g)
+{
+	u64 random = 7;
+
+	for (u64 i = 0; i < PAGES; i++) {
+		u64 *p = page(g, i, true);
+
+		for (u32 k = 0; k < PAGE_SIZE / 8; k++)
+			p[k] = i % 4 == 0   ? 0
+			       : i % 4 == 1 ? k % 7
+			       : i % 4 == 2 ? i * 100 + k % 7
+					    : random_next(&random);
+	}
+}
+
+static void all_that_a_vm_has(void **state)
+{
+	struct gmem_taken t = {0};
+	struct gmem *g;
+	u64 all = ~0ull;
+
+	fake_disk_init(1000);
+	assert_int_equal(swap_attach(&fake_disk, 1000, 4711), 0);
+	assert_int_equal(gmem_create(PAGES, &g), 0);
+	gmem_set_share_group(g, 1);
+	fill(g);
+	gmem_take(g, 0, PAGES, &all, &t);
+	assert_int_equal(t.zero, PAGES / 4);
+	assert_int_equal(t.packed, PAGES / 2);
+	assert_int_equal(t.writing, PAGES / 4);
+	for (u64 i = 0; i < PAGES; i += 3)
+		(void)page(g, i, false);
+	gmem_unref(g);
+	mem_audit(0);
+	/* What stays is what is said to. */
+	assert_int_equal(gmem_create(PAGES, &g), 0);
+	mem_audit_begin();
+	fill(g);
+	mem_audit_begin();
+	mem_audit(PAGES);
+	expect("audit: no VM is left, and 64 frames of guests are, where 0 were before");
+	gmem_unref(g);
+	mem_audit(0);
+	swap_detach();
+}
+
+static void an_object_of_the_pool(void **state)
+{
+	u64 handle;
+
+	assert_int_equal(pool_store("contents", 8, &handle), 0);
+	expect("frames of the pool are, where 0 were before");
+	pool_free(handle);
+	mem_audit(0);
+}
+
+static void a_shared_frame(void **state)
+{
+	pfn_t pfn;
+	void *contents = frame_alloc_page(FRAME_FOR(GUEST));
+
+	pfn = virt_to_pfn(contents);
+	memset(contents, 7, PAGE_SIZE);
+	share_keep(pfn, share_key(1, contents));
+	expect("1 frames of guests are, where 0 were before");
+	assert_int_equal(hosted_log_count(LOG_ERROR), 3);
+	assert_true(share_put(pfn));
+	mem_audit(0);
+}
+
+static void frames(void **state)
+{
+	static const struct {
+		u32 flags;
+		const char *line;
+	} uses[] = {
+		{FRAME_FOR(TABLES), "1 frames of tables are, where 0 were before"},
+		{FRAME_FOR(RMAPS), "1 frames of reverse maps are, where 0 were before"},
+		{FRAME_FOR(ENTRIES), "1 frames of entries are, where 0 were before"},
+		{FRAME_FOR(VCPU), "1 frames of vCPUs are, where 0 were before"},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(uses); i++) {
+		void *leaked = frame_alloc_page(uses[i].flags);
+
+		expect(uses[i].line);
+		frame_free_page(leaked);
+		mem_audit(0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(all_that_a_vm_has, setup),
+		cmocka_unit_test_setup(an_object_of_the_pool, setup),
+		cmocka_unit_test_setup(a_shared_frame, setup),
+		cmocka_unit_test_setup(frames, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
