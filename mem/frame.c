@@ -12,8 +12,11 @@
  * Order-0 frames at hand. A CPU uses its own; when memory runs out the others' are emptied too,
  * which is what the lock is for. At the zone's level: a cache's and the zone's are never nested.
  */
-#define CACHE_SIZE  64
-#define CACHE_BATCH 16 /* moved between cache and zone at a time */
+#ifndef FRAME_CACHE
+#define FRAME_CACHE 64 /* tests of little memory have less */
+#endif
+#define CACHE_SIZE  FRAME_CACHE
+#define CACHE_BATCH (CACHE_SIZE / 4) /* moved between cache and zone at a time */
 
 struct cache {
 	struct spinlock lock;

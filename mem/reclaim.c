@@ -306,7 +306,7 @@ static bool fill(void)
 }
 
 /* Pages are BUSY while it takes them, and any VM may wait for those. */
-static bool fill_up(void)
+bool reclaim_fill_up(void)
 {
 	bool lifted = watermark_free() < watermarks.high, enough;
 
@@ -369,7 +369,7 @@ static void kaged(void *arg)
 			look_around();
 		}
 		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
-		if (fill_up()) {
+		if (reclaim_fill_up()) {
 			pause = RETRY_NS;
 			continue;
 		}

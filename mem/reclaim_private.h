@@ -119,6 +119,9 @@ void reclaim_put(struct reclaim_target *t);
 /* It is in no list: until nobody uses it any more. If that is kaged it is not left to its small weight. */
 void reclaim_wait_unused(struct reclaim_target *t);
 
+/* kaged's: from low to high, a batch after the other. False: in vain. Sleeps while the disk writes. */
+bool reclaim_fill_up(void);
+
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
 bool reclaim_age(struct reclaim_effort *e);
 

@@ -133,7 +133,7 @@ static struct runner *choose(bool another)
 	struct runner *fit[HOSTED_JOBS_MAX];
 	u32 n, left = 0;
 
-	now_ns += NS_PER_CHOICE;
+	now_ns += way.choice_ns ? way.choice_ns : NS_PER_CHOICE;
 	for (u32 i = 0; i < runner_count; i++)
 		left += !runners[i].done;
 	if (left == 0)

@@ -37,6 +37,7 @@ struct hosted_way {
 	u64 seed;
 	/* serial: points from one choice to the next, on average; parallel: points to a yield */
 	u32 period;
+	u64 choice_ns; /* serial: what the clock goes on by with each; 0: 1 us */
 };
 
 /*

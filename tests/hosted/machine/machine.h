@@ -108,6 +108,7 @@ struct machine {
 	bool pml;
 	bool failing; /* allocations fail now and then */
 	bool few_pins;
+	bool reclaims; /* memory is short, and pages are taken that the model is not told of */
 	u32 alike; /* pages have no more than so many stamps, so that many are equal; 0: each its own */
 	u32 hot_slot, hot_pages; /* where most accesses go */
 	struct machine_vm vm[MACHINE_VMS];
@@ -115,7 +116,8 @@ struct machine {
 	struct machine_object object[MACHINE_OBJECTS];
 	u32 objects; /* atomic */
 	u64 pages;   /* atomic; of all objects */
-	u32 working; /* atomic: CPUs that have not come to the run's end */
+	u32 working; /* atomic: CPUs that have not come to the run's end, */
+	u32 served;  /* and those of them that may wait for a job that serves */
 	u32 guests;
 	bool stopped; /* atomic: guests are to stand still */
 	u32 standing; /* atomic: how many do */
@@ -135,6 +137,7 @@ void __noreturn machine_fail_at(const char *file, int line, const char *fmt, ...
 struct machine_job {
 	const char *name;
 	void (*fn)(u64 *random); /* does one thing; again and again, with pauses */
+	bool serves;		 /* others may wait for it: it ends after those that do not */
 };
 
 struct machine_scenario {
@@ -154,6 +157,14 @@ struct machine_scenario {
 	bool (*before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 	void (*call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
 	bool few_pins; /* devices may find none left */
+	/*
+	 * Memory is short: pages are taken that nobody names in the model, and what a guest asks for may
+	 * be refused. In the place of pool_init and share_init; NULL: no. no_memory: a vCPU of the VM
+	 * was refused a frame, and holds nothing.
+	 */
+	void (*memory_init)(void);
+	void (*no_memory)(struct machine_vm *vm);
+	u64 choice_ns; /* see struct hosted_way */
 	u32 alike;     /* see struct machine: pages may change frames when they are written */
 	bool logs;     /* some runs have CPUs that log dirty pages (PML) */
 	bool linear;   /* all runs have shadow paging; else some have */
@@ -252,6 +263,11 @@ void machine_reclaim_pages(struct machine_object *o, u64 first, u64 n);
 u64 machine_put_away(struct machine_object *o, u64 *random);
 /* Of up to 64 pages within 2 MiB those with a bit. */
 u64 machine_put_away_pages(struct machine_object *o, u64 first, u64 n, u64 marked);
+/*
+ * Pages that are resident go straight to the disk when they are taken. Those that the disk has, too,
+ * are left as they are: there it counts whether they were written.
+ */
+void machine_harden(struct machine_object *o);
 /* The contents of a page are dropped. */
 void machine_drop(struct machine_object *o, u64 *random);
 void machine_drop_page(struct machine_object *o, u64 index);

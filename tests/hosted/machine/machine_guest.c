@@ -127,7 +127,7 @@ static void judge_fault(const struct intent *in, const struct window *w, int err
 			return;
 		break;
 	case ERR_NOMEM:
-		if (machine.failing)
+		if (machine.failing || machine.reclaims)
 			return;
 	}
 	machine_fail("fault at gfn %#llx: %s", (unsigned long long)in->gfn, error_name(err));
@@ -246,6 +246,7 @@ static struct mmu_vcpu *take_vcpu(struct machine_vm *vm, u64 *random, bool **bus
 	return __atomic_exchange_n(*busy, true, __ATOMIC_ACQUIRE) ? NULL : &vm->vcpu[n];
 }
 
+void (*machine_no_memory)(struct machine_vm *vm);
 bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
 
@@ -260,11 +261,13 @@ static bool run_guest(struct intent *in, u32 left, u64 *random)
 		u32 before = left;
 		int err;
 
-		if (mmu_vcpu_topup(in->vcpu) && !machine.failing)
+		if (mmu_vcpu_topup(in->vcpu) && !machine.failing && !machine.reclaims)
 			machine_fail("no memory for a vCPU's cache");
 		if (!guest_stay(in, &left, random))
 			continue;
 		err = guest_fault(in);
+		if (err == ERR_NOMEM && machine_no_memory)
+			machine_no_memory(in->vm);
 		if (err == ERR_NOSLOT || err == ERR_NOMEM || err == ERR_PERM)
 			return false;
 		if (err == ERR_AGAIN)

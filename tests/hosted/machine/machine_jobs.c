@@ -4,6 +4,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
 #include "mem/frame.h"
+#include "mem/gmem_private.h"
 #include "tests/hosted/machine/machine_private.h"
 #include "tests/hosted/schedule.h"
 
@@ -32,7 +33,8 @@ static int device_count(struct machine_vm *vm, u64 gfn, u64 *count)
 
 static void judge_device_error(const struct window *w, u64 gfn, bool write, int err)
 {
-	if ((err == ERR_NOMEM && machine.failing) || (err == ERR_NOSPC && machine.few_pins))
+	if ((err == ERR_NOMEM && (machine.failing || machine.reclaims)) ||
+	    (err == ERR_NOSPC && machine.few_pins))
 		return;
 	if (err == ERR_PERM && write && !always_open(w))
 		return;
@@ -79,12 +81,17 @@ void device_access(struct machine_vm *vm, u64 *random)
 
 #define RECLAIM_MAX 8
 
-/* What the page holds goes elsewhere, and nobody may find it where it was. */
+/*
+ * What the page holds goes elsewhere, and nobody may find it where it was. What was put away, or what
+ * the disk has, too, stays.
+ */
 static u64 move_contents(u64 entry)
 {
 	void *old = pfn_to_virt(gmem_entry_pfn(entry));
 	pfn_t pfn;
 
+	if (gmem_entry_state(entry) != GMEM_GOT_PAGE || (entry & GMEM_KEPT))
+		return entry;
 	if (frame_alloc(0, 0, &pfn)) {
 		if (!machine.failing)
 			machine_fail("no memory to move a page to");
@@ -156,6 +163,16 @@ u64 machine_put_away(struct machine_object *o, u64 *random)
 	left = GMEM_LARGE_PAGES - first % GMEM_LARGE_PAGES;
 	left = min(left, o->pages - first);
 	return machine_put_away_pages(o, first, min(n, left), marked);
+}
+
+void machine_harden(struct machine_object *o)
+{
+	for (u64 i = 0; i < o->pages; i++) {
+		u64 *e = gmem_entry_find(o->gmem, i), entry = e ? gmem_entry_load(e) : 0;
+
+		if (gmem_entry_state(entry) == GMEM_GOT_PAGE && !(entry & GMEM_KEPT))
+			(void)gmem_entry_exchange(e, &entry, (entry & ~GMEM_DIRTY) | GMEM_HARD);
+	}
 }
 
 void machine_drop_page(struct machine_object *o, u64 index)

@@ -42,7 +42,7 @@ bool machine_linear_load(struct machine_vm *vm, struct mmu_vcpu *v, const struct
 	struct machine_linear *l = state_of(vm, v);
 	int err = mmu_shadow_load(v, p);
 
-	if (err && (err != ERR_NOMEM || !machine.failing))
+	if (err && (err != ERR_NOMEM || !(machine.failing || machine.reclaims)))
 		machine_fail("a root cannot be loaded: %s", error_name(err));
 	if (err)
 		return false;

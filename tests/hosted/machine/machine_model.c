@@ -114,6 +114,24 @@ MODEL static u64 peek_entry(struct machine_object *o, u64 index)
 	return entry;
 }
 
+/* How many of its pages were put away so far; the same of one that is gone. */
+MODEL static u64 peek_taken(struct machine_object *o)
+{
+	volatile u64 *peek = &peeks[cpu_id()];
+	struct gmem *volatile *where = &o->gmem;
+	u64 taken = ~0ull;
+	struct gmem *g;
+
+	*peek += 1;
+	__sync_synchronize();
+	g = *where;
+	if (g)
+		taken = *(volatile u64 *)&g->taken;
+	__sync_synchronize();
+	*peek += 1;
+	return taken;
+}
+
 /* --- slots ----------------------------------------------------------------------------------- */
 
 static struct machine_view *view_of(const struct machine_vm *vm, u64 n)
@@ -264,7 +282,7 @@ void machine_drop_ended(struct machine_page *page, bool dropped)
 
 int machine_may_fail(int err, int allowed)
 {
-	if (err && err != allowed && !(err == ERR_NOMEM && machine.failing))
+	if (err && err != allowed && !(err == ERR_NOMEM && (machine.failing || machine.reclaims)))
 		machine_fail("%s", error_name(err));
 	return err;
 }
@@ -294,6 +312,8 @@ MODEL static void add_candidate(struct window *w, const struct machine_slot *s, 
 	c->moves = relaxed(&c->page->moves);
 	c->drops = relaxed(&c->page->drops);
 	c->low = relaxed(&c->page->low);
+	barrier();
+	c->taken = peek_taken(s->object);
 	barrier();
 	c->entry = peek_entry(s->object, index);
 }
@@ -389,6 +409,21 @@ static bool may_have_left(const struct candidate *c, u32 access, u64 entry, cons
 	       gmem_entry_pfn(now).v != gmem_entry_pfn(entry).v;
 }
 
+/*
+ * Where anybody may take pages the frame is only known of a page that was resident all the time: it was
+ * at both ends of the access, in the same frame, and no page of its object was put away in between.
+ */
+static bool may_have_gone(const struct candidate *c)
+{
+	u64 now = peek_entry(c->slot.object, c->index);
+
+	barrier();
+	return machine.reclaims && (!is_resident(c->entry) || now == ENTRY_UNKNOWN ||
+				    gmem_entry_state(now) != gmem_entry_state(c->entry) ||
+				    gmem_entry_pfn(now).v != gmem_entry_pfn(c->entry).v ||
+				    peek_taken(c->slot.object) != c->taken);
+}
+
 /* NULL, or why what was found is not this page. pfn: NULL where it is not known. */
 static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pfn, u64 stamp,
 			  u64 count)
@@ -410,7 +445,7 @@ static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pf
 	barrier();
 	if (count > relaxed(&c->page->high) + unsettled)
 		return "it was never written so often";
-	if (!pfn || !still || !kept)
+	if (!pfn || !still || !kept || may_have_gone(c))
 		return NULL;
 	if (entry != ENTRY_UNKNOWN && !is_resident(entry))
 		entry = peek_entry(c->slot.object, c->index);

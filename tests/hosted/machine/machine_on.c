@@ -25,6 +25,7 @@
 
 #define NS_PER_SECOND 1000000000ull
 
+void (*machine_memory_init)(void);
 static u64 free_at_start;
 static bool ended; /* atomic */
 
@@ -55,8 +56,12 @@ void machine_on(u64 memory, u64 random)
 	map.highest_ram = memory;
 	BUG_ON(frame_init(&map));
 	slab_init();
-	pool_init();
-	BUG_ON(share_init());
+	if (machine_memory_init) {
+		machine_memory_init();
+	} else {
+		pool_init();
+		BUG_ON(share_init());
+	}
 	mmu_init(&hw);
 	fake_cpus_reset(random);
 	fake_linear_reset(random);
@@ -79,7 +84,7 @@ void machine_off(void)
 void machine_vm_start(struct machine_vm *vm)
 {
 	while (mmu_vm_create(&vm->mmu, MMU_AUTO))
-		BUG_ON(!machine.failing);
+		BUG_ON(!machine.failing && !machine.reclaims);
 	if (machine.pml)
 		vm->mmu.drain_dirty = machine_drain;
 	for (u32 i = 0; i < MACHINE_VCPUS; i++) {

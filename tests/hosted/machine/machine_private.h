@@ -35,6 +35,7 @@ struct candidate {
 	u64 index;
 	bool early; /* was one when the access began: the rest is from then */
 	u64 moves, drops, low, entry;
+	u64 taken; /* pages of the object that had been put away */
 };
 
 #define CANDIDATES_MAX 8
@@ -86,6 +87,8 @@ void machine_stand(void);
 void machine_logs(void);
 void machine_drain(struct mmu_vm *vm);
 /* The scenario's. */
+extern void (*machine_memory_init)(void);
+extern void (*machine_no_memory)(struct machine_vm *vm);
 extern bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 extern void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);
 

@@ -141,11 +141,13 @@ static void other_job(void *arg)
 	u64 random = random_of_cpu();
 
 	wait_for_start();
-	while (goes_on()) {
+	while (goes_on() || (job->serves && relaxed(&machine.served))) {
 		job->fn(&random);
 		relaxed_add(&machine.rounds, 1);
 		machine_pause(&random);
 	}
+	if (!job->serves)
+		relaxed_add(&machine.served, -1u);
 	__atomic_fetch_sub(&machine.working, 1, __ATOMIC_RELEASE);
 }
 
@@ -185,6 +187,7 @@ static u32 add_jobs(struct hosted_job *jobs)
 		jobs[n++] = (struct hosted_job){scenario->jobs[i].name, other_job,
 						(void *)&scenario->jobs[i]};
 		machine.working++;
+		machine.served += !scenario->jobs[i].serves;
 	}
 	return n;
 }
@@ -220,6 +223,9 @@ static void one_run(void *arg)
 	machine.alike = scenario->alike;
 	machine_before_entry = scenario->before_entry;
 	machine_call = scenario->call;
+	machine_memory_init = scenario->memory_init;
+	machine_no_memory = scenario->no_memory;
+	machine.reclaims = scenario->memory_init != NULL;
 	guests_running = scenario->guests;
 	printf("%s: WEIR_SEED=%" PRIu64 ", %s, a choice in %u points%s%s%s", scenario->name, seed,
 	       run.way.serial ? "serial" : "parallel", run.way.period,
@@ -230,6 +236,7 @@ static void one_run(void *arg)
 	fflush(stdout);
 	machine_on(scenario->memory, run.random);
 	n = add_jobs(jobs);
+	run.way.choice_ns = scenario->choice_ns;
 	hosted_run(jobs, n, &run.way);
 	cpus = fake_cpus_stats();
 	if (!run.shadow || scenario->linear)

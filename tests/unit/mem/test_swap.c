@@ -27,6 +27,19 @@ static void swapped_touched(void **state)
 	assert_int_equal(g->fetched, 3);
 }
 
+/* Who reads to write has it alone: the block is free, and the page goes elsewhere the next time. */
+static void swapped_written(void **state)
+{
+	put_on_disk(1);
+	page(0)[9] ^= 0x40;
+	assert_int_equal(stats_now().kept, 0);
+	assert_int_equal(stats_now().used, 0);
+	page(0)[9] ^= 0x40;
+	verify(0);
+	assert_int_equal(take(0, 1).writing, 1);
+	verify(0);
+}
+
 static void swapped_taken(void **state)
 {
 	put_on_disk(1);
@@ -264,11 +277,11 @@ static void read_object_goes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CELL(swapped_touched),	      CELL(swapped_taken),    CELL(swapped_dropped),
-		CELL(swapped_zeroed),	      CELL(written_touched),  CELL(wanted_first),
-		CELL(wanted_and_taken_again), CELL(written_taken),    CELL(written_dropped),
-		CELL(written_object_goes),    CELL(read_touched),     CELL(read_taken),
-		CELL(read_dropped),	      CELL(read_object_goes),
+		CELL(swapped_touched), CELL(swapped_written),	     CELL(swapped_taken),
+		CELL(swapped_dropped), CELL(swapped_zeroed),	     CELL(written_touched),
+		CELL(wanted_first),    CELL(wanted_and_taken_again), CELL(written_taken),
+		CELL(written_dropped), CELL(written_object_goes),    CELL(read_touched),
+		CELL(read_taken),      CELL(read_dropped),	     CELL(read_object_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -167,6 +167,22 @@ static void read_error(void **state)
 	verify(0);
 }
 
+/* A write does not bring it back, either: what was there is not what the guest would write to. */
+static void lost_written(void **state)
+{
+	pfn_t pfn;
+
+	put_on_disk(1);
+	fake_disk_fail(1, 0);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), ERR_IO);
+	fake_disk_fail(0, 0);
+	assert_int_equal(lost.calls, 1);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), ERR_IO);
+	assert_int_equal(lost.calls, 2);
+	assert_int_equal(state_of(0), GMEM_SWAPPED);
+	assert_int_equal(stats_now().reads, 1);
+}
+
 static void lost_object_goes(void **state)
 {
 	pfn_t pfn;
@@ -223,8 +239,9 @@ int main(void)
 		CELL(too_many_write_errors), CELL(kept_on_a_dead_disk),
 		CELL(kept_that_packs),	     CELL(kept_after_an_error),
 		CELL(too_many_read_errors),  CELL(read_error),
-		CELL(lost_object_goes),	     CELL(read_error_ahead),
-		CELL(damaged_block),	     CELL(stale_block),
+		CELL(lost_written),	     CELL(lost_object_goes),
+		CELL(read_error_ahead),	     CELL(damaged_block),
+		CELL(stale_block),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

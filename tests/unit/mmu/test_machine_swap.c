@@ -39,24 +39,10 @@ static void set_up(u64 *random)
 	fake_disk_hold_writes();
 }
 
-/*
- * Pages that are resident go straight to the disk when they are taken. Those that the disk has, too,
- * are left as they are: there it counts whether they were written.
- */
-static void harden(void)
-{
-	for (u64 i = 0; i < RAM_PAGES; i++) {
-		u64 *e = gmem_entry_find(ram->gmem, i), entry = e ? gmem_entry_load(e) : 0;
-
-		if (gmem_entry_state(entry) == GMEM_GOT_PAGE && !(entry & GMEM_KEPT))
-			(void)gmem_entry_exchange(e, &entry, (entry & ~GMEM_DIRTY) | GMEM_HARD);
-	}
-}
-
 static void take(u64 *random)
 {
 	if (random_below(random, 4))
-		harden();
+		machine_harden(ram);
 	(void)machine_put_away(ram, random);
 }
 

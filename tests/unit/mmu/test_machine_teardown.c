@@ -3,16 +3,21 @@
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * VMs end and others begin in their place while CPUs that ran them go on with other VMs, and while
- * pages that they share are reclaimed. A root's frame comes back as the next VM's root, with what
- * CPUs cached of the old one. R15, R16, R29, R33.
+ * pages that they share are reclaimed, or on their way to a disk; and pages of their own are when they
+ * end. A root's frame comes back as the next VM's root, with what CPUs cached of the old one. R15, R16,
+ * R29, R33.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
+#include "mem/swap.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/machine/machine.h"
 #include "tests/hosted/schedule.h"
 
 #define SHARED_PAGES 96
 #define OWN_PAGES    40
+#define BLOCKS	     500
+#define DONE_AT_ONCE 8
 
 static struct machine_object *shared, *own[MACHINE_VMS];
 
@@ -38,6 +43,9 @@ static void populate(struct machine_vm *vm)
 static void set_up(u64 *random)
 {
 	shared = machine_object_new(SHARED_PAGES, 0);
+	fake_disk_init(BLOCKS);
+	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	fake_disk_hold_writes();
 	for (u32 i = 0; i < machine.vms; i++)
 		populate(&machine.vm[i]);
 }
@@ -51,6 +59,14 @@ static void stop_vcpus(struct machine_vm *vm)
 	}
 }
 
+/* All that it has of its own, or some of it. */
+static void put_own_away(struct machine_object *o, u64 *random)
+{
+	if (random_below(random, 4))
+		machine_harden(o);
+	(void)machine_put_away_pages(o, 0, OWN_PAGES, random_next(random) | random_next(random));
+}
+
 static void replace_vm(u64 *random)
 {
 	struct machine_vm *vm = &machine.vm[random_below(random, machine.vms)];
@@ -58,6 +74,7 @@ static void replace_vm(u64 *random)
 	if (machine.objects > MACHINE_OBJECTS / 2)
 		return;
 	stop_vcpus(vm);
+	put_own_away(own[vm - machine.vm], random);
 	/* Its slot has the last reference. */
 	machine_object_free(own[vm - machine.vm]);
 	machine_vm_end(vm);
@@ -71,6 +88,45 @@ static void replace_vm(u64 *random)
 static void reclaim(u64 *random)
 {
 	machine_reclaim(shared, random);
+}
+
+static void put_shared_away(u64 *random)
+{
+	if (random_below(random, 4))
+		machine_harden(shared);
+	(void)machine_put_away(shared, random);
+}
+
+static void disk(u64 *random)
+{
+	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
+		(void)fake_disk_do(random);
+}
+
+/* What is still on its way gets there, and no block is left. */
+static void tear_down(void)
+{
+	struct swap_stats s;
+
+	fake_disk_hold(false);
+	while (fake_disk_do(NULL))
+		;
+	for (u64 i = 0; i < SHARED_PAGES; i++)
+		machine_may_fail(gmem_drop(shared->gmem, i), 0);
+	swap_get_stats(&s);
+	if (s.used || s.damaged || s.read_errors)
+		machine_fail("%llu blocks are left, %llu damaged", (unsigned long long)s.used,
+			     (unsigned long long)s.damaged);
+	swap_detach();
+}
+
+/* Pages have been on their way to the disk, and back. */
+static bool was_used(void)
+{
+	struct swap_stats s;
+
+	swap_get_stats(&s);
+	return machine.failing || (s.writes && s.reads);
 }
 
 static void age(u64 *random)
@@ -88,7 +144,13 @@ static const struct machine_scenario scenario = {
 	.races_lost = 35,
 	.meets = {.kicks = 5},
 	.set_up = set_up,
-	.jobs = {{"life", replace_vm}, {"reclaim", reclaim}, {"age", age}},
+	.enough = was_used,
+	.jobs = {{"life", replace_vm},
+		 {"reclaim", reclaim},
+		 {"age", age},
+		 {"put away", put_shared_away},
+		 {"disk", disk, true}},
+	.tear_down = tear_down,
 };
 
 static void guests_against_the_end_of_vms(void **state)
