@@ -277,6 +277,11 @@ int gmem_drop(struct gmem *g, u64 index);
  * LOCK_ZONE, LOCK_WAIT.
  */
 bool gmem_drop_stored(struct gmem *g, u64 index);
+/*
+ * The same, and the page holds these 4 KiB from now on, in a frame: nobody finds it without either.
+ * False: as above, or there is no frame for it, and it is as it was. Thread context; locks as above.
+ */
+bool gmem_write_stored(struct gmem *g, u64 index, const void *page);
 
 /*
  * Fills entries with contiguous frames from pfn up, which stay the caller's (GMEM_FOREIGN). All or

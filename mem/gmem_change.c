@@ -2,6 +2,7 @@
 /* Guest memory objects: changing what an entry holds. */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/string.h"
 #include "mem/frame.h"
 #include "mem/gmem_private.h"
 #include "mem/share.h"
@@ -239,6 +240,25 @@ bool gmem_drop_stored(struct gmem *g, u64 index)
 		return false;
 	tier_free(g, entry);
 	gmem_settle(g, index, GMEM_ABSENT);
+	return true;
+}
+
+bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
+{
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
+	pfn_t pfn;
+
+	if (!tier_has(entry) || !gmem_admits_back(g) || frame_alloc(0, FRAME_FOR(GUEST), &pfn))
+		return false;
+	memcpy(pfn_to_virt(pfn), page, PAGE_SIZE);
+	if (!gmem_entry_take(g, e, &entry)) {
+		frame_free(pfn, 0);
+		return false;
+	}
+	tier_free(g, entry);
+	gmem_settle(g, index,
+		    pfn.v << GMEM_PFN_SHIFT | gmem_cold_bits(g) | GMEM_DIRTY | GMEM_GOT_PAGE);
 	return true;
 }
 

@@ -198,6 +198,19 @@ static void note_written(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa,
 		shadow_marked(vm, s, gpa);
 }
 
+/* What is overwritten whole need not be brought back first. False: it has to be written where it is. */
+static bool replace_stored(struct gmem *g, u64 index, const struct piece *p)
+{
+	switch (p->op) {
+	case OP_ZERO:
+		return gmem_drop_stored(g, index);
+	case OP_WRITE:
+		return gmem_write_stored(g, index, p->from);
+	default:
+		return false;
+	}
+}
+
 static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const struct piece *p)
 {
 	u64 index = memslot_index(s, gpa_to_gfn(gpa));
@@ -209,7 +222,7 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 		return ERR_PERM;
 	if (p->op == OP_ZERO && gmem_entry_state(gmem_entry(s->object, index)) == GMEM_ABSENT)
 		return 0;
-	if (p->op == OP_ZERO && p->size == PAGE_SIZE && gmem_drop_stored(s->object, index)) {
+	if (p->size == PAGE_SIZE && replace_stored(s->object, index, p)) {
 		note_written(vm, s, gpa, p);
 		return 0;
 	}

@@ -4,10 +4,12 @@
  * Pages on a disk: each state of a page that is there, or on its way, against each thing that can
  * happen to it (docs/memory.md).
  */
+#include <string.h>
 #include "kernel/base/error.h"
 #include "smp/timer.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
 #include "tests/unit/mem/swap_object.h"
 
 #define WAIT_NS 30000000000ull
@@ -70,6 +72,49 @@ static void swapped_zeroed(void **state)
 	assert_false(gmem_drop_stored(g, 1)); /* resident */
 	assert_false(gmem_drop_stored(g, PAGES));
 	assert_int_equal(stats_now().reads, 1);
+}
+
+static void swapped_written_whole(void **state)
+{
+	static u64 words[PAGE_SIZE / 8];
+	u64 random = 8;
+
+	put_on_disk(2);
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++) /* what page 7 would hold */
+		words[i] = random_next(&random);
+	/* All of it or nothing: without a frame it stays what it is. */
+	hosted_fail_after(1);
+	assert_false(gmem_write_stored(g, 0, words));
+	hosted_fail_after(0);
+	g->resident_max = 0;
+	assert_false(gmem_write_stored(g, 0, words));
+	g->resident_max = ~0ull;
+	assert_int_equal(state_of(0), GMEM_SWAPPED);
+	assert_true(gmem_write_stored(g, 0, words));
+	assert_memory_equal(page(0), words, PAGE_SIZE);
+	assert_int_equal(stats_now().reads, 0);
+	assert_int_equal(stats_now().used, 1);
+	assert_int_equal(g->resident, 1);
+	assert_false(gmem_write_stored(g, 0, words)); /* resident */
+	assert_false(gmem_write_stored(g, 5, words)); /* not there */
+	assert_false(gmem_write_stored(g, PAGES, words));
+	verify(1);
+	assert_int_equal(take(0, 1).writing, 1);
+	assert_memory_equal(page(0), words, PAGE_SIZE);
+}
+
+/* On its way there it is BUSY: that is for who waits for it. */
+static void on_its_way_not_written_whole(void **state)
+{
+	static u64 words[PAGE_SIZE / 8];
+
+	fill(0);
+	fake_disk_hold(true);
+	assert_int_equal(take(0, 1).writing, 1);
+	assert_false(gmem_write_stored(g, 0, words));
+	do_all();
+	assert_true(gmem_write_stored(g, 0, words));
+	assert_int_equal(page(0)[99], 0);
 }
 
 /* --- Being written -------------------------------------------------------------------------- */
@@ -277,11 +322,23 @@ static void read_object_goes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CELL(swapped_touched), CELL(swapped_written),	     CELL(swapped_taken),
-		CELL(swapped_dropped), CELL(swapped_zeroed),	     CELL(written_touched),
-		CELL(wanted_first),    CELL(wanted_and_taken_again), CELL(written_taken),
-		CELL(written_dropped), CELL(written_object_goes),    CELL(read_touched),
-		CELL(read_taken),      CELL(read_dropped),	     CELL(read_object_goes),
+		CELL(swapped_touched),
+		CELL(swapped_written),
+		CELL(swapped_taken),
+		CELL(swapped_dropped),
+		CELL(swapped_zeroed),
+		CELL(swapped_written_whole),
+		CELL(on_its_way_not_written_whole),
+		CELL(written_touched),
+		CELL(wanted_first),
+		CELL(wanted_and_taken_again),
+		CELL(written_taken),
+		CELL(written_dropped),
+		CELL(written_object_goes),
+		CELL(read_touched),
+		CELL(read_taken),
+		CELL(read_dropped),
+		CELL(read_object_goes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

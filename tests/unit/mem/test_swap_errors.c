@@ -170,6 +170,7 @@ static void read_error(void **state)
 /* A write does not bring it back, either: what was there is not what the guest would write to. */
 static void lost_written(void **state)
 {
+	static const u64 words[PAGE_SIZE / 8] = {1, 2, 3};
 	pfn_t pfn;
 
 	put_on_disk(1);
@@ -181,6 +182,11 @@ static void lost_written(void **state)
 	assert_int_equal(lost.calls, 2);
 	assert_int_equal(state_of(0), GMEM_SWAPPED);
 	assert_int_equal(stats_now().reads, 1);
+	/* All of it does: what was there is of no matter. The block is not used again. */
+	assert_true(gmem_write_stored(g, 0, words));
+	assert_memory_equal(page(0), words, PAGE_SIZE);
+	assert_int_equal(stats_now().bad, 1);
+	assert_int_equal(lost.calls, 2);
 }
 
 static void lost_object_goes(void **state)

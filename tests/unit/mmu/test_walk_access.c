@@ -123,6 +123,36 @@ static void zeroing_costs_no_memory(void **state)
 	assert_int_equal(mmu_resident_pages(&vm), 1);
 }
 
+static void put_away(u64 index)
+{
+	struct gmem_taken t = {0};
+	u64 one = 1;
+
+	gmem_take(ram, index, 1, &one, &t);
+	assert_int_equal(t.packed, 1);
+}
+
+/* What is overwritten whole is not unpacked, or read from a disk, first. */
+static void whole_pages_do_not_come_back(void **state)
+{
+	static u8 bytes[3 * PAGE_SIZE], back[3 * PAGE_SIZE];
+
+	for (u32 i = 0; i < sizeof(bytes); i++)
+		bytes[i] = i % 7 + i / PAGE_SIZE;
+	assert_int_equal(gpa_write(&vm, GPA(0x3000), bytes, sizeof(bytes)), 0);
+	for (u64 i = 3; i < 6; i++)
+		put_away(i);
+	assert_int_equal(gpa_write(&vm, GPA(0x3000), bytes + 1, 2 * PAGE_SIZE), 0);
+	assert_int_equal(ram->fetched, 0);
+	assert_true(dirty(3) && dirty(4));
+	assert_int_equal(gpa_write(&vm, GPA(0x5001), bytes, PAGE_SIZE - 1), 0);
+	assert_int_equal(ram->fetched, 1);
+	assert_int_equal(gpa_read(&vm, GPA(0x3000), back, sizeof(back)), 0);
+	assert_memory_equal(back, bytes + 1, 2 * PAGE_SIZE);
+	assert_int_equal(back[2 * PAGE_SIZE], bytes[2 * PAGE_SIZE]);
+	assert_memory_equal(back + 2 * PAGE_SIZE + 1, bytes, PAGE_SIZE - 1);
+}
+
 static void compare_and_exchange(void **state)
 {
 	static const u32 sizes[] = {1, 2, 4, 8};
@@ -450,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(writing_to_a_protected_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(rom_and_dirt, setup, teardown),
 		cmocka_unit_test_setup_teardown(zeroing_costs_no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(whole_pages_do_not_come_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(compare_and_exchange, setup, teardown),
 		cmocka_unit_test_setup_teardown(pins_run_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(linear_copies, setup, teardown),
