@@ -64,11 +64,13 @@ static const char *look_at(u32 place, u32 partition, u8 *page, struct swap_heade
 		err = partition_find(&s, partition, &area.first, &area.sectors);
 	if (err)
 		return no_partition(err);
-	if (area.sectors < ATA_PAGE_SECTORS)
+	if (area.sectors < SWAP_HEADERS * ATA_PAGE_SECTORS)
 		return "it is smaller than 64 KiB: give more";
 	if (read_page(d, area.first, header))
 		return "its first block cannot be read";
-	return swap_header_fault(header, area.sectors);
+	if (read_page(d, area.first + ATA_PAGE_SECTORS, page))
+		return "its second block cannot be read";
+	return swap_header_fault(header, (const struct swap_header *)(void *)page, area.sectors);
 }
 
 static void name_of(char *to, size_t size, u32 place, u32 partition)
@@ -106,7 +108,8 @@ static u64 affordable(u64 blocks)
 	most = (frames.free << PAGE_SHIFT) / TABLES_PART;
 	if (swap_blocks_memory(blocks) <= most)
 		return blocks;
-	return max(most / (swap_blocks_memory(MIB(1)) / MIB(1) + 1), (u64)SWAP_BLOCKS_MIN);
+	most = max(most / (swap_blocks_memory(MIB(1)) / MIB(1) + 1), (u64)SWAP_BLOCKS_MIN);
+	return min(most, blocks);
 }
 
 static void log_attached(const char *name, const struct swap_header *h, u64 blocks)
@@ -118,18 +121,22 @@ static void log_attached(const char *name, const struct swap_header *h, u64 bloc
 		"of it",
 		name, (unsigned long long)(blocks - 1), id[0], id[1], id[2], id[3], id[4], id[5],
 		size_text(align_up(swap_blocks_memory(blocks), KIB(1))).text);
-	if (blocks < h->blocks)
+	if (blocks < h->blocks - (SWAP_HEADERS - 1))
 		log_warn("swap: %s: the rest of its %llu pages is not used: the machine has too "
 			 "little memory to keep account of them",
-			 name, (unsigned long long)(h->blocks - 1));
+			 name, (unsigned long long)(h->blocks - SWAP_HEADERS));
 }
 
 static void attach(const char *name, const struct swap_header *header)
 {
-	u64 blocks = affordable(header->blocks);
+	u64 blocks = affordable(header->blocks - (SWAP_HEADERS - 1));
 	u64 seed = rdtsc() ^ clock_boot_wall_seconds() << 32;
-	int err = disk_start(&area);
+	int err;
 
+	/* Block 0, which is never touched, is the last of the headers. */
+	area.first += (SWAP_HEADERS - 1) * ATA_PAGE_SECTORS;
+	area.sectors -= (SWAP_HEADERS - 1) * ATA_PAGE_SECTORS;
+	err = disk_start(&area);
 	if (!err)
 		err = swap_attach(&area.device, blocks, seed);
 	if (err) {

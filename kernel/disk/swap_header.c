@@ -27,7 +27,8 @@ static bool crc_is_right(const struct swap_header *h)
 	return crc == h->crc;
 }
 
-const char *swap_header_fault(const struct swap_header *h, u64 sectors)
+const char *swap_header_fault(const struct swap_header *h, const struct swap_header *copy,
+			      u64 sectors)
 {
 	if (sectors < SWAP_BLOCKS_MIN * BLOCK_SECTORS)
 		return "it is smaller than 64 KiB: give more";
@@ -50,6 +51,9 @@ const char *swap_header_fault(const struct swap_header *h, u64 sectors)
 	if (all_zero(h->uuid, sizeof(h->uuid)))
 		return "its signature has no UUID: write it anew";
 	if (!all_zero(h->zero, sizeof(h->zero)))
-		return "its signature has bytes that version 1 does not know: write it anew";
+		return "its signature has bytes that version 2 does not know: write it anew";
+	if (memcmp(h, copy, sizeof(*h)))
+		return "the copy of its signature, at 4 KiB, is not there: somebody else may have "
+		       "used it since, as RAID does; write the signature anew, or name another";
 	return NULL;
 }

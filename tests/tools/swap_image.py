@@ -21,16 +21,16 @@ import zlib
 BLOCK = 4096
 CYLINDER = 16 * 63 * 512
 BLOCKS_MIN, BLOCKS_MAX = 16, 1 << 32
-VERSION = 1
+VERSION = 2
 
 
 def header(blocks):
-    """The first block (kernel/disk/swap_header.h)."""
+    """The first two blocks (kernel/disk/swap_header.h)."""
     def fields(crc):
         return struct.pack("<8sIIQ16sI", b"WEIRSWAP", VERSION, BLOCK, blocks, identity.bytes,
                            crc).ljust(BLOCK, b"\0")
     identity = uuid.uuid4()
-    return fields(zlib.crc32(fields(0))), identity
+    return 2 * fields(zlib.crc32(fields(0))), identity
 
 
 def parse_size(text):

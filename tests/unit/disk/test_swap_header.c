@@ -11,7 +11,7 @@
 static struct swap_header good(void)
 {
 	struct swap_header h = {
-		.magic = SWAP_MAGIC, .version = 1, .block_size = 4096, .blocks = 1000};
+		.magic = SWAP_MAGIC, .version = SWAP_VERSION, .block_size = 4096, .blocks = 1000};
 
 	memset(h.uuid, 0x5a, sizeof(h.uuid));
 	return h;
@@ -35,11 +35,11 @@ static void a_good_one(void **state)
 	struct swap_header h = good();
 
 	sign(&h);
-	assert_null(swap_header_fault(&h, SECTORS));
-	assert_null(swap_header_fault(&h, SECTORS * 2)); /* the rest is left alone */
+	assert_null(swap_header_fault(&h, &h, SECTORS));
+	assert_null(swap_header_fault(&h, &h, SECTORS * 2)); /* the rest is left alone */
 	h.blocks = SWAP_BLOCKS_MIN;
 	sign(&h);
-	assert_null(swap_header_fault(&h, SECTORS));
+	assert_null(swap_header_fault(&h, &h, SECTORS));
 }
 
 static void zeros(struct swap_header *h)
@@ -63,14 +63,14 @@ static void lower_case(struct swap_header *h)
 	h->magic[0] = 'w';
 }
 
-static void version_0(struct swap_header *h)
+static void version_1(struct swap_header *h)
 {
-	h->version = 0;
+	h->version = 1;
 }
 
-static void version_2(struct swap_header *h)
+static void version_3(struct swap_header *h)
 {
-	h->version = 2;
+	h->version = 3;
 }
 
 static void first_bit(struct swap_header *h)
@@ -140,8 +140,8 @@ static const struct {
 	{"a file system", file_system, false, SECTORS, "somebody's data"},
 	{"Linux's swap", linux_swap, false, SECTORS, "somebody's data"},
 	{"another magic", lower_case, true, SECTORS, "somebody's data"},
-	{"version 0", version_0, true, SECTORS, "another version"},
-	{"version 2", version_2, true, SECTORS, "another version"},
+	{"version 1", version_1, true, SECTORS, "another version"},
+	{"version 3", version_3, true, SECTORS, "another version"},
 	{"a bit of blocks", first_bit, false, SECTORS, "checksum"},
 	{"the last bit", last_bit, false, SECTORS, "checksum"},
 	{"no checksum", no_crc, false, SECTORS, "checksum"},
@@ -166,12 +166,31 @@ static void spoilt_ones(void **state)
 		spoilt[i].spoil(&h);
 		if (spoilt[i].sealed)
 			sign(&h);
-		fault = swap_header_fault(&h, spoilt[i].sectors);
+		fault = swap_header_fault(&h, &h, spoilt[i].sectors);
 		if (!fault || !strstr(fault, spoilt[i].says))
 			fail_msg("%s: %s", spoilt[i].name, fault ? fault : "taken");
 		assert_null(strchr(fault, '\n'));
 		assert_true(strlen(fault) < 160);
 	}
+}
+
+/* Linux's md (1.2) and bcache leave the first 4 KiB as they are and have their own after them. */
+static void used_by_somebody_else(void **state)
+{
+	struct swap_header h = good(), copy;
+	const char *fault;
+
+	sign(&h);
+	for (u32 at = 0; at < sizeof(copy); at += 61) {
+		copy = h;
+		((u8 *)&copy)[at] ^= 0x10;
+		fault = swap_header_fault(&h, &copy, SECTORS);
+		assert_non_null(fault);
+		assert_non_null(strstr(fault, "write the signature anew"));
+	}
+	memset(&copy, 0, sizeof(copy)); /* as of a version without a copy */
+	assert_non_null(swap_header_fault(&h, &copy, SECTORS));
+	assert_null(swap_header_fault(&h, &h, SECTORS));
 }
 
 int main(void)
@@ -180,6 +199,7 @@ int main(void)
 		cmocka_unit_test(the_crc_is_everybodys),
 		cmocka_unit_test(a_good_one),
 		cmocka_unit_test(spoilt_ones),
+		cmocka_unit_test(used_by_somebody_else),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
