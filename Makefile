@@ -5,7 +5,7 @@
 #
 # Variables a person may set:
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
-#   run:        CPU=tigerlake SMP= MEM= GUEST= ACCEL=auto|kvm|bochs HEADLESS=1
+#   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
@@ -211,12 +211,14 @@ swap-image: deps-build
 
 CPU	?=
 SMP	?= 1
-MEM	?= 256
-GUEST	?= linux
+MEM	?=
+RAM	?=
+GUEST	?=
+CONFIG	?=
 ACCEL	?= auto
 run: all guest deps-iso
-	$(Q)$(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' --mem '$(MEM)' \
-		--guest '$(GUEST)' --accel '$(ACCEL)' $(if $(filter 1,$(HEADLESS)),--headless)
+	$(Q)$(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' $(if $(MEM),--mem '$(MEM)') \
+		$(if $(RAM),--ram '$(RAM)') --guest '$(GUEST)' --config '$(CONFIG)' --accel '$(ACCEL)' $(if $(filter 1,$(HEADLESS)),--headless)
 
 PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
 BOOT_JOBS ?= 2

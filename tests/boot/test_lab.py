@@ -33,6 +33,13 @@ line = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
 def say(text):
     os.write(line, text.encode())
 mode = {mode!r}
+if mode == "silent":
+    os.read(line, 100)
+if mode == "small":
+    say("[ 1.0] cpu0 error: vm alpha: not started: its bzImage needs 52 MiB: raise mem=\\r\\n")
+    say("[ 1.1] cpu0 info: powering off\\r\\n")
+    print("Bochs is exiting")
+    sys.exit(0)
 if mode == "dead":
     print("no such machine")
     sys.exit(1)
@@ -107,6 +114,40 @@ def test_relay_leaves_at_its_key(relay):
     terminal.send(b"q")
     terminal.wait("the machine is stopped", soon())
     assert child.wait(20) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--headless"]])
+def test_the_last_line_says_why_no_guest_ran(relay, options):
+    child, terminal = relay("small", *options)
+    assert child.wait(20) == 1
+    terminal.wait("by MEM=", soon())
+    assert terminal.text.splitlines()[-1] == (
+        "run: vm alpha: not started: its bzImage needs 52 MiB: raise mem=, here by MEM=")
+
+
+@pytest.mark.parametrize("options", [[], ["--headless"]])
+def test_a_machine_that_says_nothing_for_long_is_a_line(relay, monkeypatch, options):
+    monkeypatch.setenv("WEIR_SLOW", "0.01")
+    child, terminal = relay("silent", *options)
+    terminal.wait(r"run: nothing was said for 0 s: .*logs: .*emulator.logs", soon())
+    child.terminate()
+    monkeypatch.setenv("WEIR_SLOW", "1000000")
+    child, terminal = relay("echo", *options)
+    terminal.wait("shell ready", soon())
+    time.sleep(0.5)
+    child.terminate()
+    assert child.wait(20) and "nothing was said" not in terminal.text
+
+
+def test_the_end_of_what_is_typed_ends_the_machine(tmp_path):
+    """With nobody at a terminal it would run for ever."""
+    program = tmp_path / "emulator"
+    program.write_text(FAKE_EMULATOR.format(mode="echo"))
+    program.chmod(0o755)
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "tests/tools/run.py"), "--emulator", str(program)],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith("HEADLESS=1 needs nobody")
 
 
 @pytest.mark.parametrize("mode,status", [("good", 0), ("mute", 1), ("banner", 1)])
@@ -217,7 +258,8 @@ def test_accel_without_kvm_is_bochs(kvm, capsys, parameter, mode, lacking):
 
 def machine_for(**wanted):
     return run.make_machine(argparse.Namespace(
-        **{**dict(emulator=None, accel="auto", cpu="", guest="linux", mem=128, smp=2, headless=True),
+        **{**dict(emulator=None, accel="auto", cpu="", guest="linux", mem=128, smp=2, headless=True,
+                  config=None, ram=None),
            **wanted}))
 
 
@@ -242,12 +284,28 @@ def test_a_cpu_that_is_named_is_taken(kvm, no_images, capsys):
     assert machine_for(accel="bochs").config["cpu"] == "tigerlake"
 
 
-def test_memory_that_bochs_has(kvm, no_images):
+def test_a_guest_may_have_more_memory_than_its_machine(kvm, no_images, monkeypatch, capsys):
+    """Bochs never starts with much more than it takes itself; guests get memory as they touch it."""
     kvm("Y")
-    assert machine_for(accel="bochs", mem=1048320).config["memory"] == 1048576
-    with pytest.raises(SystemExit, match="MEM=1048321: .* 1 to 1048320 "):
-        machine_for(accel="bochs", mem=1048321)
-    assert machine_for(mem=1048576).memory == 1048832  # QEMU says itself what it cannot have
+    monkeypatch.setattr(run, "host_memory", lambda: 10000)
+    assert machine_for(accel="bochs", mem=1792).config["memory"] == 2048
+    assert "the machine has" not in capsys.readouterr().out
+    made = machine_for(accel="bochs", mem=8000)
+    assert made.config["memory"] == made.config["host_memory"] == 2048
+    assert "run: the machine has 2048 MiB, for 8000 MiB of guests'" in capsys.readouterr().out
+    assert machine_for(accel="kvm", mem=4000).memory == 4256
+    assert machine_for(accel="kvm", mem=8000).memory == 5000
+    monkeypatch.setattr(run, "host_memory", lambda: 1000)
+    assert machine_for(accel="kvm", mem=8000).memory == 2048
+    assert run.number("MEM", 1, run.MEM_MAX)("32768") == 32768
+    with pytest.raises(SystemExit, match=r"^MEM=32769: it is a number from 1 to 32768 \(MiB\)$"):
+        run.number("MEM", 1, run.MEM_MAX)("32769")
+
+
+@pytest.mark.parametrize("guest", ["/etc/passwd", "nonesuch"])
+def test_a_guest_that_is_no_folder_is_refused(guest):
+    with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):
+        run.guest_modules(guest, 64, False)
 
 
 @pytest.mark.parametrize("word", ["HEADLESS=yes", "LIST=y", "DEBUG=yes", "V=2", "DEBUG=1 0"])

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Boot a Linux guest under Weir on this terminal.
 
-    tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|vmlinux|DIR] [--accel auto]
-                 [--headless]
+    tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|vmlinux|DIR] [--config FILE]
+                 [--ram MIB] [--accel auto] [--headless]
 
 The guest's console is the terminal, both ways; Ctrl-] then q at once leaves, and Ctrl-] alone goes
 to Weir, whose monitor it calls (docs/monitor.md). An emulator that ends though Weir did not switch
-the machine off shows what it said last, and the status is 1. With --headless nothing is
+the machine off shows what it said last, and the status is 1. --config boots the guests of a GRUB menu
+entry (docs/configuration.md) instead of one Linux. With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
 with the terminal's name as its argument.
@@ -19,13 +20,14 @@ import select
 import signal
 import sys
 import termios
+import threading
 import time
 import tty
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
-from lab import BUILD, SLOW, image, linux  # noqa: E402
-from lab.bochs import Bochs, MEMORY_MAX, MODELS, lacks  # noqa: E402
+from lab import BUILD, SLOW, image, linux, menuentry  # noqa: E402
+from lab.bochs import Bochs, HOST_MEMORY_MAX, MODELS, lacks  # noqa: E402
 from lab.console import Ended  # noqa: E402
 from lab.machine import OFF, Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
@@ -38,10 +40,14 @@ ESCAPE_SECONDS = 0.5  # how long q may take
 HEADLESS_DEADLINE = 900
 SOON = 10  # seconds, for what the emulator wrote before it ended
 KVM, KVM_NESTED = "/dev/kvm", "/sys/module/kvm_intel/parameters/nested"
-SMP_MAX, MEM_MAX = 8, 1024 * 1024  # what is tested; MiB, the most that mem= takes
+SMP_MAX = 8  # what is tested
+MEM_MAX = 32 * 1024  # MiB; more, and Linux's own tables, a 64th of it, fill the machine
+MEM, RAM_MIN = 256, 64  # MiB of the guest, and the least that the machine may have
 OWN_MEMORY = 256  # MiB of the machine's beside the guest's
 CPU = "tigerlake"
 LAST_LINES = 12  # of what an emulator said that died
+QUIET_SECONDS = 30 * SLOW  # after which a machine that has said nothing is a word worth
+NOT_STARTED = r"^\[.*(vm \S+: not started: [^\r\n]*)"
 
 
 def kvm_offers_vmx():
@@ -61,9 +67,9 @@ def kvm_offers_vmx():
 def number(name, low, high):
     """A conversion for argparse that says what make's variable takes."""
     def convert(text):
-        digits = re.sub(r"[Mm]$", "", text) if name == "MEM" else text
+        digits = re.sub(r"[Mm]$", "", text) if name in ("MEM", "RAM") else text
         if not re.fullmatch(r"[0-9]{1,9}", digits) or not low <= int(digits) <= high:
-            unit = " (MiB)" if name == "MEM" else ""
+            unit = " (MiB)" if name in ("MEM", "RAM") else ""
             sys.exit(f"{name}={text}: it is a number from {low} to {high}{unit}")
         return int(digits)
     return convert
@@ -91,6 +97,9 @@ def guest_modules(guest, mem, headless, cmdline=linux.CMDLINE):
     if guest in ("linux", "vmlinux"):
         vmlinuz, vmlinux = linux.kernel()
         kernel, initrd = vmlinux if guest == "vmlinux" else vmlinuz, linux.initramfs()
+    elif not os.path.isdir(guest):
+        sys.exit(f"GUEST={guest}: there is no such folder; it is linux, vmlinux, or a folder with vmlinuz "
+                 "and initrd")
     else:
         kernel, initrd = os.path.join(guest, "vmlinuz"), os.path.join(guest, "initrd")
         for path in (kernel, initrd):
@@ -112,6 +121,42 @@ class Other(Machine):
         return [self.program, serial]
 
 
+def host_memory():
+    """MiB of RAM that this computer has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def machine_memory(guests, accel, wanted=None):
+    """The machine's MiB, if not so many are wanted, for guests that have so many together, which may be more.
+    Bochs keeps what is over its bound in a file, and comes no further than its own start."""
+    most = HOST_MEMORY_MAX if accel == "bochs" else max(HOST_MEMORY_MAX, host_memory() // 2)
+    if wanted:
+        if wanted > most:
+            sys.exit(f"RAM={wanted}: the machine can have {RAM_MIN} to {most} MiB here")
+        return wanted
+    if guests + OWN_MEMORY > most:
+        print(f"run: the machine has {most} MiB, for {guests} MiB of guests': they get memory as they touch "
+              "it", flush=True)
+    return min(guests + OWN_MEMORY, most)
+
+
+def what_boots(args):
+    """Weir's words, the modules, and the MiB of all guests."""
+    if not args.config:
+        mem = args.mem or MEM
+        return WEIR, guest_modules(args.guest or "linux", mem, args.headless), mem
+    for name in ("mem", "guest"):
+        if getattr(args, name):
+            sys.exit(f"{name.upper()}= is for one Linux guest: with CONFIG= the file says it")
+    try:
+        words, modules = menuentry.read(args.config)
+    except menuentry.Wrong as why:
+        sys.exit(f"CONFIG={args.config}: {why}")
+    if args.headless and "when_done=poweroff" not in words.split():
+        sys.exit(f"CONFIG={args.config}: HEADLESS=1 needs the word when_done=poweroff: it would never end")
+    return words, modules, sum(menuentry.mem_of(module.words) for module in modules)
+
+
 def make_machine(args):
     folder = os.path.join(BUILD, "logs/run")
     if args.emulator:
@@ -119,12 +164,11 @@ def make_machine(args):
     if args.cpu and args.cpu not in MODELS:
         sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))
     accel = choose_accel(args.accel, args.cpu)
-    if accel == "bochs" and args.mem > MEMORY_MAX - OWN_MEMORY:
-        sys.exit(f"MEM={args.mem}: in Bochs it is a number from 1 to {MEMORY_MAX - OWN_MEMORY} (MiB)")
     if accel == "bochs" and lacks(args.cpu):
         sys.exit(f"CPU={args.cpu}: {lacks(args.cpu)}")
-    iso = image.cached_iso(WEIR, guest_modules(args.guest, args.mem, args.headless))
-    memory = args.mem + OWN_MEMORY
+    words, modules, guests = what_boots(args)
+    memory = machine_memory(guests, accel, args.ram)
+    iso = image.cached_iso(words, modules)
     if accel == "kvm":
         return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm")
     return Bochs(folder, iso, cpu=args.cpu or CPU, cpus=args.smp, memory=memory)
@@ -146,18 +190,17 @@ class Terminal:
 
 def relay(machine):
     """What is typed goes to the machine until it ends or the person leaves."""
-    escaped, watched = None, [0]  # escaped: when Ctrl-] came, which may be ours
+    escaped = None  # when Ctrl-] came, which may be ours
     while machine.alive():
-        ready, _, _ = select.select(watched, [], [], 0.1 if escaped else 0.2)
+        ready, _, _ = select.select([0], [], [], 0.1 if escaped else 0.2)
         if not ready:
             if escaped and time.monotonic() > escaped + ESCAPE_SECONDS:
                 machine.console.send(bytes([ESCAPE]))
                 escaped = None
             continue
         data = os.read(0, 1024)
-        if not data:  # the input ended: go on showing
-            watched = []
-            continue
+        if not data:
+            return "deaf"
         out = bytearray()
         for byte in data:
             if escaped and byte == LEAVE:
@@ -179,6 +222,34 @@ def show(data):
         data = data[os.write(1, data):]
 
 
+class Silence:
+    """In a with statement: one line where the machine has said nothing for long after its start."""
+
+    def __init__(self, machine):
+        self.machine = machine
+        self.timer = threading.Timer(QUIET_SECONDS, self.say)
+        self.timer.daemon = True
+
+    def say(self):
+        if not self.machine.console.text:
+            show(f"\rrun: nothing was said for {QUIET_SECONDS:.0f} s: an emulator takes long where the computer "
+                 f"is busy or a guest is large; logs: {self.machine.folder}\r\n".encode())
+
+    def __enter__(self):
+        self.timer.start()
+
+    def __exit__(self, *_):
+        self.timer.cancel()
+
+
+def not_started(machine):
+    """Says once more, last, which VMs Weir did not start and why. False: there was none."""
+    lines = re.findall(NOT_STARTED, machine.console.text, re.M)
+    for line in lines:
+        print("run: " + line + (", here by MEM=" if line.endswith("raise mem=") else ""))
+    return bool(lines)
+
+
 def failed(machine, why):
     """Says so, with the end of what the emulator itself said."""
     with open(machine.path("emulator.txt"), errors="replace") as file:
@@ -196,6 +267,9 @@ def interactive(machine):
     if how == "left":
         print("\nrun: left; the machine is stopped")
         return 0
+    if how == "deaf":
+        print("\nrun: there is nothing more to be typed, and the machine is stopped; HEADLESS=1 needs nobody")
+        return 1
     try:
         machine.wait_line(OFF, time.monotonic() + SOON)
     except Ended:
@@ -204,11 +278,16 @@ def interactive(machine):
     return 0
 
 
-def headless(machine, start):
-    """0 only if the banner came, then the guest's clean end, then the machine's."""
+def headless(machine, start, config=False):
+    """0 only if the banner came, then the guest's clean end, then the machine's; of guests of a person's own
+    only the last is known."""
     deadline = start + HEADLESS_DEADLINE * SLOW
     machine.console.listener = show
     try:
+        if config:
+            machine.wait_off(deadline)
+            print(f"\nrun: machine off after {time.monotonic() - start:.0f} s")
+            return 0
         banner = machine.wait_line(BANNER, deadline)
         seconds = time.monotonic() - start
         machine.wait_line(POWERED_OFF, deadline, banner.end())
@@ -229,8 +308,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--cpu", default="")
     parser.add_argument("--smp", type=number("SMP", 1, SMP_MAX), default=1)
-    parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX), default=256)
-    parser.add_argument("--guest", default="linux")
+    parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX))
+    parser.add_argument("--ram", type=number("RAM", RAM_MIN, 1 << 20))
+    parser.add_argument("--guest")
+    parser.add_argument("--config")
     parser.add_argument("--accel", default="auto")
     parser.add_argument("--headless", action="store_true")
     parser.add_argument("--emulator")
@@ -242,8 +323,9 @@ def main():
     start = time.monotonic()
     if not args.headless:
         print("run: Ctrl-] then q leaves; Ctrl-] alone calls Weir's monitor\n", flush=True)
-    with machine:
-        sys.exit(headless(machine, start) if args.headless else interactive(machine))
+    with machine, Silence(machine):
+        status = headless(machine, start, args.config) if args.headless else interactive(machine)
+        sys.exit(1 if not_started(machine) else status)
 
 
 if __name__ == "__main__":
