@@ -48,7 +48,8 @@ struct pvclock_time {
 	u8 pad1[2];
 };
 static_assert(sizeof(struct pvclock_time) == 32, "the guest's layout");
-#define PVCLOCK_TSC_STABLE BIT(0)
+#define PVCLOCK_TSC_STABLE    BIT(0)
+#define PVCLOCK_GUEST_STOPPED BIT(1) /* the guest takes it away */
 
 struct pvclock_wall {
 	u32 version;
@@ -138,10 +139,11 @@ static int write_shared(struct vcpu *v, gpa_t gpa, const void *bytes, u64 size)
 	return err && err != ERR_NOMEM ? ERR_FAULT : err;
 }
 
-static int write_system_time(struct vcpu *v, u64 msr)
+static int write_system_time(struct vcpu *v, u64 msr, u8 flags)
 {
 	/* Without it Linux sees to it by itself that time does not go back between vCPUs. */
-	struct pvclock_time t = {.flags = clock_tsc_is_stable() ? PVCLOCK_TSC_STABLE : 0};
+	u8 stable = clock_tsc_is_stable() ? PVCLOCK_TSC_STABLE : 0;
+	struct pvclock_time t = {.flags = flags | stable};
 	gpa_t gpa = GPA(msr & ~SYSTEM_TIME_ENABLE);
 	int err;
 
@@ -199,7 +201,24 @@ int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
 
 int paravirt_tsc_moved(struct vcpu *v)
 {
-	return v->kvmclock_msr & SYSTEM_TIME_ENABLE ? write_system_time(v, v->kvmclock_msr) : 0;
+	u64 at = (v->kvmclock_msr & ~SYSTEM_TIME_ENABLE) + offsetof(struct pvclock_time, flags);
+	u8 flags;
+	int err;
+
+	if (!(v->kvmclock_msr & SYSTEM_TIME_ENABLE))
+		return 0;
+	/* It may not have seen yet that it was stopped. */
+	err = gpa_read(&v->vm->mmu, GPA(at), &flags, sizeof(flags));
+	if (err)
+		return err == ERR_NOMEM ? err : ERR_FAULT;
+	return write_system_time(v, v->kvmclock_msr, flags & PVCLOCK_GUEST_STOPPED);
+}
+
+int paravirt_was_paused(struct vcpu *v)
+{
+	if (!(v->kvmclock_msr & SYSTEM_TIME_ENABLE))
+		return 0;
+	return write_system_time(v, v->kvmclock_msr, PVCLOCK_GUEST_STOPPED);
 }
 
 void paravirt_forget(struct vcpu *v)
@@ -224,7 +243,7 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
 	if (index == MSR_KVM_PV_EOI)
 		return pv_eoi_wrmsr(v, value);
 	if (value & SYSTEM_TIME_ENABLE)
-		err = write_system_time(v, value);
+		err = write_system_time(v, value, 0);
 	if (!err)
 		v->kvmclock_msr = value;
 	return err;

@@ -420,6 +420,20 @@ static void wait_for_sipi(struct vcpu *v)
 	}
 }
 
+/*
+ * Before the guest looks at how late it has become. False: there is no memory for its clock's page, and
+ * it was waited for. A page that has no RAM any more is the guest's error.
+ */
+static bool tell_pause(struct vcpu *v)
+{
+	if (paravirt_was_paused(v) == ERR_NOMEM) {
+		vcpu_wait_for_memory(v);
+		return false;
+	}
+	v->was_paused = false;
+	return true;
+}
+
 static void run_loop(struct vcpu *v)
 {
 	struct vmx_exit e;
@@ -433,6 +447,8 @@ static void run_loop(struct vcpu *v)
 			wait_for_sipi(v);
 			continue;
 		}
+		if (unlikely(v->was_paused) && !tell_pause(v))
+			continue;
 		inject_pending(v);
 		steal_time_tell(v);
 		if (unlikely(lapic_timer_is_early(v->lapic)))

@@ -106,5 +106,11 @@ int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value);
 void paravirt_forget(struct vcpu *v);
 /* The guest moved this vCPU's TSC: its clock page is to follow. 0, ERR_FAULT, ERR_NOMEM. */
 int paravirt_tsc_moved(struct vcpu *v);
+/*
+ * The VM was paused: the guest's clock page says so, and Linux does not take the time for one in which a
+ * program of its own kept the CPU (PVCLOCK_GUEST_STOPPED). 0, ERR_FAULT, ERR_NOMEM. Own thread, before
+ * the guest goes on.
+ */
+int paravirt_was_paused(struct vcpu *v);
 
 #endif

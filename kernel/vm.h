@@ -87,6 +87,7 @@ struct vcpu {
 	bool dump_asked; /* atomic */
 	/* own thread */
 	bool halted;
+	bool was_paused;     /* and the guest is not told yet */
 	bool apic_waits;     /* so the CPU was told at the last entry */
 	u32 yielded_to;	     /* whom its last loop of PAUSEs let go first */
 	bool waits_for_sipi; /* atomic: after power-on, but vCPU 0; and after INIT */

@@ -117,6 +117,7 @@ void vcpu_attend(struct vcpu *v)
 	dump_if_asked(v);
 	while (vm_is_paused(vm) && !has_ended(vm)) {
 		park(v);
+		v->was_paused = true;
 		if (v->id == 0 && (vm_paused_why(vm) & VM_PAUSED_FOR_MEMORY))
 			vm_look_for_memory(vm);
 		dump_if_asked(v);

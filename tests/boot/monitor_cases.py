@@ -4,7 +4,7 @@ import os
 import re
 import sys
 
-from boots import case, small_guest
+from boots import case, linux_guest, small_guest
 from lab import ROOT, rfb, screen
 from monitor import LEAVE, Operator, read_capture, shape, write_capture
 
@@ -274,6 +274,27 @@ def monitor_stays(boot):
     operator.send("poweroff\r")
     operator.wait(r"powering off")
     boot.ends()
+
+
+@case(machines=[], full=["tigerlake"], deadline=400, guests=linux_guest)
+def monitor_pause_linux(boot):
+    """A busy Linux that was paused for a minute of its time finds no fault with it."""
+    operator = Operator(boot)
+    operator.wait(r"guest# ")
+    operator.send("while :; do :; done &\r")  # of an idle CPU the watchdog expects nothing
+    operator.wait(r"guest# ")
+    operator.enter()
+    operator.says("vm pause alpha", r"^vm alpha is paused$")
+    up = float(re.search(r"^alpha .* ([\d.]+)$", operator.ask("vm list"), re.M).group(1))
+    while float(re.search(r"^alpha +paused .* ([\d.]+)$", operator.ask("vm list"), re.M).group(1)) < up + 60:
+        pass
+    operator.says("vm resume alpha", r"^vm alpha goes on$")
+    operator.console("alpha")
+    for _ in range(3):  # the watchdog's ticks come every four seconds
+        operator.send("sleep 4; echo lockups: $(dmesg | grep -c 'soft lockup\\|stall')\r")
+        assert operator.wait(r"^lockups: (\d+)").group(1) == "0", "Linux takes the pause for a lockup"
+    operator.enter()
+    operator.end()
 
 
 @case(machines=[], full=["qemu-bios", "qemu-uefi"], deadline=90, weir="monitor console=none")

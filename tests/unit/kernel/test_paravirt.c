@@ -47,6 +47,18 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *bytes, u64 size)
 	return 0;
 }
 
+static int read_error;
+
+int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *bytes, u64 size)
+{
+	if (read_error)
+		return read_error;
+	if (gpa.v > RAM_SIZE || size > RAM_SIZE - gpa.v)
+		return ERR_NOSLOT;
+	memcpy(bytes, ram + gpa.v, size);
+	return 0;
+}
+
 static bool tsc_is_stable = true;
 
 bool clock_tsc_is_stable(void)
@@ -114,7 +126,7 @@ static int start(void **state)
 	cpu = (struct vcpu){.vm = &machine};
 	writes = 0;
 	clock_gpa = 64;
-	write_error = 0;
+	write_error = read_error = 0;
 	khz = 2000000;
 	machine.tsc_offset = tsc_offset = 0ull - 77777;
 	return 0;
@@ -213,6 +225,42 @@ static void vcpus_agree(void **state)
 	writes = 0;
 	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
 	assert_int_equal(writes, 0);
+}
+
+/* KVM's PVCLOCK_GUEST_STOPPED, which the guest takes away when it has seen it; nothing else changes. */
+static void a_pause_is_told(void **state)
+{
+	struct guest_clock before, after;
+
+	assert_int_equal(paravirt_was_paused(&cpu), 0); /* who has no clock cannot be told */
+	assert_int_equal(writes, 0);
+	assert_int_equal(paravirt_wrmsr(&cpu, SYSTEM_TIME, clock_gpa | 1), 0);
+	before = clock_at(clock_gpa);
+	writes = 0;
+	assert_int_equal(paravirt_was_paused(&cpu), 0);
+	after = clock_at(clock_gpa);
+	assert_int_equal(after.flags, BIT(0) | BIT(1));
+	assert_int_equal(writes, 2);
+	assert_int_equal(versions[0], before.version + 1);
+	assert_int_equal(versions[1], before.version + 2);
+	assert_int_equal(guest_ns(&after, after.tsc + 12345), guest_ns(&before, after.tsc + 12345));
+
+	/* It stays until the guest has seen it. */
+	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
+	assert_int_equal(clock_at(clock_gpa).flags, BIT(0) | BIT(1));
+	ram[clock_gpa + offsetof(struct guest_clock, flags)] = 0xfd;
+	assert_int_equal(paravirt_tsc_moved(&cpu), 0);
+	assert_int_equal(clock_at(clock_gpa).flags, BIT(0));
+
+	write_error = ERR_NOMEM;
+	assert_int_equal(paravirt_was_paused(&cpu), ERR_NOMEM);
+	write_error = ERR_PERM;
+	assert_int_equal(paravirt_was_paused(&cpu), ERR_FAULT);
+	read_error = ERR_NOMEM;
+	assert_int_equal(paravirt_tsc_moved(&cpu), ERR_NOMEM);
+	read_error = ERR_NOSLOT;
+	assert_int_equal(paravirt_tsc_moved(&cpu), ERR_FAULT);
+	read_error = 0;
 }
 
 /* A reader that sees an odd version, or two that differ, reads again. */
@@ -366,6 +414,7 @@ int main(void)
 		cmocka_unit_test_setup(every_rate_scales, start),
 		cmocka_unit_test_setup(clock_counts_from_the_start, start),
 		cmocka_unit_test_setup(vcpus_agree, start),
+		cmocka_unit_test_setup(a_pause_is_told, start),
 		cmocka_unit_test_setup(version_is_odd_while_it_changes, start),
 		cmocka_unit_test_setup(where_a_clock_may_lie, start),
 		cmocka_unit_test_setup(no_memory_is_not_the_guests_fault, start),

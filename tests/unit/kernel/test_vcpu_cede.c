@@ -375,6 +375,11 @@ int paravirt_tsc_moved(struct vcpu *v)
 	return 0;
 }
 
+int paravirt_was_paused(struct vcpu *v)
+{
+	return 0;
+}
+
 bool vmx_is_between_instructions(const struct vmx_vcpu *v)
 {
 	return false;

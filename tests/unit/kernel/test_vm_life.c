@@ -174,6 +174,19 @@ NOTHING(steal_time_in, struct vcpu *v)
 NOTHING(steal_time_tell, struct vcpu *v)
 ANSWER(bool, platform_start_up_pending, false, struct vcpu *v)
 ANSWER(int, paravirt_tsc_moved, 0, struct vcpu *v)
+
+/* atomic; of each vCPU: how often its guest was told of a pause, and whether there is no memory for it */
+static u32 told[VCPUS];
+static bool cannot_tell;
+
+int paravirt_was_paused(struct vcpu *v)
+{
+	if (__atomic_load_n(&cannot_tell, __ATOMIC_SEQ_CST))
+		return ERR_NOMEM;
+	count(&told[v->id]);
+	return v->id == RUNS ? ERR_FAULT : 0; /* the page is gone: the guest's error */
+}
+
 NOTHING(platform_vcpu_poll, struct vcpu *v)
 NOTHING(mmu_vcpu_init, struct mmu_vcpu *v, struct mmu_vm *vm)
 NOTHING(mmu_vcpu_destroy, struct mmu_vcpu *v)
@@ -249,6 +262,7 @@ static int setup(void **state)
 	memset(cpus, 0, sizeof(cpus));
 	memset(runs, 0, sizeof(runs));
 	memset(dumps, 0, sizeof(dumps));
+	memset(told, 0, sizeof(told));
 	dumps_under_way = nmis = resumes = 0;
 	dumps_mixed = false;
 	vm_list_init(&config);
@@ -345,6 +359,39 @@ static void paused_stands_still(void **state)
 	assert_int_equal(vm_resume(&machine), 0);
 	assert_int_equal(resumes, 1);
 	wait_all_run();
+}
+
+/* Each once, before it runs again; who halted, when something wakes it. */
+static void guests_are_told_of_a_pause(void **state)
+{
+	u32 before[VCPUS];
+
+	wait_all_run();
+	for (u32 i = 0; i < VCPUS; i++)
+		assert_int_equal(look(&told[i]), 0);
+	for (u32 round = 1; round <= 3; round++) {
+		if (round == 3) /* waiting for memory */
+			vm_set_paused(&machine, VM_PAUSED_FOR_MEMORY, 0);
+		assert_int_equal(vm_pause(&machine), 0);
+		__atomic_store_n(&cannot_tell, true, __ATOMIC_SEQ_CST);
+		for (u32 i = 0; i < VCPUS; i++)
+			before[i] = look(&runs[i]);
+		vm_set_paused(&machine, 0, VM_PAUSED_BY_OPERATOR | VM_PAUSED_FOR_MEMORY);
+		usleep(20000);
+		/* Mid-emulation it is later: the instruction is done first. */
+		assert_int_equal(look(&runs[NO_MEMORY]), before[NO_MEMORY]);
+		assert_int_equal(look(&runs[RUNS]), before[RUNS]);
+		__atomic_store_n(&cannot_tell, false, __ATOMIC_SEQ_CST);
+		for (u32 i = 0; i < VCPUS; i++) {
+			if (i == HALTS)
+				continue;
+			while (look(&told[i]) < round)
+				usleep(100);
+		}
+		wait_all_run();
+		for (u32 i = 0; i < VCPUS; i++)
+			assert_int_equal(look(&told[i]), i == HALTS ? 0 : round);
+	}
 }
 
 static void each_is_paused_anywhere(void **state)
@@ -564,6 +611,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paused_stands_still, setup, teardown),
+		cmocka_unit_test_setup_teardown(guests_are_told_of_a_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(each_is_paused_anywhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(paused_for_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(paused_while_memory_is_sought, setup, teardown),
