@@ -31,7 +31,7 @@ MAKEFLAGS += --no-builtin-rules
 # --- Packages ------------------------------------------------------------------------------
 # deps-<purpose> installs what that purpose lacks; it costs one dpkg-query when nothing does.
 
-PURPOSES := build iso run test format coverage
+PURPOSES := build iso run test list format coverage
 
 .PHONY: deps $(PURPOSES:%=deps-%)
 deps:
@@ -223,10 +223,14 @@ run: all guest deps-iso
 PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
 BOOT_JOBS ?= 2
 ifeq ($(LIST),1)
-test-boot: deps-test
+test-boot: deps-list
 	$(Q)$(PYTEST) --list-cases
 else
-test-boot: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
+# What is chosen is looked at before anything is built for it.
+.PHONY: choose-cases
+choose-cases: deps-list
+	$(Q)$(PYTEST) --check-cases --cases '$(CASES)' --cpus '$(CPUS)'
+test-boot: $(if $(CASES)$(CPUS),choose-cases) all iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)' \
 		$(if $(filter 1,$(FULL)),--full)
 endif
@@ -246,7 +250,10 @@ coverage: deps-test deps-coverage
 	+$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC=gcc V='$(V)' NO_SANITIZER=1 \
 		BUILD=$(BUILD)/coverage EXTRA_CFLAGS='--coverage -O0' all
 	$(Q)$(PYTHON) tests/tools/coverage.py $(BUILD)/coverage
-bench: all guests guest deps-iso
+.PHONY: choose-bench
+choose-bench:
+	$(Q)$(PYTHON) tests/bench/run.py --check $(BENCH)
+bench: $(if $(BENCH),choose-bench) all guests guest deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
 	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
 bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso

@@ -471,6 +471,16 @@ def test_wrong_kernels_are_refused():
         linux.extract_vmlinux(bzimage(gzip.compress(b"text") + b"\4\0\0\0"))
 
 
+@pytest.mark.parametrize("words,says", [
+    (["--device", "/dev/nonesuch"], "/dev/nonesuch: No such file or directory"),
+    (["--device", "/dev/null"], "/dev/null is not a block device"),
+    (["/nonesuch/swap.img"], "/nonesuch/swap.img: No such file or directory")])
+def test_a_swap_disk_that_cannot_be_signed_is_one_line(words, says):
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "tests/tools/swap_image.py"), *words],
+                          stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, f"swap_image.py: {says}\n")
+
+
 def test_modules_are_read_however_they_are_packaged(tmp_path):
     (tmp_path / "a.ko").write_bytes(b"plain")
     (tmp_path / "b.ko.xz").write_bytes(lzma.compress(b"packed"))
@@ -628,6 +638,28 @@ def test_a_choice_of_nothing_is_an_error(words):
                            os.path.join(ROOT, "tests/boot/test_boot.py"), *words],
                           stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert done.returncode == 2 and re.search(r"^(CASES|CPUS)\b.*: ", done.stdout, re.M)
+
+
+@pytest.mark.parametrize("goal,word,says", [
+    ("test-boot", "CASES=nonesuch", "CASES: no boot case 'nonesuch'; make test-boot LIST=1 lists them"),
+    ("test-boot", "CPUS=nonesuch", "CPUS: 'nonesuch' is none of: "),
+    ("bench", "BENCH=nonesuch", "BENCH: there is no group nonesuch; there are guest, ")])
+def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, says):
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(["make", goal, word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=alone,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    first, failed = done.stdout.splitlines()[:2]
+    assert first.startswith(says) and failed.startswith("make: ***"), done.stdout
+    assert done.returncode == 2
+
+
+def test_listing_cases_needs_no_compiler():
+    done = subprocess.run(["make", "-n", "test-boot", "LIST=1"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    assert "deps.sh --quiet list " in done.stdout and "deps.sh --quiet test " not in done.stdout
+    script = os.path.join(ROOT, "tests/tools/deps.sh")
+    with open(script) as file:
+        wanted = re.search(r"^\tlist\) want=(.*) ;;", file.read(), re.M).group(1)
+    assert "python3-pytest" in wanted and "clang" not in wanted
 
 
 def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):

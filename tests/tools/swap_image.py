@@ -97,7 +97,12 @@ def main():
     parser.add_argument("--device", action="store_true")
     parser.add_argument("path")
     args = parser.parse_args()
-    identity, size = (sign_device(args.path) if args.device else make_image(args.path, args.size))
+    try:
+        identity, size = sign_device(args.path) if args.device else make_image(args.path, args.size)
+    except OSError as error:
+        sys.exit(f"swap_image.py: {args.path}: {error.strerror}")
+    except EOFError:
+        sys.exit("swap_image.py: nothing was written")
     print(f"{args.path}: {size // BLOCK} blocks, signature {identity}")
 
 
