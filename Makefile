@@ -73,7 +73,7 @@ define keep_text
 $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
 endef
 # Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
-ifneq ($(filter-out deps deps-% clean,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out deps deps-% clean distclean,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
 $(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
 endif
@@ -196,6 +196,7 @@ guest: deps-run
 	$(Q)$(PYTHON) tests/lab/linux.py >/dev/null
 
 iso: $(BUILD)/weir.iso
+	@echo 'iso: $(BUILD)/weir.iso, $(if $(filter 1,$(DEBUG)),a debug build: DEBUG=0 makes the one for use,a release build)'
 $(BUILD)/weir.iso: $(BUILD)/weir.elf tests/tools/make_iso.py tests/lab/image.py tests/lab/linux.py \
 		tests/guests/init.sh | deps-iso guest
 	@echo '  ISO   $@'
@@ -230,7 +231,7 @@ else
 .PHONY: choose-cases
 choose-cases: deps-list
 	$(Q)$(PYTEST) --check-cases --cases '$(CASES)' --cpus '$(CPUS)'
-test-boot: $(if $(CASES)$(CPUS),choose-cases) all iso guests guest $(BUILD)/nested/pvh.elf deps-test
+test-boot: $(if $(CASES)$(CPUS),choose-cases) all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)' \
 		$(if $(filter 1,$(FULL)),--full)
 endif
@@ -241,9 +242,9 @@ test-nested:
 # --- Everything ----------------------------------------------------------------------------
 
 .PHONY: test test-full coverage bench bench-kvm
-test: all iso guests guest $(BUILD)/nested/pvh.elf deps-test
+test: all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
-test-full: all iso guests guest $(BUILD)/nested/pvh.elf deps-test deps-coverage
+test-full: all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test deps-coverage
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage
@@ -263,10 +264,13 @@ bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
 # --- House-keeping -------------------------------------------------------------------------
 
 FORMATTED = $(shell find $(FLOORS) tests -name '*.[ch]')
-.PHONY: format check-format clean
+.PHONY: format check-format clean distclean
 format: deps-format
 	$(Q)sh tests/tools/format.sh $(FORMATTED)
 check-format: deps-format
 	$(Q)sh tests/tools/format.sh --check $(FORMATTED)
+# What was downloaded, and images made, are in build/cache.
 clean:
+	$(Q)[ ! -d $(BUILD) ] || find $(BUILD)/ -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+distclean:
 	rm -rf $(BUILD)

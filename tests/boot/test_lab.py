@@ -324,7 +324,7 @@ def test_switches_may_be_off():
 
 
 @pytest.mark.parametrize("goals,builds", [
-    ("deps", False), ("deps-run clean", False), ("clean", False), ("", True), ("deps all", True)])
+    ("deps", False), ("deps-run clean", False), ("clean", False), ("distclean", False), ("", True), ("deps all", True)])
 def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
     """By sudo it would be root's, and a later make could not write there."""
     done = subprocess.run(["make", "-n", *goals.split(), f"BUILD={tmp_path / 'build'}"], cwd=ROOT,
@@ -332,6 +332,20 @@ def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
     assert done.returncode == 0
     assert os.path.exists(tmp_path / "build/flags.txt") == builds
     assert os.path.exists(tmp_path / "build") == builds
+
+
+def test_make_clean_keeps_what_was_fetched(tmp_path):
+    build = tmp_path / "build"
+    for name in ("cache/linux", "obj/kernel"):
+        (build / name).mkdir(parents=True)
+    (build / "weir.elf").touch()
+    clean = ["make", "-s", f"BUILD={build}"]
+    subprocess.run([*clean, "clean"], cwd=ROOT, check=True)
+    assert os.listdir(build) == ["cache"] and os.listdir(build / "cache") == ["linux"]
+    subprocess.run([*clean, "distclean"], cwd=ROOT, check=True)
+    assert not build.exists()
+    subprocess.run([*clean, "clean"], cwd=ROOT, check=True)
+    assert not build.exists()
 
 
 @pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
@@ -561,7 +575,7 @@ def test_initramfs_is_what_cpio_reads(tmp_path):
 def test_grub_config_has_every_module():
     text = image.grub_config("loglevel=info", [image.Module("/x/vmlinuz", "vm=a kernel -- b c"),
                                                image.Module("/x/initrd", "vm=a initrd")])
-    assert "multiboot2 /boot/weir loglevel=info\n" in text
+    assert "multiboot2 /boot/weir.elf loglevel=info\n" in text
     assert "module2 /guests/vmlinuz vm=a kernel -- b c\n" in text
     assert "module2 /guests/initrd vm=a initrd\n" in text
 

@@ -33,7 +33,7 @@ def grub_config(cmdline, modules, timeout=0, protocol="multiboot2"):
              "serial --unit=0 --speed=115200",
              "terminal_input console", "terminal_output console",
              "insmod all_video", "set gfxpayload=keep",
-             'menuentry "Weir" {', f"\t{protocol} /boot/weir {cmdline}"]
+             'menuentry "Weir" {', f"\t{protocol} /boot/weir.elf {cmdline}"]
     module = "module2" if protocol == "multiboot2" else "module"
     lines += [f"\t{module} {m.target()} {m.words}" for m in modules]
     # Weir asks for a framebuffer, and GRUB dies in Bochs's VGA BIOS setting one: text there.
@@ -77,7 +77,7 @@ def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, pro
         os.makedirs(os.path.join(tree, "boot/grub"))
         with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
             file.write(grub_config(cmdline, modules, timeout, protocol))
-        shutil.copy(kernel, os.path.join(tree, "boot/weir"))
+        shutil.copy(kernel, os.path.join(tree, "boot/weir.elf"))
         for module in modules:
             target = tree + module.target()
             os.makedirs(os.path.dirname(target), exist_ok=True)
