@@ -35,6 +35,7 @@ enum vm_end {
 	VM_END_CRASH,	   /* triple fault, entry failure, unhandled instruction */
 	VM_END_DEBUG_EXIT, /* isa-debug-exit; code in end_code */
 	VM_END_KILLED,
+	VM_END_SWITCHED_OFF, /* by vm_power_off: the guest did not ask for it */
 };
 
 /* Why a VM is paused: it goes on when no reason is left. */

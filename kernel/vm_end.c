@@ -23,6 +23,8 @@ static const char *end_text(enum vm_end end)
 		return "left by debug exit";
 	case VM_END_KILLED:
 		return "killed";
+	case VM_END_SWITCHED_OFF:
+		return "switched off";
 	case VM_END_NONE:
 		break;
 	}

@@ -166,7 +166,7 @@ int vm_reset(struct vm *vm)
 
 int vm_power_off(struct vm *vm)
 {
-	return ask_end(vm, VM_END_POWEROFF);
+	return ask_end(vm, VM_END_SWITCHED_OFF);
 }
 
 int vm_kill(struct vm *vm)

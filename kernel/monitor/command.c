@@ -95,7 +95,11 @@ static void tell_unknown(const char *word, const char *second)
 	char seconds[160];
 
 	list_seconds(word, seconds, sizeof(seconds));
-	if (!seconds[0])
+	if (strcmp(word, "q") == 0 || strcmp(word, "quit") == 0)
+		monitor_print("'%s' is no command: exit goes to the VMs' consoles, poweroff ends "
+			      "Weir, help lists all",
+			      word);
+	else if (!seconds[0])
 		monitor_print("'%s' is no command: help lists them", word);
 	else if (second)
 		monitor_print("'%s %s' is no command: after %s comes %s", word, second, word,
@@ -117,6 +121,8 @@ void command_run(char *line)
 			      COMMAND_WORDS_MAX);
 		return;
 	}
+	if (strcmp(words[0], "?") == 0)
+		words[0] = "help";
 	c = find(words[0], n > 1 ? words[1] : NULL);
 	if (!c) {
 		tell_unknown(words[0], n > 1 ? words[1] : NULL);

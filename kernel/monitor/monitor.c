@@ -115,9 +115,16 @@ void command_pager_off(u32 argc, char **argv)
 
 void command_vm_console(u32 argc, char **argv)
 {
+	struct vm *vm = vm_find(argv[0]);
+
 	(void)argc;
 	if (console_show_vm(argv[0]))
 		monitor_print("no VM is called '%s'", argv[0]);
+	else if (!vm && !vm_may_start(argv[0]))
+		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
+			      argv[0], argv[0]);
+	if (vm)
+		vm_put(vm);
 }
 
 void command_exit(u32 argc, char **argv)
@@ -155,8 +162,16 @@ void monitor_stay(bool stay)
 	stays = stay;
 	if (stay && console_view() != CONSOLE_MONITOR)
 		console_call_monitor();
-	if (!monitor_lets_end())
-		log_info("monitor: no VM is left; Weir stays for the monitor");
+	if (monitor_lets_end())
+		return;
+	if (stay)
+		log_info("monitor: no VM is left; Weir stays until poweroff or reboot in the "
+			 "monitor");
+	else if (console_view() == CONSOLE_MONITOR)
+		log_info("monitor: no VM is left; Weir stays until exit, poweroff or reboot here");
+	else
+		log_info("monitor: no VM is left; Weir stays for who looks at a VM's console: "
+			 "Ctrl-] leads to the monitor, and exit there ends it");
 }
 
 static void decide(enum config_when_done how)

@@ -32,6 +32,8 @@ VM_VERBS = ("show", "console", "start", "pause", "resume", "reset", "off", "kill
 # What is wrong, and what is said of it: of every command, all that it can say while two VMs run.
 ERRORS = (
     ("nonsense", r"^'nonsense' is no command: help lists them$"),
+    ("quit", r"^'quit' is no command: exit goes to the VMs' consoles, poweroff ends Weir, help lists all$"),
+    ("?", r"^  help \[COMMAND\] "),
     ("Help", r"^'Help' is no command: help lists them$"),
     ("a b c d e f g h i", r"^9 words are too many: no command has more than 8$"),
     ("help nonsense", r"^'nonsense' is no command: "),
@@ -118,7 +120,7 @@ def monitor_commands(boot):
     operator.says("vm reset talker", r"^vm talker is reset$")
     boot.anywhere(r"vm talker: reset after")
     operator.says("vm off beta", r"^vm beta is switched off$")
-    boot.anywhere(r"vm beta: powered off after")
+    boot.anywhere(r"vm beta: switched off after")
     operator.says("vm list", r"^beta +off$")
     operator.says("vm start beta", r"^vm beta is about to start$")
     operator.console("beta")
@@ -238,7 +240,7 @@ def monitor_pager(boot):
     boot.anywhere(r"talker: ready")
     operator.enter()
     operator.send("vm off r\r")
-    boot.anywhere(r"vm r: (stays off|powered off after)")
+    boot.anywhere(r"vm r: (stays off|switched off after)")
     operator.prompt()
     operator.send("help\r")
     left = int(operator.wait(MORE).group(1))

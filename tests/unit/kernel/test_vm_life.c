@@ -473,7 +473,7 @@ static void ends_while_paused(void **state)
 	/* The first cause wins. */
 	assert_int_equal(vm_kill(&machine), ERR_NOENT);
 	assert_int_equal(vm_reset(&machine), ERR_NOENT);
-	assert_int_equal(machine.end, VM_END_POWEROFF);
+	assert_int_equal(machine.end, VM_END_SWITCHED_OFF);
 	assert_int_equal(vm_pause(&machine), ERR_NOENT);
 	assert_int_equal(vm_resume(&machine), ERR_NOENT);
 	assert_int_equal(vm_nmi(&machine), ERR_NOENT);

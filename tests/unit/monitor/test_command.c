@@ -111,6 +111,13 @@ static void test_tells_what_is_wrong(void **state)
 		const char *line, *said;
 	} cases[] = {
 		{"x", "'x' is no command: help lists them\n"},
+		{"q", "'q' is no command: exit goes to the VMs' consoles, poweroff ends Weir, help "
+		      "lists "
+		      "all\n"},
+		{"quit now",
+		 "'quit' is no command: exit goes to the VMs' consoles, poweroff ends Weir, "
+		 "help lists all\n"},
+		{"? vm show", "vm show NAME\n  Show.\n  More.\n  And more.\n"},
 		{"Vm list", "'Vm' is no command: help lists them\n"},
 		{"vm", "'vm' alone is no command: after it comes list, show, dump\n"},
 		{"vm lis", "'vm lis' is no command: after vm comes list, show, dump\n"},
