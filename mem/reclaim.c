@@ -100,12 +100,12 @@ static void forget_barren(void)
 }
 
 /*
- * Nothing old is left; or it looked as long as it may and found none: what the last round counted may
- * have changed since, and the next counts anew.
+ * Nothing old is left; or it looked or tried as long as it may and none went: what the last round
+ * counted may have changed since, and the next counts anew.
  */
 static bool wants_round(const struct reclaim_effort *e)
 {
-	return e->freed < e->want && (!e->more || (!e->freed && e->tries));
+	return e->freed < e->want && (!e->more || !e->freed);
 }
 
 /*
@@ -345,13 +345,45 @@ static void rest_ends(void)
 }
 
 /*
- * Until a round is due. Where no vCPU has run since the last one began, which `turns` is from, it would
- * find what that one found: the next is due some time after one runs again. False: somebody called.
+ * kaged's rounds at rest since a vCPU ran last. What was used just before the first counts as used in
+ * the next, too, and the working set falls from round to round: when it falls no more, another round
+ * would find what the last one found.
  */
-static bool wait_for_round(u64 turns)
+struct rest {
+	u64 turns;   /* thread_group_turns as the last of them began */
+	u32 further; /* complete ones after the first */
+};
+
+#define STILL_USED 2u /* of these, before those that were used are known not to be */
+
+static void rest_round(struct rest *r)
+{
+	u64 turns = thread_group_turns(), begun = clock_ns();
+
+	__atomic_store_n(&reclaim.found_other, false, __ATOMIC_RELAXED);
+	look_around();
+	if (turns != r->turns || !reclaim_aged_since(begun))
+		r->further = 0;
+	else
+		r->further++;
+	r->turns = turns;
+}
+
+static bool may_rest(const struct rest *r)
+{
+	return r->further >= STILL_USED &&
+	       !__atomic_load_n(&reclaim.found_other, __ATOMIC_RELAXED) &&
+	       reclaim_state_is_told() && thread_groups_rest(r->turns);
+}
+
+/*
+ * Until a round is due; where nothing new is to be found the next is due some time after a vCPU runs
+ * again. False: somebody called.
+ */
+static bool wait_for_round(const struct rest *r)
 {
 	__atomic_store_n(&vcpu_ran, false, __ATOMIC_SEQ_CST);
-	if (thread_groups_rest(turns))
+	if (may_rest(r))
 		wait_event(&kaged_wait,
 			   is_called() || __atomic_load_n(&vcpu_ran, __ATOMIC_SEQ_CST));
 	return !wait_event_until(&kaged_wait, is_called(), clock_ns() + REST_ROUND_NS);
@@ -359,15 +391,14 @@ static bool wait_for_round(u64 turns)
 
 static void kaged(void *arg)
 {
-	u64 pause = RETRY_NS, turns = thread_group_turns();
+	struct rest last = {0};
+	u64 pause = RETRY_NS;
 
 	(void)arg;
 	__atomic_store_n(&kaged_thread, thread_current(), __ATOMIC_RELEASE);
 	for (;;) {
-		if (wait_for_round(turns)) {
-			turns = thread_group_turns();
-			look_around();
-		}
+		if (wait_for_round(&last))
+			rest_round(&last);
 		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
 		if (reclaim_fill_up()) {
 			pause = RETRY_NS;

@@ -180,10 +180,14 @@ static void begin_round(struct reclaim_target *t, u64 now)
 
 static void end_chunks(struct reclaim_target *t, u64 n)
 {
+	u64 before = t->working_set;
+
 	t->age_done += n;
 	if (t->age_done < reclaim_chunks(t))
 		return;
-	t->working_set = reclaim_working_set(t->working_set, t->used, t->gap_ns);
+	t->working_set = reclaim_working_set(before, t->used, t->gap_ns);
+	if (t->working_set != before)
+		__atomic_store_n(&reclaim.found_other, true, __ATOMIC_RELAXED);
 	reclaim_count(&reclaim.stats.rounds, 1);
 }
 
@@ -258,6 +262,20 @@ static void end_piece(const struct piece *p)
 	reclaim_count(&reclaim.stats.aged, p->aged);
 	reclaim_count(&reclaim.stats.young, p->young);
 	reclaim_count(&reclaim.stats.passed, p->passed);
+}
+
+bool reclaim_aged_since(u64 ns)
+{
+	struct reclaim_target *t;
+	bool all = true;
+
+	spin_lock(&reclaim.lock);
+	list_for_each_entry (t, &reclaim.targets, link) {
+		if (!t->object->order)
+			all &= t->aged_ns >= ns && t->age_done == reclaim_chunks(t);
+	}
+	spin_unlock(&reclaim.lock);
+	return all;
 }
 
 bool reclaim_age(struct reclaim_effort *e)

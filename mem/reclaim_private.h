@@ -48,6 +48,7 @@ struct reclaim {
 	struct reclaim_stats stats;
 	u64 barren; /* chunks that were looked at for all since something was freed last */
 	bool compacting;
+	bool found_other; /* a round ended that found another working set than the one before */
 	struct wait_queue unused; /* who removes a target waits on it */
 };
 extern struct reclaim reclaim;
@@ -125,6 +126,9 @@ bool reclaim_fill_up(void);
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
 bool reclaim_age(struct reclaim_effort *e);
 
+/* Whether all that there is has been gone through in rounds that began since. */
+bool reclaim_aged_since(u64 ns);
+
 /* Takes pages that were not used in the last round (youngest 1), or any (0). */
 void reclaim_take(struct reclaim_effort *e, u32 youngest);
 
@@ -136,6 +140,8 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
 
 /* Says in the log what has changed, seldom enough. */
 void reclaim_tell_state(void);
+/* Nothing has that is still to be said. */
+bool reclaim_state_is_told(void);
 
 /* --- reclaim_target.c --- */
 

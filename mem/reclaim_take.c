@@ -8,8 +8,10 @@
 
 #define LOOKS_EMPTY 8u	/* what passing over a chunk without a page costs, in looks at entries */
 #define SKIP_MOST   64u /* of those under one hold of the lock */
-/* Of an effort's, for one target: so that others get their turn where there is nothing to be found. */
+/* Of an effort's, for one target: so that others get their turn where nothing is found, or goes. */
 #define PART_LOOKS BIT(16)
+#define PART_TRIES 128u
+#define GAIN_TRIES 8u /* and so many more for each frame that it gained there */
 
 /* Part of an effort: so many pages of one target. */
 struct part {
@@ -17,8 +19,10 @@ struct part {
 	u64 pages;
 	u32 age;    /* no younger ones */
 	u64 looks;  /* of the effort's, left when the part is over */
+	u64 tries;  /* likewise, if it gains nothing */
 	u64 left;   /* chunks that were not gone through */
 	u64 gained; /* frames */
+	bool spent; /* all its tries */
 };
 
 struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t)
@@ -132,6 +136,7 @@ static bool begin_part(struct reclaim_effort *e, u32 youngest, struct part *p)
 		p->age = youngest ? oldest_age(t) : 0;
 		p->left = reclaim_chunks(t);
 		p->looks = e->looks - min(e->looks, (u64)PART_LOOKS);
+		p->tries = e->tries - min(e->tries, (u64)PART_TRIES);
 		t->taking += p->pages;
 	}
 	spin_unlock(&reclaim.lock);
@@ -221,6 +226,15 @@ static u64 stayed(const struct gmem_taken *t)
 	return t->hard + t->kept;
 }
 
+static u64 tries_left(const struct reclaim_effort *e, const struct part *p,
+		      const struct gmem_taken *t)
+{
+	u64 tries = e->tries + GAIN_TRIES * gained(t);
+
+	tries -= min(tries, p->tries);
+	return min(e->tries, tries);
+}
+
 /*
  * Of one chunk. Where there may be more the next taking begins there again. What is old and does not
  * go is not to keep those behind it.
@@ -236,7 +250,7 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 	do {
 		u64 still = stayed(taken);
 
-		most = min(p->pages - gained(taken), e->tries);
+		most = min(p->pages - gained(taken), tries_left(e, p, taken));
 		at = mark_old(p->t->object, first, at, p->age, most, &m);
 		e->tries -= m.n;
 		if (!m.n)
@@ -245,7 +259,7 @@ static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk
 		/* What the disk does not take now it will. */
 		still = swap_is_busy() ? stayed(taken) - still : 0;
 		note_taken(p, chunk, &m, still, m.n == most && gained(taken) > before);
-	} while (m.n == most && gained(taken) == before && e->tries && !taken->full);
+	} while (m.n == most && gained(taken) == before && tries_left(e, p, taken) && !taken->full);
 }
 
 static void take_part(struct reclaim_effort *e, struct part *p)
@@ -253,7 +267,7 @@ static void take_part(struct reclaim_effort *e, struct part *p)
 	struct gmem_taken taken = {0};
 	bool over = false;
 
-	while (!over && gained(&taken) < p->pages && !taken.full && e->tries &&
+	while (!over && gained(&taken) < p->pages && !taken.full && tries_left(e, p, &taken) &&
 	       e->looks > p->looks) {
 		u64 chunk;
 
@@ -268,6 +282,7 @@ static void take_part(struct reclaim_effort *e, struct part *p)
 	e->freed += gained(&taken);
 	e->full |= taken.full;
 	p->gained = gained(&taken);
+	p->spent = !tries_left(e, p, &taken);
 }
 
 /*
@@ -280,7 +295,7 @@ static void end_part(struct reclaim_effort *e, const struct part *p, u32 younges
 
 	spin_lock(&reclaim.lock);
 	p->t->taking -= p->pages;
-	gone_through = !enough && !e->full && e->tries && is_gone_through(p);
+	gone_through = !enough && !e->full && !p->spent && is_gone_through(p);
 	if (gone_through && !busy)
 		forget_ages(p->t, p->age);
 	if (gone_through || busy)
@@ -290,24 +305,39 @@ static void end_part(struct reclaim_effort *e, const struct part *p, u32 younges
 	if (gone_through && (busy || p->age <= max(youngest, 1u)))
 		reclaim_ids_add(&e->passed, p->t->id);
 	/* It goes on from there in the next effort. */
-	if (!gone_through && !p->gained && e->tries) {
+	if (!gone_through && !enough && (p->spent || !p->gained) && e->tries) {
 		reclaim_ids_add(&e->passed, p->t->id);
 		e->more = true;
 	}
 	reclaim_put(p->t);
 }
 
-void reclaim_take(struct reclaim_effort *e, u32 youngest)
+static bool goes_on(const struct reclaim_effort *e)
 {
+	return e->freed < e->want && e->tries && e->looks && !e->full;
+}
+
+/* A part for each target that has some. Whether one used up its tries. */
+static bool take_of_each(struct reclaim_effort *e, u32 youngest)
+{
+	bool spent = false;
 	struct part p;
 
 	e->passed = (struct reclaim_ids){0};
-	while (e->freed < e->want && e->tries && e->looks && !e->full &&
-	       begin_part(e, youngest, &p)) {
+	while (goes_on(e) && begin_part(e, youngest, &p)) {
 		bool busy = swap_is_busy();
 
 		take_part(e, &p);
 		end_part(e, &p, youngest, busy || swap_is_busy());
+		spent |= p.spent;
 	}
+	return spent;
+}
+
+void reclaim_take(struct reclaim_effort *e, u32 youngest)
+{
+	/* What is left of the tries is for the same ones where the others had nothing. */
+	while (take_of_each(e, youngest) && !e->freed && goes_on(e))
+		;
 	e->more |= !e->tries || !e->looks;
 }

@@ -43,6 +43,16 @@ static bool state_changed(u64 free, u64 now)
 	return true;
 }
 
+bool reclaim_state_is_told(void)
+{
+	bool told;
+
+	spin_lock(&reclaim.lock);
+	told = state_now(watermark_free()) == reclaim.told;
+	spin_unlock(&reclaim.lock);
+	return told;
+}
+
 void reclaim_tell_state(void)
 {
 	u64 now = clock_ns(), free = watermark_free();

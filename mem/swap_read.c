@@ -23,7 +23,9 @@ static void read_ended(const struct swap_op *op, int err, u64 took)
 	swap.stats.damaged += err == ERR_CORRUPT;
 	swap.stats.read_errors += err && err != ERR_CORRUPT;
 	spin_unlock(&swap.lock);
-	swap_count_error(&swap.read_errors, err);
+	/* Several lie beside one another and fail together, and nobody may want them: they are one. */
+	if (!err || !op->ahead || !__atomic_load_n(&swap.read_errors, __ATOMIC_RELAXED))
+		swap_count_error(&swap.read_errors, err);
 }
 
 /*

@@ -7,9 +7,10 @@
  */
 #include <sched.h>
 #include <string.h>
+#include "kernel/base/log.h"
 #include "kernel/base/x86.h"
 #include "mem/gmem_private.h"
-#include "mem/reclaim.h"
+#include "mem/reclaim_private.h"
 #include "mem/swap.h"
 #include "mem/watermark.h"
 #include "smp/thread.h"
@@ -22,6 +23,7 @@
 #define SECOND	    1000000000ull
 #define ROUND	    (10 * SECOND)
 #define NEVER	    (~0ull)
+#define RETRY	    (SECOND / 20) /* where memory is low and nothing goes */
 #define TURNS	    77u
 #define WAKES_RACED 500u
 
@@ -31,7 +33,7 @@ static u64 now; /* the main thread's */
 static void (*rest_ends)(void);
 /* atomic */
 static u64 slept_until; /* of kaged's last sleep; 0: none since it was looked at */
-static u64 looks, rounds_begun;
+static u64 looks, turns_made;
 static bool rests, ends_at_once;
 
 #define GET(x)	  __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
@@ -42,16 +44,18 @@ void thread_rest_init(void (*ends)(void))
 	rest_ends = ends;
 }
 
-/* As a round begins, and first of all. */
+/* As a round begins: vCPUs ran since the last one, unless they rest. */
 u64 thread_group_turns(void)
 {
-	return TURNS + __atomic_fetch_add(&rounds_begun, 1, __ATOMIC_SEQ_CST);
+	if (!GET(rests))
+		__atomic_fetch_add(&turns_made, 1, __ATOMIC_SEQ_CST);
+	return TURNS + GET(turns_made);
 }
 
 /* ends_at_once: a vCPU comes to run as soon as kaged has said that it will sleep. */
 bool thread_groups_rest(u64 turns)
 {
-	assert_int_equal(turns, TURNS + GET(rounds_begun) - 1);
+	assert_int_equal(turns, TURNS + GET(turns_made));
 	__atomic_fetch_add(&looks, 1, __ATOMIC_SEQ_CST);
 	if (GET(ends_at_once))
 		rest_ends();
@@ -97,15 +101,21 @@ static void pass(u64 ns)
 	hosted_clock_set(now);
 }
 
-/* It makes a round, and no vCPU has run since. */
-static void come_to_rest(void)
+/* No vCPU runs any more: the rounds go on until another would find the same. */
+static u32 come_to_rest(void)
 {
-	u64 before = rounds();
+	u64 before = rounds(), until;
+	u32 n = 0;
 
 	SET(rests, true);
-	pass(ROUND);
-	wait_until_it_sleeps(NEVER);
-	assert_int_equal(rounds(), before + 1);
+	do {
+		pass(ROUND);
+		assert_true(++n < 50);
+		while ((until = GET(slept_until)) != NEVER && until != now + ROUND)
+			sched_yield();
+	} while (until != NEVER);
+	assert_int_equal(rounds(), before + n);
+	return n;
 }
 
 static int start_kaged(void **state)
@@ -141,7 +151,7 @@ static void none_while_they_rest(void **state)
 {
 	u64 before;
 
-	come_to_rest();
+	(void)come_to_rest();
 	before = rounds();
 	SET(slept_until, 0);
 	now += 10000 * SECOND;
@@ -156,12 +166,68 @@ static void none_while_they_rest(void **state)
 	assert_int_equal(rounds(), before + 1);
 }
 
+static u64 uses_it(struct gmem_notifier *n, struct gmem *of, enum gmem_event event, u64 first,
+		   u64 pages, u64 *young)
+{
+	if (event == GMEM_EVENT_AGE && young && !GET(rests))
+		young[0] |= 1;
+	return 0;
+}
+
+/* What was used until the last vCPU stopped is known as unused before kaged sleeps. */
+static void rests_when_nothing_is_used(void **state)
+{
+	struct gmem_notifier n = {.notify = uses_it};
+
+	gmem_notifier_add(g, &n);
+	SET(rests, false);
+	for (u32 i = 0; i < 4; i++) {
+		pass(ROUND);
+		wait_until_it_sleeps(now + ROUND);
+	}
+	assert_int_equal(GET(target.working_set), 1);
+	assert_true(come_to_rest() > 2);
+	assert_int_equal(GET(target.working_set), 0);
+	SET(rests, false);
+	SET(slept_until, 0);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
+	gmem_notifier_remove(g, &n);
+}
+
+/* The log's last word is not that memory is low where it is not. */
+static void rests_when_all_is_told(void **state)
+{
+	u32 low = watermarks.low, high = watermarks.high;
+
+	SET(rests, false);
+	hosted_log_reset();
+	watermarks.low = watermarks.high = 1u << 20;
+	SET(slept_until, 0);
+	reclaim_wake();
+	wait_until_it_sleeps(now + RETRY);
+	assert_int_equal(hosted_log_count(LOG_INFO), 1);
+	watermarks.low = low;
+	watermarks.high = high;
+	spin_lock(&reclaim.lock);
+	reclaim.tell_gap_ns = 30 * ROUND;
+	spin_unlock(&reclaim.lock);
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+	assert_true(come_to_rest() >= 29);
+	assert_non_null(strstr(hosted_log_last(), "enough is free"));
+	SET(rests, false);
+	SET(slept_until, 0);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
+}
+
 /* Memory is low, or somebody waits: it looks, and rests again. */
 static void a_watermark_wakes_it(void **state)
 {
 	u64 before, seen;
 
-	come_to_rest();
+	(void)come_to_rest();
 	before = rounds();
 	for (u32 i = 0; i < 3; i++) {
 		seen = GET(looks);
@@ -180,8 +246,11 @@ static void a_watermark_wakes_it(void **state)
 /* Between what kaged looks at and its sleep. */
 static void one_runs_just_then(void **state)
 {
+	(void)come_to_rest();
 	SET(ends_at_once, true);
-	SET(rests, true);
+	SET(slept_until, 0);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
 	pass(ROUND);
 	wait_until_it_sleeps(now + ROUND);
 	SET(ends_at_once, false);
@@ -193,7 +262,10 @@ static void one_runs_just_then(void **state)
 /* The same by chance, at any moment: it is never left asleep. */
 static void no_wake_is_lost(void **state)
 {
-	SET(rests, true);
+	(void)come_to_rest();
+	SET(slept_until, 0);
+	rest_ends();
+	wait_until_it_sleeps(now + ROUND);
 	for (u32 i = 0; i < WAKES_RACED; i++) {
 		u64 seen = GET(looks);
 
@@ -262,9 +334,14 @@ static void the_disk_hangs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rounds_while_vcpus_run), cmocka_unit_test(none_while_they_rest),
-		cmocka_unit_test(a_watermark_wakes_it),	  cmocka_unit_test(one_runs_just_then),
-		cmocka_unit_test(no_wake_is_lost),	  cmocka_unit_test(the_disk_hangs),
+		cmocka_unit_test(rounds_while_vcpus_run),
+		cmocka_unit_test(none_while_they_rest),
+		cmocka_unit_test(rests_when_nothing_is_used),
+		cmocka_unit_test(rests_when_all_is_told),
+		cmocka_unit_test(a_watermark_wakes_it),
+		cmocka_unit_test(one_runs_just_then),
+		cmocka_unit_test(no_wake_is_lost),
+		cmocka_unit_test(the_disk_hangs),
 	};
 
 	return cmocka_run_group_tests(tests, start_kaged, NULL);

@@ -23,6 +23,8 @@
 #define OLDEST	   (RECLAIM_AGES - 2u)
 #define RACE_RUN   64u
 
+#define STAY 1000u /* pages, in chunks that have these alone but for the first */
+
 static struct vm {
 	struct gmem *g;
 	struct gmem_notifier n;
@@ -293,6 +295,37 @@ static void pinned_in_front(void **state)
 		gmem_unpin(wide.g, i, pfns[i], false);
 }
 
+static u64 stays(u64 i)
+{
+	return i / 500 * GMEM_LARGE_PAGES + 1 + i % 500;
+}
+
+/* And many of them none of another VM's, of which some go in each effort. */
+static void many_that_stay(void **state)
+{
+	static pfn_t pfns[STAY];
+	u64 resident[3];
+
+	for (u64 i = 0; i < STAY; i++)
+		fill(&wide, stays(i), i, true);
+	make(&other, COLD, 1000000);
+	for (u64 i = 0; i < COLD; i++)
+		fill(&other, i, i, true);
+	pass_time(20);
+	for (u64 i = 0; i < STAY; i++)
+		assert_int_equal(gmem_pin(wide.g, stays(i), false, &pfns[i]), 0);
+	for (u32 i = 0; i < ARRAY_SIZE(resident); i++) {
+		hosted_clock_set(now_ns += 50000000);
+		(void)reclaim_help(NULL, 0);
+		resident[i] = other.g->resident;
+	}
+	for (u64 i = 0; i < STAY; i++)
+		gmem_unpin(wide.g, stays(i), pfns[i], false);
+	assert_true(resident[0] < COLD);
+	assert_true(resident[1] < resident[0]);
+	assert_true(resident[2] < resident[1]);
+}
+
 #define STALE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -307,6 +340,7 @@ int main(void)
 		STALE(taken_before_it_is_counted),
 		STALE(younger_ones_are_found),
 		STALE(pinned_in_front),
+		STALE(many_that_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,14 +130,14 @@ static void too_many_read_errors(void **state)
 {
 	pfn_t pfn;
 
-	put_on_disk(64);
+	put_on_disk(200);
 	fake_disk_fail(1, 0);
-	for (u64 i = 0; i < 64 && swap_takes(); i += SWAP_READ_AHEAD)
+	for (u64 i = 0; i < 200 && swap_takes(); i += SWAP_READ_AHEAD)
 		assert_int_equal(gmem_get_page(g, i, false, &pfn), ERR_IO);
 	assert_false(swap_takes());
 	assert_true(stats_now().read_errors >= SWAP_ERRORS_MOST);
 	fake_disk_fail(0, 0);
-	verify(40);
+	verify(41);
 }
 
 static void read_error(void **state)
@@ -210,6 +210,19 @@ static void read_error_ahead(void **state)
 	assert_int_equal(lost.calls, 0);
 }
 
+/* A bad place is one error, however many pages about it were to come ahead. */
+static void bad_neighbours(void **state)
+{
+	pfn_t pfn;
+
+	put_on_disk(4 * SWAP_READ_AHEAD);
+	fake_disk_fail(1, 0);
+	for (u64 i = 0; i < 4; i++)
+		assert_int_equal(gmem_get_page(g, i * SWAP_READ_AHEAD, false, &pfn), ERR_IO);
+	assert_true(stats_now().read_errors > SWAP_ERRORS_MOST);
+	assert_true(swap_takes());
+}
+
 static void damaged_block(void **state)
 {
 	pfn_t pfn;
@@ -247,7 +260,7 @@ int main(void)
 		CELL(too_many_read_errors),  CELL(read_error),
 		CELL(lost_written),	     CELL(lost_object_goes),
 		CELL(read_error_ahead),	     CELL(damaged_block),
-		CELL(stale_block),
+		CELL(bad_neighbours),	     CELL(stale_block),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
