@@ -18,7 +18,6 @@ static struct spinlock move_lock = SPINLOCK_INIT("timer move", LOCK_TIMER_MOVE);
 void timer_init(struct timer *t, void (*fn)(struct timer *t))
 {
 	*t = (struct timer){.fn = fn, .cpu = cpu_id()};
-	list_init(&t->link);
 }
 
 /* Interrupts off. Locks the queue whose lock guards t. */
@@ -43,7 +42,7 @@ static void move_here(struct timer *t)
 	/* One at a time, or two CPUs can take it from each other for ever. */
 	spin_lock(&move_lock);
 	q = lock_queue_of(t);
-	timer_queue_remove(t);
+	timer_queue_remove(q, t);
 	WRITE_ONCE(t->cpu, cpu_id());
 	spin_unlock(&q->lock);
 	spin_lock(&queues[cpu_id()].lock);
@@ -60,7 +59,7 @@ void timer_arm(struct timer *t, u64 deadline_ns)
 		spin_unlock(&q->lock);
 		move_here(t);
 	}
-	timer_queue_remove(t);
+	timer_queue_remove(q, t);
 	t->deadline_ns = deadline_ns;
 	if (!t->cancels && timer_queue_insert(q, t))
 		apic_timer_set(deadline_ns);
@@ -74,7 +73,7 @@ void timer_cancel(struct timer *t)
 	struct timer_queue *q = lock_queue_of(t);
 
 	/* Its alarm may come for nothing; that is cheaper than setting it anew here. */
-	timer_queue_remove(t);
+	timer_queue_remove(q, t);
 	t->cancels++;
 	spin_unlock(&q->lock);
 	irq_restore(on);

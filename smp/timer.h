@@ -7,7 +7,7 @@
 #ifndef SMP_TIMER_H
 #define SMP_TIMER_H
 
-#include "kernel/base/list.h"
+#include "smp/vtree.h"
 
 /*
  * Measures the TSC (HPET, ACPI PM timer or PIT; what CPUID 15H says of it, or its ratio times a
@@ -28,7 +28,7 @@ u64 clock_boot_wall_seconds(void);   /* Unix time at clock_ns()==0, from the CMO
 void clock_udelay(u32 microseconds); /* busy; for hardware that asks for it */
 
 struct timer {
-	struct list link;
+	struct vnode node; /* timer queue lock */
 	u64 deadline_ns;
 	void (*fn)(struct timer *t);
 	u32 cpu;      /* where it is queued */

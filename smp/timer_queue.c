@@ -1,45 +1,56 @@
 /* SPDX-License-Identifier: MIT */
-/* A sorted list: a CPU has a handful of timers, and most are armed to be the last. */
+/*
+ * A tree by deadline: how many timers there are is the guests' doing, and whoever arms one has
+ * interrupts off meanwhile. The first is kept aside, for every interrupt looks at it.
+ */
 #include "smp/timer_queue.h"
+
+#define KEY_MOST  \
+	(~0ull >> \
+	 1) /* the tree's keys may wrap, deadlines do not: those after 292 years are equal */
 
 void timer_queue_init(struct timer_queue *q)
 {
 	spin_init(&q->lock, "timer queue", LOCK_TIMER);
-	list_init(&q->timers);
+	vtree_init(&q->tree, 0x85ebca6b);
+	q->first = NULL;
 }
 
 bool timer_queue_insert(struct timer_queue *q, struct timer *t)
 {
-	struct list *at = q->timers.prev;
-
-	while (at != &q->timers && list_entry(at, struct timer, link)->deadline_ns > t->deadline_ns)
-		at = at->prev;
-	list_insert(&t->link, at, at->next);
+	vtree_insert(&q->tree, &t->node, min(t->deadline_ns, KEY_MOST));
 	t->pending = true;
-	return at == &q->timers;
+	if (q->first && q->first->node.key <= t->node.key)
+		return false;
+	q->first = t;
+	return true;
 }
 
-void timer_queue_remove(struct timer *t)
+void timer_queue_remove(struct timer_queue *q, struct timer *t)
 {
+	struct vnode *n;
+
 	if (!t->pending)
 		return;
-	list_del(&t->link);
+	vtree_remove(&q->tree, &t->node);
 	t->pending = false;
+	if (q->first != t)
+		return;
+	n = vtree_first(&q->tree);
+	q->first = n ? container_of(n, struct timer, node) : NULL;
 }
 
 struct timer *timer_queue_pop(struct timer_queue *q, u64 now_ns)
 {
-	struct timer *t;
+	struct timer *t = q->first;
 
-	if (timer_queue_next(q) > now_ns || list_empty(&q->timers))
+	if (!t || t->deadline_ns > now_ns)
 		return NULL;
-	t = list_first(&q->timers, struct timer, link);
-	timer_queue_remove(t);
+	timer_queue_remove(q, t);
 	return t;
 }
 
 u64 timer_queue_next(const struct timer_queue *q)
 {
-	return list_empty(&q->timers) ? TIMER_NEVER
-				      : list_first(&q->timers, struct timer, link)->deadline_ns;
+	return q->first ? q->first->deadline_ns : TIMER_NEVER;
 }

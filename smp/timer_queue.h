@@ -10,13 +10,15 @@
 
 struct timer_queue {
 	struct spinlock lock;
-	struct list timers; /* ascending deadline; equal ones in the order they were armed */
+	struct vtree tree;   /* by deadline; equal ones in the order they were armed */
+	struct timer *first; /* or NULL */
 };
 
 void timer_queue_init(struct timer_queue *q);
 /* Queues t, which is not queued. true: it is now the first, so the alarm must be set anew. */
 bool timer_queue_insert(struct timer_queue *q, struct timer *t);
-void timer_queue_remove(struct timer *t); /* harmless when not queued */
+/* Harmless when t, whose queue this is, is not queued. */
+void timer_queue_remove(struct timer_queue *q, struct timer *t);
 /* Takes out the first whose time has come, or NULL. */
 struct timer *timer_queue_pop(struct timer_queue *q, u64 now_ns);
 u64 timer_queue_next(const struct timer_queue *q); /* deadline of the first, or TIMER_NEVER */

@@ -6,33 +6,45 @@
 #include "tests/hosted/fake_timer.h"
 #include "tests/hosted/hosted.h"
 
-static struct list queue = LIST_INIT(queue); /* by deadline */
+#define ARMED_MAX 1024u
+
+static struct timer *armed[ARMED_MAX]; /* by deadline */
+static u32 armed_count;
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t))
 {
-	list_init(&t->link);
 	t->fn = fn;
 	t->pending = false;
 	t->running = false;
 }
 
+static void forget(const struct timer *t)
+{
+	u32 kept = 0;
+
+	for (u32 i = 0; i < armed_count; i++) {
+		if (armed[i] != t)
+			armed[kept++] = armed[i];
+	}
+	armed_count = kept;
+}
+
 void timer_arm(struct timer *t, u64 deadline_ns)
 {
-	struct timer *other;
+	u32 at;
 
-	list_del(&t->link);
+	forget(t);
+	BUG_ON(armed_count == ARMED_MAX);
 	t->deadline_ns = deadline_ns;
 	t->pending = true;
-	list_for_each_entry (other, &queue, link) {
-		if (other->deadline_ns > deadline_ns)
-			break;
-	}
-	list_insert(&t->link, other->link.prev, &other->link);
+	for (at = armed_count++; at && armed[at - 1]->deadline_ns > deadline_ns; at--)
+		armed[at] = armed[at - 1];
+	armed[at] = t;
 }
 
 u64 hosted_timers_next(void)
 {
-	return list_empty(&queue) ? ~0ull : list_first(&queue, struct timer, link)->deadline_ns;
+	return armed_count ? armed[0]->deadline_ns : ~0ull;
 }
 
 static void fire(struct timer *t)
@@ -44,7 +56,7 @@ static void fire(struct timer *t)
 	/* As smp/interrupt.c: with an empty hand. */
 	locks->base = locks->count;
 	this_cpu()->interrupt_nest++;
-	list_del(&t->link);
+	forget(t);
 	t->pending = false;
 	t->running = true;
 	t->fn(t);
@@ -74,7 +86,7 @@ u32 hosted_timers_run(u64 until_ns)
 	while (hosted_timers_next() <= until_ns) {
 		if (hosted_timers_next() > clock_ns())
 			hosted_clock_set(hosted_timers_next());
-		fire(list_first(&queue, struct timer, link));
+		fire(armed[0]);
 		fired++;
 	}
 	hosted_clock_set(until_ns);
@@ -83,6 +95,5 @@ u32 hosted_timers_run(u64 until_ns)
 
 void hosted_timers_forget(void)
 {
-	while (!list_empty(&queue))
-		list_del(queue.next);
+	armed_count = 0;
 }

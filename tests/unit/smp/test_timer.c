@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Timers against a clock set by hand: order, early and late alarms, moves between CPUs. */
-/* unit-sources: smp/timer.c smp/timer_queue.c */
+/* unit-sources: smp/timer.c smp/timer_queue.c smp/vtree.c */
 #include <cmocka.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -300,6 +300,55 @@ static void test_random(void **state)
 	}
 }
 
+static u32 depth_of(const struct vnode *n)
+{
+	return n ? 1 + max(depth_of(n->left), depth_of(n->right)) : 0;
+}
+
+/* Whoever arms, and in whatever order, no CPU has to go past all the others. */
+static void test_of_many_few_are_passed(void **state)
+{
+	static struct timer many[4096];
+	static struct timer_queue q;
+
+	for (u32 way = 0; way < 3; way++) {
+		timer_queue_init(&q);
+		for (u32 i = 0; i < ARRAY_SIZE(many); i++) {
+			timer_init(&many[i], fired);
+			many[i].deadline_ns = way == 0 ? 1000 + i : way == 1 ? 9000 - i : 5000;
+			assert_int_equal(timer_queue_insert(&q, &many[i]), way == 1 || i == 0);
+		}
+		assert_in_range(depth_of(q.tree.root), 12, 48);
+		for (u32 i = 0; i < ARRAY_SIZE(many); i++)
+			assert_ptr_equal(timer_queue_pop(&q, 9000),
+					 &many[way == 1 ? ARRAY_SIZE(many) - 1 - i : i]);
+		assert_null(timer_queue_pop(&q, TIMER_NEVER));
+		assert_int_equal(timer_queue_next(&q), TIMER_NEVER);
+	}
+}
+
+/* Deadlines do not wrap, and guests may ask for any. */
+static void test_far_apart(void **state)
+{
+	static const u64 deadlines[] = {TIMER_NEVER - 1, 3000, 1ull << 63, (1ull << 63) - 5, 2000};
+
+	for (u32 i = 0; i < ARRAY_SIZE(deadlines); i++)
+		timer_arm(&probes[i].timer, deadlines[i]);
+	assert_int_equal(alarm_ns, 2000);
+	set_clock(4000);
+	handler(NULL);
+	assert_int_equal(fired_total, 2);
+	assert_int_equal(sequence[0], 4);
+	assert_int_equal(alarm_ns, (1ull << 63) - 5);
+	timer_cancel(&probes[3].timer);
+	set_clock(5000);
+	handler(NULL);
+	assert_int_equal(fired_total, 2);
+	assert_true(alarm_ns >= 1ull << 63);
+	for (u32 i = 0; i < ARRAY_SIZE(deadlines); i++)
+		timer_cancel(&probes[i].timer);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -316,6 +365,8 @@ int main(void)
 		TEST(test_still_running),
 		TEST(test_cancel_of_one_that_rearms),
 		TEST(test_random),
+		TEST(test_of_many_few_are_passed),
+		TEST(test_far_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
