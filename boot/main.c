@@ -121,7 +121,11 @@ static void withhold_uncached(void)
 	u64 bytes;
 	int err;
 
-	if (mtrr_read(&mtrr, rdmsr_safe))
+	err = mtrr_read(&mtrr, rdmsr_safe);
+	if (err == ERR_RANGE)
+		log_warn("memory map: the firmware leaves all RAM uncached (MTRRs are off or "
+			 "blank), so Weir will be slow: update the firmware");
+	if (err)
 		return;
 	err = mtrr_withhold(&mtrr, &memmap, &bytes);
 	if (bytes)

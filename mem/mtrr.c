@@ -37,9 +37,10 @@ int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *))
 		any |= out->variable[i].mask & MASK_VALID;
 		out->count++;
 	}
+	/* SDM 3A 11.11.2.1: without the bit all memory is uncached, whatever else they say. */
 	if (!(out->default_type & DEF_TYPE_ENABLE))
-		return ERR_NOTSUP;
-	return any || TYPE(out->default_type) == TYPE_WRITE_BACK ? 0 : ERR_NOTSUP;
+		return ERR_RANGE;
+	return any || TYPE(out->default_type) == TYPE_WRITE_BACK ? 0 : ERR_RANGE;
 }
 
 /*

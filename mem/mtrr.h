@@ -21,8 +21,8 @@ struct mtrr_state {
 };
 
 /*
- * 0; ERR_NOTSUP: there are none, or they are off or blank, or a hypervisor's, where they have no
- * effect.
+ * 0; ERR_NOTSUP: there are none, or a hypervisor's, where they have no effect; ERR_RANGE: they are off,
+ * or blank, so that no memory is cached.
  */
 int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
 

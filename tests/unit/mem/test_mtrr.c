@@ -202,14 +202,23 @@ static void a_hypervisors(void **state)
 	nothing_to_read();
 }
 
-/* A virtual machine's: off, or as they are after a reset; or not all there. */
-static void none(void **state)
+/* Off, or as they are after a reset: then nothing is cached, but in a virtual machine. */
+static void off(void **state)
 {
-	nothing_to_read();
+	struct mtrr_state s;
+
+	assert_int_equal(mtrr_read(&s, safe_rdmsr), ERR_RANGE);
 	def_type = WB;
 	set(0, GIB(8), WB, 36);
+	assert_int_equal(mtrr_read(&s, safe_rdmsr), ERR_RANGE);
+	leaf_1_ecx = BIT(31);
 	nothing_to_read();
-	def_type = ENABLED;
+}
+
+/* Not all there. */
+static void none(void **state)
+{
+	set(0, GIB(8), WB, 36);
 	missing = MSR_IA32_MTRRCAP;
 	nothing_to_read();
 	missing = MSR_IA32_MTRR_DEF_TYPE;
@@ -289,10 +298,17 @@ static void random_ranges(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(all_cached),	  TEST(every_width),	TEST(the_top_is_left_out),
-		TEST(overlaps),		  TEST(too_much_stays), TEST(none),
-		TEST(no_room_for_a_hole), TEST(a_hypervisors),	TEST(odd_ones),
+		TEST(all_cached),
+		TEST(every_width),
+		TEST(the_top_is_left_out),
+		TEST(overlaps),
+		TEST(too_much_stays),
+		TEST(none),
+		TEST(no_room_for_a_hole),
+		TEST(a_hypervisors),
+		TEST(odd_ones),
 		TEST(random_ranges),
+		TEST(off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
