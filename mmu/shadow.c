@@ -13,6 +13,11 @@
 #define LIMIT_VCPU	  16u /* and for each vCPU: its roots, and the way to what it touches */
 /* What makes room makes some more: who comes next finds it. */
 #define ROOM_STEP 16u
+/* So many that were used are kept each time: it does not come round to them again. */
+#define SHRINK_LOOKS 64u
+static_assert(SHRINK_LOOKS + SHADOW_ZAP_STEP < LIMIT_FLOOR, "others are left to go");
+/* Of the entries that lead to a page so many are looked at. */
+#define PARENTS_LOOKED_AT 4u
 
 struct shadow_page *shadow_page_of(u64 spte)
 {
@@ -336,11 +341,29 @@ u32 shadow_limit_of(struct mmu_vm *vm)
 	return (u32)max(min(pages, (u64)~0u) * LIMIT_THOUSANDTHS / 1000, (u64)LIMIT_FLOOR);
 }
 
-/* The pages that were made or loaded longest ago go first. Roots that vCPUs have do not. */
+/*
+ * Since the last look: by a fault, or by a CPU that went this way. Which marks the entry that it goes
+ * by, but not while it has it cached; most pages have one, and a few will do.
+ */
+static bool was_used(struct shadow_page *sp)
+{
+	bool used = sp->used;
+	u64 *spte;
+
+	sp->used = false;
+	for (u32 n = 0; n < PARENTS_LOOKED_AT && (spte = rmap_spte(&sp->parents, n)); n++)
+		used |= __atomic_fetch_and(spte, ~SPTE_ACCESSED, __ATOMIC_RELAXED) & SPTE_ACCESSED;
+	return used;
+}
+
+/*
+ * The pages that were made or loaded longest ago go first, but those that were used since are kept once
+ * more. Roots that vCPUs have do not go.
+ */
 static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
 {
 	struct list *at = vm->shadow->active.prev;
-	u32 pages = vm->shadow->pages;
+	u32 pages = vm->shadow->pages, looks = SHRINK_LOOKS;
 
 	to = max(to, pages - min(pages, SHADOW_ZAP_STEP));
 	while (pages > to && at != &vm->shadow->active) {
@@ -349,6 +372,12 @@ static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
 		at = at->prev;
 		if (sp->roots)
 			continue;
+		if (looks && was_used(sp)) {
+			looks--;
+			list_del(&sp->link);
+			list_add(&sp->link, &vm->shadow->active);
+			continue;
+		}
 		shadow_zap(vm, sp, gone);
 		pages--;
 	}

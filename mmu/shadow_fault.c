@@ -181,6 +181,7 @@ static int link(struct shadow_fault *f)
 			access = access_below(f, sp, step, access);
 		}
 		sp->writes = sp->let_go = 0;
+		sp->used = true;
 		if (sp->role.level == 1)
 			return link_leaf(f, sp, i, access);
 		err = link_large(f, sp, step, i, access);

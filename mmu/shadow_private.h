@@ -86,6 +86,7 @@ struct shadow_page {
 	u32 roots;   /* vCPUs that have it as their root */
 	u32 writes;  /* to the guest's table, since a fault last came through, or it was let go */
 	u32 let_go;  /* so often it was, since a fault last came through */
+	bool used;   /* a fault came through since room was last made here */
 	bool invalid; /* atomic; out of the hash: what a vCPU still has as its root (R25) */
 	struct shadow_page *next; /* of its hash */
 	struct list link;	  /* the VM's, that used last first */

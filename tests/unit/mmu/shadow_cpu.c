@@ -130,6 +130,8 @@ static bool walk(const struct mmu_vcpu *v, const struct guest_paging *p, u64 gva
 			keep(gva, *at, rights | (*e & D));
 			return true;
 		}
+		if (!(*e & A))
+			*e |= A;
 		table = (u64 *)(hosted_arena + (*e & 0xffffffffff000ull));
 	}
 	return false;
