@@ -637,6 +637,50 @@
 	lahf
 	done
 
+	try "fences and clflush"
+	lfence
+	mfence
+	sfence
+	clflush 0x200
+	done
+
+	try "clflush beyond the limit"
+	movl $0x10000, %ebx
+	clflush (%ebx)
+	done
+
+	/* What the CPU has not is #UD, or a scan. */
+	try "popcnt"
+	popcntw %cx, %ax
+	popcntl 0x200, %edx
+	done
+
+	try "tzcnt and lzcnt", 0x895
+	movl $0x4100, %ecx
+	tzcntw %cx, %ax
+	lzcntw %cx, %bx
+	lzcntl %ecx, %edx
+	done
+
+	try "stac and clac"
+	stac
+	pushfl
+	popl %edi
+	clac
+	pushfl
+	popl %esi
+	done
+
+	try "xgetbv without CR4.OSXSAVE"
+	xorl %ecx, %ecx
+	xgetbv
+	done
+
+	try "rdrand"
+	rdrand %eax
+	movl $0, %eax
+	done
+
 	try "x87", 0, ONLY_REAL
 	fninit
 	fld1
