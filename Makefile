@@ -31,7 +31,7 @@ MAKEFLAGS += --no-builtin-rules
 # --- Packages ------------------------------------------------------------------------------
 # deps-<purpose> installs what that purpose lacks; it costs one dpkg-query when nothing does.
 
-PURPOSES := build iso run test list format coverage
+PURPOSES := build iso run test list python format coverage
 
 .PHONY: deps $(PURPOSES:%=deps-%)
 deps:
@@ -217,9 +217,14 @@ RAM	?=
 GUEST	?=
 CONFIG	?=
 ACCEL	?= auto
-run: all guest deps-iso
-	$(Q)$(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' $(if $(MEM),--mem '$(MEM)') \
-		$(if $(RAM),--ram '$(RAM)') --guest '$(GUEST)' --config '$(CONFIG)' --accel '$(ACCEL)' $(if $(filter 1,$(HEADLESS)),--headless)
+RUN = $(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' $(if $(MEM),--mem '$(MEM)') \
+	$(if $(RAM),--ram '$(RAM)') --guest '$(GUEST)' --config '$(CONFIG)' --accel '$(ACCEL)' \
+	$(if $(filter 1,$(HEADLESS)),--headless)
+.PHONY: choose-run
+choose-run: deps-python
+	$(Q)$(RUN) --check
+run: choose-run all guest deps-iso
+	$(Q)$(RUN)
 
 PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
 BOOT_JOBS ?= 2
@@ -252,7 +257,7 @@ coverage: deps-test deps-coverage
 		BUILD=$(BUILD)/coverage EXTRA_CFLAGS='--coverage -O0' all
 	$(Q)$(PYTHON) tests/tools/coverage.py $(BUILD)/coverage
 .PHONY: choose-bench
-choose-bench:
+choose-bench: deps-python
 	$(Q)$(PYTHON) tests/bench/run.py --check $(BENCH)
 bench: $(if $(BENCH),choose-bench) all guests guest deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all

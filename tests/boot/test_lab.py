@@ -305,7 +305,7 @@ def test_a_guest_may_have_more_memory_than_its_machine(kvm, no_images, monkeypat
 @pytest.mark.parametrize("guest", ["/etc/passwd", "nonesuch"])
 def test_a_guest_that_is_no_folder_is_refused(guest):
     with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):
-        run.guest_modules(guest, 64, False)
+        machine_for(guest=guest)
 
 
 @pytest.mark.parametrize("word", ["HEADLESS=yes", "LIST=y", "DEBUG=yes", "V=2", "DEBUG=1 0"])
@@ -657,7 +657,11 @@ def test_a_choice_of_nothing_is_an_error(words):
 @pytest.mark.parametrize("goal,word,says", [
     ("test-boot", "CASES=nonesuch", "CASES: no boot case 'nonesuch'; make test-boot LIST=1 lists them"),
     ("test-boot", "CPUS=nonesuch", "CPUS: 'nonesuch' is none of: "),
-    ("bench", "BENCH=nonesuch", "BENCH: there is no group nonesuch; there are guest, ")])
+    ("bench", "BENCH=nonesuch", "BENCH: there is no group nonesuch; there are guest, "),
+    ("run", "MEM=0", "MEM=0: it is a number from 1 to 32768 (MiB)"), ("run", "CPU=nonesuch", "CPU=nonesuch: Bochs has "),
+    ("run", "ACCEL=nonesuch", "ACCEL=nonesuch: it is auto, kvm or bochs"),
+    ("run", "GUEST=/etc/passwd", "GUEST=/etc/passwd: there is no such folder; "),
+    ("run", "CONFIG=nonesuch", "CONFIG=nonesuch: there is no such file")])
 def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, says):
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(["make", goal, word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=alone,
@@ -669,7 +673,7 @@ def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, s
 
 def test_listing_cases_needs_no_compiler():
     done = subprocess.run(["make", "-n", "test-boot", "LIST=1"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
-    assert "deps.sh --quiet list " in done.stdout and "deps.sh --quiet test " not in done.stdout
+    assert "deps.sh --quiet list" in done.stdout and "deps.sh --quiet test " not in done.stdout
     script = os.path.join(ROOT, "tests/tools/deps.sh")
     with open(script) as file:
         wanted = re.search(r"^\tlist\) want=(.*) ;;", file.read(), re.M).group(1)

@@ -75,9 +75,9 @@ def test_what_a_menu_entry_says_is_not_said_twice(entry, tmp_path):
         entry(ENTRY, mem=64)
     with pytest.raises(SystemExit, match="^GUEST= is for one Linux guest"):
         entry(ENTRY, guest="vmlinux")
-    with pytest.raises(SystemExit, match="^CONFIG=nowhere: No such file"):
+    with pytest.raises(SystemExit, match="^CONFIG=nowhere: there is no such file"):
         entry(ENTRY, config="nowhere")
-    with pytest.raises(SystemExit, match="^CONFIG=.*: Is a directory"):
+    with pytest.raises(SystemExit, match="^CONFIG=.*: there is no such file"):
         entry(ENTRY, config=str(tmp_path))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(SystemExit, match="^CONFIG=binary: it is not text"):

@@ -3,7 +3,7 @@
 #
 # Install the Debian packages that a purpose needs and this machine lacks, by name and saying so.
 #   tests/tools/deps.sh [--quiet] PURPOSE... [COMPILER]
-# PURPOSE is build, iso, run, test, list, format or coverage; COMPILER is gcc or clang. Without root or
+# PURPOSE is build, iso, run, test, list, python, format or coverage; COMPILER is gcc or clang. Without root or
 # a sudo that works, it says in one line what is missing and leaves with 1.
 set -eu
 
@@ -22,6 +22,7 @@ for purpose; do
 	     want="$want busybox-static lz4 zstd ca-certificates" ;; # zstd: kernels of Debian 13 are
 	test) want="$want gcc libc6-dev liblz4-dev python3 python3-pytest python3-pytest-xdist libcmocka-dev libzydis-dev spin"
 	      want="$want clang clang-format" ;;
+	python) want="$want python3" ;; # what looks at arguments
 	list) want="$want python3 python3-pytest python3-pytest-xdist" ;; # the boot cases, to choose from
 	format) want="$want clang-format" ;;
 	coverage) want="$want gcovr" ;;

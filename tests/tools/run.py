@@ -11,7 +11,8 @@ the machine off shows what it said last, and the status is 1. --config boots the
 entry (docs/configuration.md) instead of one Linux. With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
-with the terminal's name as its argument.
+with the terminal's name as its argument. --check only looks at the arguments, as far as that can be before
+anything is built or fetched.
 """
 import argparse
 import os
@@ -75,12 +76,27 @@ def number(name, low, high):
     return convert
 
 
+def check(args):
+    """What needs neither the build nor the emulator."""
+    if args.accel not in ("auto", "kvm", "bochs"):
+        sys.exit(f"ACCEL={args.accel}: it is auto, kvm or bochs")
+    if args.cpu and args.cpu not in MODELS:
+        sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))
+    if args.cpu and args.accel == "kvm":
+        sys.exit(f"CPU={args.cpu}: KVM has the CPU of this machine; ACCEL=bochs has that model")
+    if args.config:
+        for name in ("mem", "guest"):
+            if getattr(args, name):
+                sys.exit(f"{name.upper()}= is for one Linux guest: with CONFIG= the file says it")
+        if not os.path.isfile(args.config):
+            sys.exit(f"CONFIG={args.config}: there is no such file")
+    elif args.guest and args.guest not in ("linux", "vmlinux") and not os.path.isdir(args.guest):
+        sys.exit(f"GUEST={args.guest}: there is no such folder; it is linux, vmlinux, or a folder with vmlinuz "
+                 "and initrd")
+
+
 def choose_accel(wanted, cpu=""):
     """cpu: the model that was asked for, which Bochs alone has."""
-    if wanted not in ("auto", "kvm", "bochs"):
-        sys.exit(f"ACCEL={wanted}: it is auto, kvm or bochs")
-    if cpu and wanted == "kvm":
-        sys.exit(f"CPU={cpu}: KVM has the CPU of this machine; ACCEL=bochs has that model")
     lacking = f"CPU={cpu} is one of its models" if cpu else kvm_offers_vmx()
     if wanted == "kvm" and lacking:
         sys.exit(f"ACCEL=kvm: {lacking}; ACCEL=bochs emulates a CPU with VMX")
@@ -97,9 +113,6 @@ def guest_modules(guest, mem, headless, cmdline=linux.CMDLINE):
     if guest in ("linux", "vmlinux"):
         vmlinuz, vmlinux = linux.kernel()
         kernel, initrd = vmlinux if guest == "vmlinux" else vmlinuz, linux.initramfs()
-    elif not os.path.isdir(guest):
-        sys.exit(f"GUEST={guest}: there is no such folder; it is linux, vmlinux, or a folder with vmlinuz "
-                 "and initrd")
     else:
         kernel, initrd = os.path.join(guest, "vmlinuz"), os.path.join(guest, "initrd")
         for path in (kernel, initrd):
@@ -145,9 +158,6 @@ def what_boots(args):
     if not args.config:
         mem = args.mem or MEM
         return WEIR, guest_modules(args.guest or "linux", mem, args.headless), mem
-    for name in ("mem", "guest"):
-        if getattr(args, name):
-            sys.exit(f"{name.upper()}= is for one Linux guest: with CONFIG= the file says it")
     try:
         words, modules = menuentry.read(args.config)
     except menuentry.Wrong as why:
@@ -161,8 +171,7 @@ def make_machine(args):
     folder = os.path.join(BUILD, "logs/run")
     if args.emulator:
         return Other(args.emulator + ".logs", args.emulator)
-    if args.cpu and args.cpu not in MODELS:
-        sys.exit(f"CPU={args.cpu}: Bochs has " + " ".join(MODELS))
+    check(args)
     accel = choose_accel(args.accel, args.cpu)
     if accel == "bochs" and lacks(args.cpu):
         sys.exit(f"CPU={args.cpu}: {lacks(args.cpu)}")
@@ -314,8 +323,11 @@ def main():
     parser.add_argument("--config")
     parser.add_argument("--accel", default="auto")
     parser.add_argument("--headless", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("--emulator")
     args = parser.parse_args()
+    if args.check:
+        return check(args)
     for which in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(which) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(which, leave)
