@@ -128,7 +128,7 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 
 	*out = find(sh, gfn, role);
 	if (*out)
-		return shadow_sync_below(v->vm, *out);
+		return 0;
 	if (!role.direct) {
 		err = word_of(v->vm, gfn, &s, &word);
 		if (err)

@@ -118,6 +118,8 @@ static int step_down(struct shadow_fault *f, struct shadow_page *sp, u32 i, gfn_
 	else
 		f->gone.flush |= was;
 	err = shadow_get(f->v, gfn, role, out);
+	if (!err)
+		err = shadow_sync_below(f->v->vm, *out);
 	if (err)
 		return err == ERR_NOSLOT ? ERR_AGAIN : err;
 	f->gone.flush |= shadow_thin_parents(*out, f->v->stats.faults);

@@ -97,7 +97,7 @@ struct shadow_page {
 /* With mmu_lock held, for which others spin, no more pages go than so many. */
 #define SHADOW_ZAP_STEP 32u
 
-/* So many of a VM's pages may be out of step, for each MOV to CR3 looks at all of them. */
+/* So many of a VM's pages may be out of step, for a MOV to CR3 may look at all of them. */
 #define SHADOW_UNSYNC_MAX 16u
 /* A table has no more of them: they come back under one hold of mmu_lock. */
 #define SHADOW_UNSYNC_OF_TABLE 4u
@@ -150,9 +150,9 @@ struct shadow_gone {
 struct shadow_page *shadow_page_of(u64 spte);
 
 /*
- * The page for a key, made if need be from what the vCPU has in its caches; what it leads to is in
- * step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there yet, or is on its way
- * out. ERR_NOSLOT, SHADOW_OUT_OF_STEP.
+ * The page for a key, made if need be from what the vCPU has in its caches; what is there may be, or
+ * lead to, what is out of step (R04). ERR_TOO_HARD: they are empty, or the slot has no words there
+ * yet, or is on its way out. ERR_NOSLOT.
  */
 int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct shadow_page **out);
 
@@ -272,9 +272,10 @@ void shadow_sync_forget(struct mmu_vm *vm, struct shadow_page *sp);
  */
 bool shadow_in_step(const struct mmu_vm *vm);
 /*
- * A vCPU flushes its translations: what was out of step when it began is in step. In thread
- * context.
+ * A vCPU flushes its translations: what its roots lead to and was out of step when it began is in
+ * step; or, of all of the VM's pages. In thread context.
  */
+void shadow_sync_roots(struct mmu_vcpu *v);
 void shadow_sync_all(struct mmu_vm *vm);
 /* All pages are in step, and stay so until as many have let go. In thread context. */
 void shadow_hold_step(struct mmu_vm *vm);

@@ -214,7 +214,6 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 	struct wanted w[PDPTES];
 	u32 count = wanted_of(p, w);
 	u64 generation = 0;
-	bool held = false;
 	int err;
 
 	if (!v->shadow.pdpt) {
@@ -223,22 +222,21 @@ int mmu_shadow_load(struct mmu_vcpu *v, const struct guest_paging *p)
 			return ERR_NOMEM;
 		__atomic_fetch_add(&v->vm->shadow->vcpus, 1, __ATOMIC_RELAXED);
 	}
-	shadow_sync_all(v->vm);
-	if (has_roots(v, w, count))
+	if (has_roots(v, w, count)) {
+		shadow_sync_roots(v);
 		return 0;
+	}
 	__atomic_store_n(&v->vm->shadow->maxphyaddr, min(p->maxphyaddr, 52u), __ATOMIC_RELAXED);
 	do {
 		err = shadow_topup(v);
 		if (!err)
 			err = load(v, w, count, &generation);
-		if (err == SHADOW_OUT_OF_STEP && !held)
-			shadow_hold_step(v->vm);
-		held |= err == SHADOW_OUT_OF_STEP;
 		if (err == ERR_AGAIN)
 			memslots_wait_change(v->vm, generation);
-	} while (err == ERR_AGAIN || err == ERR_TOO_HARD || err == SHADOW_OUT_OF_STEP);
-	if (held)
-		shadow_release_step(v->vm);
+	} while (err == ERR_AGAIN || err == ERR_TOO_HARD);
+	/* No CPU has come by them for this vCPU yet. */
+	if (!err)
+		shadow_sync_roots(v);
 	return err;
 }
 

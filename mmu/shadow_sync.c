@@ -8,8 +8,8 @@
  *	write, a fault, emulated	in step
  *	...
  *	write, a fault: let go		out of step
- *	write, write, write					MOV to CR3:
- *					in step: protected,	all pages of the VM
+ *	write, write, write					MOV to CR3: the pages
+ *					in step: protected,	that its root leads to
  *					each spte looked at	INVLPG: the address's spte alone
  *
  * An address that had no spte, or one with fewer rights, needs no flush: the fault reads the
@@ -29,6 +29,8 @@
 
 /* Entries that are read at once. */
 #define STRIDE 64u
+/* So many entries above pages are looked at under one hold of mmu_lock: beyond that all are led to. */
+#define CLIMB_MAX 1024u
 /* A page that was let go so often, and not walked, is likely to be no table any more. */
 #define LET_GO_MAX 4u
 
@@ -256,21 +258,66 @@ void shadow_sync(struct mmu_vm *vm, gfn_t gfn)
 		sync_batch(vm, &batch, NULL);
 }
 
-static u32 take_back_first(struct mmu_vm *vm, struct list *batch)
+/*
+ * Whether a way leads from top to the page, or too many entries do to say. A page is at its level in
+ * whatever table leads to it, so there are no more steps than levels.
+ */
+static bool leads_to(const struct shadow_page *top, const struct shadow_page *sp, u32 *looks)
 {
-	struct list *unsync = &vm->shadow->unsync;
+	u64 *spte;
 
-	if (list_empty(unsync))
-		return 0;
-	return take_back(vm, list_first(unsync, struct shadow_page, unsync_link)->gfn, batch);
+	if (sp == top)
+		return true;
+	if (sp->role.level >= top->role.level)
+		return false;
+	for (u32 i = 0; (spte = rmap_spte(&sp->parents, i)); i++) {
+		if (!*looks)
+			return true;
+		(*looks)--;
+		if (leads_to(top, shadow_page_of(virt_to_phys(spte).v), looks))
+			return true;
+	}
+	return false;
 }
 
 int shadow_sync_below(struct mmu_vm *vm, struct shadow_page *sp)
 {
+	const struct shadow_page *page;
+	u32 looks = CLIMB_MAX;
+
 	if (sp->unsync)
 		shadow_sync(vm, sp->gfn);
-	/* Which of them are below it nobody knows. */
-	return sp->role.level > 1 && vm->shadow->unsync_count ? SHADOW_OUT_OF_STEP : 0;
+	if (sp->role.level == 1)
+		return 0;
+	list_for_each_entry (page, &vm->shadow->unsync, unsync_link) {
+		if (leads_to(sp, page, &looks))
+			return SHADOW_OUT_OF_STEP;
+	}
+	return 0;
+}
+
+/* A vCPU's flush is to bring it back; v NULL: all. What nothing leads to is to go. */
+static bool is_due(const struct mmu_vcpu *v, const struct shadow_page *sp, u32 *looks)
+{
+	if (!v || !rmap_spte(&sp->parents, 0))
+		return true;
+	for (u32 i = 0; i < v->shadow.root_count; i++) {
+		if (v->shadow.root[i] && leads_to(v->shadow.root[i], sp, looks))
+			return true;
+	}
+	return false;
+}
+
+static u32 take_back_first(struct mmu_vm *vm, const struct mmu_vcpu *v, struct list *batch)
+{
+	const struct shadow_page *sp;
+	u32 looks = CLIMB_MAX;
+
+	list_for_each_entry (sp, &vm->shadow->unsync, unsync_link) {
+		if (is_due(v, sp, &looks))
+			return take_back(vm, sp->gfn, batch);
+	}
+	return 0;
 }
 
 bool shadow_in_step(const struct mmu_vm *vm)
@@ -280,7 +327,7 @@ bool shadow_in_step(const struct mmu_vm *vm)
 }
 
 /* What is let go meanwhile comes last: it need not be looked at. */
-void shadow_sync_all(struct mmu_vm *vm)
+static void bring_back(struct mmu_vm *vm, const struct mmu_vcpu *v)
 {
 	u32 left, reader;
 
@@ -294,13 +341,27 @@ void shadow_sync_all(struct mmu_vm *vm)
 		u32 n;
 
 		spin_lock(&vm->mmu_lock);
-		n = take_back_first(vm, &batch);
+		n = take_back_first(vm, v, &batch);
 		sync_batch(vm, &batch, &gone);
 		shadow_finish(vm, &gone);
 		spin_unlock(&vm->mmu_lock);
 		left = n ? left - min(left, n) : 0;
 	}
 	srcu_read_unlock(&vm->srcu, reader);
+}
+
+void shadow_sync_all(struct mmu_vm *vm)
+{
+	bring_back(vm, NULL);
+}
+
+/* What others' roots lead to waits for them; but not so that no table finds a place any more. */
+void shadow_sync_roots(struct mmu_vcpu *v)
+{
+	u32 *count = &v->vm->shadow->unsync_count;
+	bool many = __atomic_load_n(count, __ATOMIC_RELAXED) > SHADOW_UNSYNC_MAX / 2;
+
+	bring_back(v->vm, many ? NULL : v);
 }
 
 /* Those that other vCPUs let go while these are brought back would be without an end. */

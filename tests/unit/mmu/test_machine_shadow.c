@@ -47,6 +47,7 @@ enum {
 	DIRECTORY,
 	TABLES,		    /* the first of those with entries under test */
 	ALIAS = TABLES + 3, /* shows the tables */
+	EMPTY,		    /* PML4 of who uses none of them */
 };
 #define UNDER_TEST  3u /* tables */
 #define ENTRIES	    6u /* of each */
@@ -523,6 +524,12 @@ static bool load(struct access *a, const struct guest_paging *p)
 	return true;
 }
 
+/* It is at a tree that leads to the entries under test. */
+static bool has_space(const struct guest_paging *p)
+{
+	return (p->cr0 & CR0_PG) && p->cr3 != table_gpa(EMPTY, 0);
+}
+
 static bool switch_space(struct access *a)
 {
 	const struct guest_paging *now = &a->vm->linear[a->v - a->vm->vcpu].paging;
@@ -533,8 +540,17 @@ static bool switch_space(struct access *a)
 		.maxphyaddr = 46,
 	};
 
+	/* For a moment it is at no table that others write. */
+	if (random_one_in(a->random, 4)) {
+		struct guest_paging other = p;
+
+		other.efer |= EFER_LME | EFER_LMA;
+		other.cr3 = table_gpa(EMPTY, 0);
+		if (!machine_linear_load(a->vm, a->v, &other))
+			return false;
+	}
 	/* The value that it has is a flush, too. */
-	if ((now->cr0 & CR0_PG) && random_one_in(a->random, 2))
+	if (has_space(now) && random_one_in(a->random, 2))
 		return load(a, now);
 	if (random_one_in(a->random, 3)) {
 		p.pdpte[FIRST] = table_gpa(DIRECTORY, 0) | P;
@@ -584,7 +600,7 @@ static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 	struct access a = {.vm = vm, .v = v, .random = &randoms[v - vm->vcpu]};
 
 	for (u32 n = 0; n < 8; n++) {
-		bool loaded = p->cr0 & CR0_PG;
+		bool loaded = has_space(p);
 
 		if ((!loaded || random_one_in(a.random, 12)) && !switch_space(&a) && !loaded)
 			return false;
