@@ -123,11 +123,13 @@ def small_guest(name, words="", mem="32M", vm=None, vm_words=""):
     return [image.Module(path, f"vm={vm or name} kernel mem={mem} {vm_words} -- {words}".rstrip())]
 
 
-def bare_output(boot, name, words="", modules=()):
-    """What a small guest says on the same CPU model without Weir, up to the count of its checks."""
+def bare_output(boot, name, words="", modules=(), model=None):
+    """What a small guest says on the same CPU model, or another, without Weir, up to the count of its
+    checks."""
     kernel = os.path.join(BUILD, "guests", name + ".elf")
     iso = image.cached_iso(words, list(modules), kernel=kernel, bios_only=True, protocol="multiboot")
-    machine = Bochs(boot.folder + "-bare", iso, cpu=boot.machine_name.partition(":")[0], memory=64)
+    machine = Bochs(boot.folder + "-bare", iso, cpu=model or boot.machine_name.partition(":")[0],
+                    memory=64)
     machine.start()
     try:
         machine.wait_line(r"guest: \d+ passed, \d+ failed", boot.deadline)
