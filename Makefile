@@ -20,6 +20,8 @@ PYTHON	:= /usr/bin/python3
 V	?= 0
 $(foreach switch,DEBUG V HEADLESS LIST FULL,$(if $(filter-out 0 1,$($(switch)))$(word 2,$($(switch))),\
 	$(error $(switch)=$($(switch)): it is 0 or 1)))
+$(if $(filter-out . .. /,$(BUILD)),,$(error BUILD=$(BUILD): it is a folder that make may fill and clean))
+$(if $(word 2,$(BUILD)),$(error BUILD=$(BUILD): the name of the folder has a space))
 Q	:= $(if $(filter 0,$(V)),@)
 MAKEFLAGS += --no-builtin-rules
 
@@ -274,8 +276,14 @@ format: deps-format
 	$(Q)sh tests/tools/format.sh $(FORMATTED)
 check-format: deps-format
 	$(Q)sh tests/tools/format.sh --check $(FORMATTED)
-# What was downloaded, and images made, are in build/cache.
+# What was downloaded, and images made, are in build/cache. Nothing goes from a folder that no make
+# has built in: that has a flags.txt, which stays.
+CLEANED = [ ! -d '$(BUILD)' ] || [ -f '$(BUILD)/flags.txt' ] || \
+	{ echo "BUILD=$(BUILD): nothing was built there, so it is left alone" >&2; exit 1; }
 clean:
-	$(Q)[ ! -d $(BUILD) ] || find $(BUILD)/ -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+	$(Q)$(CLEANED)
+	$(Q)[ ! -d '$(BUILD)' ] || find '$(BUILD)/' -mindepth 1 -maxdepth 1 ! -name cache ! -name flags.txt \
+		-exec rm -rf {} +
 distclean:
-	rm -rf $(BUILD)
+	$(Q)$(CLEANED)
+	rm -rf '$(BUILD)'

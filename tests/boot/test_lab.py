@@ -339,13 +339,28 @@ def test_make_clean_keeps_what_was_fetched(tmp_path):
     for name in ("cache/linux", "obj/kernel"):
         (build / name).mkdir(parents=True)
     (build / "weir.elf").touch()
+    (build / "flags.txt").touch()
     clean = ["make", "-s", f"BUILD={build}"]
     subprocess.run([*clean, "clean"], cwd=ROOT, check=True)
-    assert os.listdir(build) == ["cache"] and os.listdir(build / "cache") == ["linux"]
+    assert sorted(os.listdir(build)) == ["cache", "flags.txt"]
+    assert os.listdir(build / "cache") == ["linux"]
     subprocess.run([*clean, "distclean"], cwd=ROOT, check=True)
     assert not build.exists()
     subprocess.run([*clean, "clean"], cwd=ROOT, check=True)
     assert not build.exists()
+
+
+@pytest.mark.parametrize("goal", ["clean", "distclean"])
+def test_make_clean_touches_nothing_that_is_not_its_own(tmp_path, goal):
+    (tmp_path / "letters").mkdir()
+    done = subprocess.run(["make", "-s", goal, f"BUILD={tmp_path}"], cwd=ROOT, text=True,
+                          stderr=subprocess.PIPE)
+    assert done.returncode and "nothing was built there" in done.stderr
+    assert os.listdir(tmp_path) == ["letters"]
+    for word in ("", ".", "/", "a b"):  # tried without doing anything
+        done = subprocess.run(["make", "-n", goal, f"BUILD={word}"], cwd=ROOT, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert done.returncode and f"BUILD={word}: " in done.stderr and not done.stdout
 
 
 @pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
