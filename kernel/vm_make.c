@@ -156,6 +156,7 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 	if (err)
 		return err;
 	terms = vm_terms(&vm->config);
+	terms.sample = mmu_age_unmaps(&vm->mmu);
 	reclaim_add(&vm->reclaim, vm->ram, &terms);
 	vm_rma_watch(vm);
 	err = map_ram(vm, message, size);

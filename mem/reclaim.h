@@ -28,7 +28,8 @@ struct reclaim_terms {
 	u64 min;    /* resident pages that others leave to it */
 	u64 max;    /* resident pages that it may have; it makes room itself. ~0: any */
 	u32 shares; /* 1 to RECLAIM_SHARES_MAX */
-	u64 costs;  /* frames that must be there for it: for min, and what the VM takes besides */
+	bool sample; /* a look at a page costs its mapping: at rest not all are looked at in a round */
+	u64 costs; /* frames that must be there for it: for min, and what the VM takes besides */
 };
 
 /* An object that pages may be taken from. Everything in it is reclaim's. */

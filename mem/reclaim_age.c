@@ -13,29 +13,41 @@
 #define URGENT_GAP_NS 2000000ull  /* and where guests wait */
 /* Pages that cannot go are looked at so often: to be used they may be. */
 #define WHOLE_GAP_NS 10000000000ull
-#define GAP_MOST     8u /* pages that need not be looked at, between two that are looked at at once */
-#define SKIP_MOST    64u /* chunks without a page that are passed over under the lock */
+/* At rest, where a look at a page takes its mapping, one of so many chunks is looked at in a round. */
+#define SAMPLE	  4u
+#define GAP_MOST  8u  /* pages that need not be looked at, between two that are looked at at once */
+#define SKIP_MOST 64u /* chunks without a page that are passed over under the lock */
 
 /* 2 MiB of an object, and what was found in them. */
 struct piece {
 	struct reclaim_target *t;
 	u64 chunk;
+	bool looks;	   /* or all is said to be as it was */
 	bool whole, stale; /* stale: of pages that were passed over nothing says how old they are */
 	u64 aged, young, used, used_staying, passed;
 	u64 by_age[RECLAIM_AGES];
 };
+
+/* As it was when it was looked at last, though a round has begun since; or as when it came. */
+static u32 age_before(u64 entry, u32 age)
+{
+	return max(age - min(age, 1u), entry & GMEM_COLD ? GMEM_COLD_AGE : 0);
+}
 
 /*
  * How old the page is after this look: what was used twice is young, what is as old as it can be
  * stays that old. What says how old a page is that was passed over has wrapped, also where the disk
  * takes it now.
  */
-static u32 age_after(const struct gmem *g, u64 entry, bool young, bool wrapped)
+static u32 age_after(const struct piece *p, u64 entry, bool young, bool wrapped)
 {
-	if (!young)
-		return wrapped ? RECLAIM_AGES - 2u
-			       : min(gmem_entry_age(g, entry), RECLAIM_AGES - 2u);
-	return entry & GMEM_COLD ? GMEM_COLD_AGE : 0;
+	u32 age = gmem_entry_age(p->t->object, entry);
+
+	if (young)
+		return entry & GMEM_COLD ? GMEM_COLD_AGE : 0;
+	if (!p->looks)
+		age = age_before(entry, age);
+	return wrapped ? RECLAIM_AGES - 2u : min(age, RECLAIM_AGES - 2u);
 }
 
 static void age_entry(struct piece *p, u64 *e, bool young)
@@ -49,7 +61,7 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 		if (!gmem_entry_resident(entry))
 			return;
 		stays = reclaim_stays(entry);
-		age = age_after(g, entry, young, stays || (p->stale && reclaim_wants_disk(entry)));
+		age = age_after(p, entry, young, stays || (p->stale && reclaim_wants_disk(entry)));
 		new = (entry & ~GMEM_GEN_MASK) |
 		      ((now - ((u64)age << GMEM_GEN_SHIFT)) & GMEM_GEN_MASK);
 		if (young)
@@ -57,7 +69,7 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 		if (new == entry)
 			break;
 	} while (!gmem_entry_exchange(e, &entry, new));
-	p->aged++;
+	p->aged += p->looks;
 	p->young += young;
 	/* What stays was counted in the last round that looked at all of it. */
 	p->used += age < 2 && (p->whole || !stays);
@@ -93,10 +105,11 @@ static void age_run(struct reclaim_effort *e, struct piece *p, u64 first, u64 pa
 {
 	u64 young[GMEM_LARGE_PAGES / 64] = {0};
 
-	gmem_age_marked(p->t->object, first, pages, young);
+	if (p->looks)
+		gmem_age_marked(p->t->object, first, pages, young);
 	for (u64 i = 0; i < pages; i++)
 		age_entry(p, entries + i, young[i / 64] & BIT(i % 64));
-	if (pages == GMEM_LARGE_PAGES)
+	if (p->looks && pages == GMEM_LARGE_PAGES)
 		split_or_join(e, p->t->object, first, young);
 }
 
@@ -220,6 +233,14 @@ static struct reclaim_target *pick(const struct reclaim_effort *e, u64 now)
 	return best;
 }
 
+/* Each chunk in its turn, by the number of the round. */
+static bool is_looked_at(const struct reclaim_effort *e, const struct reclaim_target *t, u64 chunk)
+{
+	u64 round = __atomic_load_n(&t->object->generation, __ATOMIC_RELAXED);
+
+	return !e->rest || !t->terms.sample || (chunk + round) % SAMPLE == 0;
+}
+
 /* False: nothing is due. p->t is NULL where what was passed over had no page. */
 static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 {
@@ -232,6 +253,7 @@ static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 		begin_round(t, now);
 	if (t && next_chunk(t, p)) {
 		p->t = t;
+		p->looks = is_looked_at(e, t, p->chunk);
 		p->whole = t->whole;
 		p->stale = t->passed;
 		reclaim_use(t);

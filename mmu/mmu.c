@@ -71,6 +71,11 @@ static void destroy_tables(struct mmu_vm *vm)
 	vm->root = NULL;
 }
 
+bool mmu_age_unmaps(const struct mmu_vm *vm)
+{
+	return !mmu_marks_accessed(vm);
+}
+
 int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {
 	int err;

@@ -230,6 +230,8 @@ void mmu_dirty_mark(struct mmu_vm *vm, gfn_t gfn);
  * change makes every CPU leave the guest first.
  */
 bool mmu_uses_pml(const struct mmu_vm *vm);
+/* Aging takes the mappings of pages, for nothing else says which are used. Any context. */
+bool mmu_age_unmaps(const struct mmu_vm *vm);
 
 /*
  * For the guest's own calls (docs/hypercalls.md): ranges of at most MMU_RANGE_MAX pages. *done:

@@ -178,6 +178,7 @@ void gmem_unref(struct gmem *g)
 	unmade();
 }
 
+ANSWER(bool, mmu_age_unmaps, false, const struct mmu_vm *vm)
 int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {
 	vm->kind = kind;

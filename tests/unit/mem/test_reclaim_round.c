@@ -10,6 +10,7 @@
 #include "mem/swap.h"
 #include "mem/watermark.h"
 #include "tests/hosted/fake_disk.h"
+#include "mem/reclaim_private.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mem/reclaim_object.h"
 
@@ -134,6 +135,69 @@ static void ages(void **state)
 		if (round > 7)
 			assert_in_range(gmem_entry_age(g, gmem_entry(g, 0)), RECLAIM_AGES - 2,
 					RECLAIM_AGES - 1);
+	}
+}
+
+static void rest_round(void)
+{
+	struct reclaim_effort e = {.ages = 100, .rest = true};
+
+	hosted_clock_set(now_ns += 10000000000ull);
+	assert_true(reclaim_age(&e));
+}
+
+/*
+ * Where a look takes the page's mapping a round at rest looks at one of four chunks. The others' pages
+ * are as old as they were, and used if they were, whatever the round's number.
+ */
+static void a_sample_at_rest(void **state)
+{
+	const u64 busy = 0, idle = 1, other = GMEM_LARGE_PAGES;
+	u32 looks[2] = {0};
+
+	target.terms.sample = true;
+	for (u64 i = 0; i < 2; i++) {
+		fill_page(i, true);
+		fill_page(other + i, true);
+	}
+	for (u32 round = 0; round < 16; round++) {
+		guest.used[busy] = guest.used[other] = true;
+		rest_round();
+		looks[0] += !guest.used[busy];
+		looks[1] += !guest.used[other];
+		if (round < 8)
+			continue;
+		assert_int_equal(target.working_set, 2);
+		assert_int_equal(gmem_entry_age(g, gmem_entry(g, busy)), 0);
+		assert_int_equal(gmem_entry_age(g, gmem_entry(g, other)), 0);
+	}
+	assert_int_equal(looks[0], 4);
+	assert_int_equal(looks[1], 4);
+	assert_int_equal(gmem_entry_age(g, gmem_entry(g, idle)), RECLAIM_AGES - 2);
+	/* One that has just come is as any other. */
+	fill_page(5, true);
+	for (u32 round = 0; round < 3; round++) {
+		rest_round();
+		assert_in_range(gmem_entry_age(g, gmem_entry(g, 5)), 2, 3);
+	}
+	/* Nor does one grow young that comes when the round has begun, and not got to it yet. */
+	for (u32 round = 0; round < 4; round++) {
+		struct reclaim_effort e = {.ages = 1, .rest = true};
+
+		hosted_clock_set(now_ns += 10000000000ull);
+		assert_true(reclaim_age(&e));
+		fill_page(other + 5 + round, true);
+		rest_round();
+		assert_in_range(gmem_entry_age(g, gmem_entry(g, other + 5 + round)), 2, 3);
+	}
+	/* Where memory is wanted all are looked at. */
+	for (u32 round = 0; round < 4; round++) {
+		struct reclaim_effort e = {.ages = 100};
+
+		guest.used[busy] = guest.used[other] = true;
+		hosted_clock_set(now_ns += 1000000000);
+		assert_true(reclaim_age(&e));
+		assert_false(guest.used[busy] || guest.used[other]);
 	}
 }
 
@@ -325,6 +389,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(passed_over_until_there_is_a_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_old_go_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(ages, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_sample_at_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_clock_of_a_moment_ago, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_entries_below_min, setup, teardown),
