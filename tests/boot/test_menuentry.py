@@ -50,6 +50,13 @@ def test_a_menu_entry_of_ones_own_is_booted(entry):
         entry(ENTRY, ram=2049)
 
 
+def test_tabs_and_small_letters_are_as_good(entry):
+    made, _, modules = entry(ENTRY.replace("module2 one/kernel vm=a kernel mem=1G",
+                                           "module2\tone/kernel\tvm=a kernel mem=1g"))
+    assert (modules[0].path, modules[0].words[:19]) == ("one/kernel", "vm=a kernel mem=1g ")
+    assert made.config["memory"] == 1024 + 256 + 256
+
+
 @pytest.mark.parametrize("old,new,says", [
     ("one/kernel", "one/none", "line 5: there is no file one/none that can be read; paths are this comp"),
     ("one/kernel", "one", "line 5: there is no file one "),

@@ -37,10 +37,10 @@ def mem_of(words):
     own = _words_of_weir(words)
     if "kernel" not in own:
         return 0
-    sizes = [re.fullmatch(r"mem=(\d+)([KMGT]?)", word) for word in own if word.startswith("mem=")]
+    sizes = [re.fullmatch(r"mem=(\d+)([KMGTkmgt]?)", word) for word in own if word.startswith("mem=")]
     if not sizes or not sizes[-1]:
         return DEFAULT_MEM  # where it is malformed Weir says so
-    shift = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[sizes[-1].group(2)]
+    shift = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[sizes[-1].group(2).upper()]
     return int(sizes[-1].group(1)) << shift >> 20
 
 
@@ -49,7 +49,7 @@ def parse(text):
     weir, modules, entries = None, [], 0
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
-        command, _, rest = line.partition(" ")
+        command, rest = (line.split(None, 1) + ["", ""])[:2]
         rest = re.sub(r"(?:^|\s)#.*", "", rest).strip() if not re.search(r"['\"]", rest) else rest.strip()
         if not line or line.startswith("#") or line == "}" or command in PASSED_OVER:
             continue
@@ -60,7 +60,7 @@ def parse(text):
             continue
         if command not in ("multiboot2", "module2"):
             raise Wrong(f"line {number}: '{command}' is none of menuentry, multiboot2 and module2")
-        path, _, words = rest.partition(" ")
+        path, words = (rest.split(None, 1) + ["", ""])[:2]
         words = words.strip()
         _check_words(number, words)
         if not re.fullmatch(PATH, path):
