@@ -34,6 +34,7 @@ struct sched_group {
 	u32 weight;
 	u64 quota_ns; /* of a period; 0: no cap */
 	/* atomic */
+	u32 threads;  /* that have not ended */
 	u32 runnable; /* threads that run or wait for a CPU; changes under the lock */
 	bool throttled;
 	struct timer refill; /* runs while the group is throttled */
@@ -53,6 +54,10 @@ struct sched_group {
 void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent);
 void sched_group_destroy(struct sched_group *g);
 
+/* It has one thread more, or less. Any context. */
+void sched_group_add(struct sched_group *g);
+void sched_group_remove(struct sched_group *g);
+
 /* A thread of it begins or ceases to want a CPU. Interrupts off; a run queue may be locked. */
 void sched_group_enter(struct sched_group *g, u64 now_ns);
 void sched_group_leave(struct sched_group *g, u64 now_ns);
@@ -67,6 +72,12 @@ u64 sched_group_shared(struct sched_group *g, u64 now_ns);
 
 /* What one of its threads counts for now, in WEIGHT_UNITs; never 0. Any context. */
 u32 sched_group_part(const struct sched_group *g);
+
+/*
+ * What one of its threads may lend while it sleeps, of the weight itself: all of them together no more
+ * than that, however many run meanwhile. It may be 0. Any context.
+ */
+u32 sched_group_loan(const struct sched_group *g);
 
 /* The same, and one of its threads has run for so long: it counts for the cap. */
 u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns);

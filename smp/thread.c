@@ -139,6 +139,8 @@ void thread_exit(void)
 		panic("thread %s ends holding %s", t->name, t->sleep_locks.held[0].name);
 	BUG_ON(t == &main_thread);
 	lock_order_may_sleep("thread_exit");
+	if (t->group)
+		sched_group_remove(t->group);
 	irq_disable();
 	schedule(SCHEDULE_EXIT);
 	panic("thread %s runs after its end", t->name);
@@ -188,7 +190,8 @@ void thread_lower(struct thread *t, u32 by)
 
 u32 thread_lend(struct thread *t)
 {
-	u32 by = max(thread_weight(thread_current()) / WEIGHT_UNIT, 1u);
+	const struct thread *me = thread_current();
+	u32 by = me->group ? sched_group_loan(me->group) : thread_weight(me) / WEIGHT_UNIT;
 
 	thread_lift(t, by);
 	return by;

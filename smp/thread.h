@@ -136,8 +136,9 @@ void thread_sleep_until(u64 deadline_ns);
 void thread_lift(struct thread *t, u32 by);
 void thread_lower(struct thread *t, u32 by);
 /*
- * Lends t what the calling thread counts for, which is going to sleep until t has done something: others
- * have no less by that than if it ran. How much; thread_lower takes it back.
+ * Lends t what the calling thread counts for, which is going to sleep until t has done something; of a
+ * group's weight no more than its part if all its threads ran, so that many that lend in turn lend no more
+ * than the weight. How much; thread_lower takes it back.
  */
 u32 thread_lend(struct thread *t);
 

@@ -99,6 +99,8 @@ static int make(struct thread **out, const char *name, void (*fn)(void *), void 
 	t->cpu = cpu;
 	t->allowed = options->allowed;
 	t->group = options->group;
+	if (t->group)
+		sched_group_add(t->group);
 	t->weight = options->weight;
 	t->fn = fn;
 	t->arg = arg;

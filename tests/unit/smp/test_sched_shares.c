@@ -103,6 +103,28 @@ static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
 	teardown();
 }
 
+/* Of its vCPUs each lends and sleeps in turn: the part of the next that runs is greater. */
+static void all_lend_no_more_than_the_weight(void **state)
+{
+	u32 lent = 0;
+
+	setup(2);
+	sched_group_init(&groups[0], 90, 0);
+	for (u32 i = 0; i < 8; i++) {
+		sched_group_add(&groups[0]);
+		sched_group_enter(&groups[0], now);
+	}
+	for (u32 i = 0; i < 8; i++) {
+		lent += sched_group_loan(&groups[0]);
+		sched_group_leave(&groups[0], now);
+	}
+	assert_in_range(lent, 80, 90);
+	sched_group_remove(&groups[0]);
+	assert_int_equal(sched_group_loan(&groups[0]), 12);
+	sched_group_destroy(&groups[0]);
+	teardown();
+}
+
 /* Two VMs of one weight, with a vCPU for each CPU. Those of the first nap for a moment, often. */
 static void naps(u32 cpu_number, u64 every_ns)
 {
@@ -432,6 +454,7 @@ int main(void)
 		cmocka_unit_test(the_third_comes_later),
 		cmocka_unit_test(a_miss_is_made_good),
 		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
+		cmocka_unit_test(all_lend_no_more_than_the_weight),
 		cmocka_unit_test(naps_gain_nothing),
 		cmocka_unit_test(more_weight_than_a_cpu),
 		cmocka_unit_test(many_weights_on_four_cpus),
