@@ -185,6 +185,19 @@ def test_a_panic_ends_a_benchmark_at_once(panicked, tmp_path):
     ends_at_once(tmp_path / "one-debug", panicked("run").run_bochs, "one", "debug", "", [])
 
 
+class CutShort(Panicked):
+    """It is off before its last line is out."""
+
+    def command(self, serial):
+        return ["/bin/sh", "-c", "printf '[ 1.0] cpu0 info: powering of' >$0; sleep 1", serial]
+
+
+def test_a_machine_that_is_off_may_have_cut_its_last_line(panicked, monkeypatch):
+    bench = panicked("run")
+    monkeypatch.setattr(bench, "Bochs", CutShort)
+    assert bench.run_bochs("one", "debug", "", []).console.text.endswith("powering of")
+
+
 def test_a_panic_ends_what_counts_memory_at_once(panicked, tmp_path):
     folder = str(tmp_path / "memory")
     ends_at_once(folder, panicked("footprint").count, folder, "weir.elf", [])
@@ -198,7 +211,7 @@ def test_a_panic_ends_the_search_for_what_fits_at_once(panicked, tmp_path):
 
 def test_a_panic_of_the_host_ends_bench_kvm_at_once(panicked, tmp_path, monkeypatch):
     bench = panicked("kvm")
-    HostPanicked.wait_off = bench.nested.Host.wait_off
+    HostPanicked.off, HostPanicked.panic = bench.nested.Host.off, bench.nested.Host.panic
     monkeypatch.setattr(bench.nested, "Host", HostPanicked)
     monkeypatch.setattr(bench.linux, "kernel", lambda: ("vmlinuz", "vmlinux"))
     monkeypatch.setattr(bench.linux, "initramfs", lambda: "initrd")

@@ -2,6 +2,7 @@
 """An emulated machine: a process in a group of its own, its serial line, its folder of logs."""
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ OFF = r"info: (powering off|rebooting)\b"  # the last that Weir says otherwise
 class Machine:
     """Base of Bochs and Qemu, which fill in command(); use it in a with statement."""
 
+    off, panic = OFF, PANIC  # what main_console says in the end
     disk = None  # the path of the image of a disk, beside the CD-ROM
 
     def __init__(self, folder):
@@ -82,9 +84,13 @@ class Machine:
             raise Ended("the machine did not switch itself off before its deadline") from None
 
     def wait_off(self, deadline):
-        """Weir has switched it off: the emulator's exit status. Ended at once where Weir panicked, after
-        which the emulator runs on."""
-        self.wait_line(OFF, deadline)
+        """It has been switched off: the emulator's exit status. Ended at once where it panicked, after which
+        the emulator runs on. The last line may be cut: a slow UART still has it when the machine is off."""
+        try:
+            self.main_console.wait(self.off, deadline, self.alive, fatal=self.panic)
+        except Ended:
+            if self.alive() or re.search(self.panic, self.main_console.text, re.M):
+                raise
         return self.wait_exit(deadline)
 
     def stop(self):

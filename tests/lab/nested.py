@@ -73,6 +73,8 @@ class Host(Bochs):
     """A Linux with KVM that runs a script. The machine's console is its second serial line, which the
     script's guests have; the first is the host's own console `host`."""
 
+    off, panic = ENDED, HOST_PANIC
+
     def __init__(self, folder, files, script, memory, cmdline=linux.CMDLINE + SLOWER):
         iso = host_image(files, script, cmdline)
         super().__init__(folder, iso, memory=HOST_MEMORY + memory, ips=IPS)
@@ -81,11 +83,6 @@ class Host(Bochs):
     @property
     def main_console(self):
         return self.host
-
-    def wait_off(self, deadline):
-        """The host has done what it was to do, and switched itself off."""
-        self.host.wait(ENDED, deadline, self.alive, fatal=HOST_PANIC)
-        return self.wait_exit(deadline)
 
     def command(self, serial):
         self.host, terminal = self.serial_line("host.txt")
