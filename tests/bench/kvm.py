@@ -32,10 +32,7 @@ DEADLINE = 5400
 # much slower, so it is one in two million.
 FORKS_IPS = 500000000
 # Where Weir is slower and it is known: at most so many times KVM's figure, and why.
-KNOWN = {
-    "shadow linux-fork": (1.05, "2,831,538 beside 2,741,392 on 27 November 2026; with a tick in 200,000 "
-                                "instructions, where KVM's guest had one in 9.6 million"),
-}
+KNOWN = {}  # {"shadow linux-fork": (1.05, "a reason")}
 MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
