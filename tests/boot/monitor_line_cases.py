@@ -212,7 +212,8 @@ def monitor_line(boot):
     operator.send("\r")
     assert len(operator.wait(r"^'(x+)' is no command").group(1)) == 255
     operator.prompt()
-    leaves("ab\x0c", "ab|")
+    operator.send("ab\x0c")
+    operator.wait(r"\x1b\[H\x1b\[J\rweir> ab\x1b\[K\r\x1b\[8C")
     assert operator.screen().text().rstrip() == "weir> ab"
     leaves("\x03", "|")
     operator.send("\x04")  # Ctrl-D on an empty line leaves
