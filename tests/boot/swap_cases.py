@@ -9,6 +9,13 @@ RANDOM_GUESTS, RANDOM_MIB = 2, 16
 DISK = r"ata\d: [^,]+, \d+[KMG], DMA"
 
 
+def signature_is_there(boot):
+    """In both of its blocks, so the next boot takes the disk as well."""
+    with open(boot.machine.disk, "rb") as file:
+        first, second = file.read(4096), file.read(4096)
+    assert first.startswith(b"WEIRSWAP") and first == second, "Weir wrote over its signature"
+
+
 def random_guests():
     return sum((small_guest("swap", f"{n} {RANDOM_MIB} 1", mem=f"{RANDOM_MIB + 4}M", vm=f"wild{n}")
                 for n in range(RANDOM_GUESTS)), [])
@@ -34,6 +41,7 @@ def swap(boot):
     boot.anywhere(r"stat swap\.damaged 0 ")
     boot.frames_came_back()
     boot.ends()
+    signature_is_there(boot)
 
 
 @case(machines=[], full=["tigerlake"], memory=24, weir="swap=ata1 stats", deadline=300, disk=64,
@@ -59,6 +67,7 @@ def swap_selftest(boot):
     boot.anywhere(r"swap: ata\d: \d+ pages")
     boot.anywhere(r"selftest disk: PASS \(ata\d, 48 blocks there and back: DMA \d+ us, PIO \d+ us")
     boot.anywhere(r"1 passed, 0 failed")
+    signature_is_there(boot)
 
 
 @case(machines=["qemu-bios"], full=["tigerlake"], weir="swap=auto", deadline=60, disk=1,
