@@ -127,9 +127,12 @@ static bool is_end_due(void)
 
 bool vm_list_wait_end(u32 *seen)
 {
-	bool ended;
+	bool ended, due, on = wait_lock(&vm_wait);
 
-	vm_ends_hurry();
+	due = ends == *seen && is_end_due();
+	wait_unlock(&vm_wait, on);
+	if (due)
+		vm_ends_hurry();
 	wait_event(&vm_wait, ends != *seen || !is_end_due());
 	ended = vm_list_ends() != *seen;
 	*seen = vm_list_ends();

@@ -118,13 +118,14 @@ void command_vm_console(u32 argc, char **argv)
 	struct vm *vm = vm_find(argv[0]);
 
 	(void)argc;
+	/* Before all that it printed is shown, which takes a while: it can end meanwhile. */
+	if (vm)
+		vm_put(vm);
 	if (console_show_vm(argv[0]))
 		monitor_print("no VM is called '%s'", argv[0]);
 	else if (!vm && !vm_may_start(argv[0]))
 		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
 			      argv[0], argv[0]);
-	if (vm)
-		vm_put(vm);
 }
 
 void command_exit(u32 argc, char **argv)

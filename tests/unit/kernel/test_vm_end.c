@@ -125,6 +125,23 @@ static void look_how_lifted(void)
 		lifted_then = lifted();
 }
 
+/* Who looks whether one ends, and none does, or one has already, has nobody hurry for the next. */
+static void nothing_to_wait_for(void **state)
+{
+	u32 seen = vm_list_ends();
+
+	(void)state;
+	guest = power_off;
+	assert_false(vm_list_wait_end(&seen));
+	seen--;
+	assert_true(vm_list_wait_end(&seen));
+	while_it_ends = look_how_lifted;
+	ends_seen = 0;
+	vm_run_all(&config);
+	assert_int_equal(lifted_then, 0);
+	wait_for_ends();
+}
+
 /* Nobody waits for one that powers itself off, unless memory is short; one that starts again is waited for. */
 static void who_is_in_a_hurry(void **state)
 {
@@ -236,6 +253,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_end_waits_for_no_load, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_start_waits_for_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_refusal_waits_for_an_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_to_wait_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_in_a_hurry, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
