@@ -190,8 +190,7 @@ static void uncount(struct reclaim_target *t, u64 chunk, const struct marked *m,
 }
 
 /* more: the chunk may have others. */
-static void note_taken(const struct part *p, u64 chunk, const struct marked *m, u64 stayed,
-		       bool more)
+static void note_taken(struct part *p, u64 chunk, const struct marked *m, u64 stayed, bool more)
 {
 	struct reclaim_target *t = p->t;
 
@@ -199,6 +198,7 @@ static void note_taken(const struct part *p, u64 chunk, const struct marked *m, 
 	uncount(t, chunk, m, stayed);
 	if (more) {
 		t->take_next = chunk;
+		p->left++;
 		t->gone_through[p->age] -= min(t->gone_through[p->age], 1ull);
 	}
 	spin_unlock(&reclaim.lock);
@@ -239,7 +239,7 @@ static u64 tries_left(const struct reclaim_effort *e, const struct part *p,
  * Of one chunk. Where there may be more the next taking begins there again. What is old and does not
  * go is not to keep those behind it.
  */
-static void take_chunk(struct reclaim_effort *e, const struct part *p, u64 chunk,
+static void take_chunk(struct reclaim_effort *e, struct part *p, u64 chunk,
 		       struct gmem_taken *taken)
 {
 	u64 first = chunk * GMEM_LARGE_PAGES, before = gained(taken), at = 0, most;

@@ -277,6 +277,27 @@ static void younger_ones_are_found(void **state)
 	assert_true(other.g->resident > PAGES_MANY / 2);
 }
 
+/* A page that stays does not let those behind it be forgotten, where there is one chunk. */
+static void one_of_a_batch_stays(void **state)
+{
+	const struct reclaim_terms terms = wide.target.terms;
+	s64 left;
+	pfn_t pfn;
+
+	make(&other, GMEM_LARGE_PAGES, 1);
+	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++)
+		fill(&other, i, i, true);
+	pass_time(20);
+	assert_int_equal(other.target.by_age[OLDEST], GMEM_LARGE_PAGES);
+	assert_int_equal(gmem_pin(other.g, 5, false, &pfn), 0);
+	reclaim_remove(&wide.target);
+	(void)reclaim_help(NULL, 0);
+	left = other.target.by_age[OLDEST];
+	reclaim_add(&wide.target, wide.g, &terms);
+	gmem_unpin(other.g, 5, pfn, false);
+	assert_in_range(left, GMEM_LARGE_PAGES / 2, GMEM_LARGE_PAGES - 60);
+}
+
 /* Pages that are old and cannot go are not to keep those behind them. */
 static void pinned_in_front(void **state)
 {
@@ -339,6 +360,7 @@ int main(void)
 		STALE(disk_hangs),
 		STALE(taken_before_it_is_counted),
 		STALE(younger_ones_are_found),
+		STALE(one_of_a_batch_stays),
 		STALE(pinned_in_front),
 		STALE(many_that_stay),
 	};
