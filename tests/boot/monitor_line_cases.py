@@ -241,7 +241,7 @@ def monitor_pager(boot):
     boot.anywhere(r"talker: ready")
     operator.enter()
     operator.send("vm off r\r")
-    boot.anywhere(r"vm r: (stays off|switched off after)")
+    boot.anywhere(r"vm r: (stays off|(switched off|killed) after)")
     operator.prompt()
     operator.send("help\r")
     left = int(operator.wait(MORE).group(1))
