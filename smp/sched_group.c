@@ -99,16 +99,6 @@ u32 sched_group_loan(const struct sched_group *g)
 	return g->weight / max(__atomic_load_n(&g->threads, __ATOMIC_RELAXED), 1u);
 }
 
-void sched_group_add(struct sched_group *g)
-{
-	__atomic_fetch_add(&g->threads, 1, __ATOMIC_RELAXED);
-}
-
-void sched_group_remove(struct sched_group *g)
-{
-	__atomic_fetch_sub(&g->threads, 1, __ATOMIC_RELAXED);
-}
-
 u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns)
 {
 	u64 shared;

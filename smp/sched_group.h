@@ -55,8 +55,15 @@ void sched_group_init(struct sched_group *g, u32 weight, u32 cap_percent);
 void sched_group_destroy(struct sched_group *g);
 
 /* It has one thread more, or less. Any context. */
-void sched_group_add(struct sched_group *g);
-void sched_group_remove(struct sched_group *g);
+static inline void sched_group_add(struct sched_group *g)
+{
+	__atomic_fetch_add(&g->threads, 1, __ATOMIC_RELAXED);
+}
+
+static inline void sched_group_remove(struct sched_group *g)
+{
+	__atomic_fetch_sub(&g->threads, 1, __ATOMIC_RELAXED);
+}
 
 /* A thread of it begins or ceases to want a CPU. Interrupts off; a run queue may be locked. */
 void sched_group_enter(struct sched_group *g, u64 now_ns);
