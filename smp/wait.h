@@ -48,18 +48,22 @@ bool wait_sleep_until(struct wait_queue *q, bool *irqs_on, u64 deadline_ns); /* 
 		wait_unlock((q), wait_irqs_);         \
 	} while (0)
 
-/* True when the condition held, false when the deadline (clock_ns) passed first. */
-#define wait_event_until(q, cond, deadline_ns)                                    \
-	({                                                                        \
-		bool wait_irqs_ = wait_lock(q), wait_ok_ = true;                  \
-		while (!(cond)) {                                                 \
-			if (!wait_sleep_until((q), &wait_irqs_, (deadline_ns))) { \
-				wait_ok_ = (cond);                                \
-				break;                                            \
-			}                                                         \
-		}                                                                 \
-		wait_unlock((q), wait_irqs_);                                     \
-		wait_ok_;                                                         \
+/*
+ * True when the condition held, false when the deadline (clock_ns) passed first. That is looked at once:
+ * wakes that were meant for something else do not put it off.
+ */
+#define wait_event_until(q, cond, deadline_ns)                                     \
+	({                                                                         \
+		const u64 wait_deadline_ = (deadline_ns);                          \
+		bool wait_irqs_ = wait_lock(q), wait_ok_ = true;                   \
+		while (!(cond)) {                                                  \
+			if (!wait_sleep_until((q), &wait_irqs_, wait_deadline_)) { \
+				wait_ok_ = (cond);                                 \
+				break;                                             \
+			}                                                          \
+		}                                                                  \
+		wait_unlock((q), wait_irqs_);                                      \
+		wait_ok_;                                                          \
 	})
 
 #endif

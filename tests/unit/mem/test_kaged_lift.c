@@ -112,6 +112,7 @@ static void look_at_kaged(void)
 	SET(seen_least, 1000);
 }
 
+static bool has_asked; /* atomic */
 static pfn_t frames[MIB(12) / PAGE_SIZE];
 static u32 taken;
 
@@ -158,6 +159,7 @@ static void *ask(void *arg)
 	hosted_cpu_set(1);
 	thread_current()->group = &group;
 	(void)reclaim_help(NULL, 0);
+	SET(has_asked, true);
 	return arg;
 }
 
@@ -170,7 +172,11 @@ static void who_asks_lends(void **state)
 	pthread_create(&thread, NULL, ask, NULL);
 	while (!(GET(kaged->lifted) & 1))
 		sched_yield();
-	hosted_clock_set(now += SECOND);
+	/* It may be about to look when it is to give up. */
+	while (!GET(has_asked)) {
+		hosted_clock_set(now += SECOND);
+		sched_yield();
+	}
 	pthread_join(thread, NULL);
 	give_frames();
 	assert_int_equal(GET(kaged->lifted), 0);
