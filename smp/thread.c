@@ -139,8 +139,6 @@ void thread_exit(void)
 		panic("thread %s ends holding %s", t->name, t->sleep_locks.held[0].name);
 	BUG_ON(t == &main_thread);
 	lock_order_may_sleep("thread_exit");
-	if (t->group)
-		sched_group_remove(t->group);
 	irq_disable();
 	schedule(SCHEDULE_EXIT);
 	panic("thread %s runs after its end", t->name);
@@ -151,50 +149,12 @@ void thread_kicked(void)
 	sched_kicked();
 }
 
-/* Interrupts were on before, or not: now another may be due here. */
-static void restore_and_preempt(bool on)
-{
-	irq_restore(on);
-	if (on && THIS_CPU(need_resched) && !THIS_CPU(preempt_off) && !in_interrupt())
-		thread_preempt();
-}
-
 void thread_wake(struct thread *t)
 {
 	bool on = irq_save();
 
 	sched_wake(t);
-	restore_and_preempt(on);
-}
-
-static void lift(struct thread *t, s32 by)
-{
-	bool on;
-
-	if (t->group || !by)
-		return;
-	on = irq_save();
-	sched_lift(t, by);
-	restore_and_preempt(on);
-}
-
-void thread_lift(struct thread *t, u32 by)
-{
-	lift(t, (s32)by);
-}
-
-void thread_lower(struct thread *t, u32 by)
-{
-	lift(t, -(s32)by);
-}
-
-u32 thread_lend(struct thread *t)
-{
-	const struct thread *me = thread_current();
-	u32 by = me->group ? sched_group_loan(me->group) : thread_weight(me) / WEIGHT_UNIT;
-
-	thread_lift(t, by);
-	return by;
+	thread_restore_and_preempt(on);
 }
 
 /* thread_entry calls it, on the new thread's stack with interrupts off. */

@@ -57,8 +57,12 @@ static void give_to_reaper(struct thread *t)
 
 void thread_bury(struct thread *t)
 {
-	bool detached, on = wait_lock(&t->exit_wait);
+	bool detached, on;
 
+	if (t->group)
+		sched_group_remove(t->group);
+	on = wait_lock(&t->exit_wait);
+	/* Once who joins sees it the group may go, too. */
 	t->exited = true;
 	detached = t->detached;
 	wait_wake_all_locked(&t->exit_wait);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Between thread.c (switching) and thread_life.c (making and freeing). Not for others. */
+/* Between thread.c (switching), thread_life.c (making and freeing) and thread_lift.c. Not for others. */
 #ifndef SMP_THREAD_PRIVATE_H
 #define SMP_THREAD_PRIVATE_H
 
+#include "kernel/base/x86.h"
+#include "smp/cpu.h"
 #include "smp/thread.h"
 
 /* A stack that thread_switch can load for the first time. */
@@ -13,5 +15,13 @@ void thread_start(struct thread *t);
 void thread_bury(struct thread *t);
 /* Boot CPU, once. */
 void thread_reaper_init(void);
+
+/* Interrupts were on before, or not: now another thread may be due here. Interrupts off. */
+static inline void thread_restore_and_preempt(bool on)
+{
+	irq_restore(on);
+	if (on && THIS_CPU(need_resched) && !THIS_CPU(preempt_off) && !in_interrupt())
+		thread_preempt();
+}
 
 #endif

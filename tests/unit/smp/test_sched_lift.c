@@ -2,7 +2,7 @@
 /* Weir's own threads of a small weight beside busy vCPUs, and lifted while somebody waits; in simulated time. */
 /*
  * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
- *   smp/vtree.c smp/sched_group.c
+ *   smp/vtree.c smp/sched_group.c smp/thread_lift.c
  */
 #include "tests/hosted/random.h"
 #include "tests/unit/smp/sched_time.h"
@@ -11,6 +11,15 @@
 #define DAEMON BUSY /* the thread after them */
 
 static struct thread *const the_daemon = &threads[DAEMON];
+
+/* As on the target, where interrupts are on. */
+void thread_preempt(void)
+{
+	bool on = irq_save();
+
+	schedule_here(SCHEDULE_PREEMPT);
+	irq_restore(on);
+}
 
 static u32 units(const struct thread *t)
 {
@@ -69,12 +78,12 @@ static void lifted_it_has_a_usual_one(void **state)
 	since = now;
 	for (u32 i = 0; i < BUSY; i++)
 		before[i] = threads[i].run_ns;
-	sched_lift(the_daemon, WEIGHT_LIFT);
+	thread_lift(the_daemon, WEIGHT_LIFT);
 	took = time_for(100 * MS);
 	/* 100 of 1700. */
 	assert_in_range(took, 1400 * MS, 1950 * MS);
 	nobody_starves(since, before, 588);
-	sched_lift(the_daemon, -(s32)WEIGHT_LIFT);
+	thread_lower(the_daemon, WEIGHT_LIFT);
 	since = now;
 	for (u32 i = 0; i < BUSY; i++)
 		before[i] = threads[i].run_ns;
@@ -96,7 +105,7 @@ static void it_has_what_those_lend_that_wait(void **state)
 	for (u32 n = 0; n < waiting; n++) {
 		while (me->current == the_daemon || me->current == &idles[0])
 			run_until(now + STEP);
-		sched_lift(the_daemon, WEIGHT_DEFAULT);
+		assert_int_equal(thread_lend(the_daemon), WEIGHT_DEFAULT);
 		schedule_here(SCHEDULE_BLOCK);
 	}
 	since = now;
@@ -126,7 +135,7 @@ static void it_comes_forward_in_its_queue(void **state)
 	after = (s64)(the_daemon->vruntime - schedulers[0].rq.clock);
 	assert_true(after > 8 * (s64)MS);
 	assert_int_equal(units(the_daemon), WEIGHT_DAEMON);
-	sched_lift(the_daemon, 20 * WEIGHT_DEFAULT);
+	thread_lift(the_daemon, 20 * WEIGHT_DEFAULT);
 	assert_int_equal(units(the_daemon), 20 * WEIGHT_DEFAULT + WEIGHT_DAEMON);
 	assert_in_range((u64)(s64)(the_daemon->vruntime - schedulers[0].rq.clock), 0,
 			(u64)after / 50);
@@ -150,15 +159,15 @@ static void lifting_by_itself_earns_nothing(void **state)
 		u32 by = random_below(&seed, 300), weight;
 		u64 step = (1 + random_below(&seed, 12)) * STEP;
 
-		sched_lift(the_daemon, (s32)by);
+		thread_lift(the_daemon, by);
 		for (u32 i = 0; i < random_below(&seed, 4); i++) {
-			sched_lift(the_daemon, 1000);
-			sched_lift(the_daemon, -1000);
+			thread_lift(the_daemon, 1000);
+			thread_lower(the_daemon, 1000);
 		}
 		run_until(now + step);
 		weight = WEIGHT_DAEMON + by;
 		ideal += step * weight / (BUSY * WEIGHT_DEFAULT + weight);
-		sched_lift(the_daemon, -(s32)by);
+		thread_lower(the_daemon, by);
 	}
 	charge_all();
 	expect_percent(the_daemon->run_ns - begin, ideal, 100, 3);
@@ -173,7 +182,7 @@ static void lifting_by_itself_earns_nothing(void **state)
 static void in_any_state(void **state)
 {
 	start_all();
-	sched_lift(the_daemon, WEIGHT_LIFT);
+	thread_lift(the_daemon, WEIGHT_LIFT);
 	time_for(20 * MS);
 	while (me->current != the_daemon)
 		run_until(now + STEP);
@@ -181,17 +190,175 @@ static void in_any_state(void **state)
 	run_until(now + 10000 * MS);
 	/* As if it had been for years. */
 	the_daemon->vruntime -= BIT(60);
-	sched_lift(the_daemon, -(s32)WEIGHT_LIFT);
+	thread_lower(the_daemon, WEIGHT_LIFT);
 	assert_int_equal(schedulers[0].rq.clock - the_daemon->vruntime,
 			 runqueue_virtual(SCHED_CREDIT_NS, WEIGHT_DAEMON * WEIGHT_UNIT));
-	sched_lift(the_daemon, -(s32)WEIGHT_LIFT);
+	thread_lower(the_daemon, WEIGHT_LIFT);
 	assert_int_equal(thread_weight(the_daemon), WEIGHT_DAEMON * WEIGHT_UNIT);
-	sched_lift(the_daemon, WEIGHT_LIFT);
+	thread_lift(the_daemon, WEIGHT_LIFT);
 	sched_wake(the_daemon);
 	assert_int_equal(units(the_daemon), WEIGHT_DAEMON);
 	assert_true((s64)(the_daemon->vruntime - schedulers[0].rq.clock) >=
 		    -(s64)runqueue_virtual(SCHED_CREDIT_NS, WEIGHT_DAEMON * WEIGHT_UNIT));
 	teardown();
+}
+
+#define VCPUS	  8u
+#define VM_WEIGHT 90u
+#define OTHER	  (DAEMON + 1) /* the thread after the daemon */
+
+static struct sched_group vm;
+
+/* A VM's vCPUs, and another thread that counts for as much as the daemon when it was lent all that may be. */
+static void start_vm(void)
+{
+	setup(1);
+	sched_group_init(&vm, VM_WEIGHT, 0);
+	for (u32 i = 0; i < VCPUS; i++) {
+		make(i, 0, 0)->group = &vm;
+		sched_group_add(&vm);
+		sched_wake(&threads[i]);
+	}
+	make(DAEMON, WEIGHT_DAEMON, 0);
+	sched_wake(the_daemon);
+	sched_wake(make(OTHER, WEIGHT_DAEMON + VM_WEIGHT, 0));
+	run_until(now + 1000 * MS);
+}
+
+static void run_until_a_vcpu_does(void)
+{
+	while (!me->current->group)
+		run_until(now + STEP);
+}
+
+/* Each in turn, before it sleeps. lent: by which. */
+static u32 all_lend(u32 lent[VCPUS])
+{
+	u32 sum = 0;
+
+	for (u32 n = 0; n < VCPUS; n++) {
+		u32 *by;
+
+		run_until_a_vcpu_does();
+		by = &lent[me->current - threads];
+		*by = thread_lend(the_daemon);
+		assert_int_equal(*by, sched_group_loan(&vm));
+		sum += *by;
+		assert_int_equal(the_daemon->lifted, sum);
+		assert_int_equal(thread_weight(the_daemon), (WEIGHT_DAEMON + sum) * WEIGHT_UNIT);
+		schedule_here(SCHEDULE_BLOCK);
+	}
+	return sum;
+}
+
+static void the_daemon_has(double percent)
+{
+	u64 since = now, before;
+
+	charge_all();
+	before = the_daemon->run_ns;
+	run_until(now + 10000 * MS);
+	charge_all();
+	expect_percent(the_daemon->run_ns - before, now - since, percent, 1);
+}
+
+/* No more than the VM's weight, however few of them run as one lends; and back again. */
+static void vcpus_lend_what_their_vm_has(void **state)
+{
+	u32 lent[VCPUS] = {0}, sum;
+
+	start_vm();
+	sum = all_lend(lent);
+	assert_in_range(sum, VM_WEIGHT - VCPUS + 1, VM_WEIGHT);
+	the_daemon_has(49.5); /* 108 of 218 */
+	for (u32 i = 0; i < VCPUS; i++) {
+		assert_int_equal(lent[i], VM_WEIGHT / VCPUS);
+		sched_wake(&threads[i]);
+		while (me->current != &threads[i])
+			run_until(now + STEP);
+		thread_lower(the_daemon, lent[i]);
+		sum -= lent[i];
+		assert_int_equal(the_daemon->lifted, sum);
+		schedule_here(SCHEDULE_BLOCK);
+	}
+	assert_int_equal(sum, 0);
+	the_daemon_has(15.4); /* 20 of 130 */
+	teardown();
+}
+
+/* It has its part of the VM's weight: nothing is lent to it, and nothing taken. */
+static void a_vcpu_is_never_lifted(void **state)
+{
+	static const u32 by[] = {1, WEIGHT_LIFT, WEIGHT_MAX};
+	struct thread *vcpu = &threads[0];
+	u64 vruntime;
+	u32 lent;
+
+	start_vm();
+	while (vcpu->state != THREAD_RUNNABLE || me->current->group)
+		run_until(now + STEP);
+	vruntime = vcpu->vruntime;
+	for (u32 i = 0; i < ARRAY_SIZE(by); i++) {
+		thread_lift(vcpu, by[i]);
+		assert_int_equal(vcpu->lifted, 0);
+		thread_lower(vcpu, by[i]);
+		assert_int_equal(vcpu->lifted, 0);
+	}
+	lent = thread_lend(vcpu);
+	assert_int_equal(vcpu->lifted, 0);
+	thread_lower(vcpu, lent);
+	assert_int_equal(vcpu->lifted, 0);
+	assert_int_equal(vcpu->vruntime, vruntime);
+	assert_int_equal(thread_weight(vcpu), sched_group_part(&vm));
+	teardown();
+}
+
+/* Of no VM: what it counts for, with what was lent to it. */
+static void who_has_its_own_weight_lends_that(void **state)
+{
+	const u32 own = WEIGHT_DAEMON + VM_WEIGHT;
+
+	start_vm();
+	while (me->current != &threads[OTHER])
+		run_until(now + STEP);
+	assert_int_equal(thread_lend(the_daemon), own);
+	assert_int_equal(the_daemon->lifted, own);
+	thread_lower(the_daemon, own);
+	assert_int_equal(the_daemon->lifted, 0);
+	thread_lift(&threads[OTHER], 31);
+	assert_int_equal(thread_lend(the_daemon), own + 31);
+	assert_int_equal(the_daemon->lifted, own + 31);
+	thread_lower(the_daemon, own + 31);
+	thread_lower(&threads[OTHER], 31);
+	assert_int_equal(the_daemon->lifted, 0);
+	teardown();
+}
+
+/* It comes before who lifts it, who makes way at once if that may be: to it, or to one before it. */
+static void who_lifts_makes_way(void **state)
+{
+	for (u32 off = 0; off < 2; off++) {
+		struct thread *lifts;
+
+		start_all();
+		time_for(30 * MS);
+		/* Who has the CPU is a good part of its slice ahead of those that wait. */
+		do {
+			run_until(now + STEP);
+			charge_all();
+		} while (the_daemon->state != THREAD_RUNNABLE ||
+			 me->current->vruntime - schedulers[0].rq.clock < 3 * MS / 2);
+		lifts = me->current;
+		me->preempt_off = off;
+		irq_enable();
+		thread_lift(the_daemon, WEIGHT_MAX);
+		assert_true(irq_enabled());
+		irq_disable();
+		assert_int_equal(me->current != lifts, !off);
+		assert_int_equal(me->need_resched, off);
+		me->preempt_off = 0;
+		teardown();
+	}
 }
 
 int main(void)
@@ -203,6 +370,10 @@ int main(void)
 		cmocka_unit_test(it_comes_forward_in_its_queue),
 		cmocka_unit_test(lifting_by_itself_earns_nothing),
 		cmocka_unit_test(in_any_state),
+		cmocka_unit_test(vcpus_lend_what_their_vm_has),
+		cmocka_unit_test(a_vcpu_is_never_lifted),
+		cmocka_unit_test(who_has_its_own_weight_lends_that),
+		cmocka_unit_test(who_lifts_makes_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -134,6 +134,29 @@ static void no_cpu_to_run_on(void **state)
 	assert_int_equal(stacks, 1);
 }
 
+/* It counts from when it is made until its end; one that could not be made does not. */
+static void a_group_counts_its_threads(void **state)
+{
+	static struct sched_group group;
+	struct thread_options options = {.group = &group};
+	struct thread *threads[3];
+
+	cpu_set_fill(&options.allowed);
+	for (u32 i = 0; i < 3; i++) {
+		hosted_fail_after(2);
+		assert_int_equal(thread_create_with(&threads[i], "one", NULL, NULL, &options),
+				 ERR_NOMEM);
+		hosted_fail_after(0);
+		assert_int_equal(group.threads, i);
+		assert_int_equal(thread_create_with(&threads[i], "one", NULL, NULL, &options), 0);
+		assert_int_equal(group.threads, i + 1);
+	}
+	for (u32 i = 0; i < 3; i++) {
+		end(threads[i]);
+		assert_int_equal(group.threads, 2 - i);
+	}
+}
+
 /* What it has of its three stacks a CPU keeps for the next attempt. */
 static void a_cpus_stacks(void **state)
 {
@@ -158,6 +181,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_allocation_fails),
 		cmocka_unit_test(no_cpu_to_run_on),
+		cmocka_unit_test(a_group_counts_its_threads),
 		cmocka_unit_test(a_cpus_stacks),
 	};
 
