@@ -72,6 +72,8 @@ struct parser {
 	struct boot_info *out;
 	u32 warnings;
 	bool seen_cmdline, seen_loader, seen_mmap, rsdp_is_new;
+	u32 mmap_left_out; /* pieces */
+	u64 ram_left_out;  /* bytes in them; twice where they overlap */
 };
 
 #define warn(p, ...)                                                       \
@@ -154,12 +156,57 @@ static bool mmap_merge(struct boot_info *b, const struct mmap_entry *e)
 	return true;
 }
 
+/* Bytes of RAM in it that can be used: a piece that wraps is passed over. */
+static u64 mmap_ram(const struct boot_mmap_entry *e)
+{
+	return e->type == BOOT_MEM_AVAILABLE && e->length - 1 <= ~e->base ? e->length : 0;
+}
+
+/* RAM that is missed less. Other CPUs start in what is below 1 MiB. */
+static bool mmap_is_less(const struct boot_mmap_entry *a, const struct boot_mmap_entry *b)
+{
+	bool a_low = a->base < MIB(1), b_low = b->base < MIB(1);
+
+	return a_low != b_low ? b_low : mmap_ram(a) < mmap_ram(b);
+}
+
+static void leave_out(struct parser *p, const struct boot_mmap_entry *e)
+{
+	p->mmap_left_out++;
+	p->ram_left_out += mmap_ram(e);
+}
+
+/*
+ * There is no room for e. What is no RAM may lie in any RAM, before it or after it: it takes the place
+ * of RAM, so that none of it is left out while there is RAM at all. RAM takes that of less RAM.
+ */
+static void mmap_squeeze(struct parser *p, const struct boot_mmap_entry *e)
+{
+	struct boot_info *b = p->out;
+	u32 least = BOOT_MMAP_MAX;
+
+	for (u32 i = 0; i < BOOT_MMAP_MAX; i++) {
+		if (b->mmap[i].type == BOOT_MEM_AVAILABLE &&
+		    (least == BOOT_MMAP_MAX || mmap_is_less(&b->mmap[i], &b->mmap[least])))
+			least = i;
+	}
+	if (least == BOOT_MMAP_MAX || !e->length ||
+	    (e->type == BOOT_MEM_AVAILABLE && !mmap_is_less(&b->mmap[least], e))) {
+		leave_out(p, e);
+		return;
+	}
+	leave_out(p, &b->mmap[least]);
+	/* It comes last, where what touches it finds it. */
+	for (u32 i = least; i + 1 < BOOT_MMAP_MAX; i++)
+		b->mmap[i] = b->mmap[i + 1];
+	b->mmap[BOOT_MMAP_MAX - 1] = *e;
+}
+
 static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
 {
 	struct boot_info *b = p->out;
 	struct mmap_entry e;
 	struct tag_mmap t;
-	u64 left_out = 0;
 
 	memcpy(&t, tag, sizeof(t));
 	if (t.entry_size < sizeof(e) || t.entry_size % TAG_ALIGN) {
@@ -172,18 +219,17 @@ static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
 	if ((size - sizeof(t)) % t.entry_size)
 		warn(p, "the memory map ends inside an entry: that one is ignored");
 	for (u64 at = sizeof(t); at + t.entry_size <= size; at += t.entry_size) {
+		struct boot_mmap_entry piece;
+
 		memcpy(&e, tag + at, sizeof(e));
 		if (mmap_merge(b, &e))
 			continue;
+		piece = (struct boot_mmap_entry){e.base, e.length, e.type};
 		if (b->mmap_count < BOOT_MMAP_MAX)
-			b->mmap[b->mmap_count++] = (struct boot_mmap_entry){e.base, e.length,
-									    e.type};
+			b->mmap[b->mmap_count++] = piece;
 		else
-			left_out += e.type == BOOT_MEM_AVAILABLE ? e.length : 0;
+			mmap_squeeze(p, &piece);
 	}
-	if (left_out)
-		warn(p, "only the memory map's first %d pieces are used: %llu MiB of RAM are not",
-		     BOOT_MMAP_MAX, (unsigned long long)(left_out >> 20));
 }
 
 static void parse_framebuffer(struct parser *p, const u8 *tag)
@@ -291,6 +337,9 @@ static void check_whole(struct parser *p, bool ended)
 
 	if (!ended)
 		warn(p, "it has no end tag; what came before counts");
+	if (p->mmap_left_out)
+		warn(p, "the memory map has %u pieces over %d: up to %llu KiB of RAM are not used",
+		     p->mmap_left_out, BOOT_MMAP_MAX, (unsigned long long)(p->ram_left_out >> 10));
 	if (b->modules_dropped)
 		warn(p, "%u modules over %d are left out: load fewer", b->modules_dropped,
 		     BOOT_MODULES_MAX);

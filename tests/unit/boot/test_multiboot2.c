@@ -389,17 +389,7 @@ static void test_memory_maps(void **state)
 	mmap_entry(0, 4096, 1);
 	assert_int_equal(finish(), 0);
 	assert_int_equal(out.mmap_count, 0);
-	/* Too many, and twice. */
-	begin();
-	mmap_head(16 + 24 * (BOOT_MMAP_MAX + 3), 24);
-	for (u64 i = 0; i < BOOT_MMAP_MAX; i++)
-		mmap_entry(i << 21, 1 << 20, 1);
-	mmap_entry(1ull << 40, 3ull << 30, 1);
-	mmap_entry(1ull << 41, 1 << 20, 2);
-	mmap_entry(1ull << 42, 1 << 20, 1);
-	assert_int_equal(finish(), 0);
-	assert_int_equal(out.mmap_count, BOOT_MMAP_MAX);
-	assert_warned(1, "first 256 pieces are used: 3073 MiB of RAM are not");
+	/* Twice. */
 	begin();
 	for (u32 i = 0; i < 2; i++) {
 		mmap_head(16 + 24, 24);
@@ -436,6 +426,97 @@ static void test_memory_map_in_pieces(void **state)
 	mmap_entry(0x8fff, 0x1000, 1);
 	assert_int_equal(finish(), 0);
 	assert_int_equal(out.mmap_count, 7);
+}
+
+/* The sum of lengths of the pieces of this type that were kept. */
+static u64 kept(u32 type)
+{
+	u64 bytes = 0;
+
+	for (u32 i = 0; i < out.mmap_count; i++)
+		bytes += out.mmap[i].type == type ? out.mmap[i].length : 0;
+	return bytes;
+}
+
+/* A memory map that has just room, of RAM of 2 MiB and less, whose pieces do not touch; and more. */
+static void begin_full(u32 more)
+{
+	begin();
+	mmap_head(16 + 24 * (BOOT_MMAP_MAX + more), 24);
+	mmap_entry(0, 0x9f000, BOOT_MEM_AVAILABLE);
+	for (u64 i = 1; i < BOOT_MMAP_MAX; i++)
+		mmap_entry(i << 22, MIB(2) - (i << 12), BOOT_MEM_AVAILABLE);
+}
+
+static void test_memory_map_too_long(void **state)
+{
+	/* Where there is no room the least RAM goes: here 1028 KiB, then 1032 and 4. */
+	begin_full(3);
+	mmap_entry(1ull << 40, GIB(3), BOOT_MEM_AVAILABLE);
+	mmap_entry(1ull << 42, 0x1000, BOOT_MEM_AVAILABLE);
+	mmap_entry(1ull << 41, GIB(2), BOOT_MEM_AVAILABLE);
+	assert_int_equal(finish(), 0);
+	assert_warned(1, "3 pieces over 256: up to 2064 KiB of RAM are not used");
+	assert_int_equal(out.mmap_count, BOOT_MMAP_MAX);
+	assert_int_equal(out.mmap[253].base, 253ull << 22);
+	assert_int_equal(out.mmap[254].base, 1ull << 40);
+	assert_int_equal(out.mmap[255].length, GIB(2));
+	/* What goes on where the last ended has room. */
+	begin_full(2);
+	mmap_entry(1ull << 40, GIB(3), BOOT_MEM_AVAILABLE);
+	mmap_entry((1ull << 40) + GIB(3), GIB(1), BOOT_MEM_AVAILABLE);
+	assert_int_equal(finish(), 0);
+	assert_warned(1, "1 pieces over 256: up to 1028 KiB");
+	assert_int_equal(out.mmap[255].length, GIB(4));
+	/* Less than 1 KiB is told too, and so is what wraps, is empty or nothing to use. */
+	begin_full(4);
+	mmap_entry(1ull << 40, 0x100, BOOT_MEM_AVAILABLE);
+	mmap_entry(~0xfffull, 0x2000, BOOT_MEM_AVAILABLE);
+	mmap_entry(1ull << 41, 0, BOOT_MEM_AVAILABLE);
+	mmap_entry(1ull << 42, 0, BOOT_MEM_RESERVED);
+	assert_int_equal(finish(), 0);
+	assert_warned(1, "4 pieces over 256: up to 0 KiB");
+	assert_int_equal(out.mmap[255].base, 255ull << 22);
+	/* One that ends with the address space does not wrap. */
+	begin_full(1);
+	mmap_entry(~0ull - MIB(4) + 1, MIB(4), BOOT_MEM_AVAILABLE);
+	assert_int_equal(finish(), 0);
+	assert_int_equal(out.mmap[255].length, MIB(4));
+}
+
+/* What is no RAM is kept, wherever it comes: any RAM may be what it lies in. */
+static void test_memory_map_without_room_for_holes(void **state)
+{
+	static const u32 types[] = {BOOT_MEM_RESERVED, BOOT_MEM_ACPI_RECLAIM, BOOT_MEM_ACPI_NVS,
+				    BOOT_MEM_BAD, 77};
+
+	for (u32 t = 0; t < ARRAY_SIZE(types); t++) {
+		begin_full(2);
+		mmap_entry(1 << 22, 0x1000, types[t]);
+		mmap_entry(1ull << 40, GIB(3), BOOT_MEM_AVAILABLE);
+		assert_int_equal(finish(), 0);
+		assert_warned(1, "2 pieces over 256: up to 2060 KiB");
+		assert_int_equal(out.mmap[254].type, types[t]);
+		assert_int_equal(out.mmap[254].base, 1 << 22);
+		assert_int_equal(kept(types[t]), 0x1000);
+		assert_int_equal(out.mmap[255].base, 1ull << 40);
+	}
+	/* What is below 1 MiB goes last; and where no RAM is left none comes in any more. */
+	begin_full(BOOT_MMAP_MAX + 1);
+	for (u64 i = 0; i < BOOT_MMAP_MAX - 1; i++)
+		mmap_entry((1ull << 40) + (i << 13), 0x1000, BOOT_MEM_RESERVED);
+	mmap_entry(1ull << 42, GIB(3), BOOT_MEM_AVAILABLE);
+	mmap_entry(1ull << 43, GIB(3), BOOT_MEM_AVAILABLE);
+	assert_int_equal(finish(), 0);
+	assert_int_equal(kept(BOOT_MEM_AVAILABLE), 0x9f000);
+	assert_int_equal(kept(BOOT_MEM_RESERVED), (BOOT_MMAP_MAX - 1) << 12);
+	begin_full(BOOT_MMAP_MAX + 2);
+	for (u64 i = 0; i < BOOT_MMAP_MAX + 1; i++)
+		mmap_entry((1ull << 40) + (i << 13), 0x1000, BOOT_MEM_RESERVED);
+	mmap_entry(1ull << 40, GIB(3), BOOT_MEM_AVAILABLE);
+	assert_int_equal(finish(), 0);
+	assert_warned(1, "258 pieces over 256");
+	assert_int_equal(kept(BOOT_MEM_AVAILABLE), 0);
 }
 
 static void test_framebuffers(void **state)
@@ -553,6 +634,8 @@ int main(void)
 		cmocka_unit_test(test_modules),
 		cmocka_unit_test(test_memory_maps),
 		cmocka_unit_test(test_memory_map_in_pieces),
+		cmocka_unit_test(test_memory_map_too_long),
+		cmocka_unit_test(test_memory_map_without_room_for_holes),
 		cmocka_unit_test(test_framebuffers),
 		cmocka_unit_test(test_few_words),
 		cmocka_unit_test(test_random),
