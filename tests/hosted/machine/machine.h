@@ -280,6 +280,22 @@ void machine_age(struct machine_object *o, u64 *random);
 /* Nothing runs: every page holds what it should. */
 void machine_check_contents(void);
 
+/* --- A disk that they go to (machine_disk.c, tests/hosted/fake_disk.h) ------------------------ */
+
+/* In set_up. The seed of its marks is what random is. */
+void machine_disk_attach(u64 blocks, const u64 *random);
+/* machine_put_away, mostly of pages that are hard: they go to the disk, not to the pool. */
+void machine_put_away_hard(struct machine_object *o, u64 *random);
+/* A job: some requests that wait are done, fewer than 8, or than most. */
+void machine_disk(u64 *random);
+void machine_disk_turn(u64 *random, u32 most);
+/* Pages have been written, and read back; or allocations fail, and perhaps none can be. */
+bool machine_disk_was_used(void);
+/* In tear_down: what is still on its way gets there, and nothing was damaged. */
+void machine_disk_finish(void);
+/* That; then the object's pages are dropped, no block may be left, and the disk goes. */
+void machine_disk_end(struct machine_object *o);
+
 /* --- Pairs of operations (machine_pairs.c) --------------------------------------------------- */
 
 struct machine_operation {

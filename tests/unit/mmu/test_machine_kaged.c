@@ -85,8 +85,7 @@ static void populate_second(void)
 static void set_up(u64 *random)
 {
 	ends = 0;
-	fake_disk_init(BLOCKS);
-	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	machine_disk_attach(BLOCKS, random);
 	add(0, RAM_PAGES);
 	add(1, RAM_PAGES);
 	show(&machine.vm[0], 0x400, RAM_PAGES, 1, 0, 0);
@@ -131,8 +130,7 @@ static void help(u64 *random)
 
 static void disk(u64 *random)
 {
-	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
-		(void)fake_disk_do(random);
+	machine_disk_turn(random, DONE_AT_ONCE);
 }
 
 static void drop(u64 *random)
@@ -216,12 +214,7 @@ static void check(void)
 	struct pool_stats pool;
 	struct share_stats share;
 
-	fake_disk_hold(false);
-	while (fake_disk_do(NULL))
-		;
-	swap_get_stats(&s);
-	if (s.damaged || s.read_errors)
-		machine_fail("%llu pages damaged", (unsigned long long)(s.damaged + s.read_errors));
+	machine_disk_finish();
 	for (u32 i = 0; i < OBJECTS; i++) {
 		reclaim_remove(&target[i]);
 		for (u64 page = 0; page < ram[i]->pages; page++)

@@ -3,7 +3,8 @@
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Guests on all CPUs fault while slots are created, moved, deleted and made over, their objects
- * with them, and pages that slots show are put away and on their way to a disk; what was freed is poisoned. R03, R13, R22 to R24, R26, R27, R29, R30.
+ * with them, and pages that slots show are put away and on their way to a disk; what was freed is
+ * poisoned. R03, R13, R22 to R24, R26, R27, R29, R30.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
@@ -18,9 +19,8 @@
 #define FLEETING     5 /* and up */
 #define FLEETING_MAX 3
 
-#define RAM_PAGES    96
-#define BLOCKS	     500
-#define DONE_AT_ONCE 8
+#define RAM_PAGES 96
+#define BLOCKS	  500
 
 static u32 next_id;
 static struct machine_object *ram;
@@ -40,8 +40,7 @@ static void set_up(u64 *random)
 	struct machine_object *large = machine_object_new(1024, GMEM_LARGE_ORDER);
 
 	ram = machine_object_new(RAM_PAGES, 0);
-	fake_disk_init(BLOCKS);
-	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	machine_disk_attach(BLOCKS, random);
 	fake_disk_hold_writes();
 	next_id = FLEETING;
 	machine_may_fail(
@@ -154,32 +153,12 @@ static void unmap(u64 *random)
 
 static void put_away(u64 *random)
 {
-	if (random_below(random, 4))
-		machine_harden(ram);
-	(void)machine_put_away(ram, random);
+	machine_put_away_hard(ram, random);
 }
 
-static void disk(u64 *random)
-{
-	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
-		(void)fake_disk_do(random);
-}
-
-/* What is still on its way gets there, and no block is left. */
 static void tear_down(void)
 {
-	struct swap_stats s;
-
-	fake_disk_hold(false);
-	while (fake_disk_do(NULL))
-		;
-	for (u64 i = 0; i < RAM_PAGES; i++)
-		machine_may_fail(gmem_drop(ram->gmem, i), 0);
-	swap_get_stats(&s);
-	if (s.used || s.damaged || s.read_errors)
-		machine_fail("%llu blocks are left, %llu damaged", (unsigned long long)s.used,
-			     (unsigned long long)s.damaged);
-	swap_detach();
+	machine_disk_end(ram);
 }
 
 static bool was_used(void)
@@ -201,7 +180,7 @@ static const struct machine_scenario scenario = {
 	.jobs = {{"slots", change_slots},
 		 {"unmap", unmap},
 		 {"put away", put_away},
-		 {"disk", disk, true}},
+		 {"disk", machine_disk, true}},
 	.enough = was_used,
 	.tear_down = tear_down,
 	/* By faults that met a table which was being taken out. */

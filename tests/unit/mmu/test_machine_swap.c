@@ -13,9 +13,8 @@
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/machine/machine.h"
 
-#define RAM_PAGES    600 /* of two regions of 2 MiB */
-#define BLOCKS	     500 /* now and then none is left */
-#define DONE_AT_ONCE 8	 /* requests of one turn of the disk's */
+#define RAM_PAGES 600 /* of two regions of 2 MiB */
+#define BLOCKS	  500 /* now and then none is left */
 
 static struct machine_object *ram;
 
@@ -33,17 +32,14 @@ static void set_up(u64 *random)
 	show(0, 0x7fff0, 64, 0, 2, 0); /* across tables */
 	show(1, 0x3f8, 128, 4, 1, MEMSLOT_READONLY);
 	show(1, 0x2000, 40, 560, 3, 0);
-	fake_disk_init(BLOCKS);
-	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	machine_disk_attach(BLOCKS, random);
 	fake_disk_fail(0, random_below(random, 2) ? 20 : 0);
 	fake_disk_hold_writes();
 }
 
 static void take(u64 *random)
 {
-	if (random_below(random, 4))
-		machine_harden(ram);
-	(void)machine_put_away(ram, random);
+	machine_put_away_hard(ram, random);
 }
 
 /* What was packed goes on. */
@@ -65,21 +61,6 @@ static void drop(u64 *random)
 	machine_drop(ram, random);
 }
 
-static void disk(u64 *random)
-{
-	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
-		(void)fake_disk_do(random);
-}
-
-/* Where threads run as the host lets them the guests might be done before anything was cold. */
-static bool was_used(void)
-{
-	struct swap_stats s;
-
-	swap_get_stats(&s);
-	return machine.failing || (s.writes && s.reads);
-}
-
 static bool has_block(u64 entry)
 {
 	return gmem_entry_state(entry) == GMEM_SWAPPED ||
@@ -92,23 +73,14 @@ static void check_blocks(void)
 	struct swap_stats s;
 	u64 now = 0;
 
-	fake_disk_hold(false);
-	while (fake_disk_do(NULL))
-		;
+	machine_disk_finish();
 	for (u64 i = 0; i < RAM_PAGES; i++)
 		now += has_block(gmem_entry(ram->gmem, i));
 	swap_get_stats(&s);
 	if (s.used != now)
 		machine_fail("%llu blocks in use, %llu pages swapped", (unsigned long long)s.used,
 			     (unsigned long long)now);
-	if (s.damaged || s.read_errors)
-		machine_fail("%llu pages damaged", (unsigned long long)(s.damaged + s.read_errors));
-	for (u64 i = 0; i < RAM_PAGES; i++)
-		machine_may_fail(gmem_drop(ram->gmem, i), 0);
-	swap_get_stats(&s);
-	if (s.used)
-		machine_fail("%llu blocks are left", (unsigned long long)s.used);
-	swap_detach();
+	machine_disk_end(ram);
 }
 
 static const struct machine_scenario scenario = {
@@ -118,7 +90,8 @@ static const struct machine_scenario scenario = {
 	.guests = 3,
 	.accesses = 400,
 	.rounds = 120,
-	.enough = was_used,
+	/* Where threads run as the host lets them the guests might be done before anything was cold. */
+	.enough = machine_disk_was_used,
 	.races_lost = 45,
 	.meets = {.kicks = 5},
 	.set_up = set_up,
@@ -126,7 +99,7 @@ static const struct machine_scenario scenario = {
 		 {"take too", take},
 		 {"age", age},
 		 {"drop", drop},
-		 {"disk", disk},
+		 {"disk", machine_disk},
 		 {"on", write_packed}},
 	.tear_down = check_blocks,
 };

@@ -9,7 +9,6 @@
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
-#include "mem/swap.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/machine/machine.h"
 #include "tests/hosted/schedule.h"
@@ -17,7 +16,6 @@
 #define SHARED_PAGES 96
 #define OWN_PAGES    40
 #define BLOCKS	     500
-#define DONE_AT_ONCE 8
 
 static struct machine_object *shared, *own[MACHINE_VMS];
 
@@ -43,8 +41,7 @@ static void populate(struct machine_vm *vm)
 static void set_up(u64 *random)
 {
 	shared = machine_object_new(SHARED_PAGES, 0);
-	fake_disk_init(BLOCKS);
-	machine_may_fail(swap_attach(&fake_disk, BLOCKS, *random), 0);
+	machine_disk_attach(BLOCKS, random);
 	fake_disk_hold_writes();
 	for (u32 i = 0; i < machine.vms; i++)
 		populate(&machine.vm[i]);
@@ -92,41 +89,12 @@ static void reclaim(u64 *random)
 
 static void put_shared_away(u64 *random)
 {
-	if (random_below(random, 4))
-		machine_harden(shared);
-	(void)machine_put_away(shared, random);
+	machine_put_away_hard(shared, random);
 }
 
-static void disk(u64 *random)
-{
-	for (u32 i = random_below(random, DONE_AT_ONCE); i; i--)
-		(void)fake_disk_do(random);
-}
-
-/* What is still on its way gets there, and no block is left. */
 static void tear_down(void)
 {
-	struct swap_stats s;
-
-	fake_disk_hold(false);
-	while (fake_disk_do(NULL))
-		;
-	for (u64 i = 0; i < SHARED_PAGES; i++)
-		machine_may_fail(gmem_drop(shared->gmem, i), 0);
-	swap_get_stats(&s);
-	if (s.used || s.damaged || s.read_errors)
-		machine_fail("%llu blocks are left, %llu damaged", (unsigned long long)s.used,
-			     (unsigned long long)s.damaged);
-	swap_detach();
-}
-
-/* Pages have been on their way to the disk, and back. */
-static bool was_used(void)
-{
-	struct swap_stats s;
-
-	swap_get_stats(&s);
-	return machine.failing || (s.writes && s.reads);
+	machine_disk_end(shared);
 }
 
 static void age(u64 *random)
@@ -144,12 +112,12 @@ static const struct machine_scenario scenario = {
 	.races_lost = 35,
 	.meets = {.kicks = 5},
 	.set_up = set_up,
-	.enough = was_used,
+	.enough = machine_disk_was_used,
 	.jobs = {{"life", replace_vm},
 		 {"reclaim", reclaim},
 		 {"age", age},
 		 {"put away", put_shared_away},
-		 {"disk", disk, true}},
+		 {"disk", machine_disk, true}},
 	.tear_down = tear_down,
 };
 
