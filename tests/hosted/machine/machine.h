@@ -206,6 +206,9 @@ const struct machine_view *machine_slots(const struct machine_vm *vm); /* as the
 /* Makes mmu and vcpu; ends them with all slots, while every vCPU is busy. */
 void machine_vm_start(struct machine_vm *vm);
 void machine_vm_end(struct machine_vm *vm);
+/* stop: when it returns no CPU runs a vCPU of the VM, nor will one, until go. */
+void machine_vcpus_stop(struct machine_vm *vm);
+void machine_vcpus_go(struct machine_vm *vm);
 
 /* Fails the run unless a change that was tried is allowed to end so. Returns err. */
 int machine_may_fail(int err, int allowed);

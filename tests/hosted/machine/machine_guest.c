@@ -246,6 +246,20 @@ static struct mmu_vcpu *take_vcpu(struct machine_vm *vm, u64 *random, bool **bus
 	return __atomic_exchange_n(*busy, true, __ATOMIC_ACQUIRE) ? NULL : &vm->vcpu[n];
 }
 
+void machine_vcpus_stop(struct machine_vm *vm)
+{
+	for (u32 i = 0; i < MACHINE_VCPUS; i++) {
+		while (__atomic_exchange_n(&vm->vcpu_busy[i], true, __ATOMIC_ACQUIRE))
+			hosted_relax();
+	}
+}
+
+void machine_vcpus_go(struct machine_vm *vm)
+{
+	for (u32 i = 0; i < MACHINE_VCPUS; i++)
+		__atomic_store_n(&vm->vcpu_busy[i], false, __ATOMIC_RELEASE);
+}
+
 void (*machine_no_memory)(struct machine_vm *vm);
 bool (*machine_before_entry)(struct machine_vm *vm, struct mmu_vcpu *v);
 void (*machine_call)(struct machine_vm *vm, struct mmu_vcpu *v, u64 *random);

@@ -149,21 +149,13 @@ static void replace_slot(void)
 	show(vm, 0x4000, RAM_PAGES, 3, 0, 1);
 }
 
-static void stop_vcpus(struct machine_vm *vm)
-{
-	for (u32 i = 0; i < MACHINE_VCPUS; i++) {
-		while (__atomic_exchange_n(&vm->vcpu_busy[i], true, __ATOMIC_ACQUIRE))
-			hosted_relax();
-	}
-}
-
 static void replace_vm(void)
 {
 	struct machine_vm *vm = &machine.vm[1];
 
 	if (machine.objects > MACHINE_OBJECTS / 2)
 		return;
-	stop_vcpus(vm);
+	machine_vcpus_stop(vm);
 	reclaim_remove(&target[MINE]);
 	/* Its slot has the last reference: the object goes with it, and waits for the disk. */
 	machine_object_free(ram[MINE]);
@@ -171,8 +163,7 @@ static void replace_vm(void)
 	__atomic_fetch_add(&ends, 1, __ATOMIC_RELAXED);
 	machine_vm_start(vm);
 	populate_second();
-	for (u32 i = 0; i < MACHINE_VCPUS; i++)
-		__atomic_store_n(&vm->vcpu_busy[i], false, __ATOMIC_RELEASE);
+	machine_vcpus_go(vm);
 }
 
 static void change(u64 *random)

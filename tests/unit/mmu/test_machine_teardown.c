@@ -11,7 +11,6 @@
 #include "kernel/base/error.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/machine/machine.h"
-#include "tests/hosted/schedule.h"
 
 #define SHARED_PAGES 96
 #define OWN_PAGES    40
@@ -47,15 +46,6 @@ static void set_up(u64 *random)
 		populate(&machine.vm[i]);
 }
 
-/* No vCPU of the VM runs, nor will. */
-static void stop_vcpus(struct machine_vm *vm)
-{
-	for (u32 i = 0; i < MACHINE_VCPUS; i++) {
-		while (__atomic_exchange_n(&vm->vcpu_busy[i], true, __ATOMIC_ACQUIRE))
-			hosted_relax();
-	}
-}
-
 /* All that it has of its own, or some of it. */
 static void put_own_away(struct machine_object *o, u64 *random)
 {
@@ -70,7 +60,7 @@ static void replace_vm(u64 *random)
 
 	if (machine.objects > MACHINE_OBJECTS / 2)
 		return;
-	stop_vcpus(vm);
+	machine_vcpus_stop(vm);
 	put_own_away(own[vm - machine.vm], random);
 	/* Its slot has the last reference. */
 	machine_object_free(own[vm - machine.vm]);
@@ -78,8 +68,7 @@ static void replace_vm(u64 *random)
 	machine_pause(random);
 	machine_vm_start(vm);
 	populate(vm);
-	for (u32 i = 0; i < MACHINE_VCPUS; i++)
-		__atomic_store_n(&vm->vcpu_busy[i], false, __ATOMIC_RELEASE);
+	machine_vcpus_go(vm);
 }
 
 static void reclaim(u64 *random)
