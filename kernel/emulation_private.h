@@ -50,6 +50,7 @@ int emulation_access_failed(struct emulation *em, int err, u64 gva, u32 code, co
  */
 int emulation_read(struct emulation *em);
 int emulation_write(struct emulation *em);
+/* Faults as a read of a byte would, and asks no device. */
 int emulation_touch(struct emulation *em);
 int emulation_in(struct emulation *em);
 int emulation_out(struct emulation *em);

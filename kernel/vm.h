@@ -157,7 +157,7 @@ struct vm {
 	u64 start_ns;
 	u64 tsc_offset;		 /* guest TSC = host TSC + this; the guest's starts at 0 */
 	u64 kvmclock_wall_msr;	 /* atomic */
-	struct restart *restart; /* its configuration's; lines_told is atomic */
+	struct restart *restart; /* its configuration's; lines_told and programs_told are atomic */
 	struct vm_memory memory;
 	u32 memory_waits_told; /* atomic: of each kind of wait for memory a line is said once */
 	struct vm_console *console;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking memory from guests that do not use it. kaged, the page-aging daemon, sleeps while there is
- * enough. Below the low watermark it goes through the objects it was given, 2 MiB at a time: it asks
+ * Taking memory from guests that do not use it. kaged, the page-aging daemon, takes nothing while there
+ * is enough, and looks only at times what is used. Below the low watermark it goes through the objects it was given, 2 MiB at a time: it asks
  * which pages were used since it came by last, so that each has an age in rounds, and takes the
  * oldest of whoever pays least for his (mem/reclaim_policy.h) until the high watermark is reached. A
  * vCPU that finds less than the min watermark helps: any number of threads may be at it.

@@ -60,9 +60,14 @@ struct reclaim_effort {
 	u64 looks;  /* entries that may still be looked at for them, */
 	u64 ages;   /* and chunks that may still be aged */
 	u64 splits; /* and large mappings split, to see which of their pages are used */
-	struct reclaim_ids passed; /* targets that have nothing for it */
+	/* targets that have nothing for it, or had their part of its tries or looks in vain */
+	struct reclaim_ids passed;
 	u64 gap_ns; /* at least between two rounds over an object; 0: as urgency wants it */
-	bool rest;  /* nobody wants memory: what is all used may be mapped large again */
+	/*
+	 * Nobody wants memory: what is all used may be mapped large again, and where a look takes the
+	 * mapping not all is looked at.
+	 */
+	bool rest;
 	bool urgent;
 	bool more;		     /* a bound ended it: another effort may find something */
 	bool full;		     /* there was no memory to put a page away */
@@ -117,10 +122,16 @@ static inline void reclaim_use(struct reclaim_target *t)
 	__atomic_fetch_add(&t->users, 1, __ATOMIC_RELAXED);
 }
 void reclaim_put(struct reclaim_target *t);
-/* It is in no list: until nobody uses it any more. If that is kaged it is not left to its small weight. */
+/*
+ * It is in no list: sleeps until nobody uses it any more; kaged is lent the caller's weight meanwhile.
+ * Thread context; LOCK_WAIT.
+ */
 void reclaim_wait_unused(struct reclaim_target *t);
 
-/* kaged's: from low to high, a batch after the other. False: in vain. Sleeps while the disk writes. */
+/*
+ * kaged's: from low to high, a batch after the other. False: in vain. Sleeps while the disk is busy.
+ * Thread context, no lock is held.
+ */
 bool reclaim_fill_up(void);
 
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */

@@ -64,13 +64,13 @@ void swap_audit(void);
 
 /* Whether a page that is put away now is likely to be taken. Any context, no lock. */
 bool swap_takes(void);
+/* Not now, but when something of what is under way has ended. As above. */
+bool swap_is_busy(void);
 /*
  * What is on the disk can be expected to come back: the last thing that was written, and read, was.
  * Where it cannot, nothing is left to it that is anywhere else. As above.
  */
 bool swap_is_sound(void);
-/* It is not, but will be when something of what is under way has been written. As above. */
-bool swap_is_busy(void);
 
 /*
  * Begins to write the page of an entry that the caller has BUSY, unmapped and claimed as `entry`,
@@ -114,7 +114,7 @@ void swap_forget(struct gmem *g);
  * Sleeps until a write ends, or anything where reads alone keep the disk busy; or the deadline. False:
  * nothing is under way that could be waited for. Thread context.
  */
-bool swap_wait_written(u64 deadline_ns);
+bool swap_wait_progress(u64 deadline_ns);
 /* How many reads and writes have ended. Any context. */
 u64 swap_ended(void);
 

@@ -194,7 +194,7 @@ void swap_give_back(struct gmem *g, u64 index)
 	swap_release_object(g);
 }
 
-bool swap_wait_written(u64 deadline_ns)
+bool swap_wait_progress(u64 deadline_ns)
 {
 	u64 written = __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE), ended = swap_ended();
 	bool writes = __atomic_load_n(&swap.writing, __ATOMIC_RELAXED);

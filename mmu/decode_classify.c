@@ -11,7 +11,7 @@
 
 #define OPCODE_LES 0xc4 /* LDS is the next; LSS, LFS and LGS are below */
 
-static_assert(INSN_TZCNT - INSN_BSF == INSN_LZCNT - INSN_BSR, "ATTR_F3_NEXT counts on");
+static_assert(INSN_TZCNT - INSN_BSF == INSN_LZCNT - INSN_BSR, "ATTR_F3_COUNT counts on");
 
 static struct insn_operand reg_operand(const struct decoder *d, unsigned int reg, u8 rex_bit,
 				       u8 size)
@@ -145,7 +145,7 @@ void decode_classify(const struct decoder *d, struct insn *out)
 		return;
 	}
 	out->kind = d->op.kind;
-	if ((d->op.attr & ATTR_F3_NEXT) && out->repeat == REPEAT_E)
+	if ((d->op.attr & ATTR_F3_COUNT) && out->repeat == REPEAT_E)
 		out->kind += INSN_TZCNT - INSN_BSF;
 	out->condition = d->opcode & 0xf;
 	out->reg = special_reg(d);

@@ -67,7 +67,7 @@ enum operand_source {
 #define ATTR_F64	BIT(16) /* 64-bit mode: operand size 8, whatever the prefixes */
 #define ATTR_MEM16	BIT(17) /* an operand in memory is of two bytes */
 #define ATTR_SREG	BIT(18) /* bits 5:3 of the opcode name a segment register */
-#define ATTR_F3_NEXT	BIT(19) /* with F3 it is of the kind that stands two further on */
+#define ATTR_F3_COUNT	BIT(19) /* with F3 BSF and BSR are TZCNT and LZCNT, two kinds further on */
 
 #define ATTR_XMM BIT(20) /* decode_xmm_move may know it */
 

@@ -145,7 +145,7 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 void mmu_slots_grew(struct mmu_vm *vm)
 {
 	if (vm->shadow)
-		shadow_slots_changed(vm);
+		shadow_slots_grew(vm);
 }
 
 /* --- vCPUs --- */

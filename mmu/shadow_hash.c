@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The hash of a VM's shadow pages: from a gfn to the pages that stand for it. It has as many chains as
- * the VM may have pages, so that however much memory it has a fault looks at few of them. It
- * grows when slots come, a few chains at a time, for mmu_lock is held: until all have been moved,
+ * The hash of a VM's shadow pages: from a gfn to the pages that stand for it. It has a chain for each
+ * one or two pages that the VM may have, so that however much memory it has a fault looks at few of
+ * them. It grows when slots come, a few chains at a time, for mmu_lock is held: until all have been moved,
  * those of the old table that have not are used where they are (shadow_bucket). It never shrinks.
  */
 #include "kernel/base/error.h"

@@ -326,8 +326,8 @@ void shadow_hash_grow(struct mmu_vm *vm, u32 pages);
 
 /* --- shadow_slot.c --- */
 
-/* The VM's slots are others: how many pages it may have is, too. slots_lock is held. As above. */
-void shadow_slots_changed(struct mmu_vm *vm);
+/* The VM has a slot more, so it may have more pages: the hash grows. slots_lock is held. As above. */
+void shadow_slots_grew(struct mmu_vm *vm);
 
 /*
  * The pages of a slot that is INVALID, or at the VM's end, and whose leaves are gone: those of the

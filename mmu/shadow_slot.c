@@ -71,7 +71,7 @@ static void zap_chunk(struct mmu_vm *vm, gfn_t gfn, const u64 *words, u64 pages)
 		i = zap_tables(vm, gfn, words, i, pages);
 }
 
-void shadow_slots_changed(struct mmu_vm *vm)
+void shadow_slots_grew(struct mmu_vm *vm)
 {
 	shadow_hash_grow(vm, shadow_limit_of(vm));
 }

@@ -55,8 +55,8 @@ struct runqueue {
 	u64 load;	       /* what they count for, in WEIGHT_UNITs; likewise */
 	u64 clock;	/* virtual time: never goes back, no thread here is far from it; likewise */
 	u64 charged_ns; /* until when the running thread has paid */
-	u64 group_turns;	/* times that a thread of a group left this CPU to another */
-	struct thread *current; /* likewise */
+	u64 group_turns;	/* times that a thread of a group left this CPU to another; lock */
+	struct thread *current; /* the one that runs; may be read without the lock */
 	struct thread *idle;
 };
 

@@ -100,7 +100,7 @@ void command_pager_on(u32 argc, char **argv)
 	(void)argc;
 	(void)argv;
 	pager_switch(true);
-	monitor_print("what fills more than %u lines is shown by the page", PAGER_ROWS);
+	monitor_print("what fills more than %u lines is shown by the page", PAGER_ROWS - 1);
 }
 
 void command_pager_off(u32 argc, char **argv)

@@ -64,10 +64,10 @@ static void only_so_many_at_a_time(void **state)
 	assert_int_equal(t.writing, SWAP_WRITES_MAX);
 	assert_int_equal(t.hard, n - SWAP_WRITES_MAX);
 	assert_false(swap_takes());
-	assert_true(swap_wait_written(1)); /* until the deadline, which has passed */
+	assert_true(swap_wait_progress(1)); /* until the deadline, which has passed */
 	do_all();
 	assert_true(swap_takes());
-	assert_false(swap_wait_written(~0ull));
+	assert_false(swap_wait_progress(~0ull));
 	t = take(0, n);
 	assert_int_equal(t.writing, n - SWAP_WRITES_MAX);
 	do_all();
@@ -79,7 +79,7 @@ static void only_so_many_at_a_time(void **state)
 static void *wait_main(void *arg)
 {
 	(void)arg;
-	return (void *)(u64)swap_wait_written(~0ull);
+	return (void *)(u64)swap_wait_progress(~0ull);
 }
 
 /* Reads alone keep the disk from writing: who wants memory waits for one to end, not in vain. */
@@ -112,7 +112,7 @@ static void busy_with_reads(void **state)
 	do_all();
 	for (u32 i = 0; i < n; i++)
 		pthread_join(readers[i].thread, NULL);
-	assert_false(swap_wait_written(~0ull));
+	assert_false(swap_wait_progress(~0ull));
 	memset(&watermarks, 0, sizeof(watermarks));
 	fake_disk_hold(false);
 }
