@@ -8,6 +8,7 @@
  */
 #include "kernel/base/string.h"
 #include "mem/reclaim_private.h"
+#include "smp/thread.h"
 
 #define ROUND_GAP_NS  20000000ull /* between two rounds over one object, */
 #define URGENT_GAP_NS 2000000ull  /* and where guests wait */
@@ -79,6 +80,17 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 }
 
 /*
+ * By kaged, at rest. All that are in use there wait until the small mappings are gone: they do not
+ * wait for the turn of a small weight.
+ */
+static void join(struct gmem *g, u64 first)
+{
+	thread_lift(thread_current(), WEIGHT_LIFT);
+	gmem_join(g, first, GMEM_LARGE_PAGES);
+	thread_lower(thread_current(), WEIGHT_LIFT);
+}
+
+/*
  * A mapping of 2 MiB is used or not as a whole. Where memory is short it gives way to single ones,
  * which say in the next round which pages are used; where it is not, single ones that are all used
  * give way to one again.
@@ -96,7 +108,7 @@ static void split_or_join(struct reclaim_effort *e, struct gmem *g, u64 first, c
 		e->splits--;
 		gmem_split(g, first, GMEM_LARGE_PAGES);
 	} else if (e->rest) {
-		gmem_join(g, first, GMEM_LARGE_PAGES);
+		join(g, first);
 	}
 }
 

@@ -106,6 +106,11 @@ static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_even
 	return 0;
 }
 
+static s32 lifted_now(void)
+{
+	return GET(GET(kaged)->lifted);
+}
+
 static void look_at_kaged(void)
 {
 	SET(seen_most, -1);
@@ -149,7 +154,50 @@ static void lifted_while_it_takes(void **state)
 		sched_yield();
 	assert_int_equal(GET(seen_least), WEIGHT_LIFT);
 	give_frames();
-	assert_int_equal(GET(kaged->lifted), 0);
+	assert_int_equal(lifted_now(), 0);
+}
+
+static struct gmem *large;
+static u64 joins, not_lifted; /* atomic */
+
+/* All its pages are used, and may be mapped as one. */
+static u64 used(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
+		u64 pages, u64 *young)
+{
+	if (event == GMEM_EVENT_AGE && young)
+		memset(young, 0xff, pages / 8);
+	if (event != GMEM_EVENT_JOIN)
+		return notified(n, object, event, first, pages, young);
+	if (GET(thread_current()->lifted) != WEIGHT_LIFT)
+		SET(not_lifted, not_lifted + 1);
+	SET(joins, joins + 1);
+	return 0;
+}
+
+/* Whose pages are mapped as one waits meanwhile; to look whether they are to be is kaged's own affair. */
+static void lifted_while_it_joins(void **state)
+{
+	struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
+	static struct gmem_notifier uses = {.notify = used};
+	static struct reclaim_target its_target;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create(GMEM_LARGE_PAGES, &large), 0);
+	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++)
+		assert_int_equal(gmem_get_page(large, i, true, &pfn), 0);
+	assert_true(gmem_looks_large(large, 0));
+	gmem_notifier_add(large, &uses);
+	reclaim_add(&its_target, large, &terms);
+	look_at_kaged();
+	pass(ROUND);
+	wait_until_it_sleeps(now + ROUND);
+	assert_true(GET(joins) > 0);
+	assert_int_equal(GET(not_lifted), 0);
+	assert_int_equal(GET(seen_most), 0);
+	assert_int_equal(lifted_now(), 0);
+	reclaim_remove(&its_target);
+	gmem_notifier_remove(large, &uses);
+	gmem_unref(large);
 }
 
 static void *ask(void *arg)
@@ -170,7 +218,7 @@ static void who_asks_lends(void **state)
 
 	take_frames();
 	pthread_create(&thread, NULL, ask, NULL);
-	while (!(GET(kaged->lifted) & 1))
+	while (!(lifted_now() & 1))
 		sched_yield();
 	/* It may be about to look when it is to give up. */
 	while (!GET(has_asked)) {
@@ -179,13 +227,14 @@ static void who_asks_lends(void **state)
 	}
 	pthread_join(thread, NULL);
 	give_frames();
-	assert_int_equal(GET(kaged->lifted), 0);
+	assert_int_equal(lifted_now(), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lifted_while_it_takes),
+		cmocka_unit_test(lifted_while_it_joins),
 		cmocka_unit_test(who_asks_lends),
 	};
 
