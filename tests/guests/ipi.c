@@ -11,7 +11,6 @@
 #define MSR_X2APIC_SELF 0x83f
 #define MSR_KVM_CLOCK	0x4b564d01u
 
-#define TOKEN  0x51
 #define STORM  0x52
 #define ROUNDS 500
 
@@ -20,7 +19,6 @@
 
 /* --- what an interrupt does --- */
 
-static volatile u32 token_rounds;
 static volatile u32 order[16], order_count;
 static volatile bool nesting;
 
@@ -55,8 +53,8 @@ static void on_interrupt(struct frame *f)
 		return;
 	}
 	eoi();
-	if (f->vector == TOKEN && (me || --token_rounds))
-		ipi((me + 1) % cpus, FIXED | TOKEN);
+	if (f->vector == TOKEN)
+		pass_token(me);
 }
 
 /* --- INIT and start-up --- */
@@ -81,12 +79,8 @@ static void look_at_cpuid(u32 me)
 
 static void check_start(void)
 {
-	bool all = true;
+	bool all = start_others();
 
-	for (u32 i = 1; i < cpus; i++)
-		start(i);
-	for (u32 i = 1; i < cpus; i++)
-		all = until(&starts[i], 1) && all;
 	check("INIT, SIPI, SIPI starts each once", all);
 	linger();
 	for (u32 i = 1; i < cpus; i++)
@@ -188,19 +182,9 @@ static void check_init_races(void)
 
 static void check_token(void)
 {
-	bool all = true;
-
-	for (u32 i = 0; i < cpus; i++)
-		counts[i][TOKEN] = 0;
-	token_rounds = ROUNDS;
-	ipi(1, FIXED | TOKEN);
-	/* Asleep meanwhile: it wakes by the token alone, and for ever waits for one that is lost. */
-	while (token_rounds)
-		__asm__ volatile("sti; hlt; cli" ::: "memory");
+	send_token_round(ROUNDS);
 	check("an interrupt goes round all of them", true);
-	for (u32 i = 0; i < cpus; i++)
-		all = counts[i][TOKEN] == ROUNDS && all;
-	check("none of them is lost or doubled", all);
+	check("none of them is lost or doubled", token_came_to_all(ROUNDS));
 }
 
 static void storm(u32 me)
@@ -501,12 +485,6 @@ static void check_time(void)
 
 /* --- x2APIC --- */
 
-static void to_x2apic(u32 me)
-{
-	(void)me;
-	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 0x400);
-}
-
 static void x2apic_tpr_by_id(u32 me)
 {
 	wrmsr(MSR_X2APIC_TPR, me == cpus - 1 ? 0 : 0x20);
@@ -516,21 +494,6 @@ static void x2apic_tpr_zero(u32 me)
 {
 	(void)me;
 	wrmsr(MSR_X2APIC_TPR, 0);
-}
-
-/* It comes to these vCPUs once each, and to no other. */
-static bool comes_to(u32 vector, u32 set)
-{
-	bool same = true;
-
-	for (u32 i = 0; i < cpus; i++) {
-		if (set >> i & 1)
-			same = until(&counts[i][vector], 1) && same;
-	}
-	linger();
-	for (u32 i = 0; i < cpus; i++)
-		same = counts[i][vector] == (set >> i & 1) && same;
-	return same;
 }
 
 static void check_x2apic_kinds(void)

@@ -4,13 +4,13 @@
  * that is meant, in clusters of x2APIC mode as well. The guest `ipi` looks closer, at a few.
  */
 #define CPUS_MAX 32
+#define WAITS	 20u /* those that are to come share few CPUs */
 #include "vcpus.h"
 
-#define TOKEN  0x51
 #define ROUNDS 10
 #define SUMS   20
 
-static volatile u32 token_rounds, wrong, added;
+static volatile u32 wrong, added;
 static u32 sum_lock;
 
 static void on_interrupt(struct frame *f)
@@ -21,28 +21,8 @@ static void on_interrupt(struct frame *f)
 	if (f->vector < 32 || f->vector == SPURIOUS)
 		return;
 	eoi();
-	if (f->vector == TOKEN && (me || --token_rounds))
-		ipi((me + 1) % cpus, FIXED | TOKEN);
-}
-
-/* Waits asleep where it can: those that are to come share few CPUs. */
-static bool until_long(volatile u32 *p, u32 value)
-{
-	for (u32 i = 0; i < 20 && !until(p, value); i++)
-		;
-	return *p == value;
-}
-
-static bool on_each(void (*job)(u32 me))
-{
-	bool ok = true;
-
-	for (u32 i = 1; i < cpus; i++)
-		run_on(i, job);
-	job(0);
-	for (u32 i = 1; i < cpus; i++)
-		ok = until_long((volatile u32 *)&jobs[i], 0) && ok;
-	return ok;
+	if (f->vector == TOKEN)
+		pass_token(me);
 }
 
 static void look_at_identity(u32 me)
@@ -78,52 +58,16 @@ static void add_up(u32 me)
 	}
 }
 
-static void to_x2apic(u32 me)
-{
-	(void)me;
-	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 0x400);
-}
-
-/* It comes to these vCPUs once each, and to no other. */
-static bool comes_to(u32 vector, u32 set)
-{
-	bool same = true;
-
-	for (u32 i = 0; i < cpus; i++) {
-		if (set >> i & 1)
-			same = until_long(&counts[i][vector], 1) && same;
-	}
-	linger();
-	for (u32 i = 0; i < cpus; i++)
-		same = counts[i][vector] == (set >> i & 1) && same;
-	return same;
-}
-
 static void check_start(void)
 {
-	bool all = true;
-
-	for (u32 i = 1; i < cpus; i++)
-		start(i);
-	for (u32 i = 1; i < cpus; i++)
-		all = until_long(&starts[i], 1) && all;
-	check("INIT, SIPI, SIPI starts each once", all);
-	check("each knows who it is", on_each(look_at_identity) && !wrong);
+	check("INIT, SIPI, SIPI starts each once", start_others());
+	check("each knows who it is", on_all(look_at_identity) && !wrong);
 }
 
 static void check_token(void)
 {
-	bool all = true;
-
-	for (u32 i = 0; i < cpus; i++)
-		counts[i][TOKEN] = 0;
-	token_rounds = ROUNDS;
-	ipi(1, FIXED | TOKEN);
-	while (token_rounds)
-		__asm__ volatile("sti; hlt; cli" ::: "memory");
-	for (u32 i = 0; i < cpus; i++)
-		all = counts[i][TOKEN] == ROUNDS && all;
-	check("an interrupt goes round all of them", all);
+	send_token_round(ROUNDS);
+	check("an interrupt goes round all of them", token_came_to_all(ROUNDS));
 }
 
 static void check_work(void)
@@ -131,7 +75,7 @@ static void check_work(void)
 	u32 expected = SUMS * cpus * (cpus + 1) / 2;
 
 	added = 0;
-	check("all take one lock in turn", on_each(add_up) && added == expected);
+	check("all take one lock in turn", on_all(add_up) && added == expected);
 }
 
 static void check_kinds(u32 base)
@@ -195,12 +139,12 @@ void main(u32 magic, const void *info)
 	check_token();
 	check_work();
 	check_kinds(0x60);
-	check("all go to x2APIC mode", on_each(to_x2apic));
-	check("each knows who it is", on_each(look_at_identity) && !wrong);
+	check("all go to x2APIC mode", on_all(to_x2apic));
+	check("each knows who it is", on_all(look_at_identity) && !wrong);
 	check_token();
 	check_kinds(0x70);
 	check_clusters();
 	start(cpus - 1);
-	check("the last is stopped and started again", until_long(&starts[cpus - 1], 2));
+	check("the last is stopped and started again", until(&starts[cpus - 1], 2));
 	guest_end();
 }

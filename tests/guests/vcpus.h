@@ -36,10 +36,14 @@
 #ifndef CPUS_MAX
 #define CPUS_MAX 8
 #endif
+#ifndef WAITS
+#define WAITS 1u /* how much longer `until` waits, where many vCPUs share few CPUs */
+#endif
 #define STACK	   8192
 #define TRAMPOLINE 0x8000u
 #define SPURIOUS   0xff
 #define WAKE	   0x40
+#define TOKEN	   0x51
 
 extern u8 ap_start[], ap_end[];
 u8 ap_stacks[CPUS_MAX][STACK] __attribute__((aligned(16)));
@@ -84,6 +88,12 @@ static inline void ipi(u32 dest, u32 low)
 	apic_write(LAPIC_ICR, low);
 }
 
+static inline void to_x2apic(u32 me)
+{
+	(void)me;
+	wrmsr(MSR_APIC_BASE, rdmsr(MSR_APIC_BASE) | 0x400);
+}
+
 static inline void eoi(void)
 {
 	if (in_x2apic())
@@ -108,7 +118,7 @@ static inline void relax(void)
 /* Long enough for what ought to come, and for what ought not. */
 static inline bool until(volatile u32 *p, u32 value)
 {
-	for (u32 i = 0; i < 10000000 && *p != value; i++)
+	for (u32 i = 0; i < WAITS * 10000000u && *p != value; i++)
 		relax();
 	return *p == value;
 }
@@ -194,6 +204,18 @@ static inline void start(u32 cpu)
 	ipi(cpu, STARTUP | TRAMPOLINE >> 12);
 }
 
+/* All but vCPU 0, which started already. */
+static inline bool start_others(void)
+{
+	bool all = true;
+
+	for (u32 i = 1; i < cpus; i++)
+		start(i);
+	for (u32 i = 1; i < cpus; i++)
+		all = until(&starts[i], 1) && all;
+	return all;
+}
+
 /* The job on all of them at once, vCPU 0 among them. */
 static inline bool on_all(void (*job)(u32 me))
 {
@@ -205,6 +227,52 @@ static inline bool on_all(void (*job)(u32 me))
 	for (u32 i = 1; i < cpus; i++)
 		ok = done(i) && ok;
 	return ok;
+}
+
+/* --- what comes to whom --- */
+
+/* It comes to these vCPUs once each, and to no other. */
+static inline bool comes_to(u32 vector, u32 set)
+{
+	bool same = true;
+
+	for (u32 i = 0; i < cpus; i++) {
+		if (set >> i & 1)
+			same = until(&counts[i][vector], 1) && same;
+	}
+	linger();
+	for (u32 i = 0; i < cpus; i++)
+		same = counts[i][vector] == (set >> i & 1) && same;
+	return same;
+}
+
+static volatile u32 token_rounds; /* that are left */
+
+/* For interrupt_hook, after the EOI: TOKEN goes on to the next vCPU, until it went round so often. */
+static inline void pass_token(u32 me)
+{
+	if (me || --token_rounds)
+		ipi((me + 1) % cpus, FIXED | TOKEN);
+}
+
+/* vCPU 0 sleeps meanwhile: it wakes by the token alone, and for ever waits for one that is lost. */
+static inline void send_token_round(u32 rounds)
+{
+	for (u32 i = 0; i < cpus; i++)
+		counts[i][TOKEN] = 0;
+	token_rounds = rounds;
+	ipi(1, FIXED | TOKEN);
+	while (token_rounds)
+		__asm__ volatile("sti; hlt; cli" ::: "memory");
+}
+
+static inline bool token_came_to_all(u32 rounds)
+{
+	bool all = true;
+
+	for (u32 i = 0; i < cpus; i++)
+		all = counts[i][TOKEN] == rounds && all;
+	return all;
 }
 
 /* How many there are; where the others start. apic_on(0) is the caller's. */
