@@ -5,16 +5,11 @@
  * touch in it. It needs no more than a PC and isa-debug-exit.
  */
 #include "measure.h"
-
-#define P  1u
-#define W  2u
-#define U  4u
-#define PS 0x80u
+#include "page_table.h"
 
 #define PAGE_SIZE  4096u
 #define LARGE_PAGE 0x400000u
 #define ENTRIES	   1024u
-#define PAGE	   __attribute__((aligned(PAGE_SIZE)))
 
 #define MEMORY	  0x4000000u /* all of it is mapped where it is, by 4 MiB */
 #define FRESH	  0x1000000u /* nothing of this program's above */
@@ -35,11 +30,6 @@ static volatile u32 seen;
 static inline void load_cr3(const u32 *table)
 {
 	__asm__ volatile("mov %0, %%cr3" ::"r"(table) : "memory");
-}
-
-static inline void invlpg(u32 va)
-{
-	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
 }
 
 static inline void touch(u32 va)

@@ -5,31 +5,13 @@
  * INVLPG, CR0.WP, NX, SMEP, SMAP, tables that become data and back. Nothing in it depends on who runs
  * it: on bare hardware, with EPT and with shadow paging it says the same.
  */
-#include "guest.h"
+#include "page_table.h"
 
 #define WINDOW	 0x40000000u /* where the pages under test are mapped */
 #define TABLE_AT 16u	     /* page of the window at which the window's own table is */
 
-#define P    1u
-#define W    2u
-#define U    4u
-#define A    0x20u
-#define D    0x40u
-#define PS   0x80u
-#define XD   (1ull << 63)
 #define RSVD 8u
 #define ID   0x10u
-
-#define CR0_WP	 0x10000u
-#define CR0_PG	 0x80000000u
-#define CR4_PSE	 0x10u
-#define CR4_PAE	 0x20u
-#define CR4_SMEP 0x100000u
-#define CR4_SMAP 0x200000u
-#define MSR_EFER 0xc0000080u
-#define EFER_NXE 0x800u
-
-#define PAGE __attribute__((aligned(4096)))
 
 static u32 directory32[1024] PAGE, table32[1024] PAGE;
 static u64 pdpt[4] __attribute__((aligned(32)));
@@ -38,27 +20,8 @@ static u32 page[4][1024] PAGE;
 static u8 spare[4096] PAGE;
 
 static bool pae;
-static u32 cpu_nx, cpu_smep, cpu_smap;
 
-/* --- The machine --- */
-
-#define READ_CR(n)                                                 \
-	({                                                         \
-		u32 v_;                                            \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v_)); \
-		v_;                                                \
-	})
-#define WRITE_CR(n, v) __asm__ volatile("mov %0, %%cr" #n ::"r"((u32)(v)) : "memory")
-
-static void invlpg(u32 va)
-{
-	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
-}
-
-static void flush(void)
-{
-	WRITE_CR(3, READ_CR(3));
-}
+/* --- Accesses that may fault --- */
 
 #define FAULTED 0x80000000u
 
@@ -215,8 +178,6 @@ static void check_marks(void)
 	say("a write that faults sets no D",
 	    write_fault(at(1), 1) == (FAULTED | P | W) && !(get(1) & D));
 }
-
-static bool no_writes_without_wp; /* the word "=" */
 
 static void check_write_protect(void)
 {
@@ -436,22 +397,11 @@ static void turn_on(void)
 
 void main(u32 magic, const u32 *info)
 {
-	const char *words = info[0] & 4 ? (const char *)info[4] : "";
-	u32 r[4];
-
 	(void)magic;
-	for (; *words; words++)
-		no_writes_without_wp = no_writes_without_wp || *words == '=';
+	read_words(info);
 	outb(0x3fb, 3); /* 8 bits, where no firmware has said so */
 	interrupts_init();
-	cpuid(0x80000001, 0, r);
-	cpu_nx = r[3] & 1u << 20;
-	cpuid(0, 0, r);
-	if (r[0] >= 7) {
-		cpuid(7, 0, r);
-		cpu_smep = r[1] & 1u << 7;
-		cpu_smap = r[1] & 1u << 20;
-	}
+	identify_cpu();
 	turn_on();
 	check_mode();
 	WRITE_CR(0, READ_CR(0) & ~CR0_PG);

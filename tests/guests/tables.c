@@ -493,11 +493,8 @@ static void check_mode(void)
 
 void main(u32 magic, const u32 *info)
 {
-	const char *words = info[0] & 4 ? (const char *)info[4] : "";
-
 	(void)magic;
-	for (; *words; words++)
-		no_writes_without_wp = no_writes_without_wp || *words == '=';
+	read_words(info);
 	outb(0x3fb, 3); /* 8 bits, where no firmware has said so */
 	identify();
 	make_tables();

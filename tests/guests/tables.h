@@ -6,7 +6,7 @@
 #ifndef TESTS_GUESTS_TABLES_H
 #define TESTS_GUESTS_TABLES_H
 
-#include "guest.h"
+#include "page_table.h"
 
 #define WINDOW	   0x40000000u		 /* below 4 GiB, with 4-level paging as well */
 #define USER_AT	   0x40c00000u		 /* the user's code */
@@ -21,28 +21,10 @@
 #define VECTOR_END 128u
 #define NO_ANSWER  0xf0000000u
 
-#define P    1u
-#define W    2u
-#define U    4u
-#define A    0x20u
-#define D    0x40u
-#define PS   0x80u
-#define XD   (1ull << 63)
 #define OPEN (P | W | U)
 
-#define CR0_PE	 1u
-#define CR0_WP	 0x10000u
-#define CR0_PG	 0x80000000u
-#define CR4_PSE	 0x10u
-#define CR4_PAE	 0x20u
-#define CR4_SMEP 0x100000u
-#define CR4_SMAP 0x200000u
-#define MSR_EFER 0xc0000080u
 #define EFER_LME 0x100u
-#define EFER_NXE 0x800u
 #define FLAG_AC	 0x40000u
-
-#define PAGE __attribute__((aligned(4096)))
 
 enum mode {
 	MODE_32,
@@ -70,8 +52,7 @@ void probe_unexpected(void);
 
 static enum mode mode;
 static const char *const mode_names[] = {"32-bit", "PAE", "4-level"};
-static u32 cpu_nx, cpu_smep, cpu_smap, physical_bits;
-static bool no_writes_without_wp; /* the word "=" */
+static u32 physical_bits;
 
 static u32 directory32[1024] PAGE, table32[1024] PAGE, user_table32[1024] PAGE;
 static u64 pdpt_pae[4] __attribute__((aligned(32)));
@@ -87,24 +68,6 @@ static u64 ldt_page[PTES] PAGE;
 static u32 page[PAGES][1024] __attribute__((aligned(0x10000)));
 
 /* --- The machine --- */
-
-#define READ_CR(n)                                                 \
-	({                                                         \
-		u32 v_;                                            \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v_)); \
-		v_;                                                \
-	})
-#define WRITE_CR(n, v) __asm__ volatile("mov %0, %%cr" #n ::"r"((u32)(v)) : "memory")
-
-static void invlpg(u32 va)
-{
-	__asm__ volatile("invlpg (%0)" ::"r"(va) : "memory");
-}
-
-static void flush(void)
-{
-	WRITE_CR(3, READ_CR(3));
-}
 
 static void set_flags(u32 clear, u32 set)
 {
@@ -437,16 +400,9 @@ static void identify(void)
 {
 	u32 r[4];
 
-	cpuid(0x80000001, 0, r);
-	cpu_nx = r[3] & 1u << 20;
+	identify_cpu();
 	cpuid(0x80000008, 0, r);
 	physical_bits = r[0] & 0xff;
-	cpuid(0, 0, r);
-	if (r[0] < 7)
-		return;
-	cpuid(7, 0, r);
-	cpu_smep = r[1] & 1u << 7;
-	cpu_smap = r[1] & 1u << 20;
 }
 
 #endif
