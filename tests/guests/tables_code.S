@@ -14,19 +14,24 @@
 	.text
 	.code32
 
-/* void probe_32(u32 kind, u32 address, u32 value, u32 user) */
-	.globl probe_32
-probe_32:
+/* The kind's code in EBX, the address (its lower half) in EAX, value in ECX, user in ESI. */
+	.macro begin kinds, value, user
 	push %ebp
 	push %ebx
 	push %esi
 	push %edi
 	mov 20(%esp), %ebx
 	mov 24(%esp), %eax
-	mov 28(%esp), %ecx
-	mov 32(%esp), %esi
+	mov \value(%esp), %ecx
+	mov \user(%esp), %esi
 	mov %esp, kernel_stack
-	mov kinds_32(,%ebx,4), %ebx
+	mov \kinds(,%ebx,4), %ebx
+	.endm
+
+/* void probe_32(u32 kind, u32 address, u32 value, u32 user) */
+	.globl probe_32
+probe_32:
+	begin kinds_32, 28, 32
 	test %esi, %esi
 	jnz 1f
 	jmp *%ebx
@@ -45,17 +50,8 @@ probe_32:
 /* void probe_64(u32 kind, u32 low, u32 high, u32 value, u32 user); the value's upper half is 0. */
 	.globl probe_64
 probe_64:
-	push %ebp
-	push %ebx
-	push %esi
-	push %edi
-	mov 20(%esp), %ebx
-	mov 24(%esp), %eax
+	begin kinds_64, 32, 36
 	mov 28(%esp), %edx
-	mov 32(%esp), %ecx
-	mov 36(%esp), %esi
-	mov %esp, kernel_stack
-	mov kinds_64(,%ebx,4), %ebx
 	ljmp $CODE64, $1f
 	.code64
 1:	mov %eax, %eax
