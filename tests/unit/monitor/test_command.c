@@ -2,29 +2,17 @@
 /* unit-sources: kernel/monitor/command.c kernel/monitor/edit.c kernel/monitor/keys.c */
 /* Lines taken apart, commands found, wrong ones told, words completed. The table is the test's. */
 #include "kernel/monitor/command.h"
-#include "kernel/base/printf.h"
 #include "kernel/base/stat.h"
 #include "kernel/base/string.h"
 #include "kernel/console.h"
 #include "tests/hosted/random.h"
+#include "tests/unit/monitor/said.h"
 
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
 
-static char said[8192], ran[512];
-
-void monitor_print(const char *fmt, ...)
-{
-	size_t at = strlen(said);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said + at, sizeof(said) - at, fmt, ap);
-	va_end(ap);
-	if (strlen(said) + 1 < sizeof(said))
-		strcat(said, "\n");
-}
+static char ran[512];
 
 const char *console_vm_name(u32 i)
 {

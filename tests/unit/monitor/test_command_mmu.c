@@ -2,34 +2,22 @@
 /* unit-sources: kernel/monitor/command_mmu.c */
 /* What slot and rmap say of what they find. */
 #include "kernel/base/error.h"
-#include "kernel/base/printf.h"
 #include "kernel/base/string.h"
 #include "kernel/monitor/command.h"
 #include "kernel/vm_life.h"
 #include "mmu/inspect.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/monitor/said.h"
 
 #include <cmocka.h>
 #include <string.h>
 
-static char said[4096];
 static struct vm alpha;
 static u32 references;
 static struct mmu_gfn_look look;
 static struct mmu_page_state page;
 static int look_error;
 static u32 slots;
-
-void monitor_print(const char *fmt, ...)
-{
-	size_t at = strlen(said);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said + at, sizeof(said) - at, fmt, ap);
-	va_end(ap);
-	strlcpy(said + strlen(said), "\n", sizeof(said) - strlen(said));
-}
 
 bool command_number(const char *what, const char *text, u64 *out)
 {

@@ -2,7 +2,6 @@
 /* unit-sources: kernel/monitor/command_vm.c */
 /* What the vm commands say in every case, those too that no boot meets, and that they keep no reference. */
 #include "kernel/base/error.h"
-#include "kernel/base/printf.h"
 #include "kernel/base/string.h"
 #include "kernel/console.h"
 #include "kernel/monitor/command.h"
@@ -10,29 +9,19 @@
 #include "smp/thread.h"
 #include "tests/hosted/hosted.h"
 #include "vmx/vmx.h"
+#include "tests/unit/monitor/said.h"
 
 #include <cmocka.h>
 #include <string.h>
 
 /* --- two configured VMs, of which alpha runs --- */
 
-static char said[4096], asked[64];
+static char asked[64];
 static struct gmem ram;
 static struct vm alpha = {.name = "alpha", .ram = &ram};
 static u32 references, paused, configured;
 static bool runs, may_start;
 static int result, start_result;
-
-void monitor_print(const char *fmt, ...)
-{
-	size_t at = strlen(said);
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said + at, sizeof(said) - at, fmt, ap);
-	va_end(ap);
-	strlcpy(said + strlen(said), "\n", sizeof(said) - strlen(said));
-}
 
 bool monitor_stopped(void)
 {
