@@ -81,3 +81,15 @@ u32 shadow_pages_of(u64 gfn)
 		n += sp->gfn.v == gfn && !sp->role.direct;
 	return n;
 }
+
+struct shadow_page *shadow_page_for_table(u64 gfn)
+{
+	struct shadow_page *sp;
+
+	list_for_each_entry (sp, &vm.shadow->active, link) {
+		if (sp->gfn.v == gfn && !sp->role.direct)
+			return sp;
+	}
+	fail_msg("table %#llx has no shadow page", (unsigned long long)gfn);
+	return NULL;
+}

@@ -50,5 +50,7 @@ u64 frame_of_page(u64 index);
 
 /* Shadow pages of the guest's table. */
 u32 shadow_pages_of(u64 gfn);
+/* One of them; there has to be one. */
+struct shadow_page *shadow_page_for_table(u64 gfn);
 
 #endif

@@ -86,18 +86,6 @@ static int end(void **state)
 	return shadow_guest_end(state);
 }
 
-static struct shadow_page *page_for(u64 gfn)
-{
-	struct shadow_page *sp;
-
-	list_for_each_entry (sp, &vm.shadow->active, link) {
-		if (sp->gfn.v == gfn && !sp->role.direct)
-			return sp;
-	}
-	fail_msg("table %#llx has no shadow page", (unsigned long long)gfn);
-	return NULL;
-}
-
 /* What TABLE leads to in the other slot. */
 static void others_stay(u64 faults)
 {
@@ -113,7 +101,8 @@ static void others_stay(u64 faults)
 
 static void others_take_no_fault(void **state)
 {
-	const struct shadow_page *root = vcpu.shadow.root[0], *leaves = page_for(TABLE);
+	const struct shadow_page *root = vcpu.shadow.root[0],
+				 *leaves = shadow_page_for_table(TABLE);
 	u64 zapped = STAT(shadow_zapped), made = STAT(shadow_made), faults = STAT(faults);
 
 	(void)state;
@@ -122,7 +111,7 @@ static void others_take_no_fault(void **state)
 	assert_int_equal(shadow_pages_of(AWAY), 0);
 	others_stay(faults);
 	assert_int_equal(STAT(shadow_made), made);
-	assert_ptr_equal(page_for(TABLE), leaves);
+	assert_ptr_equal(shadow_page_for_table(TABLE), leaves);
 	assert_ptr_equal(vcpu.shadow.root[0], root);
 	assert_false(root->invalid);
 	assert_int_equal(shadow_access(gva_of(SHOWS_AWAY), MMU_READ, NULL), ERR_NOSLOT);
@@ -138,7 +127,7 @@ static void others_take_no_fault(void **state)
 /* A page that was put away, or shared, before its slot went: nobody knows its word any more. */
 static void what_was_taken_before(void **state)
 {
-	struct shadow_page *leaves = page_for(TABLE);
+	struct shadow_page *leaves = shadow_page_for_table(TABLE);
 
 	(void)state;
 	assert_non_null(leaves->words[SHOWS_AWAY]);
@@ -315,12 +304,12 @@ static void leaves_of_2m(void **state)
 	slot_of_big(BIG, 0, BIG_PAGES, 0);
 	big_entry(4, BIG, MARKED);
 	all_in_one(AT(4, 3), BIG + 3);
-	sp = page_for(3);
+	sp = shadow_page_for_table(3);
 	assert_non_null(sp->words[4]);
 	faults = STAT(faults);
 	assert_int_equal(memslot_delete(&vm, 2), 0);
 	grace();
-	assert_ptr_equal(page_for(3), sp);
+	assert_ptr_equal(shadow_page_for_table(3), sp);
 	assert_null(sp->words[4]);
 	others_stay(faults);
 	assert_int_equal(shadow_access(AT(4, 3), MMU_READ, NULL), ERR_NOSLOT);
@@ -355,7 +344,7 @@ static void direct_pages(void **state)
 
 static void audit_of_slots(void **state)
 {
-	struct shadow_page *leaves = page_for(TABLE);
+	struct shadow_page *leaves = shadow_page_for_table(TABLE);
 	u64 *word = leaves->word;
 	u32 *small = leaves->small;
 

@@ -182,19 +182,6 @@ static void memory_runs_out(void **state)
 
 /* --- What the audit finds --- */
 
-/* The page of the guest's table. */
-static struct shadow_page *page_for(u64 gfn)
-{
-	struct shadow_page *sp;
-
-	list_for_each_entry (sp, &vm.shadow->active, link) {
-		if (sp->gfn.v == gfn && !sp->role.direct)
-			return sp;
-	}
-	fail_msg("table %llu has no shadow page", (unsigned long long)gfn);
-	return NULL;
-}
-
 static int start_mapped(void **state)
 {
 	start(state);
@@ -206,7 +193,7 @@ static int start_mapped(void **state)
 
 static void audit_of_an_entry_in_no_chain(void **state)
 {
-	struct shadow_page *leaves = page_for(4), *above = page_for(3);
+	struct shadow_page *leaves = shadow_page_for_table(4), *above = shadow_page_for_table(3);
 
 	leaves->table[8] = leaves->table[7];
 	audit_says("in no reverse map");
@@ -221,12 +208,12 @@ static void audit_of_an_entry_in_no_chain(void **state)
 
 static void audit_of_an_entry_that_skips_a_level(void **state)
 {
-	struct shadow_page *leaves = page_for(4), *top = page_for(2);
+	struct shadow_page *leaves = shadow_page_for_table(4), *top = shadow_page_for_table(2);
 	u64 *spte = &top->table[9];
 
 	assert_true(rmap_trylock(&leaves->parents));
 	assert_int_equal(rmap_add(&leaves->parents, spte, &vcpu.rmaps), 0);
-	*spte = page_for(3)->table[0];
+	*spte = shadow_page_for_table(3)->table[0];
 	rmap_unlock_tried(&leaves->parents);
 	audit_says("another level");
 	assert_true(rmap_trylock(&leaves->parents));
@@ -237,7 +224,7 @@ static void audit_of_an_entry_that_skips_a_level(void **state)
 
 static void audit_of_a_chain_without_entry(void **state)
 {
-	struct shadow_page *leaves = page_for(4);
+	struct shadow_page *leaves = shadow_page_for_table(4);
 	u64 e = leaves->table[7], *word = leaves->words[7];
 
 	leaves->table[7] = 0;
@@ -250,7 +237,7 @@ static void audit_of_a_chain_without_entry(void **state)
 
 static void audit_of_what_is_shown(void **state)
 {
-	struct shadow_page *leaves = page_for(4);
+	struct shadow_page *leaves = shadow_page_for_table(4);
 	u64 *e = gmem_entry_find(ram, DATA), was = *e;
 
 	*e = GMEM_ABSENT;
@@ -265,7 +252,7 @@ static void audit_of_what_is_shown(void **state)
 
 static void audit_of_tables_of_the_guests(void **state)
 {
-	struct shadow_page *leaves = page_for(4);
+	struct shadow_page *leaves = shadow_page_for_table(4);
 	u64 *word = rmap_word(&vm.slots->slots[0], GFN(4));
 
 	*word ^= RMAP_TABLE;
@@ -274,7 +261,7 @@ static void audit_of_tables_of_the_guests(void **state)
 	/* The guest maps its table to read it. */
 	entry(4, 6, 4, MARKED);
 	assert_int_equal(shadow_access(6ull << 12, MMU_READ, NULL), 0);
-	leaves = page_for(4);
+	leaves = shadow_page_for_table(4);
 	assert_false(leaves->table[6] & SPTE_W);
 	leaves->table[6] |= SPTE_W;
 	audit_says("mapped for writing");
