@@ -9,6 +9,8 @@
 #include "mem/reclaim.h"
 #include "mem/share.h"
 #include "mem/slab.h"
+#include "mem/swap.h"
+#include "mem/swap_blocks.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
@@ -100,8 +102,24 @@ static void an_object_of_the_pool(void **state)
 
 	assert_int_equal(pool_store("contents", 8, &handle), 0);
 	expect("frames of the pool are, where 0 were before");
+	assert_int_equal(hosted_log_count(LOG_ERROR), 2); /* and the object */
 	pool_free(handle);
 	mem_audit(0);
+}
+
+static void a_block_of_the_disk(void **state)
+{
+	u64 block;
+
+	fake_disk_init(1000);
+	assert_int_equal(swap_attach(&fake_disk, 1000, 4711), 0);
+	mem_audit_begin();
+	block = swap_block_get();
+	assert_int_not_equal(block, 0);
+	assert_true(hosted_catch_panic(run, NULL));
+	swap_block_put(block);
+	mem_audit(0);
+	swap_detach();
 }
 
 static void a_shared_frame(void **state)
@@ -144,6 +162,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(all_that_a_vm_has, setup),
 		cmocka_unit_test_setup(an_object_of_the_pool, setup),
+		cmocka_unit_test_setup(a_block_of_the_disk, setup),
 		cmocka_unit_test_setup(a_shared_frame, setup),
 		cmocka_unit_test_setup(frames, setup),
 	};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mem @reclaim tests/unit/mem/fixture.c tests/unit/mem/swap_object.c */
+/* unit-libs: -Wl,--wrap=frame_alloc */
 /*
  * Pages on a disk: each state of a page that is there, or on its way, against each thing that can
  * happen to it (docs/memory.md).
@@ -74,6 +75,21 @@ static void swapped_zeroed(void **state)
 	assert_int_equal(stats_now().reads, 1);
 }
 
+static void (*at_alloc)(void);
+
+int __real_frame_alloc(u32 order, u32 flags, pfn_t *out);
+int __wrap_frame_alloc(u32 order, u32 flags, pfn_t *out);
+
+int __wrap_frame_alloc(u32 order, u32 flags, pfn_t *out)
+{
+	void (*fn)(void) = at_alloc;
+
+	at_alloc = NULL;
+	if (fn)
+		fn();
+	return __real_frame_alloc(order, flags, out);
+}
+
 static void swapped_written_whole(void **state)
 {
 	static u64 words[PAGE_SIZE / 8];
@@ -91,6 +107,9 @@ static void swapped_written_whole(void **state)
 	g->resident_max = ~0ull;
 	assert_int_equal(state_of(0), GMEM_SWAPPED);
 	assert_true(gmem_write_stored(g, 0, words));
+	/* As any page that has just come. */
+	assert_int_equal(gmem_entry_age(g, gmem_entry(g, 0)), GMEM_COLD_AGE);
+	assert_true(gmem_entry(g, 0) & GMEM_COLD);
 	assert_memory_equal(page(0), words, PAGE_SIZE);
 	assert_int_equal(stats_now().reads, 0);
 	assert_int_equal(stats_now().used, 1);
@@ -101,6 +120,25 @@ static void swapped_written_whole(void **state)
 	verify(1);
 	assert_int_equal(take(0, 1).writing, 1);
 	assert_memory_equal(page(0), words, PAGE_SIZE);
+}
+
+static void drop_first(void)
+{
+	assert_true(gmem_drop_stored(g, 0));
+}
+
+/* While its frame is looked for another drops it: it is not written, and the frame goes back. */
+static void swapped_gone_not_written_whole(void **state)
+{
+	static u64 words[PAGE_SIZE / 8];
+	u64 free_before;
+
+	put_on_disk(1);
+	free_before = free_now();
+	at_alloc = drop_first;
+	assert_false(gmem_write_stored(g, 0, words));
+	assert_int_equal(state_of(0), GMEM_ABSENT);
+	assert_int_equal(free_now(), free_before);
 }
 
 /* On its way there it is BUSY: that is for who waits for it. */
@@ -328,6 +366,7 @@ int main(void)
 		CELL(swapped_dropped),
 		CELL(swapped_zeroed),
 		CELL(swapped_written_whole),
+		CELL(swapped_gone_not_written_whole),
 		CELL(on_its_way_not_written_whole),
 		CELL(written_touched),
 		CELL(wanted_first),

@@ -138,6 +138,8 @@ static void too_many_read_errors(void **state)
 	assert_true(stats_now().read_errors >= SWAP_ERRORS_MOST);
 	fake_disk_fail(0, 0);
 	verify(41);
+	/* What can be read is; it is not left to it alone. */
+	assert_false(swap_is_sound());
 }
 
 static void read_error(void **state)
