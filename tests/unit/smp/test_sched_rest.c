@@ -16,21 +16,26 @@ static void count_end(void)
 	ends++;
 }
 
-/* Thread 0 is a vCPU, thread 1 one of Weir's own; both have run and sleep. */
-static void start(u32 cpu_number)
+/* Thread 0 is a vCPU, thread 1 one of Weir's own; both have run at this CPU, and sleep. */
+static void start_at(u32 cpu_number, u32 cpu)
 {
 	setup(cpu_number);
 	sched_group_init(&group, 100, 0);
 	thread_rest_init(count_end);
 	for (u32 i = 0; i < 2; i++) {
-		make(i, 100, cpu_number - 1)->group = i ? NULL : &group;
+		make(i, 100, cpu)->group = i ? NULL : &group;
 		wake_from(0, &threads[i]);
 		run_until(now + MS);
-		hosted_cpu_set(cpu_number - 1);
+		hosted_cpu_set(cpu);
 		schedule_here(SCHEDULE_BLOCK);
 	}
 	hosted_cpu_set(0);
 	ends = 0;
+}
+
+static void start(u32 cpu_number)
+{
+	start_at(cpu_number, cpu_number - 1);
 }
 
 static void run_vcpu(void)
@@ -93,6 +98,20 @@ static void one_that_runs_does_not_rest(void **state)
 	teardown();
 }
 
+/* Whichever CPU it runs on. */
+static void one_that_runs_anywhere(void **state)
+{
+	for (u32 cpu = 0; cpu < 3; cpu++) {
+		start_at(3, cpu);
+		run_vcpu();
+		assert_int_equal(threads[0].cpu->id, cpu);
+		assert_false(thread_groups_rest(thread_group_turns()));
+		block_vcpu();
+		assert_true(thread_groups_rest(thread_group_turns()));
+		teardown();
+	}
+}
+
 /* As the answer is no, nobody is to be told. */
 static void not_told_for_nothing(void **state)
 {
@@ -130,6 +149,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(they_rest_until_one_runs),
 		cmocka_unit_test(one_that_runs_does_not_rest),
+		cmocka_unit_test(one_that_runs_anywhere),
 		cmocka_unit_test(not_told_for_nothing),
 		cmocka_unit_test(one_that_waits_rests),
 	};
