@@ -223,3 +223,35 @@ def test_a_slow_machine_has_more_time_for_a_benchmark(monkeypatch):
     import running
     monkeypatch.setattr(running, "SLOW", 1000.0)
     assert running.deadline(1000) > time.monotonic() + 500000
+
+
+def bench_with(monkeypatch, tmp_path, cost, times):
+    """tests/bench/run.py, where an operation with an aim of 100 costs so much."""
+    bench = program(monkeypatch, "run")
+    count = dict.fromkeys(("median", "min", "max"), cost) | {"count": 1}
+    rows = [bench.operations.Operation("one", "one thing", aim=100)]
+    monkeypatch.setattr(bench, "GROUPS", {"things": (lambda build: {"one": count}, rows)})
+    monkeypatch.setattr(bench, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(bench.faults.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(bench.faults.hosted, "output",
+                        lambda name: f"faults: 1 100 1.00 90 1.00\nfaults: 2 200 {times} 91 1.01\n")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--no-docs", "things", "faults"])
+    return bench
+
+
+@pytest.mark.parametrize("cost,times,missed", [
+    (100, "1.80", []),
+    (101, "1.80", ["things: one is over its aim of 100 instructions"]),
+    (100, "1.79", ["faults: two threads are short of the aim of 1.8 times one"])])
+def test_a_benchmark_that_misses_its_aim_fails(tmp_path, monkeypatch, capsys, cost, times, missed):
+    bench = bench_with(monkeypatch, tmp_path, cost, times)
+    if missed:
+        with pytest.raises(SystemExit) as ended:
+            bench.main()
+        assert ended.value.code == 1
+    else:
+        bench.main()
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if "aim of" in line] == missed
+    assert "1.01" in out  # by the clock
+    assert (tmp_path / "results.json").exists()

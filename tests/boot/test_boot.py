@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs the boot cases that conftest.py chose, and the harness's own tests (test_lab.py) beside."""
+"""Runs the boot cases that conftest.py chose, and the harness's own tests (the other files) beside."""
 import pytest
 
 from boots import Boot

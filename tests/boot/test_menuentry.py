@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lab import ROOT, image, linux, menuentry
-from test_lab import machine_for, no_images, run  # noqa: F401
+from test_run import machine_for, no_images, run  # noqa: F401
 
 ENTRY = """\
 # a comment

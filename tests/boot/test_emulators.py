@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""Emulators: how they are asked for, typed to, and ended, whatever becomes of who started them."""
+import argparse
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from lab import ROOT, bochs, machine, rfb
+from test_lab import soon
+
+
+class Sleeper(machine.Machine):
+    def command(self, serial):
+        return ["/bin/sh", "-c", "trap '' TERM; sleep 1000 & echo ready >$0; wait; wait", serial]
+
+
+def group_is_gone(group, deadline):
+    """A killed child stays in its group until init has taken note of it."""
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_stop_ends_the_emulator_and_its_children(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "KILL_GRACE", 0.2)
+    sleeper = Sleeper(str(tmp_path / "logs"))
+    with sleeper:
+        sleeper.wait_line("ready", soon())
+        assert sleeper.alive()
+    assert not sleeper.alive()
+    assert group_is_gone(sleeper.process.pid, time.monotonic() + 5)
+
+
+STARTS_ONE = """\
+import sys, threading, time
+sys.path.insert(0, {tests!r})
+from lab import machine
+
+class Lone(machine.Machine):
+    def command(self, serial):
+        return ["/bin/sh", "-c", "echo ready >$0; exec sleep 1000", serial]
+
+def run():
+    with Lone({folder!r}) as lone:
+        lone.wait_line("ready", time.monotonic() + 20)
+        print(lone.process.pid, flush=True)
+        time.sleep(1000)
+
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_who_is_killed_leaves_no_emulator(tmp_path, number):
+    """From a thread, as the benchmarks start theirs."""
+    program = STARTS_ONE.format(tests=os.path.join(ROOT, "tests"), folder=str(tmp_path / "logs"))
+    starter = subprocess.Popen([sys.executable, "-c", program], text=True, stdout=subprocess.PIPE)
+    with starter:
+        group = int(starter.stdout.readline())
+        os.killpg(group, 0)
+        starter.send_signal(number)
+    gone = group_is_gone(group, soon())
+    if not gone:
+        os.killpg(group, signal.SIGKILL)
+    assert gone
+
+
+def test_models_of_a_newer_bochs_are_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(bochs, "installed", lambda: ("2.7", ["tigerlake"]))
+    assert bochs.lacks("tigerlake") is None
+    assert re.fullmatch(r"Bochs 2\.7 has no model arrow_lake: .*3\.0.*", bochs.lacks("arrow_lake"))
+    monkeypatch.setattr(bochs, "installed", lambda: ("3.0", ["tigerlake", "arrow_lake"]))
+    assert bochs.lacks("arrow_lake") is None
+    assert set(bochs.NEWER) < set(bochs.MODELS)
+
+
+def test_bochs_is_asked_for_its_debugger_where_it_may_do_without(tmp_path, monkeypatch):
+    for version, cpus, wanted in (("2.7", 2, False), ("3.0", 1, False), ("3.0", 2, True)):
+        monkeypatch.setattr(bochs, "installed", lambda version=version: (version, []))
+        made = bochs.Bochs(str(tmp_path / "machine"), "no.iso", cpus=cpus)
+        assert ("-dbg" in made.command("/dev/null")) == wanted
+    made = bochs.Bochs(str(tmp_path / "machine"), "no.iso", debugger="q\n")
+    assert "-dbg" in made.command("/dev/null"), "it has more to do than to go on"
+
+
+@pytest.mark.parametrize("cpus", bochs.LOCKS_VMX)
+def test_firmware_locks_vmx_off_by_one_byte_or_the_case_is_skipped(tmp_path, monkeypatch, cpus):
+    old, new = tmp_path / "old", tmp_path / "new"
+    code = bochs.LOCKS_VMX[cpus]
+    monkeypatch.setattr(bochs, "FIRMWARE", str(old))
+    old.write_bytes(b"before" + code + b"after")
+    bochs.firmware_without_vmx(new, cpus)
+    differ = [i for i, (a, b) in enumerate(zip(old.read_bytes(), new.read_bytes())) if a != b]
+    assert differ == [6 + code.index(b"\x0f\x30") - 1] and new.read_bytes()[differ[0]] == 1
+    for strange in (b"", code[:-1], code + code):
+        old.write_bytes(strange)
+        with pytest.raises(bochs.OtherFirmware, match="does not lock VMX"):
+            bochs.firmware_without_vmx(new, cpus)
+
+
+def test_keys_go_to_the_display_that_a_process_listens_at():
+    """Which events come for what is typed, and that the port is found among the process's sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert rfb.listening_port(os.getpid()) == server.getsockname()[1]
+        events = []
+
+        def serve():
+            viewer = server.accept()[0]
+            with viewer, viewer.makefile("rb") as stream:
+                viewer.sendall(rfb.VERSION)
+                assert stream.read(12) == rfb.VERSION
+                viewer.sendall(struct.pack(">I", 1))
+                assert stream.read(1) == b"\1"
+                viewer.sendall(bytes(20) + struct.pack(">I", 5) + b"Bochs")
+                while event := stream.read(8):
+                    events.append(struct.unpack(">BBxxI", event))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        fake = argparse.Namespace(process=argparse.Namespace(pid=os.getpid()), alive=lambda: True)
+        keys = rfb.Keyboard(fake, time.monotonic() + 60)
+        keys.press("ctrl-]", "up")
+        keys.type("Ab\n")
+        keys.close()
+        thread.join()
+    ctrl, shift, up, enter = 0xffe3, 0xffe1, 0xff52, 0xff0d
+    assert events == [(4, down, key) for down, key in (
+        (1, ctrl), (1, ord("]")), (0, ord("]")), (0, ctrl), (1, up), (0, up), (1, shift), (1, ord("a")),
+        (0, ord("a")), (0, shift), (1, ord("b")), (0, ord("b")), (1, enter), (0, enter))]

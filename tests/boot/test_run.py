@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""What make run does: the machine that it chooses, and its terminal."""
+import argparse
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+
+import pytest
+
+from lab import ROOT, console, image, machine, nested
+from test_lab import soon
+
+sys.path.append(os.path.join(ROOT, "tests/tools"))
+import run  # noqa: E402
+
+
+FAKE_EMULATOR = """#!/usr/bin/python3
+import os, sys
+line = os.open(sys.argv[1], os.O_RDWR | os.O_NOCTTY)
+def say(text):
+    os.write(line, text.encode())
+mode = {mode!r}
+if mode == "silent":
+    os.read(line, 100)
+if mode == "small":
+    say("[ 1.0] cpu0 error: vm alpha: not started: its bzImage needs 52 MiB: raise mem=\\r\\n")
+    say("[ 1.1] cpu0 info: powering off\\r\\n")
+    print("Bochs is exiting")
+    sys.exit(0)
+if mode == "dead":
+    print("no such machine")
+    sys.exit(1)
+if mode != "mute":
+    say("weir-guest: shell ready\\r\\n")
+if mode == "echo":
+    while True:
+        typed = os.read(line, 100)
+        say("".join(chr(b) if b >= 32 else "<%d>" % b for b in typed))
+        if b"!" in typed:
+            break
+if mode in ("echo", "good"):
+    say("[ 1.0] cpu0 info: vm alpha: powered off after 1.000 s\\r\\n")
+    say("[ 1.1] cpu0 info: powering off\\r\\n")
+"""
+
+
+@pytest.fixture
+def relay(tmp_path):
+    """Starts make run's program on a terminal with a fake emulator behind it."""
+    children = []
+
+    def start(mode, *options):
+        program = tmp_path / "emulator"
+        program.write_text(FAKE_EMULATOR.format(mode=mode))
+        program.chmod(0o755)
+        ours, theirs = pty.openpty()
+        child = subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/tools/run.py"),
+                                  "--emulator", str(program), *options],
+                                 stdin=theirs, stdout=theirs, stderr=theirs,
+                                 start_new_session=True)
+        os.close(theirs)
+        children.append(child)
+        return child, console.Console(ours, str(tmp_path / "terminal.txt"))
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.wait()
+
+
+def test_relay_carries_both_ways_and_raw(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"ls\x03\r")  # Ctrl-C is the guest's, not ours
+    terminal.wait("ls<3><13>", soon())
+    terminal.send(b"\x1dx!")  # Ctrl-] and anything but q goes through
+    terminal.wait("<29>x!", soon())
+    terminal.wait("machine is off", soon())
+    assert child.wait(20) == 0
+
+
+def test_relay_passes_its_key_on_alone(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"\x1d")  # nothing follows: it is for Weir's monitor
+    terminal.wait("<29>", soon())
+    terminal.send(b"q!")
+    terminal.wait("q!", soon())
+    assert child.wait(20) == 0
+
+
+def test_relay_leaves_at_its_key(relay):
+    child, terminal = relay("echo")
+    terminal.wait("shell ready", soon())
+    terminal.send(b"\x1d")
+    terminal.send(b"q")
+    terminal.wait("the machine is stopped", soon())
+    assert child.wait(20) == 0
+
+
+def test_the_relay_that_is_ended_puts_the_terminal_back(relay):
+    child, terminal = relay("echo")
+    before = termios.tcgetattr(terminal.fd)
+    terminal.wait("shell ready", soon())
+    assert termios.tcgetattr(terminal.fd) != before
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == 128 + signal.SIGTERM
+    assert termios.tcgetattr(terminal.fd) == before
+
+
+@pytest.mark.parametrize("options", [[], ["--headless"]])
+def test_the_last_line_says_why_no_guest_ran(relay, options):
+    child, terminal = relay("small", *options)
+    assert child.wait(20) == 1
+    terminal.wait("by MEM=", soon())
+    assert terminal.text.splitlines()[-1] == (
+        "run: vm alpha: not started: its bzImage needs 52 MiB: raise mem=, here by MEM=")
+
+
+@pytest.mark.parametrize("options", [[], ["--headless"]])
+def test_a_machine_that_says_nothing_for_long_is_a_line(relay, monkeypatch, options):
+    monkeypatch.setenv("WEIR_SLOW", "0.01")
+    child, terminal = relay("silent", *options)
+    terminal.wait(r"run: nothing was said for 0 s: .*logs: .*emulator.logs", soon())
+    child.terminate()
+    monkeypatch.setenv("WEIR_SLOW", "1000000")
+    child, terminal = relay("echo", *options)
+    terminal.wait("shell ready", soon())
+    time.sleep(0.5)
+    child.terminate()
+    assert child.wait(20) and "nothing was said" not in terminal.text
+
+
+def test_the_end_of_what_is_typed_ends_the_machine(tmp_path):
+    """With nobody at a terminal it would run for ever."""
+    program = tmp_path / "emulator"
+    program.write_text(FAKE_EMULATOR.format(mode="echo"))
+    program.chmod(0o755)
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "tests/tools/run.py"), "--emulator", str(program)],
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith("HEADLESS=1 needs nobody")
+
+
+@pytest.mark.parametrize("mode,status", [("good", 0), ("mute", 1), ("banner", 1)])
+def test_headless_status(relay, mode, status):
+    child, _ = relay(mode, "--headless")
+    assert child.wait(20) == status
+
+
+def test_a_slow_machine_has_more_time_for_a_headless_run(tmp_path, monkeypatch):
+    deadlines = []
+
+    class Watched(machine.Machine):
+        def wait_line(self, pattern, deadline, start=0):
+            deadlines.append(deadline)
+            raise console.Ended("so far")
+
+    made = Watched(str(tmp_path / "logs"))
+    made.console = argparse.Namespace()
+    (tmp_path / "logs/emulator.txt").touch()
+    monkeypatch.setattr(run, "SLOW", 3.0)
+    assert run.headless(made, 1000.0) == 1
+    assert deadlines == [1000.0 + 3 * run.HEADLESS_DEADLINE]
+
+
+@pytest.mark.parametrize("mode,says,options", [
+    ("dead", "no such machine", []), ("dead", "no such machine", ["--headless"]), ("banner", "", [])])
+def test_an_emulator_that_dies_is_a_failure_and_is_shown(relay, mode, says, options):
+    """Whatever it said itself, then one line with the place of its logs; Weir switched nothing off."""
+    child, terminal = relay(mode, *options)
+    shown = terminal.wait("run: failed: .*; logs: .*emulator[.]logs", soon())
+    assert child.wait(20) == 1
+    assert says in terminal.text[:shown.start()]
+    assert ("said last" in terminal.text) == bool(says)
+    assert "the machine is off" not in terminal.text
+
+
+@pytest.fixture
+def kvm(tmp_path, monkeypatch):
+    """A KVM of files: what its device's mode and its parameter `nested` are."""
+    def there(parameter, mode=0o600):
+        monkeypatch.setattr(run, "KVM", str(tmp_path / "kvm"))
+        monkeypatch.setattr(run, "KVM_NESTED", str(tmp_path / "nested"))
+        if mode is not None:
+            (tmp_path / "kvm").touch(mode)
+        if parameter is not None:
+            (tmp_path / "nested").write_text(parameter + "\n")
+    return there
+
+
+@pytest.mark.parametrize("parameter,mode,lacking", [
+    ("Y", None, "there is no"), (None, 0o600, "not Intel's"), ("N", 0o600, "nested=0"),
+    ("0", 0o600, "nested=0")])
+def test_accel_without_kvm_is_bochs(kvm, capsys, parameter, mode, lacking):
+    kvm(parameter, mode)
+    assert run.choose_accel("auto") == "bochs"
+    assert lacking in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=lacking):
+        run.choose_accel("kvm")
+
+
+def machine_for(**wanted):
+    return run.make_machine(argparse.Namespace(
+        **{**dict(emulator=None, accel="auto", cpu="", guest="linux", mem=128, smp=2, headless=True,
+                  config=None, ram=None),
+           **wanted}))
+
+
+@pytest.fixture
+def no_images(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "BUILD", str(tmp_path))
+    monkeypatch.setattr(run, "guest_modules", lambda *_: [])
+    monkeypatch.setattr(image, "cached_iso", lambda *_, **__: "weir.iso")
+
+
+@pytest.mark.parametrize("wanted,parameter", [("auto", "Y"), ("auto", "1"), ("kvm", "Y")])
+def test_accel_with_kvm(kvm, no_images, wanted, parameter):
+    """QEMU is started just so as the case `nested` starts it under a KVM that is one."""
+    kvm(parameter)
+    made = machine_for(accel=wanted)
+    expected = nested.weir_command("weir.iso", 2, 384, serial="pts", monitor=made.monitor())
+    assert made.command("pts") == expected
+    assert "host" in expected and "kvm" in expected
+
+
+def test_a_cpu_that_is_named_is_taken(kvm, no_images, capsys):
+    """It is Bochs's, also where there is KVM; no name is taken for one that is none."""
+    kvm("Y")
+    made = machine_for(cpu="corei7_haswell_4770")
+    assert made.config["cpu"] == "corei7_haswell_4770"
+    assert "run: bochs (CPU=corei7_haswell_4770 is one of its models)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="ACCEL=bochs has that model"):
+        machine_for(cpu="tigerlake", accel="kvm")
+    for accel in ("auto", "kvm", "bochs"):
+        with pytest.raises(SystemExit, match="CPU=nonesuch: Bochs has .*tigerlake"):
+            machine_for(cpu="nonesuch", accel=accel)
+    assert machine_for(accel="bochs").config["cpu"] == "tigerlake"
+
+
+def test_a_guest_may_have_more_memory_than_its_machine(kvm, no_images, monkeypatch, capsys):
+    """Bochs never starts with much more than it takes itself; guests get memory as they touch it."""
+    kvm("Y")
+    monkeypatch.setattr(run, "host_memory", lambda: 10000)
+    assert machine_for(accel="bochs", mem=1792).config["memory"] == 2048
+    assert "the machine has" not in capsys.readouterr().out
+    made = machine_for(accel="bochs", mem=8000)
+    assert made.config["memory"] == made.config["host_memory"] == 2048
+    assert "run: the machine has 2048 MiB, for 8000 MiB of guests'" in capsys.readouterr().out
+    assert machine_for(accel="kvm", mem=4000).memory == 4256
+    assert machine_for(accel="kvm", mem=8000).memory == 5000
+    monkeypatch.setattr(run, "host_memory", lambda: 1000)
+    assert machine_for(accel="kvm", mem=8000).memory == 2048
+    assert run.number("MEM", 1, run.MEM_MAX)("32768") == 32768
+    with pytest.raises(SystemExit, match=r"^MEM=32769: it is a number from 1 to 32768 \(MiB\)$"):
+        run.number("MEM", 1, run.MEM_MAX)("32769")
+
+
+@pytest.mark.parametrize("guest", ["/etc/passwd", "nonesuch"])
+def test_a_guest_that_is_no_folder_is_refused(guest):
+    with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):
+        machine_for(guest=guest)
