@@ -1,494 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c
- *	@mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ *	tests/unit/kernel/vcpu_loop.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
  */
 /*
- * H_CEDE and H_PROD between the vCPUs of a VM, each on a thread of its own in the real loop: who
- * sleeps, who wakes whom, and that no prod is ever lost; and a call that waits for memory. Instead
- * of a guest a function of the test says what the vCPU does next.
+ * H_CEDE and H_PROD between the vCPUs of a VM: who sleeps, who wakes whom, and that no prod is ever
+ * lost; and a call that waits for memory.
  */
-#include "kernel/base/error.h"
-#include "kernel/apic_page.h"
-#include "kernel/dev/lapic.h"
-#include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
-#include "kernel/rma.h"
-#include "kernel/vcpu.h"
-#include "kernel/vm_memory.h"
 #include "mem/frame.h"
-#include "mem/reclaim.h"
-#include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/mmu/fixture.h"
+#include "tests/unit/kernel/vcpu_loop.h"
 
 #include <cmocka.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#define VCPUS	2
-#define CALL(h) (HYPERCALL_BASE | (h))
-#define ROUNDS	20000
-#define BASE	0x100000ull
-
-/* What a vCPU does as its step number `step`; false: it ends the VM. Called once for each step. */
-typedef bool (*guest_fn)(u32 id, u32 step, struct vmx_exit *e);
-
-struct vmx_vcpu {
-	u32 id, step;
-	struct guest_regs regs;
-	struct vmx_exit exit;
-	bool completed;
-};
-
-static struct lapic no_interrupts;
-static struct vm machine;
-static struct restart restart;
-static struct vcpu cpus[VCPUS];
-static struct vmx_vcpu guests[VCPUS];
-static guest_fn guest;
-static struct gmem *ram;
-static u64 free_at_start;
-/* atomic */
-static u32 steps[VCPUS];      /* completed */
-static bool interrupt[VCPUS]; /* one is pending */
-static u32 injected;
-static u32 retries; /* runs of the guest that found the last call not completed */
-
-bool vmx_must_emulate(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-int vcpu_emulate_state(struct vcpu *v)
-{
-	return 0;
-}
-
-static u32 look(const u32 *p)
-{
-	return __atomic_load_n(p, __ATOMIC_SEQ_CST);
-}
-
-/* --- vmx/ --- */
-
-static u32 waits_told; /* atomic */
-
-void vm_tell_wait(struct vm *waiting)
-{
-	__atomic_fetch_add(&waits_told, 1, __ATOMIC_RELAXED);
-}
-
-void vm_waits_in_vain(struct vm *waiting)
-{
-}
-
-bool reclaim_help(struct reclaim_target *t, u32 order)
-{
-	(void)order;
-	return false;
-}
-
-int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
-{
-	*out = &guests[config->vcpu_id];
-	**out = (struct vmx_vcpu){.id = config->vcpu_id, .completed = true};
-	return 0;
-}
-
-void vmx_vcpu_run(struct vmx_vcpu *v, struct vmx_exit *e)
-{
-	if (!v->completed) {
-		__atomic_fetch_add(&retries, 1, __ATOMIC_SEQ_CST);
-		*e = v->exit;
-		return;
-	}
-	v->exit = (struct vmx_exit){.kind = VMX_EXIT_HYPERCALL};
-	v->completed = false;
-	if (!guest(v->id, v->step++, &v->exit)) {
-		vm_request_end(&machine, VM_END_POWEROFF, 0);
-		v->exit.kind = VMX_EXIT_NONE;
-	}
-	if (v->exit.kind != VMX_EXIT_HYPERCALL)
-		v->completed = true;
-	*e = v->exit;
-}
-
-void vmx_complete_hypercall(struct vmx_vcpu *v, u64 rax)
-{
-	v->regs.gpr[RAX] = rax;
-	v->completed = true;
-	__atomic_store_n(&steps[v->id], v->step, __ATOMIC_SEQ_CST);
-}
-
-struct guest_regs *vmx_regs(struct vmx_vcpu *v)
-{
-	return &v->regs;
-}
-
-void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segment *out)
-{
-	*out = (struct vmx_segment){.access = 0xc093};
-}
-
-u32 vmx_cpl(struct vmx_vcpu *v)
-{
-	return 0;
-}
-
-/* Every exit goes the long way here. */
-int vcpu_quick(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
-int vcpu_quick_io(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
-int vcpu_quick_mmio(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
-void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
-{
-	*out = (struct guest_paging){0};
-}
-
-bool vmx_interrupt_allowed(struct vmx_vcpu *v)
-{
-	return v->regs.rflags & RFLAGS_IF;
-}
-
-void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
-{
-	v->regs.rflags &= ~RFLAGS_IF;
-	__atomic_fetch_add(&injected, 1, __ATOMIC_SEQ_CST);
-}
-
-bool vmx_event_waits(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-bool vmx_nmi_allowed(struct vmx_vcpu *v)
-{
-	return true;
-}
-
-bool vmx_nmi_blocked(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-u64 vmx_guest_tsc(struct vmx_vcpu *v)
-{
-	return 0;
-}
-
-u64 vmx_tsc_offset(const struct vmx_vcpu *v)
-{
-	return 0;
-}
-
-u64 lapic_timer_take_early(struct lapic *l)
-{
-	return 0;
-}
-
-NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_kick_seen, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_not_before, struct vmx_vcpu *v, u64 tsc)
-NOTHING(lapic_timer_sleep, struct lapic *l)
-NOTHING(lapic_timer_woken, struct lapic *l)
-NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_dump, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_leave, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
-NOTHING(vmx_set_interrupt_status, struct vmx_vcpu *v, u8 requested, u8 in_service)
-NOTHING(vmx_set_eoi_exits, struct vmx_vcpu *v, const u32 vectors[8])
-NOTHING(vmx_set_x2apic, struct vmx_vcpu *v, bool on)
-NOTHING(vmx_set_tpr_threshold, struct vmx_vcpu *v, u32 class)
-NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
-NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
-NOTHING(vmx_inject_exception, struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
-NOTHING(vmx_complete_io_in, struct vmx_vcpu *v, u32 value)
-NOTHING(vmx_complete_io_out, struct vmx_vcpu *v)
-NOTHING(vmx_complete_rdmsr, struct vmx_vcpu *v, u64 value)
-NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
-
-/* --- kernel/ --- */
-
-bool vm_request_end(struct vm *m, enum vm_end cause, u32 code)
-{
-	__atomic_store_n(&m->end, cause, __ATOMIC_SEQ_CST);
-	for (u32 i = 0; i < VCPUS; i++)
-		vcpu_request(&cpus[i], VCPU_REQ_STOP);
-	return true;
-}
-
-void vcpu_attend(struct vcpu *v)
-{
-	fail();
-}
-
-void vm_vcpu_stopped(struct vcpu *v)
-{
-	/* Its local APIC goes then, at which switches to it would look. */
-	assert_null(thread_current()->sched_in);
-	__atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
-	/* As long as another may prod it. */
-	for (u32 i = 0; i < VCPUS; i++) {
-		while (!__atomic_load_n(&cpus[i].stopped, __ATOMIC_SEQ_CST))
-			usleep(100);
-	}
-}
-
-bool platform_interrupt_pending(struct vcpu *v)
-{
-	return __atomic_load_n(&interrupt[v->id], __ATOMIC_SEQ_CST);
-}
-
-bool platform_injection_pending(struct vcpu *v)
-{
-	return platform_interrupt_pending(v);
-}
-
-bool platform_is_x2apic(struct vcpu *v)
-{
-	return false;
-}
-
-bool platform_apic_load(struct vcpu *v, struct platform_apic_state *out)
-{
-	return false;
-}
-
-int platform_interrupt_ack(struct vcpu *v)
-{
-	__atomic_store_n(&interrupt[v->id], false, __ATOMIC_SEQ_CST);
-	return 0x40;
-}
-
-bool platform_nmi_take(struct vcpu *v)
-{
-	return false;
-}
-
-u32 platform_tpr_threshold(struct vcpu *v)
-{
-	return 0;
-}
-
-void *platform_apic_page(struct vcpu *v)
-{
-	return NULL;
-}
-
-void *platform_posted(struct vcpu *v)
-{
-	return NULL;
-}
-
-bool vmx_vcpu_notify(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
-{
-	return false;
-}
-
-int apic_page_retire(struct vm *m)
-{
-	return 0;
-}
-
-bool platform_owns_msr(u32 index)
-{
-	return false;
-}
-
-int platform_rdmsr(struct vcpu *v, u32 index, u64 *value)
-{
-	return ERR_FAULT;
-}
-
-int platform_wrmsr(struct vcpu *v, u32 index, u64 value)
-{
-	return ERR_FAULT;
-}
-
-bool paravirt_owns_msr(u32 index)
-{
-	return false;
-}
-
-int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
-{
-	return ERR_FAULT;
-}
-
-int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
-{
-	return ERR_FAULT;
-}
-
-static gfn_t emulated_at[2]; /* what the last ones of each kind are said to have touched */
-
-int vcpu_emulate(struct vcpu *v, u32 port_size)
-{
-	emulated_at[port_size != 0] = v->mmio_gfn;
-	return 0;
-}
-
-int vcpu_rma_set_up(struct vcpu *v)
-{
-	return 0;
-}
-
-bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
-	      u64 *value)
-{
-	return false;
-}
-
-bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
-	       u64 value)
-{
-	return false;
-}
-
-bool platform_start_up_pending(struct vcpu *v)
-{
-	return false;
-}
-
-int paravirt_tsc_moved(struct vcpu *v)
-{
-	return 0;
-}
-
-int paravirt_was_paused(struct vcpu *v)
-{
-	return 0;
-}
-
-bool vmx_is_between_instructions(const struct vmx_vcpu *v)
-{
-	return false;
-}
-
-bool lapic_send_to(struct lapic *l, const struct lapic_message *m)
-{
-	return false;
-}
-
-NOTHING(vcpu_start_up, struct vcpu *v)
-NOTHING(platform_tsc_moved, struct vcpu *v)
-NOTHING(steal_time_out, struct vcpu *v, const struct thread *t, bool clean)
-NOTHING(paravirt_forget, struct vcpu *v)
-NOTHING(lapic_pv_eoi_offer_now, struct lapic *l)
-NOTHING(lapic_pv_eoi_take_back, struct lapic *l)
-NOTHING(steal_time_in, struct vcpu *v)
-NOTHING(steal_time_tell, struct vcpu *v)
-NOTHING(platform_vcpu_poll, struct vcpu *v)
-
-/* --- Running one --- */
-
-static int setup(void **state)
-{
-	machine_start(MIB(16));
-	free_at_start = frames_free();
-	memset(&machine, 0, sizeof(machine));
-	memset(cpus, 0, sizeof(cpus));
-	memset(steps, 0, sizeof(steps));
-	memset(interrupt, 0, sizeof(interrupt));
-	injected = retries = 0;
-	restart = (struct restart){.silent = false};
-	machine.restart = &restart;
-	machine.vcpu_count = VCPUS;
-	machine.pins.pins_max = 100;
-	assert_int_equal(gmem_create(1024, &ram), 0);
-	gmem_set_account(ram, &machine.pins);
-	assert_int_equal(mmu_vm_create(&machine.mmu, MMU_AUTO), 0);
-	assert_int_equal(memslot_create(&machine.mmu, 1, GFN(BASE >> 12), 1024, ram, 0, 0), 0);
-	for (u32 i = 0; i < VCPUS; i++) {
-		cpus[i].vm = &machine;
-		cpus[i].lapic = &no_interrupts;
-		cpus[i].id = i;
-		machine.vcpus[i] = &cpus[i];
-	}
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	mmu_vm_destroy(&machine.mmu);
-	gmem_unref(ram);
-	assert_int_equal(frames_free(), free_at_start);
-	return 0;
-}
-
-static void run_vcpu(void *arg)
-{
-	static const struct vmx_start start;
-
-	vcpu_main(arg, &start);
-}
-
-static void start(guest_fn fn)
-{
-	guest = fn;
-	for (u32 i = 0; i < VCPUS; i++)
-		assert_int_equal(thread_create(&cpus[i].thread, "vcpu", run_vcpu, &cpus[i], 2 + i),
-				 0);
-}
-
-static void end(void)
-{
-	for (u32 i = 0; i < VCPUS; i++)
-		thread_join(cpus[i].thread);
-}
-
-static void make_call(u32 id, struct vmx_exit *e, u64 token, u64 rbx, u64 rcx, u64 rdx)
-{
-	struct guest_regs *r = &guests[id].regs;
-
-	r->gpr[RAX] = e->hypercall = CALL(token);
-	r->gpr[RBX] = rbx;
-	r->gpr[RCX] = rcx;
-	r->gpr[RDX] = rdx;
-	r->gpr[RSI] = 0;
-}
-
-static bool idle(u32 id, struct vmx_exit *e)
-{
-	(void)id;
-	usleep(200);
-	e->kind = VMX_EXIT_NONE;
-	return true;
-}
-
-/* Time enough for who is not really asleep. */
-static void settle(void)
-{
-	usleep(30000);
-}
-
-static void wait_steps(u32 id, u32 n)
-{
-	while (look(&steps[id]) < n)
-		usleep(200);
-}
-
-/* --- The tests --- */
+#define ROUNDS 20000
 
 static u32 go;	/* atomic: what the second vCPU may do */
 static u32 ran; /* atomic: steps that vCPU 0 began */
@@ -511,7 +38,7 @@ static bool sleeper(u32 id, u32 step, struct vmx_exit *e)
 static void prod_and_interrupt_wake(void **state)
 {
 	go = ran = 0;
-	start(sleeper);
+	vcpus_start(sleeper);
 	wait_steps(0, 1);
 	settle();
 	assert_int_equal(look(&ran), 1);
@@ -526,33 +53,9 @@ static void prod_and_interrupt_wake(void **state)
 	assert_int_equal(look(&ran), 2);
 	__atomic_store_n(&interrupt[0], true, __ATOMIC_SEQ_CST);
 	vcpu_request(&cpus[0], VCPU_REQ_KICK);
-	end();
+	vcpus_end();
 	assert_int_equal(ran, 3);
 	assert_int_equal(injected, 1);
-}
-
-static bool writes_a_table_then_a_port(u32 id, u32 step, struct vmx_exit *e)
-{
-	if (id == 1)
-		return idle(id, e);
-	if (step == 0) {
-		e->kind = VMX_EXIT_MMIO;
-		e->mmio.gpa = GPA(BASE);
-	} else {
-		e->kind = VMX_EXIT_IO;
-		e->io.string = true;
-		e->io.size = 1;
-	}
-	return step < 2;
-}
-
-/* An instruction of string I/O has touched no page that an exit told of: that of an older exit is left alone. */
-static void string_io_blames_no_page(void **state)
-{
-	start(writes_a_table_then_a_port);
-	end();
-	assert_int_equal(emulated_at[0].v, BASE >> 12);
-	assert_int_equal(emulated_at[1].v, ~0ull);
 }
 
 static bool halter(u32 id, u32 step, struct vmx_exit *e)
@@ -577,7 +80,7 @@ static bool halter(u32 id, u32 step, struct vmx_exit *e)
 static void hlt_is_not_prodded(void **state)
 {
 	ran = 0;
-	start(halter);
+	vcpus_start(halter);
 	while (look(&ran) == 0)
 		usleep(200);
 	settle();
@@ -586,7 +89,7 @@ static void hlt_is_not_prodded(void **state)
 	assert_int_equal(look(&ran), 1);
 	__atomic_store_n(&interrupt[0], true, __ATOMIC_SEQ_CST);
 	vcpu_request(&cpus[0], VCPU_REQ_KICK);
-	end();
+	vcpus_end();
 	assert_int_equal(ran, 3);
 }
 
@@ -602,8 +105,8 @@ static bool player(u32 id, u32 step, struct vmx_exit *e)
 
 static void no_prod_is_lost(void **state)
 {
-	start(player);
-	end();
+	vcpus_start(player);
+	vcpus_end();
 	assert_true(steps[0] == 2 * ROUNDS || steps[1] == 2 * ROUNDS);
 	assert_true(steps[0] + 4 >= 2 * ROUNDS && steps[1] + 4 >= 2 * ROUNDS);
 }
@@ -627,7 +130,7 @@ static void a_call_waits_for_memory(void **state)
 	while (n < ARRAY_SIZE(pages) && (pages[n] = frame_alloc_page(0)))
 		n++;
 	assert_true(n < ARRAY_SIZE(pages));
-	start(eater);
+	vcpus_start(eater);
 	while (look(&retries) < 2)
 		usleep(200);
 	assert_int_equal(look(&steps[0]), 0);
@@ -636,94 +139,21 @@ static void a_call_waits_for_memory(void **state)
 	while (n)
 		frame_free_page(pages[--n]);
 	wait_steps(0, 1);
-	end();
+	vcpus_end();
 	assert_int_equal(guests[0].regs.gpr[RAX], H_SUCCESS);
 	assert_int_equal(guests[0].regs.gpr[RCX], 20);
 	assert_int_equal(machine.pins.pins, 20);
 }
 
-/* --- A loop of PAUSEs --- */
-
-#define MORE 2 /* vCPUs that are not there but to be yielded to */
-
-static struct vcpu more[MORE];
-static struct thread more_threads[MORE];
-static u32 waits_here, waits_elsewhere; /* masks of vCPUs; of vCPU 0's thread */
-static u32 yielded_to[8], yields;
-
-static u32 id_of(const struct thread *t)
-{
-	for (u32 i = 0; i < machine.vcpu_count; i++) {
-		if (machine.vcpus[i]->thread == t)
-			return i;
-	}
-	return 31;
-}
-
-bool thread_waits_here(const struct thread *t)
-{
-	return waits_here & BIT(id_of(t));
-}
-
-bool thread_waits_elsewhere(const struct thread *t)
-{
-	return waits_elsewhere & BIT(id_of(t));
-}
-
-void thread_yield_to(struct thread *t)
-{
-	assert_true(yields < ARRAY_SIZE(yielded_to));
-	yielded_to[yields++] = id_of(t);
-}
-
-/* Who waits as vCPU 0 leaves by its PAUSEs. */
-static const struct {
-	u32 here, elsewhere;
-} who_waits[] = {
-	{0, 0}, {BIT(2), BIT(1) | BIT(3)}, {BIT(2) | BIT(3), BIT(1)}, {BIT(0), 14}, {BIT(0), 14},
-	{14, 0}};
-
-static bool spinner(u32 id, u32 step, struct vmx_exit *e)
-{
-	if (id == 1)
-		return idle(id, e);
-	e->kind = VMX_EXIT_NONE;
-	machine.vcpu_count = VCPUS;
-	if (step == ARRAY_SIZE(who_waits))
-		return false;
-	waits_here = who_waits[step].here;
-	waits_elsewhere = who_waits[step].elsewhere;
-	machine.vcpu_count = VCPUS + MORE;
-	e->kind = VMX_EXIT_PAUSE;
-	return true;
-}
-
-/* Those that wait for this CPU come before those that wait for another, and each in its turn. */
-static void who_spins_yields_in_turn(void **state)
-{
-	static const u32 want[] = {2, 3, 1, 2, 3};
-
-	yields = 0;
-	for (u32 i = 0; i < MORE; i++) {
-		more[i].thread = &more_threads[i];
-		more[i].id = VCPUS + i;
-		machine.vcpus[VCPUS + i] = &more[i];
-	}
-	start(spinner);
-	end();
-	assert_int_equal(yields, ARRAY_SIZE(want));
-	for (u32 i = 0; i < ARRAY_SIZE(want); i++)
-		assert_int_equal(yielded_to[i], want[i]);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, vcpu_loop_setup, vcpu_loop_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(prod_and_interrupt_wake),	TEST(hlt_is_not_prodded),
-		TEST(string_io_blames_no_page), TEST(no_prod_is_lost),
-		TEST(a_call_waits_for_memory),	TEST(who_spins_yields_in_turn),
+		TEST(prod_and_interrupt_wake),
+		TEST(hlt_is_not_prodded),
+		TEST(no_prod_is_lost),
+		TEST(a_call_waits_for_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

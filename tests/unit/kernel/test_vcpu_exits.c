@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c
+ *	tests/unit/kernel/vcpu_loop.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ */
+/*
+ * What a vCPU's loop does of exits: which page it says that an emulated instruction touched, and to whom
+ * a loop of PAUSEs yields.
+ */
+#include "tests/hosted/hosted.h"
+#include "tests/unit/kernel/vcpu_loop.h"
+
+#include <cmocka.h>
+
+static bool writes_a_table_then_a_port(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	if (step == 0) {
+		e->kind = VMX_EXIT_MMIO;
+		e->mmio.gpa = GPA(BASE);
+	} else {
+		e->kind = VMX_EXIT_IO;
+		e->io.string = true;
+		e->io.size = 1;
+	}
+	return step < 2;
+}
+
+/* An instruction of string I/O has touched no page that an exit told of: that of an older exit is left alone. */
+static void string_io_blames_no_page(void **state)
+{
+	vcpus_start(writes_a_table_then_a_port);
+	vcpus_end();
+	assert_int_equal(emulated_at[0].v, BASE >> 12);
+	assert_int_equal(emulated_at[1].v, ~0ull);
+}
+
+#define MORE 2 /* vCPUs that are not there but to be yielded to */
+
+static struct vcpu more[MORE];
+static struct thread more_threads[MORE];
+/* Who waits as vCPU 0 leaves by its PAUSEs. */
+static const struct {
+	u32 here, elsewhere;
+} who_waits[] = {
+	{0, 0}, {BIT(2), BIT(1) | BIT(3)}, {BIT(2) | BIT(3), BIT(1)}, {BIT(0), 14}, {BIT(0), 14},
+	{14, 0}};
+
+static bool spinner(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	e->kind = VMX_EXIT_NONE;
+	machine.vcpu_count = VCPUS;
+	if (step == ARRAY_SIZE(who_waits))
+		return false;
+	waits_here = who_waits[step].here;
+	waits_elsewhere = who_waits[step].elsewhere;
+	machine.vcpu_count = VCPUS + MORE;
+	e->kind = VMX_EXIT_PAUSE;
+	return true;
+}
+
+/* Those that wait for this CPU come before those that wait for another, and each in its turn. */
+static void who_spins_yields_in_turn(void **state)
+{
+	static const u32 want[] = {2, 3, 1, 2, 3};
+
+	yields = 0;
+	for (u32 i = 0; i < MORE; i++) {
+		more[i].thread = &more_threads[i];
+		more[i].id = VCPUS + i;
+		machine.vcpus[VCPUS + i] = &more[i];
+	}
+	vcpus_start(spinner);
+	vcpus_end();
+	assert_int_equal(yields, ARRAY_SIZE(want));
+	for (u32 i = 0; i < ARRAY_SIZE(want); i++)
+		assert_int_equal(yielded_to[i], want[i]);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, vcpu_loop_setup, vcpu_loop_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(string_io_blames_no_page),
+		TEST(who_spins_yields_in_turn),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
