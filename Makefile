@@ -166,6 +166,7 @@ $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o tests/guests/guest.ld \
 		-o $@ $(filter %.o,$^)
 $(BUILD)/guests/real.elf: $(BUILD)/guests/real_code.S.o
 $(BUILD)/guests/grub.elf: $(BUILD)/guests/grub_bios.S.o
+$(BUILD)/guests/apic.elf: $(BUILD)/guests/apic_code.S.o
 $(BUILD)/guests/tables.elf: $(BUILD)/guests/tables_code.S.o
 -include $(wildcard $(BUILD)/guests/*.d)
 

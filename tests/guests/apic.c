@@ -4,7 +4,7 @@
  * lets in and when; the order of EOIs; levels and their EOI at the IOAPIC; interrupts to itself by
  * ICR and by MSR; the 8259 beside it; what each register reads back; and an APIC that moves.
  */
-#include "guest.h"
+#include "apic_64.h"
 
 #define APIC	  0xfee00000u
 #define MOVED	  0xfed20000u /* nothing is there else */
@@ -38,7 +38,6 @@
 #define REMOTE_IRR 0x4000u
 
 #define MSR_APIC_BASE 0x1b
-#define MSR_EFER      0xc0000080u
 #define X2APIC(at)    (0x800 + ((at) >> 4))
 #define UART_LINE     4
 
@@ -102,161 +101,7 @@ static bool came(u32 count, const u32 *vectors)
 	})
 #define NONE_CAME() came(0, 0)
 
-/* --- 64-bit code, for CR8 and XMM registers --- */
-
-u64 pml4[512] __attribute__((aligned(4096)));
-static u64 pdpt[512] __attribute__((aligned(4096)));
-static u64 pd[4][512] __attribute__((aligned(4096)));
-static u64 idt64[256][2] __attribute__((aligned(16)));
-
-/* Calls a function of 64-bit code, with EDI its argument; the answer is in EAX. */
-u32 call_64(u32 function, u32 argument);
-void on_interrupt_64(void);
-void get_cr8(void), set_cr8(void), let_in_cr8(void), cr8_too_large(void);
-void put_xmm13(void), get_xmm12(void);
-u32 interrupts_64, faults_64, after_cr8;
-
-struct pointer {
-	u16 limit;
-	u32 base, high;
-} __attribute__((packed));
-struct pointer idt64_pointer = {sizeof(idt64) - 1, 0, 0}, idt32_pointer;
-
-__asm__(".text\n"
-	".code32\n"
-	"call_64:\n"
-	"	push %ebx\n"
-	"	push %esi\n"
-	"	push %edi\n"
-	"	push %ebp\n"
-	"	mov 20(%esp), %ebx\n"
-	"	mov 24(%esp), %edi\n"
-	"	sidt idt32_pointer\n"
-	"	mov %cr4, %eax\n"
-	"	or $0x20, %eax\n"
-	"	mov %eax, %cr4\n"
-	"	mov $pml4, %eax\n"
-	"	mov %eax, %cr3\n"
-	"	mov $0xc0000080, %ecx\n"
-	"	rdmsr\n"
-	"	or $0x100, %eax\n"
-	"	wrmsr\n"
-	"	mov %cr0, %eax\n"
-	"	or $0x80000000, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	lgdt gdt64_pointer\n"
-	"	ljmp $24, $1f\n"
-	".code64\n"
-	"1:	mov $idt64_pointer, %ecx\n"
-	"	lidt (%rcx)\n"
-	"	call *%rbx\n"
-	"	mov $idt32_pointer, %ecx\n"
-	"	lidt (%rcx)\n"
-	"	mov $far_32, %ecx\n"
-	"	ljmp *(%rcx)\n"
-	".code32\n"
-	"2:	mov %eax, %ebx\n"
-	"	mov %cr0, %eax\n"
-	"	and $0x7fffffff, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	mov $0xc0000080, %ecx\n"
-	"	rdmsr\n"
-	"	and $0xfffffeff, %eax\n"
-	"	wrmsr\n"
-	"	mov $16, %eax\n"
-	"	mov %eax, %ss\n"
-	"	mov %eax, %ds\n"
-	"	mov %eax, %es\n"
-	"	mov %ebx, %eax\n"
-	"	pop %ebp\n"
-	"	pop %edi\n"
-	"	pop %esi\n"
-	"	pop %ebx\n"
-	"	ret\n"
-	".code64\n"
-	"get_cr8:\n"
-	"	mov %cr8, %rax\n"
-	"	ret\n"
-	"set_cr8:\n"
-	"	mov %rdi, %cr8\n"
-	"	ret\n"
-	/* What CR8 lets in comes before the next instruction. */
-	"let_in_cr8:\n"
-	"	mov $interrupts_64, %ecx\n"
-	"	sti\n"
-	"	nop\n"
-	"	mov %rdi, %cr8\n"
-	"	mov (%rcx), %eax\n"
-	"	mov $after_cr8, %ecx\n"
-	"	mov %eax, (%rcx)\n"
-	"	cli\n"
-	"	ret\n"
-	"cr8_too_large:\n"
-	"	mov $16, %eax\n"
-	"	mov %rax, %cr8\n"
-	"cr8_faulted:\n"
-	"	ret\n"
-	/* To the IOAPIC's index, and from its data. */
-	"put_xmm13:\n"
-	"	mov %cr4, %rax\n"
-	"	or $0x200, %eax\n"
-	"	mov %rax, %cr4\n"
-	"	movd %edi, %xmm13\n"
-	"	mov $0xfec00000, %ecx\n"
-	"	movd %xmm13, (%rcx)\n"
-	"	ret\n"
-	"get_xmm12:\n"
-	"	mov $0xfec00010, %ecx\n"
-	"	movd (%rcx), %xmm12\n"
-	"	movd %xmm12, %eax\n"
-	"	ret\n"
-	"on_interrupt_64:\n"
-	"	push %rax\n"
-	"	mov $interrupts_64, %eax\n"
-	"	incl (%rax)\n"
-	"	mov $0xfee000b0, %eax\n"
-	"	movl $0, (%rax)\n"
-	"	pop %rax\n"
-	"	iretq\n"
-	"on_fault_64:\n"
-	"	mov $faults_64, %ecx\n"
-	"	incl (%rcx)\n"
-	"	add $8, %rsp\n"
-	"	mov $cr8_faulted, %ecx\n"
-	"	mov %rcx, (%rsp)\n"
-	"	iretq\n"
-	".code32\n"
-	".data\n"
-	"far_32:	.long 2b\n"
-	"	.word 8\n"
-	".balign 8\n"
-	"gdt64:	.quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff, 0x00af9b000000ffff\n"
-	"gdt64_pointer:\n"
-	"	.word 31\n"
-	"	.long gdt64, 0\n"
-	".text\n");
-
-static void gate_64(u32 vector, u32 handler)
-{
-	idt64[vector][0] = (handler & 0xffff) | 24u << 16 | 0x8e00ull << 32 |
-			   (u64)(handler >> 16) << 48;
-}
-
-extern u8 on_fault_64[];
-
-static void long_mode_init(void)
-{
-	pml4[0] = (u32)pdpt | 3;
-	for (u32 i = 0; i < 4; i++) {
-		pdpt[i] = (u32)pd[i] | 3;
-		for (u32 j = 0; j < 512; j++)
-			pd[i][j] = (u64)i << 30 | j << 21 | 0x83;
-	}
-	idt64_pointer.base = (u32)idt64;
-	for (u32 i = 0; i < 256; i++)
-		gate_64(i, (u32)on_interrupt_64);
-	gate_64(13, (u32)on_fault_64);
-}
+/* --- CR8 --- */
 
 static void check_cr8(void)
 {
