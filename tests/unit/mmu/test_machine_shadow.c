@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: @machine tests/unit/mmu/spare_slot.c */
+/* unit-sources: @machine tests/unit/mmu/spare_slot.c tests/unit/mmu/table_write.c */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
  * Guests with page tables of their own, on CPUs without EPT. Their vCPUs change the entries of tables
@@ -7,10 +7,9 @@
  * come to the live table, or to Weir. Meanwhile pages and tables are moved and put away, aged, and a slot
  * comes, moves and goes that one of the tables is in, and a page that another shows. Some entries
  * map pages of 2 MiB, or tables in them that show the same; these move as a whole, and have a log
- * for a while. What a CPU finds is held
- * against what the entries said at some moment since its vCPU flushed them last (MOV to CR3,
- * INVLPG, a page fault of its own); what it is refused, against what they said at some moment of
- * the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
+ * for a while. What a CPU finds is held against what the entries said at some moment since its vCPU
+ * flushed them last (MOV to CR3, INVLPG, a page fault of its own); what it is refused, against what
+ * they said at some moment of the access. R01 to R03, R05, R06, R13, R15, R18, R19, R22, R25.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "tests/hosted/points_off.h"
 #include "tests/hosted/schedule.h"
 #include "tests/unit/mmu/spare_slot.h"
+#include "tests/unit/mmu/table_write.h"
 
 #define relaxed(p)	  __atomic_load_n((p), __ATOMIC_RELAXED)
 #define relaxed_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
@@ -398,101 +398,29 @@ static void meet_spare(struct access *a)
 
 /* --- What a vCPU does to its tables ---------------------------------------------------------- */
 
-struct change {
-	u64 value;
-	u32 how; /* enum how */
-	u64 add; /* LOCK ADD instead */
-};
-
-enum how {
-	STORED,
-	NOT_RUN_IN_SOFTWARE, /* a store by an instruction that Weir does not run */
-	EXCHANGED,
-};
-
-/* The guest's own instruction, on the live table. */
-static void write_live(void *arg, u8 *at)
-{
-	const struct change *c = arg;
-	u64 *word = (u64 *)(void *)at, old;
-
-	if (c->add) {
-		__atomic_fetch_add(word, c->add, __ATOMIC_SEQ_CST);
-		return;
-	}
-	old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
-	if (c->how == EXCHANGED) {
-		while (!__atomic_compare_exchange_n(word, &old, c->value, false, __ATOMIC_SEQ_CST,
-						    __ATOMIC_SEQ_CST))
-			;
-	} else {
-		__atomic_store_n(word, c->value, __ATOMIC_SEQ_CST);
-	}
-}
-
-/* The same as kernel/emulation.c does it. */
-static int write_for(struct mmu_vm *vm, gpa_t gpa, const struct change *c)
-{
-	u64 old = 0;
-	int err;
-
-	if (!c->add && c->how != EXCHANGED)
-		return gpa_write(vm, gpa, &c->value, 8);
-	err = gpa_read(vm, gpa, &old, 8);
-	while (!err) {
-		err = gpa_cmpxchg(vm, gpa, 8, &old, c->add ? old + c->add : c->value);
-		if (!err)
-			return 0;
-		err = err == ERR_AGAIN ? 0 : err;
-	}
-	return err;
-}
-
 /* True: it is done. */
-static bool write_table(struct machine_vm *vm, struct mmu_vcpu *v, u32 table, u32 place,
-			struct change *c)
+static bool write_entry(const struct access *a, u32 table, u32 place, struct table_write *w)
 {
-	struct machine_touch t = {
-		.gva = gva_of(&vm->linear[v - vm->vcpu], UNDER_TEST, FIRST + table) + 8ull * place,
-		.access = MMU_WRITE,
-		.fn = write_live,
-		.arg = c,
-	};
-	static _Thread_local u64 at; /* it gets on */
-	int err;
-
-	at++;
-	machine_linear_user(vm, v, false);
-	do {
-		err = machine_linear_touch(vm, v, &t);
-	} while (err == SHADOW_EMULATE && c->how == NOT_RUN_IN_SOFTWARE &&
-		 mmu_shadow_let_write(v, gpa_to_gfn(t.answer.gpa), at) == 0);
-	if (err == SHADOW_EMULATE) {
-		if (t.answer.gpa.v != table_gpa(table, place))
-			machine_fail("a write to gpa %#llx is to be done at %#llx",
-				     (unsigned long long)table_gpa(table, place),
-				     (unsigned long long)t.answer.gpa.v);
-		err = write_for(&vm->mmu, t.answer.gpa, c);
-	}
-	if (err && err != ERR_FAULT && (err != ERR_NOMEM || !machine.failing))
-		machine_fail("a table is not written: %s", error_name(err));
-	return !err;
+	w->gpa = table_gpa(table, place);
+	w->gva = gva_of(&a->vm->linear[a->v - a->vm->vcpu], UNDER_TEST, FIRST + table) +
+		 8ull * place;
+	return table_write(a->vm, a->v, w);
 }
 
 static void change_entry(struct access *a)
 {
-	struct change c = {.how = about == WRITTEN ? STORED : random_below(a->random, 3)};
+	struct table_write w = {.how = about == WRITTEN ? STORED : random_below(a->random, 3)};
 	struct entry *e = a->entry;
 	u64 n, before;
 
 	if (__atomic_exchange_n(&e->taken, true, __ATOMIC_ACQUIRE))
 		return;
-	c.value = is_big(a) ? random_big_entry(a->random) : random_entry(a->random);
+	w.value = is_big(a) ? random_big_entry(a->random) : random_entry(a->random);
 	n = relaxed(&e->version) / 2;
 	before = relaxed(&e->value[n % HISTORY]);
-	relaxed_set(&e->value[(n + 1) % HISTORY], c.value);
+	relaxed_set(&e->value[(n + 1) % HISTORY], w.value);
 	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
-	if (!write_table(a->vm, a->v, entry_table(a), entry_place(a), &c))
+	if (!write_entry(a, entry_table(a), entry_place(a), &w))
 		relaxed_set(&e->value[(n + 1) % HISTORY], before);
 	__atomic_fetch_add(&e->version, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&e->taken, false, __ATOMIC_RELEASE);
@@ -500,11 +428,11 @@ static void change_entry(struct access *a)
 
 static void count(struct access *a)
 {
-	struct change c = {.add = 2};
+	struct table_write w = {.add = 2};
 	u32 table = TABLES + a->table % UNDER_TEST;
 
-	if (write_table(a->vm, a->v, table, COUNTER, &c))
-		__atomic_fetch_add(&counted, c.add, __ATOMIC_RELAXED);
+	if (write_entry(a, table, COUNTER, &w))
+		__atomic_fetch_add(&counted, w.add, __ATOMIC_RELAXED);
 }
 
 /* --- A turn ---------------------------------------------------------------------------------- */
