@@ -30,6 +30,8 @@ int setup(void **state)
 	memset(&watermarks, 0, sizeof(watermarks));
 	fake_disk_init(BLOCKS);
 	assert_int_equal(swap_attach(&fake_disk, BLOCKS, 4711), 0);
+	/* Whatever became of the last one. */
+	assert_true(swap_is_sound());
 	assert_int_equal(gmem_create(PAGES, &g), 0);
 	memset(&lost, 0, sizeof(lost));
 	gmem_on_lost(g, note_lost, &lost);

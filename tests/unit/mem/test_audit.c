@@ -11,6 +11,7 @@
 #include "mem/slab.h"
 #include "mem/swap.h"
 #include "mem/swap_blocks.h"
+#include "smp/rcu.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
@@ -136,6 +137,18 @@ static void a_shared_frame(void **state)
 	mem_audit(0);
 }
 
+static void leave(struct rcu_head *h)
+{
+	frame_free_page(h);
+}
+
+/* What waits for readers is as good as gone. */
+static void frames_on_their_way(void **state)
+{
+	rcu_call(frame_alloc_page(FRAME_FOR(TABLES)), leave);
+	mem_audit(0);
+}
+
 static void frames(void **state)
 {
 	static const struct {
@@ -164,6 +177,7 @@ int main(void)
 		cmocka_unit_test_setup(an_object_of_the_pool, setup),
 		cmocka_unit_test_setup(a_block_of_the_disk, setup),
 		cmocka_unit_test_setup(a_shared_frame, setup),
+		cmocka_unit_test_setup(frames_on_their_way, setup),
 		cmocka_unit_test_setup(frames, setup),
 	};
 

@@ -208,7 +208,10 @@ static void read_error_ahead(void **state)
 	verify(0);
 	assert_int_equal(state_of(1), GMEM_SWAPPED);
 	assert_int_equal(stats_now().read_errors, 1);
+	/* Though nobody asked for it. */
+	assert_false(swap_is_sound());
 	verify(1); /* the third read */
+	assert_true(swap_is_sound());
 	assert_int_equal(lost.calls, 0);
 }
 
