@@ -49,6 +49,7 @@ static void touch_pages(u64 first, u64 pages)
 
 static void with_accessed_bits(void **state)
 {
+	assert_false(mmu_age_unmaps(&vm));
 	touch_pages(10, 5);
 	assert_int_equal(bits(BASE + 10), EPT_RWX | PAGE_TABLE_ACCESSED);
 	assert_int_equal(mmu_age(&vm, GFN(BASE), PAGES), 5);
@@ -150,6 +151,7 @@ static void what_the_cpu_sets_meanwhile_is_kept(void **state)
 
 static void without_accessed_bits(void **state)
 {
+	assert_true(mmu_age_unmaps(&vm));
 	touch_pages(0, 3);
 	assert_true(mmu_test_young(&vm, GFN(BASE), 3));
 	assert_int_equal(mmu_age(&vm, GFN(BASE), PAGES), 3);
