@@ -222,6 +222,29 @@ static void a_slot_with_many_tables(void **state)
 	assert_in_range(STAT(flushes) - flushes, 1, 501 / SHADOW_ZAP_STEP + 4);
 }
 
+/* Each has two pages, and not all of the last one's have room in a step. */
+static void a_slot_with_tables_of_two_pages(void **state)
+{
+	u64 zapped;
+
+	(void)state;
+	for (u32 i = 0; i < 100; i++) {
+		entry(3, 2 + i, AWAY + 10 + i, MARKED);
+		entry(3, 200 + i, AWAY + 10 + i, MARKED & ~W);
+		entry(AWAY + 10 + i, 0, DATA, MARKED);
+	}
+	vm.shadow->limit = 1000;
+	vm.shadow->limit_generation = vm.slots_generation;
+	for (u32 i = 0; i < 100; i++) {
+		assert_int_equal(shadow_access((2ull + i) << 21, MMU_READ, NULL), 0);
+		assert_int_equal(shadow_access((200ull + i) << 21, MMU_READ, NULL), 0);
+	}
+	assert_int_equal(shadow_pages_of(AWAY + 10), 2);
+	zapped = STAT(shadow_zapped);
+	slot_goes();
+	assert_int_equal(STAT(shadow_zapped) - zapped, 201);
+}
+
 /* --- Roots --- */
 
 /* R25: a vCPU whose root was in the slot has none; the others keep theirs. */
@@ -374,6 +397,7 @@ int main(void)
 		TEST(a_slot_that_moves_a_little),
 		TEST(a_table_beyond_them),
 		TEST(a_slot_with_many_tables),
+		TEST(a_slot_with_tables_of_two_pages),
 		TEST(a_root_in_the_slot),
 		TEST(out_of_step_and_shows_it),
 		TEST(out_of_step_and_in_it),
