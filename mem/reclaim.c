@@ -224,7 +224,7 @@ static bool make_own_room(struct reclaim_target *t)
 
 	reclaim_count(&reclaim.stats.own, 1);
 	make_effort(&e);
-	return is_worth_another(&e) || swap_wait_progress(clock_ns() + HELP_WAIT_NS);
+	return is_worth_another(&e) || swap_wait_written(clock_ns() + HELP_WAIT_NS);
 }
 
 bool reclaim_help(struct reclaim_target *t, u32 order)
@@ -249,7 +249,7 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 		again = is_worth_another(&e);
 	}
 	reclaim_tell_state();
-	return again || swap_wait_progress(clock_ns() + HELP_WAIT_NS);
+	return again || swap_wait_written(clock_ns() + HELP_WAIT_NS);
 }
 
 /* --- kaged ---------------------------------------------------------------------------------- */
@@ -267,12 +267,12 @@ static void count_time(void)
  */
 static bool wait_for_disk(u64 *pause)
 {
-	u64 before = swap_ended(), until = clock_ns() + *pause;
+	u64 before = swap_written(), until = clock_ns() + *pause;
 
 	do {
-		if (!swap_wait_progress(clock_ns() + HELP_WAIT_NS))
+		if (!swap_wait_written(clock_ns() + HELP_WAIT_NS))
 			return false;
-		if (swap_ended() != before) {
+		if (swap_written() != before) {
 			*pause = HELP_WAIT_NS;
 			return true;
 		}

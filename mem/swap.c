@@ -16,20 +16,35 @@ struct swap_state swap = {
 
 /* --- Ops ------------------------------------------------------------------------------------- */
 
-bool swap_op_reserve(u32 leave)
+static_assert(SWAP_READS_MAX < SWAP_REQUESTS && SWAP_WRITES_MAX < SWAP_REQUESTS);
+
+static bool take_one(u32 *spare, u32 leave)
 {
-	u32 n = __atomic_load_n(&swap.spare, __ATOMIC_RELAXED);
+	u32 n = __atomic_load_n(spare, __ATOMIC_RELAXED);
 
 	do {
 		if (n <= leave)
 			return false;
-	} while (!__atomic_compare_exchange_n(&swap.spare, &n, n - 1, false, __ATOMIC_ACQUIRE,
+	} while (!__atomic_compare_exchange_n(spare, &n, n - 1, false, __ATOMIC_ACQUIRE,
 					      __ATOMIC_RELAXED));
 	return true;
 }
 
-void swap_op_unreserve(void)
+bool swap_op_reserve(bool write, u32 leave)
 {
+	u32 *of = write ? &swap.spare_writes : &swap.spare_reads;
+
+	if (!take_one(of, leave))
+		return false;
+	if (take_one(&swap.spare, leave))
+		return true;
+	__atomic_fetch_add(of, 1, __ATOMIC_RELEASE);
+	return false;
+}
+
+void swap_op_unreserve(bool write)
+{
+	__atomic_fetch_add(write ? &swap.spare_writes : &swap.spare_reads, 1, __ATOMIC_RELEASE);
 	__atomic_fetch_add(&swap.spare, 1, __ATOMIC_RELEASE);
 	/* All: one of them may wait for every op to end, and would keep the place from the next. */
 	wait_wake_all(&swap.room);
@@ -64,20 +79,15 @@ void swap_release_object(struct gmem *g)
 
 void swap_op_end(struct swap_op *op)
 {
+	bool write = op->request.write;
+
 	spin_lock(&swap.lock);
 	op->state = OP_FREE;
 	op->g = NULL;
 	list_del(&op->link);
 	list_add_tail(&op->link, &swap.free_ops);
 	spin_unlock(&swap.lock);
-	swap_op_unreserve();
-	__atomic_fetch_add(&swap.ended, 1, __ATOMIC_RELEASE);
-	wait_wake_all(&swap.progress);
-}
-
-u64 swap_ended(void)
-{
-	return __atomic_load_n(&swap.ended, __ATOMIC_ACQUIRE);
+	swap_op_unreserve(write);
 }
 
 void swap_forget(struct gmem *g)
@@ -135,6 +145,8 @@ int swap_attach(struct swap_device *d, u64 blocks, u64 seed)
 	swap.kept = swap.put_back = 0;
 	swap.write_errors = swap.read_errors = 0;
 	__atomic_store_n(&swap.given_up, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&swap.spare_reads, SWAP_READS_MAX, __ATOMIC_RELAXED);
+	__atomic_store_n(&swap.spare_writes, SWAP_WRITES_MAX, __ATOMIC_RELAXED);
 	__atomic_store_n(&swap.spare, SWAP_REQUESTS, __ATOMIC_RELEASE);
 	__atomic_store_n(&swap.device, d, __ATOMIC_RELEASE);
 	return 0;
@@ -180,7 +192,10 @@ void swap_get_stats(struct swap_stats *out)
 	out->blocks = counts.blocks;
 	out->used = counts.used;
 	out->bad = counts.bad;
-	out->writing = __atomic_load_n(&swap.writing, __ATOMIC_RELAXED);
+	out->writing = __atomic_load_n(&swap.device, __ATOMIC_RELAXED)
+			       ? SWAP_WRITES_MAX -
+					 __atomic_load_n(&swap.spare_writes, __ATOMIC_RELAXED)
+			       : 0;
 	out->kept = __atomic_load_n(&swap.kept, __ATOMIC_RELAXED);
 	out->put_back = __atomic_load_n(&swap.put_back, __ATOMIC_RELAXED);
 }

@@ -21,8 +21,10 @@
 #include "kernel/base/stat.h"
 #include "mem/gmem.h"
 
-#define SWAP_REQUESTS	 96u
-#define SWAP_WRITES_MAX	 64u /* of them: reads find some free whatever is being written */
+#define SWAP_REQUESTS 96u
+/* Of them, so that a third is left to reads whatever is being written, and the other way round. */
+#define SWAP_WRITES_MAX	 64u
+#define SWAP_READS_MAX	 64u
 #define SWAP_READ_AHEAD	 8u  /* pages in one read */
 #define SWAP_ERRORS_MOST 16u /* reads or writes in a row, after which nothing is written any more */
 
@@ -64,7 +66,7 @@ void swap_audit(void);
 
 /* Whether a page that is put away now is likely to be taken. Any context, no lock. */
 bool swap_takes(void);
-/* Not now, but when something of what is under way has ended. As above. */
+/* Not now, but when something of what is under way has been written. As above. */
 bool swap_is_busy(void);
 /*
  * What is on the disk can be expected to come back: the last thing that was written, and read, was.
@@ -110,13 +112,10 @@ void swap_forget(struct gmem *g);
 
 /* --- For reclaim ----------------------------------------------------------------------------- */
 
-/*
- * Sleeps until a write ends, or anything where reads alone keep the disk busy; or the deadline. False:
- * nothing is under way that could be waited for. Thread context.
- */
-bool swap_wait_progress(u64 deadline_ns);
-/* How many reads and writes have ended. Any context. */
-u64 swap_ended(void);
+/* Sleeps until a write ends, or the deadline. False: none is under way. Thread context. */
+bool swap_wait_written(u64 deadline_ns);
+/* How many writes have ended. Any context. */
+u64 swap_written(void);
 
 /* --- Statistics ------------------------------------------------------------------------------ */
 

@@ -43,12 +43,11 @@ struct swap_state {
 	struct swap_device *device;
 	bool given_up;		       /* nothing is written any more */
 	u32 write_errors, read_errors; /* in a row; changed under the lock */
-	u32 spare;		       /* ops that nobody has laid claim to */
-	u32 writing;
-	u64 written; /* writes that ended, */
-	u64 ended;   /* and whatever did */
+	/* that nobody has laid claim to: ops, and how many of them may read and write */
+	u32 spare, spare_reads, spare_writes;
+	u64 written; /* writes that ended */
 	u64 kept, put_back;
-	/* who waits for an op, for something to end, for an object to have none */
+	/* who waits for an op, for a write to end, for an object to have none */
 	struct wait_queue room, progress, idle;
 };
 extern struct swap_state swap;
@@ -58,9 +57,9 @@ static inline u64 swap_block_of(u64 entry)
 	return entry >> GMEM_PFN_SHIFT;
 }
 
-/* An op of which at least so many others are left. False: there is none. */
-bool swap_op_reserve(u32 leave);
-void swap_op_unreserve(void);
+/* An op to read by, or to write, of which at least so many others are left. False: there is none. */
+bool swap_op_reserve(bool write, u32 leave);
+void swap_op_unreserve(bool write);
 /* Of one who has reserved it. It is under way from now on, and the object does not go meanwhile. */
 struct swap_op *swap_op_begin(struct gmem *g, u64 index, u64 *e, u64 entry,
 			      enum swap_op_state state);

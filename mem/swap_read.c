@@ -151,10 +151,10 @@ static void read_ahead(struct gmem *g, u64 index, u64 *e, u64 entry, struct list
 		    swap_block_of(next) != swap_block_of(entry) + i || !gmem_may_grow(g, i + 1) ||
 		    watermark_free() < watermarks.low + SWAP_READ_AHEAD)
 			return;
-		if (!swap_op_reserve(SWAP_READ_AHEAD))
+		if (!swap_op_reserve(false, SWAP_READ_AHEAD))
 			return;
 		if (begin_read(g, index + i, e + i, next, AHEAD, batch)) {
-			swap_op_unreserve();
+			swap_op_unreserve(false);
 			return;
 		}
 	}
@@ -175,10 +175,10 @@ int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		return ERR_NOTSUP;
 	if (!gmem_admits_back(g))
 		return ERR_NOMEM;
-	wait_event(&swap.room, swap_op_reserve(0));
+	wait_event(&swap.room, swap_op_reserve(false, 0));
 	err = begin_read(g, index, e, entry, write ? TO_BE_WRITTEN : TO_BE_READ, &batch);
 	if (err) {
-		swap_op_unreserve();
+		swap_op_unreserve(false);
 		return err;
 	}
 	read_ahead(g, index, e, entry, &batch);

@@ -12,9 +12,11 @@ static bool may_write(void)
 	       !__atomic_load_n(&swap.given_up, __ATOMIC_RELAXED) && swap_blocks_free();
 }
 
+/* Where it has none writes are under way, for reads leave it some. */
 static bool has_room(void)
 {
-	return __atomic_load_n(&swap.spare, __ATOMIC_RELAXED) > SWAP_REQUESTS - SWAP_WRITES_MAX;
+	return __atomic_load_n(&swap.spare_writes, __ATOMIC_RELAXED) &&
+	       __atomic_load_n(&swap.spare, __ATOMIC_RELAXED);
 }
 
 bool swap_takes(void)
@@ -90,9 +92,8 @@ static void finish_write(struct swap_op *op, int err)
 	/* It was made for the writing alone. */
 	if (packed)
 		frame_free(virt_to_pfn(op->request.page), 0);
-	swap_op_end(op);
-	__atomic_fetch_sub(&swap.writing, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&swap.written, 1, __ATOMIC_RELEASE);
+	swap_op_end(op);
 	wait_wake_all(&swap.progress);
 }
 
@@ -110,16 +111,15 @@ static bool begin_write(struct gmem *g, u64 index, u64 *e, u64 entry, void *page
 	struct swap_op *op;
 	u64 block;
 
-	if (!swap_takes() || !swap_op_reserve(SWAP_REQUESTS - SWAP_WRITES_MAX))
+	if (!swap_takes() || !swap_op_reserve(true, 0))
 		return false;
 	block = swap_block_get();
 	if (!block) {
-		swap_op_unreserve();
+		swap_op_unreserve(true);
 		return false;
 	}
 	/* Before anybody can take the page back and write to it. */
 	swap_block_sum(block, page);
-	__atomic_fetch_add(&swap.writing, 1, __ATOMIC_RELAXED);
 	op = swap_op_begin(g, index, e, entry, OP_WRITING);
 	op->request = (struct swap_request){
 		.block = block, .page = page, .write = true, .done = write_done};
@@ -194,16 +194,23 @@ void swap_give_back(struct gmem *g, u64 index)
 	swap_release_object(g);
 }
 
-bool swap_wait_progress(u64 deadline_ns)
+u64 swap_written(void)
 {
-	u64 written = __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE), ended = swap_ended();
-	bool writes = __atomic_load_n(&swap.writing, __ATOMIC_RELAXED);
+	return __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE);
+}
 
-	if (!writes && !swap_is_busy())
+static bool is_writing(void)
+{
+	return __atomic_load_n(&swap.spare_writes, __ATOMIC_ACQUIRE) < SWAP_WRITES_MAX;
+}
+
+bool swap_wait_written(u64 deadline_ns)
+{
+	u64 written = swap_written();
+
+	if (!__atomic_load_n(&swap.device, __ATOMIC_ACQUIRE) || !is_writing())
 		return false;
-	(void)wait_event_until(&swap.progress,
-			       __atomic_load_n(&swap.written, __ATOMIC_ACQUIRE) != written ||
-				       (!writes && swap_ended() != ended),
+	(void)wait_event_until(&swap.progress, swap_written() != written || !is_writing(),
 			       deadline_ns);
 	return true;
 }

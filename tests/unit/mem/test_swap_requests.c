@@ -64,10 +64,10 @@ static void only_so_many_at_a_time(void **state)
 	assert_int_equal(t.writing, SWAP_WRITES_MAX);
 	assert_int_equal(t.hard, n - SWAP_WRITES_MAX);
 	assert_false(swap_takes());
-	assert_true(swap_wait_progress(1)); /* until the deadline, which has passed */
+	assert_true(swap_wait_written(1)); /* until the deadline, which has passed */
 	do_all();
 	assert_true(swap_takes());
-	assert_false(swap_wait_progress(~0ull));
+	assert_false(swap_wait_written(~0ull));
 	t = take(0, n);
 	assert_int_equal(t.writing, n - SWAP_WRITES_MAX);
 	do_all();
@@ -76,44 +76,45 @@ static void only_so_many_at_a_time(void **state)
 		verify(i);
 }
 
-static void *wait_main(void *arg)
+/* However many pages are being read some are written, and who wants memory waits for these. */
+static void reads_leave_room(void **state)
 {
-	(void)arg;
-	return (void *)(u64)swap_wait_progress(~0ull);
-}
+	const u32 n = SWAP_READS_MAX, more = SWAP_REQUESTS - SWAP_READS_MAX;
+	static struct other readers[SWAP_READS_MAX + 1];
 
-/* Reads alone keep the disk from writing: who wants memory waits for one to end, not in vain. */
-static void busy_with_reads(void **state)
-{
-	const u32 n = SWAP_WRITES_MAX; /* as many as writes would be */
-	static struct other readers[SWAP_REQUESTS];
-	pthread_t waiter;
-	void *waited;
-
-	for (u64 i = 0; i < n; i++) {
+	for (u64 i = 0; i <= n; i++) {
 		fill(2 * i);
 		assert_int_equal(take(2 * i, 1).writing, 1);
 	}
 	fake_disk_hold(true);
-	for (u32 i = 0; i < n; i++)
+	for (u32 i = 0; i <= n; i++)
 		other_start(&readers[i], TOUCH, 2 * i);
-	wait_requests(n);
+	wait_requests(n); /* the last waits for its turn */
 	assert_int_equal(stats_now().writing, 0);
+	assert_true(swap_takes());
+	assert_false(swap_is_busy());
+	assert_false(swap_wait_written(~0ull));
+	for (u64 i = 0; i < more + 5; i++)
+		fill(160 + i);
+	assert_int_equal(take(160, more + 5).writing, more);
+	assert_int_equal(fake_disk_waiting(), SWAP_REQUESTS);
 	assert_true(swap_is_busy());
 	watermarks.low = watermarks.high = 1u << 20;
 	watermarks.min = 1;
 	assert_true(reclaim_help(NULL, 0));
-	assert_int_equal(pthread_create(&waiter, NULL, wait_main, NULL), 0);
-	for (u32 i = 0; i < 1000; i++)
-		sched_yield();
-	assert_true(fake_disk_do(NULL));
-	pthread_join(waiter, &waited);
-	assert_true(waited || !swap_is_busy()); /* it may have come late */
-	do_all();
-	for (u32 i = 0; i < n; i++)
-		pthread_join(readers[i].thread, NULL);
-	assert_false(swap_wait_progress(~0ull));
 	memset(&watermarks, 0, sizeof(watermarks));
+	while (fake_disk_waiting()) {
+		do_all();
+		sched_yield();
+	}
+	for (u32 i = 0; i <= n; i++) {
+		while (!__atomic_load_n(&readers[i].ended, __ATOMIC_ACQUIRE)) {
+			do_all();
+			sched_yield();
+		}
+		pthread_join(readers[i].thread, NULL);
+	}
+	assert_false(swap_wait_written(~0ull));
 	fake_disk_hold(false);
 }
 
@@ -126,30 +127,30 @@ static void *audit_main(void *arg)
 /* Who waits for all that is under way does not keep the next from its turn. */
 static void one_waits_for_all(void **state)
 {
-	static struct other readers[SWAP_REQUESTS + 1];
+	static struct other readers[SWAP_READS_MAX + 1];
 	pthread_t audit;
 
 	put_on_disk(64);
-	for (u64 i = 0; i <= SWAP_REQUESTS; i++)
+	for (u64 i = 0; i <= SWAP_READS_MAX; i++)
 		fill(128 + i);
 	assert_int_equal(take(128, 64).writing, 64);
-	assert_int_equal(take(192, SWAP_REQUESTS + 1 - 64).writing, SWAP_REQUESTS + 1 - 64);
+	assert_int_equal(take(192, SWAP_READS_MAX + 1 - 64).writing, SWAP_READS_MAX + 1 - 64);
 	watermarks.low = 1u << 20; /* nothing comes ahead */
 	watermarks.wake = reclaim_wake;
 	fake_disk_hold(true);
-	for (u32 i = 0; i < SWAP_REQUESTS; i++)
+	for (u32 i = 0; i < SWAP_READS_MAX; i++)
 		other_start(&readers[i], TOUCH, 128 + i);
-	wait_requests(SWAP_REQUESTS);
+	wait_requests(SWAP_READS_MAX);
 	assert_int_equal(pthread_create(&audit, NULL, audit_main, NULL), 0);
 	usleep(20000);
-	other_start(&readers[SWAP_REQUESTS], TOUCH, 128 + SWAP_REQUESTS);
+	other_start(&readers[SWAP_READS_MAX], TOUCH, 128 + SWAP_READS_MAX);
 	usleep(20000);
 	assert_true(fake_disk_do(NULL));
-	wait_requests(SWAP_REQUESTS);
+	wait_requests(SWAP_READS_MAX);
 	for (u64 i = 0; i < 64; i++)
 		assert_int_equal(gmem_drop(g, i), 0);
 	do_all();
-	for (u32 i = 0; i <= SWAP_REQUESTS; i++)
+	for (u32 i = 0; i <= SWAP_READS_MAX; i++)
 		pthread_join(readers[i].thread, NULL);
 	pthread_join(audit, NULL);
 	memset(&watermarks, 0, sizeof(watermarks));
@@ -242,7 +243,7 @@ int main(void)
 		CELL(not_ahead_of_memory),
 		CELL(not_ahead_of_max),
 		CELL(only_so_many_at_a_time),
-		CELL(busy_with_reads),
+		CELL(reads_leave_room),
 		CELL(one_waits_for_all),
 		CELL(a_full_disk),
 		CELL(what_packs_is_packed),
