@@ -12,6 +12,7 @@
 #include "kernel/base/serial.h"
 #include "kernel/base/string.h"
 #include "smp/irq.h"
+#include "smp/lift.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
 
@@ -35,8 +36,7 @@ static struct wait_queue input_wait = WAIT_QUEUE_INIT(input_wait);
 static bool polled; /* the UART's interrupt was not seen yet; console thread */
 
 /* Somebody types, or waits for what a command says: the thread does not go by its small weight then. */
-static struct thread *input_thread; /* set once */
-static bool lifted;		    /* atomic */
+static struct lift input_lift;
 
 bool console_input_waits(void)
 {
@@ -60,23 +60,9 @@ static void put_locked(u8 byte)
 		__atomic_store_n(&called, true, __ATOMIC_RELEASE);
 }
 
-static void lift(void)
-{
-	struct thread *t = __atomic_load_n(&input_thread, __ATOMIC_ACQUIRE);
-
-	if (t && !__atomic_exchange_n(&lifted, true, __ATOMIC_SEQ_CST))
-		thread_lift(t, WEIGHT_LIFT);
-}
-
-static void lower(void)
-{
-	if (__atomic_exchange_n(&lifted, false, __ATOMIC_SEQ_CST))
-		thread_lower(thread_current(), WEIGHT_LIFT);
-}
-
 static void wake(void)
 {
-	lift();
+	lift_begin(&input_lift);
 	wait_wake_all(&input_wait);
 }
 
@@ -141,13 +127,13 @@ static bool wait_for_input(u64 deadline_ns)
 		poll();
 		if (is_wanted()) {
 			/* The one who typed it lifted the thread; but that may have been just before this. */
-			lift();
+			lift_begin(&input_lift);
 			return true;
 		}
 		if (clock_ns() >= deadline_ns)
 			return false;
 		if (deadline_ns == NEVER)
-			lower();
+			lift_end(&input_lift);
 		next = polled ? min(deadline_ns, clock_ns() + POLL_NS) : deadline_ns;
 		if (next == NEVER)
 			wait_event(&input_wait, is_wanted());
@@ -244,7 +230,7 @@ static void relay(void)
 static void console_thread(void *arg)
 {
 	(void)arg;
-	__atomic_store_n(&input_thread, thread_current(), __ATOMIC_RELEASE);
+	lift_init(&input_lift, thread_current());
 	for (;;) {
 		relay();
 		console_show_monitor();

@@ -9,6 +9,7 @@
 
 #include "kernel/base/log.h"
 #include "kernel/dev/platform.h"
+#include "smp/lift.h"
 
 static const char *end_text(enum vm_end end)
 {
@@ -69,21 +70,11 @@ static bool starts_again(struct vm *vm)
 }
 
 static struct thread *thread; /* for good; the manager's */
-static bool hurried;	      /* atomic */
+static struct lift ends_lift;
 
 void vm_ends_hurry(void)
 {
-	struct thread *t = __atomic_load_n(&thread, __ATOMIC_ACQUIRE);
-
-	if (t && !__atomic_exchange_n(&hurried, true, __ATOMIC_SEQ_CST))
-		thread_lift(t, WEIGHT_LIFT);
-}
-
-/* Before it is told that one has ended: whoever waits for another hurries once more. */
-static void hurry_no_more(void)
-{
-	if (__atomic_exchange_n(&hurried, false, __ATOMIC_SEQ_CST))
-		thread_lower(thread_current(), WEIGHT_LIFT);
+	lift_begin(&ends_lift);
 }
 
 /*
@@ -149,7 +140,8 @@ static void look_after_ends(void *arg)
 		wait_event(&ends_wait, __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST));
 		while ((vm = take_stopped(&index)) != NULL) {
 			take_apart(vm);
-			hurry_no_more();
+			/* Before that is told: whoever waits for another hurries once more. */
+			lift_end(&ends_lift);
 			vm_list_ended(index);
 		}
 	}
@@ -158,14 +150,13 @@ static void look_after_ends(void *arg)
 int vm_ends_start(void)
 {
 	struct thread_options options = {.weight = WEIGHT_DAEMON};
-	struct thread *made;
 	int err;
 
 	if (thread)
 		return 0;
 	cpu_set_fill(&options.allowed);
-	err = thread_create_with(&made, "vm ends", look_after_ends, NULL, &options);
+	err = thread_create_with(&thread, "vm ends", look_after_ends, NULL, &options);
 	if (!err)
-		__atomic_store_n(&thread, made, __ATOMIC_RELEASE);
+		lift_init(&ends_lift, thread);
 	return err;
 }

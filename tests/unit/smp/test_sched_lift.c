@@ -4,6 +4,7 @@
  * unit-sources: smp/sched.c smp/balance.c smp/sched_rest.c smp/sched_stat.c smp/runqueue.c
  *   smp/vtree.c smp/sched_group.c smp/thread_lift.c
  */
+#include "smp/lift.h"
 #include "tests/hosted/random.h"
 #include "tests/unit/smp/sched_time.h"
 
@@ -203,6 +204,26 @@ static void in_any_state(void **state)
 	teardown();
 }
 
+/* However many wait, and whether any of them has come before there is a thread. */
+static void lifted_once_for_all_that_wait(void **state)
+{
+	struct lift lift = {.thread = NULL};
+
+	start_all();
+	lift_begin(&lift);
+	lift_end(&lift);
+	lift_init(&lift, the_daemon);
+	for (u32 round = 0; round < 2; round++) {
+		lift_begin(&lift);
+		lift_begin(&lift);
+		assert_int_equal(thread_weight(the_daemon), WEIGHT_DEFAULT * WEIGHT_UNIT);
+		lift_end(&lift);
+		lift_end(&lift);
+		assert_int_equal(thread_weight(the_daemon), WEIGHT_DAEMON * WEIGHT_UNIT);
+	}
+	teardown();
+}
+
 #define VCPUS	  8u
 #define VM_WEIGHT 90u
 #define OTHER	  (DAEMON + 1) /* the thread after the daemon */
@@ -370,6 +391,7 @@ int main(void)
 		cmocka_unit_test(it_comes_forward_in_its_queue),
 		cmocka_unit_test(lifting_by_itself_earns_nothing),
 		cmocka_unit_test(in_any_state),
+		cmocka_unit_test(lifted_once_for_all_that_wait),
 		cmocka_unit_test(vcpus_lend_what_their_vm_has),
 		cmocka_unit_test(a_vcpu_is_never_lifted),
 		cmocka_unit_test(who_has_its_own_weight_lends_that),
