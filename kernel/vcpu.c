@@ -170,6 +170,7 @@ static void __noinline wait_for_time(struct vcpu *v)
  */
 void vcpu_wait_for_memory(struct vcpu *v)
 {
+	vm_wants_memory(v->vm);
 	if (reclaim_help(&v->vm->reclaim, v->vm->config.page_order)) {
 		take_requests(v);
 		return;

@@ -77,6 +77,12 @@ void vm_ends_hurry(void)
 	lift_begin(&ends_lift);
 }
 
+void vm_ends_hurry_no_more(void)
+{
+	ASSERT(spin_held(&vm_wait.lock));
+	lift_end(&ends_lift);
+}
+
 /*
  * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
  * and interrupts may still reach exist; then the threads take the vCPUs apart.
@@ -140,8 +146,6 @@ static void look_after_ends(void *arg)
 		wait_event(&ends_wait, __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST));
 		while ((vm = take_stopped(&index)) != NULL) {
 			take_apart(vm);
-			/* Before that is told: whoever waits for another hurries once more. */
-			lift_end(&ends_lift);
 			vm_list_ended(index);
 		}
 	}

@@ -103,6 +103,7 @@ void vm_list_ended(u32 config_index)
 	bool on = wait_lock(&vm_wait);
 
 	plans[config_index].ending = false;
+	vm_ends_hurry_no_more();
 	__atomic_store_n(&ends, ends + 1, __ATOMIC_RELEASE);
 	wait_wake_all_locked(&vm_wait);
 	wait_unlock(&vm_wait, on);
@@ -125,14 +126,22 @@ static bool is_end_due(void)
 	return is_any_ending();
 }
 
+void vm_list_hurry_end(void)
+{
+	bool on = wait_lock(&vm_wait);
+
+	if (is_end_due())
+		vm_ends_hurry();
+	wait_unlock(&vm_wait, on);
+}
+
 bool vm_list_wait_end(u32 *seen)
 {
-	bool ended, due, on = wait_lock(&vm_wait);
+	bool ended, on = wait_lock(&vm_wait);
 
-	due = ends == *seen && is_end_due();
-	wait_unlock(&vm_wait, on);
-	if (due)
+	if (ends == *seen && is_end_due())
 		vm_ends_hurry();
+	wait_unlock(&vm_wait, on);
 	wait_event(&vm_wait, ends != *seen || !is_end_due());
 	ended = vm_list_ends() != *seen;
 	*seen = vm_list_ends();

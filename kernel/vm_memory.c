@@ -106,6 +106,12 @@ void vm_tell_wait(struct vm *vm)
 			 vm->name, (unsigned long long)stats.free);
 }
 
+void vm_wants_memory(struct vm *vm)
+{
+	if (!has_its_max(vm))
+		vm_list_hurry_end();
+}
+
 /* --- Who is paused --- */
 
 struct choice {

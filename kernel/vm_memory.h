@@ -15,6 +15,12 @@
 /* Says once for each that it waits for memory of its own, for 2 MiB, or for others. Thread context. */
 void vm_tell_wait(struct vm *vm);
 
+/*
+ * A vCPU of it found no frame, and waits until there is one, or takes one from others: a VM that ends
+ * leaves some sooner. Its own thread; LOCK_WAIT.
+ */
+void vm_wants_memory(struct vm *vm);
+
 /* A vCPU of it found nothing to be taken, and waits. Its own thread; may pause VMs, this one, too. */
 void vm_waits_in_vain(struct vm *vm);
 

@@ -54,6 +54,11 @@ bool vm_list_empty(void);
 struct vm *vm_list_take_stopped(u32 *config_index);
 /* Nothing of it is left. It may start again. */
 void vm_list_ended(u32 config_index);
+/*
+ * Somebody waits for what a VM leaves that ends: if one does, its end is not taken at a small weight.
+ * Otherwise nothing. Any context below LOCK_WAIT.
+ */
+void vm_list_hurry_end(void);
 
 /* How many have ended so far. */
 u32 vm_list_ends(void);
@@ -74,10 +79,12 @@ int vm_ends_start(void);
 void vm_ends_wake(void);
 
 /*
- * Somebody waits for what VMs leave that end: the next one is not taken apart at the thread's small weight.
- * Any context, under vm_wait's lock, too.
+ * Somebody waits for what VMs leave that end: the one that is taken apart, or else the next one, is not at
+ * the thread's small weight. vm_wait's lock is held, so that none has just ended; or by that thread.
  */
 void vm_ends_hurry(void);
+/* One has ended: whoever waits for another says so once more. The thread of ends, under vm_wait's lock. */
+void vm_ends_hurry_no_more(void);
 
 /* What somebody wants of a configured VM; wanted no more once it was taken. */
 enum vm_plan {

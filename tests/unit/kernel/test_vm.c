@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: kernel/vm.c kernel/vm_end.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
- *	kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
+ *	kernel/vm_memory.c kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
  */
 /* unit-libs: -Wl,--wrap=thread_create_with,--wrap=thread_create,--wrap=vm_any_plan,--wrap=vm_list_take_stopped,--wrap=clock_ns */
 /* The manager: VMs from their start to their end, and those that do not come so far. */

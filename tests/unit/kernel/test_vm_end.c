@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: kernel/vm.c kernel/vm_end.c kernel/vm_make.c kernel/vm_life.c kernel/vm_list.c
- *	kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
+ *	kernel/vm_memory.c kernel/restart.c kernel/admission.c tests/unit/kernel/vm_parts.c
  */
 /* unit-libs: -Wl,--wrap=thread_create_with,--wrap=thread_create,--wrap=vm_any_plan,--wrap=vm_list_take_stopped */
 /*
  * VMs that end: what others wait for meanwhile, and what is asked of one while it is taken apart.
  */
 #include "kernel/base/log.h"
+#include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/kernel/vm_parts.h"
@@ -159,6 +160,39 @@ static void who_is_in_a_hurry(void **state)
 	}
 }
 
+static struct gmem of_who_waits;
+static struct vm who_waits = {.ram = &of_who_waits};
+
+static void want_memory(void)
+{
+	if (ends_seen++)
+		return;
+	assert_int_equal(lifted(), 0);
+	vm_wants_memory(&who_waits);
+	lifted_then = lifted();
+}
+
+/*
+ * Nobody waited as it began to be taken apart; but then somebody does, unless what he has is all that he
+ * may. Where none ends nothing is hurried.
+ */
+static void who_waits_meanwhile(void **state)
+{
+	for (u32 i = 0; i < 2; i++) {
+		(void)setup(state);
+		ends_seen = 0;
+		guest = power_off;
+		of_who_waits.resident_max = i;
+		while_it_ends = want_memory;
+		vm_run_all(&config);
+		assert_int_equal(lifted_then, i ? (s32)WEIGHT_LIFT : 0);
+		wait_for_ends();
+		assert_int_equal(lifted(), 0);
+		vm_wants_memory(&who_waits);
+		assert_int_equal(lifted(), 0);
+	}
+}
+
 /* Nor a load that says what it found none for, nor who is not promised what was promised to that one. */
 static void a_refusal_waits_for_an_end(void **state)
 {
@@ -255,6 +289,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_refusal_waits_for_an_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_wait_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_in_a_hurry, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waits_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),

@@ -288,9 +288,8 @@ void vm_ends_wake(void)
 	wait_wake_all(&vm_wait);
 }
 
-void vm_ends_hurry(void)
-{
-}
+NOTHING(vm_ends_hurry, void)
+NOTHING(vm_ends_hurry_no_more, void)
 
 static struct vm *take_stopped(void)
 {
@@ -408,6 +407,8 @@ static void each_is_paused_anywhere(void **state)
 /* atomic; whether vCPU 0, asked while the VM is paused for memory, finds some */
 static bool memory_is_back;
 static u32 looks;
+
+NOTHING(vm_wants_memory, struct vm *vm)
 
 void vm_tell_wait(struct vm *vm)
 {

@@ -36,6 +36,13 @@ u32 vm_list(struct vm **out, u32 max)
 	return n;
 }
 
+static u32 hurried;
+
+void vm_list_hurry_end(void)
+{
+	hurried++;
+}
+
 void vm_put(struct vm *vm)
 {
 	references--;
@@ -287,9 +294,23 @@ static void what_would_help(void **state)
 	assert_int_equal(hosted_log_count(LOG_WARN), 3);
 }
 
+/* Unless it is its own bound, and not only once; also where it is 2 MiB that are not there. */
+static void ends_are_waited_for(void **state)
+{
+	hurried = 0;
+	vm_wants_memory(&vms[0]);
+	is_short = false;
+	vm_wants_memory(&vms[0]);
+	assert_int_equal(hurried, 2);
+	ram[0].resident_max = ram[0].resident;
+	vm_wants_memory(&vms[0]);
+	assert_int_equal(hurried, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(ends_are_waited_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_furthest_of_those_that_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(alone_it_only_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_own_max_is_its_own, setup, teardown),

@@ -46,6 +46,13 @@ int vcpu_emulate_state(struct vcpu *v)
 
 /* --- vmx/ --- */
 
+static bool wanted; /* atomic: memory */
+
+void vm_wants_memory(struct vm *waiting)
+{
+	__atomic_store_n(&wanted, true, __ATOMIC_SEQ_CST);
+}
+
 void vm_tell_wait(struct vm *waiting)
 {
 	__atomic_fetch_add(&waits_told, 1, __ATOMIC_RELAXED);
@@ -58,6 +65,8 @@ void vm_waits_in_vain(struct vm *waiting)
 bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	(void)order;
+	/* Whose memory comes anyway is told before others' is taken. */
+	assert_true(__atomic_load_n(&wanted, __ATOMIC_SEQ_CST));
 	return false;
 }
 

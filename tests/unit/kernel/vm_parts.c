@@ -279,7 +279,8 @@ void console_vm_remove(struct vm *vm)
 	vm->console = NULL;
 }
 
-NOTHING(vm_look_for_memory, struct vm *vm)
+ANSWER(bool, reclaim_gives_first, false, const struct reclaim_target *a,
+       const struct reclaim_target *b)
 NOTHING(gmem_set_account, struct gmem *g, struct gmem_account *a)
 NOTHING(gmem_set_share_group, struct gmem *g, u32 group)
 NOTHING(mem_audit_begin, void)
