@@ -297,6 +297,16 @@ u64 *rmap_spte_of_many(const u64 *word, u32 i)
 	return NULL;
 }
 
+/* No descriptor is empty. */
+u64 *rmap_next_of_many(struct rmap_cursor *at)
+{
+	if (at->next == RMAP_DESC_SPTES || !at->desc->spte[at->next]) {
+		at->desc = at->desc->more;
+		at->next = 0;
+	}
+	return at->desc ? at->desc->spte[at->next++] : NULL;
+}
+
 bool rmap_is_full(const u64 *word)
 {
 	const struct rmap_desc *d = load(word) & RMAP_MANY ? address(load(word)) : NULL;

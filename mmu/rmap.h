@@ -157,6 +157,33 @@ static inline u64 *rmap_spte(const u64 *word, u32 i)
 	value &= RMAP_ADDRESS;
 	return value && i == 0 ? phys_to_virt(HPA(value)) : NULL;
 }
+
+/*
+ * All of a chain, one after the other, each descriptor being read once: by its number each would be
+ * looked for from the first descriptor on. Whoever takes some out meanwhile does it by number.
+ *
+ *	rmap_for_each (spte, word, &at)
+ */
+struct rmap_cursor {
+	const struct rmap_desc *desc; /* NULL: there is one spte at most, or none is left */
+	u32 next;
+};
+u64 *rmap_next_of_many(struct rmap_cursor *at);
+static inline u64 *rmap_next(struct rmap_cursor *at)
+{
+	return unlikely(at->desc) ? rmap_next_of_many(at) : NULL;
+}
+static inline u64 *rmap_first(const u64 *word, struct rmap_cursor *at)
+{
+	u64 value = __atomic_load_n(word, __ATOMIC_RELAXED);
+	void *first = value & RMAP_ADDRESS ? phys_to_virt(HPA(value & RMAP_ADDRESS)) : NULL;
+
+	*at = (struct rmap_cursor){value & RMAP_MANY ? first : NULL, 0};
+	return at->desc ? rmap_next_of_many(at) : first;
+}
+#define rmap_for_each(spte, word, at) \
+	for ((spte) = rmap_first(word, at); (spte); (spte) = rmap_next(at))
+
 /* Drops the whole chain and sets these flags. */
 void rmap_clear(u64 *word, u64 set);
 void rmap_flag(u64 *word, u64 set, u64 clear);

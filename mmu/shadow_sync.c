@@ -264,13 +264,14 @@ void shadow_sync(struct mmu_vm *vm, gfn_t gfn)
  */
 static bool leads_to(const struct shadow_page *top, const struct shadow_page *sp, u32 *looks)
 {
+	struct rmap_cursor at;
 	u64 *spte;
 
 	if (sp == top)
 		return true;
 	if (sp->role.level >= top->role.level)
 		return false;
-	for (u32 i = 0; (spte = rmap_spte(&sp->parents, i)); i++) {
+	rmap_for_each (spte, &sp->parents, &at) {
 		if (!*looks)
 			return true;
 		(*looks)--;

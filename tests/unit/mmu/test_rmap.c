@@ -50,16 +50,20 @@ static int teardown(void **state)
 static void compare(void)
 {
 	u32 seen = 0, count = (u32)__builtin_popcount(members);
-	u64 *spte;
+	struct rmap_cursor at;
+	u64 *spte, *next = rmap_first(&word, &at);
 
 	for (u32 i = 0; i < count; i++) {
 		spte = rmap_spte(&word, i);
+		assert_ptr_equal(next, spte);
+		next = rmap_next(&at);
 		assert_non_null(spte);
 		assert_true(spte >= sptes && spte < sptes + 32);
 		assert_false(seen & BIT(spte - sptes));
 		seen |= BIT(spte - sptes);
 	}
 	assert_int_equal(seen, members);
+	assert_null(next);
 	assert_null(rmap_spte(&word, count));
 	assert_null(rmap_spte(&word, count + 1));
 	assert_null(rmap_spte(&word, ~0u));
@@ -80,6 +84,30 @@ static void remove_one(u32 i)
 	rmap_remove(&word, &sptes[i]);
 	members &= ~(u32)BIT(i);
 	compare();
+}
+
+/* --- one after the other --- */
+
+static void chains_from_end_to_end(void **state)
+{
+	const u64 *spte;
+	struct rmap_cursor at;
+
+	for (u32 length = 0; length <= RMAP_CHAIN_MAX; length++) {
+		u32 n = 0;
+		bool seen[RMAP_CHAIN_MAX] = {false};
+
+		rmap_for_each (spte, &word, &at) {
+			assert_true(spte >= sptes && spte < sptes + length);
+			assert_false(seen[spte - sptes]);
+			seen[spte - sptes] = true;
+			n++;
+		}
+		assert_int_equal(n, length);
+		assert_null(rmap_next(&at));
+		assert_int_equal(rmap_cache_fill(&cache), 0);
+		assert_int_equal(rmap_add(&word, &sptes[length], &cache), 0);
+	}
 }
 
 /* --- in every order --- */
@@ -308,6 +336,7 @@ static void it_keeps_others_out(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(chains_from_end_to_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(chains_in_every_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(adding_and_removing_at_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(clearing_drops_all_and_sets_flags, setup, teardown),
