@@ -92,6 +92,7 @@ struct shadow_page {
 	struct list link;	  /* the VM's, that used last first */
 	bool unsync;		  /* the guest writes the table itself: */
 	struct list unsync_link;  /* the VM's, that let go last is last */
+	u32 passed;		  /* flushes since then that it was not due for */
 };
 
 /* With mmu_lock held, for which others spin, no more pages go than so many. */
@@ -101,6 +102,12 @@ struct shadow_page {
 #define SHADOW_UNSYNC_MAX 16u
 /* A table has no more of them: they come back under one hold of mmu_lock. */
 #define SHADOW_UNSYNC_OF_TABLE 4u
+
+/*
+ * So many flushes of others have passed a table by, each of which took mmu_lock for it: it comes back,
+ * for the root above it may never be loaded again.
+ */
+#define SHADOW_PASSED_MAX 64u
 
 /* Of what makes tables, besides errors: pages are to be in step first (shadow_hold_step). */
 #define SHADOW_OUT_OF_STEP 2

@@ -21,6 +21,8 @@
  * They go together, and a table that is to have a page more is protected before. A page that no
  * entry leads to any more, or that has none itself, goes at the next flush; one that was let go
  * again and again without a fault through it is taken for no table the next time (shadow_write.c).
+ * While any is out of step each flush takes mmu_lock to see if it is its own: so one that many
+ * flushes have passed by comes back, one table a flush, whoever's it is.
  */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
@@ -76,6 +78,7 @@ bool shadow_unsync(struct mmu_vm *vm, struct shadow_page *of)
 		sp->unsync = true;
 		sp->writes = 0;
 		sp->let_go++;
+		sp->passed = 0;
 		list_add_tail(&sp->unsync_link, &sh->unsync);
 	}
 	/* Before the guest can write there: who flushes afterwards sees it (mmu_shadow_invlpg). */
@@ -321,6 +324,19 @@ static u32 take_back_first(struct mmu_vm *vm, const struct mmu_vcpu *v, struct l
 	return 0;
 }
 
+/* None is due: the flush passes all of them by, but for the first, when it has been too often. */
+static void pass_by(struct mmu_vm *vm, struct list *batch)
+{
+	struct shadow_page *sp, *first = NULL;
+
+	list_for_each_entry (sp, &vm->shadow->unsync, unsync_link) {
+		first = first ? first : sp;
+		sp->passed++;
+	}
+	if (first && first->passed >= SHADOW_PASSED_MAX)
+		(void)take_back(vm, first->gfn, batch);
+}
+
 bool shadow_in_step(const struct mmu_vm *vm)
 {
 	return !__atomic_load_n(&vm->shadow->unsync_count, __ATOMIC_SEQ_CST) &&
@@ -343,6 +359,8 @@ static void bring_back(struct mmu_vm *vm, const struct mmu_vcpu *v)
 
 		spin_lock(&vm->mmu_lock);
 		n = take_back_first(vm, v, &batch);
+		if (!n)
+			pass_by(vm, &batch);
 		sync_batch(vm, &batch, &gone);
 		shadow_finish(vm, &gone);
 		spin_unlock(&vm->mmu_lock);

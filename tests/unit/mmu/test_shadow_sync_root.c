@@ -208,6 +208,46 @@ static void many_are_brought_back_by_any_flush(void **state)
 	assert_int_equal(vm.shadow->unsync_count, 0);
 }
 
+/* No flush takes the lock for what a root leads to that nobody loads any more, but for a while. */
+static void others_are_not_passed_by_for_ever(void **state)
+{
+	const u32 tables = SHADOW_UNSYNC_MAX / 2;
+	u32 taken;
+
+	(void)state;
+	many_tables(0, tables);
+	for (u32 n = 1; n < SHADOW_PASSED_MAX; n++)
+		second_flushes();
+	assert_int_equal(vm.shadow->unsync_count, tables);
+	for (u32 left = tables; left-- > 0;) {
+		second_flushes();
+		assert_int_equal(vm.shadow->unsync_count, left);
+		assert_int_equal(is_let_go(MANY + tables - 1), left > 0); /* the oldest go first */
+	}
+	taken = vm.mmu_lock.next;
+	second_flushes();
+	drop_address(0);
+	assert_int_equal(vm.mmu_lock.next, taken);
+	for (u32 i = 0; i < tables; i++)
+		assert_int_equal(led_to((100ull + i) << 21 | gva_of(1)), DATA + 1);
+}
+
+/* From when it was let go: before that it was back. */
+static void how_often_one_was_passed_by(void **state)
+{
+	(void)state;
+	for (u32 round = 0; round < 2; round++) {
+		let_go(TABLE);
+		assert_true(write_live(TABLE, 0, DATA + 50 + round, MARKED));
+		for (u32 n = 1; n < SHADOW_PASSED_MAX; n++)
+			second_flushes();
+		assert_true(is_let_go(TABLE));
+		load();
+		assert_false(is_let_go(TABLE));
+		assert_int_equal(led_to(0), DATA + 50 + round);
+	}
+}
+
 /* Ways beyond a bound are not gone by: it may be that the root leads there. */
 static void a_page_with_many_ways_to_it(void **state)
 {
@@ -248,6 +288,8 @@ int main(void)
 		TEST(a_tree_that_is_in_step_is_linked_at_once),
 		TEST(one_that_nothing_leads_to_goes),
 		TEST(many_are_brought_back_by_any_flush),
+		TEST(others_are_not_passed_by_for_ever),
+		TEST(how_often_one_was_passed_by),
 		TEST(a_page_with_many_ways_to_it),
 	};
 
