@@ -12,6 +12,12 @@
  * The reverse maps are all that is needed for that, and to take rights from one slot's pages: a set
  * of slots in each shadow page would tell the same less exactly, for it could only grow.
  *
+ * Slots that come, move and go while the guest runs are part of the MMU's interface, with whatever
+ * memory and tables are in them (memslot.h). Of the slots that Weir makes only the local APIC's page
+ * goes before its VM does (kernel/apic_page.c), and none moves. So most of this has no user in the
+ * product yet but the VM's end: mmu/test_shadow_slots and mmu/test_machine_shadow have slots that go
+ * and move beneath a guest that runs.
+ *
  * The slot is INVALID, and a grace period is over: nobody links through it, nor makes pages of it.
  */
 #include "kernel/base/x86.h"
