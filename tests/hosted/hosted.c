@@ -2,10 +2,12 @@
 /* The fake machine: memory, log, panic, failures on order. See hosted.h. */
 #define _GNU_SOURCE /* pthread_setattr_default_np */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 #include "kernel/base/log.h"
 #include "kernel/base/panic.h"
@@ -33,6 +35,16 @@ u64 hosted_deadline(void)
 	return seconds ? seconds : UINT32_MAX;
 }
 
+static u64 waits_end_s; /* a little before the deadline */
+
+static u64 now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec;
+}
+
 /*
  * A thread that waits for what another, whose assertion failed, would have done ends with the
  * process. The signal is not caught: ThreadSanitizer would hold it back from a thread that spins.
@@ -40,6 +52,24 @@ u64 hosted_deadline(void)
 static __attribute__((constructor)) void set_deadline(void)
 {
 	alarm((unsigned int)hosted_deadline());
+	waits_end_s = now_s() + hosted_deadline() - hosted_deadline() / 16;
+}
+
+bool hosted_wait_a_moment(const char *file, u32 line, const char *condition)
+{
+	static _Thread_local u32 moments;
+
+	if (now_s() > waits_end_s) {
+		fflush(stdout);
+		fprintf(stderr, "%s:%u: waited in vain until %s\n", file, line, condition);
+		abort();
+	}
+	/* Not all the time of a busy host: it is the others' turn. */
+	if (++moments % 16)
+		sched_yield();
+	else
+		usleep(20);
+	return true;
 }
 
 #ifdef __SANITIZE_ADDRESS__

@@ -51,6 +51,15 @@ void hosted_locks_forget(void);
 /* In how many seconds from its start the program is ended (WEIR_DEADLINE). */
 u64 hosted_deadline(void);
 
+/*
+ * Waits for what another thread does. Where that has not come when the program is about to be ended
+ * it ends itself, and says which line waited for what.
+ */
+#define hosted_wait_until(condition) \
+	do {                         \
+	} while (!(condition) && hosted_wait_a_moment(__FILE__, __LINE__, #condition))
+bool hosted_wait_a_moment(const char *file, u32 line, const char *condition);
+
 /* From now on clock_ns() answers this; or real time again. */
 void hosted_clock_set(u64 ns);
 void hosted_clock_free(void);

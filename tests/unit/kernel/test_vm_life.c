@@ -384,8 +384,7 @@ static void guests_are_told_of_a_pause(void **state)
 		for (u32 i = 0; i < VCPUS; i++) {
 			if (i == HALTS)
 				continue;
-			while (look(&told[i]) < round)
-				usleep(100);
+			hosted_wait_until(look(&told[i]) >= round);
 		}
 		wait_all_run();
 		for (u32 i = 0; i < VCPUS; i++)

@@ -33,6 +33,7 @@ static u64 now; /* the main thread's */
 static void (*rest_ends)(void);
 /* atomic */
 static u64 slept_until; /* of kaged's last sleep; 0: none since it was looked at */
+static struct thread *kaged;
 static u64 looks, turns_made;
 static bool rests, ends_at_once;
 
@@ -65,21 +66,14 @@ bool thread_groups_rest(u64 turns)
 static bool on_sleep(const bool *woken, u64 deadline_ns)
 {
 	(void)woken;
-	if (strcmp(thread_current()->name, "kaged") == 0)
+	if (strcmp(thread_current()->name, "kaged") == 0) {
+		SET(kaged, thread_current());
 		SET(slept_until, deadline_ns);
+	}
 	return false;
 }
 
-static void wait_until_it_sleeps(u64 deadline_ns)
-{
-	while (GET(slept_until) != deadline_ns)
-		sched_yield();
-}
-
-static u64 efforts(void)
-{
-	return reclaim_stat_group.read(reclaim_stat_group.owner, 14);
-}
+#define wait_until_it_sleeps(deadline_ns) hosted_wait_until(GET(slept_until) == (deadline_ns))
 
 static u64 found;
 
@@ -88,10 +82,15 @@ static void take_value(const struct stat_value *v, void *arg)
 	found = v->value;
 }
 
+static u64 counted(const char *name)
+{
+	assert_int_equal(stat_for_each(name, take_value, NULL), 1);
+	return found;
+}
+
 static u64 rounds(void)
 {
-	assert_int_equal(stat_for_each("reclaim.rounds", take_value, NULL), 1);
-	return found;
+	return counted("reclaim.rounds");
 }
 
 static void pass(u64 ns)
@@ -111,8 +110,7 @@ static u32 come_to_rest(void)
 	do {
 		pass(ROUND);
 		assert_true(++n < 50);
-		while ((until = GET(slept_until)) != NEVER && until != now + ROUND)
-			sched_yield();
+		hosted_wait_until((until = GET(slept_until)) == NEVER || until == now + ROUND);
 	} while (until != NEVER);
 	assert_int_equal(rounds(), before + n);
 	return n;
@@ -161,6 +159,9 @@ static void none_while_they_rest(void **state)
 	wait_until_it_sleeps(now + ROUND);
 	assert_int_equal(rounds(), before);
 	pass(ROUND - 1);
+	thread_wake(GET(kaged)); /* it looks at the clock, and sleeps on */
+	wait_until_it_sleeps(now + 1);
+	assert_int_equal(rounds(), before);
 	pass(1);
 	wait_until_it_sleeps(now + ROUND);
 	assert_int_equal(rounds(), before + 1);
@@ -270,8 +271,7 @@ static void no_wake_is_lost(void **state)
 		u64 seen = GET(looks);
 
 		pass(ROUND);
-		while (GET(looks) == seen)
-			sched_yield();
+		hosted_wait_until(GET(looks) != seen);
 		for (u32 k = 0; k < i % 50; k++)
 			cpu_relax();
 		rest_ends();
@@ -317,17 +317,17 @@ static void the_disk_hangs(void **state)
 		wait_until_it_sleeps(now + STEP);
 	}
 	assert_int_equal(fake_disk_waiting(), SWAP_WRITES_MAX);
-	before = efforts();
+	before = counted("reclaim.fruitless");
 	for (u64 t = 0; t < HANGS * SECOND; t += STEP) {
 		pass(STEP);
 		wait_until_it_sleeps(now + STEP);
 	}
-	assert_in_range(efforts() - before, 2, 12);
+	assert_in_range(counted("reclaim.fruitless") - before, 2, 12);
 	/* As soon as it goes on so does kaged. */
 	while (GET(object->in_state[GMEM_SWAPPED]) < HARD) {
 		(void)fake_disk_do(NULL);
 		pass(STEP);
-		sched_yield();
+		(void)hosted_wait_a_moment(__FILE__, __LINE__, "all is written");
 	}
 }
 

@@ -18,11 +18,15 @@
 
 #define SECOND 1000000000ull
 #define ROUND  (10 * SECOND)
+#define ASLEEP BIT(20) /* more than all that is lifted */
 
 static struct gmem *g;
 static struct reclaim_target target;
-static u64 now;		/* the main thread's */
-static u64 slept_until; /* atomic: of kaged's last sleep; 0: none since it was looked at */
+static u64 now; /* the main thread's */
+/* atomic */
+static u64 slept_until; /* of kaged's last sleep; 0: none since it was looked at */
+static struct thread *kaged;
+static s32 lent_asleep; /* ASLEEP, and what kaged was lifted by, as who asked it went to sleep */
 
 #define GET(x)	  __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_SEQ_CST)
@@ -30,16 +34,16 @@ static u64 slept_until; /* atomic: of kaged's last sleep; 0: none since it was l
 static bool on_sleep(const bool *woken, u64 deadline_ns)
 {
 	(void)woken;
-	if (strcmp(thread_current()->name, "kaged") == 0)
+	if (strcmp(thread_current()->name, "kaged") == 0) {
+		SET(kaged, thread_current());
 		SET(slept_until, deadline_ns);
+	} else if (thread_current()->group) {
+		SET(lent_asleep, GET(GET(kaged)->lifted) | ASLEEP);
+	}
 	return false;
 }
 
-static void wait_until_it_sleeps(u64 deadline_ns)
-{
-	while (GET(slept_until) != deadline_ns)
-		sched_yield();
-}
+#define wait_until_it_sleeps(deadline_ns) hosted_wait_until(GET(slept_until) == (deadline_ns))
 
 /* What a thread counts for is the scheduler's: here it is only told. */
 void thread_lift(struct thread *t, u32 by)
@@ -89,7 +93,6 @@ static int start_kaged(void **state)
 static struct gmem_notifier mappings;
 /* atomic: what kaged was lifted by as it aged and took */
 static s32 seen_most, seen_least;
-static struct thread *kaged; /* atomic */
 
 /* Asked which pages were used, or told that they go. */
 static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
@@ -99,9 +102,8 @@ static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_even
 	s32 lifted = GET(t->lifted);
 
 	if (strcmp(t->name, "kaged") == 0) {
-		SET(kaged, t);
-		SET(seen_most, max(seen_most, lifted));
 		SET(seen_least, min(seen_least, lifted));
+		SET(seen_most, max(seen_most, lifted)); /* last: it is waited for */
 	}
 	return 0;
 }
@@ -150,8 +152,7 @@ static void lifted_while_it_takes(void **state)
 	take_frames();
 	hosted_clock_set(now += SECOND);
 	reclaim_wake();
-	while (GET(seen_most) < 0)
-		sched_yield();
+	hosted_wait_until(GET(seen_most) >= 0);
 	assert_int_equal(GET(seen_least), WEIGHT_LIFT);
 	give_frames();
 	assert_int_equal(lifted_now(), 0);
@@ -218,12 +219,12 @@ static void who_asks_lends(void **state)
 
 	take_frames();
 	pthread_create(&thread, NULL, ask, NULL);
-	while (!(lifted_now() & 1))
-		sched_yield();
+	hosted_wait_until(GET(lent_asleep) != 0 || GET(has_asked));
+	assert_true(GET(lent_asleep) & 1);
 	/* It may be about to look when it is to give up. */
 	while (!GET(has_asked)) {
 		hosted_clock_set(now += SECOND);
-		sched_yield();
+		(void)hosted_wait_a_moment(__FILE__, __LINE__, "it gives up");
 	}
 	pthread_join(thread, NULL);
 	give_frames();

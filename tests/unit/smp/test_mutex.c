@@ -138,8 +138,7 @@ static void test_who_waits_lends(void **state)
 	assert_int_equal(lifted(), 0);
 	for (u32 i = 0; i < 3; i++)
 		pthread_create(&others[i], NULL, lock_once, &mutex);
-	while (lifted() < 3 * 30)
-		sched_yield();
+	hosted_wait_until(lifted() >= 3 * 30);
 	mutex_unlock(&mutex);
 	assert_int_equal(lifted(), 0);
 	for (u32 i = 0; i < 3; i++)
@@ -150,8 +149,7 @@ static void test_who_waits_lends(void **state)
 	mutex_lock(&mutex);
 	thread_current()->group = (struct sched_group *)&queue;
 	pthread_create(&others[0], NULL, lock_once, &mutex);
-	while (!somebody_waits(&mutex))
-		sched_yield();
+	hosted_wait_until(somebody_waits(&mutex));
 	assert_int_equal(lifted(), 0);
 	thread_current()->group = NULL;
 	mutex_unlock(&mutex);
