@@ -33,14 +33,15 @@ struct body {
 	bool resident_on; /* its registers are in resident_cpu */
 	u32 resident_cpu;
 	bool dead; /* atomic */
-	u64 turns;
+	u64 turns; /* atomic */
 };
 
 static struct body bodies[THREADS];
 static struct sched_group group;
-static u32 stopped;		       /* atomic: CPUs that are done */
-static u64 group_steps, rests, untold; /* atomic; the looker's */
-static bool told;		       /* atomic: a thread of the group runs */
+static u32 stopped;	       /* atomic: CPUs that are done */
+static u64 group_steps, rests; /* atomic */
+static u64 untold;	       /* the looker's */
+static bool told;	       /* atomic: a thread of the group runs */
 static _Thread_local u64 seed;
 static bool stop; /* atomic */
 
@@ -183,7 +184,7 @@ static void run_body(struct body *b)
 	u32 n;
 
 	b->stack++;
-	b->turns++;
+	__atomic_fetch_add(&b->turns, 1, __ATOMIC_RELAXED);
 	if (b->thread.group)
 		__atomic_fetch_add(&group_steps, 1, __ATOMIC_RELEASE);
 	if (random_one_in(&seed, 16))
@@ -246,7 +247,7 @@ static void *look(void *arg)
 			usleep(100);
 			continue;
 		}
-		rests++;
+		__atomic_fetch_add(&rests, 1, __ATOMIC_RELAXED);
 		while (__atomic_load_n(&group_steps, __ATOMIC_ACQUIRE) == steps &&
 		       !__atomic_load_n(&stop, __ATOMIC_ACQUIRE))
 			sched_yield();
@@ -285,15 +286,46 @@ static void count_tokens(void)
 
 		tokens += b->held + b->inbox;
 		assert_true(!b->inbox || b->thread.state != THREAD_BLOCKED);
-		assert_true(b->turns > 50);
 		assert_int_equal(b->thread.lifted, 0);
 	}
 	assert_int_equal(tokens, TOKENS);
 }
 
+static struct sched_stats counted(void)
+{
+	struct sched_stats sum = {0};
+
+	for (u32 i = 0; i < CPUS; i++) {
+		struct sched_stats *s = &schedulers[i].stats;
+
+		sum.placed += PEEK(s->placed);
+		sum.pulled += PEEK(s->pulled);
+		sum.stolen += PEEK(s->stolen);
+		sum.left += PEEK(s->left);
+		sum.parked += PEEK(s->parked);
+		sum.fetched += PEEK(s->fetched);
+		sum.yielded_to += PEEK(s->yielded_to);
+	}
+	return sum;
+}
+
+/* How soon depends on how the host has the CPUs run. */
+static bool met_all(void)
+{
+	struct sched_stats s = counted();
+
+	for (u32 i = 0; i < THREADS; i++) {
+		if (PEEK(bodies[i].turns) <= 50)
+			return false;
+	}
+	return s.placed + s.pulled + s.stolen > 1000 && s.left > 100 && s.parked > 10 &&
+	       s.yielded_to > 20 && s.fetched > 0 && PEEK(rests) > 10;
+}
+
 static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 {
 	pthread_t threads[CPUS], looker;
+	struct sched_stats s;
 
 	sched_group_init(&group, 300, 60);
 	start_cpus(CPUS);
@@ -308,33 +340,21 @@ static void no_wake_is_lost_and_nobody_runs_twice(void **state)
 	pthread_create(&looker, NULL, look, NULL);
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_create(&threads[i], NULL, run_cpu, (void *)(uintptr_t)i);
-	while (__atomic_load_n(&stopped, __ATOMIC_SEQ_CST) < CPUS)
-		sched_yield();
+	hosted_wait_until(__atomic_load_n(&stopped, __ATOMIC_SEQ_CST) == CPUS);
+	hosted_wait_until(met_all());
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
 	for (u32 i = 0; i < CPUS; i++)
 		pthread_join(threads[i], NULL);
 	pthread_join(looker, NULL);
 	assert_int_equal(untold, 0);
 	count_tokens();
-	u64 moved = 0, left = 0, parked = 0, fetched = 0, yielded_to = 0;
-
-	for (u32 i = 0; i < CPUS; i++) {
-		struct sched_stats *s = &schedulers[i].stats;
-
-		moved += s->placed + s->pulled + s->stolen;
-		left += s->left;
-		parked += s->parked;
-		fetched += s->fetched;
-		yielded_to += s->yielded_to;
-	}
+	s = counted();
 	print_message("%llu moves, %llu of them with state, %llu times parked\n",
-		      (unsigned long long)moved, (unsigned long long)left,
-		      (unsigned long long)parked);
+		      (unsigned long long)(s.placed + s.pulled + s.stolen),
+		      (unsigned long long)s.left, (unsigned long long)s.parked);
 	print_message("%llu yields to one of this CPU, %llu fetched for that\n",
-		      (unsigned long long)yielded_to, (unsigned long long)fetched);
-	assert_true(moved > 1000 && left > 100 && parked > 10);
+		      (unsigned long long)s.yielded_to, (unsigned long long)s.fetched);
 	print_message("the group rested %llu times\n", (unsigned long long)rests);
-	assert_true(yielded_to > 20 && fetched > 0 && rests > 10);
 	irq_enable();
 }
 
