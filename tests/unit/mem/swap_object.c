@@ -138,25 +138,23 @@ bool has_ended(struct other *o)
 
 void wait_wanted(u64 index)
 {
-	while (!(gmem_entry_load(gmem_entry_find(g, index)) & GMEM_WANTED))
-		sched_yield();
+	hosted_wait_until(gmem_entry_load(gmem_entry_find(g, index)) & GMEM_WANTED);
 }
 
-void wait_asleep(void)
+static bool sleeps_in(struct wait_queue *q)
 {
-	bool asleep = false;
+	bool on = wait_lock(q), asleep = !list_empty(&q->waiters);
 
-	while (!asleep) {
-		bool on = wait_lock(&g->busy);
+	wait_unlock(q, on);
+	return asleep;
+}
 
-		asleep = !list_empty(&g->busy.waiters);
-		wait_unlock(&g->busy, on);
-		sched_yield();
-	}
+void wait_asleep(struct wait_queue *q)
+{
+	hosted_wait_until(sleeps_in(q));
 }
 
 void wait_requests(u32 n)
 {
-	while (fake_disk_waiting() < n)
-		sched_yield();
+	hosted_wait_until(fake_disk_waiting() >= n);
 }

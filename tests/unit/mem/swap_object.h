@@ -61,7 +61,7 @@ void other_start(struct other *o, int what, u64 index);
 bool has_ended(struct other *o);
 /* Somebody waits for the page. */
 void wait_wanted(u64 index);
-/* Somebody who waits for a page is so far that only a wake makes him look again. */
-void wait_asleep(void);
+/* Somebody is so far that only a wake of the queue makes him look again. */
+void wait_asleep(struct wait_queue *q);
 
 #endif

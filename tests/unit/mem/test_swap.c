@@ -224,7 +224,7 @@ static void wanted_and_taken_again(void **state)
 	fake_disk_hold(true);
 	assert_int_equal(gmem_claim(g, 0, &entry), 0);
 	other_start(&o, TOUCH, 0);
-	wait_asleep();
+	wait_asleep(&g->busy);
 	gmem_settle_entry(g, 0, gmem_entry_find(g, 0), entry);
 	assert_int_equal(take(0, 1).writing, 1);
 	wait_wake_all(&g->busy);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "kernel/base/error.h"
 #include "mem/reclaim.h"
+#include "mem/swap_private.h"
 #include "mem/watermark.h"
 #include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
@@ -89,7 +90,8 @@ static void reads_leave_room(void **state)
 	fake_disk_hold(true);
 	for (u32 i = 0; i <= n; i++)
 		other_start(&readers[i], TOUCH, 2 * i);
-	wait_requests(n); /* the last waits for its turn */
+	wait_requests(n);
+	wait_asleep(&swap.room); /* the last, until it is its turn */
 	assert_int_equal(stats_now().writing, 0);
 	assert_true(swap_takes());
 	assert_false(swap_is_busy());
