@@ -9,6 +9,7 @@
 #include "kernel/disk/pci_config.h"
 #include "mem/frame.h"
 #include "smp/irq.h"
+#include "smp/lift.h"
 #include "smp/thread.h"
 
 #define IRQ_PRIMARY   14 /* ISA's; the secondary's is the next */
@@ -26,6 +27,7 @@ struct channel {
 	/* work's lock */
 	struct wait_queue work;
 	struct list reads, writes;
+	struct lift lift; /* while reads are queued, or under way */
 };
 
 static struct channel channels[DISK_CHANNELS_MAX];
@@ -166,6 +168,19 @@ static bool take_batch(struct channel *c, struct batch *b)
 	return take_from(&c->writes, b) || take_from(&c->reads, b);
 }
 
+/*
+ * work's lock. The thread goes by its small weight again when the last that was read has been handed
+ * over; for writes alone it does.
+ */
+static bool take_next(struct channel *c, struct batch *b)
+{
+	bool any = take_batch(c, b);
+
+	if (list_empty(&c->reads) && (!any || b->requests[0]->write))
+		lift_end(&c->lift);
+	return any;
+}
+
 static int carry_out(struct channel *c, struct swap_request *const *requests, void *const *pages,
 		     u32 count)
 {
@@ -205,7 +220,7 @@ static void channel_thread(void *arg)
 	struct batch b;
 
 	for (;;) {
-		wait_event(&c->work, take_batch(c, &b));
+		wait_event(&c->work, take_next(c, &b));
 		do_batch(c, &b);
 	}
 }
@@ -222,6 +237,8 @@ static void submit(struct swap_device *device, struct list *requests)
 		list_del(&r->link);
 		list_add_tail(&r->link, r->write ? &c->writes : &c->reads);
 	}
+	if (!list_empty(&c->reads))
+		lift_begin(&c->lift);
 	wait_wake_all_locked(&c->work);
 	wait_unlock(&c->work, on);
 }
@@ -238,7 +255,9 @@ int disk_start(struct disk_area *area)
 	c->area = area;
 	cpu_set_fill(&options.allowed);
 	err = thread_create_with(&thread, area->disk->name, channel_thread, c, &options);
-	if (!err)
-		thread_detach(thread);
-	return err;
+	if (err)
+		return err;
+	lift_init(&c->lift, thread);
+	thread_detach(thread);
+	return 0;
 }

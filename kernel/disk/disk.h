@@ -5,7 +5,7 @@
  *
  * Before disk_start a disk is used by the boot thread, with ata.h's functions. From then on its
  * channel has a thread that carries out requests (mem/swap.h), reads before writes, neighbours in
- * one command.
+ * one command. It is lifted while there are reads.
  */
 #ifndef KERNEL_DISK_DISK_H
 #define KERNEL_DISK_DISK_H
