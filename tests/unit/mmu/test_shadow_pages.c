@@ -587,6 +587,30 @@ static void an_event_that_is_delivered_each_time(void **state)
 	(void)state;
 }
 
+/* A loop in which any of them changes gets on. */
+static void each_register_is_in_the_digest(void **state)
+{
+	const struct guest_regs was = {.rip = 0x1000};
+
+	for (u32 i = 0; i <= GPR_COUNT; i++) {
+		for (u32 bit = 0; bit < 64; bit++) {
+			struct guest_regs now = was;
+
+			*(i < GPR_COUNT ? &now.gpr[i] : &now.rip) ^= BIT(bit);
+			assert_true(guest_regs_digest(&now) != guest_regs_digest(&was));
+		}
+	}
+	(void)state;
+}
+
+static u64 guest_entry(u64 table, u32 i)
+{
+	u64 e;
+
+	assert_int_equal(gpa_read(&vm, GPA(table * PAGE_SIZE + 8 * i), &e, sizeof(e)), 0);
+	return e;
+}
+
 #define ROM BIT(18) /* gfn: a read-only window onto pages 600 to 603 */
 
 /*
@@ -620,6 +644,59 @@ static void writes_through_a_table_in_rom(void **state)
 	entry(600, 0, 100, P | U | A);
 	assert_int_equal(memslot_create(&vm, 2, GFN(ROM), 4, ram, 600, MEMSLOT_READONLY), 0);
 	assert_int_equal(shadow_access(BIT(21), MMU_WRITE, &at), ERR_FAULT);
+	assert_int_equal(memslot_delete(&vm, 2), 0);
+	(void)state;
+}
+
+/*
+ * A that cannot be set in a table above is not D in the last one. Of two pages of 2 MiB that show
+ * the same the one has D, and is written; by the other, which is below a table in ROM, the CPU is
+ * still to set it.
+ */
+static void a_table_in_rom_above_one_in_ram(void **state)
+{
+	u64 at;
+
+	entry(3, 2, 512, MARKED | PS);
+	entry(602, 0, 6, P | W | U); /* no A */
+	entry(6, 0, 512, P | W | U | A | PS);
+	assert_int_equal(memslot_create(&vm, 2, GFN(ROM), 4, ram, 600, MEMSLOT_READONLY), 0);
+	entry(1, 1, ROM + 2, MARKED);
+	load();
+	assert_int_equal(shadow_access(BIT(22) + PAGE_SIZE, MMU_WRITE, &at), 0);
+	assert_int_equal(shadow_access(BIT(39) + PAGE_SIZE, MMU_READ, &at), 0);
+	assert_int_equal(guest_entry(6, 0) & D, 0);
+	assert_int_equal(shadow_access(BIT(39) + PAGE_SIZE, MMU_WRITE, &at), 0);
+	assert_int_equal(at, frame_at(513));
+	assert_int_equal(guest_entry(6, 0) & D, D);
+	assert_int_equal(guest_entry(602, 0) & A, 0);
+	assert_int_equal(memslot_delete(&vm, 2), 0);
+	(void)state;
+}
+
+/*
+ * Two pages of 2 MiB that show the same and may not be written, CR0.WP is clear, and the one is in a
+ * table in ROM: that the supervisor writes by it gives nothing to the other, whose D is still to be
+ * set.
+ */
+static void a_large_page_in_rom_and_one_in_ram(void **state)
+{
+	u64 at;
+
+	entry(601, 0, 512, P | U | A | PS);
+	entry(3, 2, 512, P | U | A | PS);
+	assert_int_equal(memslot_create(&vm, 2, GFN(ROM), 4, ram, 600, MEMSLOT_READONLY), 0);
+	entry(2, 1, ROM + 1, MARKED);
+	paging.cr0 &= ~CR0_WP;
+	paging.cpl = 0;
+	load();
+	assert_int_equal(shadow_access(BIT(22) + PAGE_SIZE, MMU_READ, &at), 0);
+	assert_int_equal(shadow_access(BIT(30) + PAGE_SIZE, MMU_WRITE, &at), 0);
+	assert_int_equal(at, frame_at(513));
+	assert_int_equal(guest_entry(3, 2) & D, 0);
+	assert_int_equal(shadow_access(BIT(22) + PAGE_SIZE, MMU_WRITE, &at), 0);
+	assert_int_equal(at, frame_at(513));
+	assert_int_equal(guest_entry(3, 2) & D, D);
 	assert_int_equal(memslot_delete(&vm, 2), 0);
 	(void)state;
 }
@@ -669,8 +746,11 @@ int main(void)
 		TEST(two_tables_that_map_each_other),
 		TEST(an_event_that_is_delivered_each_time),
 		TEST(implicit_access_with_ac),
+		TEST(each_register_is_in_the_digest),
 		TEST(its_own_root_again),
 		TEST(writes_through_a_table_in_rom),
+		TEST(a_table_in_rom_above_one_in_ram),
+		TEST(a_large_page_in_rom_and_one_in_ram),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
