@@ -60,6 +60,10 @@ static bool wraps;	   /* the last page below 4 GiB is the first */
 static u64 msr_written, xcr_written;
 static u32 tsc_moves, drops;
 static bool cpuid_has_all;
+static struct {
+	u32 leaf, bit;
+	char reg; /* b, c or d; 0: there is none */
+} cpuid_odd;	  /* the one feature that is not as cpuid_has_all says */
 static u32 waits_until_memory, iterations_until_wanted; /* 0: nobody wants it */
 static bool ends_while_waiting;
 static u64 second_device;   /* a page more of devices */
@@ -395,6 +399,11 @@ void vmx_cpuid(struct vmx_vcpu *v, u32 leaf, u32 subleaf, struct cpuid_regs *out
 	*out = (struct cpuid_regs){leaf, subleaf, 3, 4};
 	if (cpuid_has_all)
 		out->ebx = out->ecx = out->edx = ~0u;
+	if (!cpuid_odd.reg || leaf != cpuid_odd.leaf || subleaf)
+		return;
+	*(cpuid_odd.reg == 'b'	 ? &out->ebx
+	  : cpuid_odd.reg == 'c' ? &out->ecx
+				 : &out->edx) ^= (u32)BIT(cpuid_odd.bit);
 }
 
 int vmx_read_msr(struct vmx_vcpu *v, u32 index, u64 *value)

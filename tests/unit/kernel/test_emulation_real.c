@@ -319,6 +319,11 @@ static void a_gp_of_its_own_is_the_guests(void **state)
 	assert_int_equal(RUN_REAL("\x0f\x58\x07"), 0); /* ADDPS, misaligned */
 	assert_int_equal(injected.vector, EXCEPTION_GP);
 	assert_int_equal(ended, 0);
+	/* What it knows is run: the CPU refused it for want of CPL 0. */
+	assert_int_equal(RUN_REAL("\xf4"), VCPU_HALTED);
+	regs.gpr[RAX] = 1;
+	assert_int_equal(RUN_REAL("\x0f\x01\xf0"), 0); /* LMSW */
+	assert_true(cr0 == 0x11 && completed == 2 && injected.count == 1);
 }
 
 /*
@@ -389,6 +394,50 @@ static void counts_and_random_numbers_if_the_guest_has_them(void **state)
 	assert_int_equal(injected.count + ended, 3);
 }
 
+/* Each instruction by its bit of CPUID, whatever the others are. */
+static void each_by_its_bit_of_cpuid(void **state)
+{
+	static const struct {
+		const char *code;
+		size_t length;
+		u32 leaf, bit;
+		char reg;
+		bool counts; /* it is a scan without: of 0, which leaves the register as it is */
+	} cases[] = {
+		{"\xf3\x0f\xb8\xc1", 4, 1, 23, 'c', false},	   /* POPCNT */
+		{"\xf3\x0f\xbd\xc1", 4, 0x80000001, 5, 'c', true}, /* LZCNT */
+		{"\xf3\x0f\xbc\xc1", 4, 7, 3, 'b', true},	   /* TZCNT: BMI1 */
+		{"\x0f\xae\x3f", 3, 1, 19, 'd', false},		   /* CLFLUSH */
+		{"\x0f\x01\xcb", 3, 7, 20, 'b', false},		   /* STAC: SMAP */
+		{"\x0f\xc7\xf0", 3, 1, 30, 'c', false},		   /* RDRAND */
+		{"\x0f\xc7\xf8", 3, 7, 18, 'b', false},		   /* RDSEED */
+		{"\x66\x0f\x38\x82\x07", 5, 7, 10, 'b', false},	   /* INVPCID */
+		{"\x0f\x01\xf9", 3, 0x80000001, 27, 'd', false},   /* RDTSCP */
+	};
+
+	for (u32 i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		u32 n = i / 2;
+		bool alone = i & 1; /* or all but this one */
+
+		start_real(NULL);
+		cpuid_has_all = !alone;
+		cpuid_odd.leaf = cases[n].leaf;
+		cpuid_odd.reg = cases[n].reg;
+		cpuid_odd.bit = cases[n].bit;
+		regs.gpr[RAX] = 2; /* the type, of INVPCID */
+		regs.gpr[RBX] = 0x600;
+		memset(memory + 0x600, 0, 16);
+		assert_int_equal(run_real(cases[n].code, cases[n].length), 0);
+		assert_int_equal(ended, 0);
+		assert_int_equal(injected.count, !alone && !cases[n].counts);
+		assert_true(!injected.count || injected.vector == EXCEPTION_UD);
+		assert_int_equal(completed, !injected.count);
+		if (cases[n].counts)
+			assert_int_equal(regs.gpr[RAX], alone ? 16 : 2);
+	}
+	cpuid_odd.reg = 0;
+}
+
 /* CLFLUSH faults like a read of one byte, and of a device reads none. */
 static void fences_and_clflush_do_nothing(void **state)
 {
@@ -399,6 +448,10 @@ static void fences_and_clflush_do_nothing(void **state)
 	regs.gpr[RBX] = (u16)DEVICE;
 	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0); /* [bx] */
 	assert_true(regs.rip == 0x1c && completed == 4 && call_count == 0);
+	regs.rip = 0x19;
+	regs.gpr[RBX] = (u16)READ_ONLY;
+	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
+	assert_true(regs.rip == 0x1c && completed == 5 && injected.count == 0);
 	regs.gpr[RBX] = (u16)UNMAPPED;
 	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
 	assert_true(injected.vector == EXCEPTION_PF && injected.cr2 == UNMAPPED);
@@ -408,7 +461,7 @@ static void fences_and_clflush_do_nothing(void **state)
 	assert_true(injected.vector == EXCEPTION_GP && injected.count == 2);
 	regs.gpr[RBX] = 0xfff;
 	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
-	assert_true(regs.rip == 0x1f && completed == 5);
+	assert_true(regs.rip == 0x1f && completed == 6);
 	cpuid_has_all = false;
 	assert_int_equal(RUN_REAL("\x0f\xae\x3f"), 0);
 	assert_true(injected.vector == EXCEPTION_UD && injected.count == 3 && ended == 0);
@@ -590,6 +643,7 @@ int main(void)
 		REAL(a_ud_of_its_own_is_the_guests),
 		REAL(xgetbv_is_asked_for),
 		REAL(counts_and_random_numbers_if_the_guest_has_them),
+		REAL(each_by_its_bit_of_cpuid),
 		REAL(fences_and_clflush_do_nothing),
 		REAL(there_is_no_vex),
 		REAL(an_exception_goes_by_a_gate),
