@@ -209,6 +209,7 @@ static void equal_ones_are_one(void **state)
 	assert_ptr_not_equal(image_of_module(a).object, image_of_module(less).object);
 	assert_int_equal(total_now(), total + 17 + 17 + 17 + 16);
 	assert_true(free_now() >= free + 17 - 9);
+	assert_int_equal(images_pages(), 17 + 17 + 16);
 	(void)take_all(image_of_module(a).object);
 	check_image(b, 5);
 	check_image(a, 5);

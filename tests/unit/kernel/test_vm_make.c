@@ -27,6 +27,7 @@
 #include "kernel/vcpu.h"
 #include "kernel/vm_private.h"
 #include "mem/slab.h"
+#include "mmu/mmu_private.h"
 #include "tests/hosted/fake_timer.h"
 #include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
@@ -230,12 +231,26 @@ static void with_a_real_mode_area(void **state)
 	fail_each(VCPUS * 3);
 }
 
+/* Where aging unmaps, what is not used is looked at less often. */
+static void ages_as_its_cpu_can(void **state)
+{
+	struct vm *made;
+
+	for (u32 marks = 0; marks < 2; marks++) {
+		mmu_hw.ept_ad = marks;
+		assert_int_equal(vm_make(&config, &restart, &made, message, sizeof(message)), 0);
+		assert_int_equal(made->reclaim.terms.sample, !marks);
+		run_and_unmake(made);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(each_part_fails, setup),
 		cmocka_unit_test_setup(with_shadow_paging, setup),
 		cmocka_unit_test_setup(with_a_real_mode_area, setup),
+		cmocka_unit_test_setup(ages_as_its_cpu_can, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -339,6 +339,27 @@ static void test_no_memory(void **state)
 	pager_end();
 }
 
+/* A frame is filled to its last byte, and no further. */
+static void test_frames_are_full(void **state)
+{
+	const u32 room = PAGE_SIZE - sizeof(void *) - sizeof(u32) - 4;
+
+	for (u32 beyond = 0; beyond < 2; beyond++) {
+		u32 left = room;
+
+		begin(NULL);
+		pager_begin();
+		put_numbers(FIRST);
+		for (; left > 40; left -= 31)
+			pager_put("123456789012345678901234567890", 30);
+		assert_int_equal(frames, 1);
+		pager_put("1234567890123456789012345678901234567890", left - 1 + beyond);
+		assert_int_equal(frames, 1 + beyond);
+		pager_drop();
+		pager_end();
+	}
+}
+
 static void test_lines_are_broken_between_words(void **state)
 {
 	static const struct {
@@ -419,6 +440,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ctrl_c_drops_the_rest, begin, end),
 		cmocka_unit_test_setup_teardown(test_off_and_outside_a_command, begin, end),
 		cmocka_unit_test_setup_teardown(test_no_memory, begin, end),
+		cmocka_unit_test_setup_teardown(test_frames_are_full, begin, end),
 		cmocka_unit_test_setup_teardown(test_lines_are_broken_between_words, begin, end),
 		cmocka_unit_test_setup_teardown(test_no_character_is_lost, begin, end),
 	};
