@@ -46,12 +46,15 @@ static void check_leaf_locked(struct audit *a, const struct memslot *s, gfn_t gf
 {
 	const struct page_table_level *l = &a->vm->format->level[level];
 	u64 e = page_table_read(entry);
+	struct rmap_cursor at;
 	u64 *spte;
 
 	if (!l->present(e) || !l->leaf(e))
 		return;
-	for (u32 i = 0; (spte = rmap_spte(word, i)) && spte != entry; i++)
-		;
+	rmap_for_each (spte, word, &at) {
+		if (spte == entry)
+			break;
+	}
 	if (!spte)
 		complain(a, "a spte is in no reverse map", gfn.v, e);
 	check_page(a, s, gfn, level, e);
@@ -85,13 +88,14 @@ static void check_leaf(void *arg, u64 addr, u32 level, u64 *entry)
 /* Every spte in the chain is the one that the tables have for this gfn. The word is locked. */
 static void check_word(struct audit *a, gfn_t gfn, u32 level, const u64 *word)
 {
+	struct rmap_cursor cursor;
 	const u64 *entry;
 	u64 e, *spte;
 	u32 at;
 
 	rcu_read_lock();
 	entry = page_table_find(a->vm->format, a->vm->root, gfn_to_gpa(gfn).v, &at, &e);
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
+	rmap_for_each (spte, word, &cursor) {
 		if (spte != entry || at != level || !a->vm->format->level[at].present(e))
 			complain(a, "a reverse map has a spte that is not in the tables", gfn.v, e);
 	}

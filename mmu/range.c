@@ -356,6 +356,7 @@ static void tell_access(u32 access, struct mmu_page_state *out)
 /* All of them together: a page has one for each of the guest's addresses for it. */
 static bool look_at_chain(struct mmu_vm *vm, u64 *word, u32 level, struct mmu_page_state *out)
 {
+	struct rmap_cursor at;
 	bool on, any;
 	u64 *spte;
 
@@ -364,7 +365,7 @@ static bool look_at_chain(struct mmu_vm *vm, u64 *word, u32 level, struct mmu_pa
 	on = irq_save();
 	rmap_lock(word);
 	any = !rmap_empty(word);
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		tell_access(vm->format->level[level].access(page_table_read(spte)), out);
 	rmap_unlock(word);
 	irq_restore(on);

@@ -47,12 +47,13 @@ static bool is_table(struct shadow *sh, gfn_t gfn)
 
 void shadow_protect(struct mmu_vm *vm, u64 *word, u64 set, u64 clear)
 {
+	struct rmap_cursor at;
 	u64 *spte, e;
 	bool flush = false;
 
 	rmap_lock(word);
 	rmap_flag(word, set, clear);
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++) {
+	rmap_for_each (spte, word, &at) {
 		e = page_table_read(spte);
 		while (e & SPTE_W) {
 			if (!page_table_change(spte, &e, e & ~SPTE_W))

@@ -20,10 +20,11 @@ static const char *complain(const char *what, u64 gfn, u64 value)
 
 static bool in_chain(const u64 *word, const u64 *spte)
 {
-	u64 *at;
+	struct rmap_cursor at;
+	u64 *other;
 
-	for (u32 i = 0; (at = rmap_spte(word, i)); i++) {
-		if (at == spte)
+	rmap_for_each (other, word, &at) {
+		if (other == spte)
 			return true;
 	}
 	return false;
@@ -197,9 +198,10 @@ static bool is_in_tables(const u64 *spte, u64 e, u32 level, const u64 *word)
 static const char *check_word(const struct memslot *s, gfn_t gfn, const u64 *word)
 {
 	const char *fault = NULL;
+	struct rmap_cursor at;
 	u64 *spte;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)) && !fault; i++) {
+	rmap_for_each (spte, word, &at) {
 		u64 e = page_table_read(spte);
 
 		if (!is_in_tables(spte, e, 1, word))
@@ -208,6 +210,8 @@ static const char *check_word(const struct memslot *s, gfn_t gfn, const u64 *wor
 		if ((*word & (RMAP_TABLE | RMAP_UNSYNC)) == RMAP_TABLE && (e & SPTE_W))
 			return complain("a table of the guest's is mapped for writing", gfn.v, e);
 		fault = check_shown(s, gfn, e);
+		if (fault)
+			break;
 	}
 	return fault;
 }
@@ -230,19 +234,22 @@ static const char *check_large_spte(const struct memslot *s, gfn_t base, u64 e)
 static const char *check_large_word(const struct memslot *s, gfn_t base, const u64 *word)
 {
 	const char *fault = NULL;
+	struct rmap_cursor at;
 	u64 *spte;
 
 	if (!rmap_empty(word) && !memslot_has_region(s, base))
 		return complain("2 MiB are mapped beyond their slot", base.v, *word);
 	if (!rmap_empty(word) && (*word & RMAP_SMALL))
 		return complain("2 MiB are mapped that are to be small", base.v, *word);
-	for (u32 i = 0; (spte = rmap_spte(word, i)) && !fault; i++) {
+	rmap_for_each (spte, word, &at) {
 		u64 e = page_table_read(spte);
 
 		if (!is_in_tables(spte, e, 2, word))
 			return complain("a reverse map has a spte that is not in the tables",
 					base.v, e);
 		fault = check_large_spte(s, base, e);
+		if (fault)
+			break;
 	}
 	return fault;
 }

@@ -88,10 +88,11 @@ static bool was_young(u64 *word, bool forget)
  */
 static void unmap_word(struct sweeper *w, u64 *word, u64 *flags)
 {
+	struct rmap_cursor at;
 	u32 had = 0;
 	u64 *spte;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		had |= unmap_spte(w, spte);
 	*flags = had & PAGE_TABLE_ACCESSED ? RMAP_YOUNG : 0;
 	if ((had & PAGE_TABLE_DIRTY) && w->slot->dirty && mmu_uses_pml(w->vm))
@@ -101,9 +102,10 @@ static void unmap_word(struct sweeper *w, u64 *word, u64 *flags)
 /* Returns the pages of the sptes that had the right. */
 static u64 protect_word(struct sweeper *w, u64 *word)
 {
+	struct rmap_cursor at;
 	u64 *spte, pages = 0;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		pages += take_bits(w->level, spte, MMU_WRITE) ? w->pages : 0;
 	if (pages) {
 		w->flush = true;
@@ -124,9 +126,10 @@ static void guard_word(struct sweeper *w, u64 *word, bool on)
 
 static void clean_word(struct sweeper *w, u64 *word)
 {
+	struct rmap_cursor at;
 	u64 *spte;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		w->flush |= take_bits(w->level, spte, PAGE_TABLE_DIRTY);
 }
 
@@ -145,11 +148,12 @@ static void mark_young(struct sweeper *w, gfn_t gfn, u64 pages)
  */
 static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 {
+	struct rmap_cursor at;
 	gfn_t gfn = GFN(w->gfn.v + (u64)(word - w->words));
 	bool young = was_young(word, true);
 	u64 *spte;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		young |= mmu_marks_accessed(w->vm) ? take_bits(w->level, spte, PAGE_TABLE_ACCESSED)
 						   : unmap_spte(w, spte) & PAGE_TABLE_ACCESSED;
 	*flags = 0;
@@ -163,10 +167,11 @@ static void age_word(struct sweeper *w, u64 *word, u64 *flags)
 
 static void test_word(struct sweeper *w, u64 *word)
 {
+	struct rmap_cursor at;
 	bool young = was_young(word, false);
 	u64 *spte;
 
-	for (u32 i = 0; (spte = rmap_spte(word, i)); i++)
+	rmap_for_each (spte, word, &at)
 		young |= w->level->access(page_table_read(spte)) & PAGE_TABLE_ACCESSED;
 	w->done += young ? w->pages : 0;
 }

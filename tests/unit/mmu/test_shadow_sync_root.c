@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
-   tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_live.c */
+   tests/unit/mmu/shadow_guest.c tests/unit/mmu/shadow_live.c
+   tests/unit/mmu/chain_reads.c */
 /* unit-libs: -Wl,--wrap=rmap_spte_of_many -Wl,--wrap=rmap_next_of_many */
 /*
  * Tables that the guest writes itself, and several roots: a flush brings back what the vCPU's own root
@@ -11,6 +12,7 @@
 #include "kernel/base/msr.h"
 #include "mmu/shadow_private.h"
 #include "tests/hosted/hosted.h"
+#include "tests/unit/mmu/chain_reads.h"
 #include "tests/unit/mmu/shadow_cpu.h"
 #include "tests/unit/mmu/shadow_guest.h"
 #include "tests/unit/mmu/shadow_live.h"
@@ -22,26 +24,6 @@
 
 static struct mmu_vcpu second;
 static struct guest_paging its;
-static u32 descriptors_read; /* by whoever goes by a chain */
-
-u64 *__real_rmap_spte_of_many(const u64 *word, u32 i);
-u64 *__wrap_rmap_spte_of_many(const u64 *word, u32 i);
-u64 *__real_rmap_next_of_many(struct rmap_cursor *at);
-u64 *__wrap_rmap_next_of_many(struct rmap_cursor *at);
-
-/* All from the first on. */
-u64 *__wrap_rmap_spte_of_many(const u64 *word, u32 i)
-{
-	descriptors_read += i / RMAP_DESC_SPTES + 1;
-	return __real_rmap_spte_of_many(word, i);
-}
-
-/* The one that it is at, or the next. */
-u64 *__wrap_rmap_next_of_many(struct rmap_cursor *at)
-{
-	descriptors_read++;
-	return __real_rmap_next_of_many(at);
-}
 
 /* It is at its own tree, and has used it. */
 static int start(void **state)
@@ -261,11 +243,11 @@ static void a_page_with_many_ways_to_it(void **state)
 		assert_int_equal(led_to((1ull + i / WAYS) << 30 | (u64)(i % WAYS) << 21), DATA);
 	/* The second tree's root leads to none of these. */
 	let_go(TABLE);
-	descriptors_read = 0;
+	chain_reads = 0;
 	second_flushes();
 	assert_true(is_let_go(TABLE));
 	/* No chain is gone by from its first again for each of them. */
-	assert_in_range(descriptors_read, WAYS * WAYS, 2 * WAYS * WAYS);
+	assert_in_range(chain_reads, WAYS * WAYS, 2 * WAYS * WAYS);
 	/* Each of them has eight ways more above it. */
 	for (u32 i = 0; i < 8; i++)
 		entry(1, 100 + i, 2, MARKED);
