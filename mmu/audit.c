@@ -33,7 +33,7 @@ static void check_page(struct audit *a, const struct memslot *s, gfn_t gfn, u32 
 
 	if (gmem_lookup(s->object, index, false, &pfn)) {
 		/* On its way out: whoever takes it will come for this spte. */
-		if (gmem_seq_idle(seq) && gmem_seq_unchanged(s->object, index, seq))
+		if (mmu_page_is_away(s->object, index) && gmem_seq_unchanged(s->object, index, seq))
 			complain(a, "a spte shows a page that is not resident", gfn.v, e);
 		return;
 	}

@@ -186,6 +186,20 @@ void mmu_pins_mark(struct mmu_vm *vm, const struct memslot *s, u64 *bitmap);
 /* Gives back the pins that were made through the slot, which nobody uses any more (R37). */
 void mmu_unpin_slot(struct mmu_vm *vm, const struct memslot *s);
 
+/* --- for the audits --- */
+
+/*
+ * No page is there, and nobody is about to change that: who has it BUSY may have found it resident, and
+ * takes away what shows it only after that, if at all (the page that leaves a shared frame). Any
+ * context.
+ */
+static inline bool mmu_page_is_away(const struct gmem *object, u64 index)
+{
+	enum gmem_state state = gmem_entry_state(gmem_entry(object, index));
+
+	return state != GMEM_BUSY && state != GMEM_GOT_PAGE && state != GMEM_SHARED;
+}
+
 /* --- tlb.c --- */
 
 /* No CPU holds a translation that was taken out of the tables before. Any context; never sleeps. */

@@ -177,7 +177,7 @@ static const char *check_shown(const struct memslot *s, gfn_t gfn, u64 e)
 
 	if (gmem_lookup(s->object, index, false, &pfn)) {
 		/* On its way out: whoever takes it will come for this spte. */
-		if (gmem_seq_idle(seq) && gmem_seq_unchanged(s->object, index, seq))
+		if (mmu_page_is_away(s->object, index) && gmem_seq_unchanged(s->object, index, seq))
 			return complain("a spte shows a page that is not resident", gfn.v, e);
 		return NULL;
 	}

@@ -139,13 +139,24 @@ static void a_page_that_is_not_resident(void **state)
 {
 	u64 entry = ram->slot_phys[0].entries[3];
 
-	ram->slot_phys[0].entries[3] = (entry & ~GMEM_STATE_MASK) | GMEM_BUSY;
+	ram->slot_phys[0].entries[3] = (entry & ~GMEM_STATE_MASK) | GMEM_PACKED;
 	expect("a spte shows a page that is not resident", BASE + 3);
 	/* But while it is being taken away that is as it should be. */
 	gmem_invalidate_begin(ram, 3, 1);
 	check_audit();
 	gmem_invalidate_end(ram, 3, 1);
 	ram->slot_phys[0].entries[3] = entry;
+}
+
+/* Who has claimed it says later whether it goes, or stays as it is (leave_shared). */
+static void a_page_that_is_claimed(void **state)
+{
+	u64 entry;
+
+	assert_int_equal(gmem_claim(ram, 3, &entry), 0);
+	check_audit();
+	gmem_settle(ram, 3, entry);
+	check_audit();
 }
 
 static void a_spte_outside_all_slots(void **state)
@@ -224,6 +235,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_spte_in_the_wrong_chain, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_spte_with_another_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_page_that_is_not_resident, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_page_that_is_claimed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_spte_outside_all_slots, setup, teardown),
 		cmocka_unit_test_setup_teardown(after_words_that_never_came, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_first_of_several, setup, teardown),
