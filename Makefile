@@ -9,7 +9,7 @@
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
-#   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit"
+#   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit" (bench-kvm: "exits aged")
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -267,7 +267,7 @@ bench: $(if $(BENCH),choose-bench) all guests guest deps-iso
 	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
 bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
-	$(Q)$(PYTHON) tests/bench/kvm.py
+	$(Q)$(PYTHON) tests/bench/kvm.py $(BENCH)
 
 # --- House-keeping -------------------------------------------------------------------------
 

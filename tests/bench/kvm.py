@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: MIT
 """The same guests under KVM and under Weir, on the same emulated CPU: make bench-kvm.
 
-    tests/bench/kvm.py [--no-docs]
+    tests/bench/kvm.py [--no-docs] [exits] [aged]
+
+exits   the tables of exits, boots and work on page tables
+aged    writes to pages that the host has aged (tests/bench/kvm_aged.py)
 
 Ends with 1 where Weir costs more than KVM, but for what KNOWN says, or more than its own aim.
 
@@ -19,6 +22,7 @@ import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
+import kvm_aged  # noqa: E402
 import operations  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
@@ -36,7 +40,8 @@ KNOWN = {}  # {"shadow linux-fork": (1.05, "a reason")}
 MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
-        "-chardev serial,id=com1,path=/dev/ttyS1 -serial chardev:com1")
+        "-serial chardev:com1 -chardev serial,id=com1,path=/dev/ttyS1")
+GROUPS = ("exits", "aged")
 # The mark that stands before each part's lines. The clock is the TSC's, as /proc/timer_list has it.
 SCRIPT = f"""\
 say() {{ echo "host: $*" >/dev/ttyS1; }}
@@ -190,11 +195,8 @@ def boot_ticks(text):
     return int(int(re.search(r"host: booted (\d+)", text).group(1)) * mhz / 1000)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
-    args = parser.parse_args()
-    os.makedirs(run.FOLDER, exist_ok=True)
+def exits(write_docs):
+    """Measures and writes; returns what was missed, and what was known to be, in sentences."""
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         kvm_job = pool.submit(host)
         large = weir_huge()
@@ -215,12 +217,28 @@ def main():
     figures = paging_figures(text)
     paging = paging_table(figures)
     print(report.plain(paging))
-    if not args.no_docs:
+    if write_docs:
         report.write_section("kvm paging", report.markdown(paging))
         report.write_section("kvm", about_host(text) + "\n\n" + report.markdown(table))
-    # At the end, when all of it is written.
     missed, known = slower(pairs(rows, figures))
-    missed += over_aims(guest, figures)
+    return missed + over_aims(guest, figures), known
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=", ".join(GROUPS))
+    parser.add_argument("--no-docs", action="store_true", help="leave docs/performance.md alone")
+    args = parser.parse_args()
+    for name in set(args.groups) - set(GROUPS):
+        sys.exit(f"BENCH: there is no group {name}; there are {', '.join(GROUPS)}")
+    os.makedirs(run.FOLDER, exist_ok=True)
+    missed, known = [], []
+    if "exits" in args.groups or not args.groups:
+        missed, known = exits(not args.no_docs)
+    if "aged" in args.groups or not args.groups:
+        worse, expected = slower(kvm_aged.run(f"{FOLDER}-aged", QEMU, MITIGATED, not args.no_docs))
+        missed, known = missed + worse, known + expected
+    # At the end, when all of it is written.
     print("\n".join(known + missed))
     if missed:
         raise SystemExit(1)

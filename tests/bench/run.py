@@ -62,12 +62,13 @@ FORKED = re.compile(r"weir-guest: \S+ (\d+) forks in (\d+) ns, TSC ([0-9.]+) MHz
 LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
-def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1, ips=IPS):
+def run_bochs(name, build, cmdline, modules, debugger=GO_ON, cpus=1, ips=IPS,
+              cpu="tigerlake"):
     """A machine that ran until it switched itself off; ips is its TSC's rate."""
     kernel = os.path.join(BUILDS[build], "weir.elf")
     iso = image.cached_iso(f"{WEIR} {cmdline}".rstrip(), modules, kernel=kernel, bios_only=True)
-    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpus=cpus,
-                    ips=ips)
+    machine = Bochs(os.path.join(FOLDER, f"{name}-{build}"), iso, debugger=debugger, cpu=cpu,
+                    cpus=cpus, ips=ips)
     with running(f"{name}-{build}", machine):
         machine.wait_off(deadline(DEADLINE))
     return machine

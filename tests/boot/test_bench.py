@@ -40,7 +40,7 @@ def kvm(monkeypatch, tmp_path):
     instructions for all. Its main() gives what it said."""
     bench = program(monkeypatch, "kvm")
 
-    def main(guest=(), huge=100, boot=(100, 100), ept=(), shadow=()):
+    def main(guest=(), huge=100, boot=(100, 100), ept=(), shadow=(), aged=100):
         ops = bench.operations
         forks = "weir-guest: alpha: 100 forks in 10000 ns, TSC 1000.0 MHz\r\n"
         one = said(rows_of(ops.GUEST))
@@ -58,6 +58,7 @@ def kvm(monkeypatch, tmp_path):
         monkeypatch.setattr(bench.run, "paging", lambda mode, ips: weir[mode])
         monkeypatch.setattr(bench.run, "boot_one", lambda *_: [{"median": n} for n in boot])
         monkeypatch.setattr(bench.run, "FOLDER", str(tmp_path))
+        monkeypatch.setattr(bench.kvm_aged, "run", lambda *_: [("aged", 100, aged)])
         monkeypatch.setattr(sys, "argv", ["kvm.py", "--no-docs"])
         monkeypatch.setattr(bench, "KNOWN", {"shadow linux-fork": (1.05, "it is known")})
         bench.main()
@@ -74,6 +75,7 @@ def test_bench_kvm_is_well_where_nothing_is_slower(kvm, capsys):
     ({"guest": {"vmcall": 101}}, "slower than KVM: VMCALL with an unknown number, 101 and not 100"),
     ({"huge": 101}, "slower than KVM: the same, the mean of all"),
     ({"boot": (100, 101)}, "slower than KVM: Debian's kernel by PVH, 256 MiB: to its shell"),
+    ({"aged": 101}, "slower than KVM: aged, 101 and not 100"),
     ({"ept": {"linux_fork": 101}}, "slower than KVM: EPT linux-fork, 101 and not 100"),
     ({"shadow": {"invlpg": 101}}, "slower than KVM: shadow invlpg, 101 and not 100"),
     ({"shadow": {"linux_fork": 106}}, "slower than KVM: shadow linux-fork, 106 and not 100; known was at"),
@@ -106,12 +108,29 @@ def test_bench_kvm_says_what_it_measured(kvm, capsys, monkeypatch):
     assert f"Weir: {tree}," in about and "Bochs 2.7," in about
 
 
+def aged(how, eptad, asked, touch=100, more=""):
+    return (f"host: aged by {how}, eptad {eptad}\r\nbench: to be aged\r\nhost: asked KVM {asked} times\r\n{more}"
+            f"bench: touch-aged {touch} 1 1 10000\r\nbench: touch-aged-mean {touch} 1 1 10000\r\n")
+
+
+def test_bench_kvm_knows_whether_pages_were_aged(kvm):
+    """By how many KVM was asked for, and whether that was before the guest went on."""
+    figures = kvm.bench.kvm_aged.figures
+    good = [aged("clear_refs", "Y", 0), aged("reclaim", "Y", 10260), aged("clear_refs", "N", 0, 200),
+            aged("reclaim", "N", 10260, 300)]
+    assert figures("".join(good) + "host: end")["reclaim", "N"] == (300, 300, 10260)
+    for bad in (aged("reclaim", "N", 9999), aged("reclaim", "N", 10260, more="host: FAIL too late\r\n"),
+                aged("reclaim", "Y", 10260), ""):
+        with pytest.raises(SystemExit):
+            figures("".join(good[:3]) + bad + "host: end")
+
+
 def test_whoever_loads_kvm_intel_does_so_with_the_same_words(kvm):
     """Without posted interrupts above all, which Bochs 3.0 refuses of KVM."""
     with open(os.path.join(ROOT, "tests/nested/init.sh")) as file:
         init = file.read()
-    loads = re.findall(r"insmod \S*kvm-intel\.ko.*", init + kvm.bench.SCRIPT)
-    assert len(loads) == 2 and all(" $KVM_INTEL" in line for line in loads), loads
+    loads = re.findall(r"insmod \S*kvm-intel\.ko.*", init + kvm.bench.SCRIPT + kvm.bench.kvm_aged.SCRIPT)
+    assert len(loads) == 3 and all(" $KVM_INTEL" in line for line in loads), loads
     assert re.search(r'^export KVM_INTEL=".*\benable_apicv=0\b.*"$', init, re.M)
 
 
