@@ -16,7 +16,8 @@ struct swap_state swap = {
 
 /* --- Ops ------------------------------------------------------------------------------------- */
 
-static_assert(SWAP_READS_MAX < SWAP_REQUESTS && SWAP_WRITES_MAX < SWAP_REQUESTS);
+static_assert(SWAP_READS_MAX < SWAP_REQUESTS && SWAP_WRITES_MAX < SWAP_REQUESTS,
+	      "some are left to each");
 
 static bool take_one(u32 *spare, u32 leave)
 {
