@@ -64,6 +64,8 @@ enum lapic_lvt {
 #define LVT_MODE_SHIFT 8
 #define LVT_MASKED     (1u << 16)
 
+#define LAPIC_VECTOR_MIN 16 /* lower ones are illegal in an APIC message */
+
 #define SVR_ENABLED   (1u << 8)
 #define SVR_FOCUS     (1u << 9)
 #define SVR_QUIET_EOI (1u << 12) /* no EOI broadcast */
@@ -71,6 +73,9 @@ enum lapic_lvt {
 #define ESR_SEND_ILLEGAL     (1u << 5)
 #define ESR_RECEIVE_ILLEGAL  (1u << 6)
 #define ESR_ILLEGAL_REGISTER (1u << 7)
+#define ESR_VISIBLE	     0xffu
+/* Of esr_pending alone: an error has raised the interrupt, which ESR is to be written to rearm. */
+#define ESR_RAISED BIT(31)
 
 #define LAPIC_VECTOR_WORDS 8 /* 256 bits */
 
@@ -125,7 +130,7 @@ struct lapic {
 	u32 posted_level
 		[LAPIC_VECTOR_WORDS]; /* of what was posted or held last, which were levels */
 	u64 posted_count, notified_count, held_count; /* posts alone */
-	u32 esr_pending;
+	u32 esr_pending; /* since the guest wrote ESR last, and ESR_RAISED */
 	bool nmi_pending;
 	u32 start_up; /* LAPIC_INIT_CAME, LAPIC_SIPI_CAME and its vector: what the vCPU is to take */
 	bool lint0;   /* the line, under the platform's lock */
@@ -137,7 +142,7 @@ struct lapic {
 	u64 period_ns;
 	u64 tsc_deadline; /* 0: disarmed */
 	bool counting;
-	bool timer_waits; /* atomic: until what it posted is gathered */
+	bool timer_waits; /* atomic: until what it posted is gathered, or its error is looked at */
 	bool asleep;	  /* its vCPU is; own thread writes */
 	bool early; /* the interrupt came before its time; the own thread looks without the lock */
 	u64 early_tsc; /* the guest's TSC at its time */
@@ -249,7 +254,13 @@ u32 lapic_apr(struct lapic *l);
 
 /* An interrupt of a local source, as its LVT entry says. Any context. */
 void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);
+/*
+ * SDM 3A 11.5.3: the bit is gathered for ESR. The first error since ESR was written raises the error's
+ * interrupt, if that is not masked.
+ */
 void lapic_error(struct lapic *l, u32 esr_bit);
+/* Of one more illegal vector the guest would neither see nor hear. Any context. */
+bool lapic_illegal_is_known(const struct lapic *l);
 
 /* --- lapic_pv_eoi.c: own thread --- */
 
@@ -293,7 +304,10 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
 void lapic_timer_set_initial(struct lapic *l, u32 count);
 void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
-/* What was posted has been gathered: the timer goes on, where it waited for that. */
+/*
+ * What was posted has been gathered, or an error may be seen or heard anew: the timer goes on, where it
+ * waited for that. After a full barrier.
+ */
 void lapic_timer_taken(struct lapic *l);
 /*
  * To wake a vCPU takes time, and to enter its guest, so while it sleeps its timer comes before its

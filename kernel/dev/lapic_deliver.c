@@ -9,7 +9,6 @@
 #include "kernel/dev/chipset.h"
 
 #define ALL_WORDS	0xffu
-#define VECTOR_MIN	16 /* lower ones are illegal in an APIC message */
 #define PRIORITY_CLASS	0xf0u
 #define BROADCAST	0xffu
 #define BROADCAST_WIDE	0xffffffffu
@@ -281,27 +280,36 @@ static void accept_vector(struct lapic *l, u8 vector, enum acceptance how)
 }
 
 /*
- * An error may have an error's LVT entry to report it, which may itself name an illegal vector:
- * that is one more error and no more interrupts.
+ * The error's LVT entry may itself name an illegal vector: that is one more error and no more
+ * interrupts.
  */
 void lapic_error(struct lapic *l, u32 esr_bit)
 {
-	u32 lvt = READ_ONCE(l->lvt[LVT_ERROR]);
+	u32 lvt = __atomic_load_n(&l->lvt[LVT_ERROR], __ATOMIC_SEQ_CST);
+	u32 bits = esr_bit | (lvt & LVT_MASKED ? 0 : ESR_RAISED), old;
 
-	__atomic_or_fetch(&l->esr_pending, esr_bit, __ATOMIC_SEQ_CST);
-	if (lvt & LVT_MASKED)
+	old = __atomic_fetch_or(&l->esr_pending, bits, __ATOMIC_SEQ_CST);
+	if ((lvt & LVT_MASKED) || (old & ESR_RAISED))
 		return;
-	if ((lvt & LVT_VECTOR) >= VECTOR_MIN)
+	if ((lvt & LVT_VECTOR) >= LAPIC_VECTOR_MIN)
 		accept_vector(l, (u8)(lvt & LVT_VECTOR), ACCEPT_EDGE);
 	else
 		__atomic_or_fetch(&l->esr_pending, ESR_RECEIVE_ILLEGAL, __ATOMIC_SEQ_CST);
+}
+
+bool lapic_illegal_is_known(const struct lapic *l)
+{
+	u32 lvt = __atomic_load_n(&l->lvt[LVT_ERROR], __ATOMIC_SEQ_CST);
+	u32 bits = __atomic_load_n(&l->esr_pending, __ATOMIC_SEQ_CST);
+
+	return (bits & ESR_RECEIVE_ILLEGAL) && ((lvt & LVT_MASKED) || (bits & ESR_RAISED));
 }
 
 static bool accept_fixed(struct lapic *l, u8 vector, enum acceptance how)
 {
 	if (!(READ_ONCE(l->svr) & SVR_ENABLED))
 		return false;
-	if (vector < VECTOR_MIN)
+	if (vector < LAPIC_VECTOR_MIN)
 		lapic_error(l, ESR_RECEIVE_ILLEGAL);
 	else
 		accept_vector(l, vector, how);

@@ -54,6 +54,17 @@ static void write_svr(struct lapic *l, u32 value)
 	}
 }
 
+/*
+ * What the timer did until now comes before a change of how errors are told; then it goes on, if it
+ * waited for one. The store is a full barrier.
+ */
+static void write_error_lvt(struct lapic *l, u32 value)
+{
+	lapic_timer_taken(l);
+	__atomic_store_n(&l->lvt[LVT_ERROR], value, __ATOMIC_SEQ_CST);
+	lapic_timer_taken(l);
+}
+
 /* While software has the APIC disabled no entry can be unmasked. */
 static void write_lvt(struct lapic *l, enum lapic_lvt i, u32 value)
 {
@@ -62,14 +73,18 @@ static void write_lvt(struct lapic *l, enum lapic_lvt i, u32 value)
 		value |= LVT_MASKED;
 	if (i == LVT_TIMER)
 		lapic_timer_set_lvt(l, value);
+	else if (i == LVT_ERROR)
+		write_error_lvt(l, value);
 	else
 		WRITE_ONCE(l->lvt[i], value);
 }
 
-/* A write shows what was gathered since the one before. */
+/* A write shows what was gathered since the one before, and rearms the error's interrupt. */
 static void write_esr(struct lapic *l)
 {
-	l->esr = __atomic_exchange_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST);
+	lapic_timer_taken(l);
+	l->esr = __atomic_exchange_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST) & ESR_VISIBLE;
+	lapic_timer_taken(l);
 }
 
 static void send_ipi(struct lapic *l, u32 low, u32 dest, bool wide)
@@ -91,7 +106,7 @@ static void send_ipi(struct lapic *l, u32 low, u32 dest, bool wide)
 		return;
 	if ((m.mode == LAPIC_INIT || m.mode == LAPIC_STARTUP) && to_self)
 		return;
-	if ((m.mode == LAPIC_FIXED || m.mode == LAPIC_LOWEST) && m.vector < 16) {
+	if ((m.mode == LAPIC_FIXED || m.mode == LAPIC_LOWEST) && m.vector < LAPIC_VECTOR_MIN) {
 		lapic_error(l, ESR_SEND_ILLEGAL);
 		return;
 	}

@@ -235,6 +235,133 @@ static void no_storm(void **state)
 	machine_destroy(&m);
 }
 
+#define ILLEGAL	    5
+#define ERROR	    0x5e
+#define ESR_ILLEGAL 0x40
+
+static u32 esr(struct machine *m)
+{
+	apic_write(m, 0, APIC_ESR, 0);
+	return apic_read(m, 0, APIC_ESR);
+}
+
+static void start_illegal(struct machine *m, u32 error_lvt, u32 count)
+{
+	apic_write(m, 0, APIC_ERROR, error_lvt);
+	apic_write(m, 0, APIC_TIMER, PERIODIC | ILLEGAL);
+	apic_write(m, 0, APIC_DIVIDE, DIVIDE_BY_1);
+	apic_write(m, 0, APIC_INITIAL, count);
+}
+
+/*
+ * Periods of an illegal vector are one error until ESR is written, so the timer rests until then.
+ * What came due before is of what that write shows, and not of the next.
+ */
+static void no_storm_of_errors(void **state)
+{
+	struct machine m;
+	u32 fired = 0;
+
+	machine_create(&m, 1);
+	start_illegal(&m, MASKED | ERROR, 1);
+	assert_int_equal(machine_run(NS_PER_SECOND), 1);
+	assert_false(hosted_vm_requests(m.v));
+	start_illegal(&m, MASKED | ERROR, 1000000);
+	assert_int_equal(machine_run(10300000), 0);
+	assert_int_equal(apic_read(&m, 0, APIC_CURRENT), 700000);
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	assert_int_equal(esr(&m), 0);
+	assert_int_equal(machine_run(699999), 0);
+	assert_int_equal(esr(&m), 0);
+	assert_int_equal(machine_run(1), 1);
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	/* Who looks often has the host's timer often, within its bound. */
+	start_illegal(&m, MASKED | ERROR, 1);
+	for (u32 i = 0; i < 1000; i++) {
+		esr(&m);
+		fired += machine_run(10000);
+	}
+	assert_in_range(fired, 40, 51);
+	machine_destroy(&m);
+}
+
+/* In x2APIC mode, too, where the guest takes the error by its interrupt. */
+static void an_error_is_raised_once(void **state)
+{
+	struct machine m;
+	u64 value;
+
+	machine_create(&m, 1);
+	start_illegal(&m, ERROR, 1000000);
+	assert_int_equal(machine_run(10300000), 1);
+	assert_int_equal(platform_interrupt_ack(m.v), ERROR);
+	apic_write(&m, 0, APIC_EOI, 0);
+	assert_int_equal(machine_run(10000000), 0);
+	assert_int_equal(platform_interrupt_ack(m.v), -1);
+	platform_wrmsr(m.v, MSR_IA32_APIC_BASE,
+		       PLATFORM_LAPIC_BASE | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+	assert_int_equal(platform_wrmsr(m.v, X2APIC(APIC_ESR), 0), 0);
+	platform_rdmsr(m.v, X2APIC(APIC_ESR), &value);
+	assert_int_equal(value, ESR_ILLEGAL);
+	assert_int_equal(platform_interrupt_ack(m.v), -1);
+	assert_int_equal(machine_run(10000000), 1);
+	assert_int_equal(platform_interrupt_ack(m.v), ERROR);
+	machine_destroy(&m);
+}
+
+/* Unmasked after the first: the next period raises it, and no other. */
+static void an_error_is_unmasked(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start_illegal(&m, MASKED | ERROR, 1000000);
+	assert_int_equal(machine_run(10300000), 1);
+	apic_write(&m, 0, APIC_ERROR, ERROR);
+	assert_int_equal(platform_interrupt_ack(m.v), -1);
+	assert_int_equal(machine_run(10000000), 1);
+	assert_int_equal(platform_interrupt_ack(m.v), ERROR);
+	apic_write(&m, 0, APIC_EOI, 0);
+	assert_int_equal(machine_run(10000000), 0);
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	assert_int_equal(platform_interrupt_ack(m.v), -1);
+	machine_destroy(&m);
+}
+
+/* A timer that rests for its error goes on with another vector, or after INIT. */
+static void illegal_made_legal(void **state)
+{
+	struct machine m;
+
+	machine_create(&m, 1);
+	start_illegal(&m, MASKED | ERROR, 1000000);
+	machine_run(10300000);
+	apic_write(&m, 0, APIC_TIMER, PERIODIC | VECTOR);
+	assert_false(interrupted(&m));
+	assert_int_equal(machine_run(700000), 1);
+	assert_true(interrupted(&m));
+	/* And back, the error of before being unseen still. */
+	machine_run(1000000);
+	apic_write(&m, 0, APIC_TIMER, PERIODIC | ILLEGAL);
+	assert_int_equal(machine_run(10000000), 0);
+	assert_true(interrupted(&m));
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	/* One-shots are not periodic: each has its alarm. */
+	apic_write(&m, 0, APIC_TIMER, ILLEGAL);
+	apic_write(&m, 0, APIC_INITIAL, 1000000);
+	assert_int_equal(machine_run(10000000), 1);
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	start_illegal(&m, MASKED | ERROR, 1000000);
+	machine_run(10000000);
+	lapic_init(m.v->lapic);
+	apic_enable(&m, 0);
+	assert_int_equal(esr(&m), 0);
+	start_illegal(&m, MASKED | ERROR, 1000000);
+	assert_int_equal(machine_run(10000000), 1);
+	assert_int_equal(esr(&m), ESR_ILLEGAL);
+	machine_destroy(&m);
+}
+
 /* An illegal vector is an error; an armed timer of a VM that goes is gone. */
 static void odd_ends(void **state)
 {
@@ -412,6 +539,10 @@ int main(void)
 		cmocka_unit_test(masked),
 		cmocka_unit_test(deadline),
 		cmocka_unit_test(no_storm),
+		cmocka_unit_test(no_storm_of_errors),
+		cmocka_unit_test(an_error_is_raised_once),
+		cmocka_unit_test(an_error_is_unmasked),
+		cmocka_unit_test(illegal_made_legal),
 		cmocka_unit_test(odd_ends),
 		cmocka_unit_test(ahead_of_time),
 		cmocka_unit_test(ahead_has_a_bound),
