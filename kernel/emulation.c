@@ -39,10 +39,11 @@ void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 {
 	char text[TEXT_MAX];
 
+	if (!vcpu_crash(em->v))
+		return;
 	log_error("vm %s: the instruction at 0x%llx (bytes %s) %s, gpa 0x%llx: the VM ends",
 		  em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip,
 		  bytes_in_text(em, text), why, (unsigned long long)gpa);
-	vcpu_crash(em->v);
 }
 
 /* The guest goes on, so what it can do again and again is told so often and no more. */

@@ -56,6 +56,11 @@ bool restart_is_loud(const struct restart *r)
 	return !r->silent;
 }
 
+bool restart_tells_crash(const struct restart *r)
+{
+	return restart_is_loud(r) || r->crashes == RESTART_CRASHES_MAX;
+}
+
 bool restart_is_due(const struct restart *r, u64 now_ns)
 {
 	return r->pending && now_ns >= r->due_ns;

@@ -42,6 +42,11 @@ bool restart_ask_after_crash(struct restart *r, u64 now_ns, u64 ran_ns);
 void restart_by_hand(struct restart *r);
 /* The log tells of this one. */
 bool restart_is_loud(const struct restart *r);
+/*
+ * VMs that start again after a crash: the log tells why this one crashed, if it does now. Of all that are
+ * loud, and of the last in a row.
+ */
+bool restart_tells_crash(const struct restart *r);
 bool restart_is_due(const struct restart *r, u64 now_ns);
 /*
  * It could not start, for memory is short: later. Whether to say so; of one that is silent, after a

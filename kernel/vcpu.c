@@ -75,10 +75,22 @@ static void take_requests(struct vcpu *v)
 		vcpu_attend(v);
 }
 
-void vcpu_crash(struct vcpu *v)
+static bool crash_is_told(const struct vcpu *v)
+{
+	return v->crashed &&
+	       (!v->vm->config.restart_on_crash || restart_tells_crash(v->vm->restart));
+}
+
+bool vcpu_crash(struct vcpu *v)
 {
 	if (vm_request_end(v->vm, VM_END_CRASH, 0))
 		v->crashed = true;
+	return crash_is_told(v);
+}
+
+static bool crash(void *owner)
+{
+	return vcpu_crash(owner);
 }
 
 /* What waits in the local APIC, for the CPU to know of. Once more when nothing does any longer. */
@@ -521,6 +533,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		.quick_io = vcpu_quick_io,
 		.quick_mmio = vcpu_quick_mmio,
 		.quick_call = hypercall_quick,
+		.crash = crash,
 		.owner = v,
 		.device_area = GPA(PLATFORM_AREA_BASE),
 		.device_area_size = PLATFORM_AREA_SIZE,
@@ -539,10 +552,10 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 	mmu_vcpu_init(&v->mmu, &v->vm->mmu);
 	err = vmx_vcpu_create(&config, &vmx);
 	if (err) {
-		log_error(
-			"vm %s: vCPU %u cannot be made: %s: give the VM less memory or end others",
-			v->vm->name, v->id, error_name(err));
-		vcpu_crash(v);
+		if (vcpu_crash(v))
+			log_error("vm %s: vCPU %u cannot be made: %s: give the VM less memory or "
+				  "end others",
+				  v->vm->name, v->id, error_name(err));
 	} else {
 		__atomic_store_n(&v->vmx, vmx, __ATOMIC_RELEASE);
 		attach(v);
@@ -551,9 +564,7 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		/* The others run only when vCPU 0 lets them, which has been here then. */
 		if (!start || may_run(v)) {
 			run_loop(v);
-			/* One that starts again and crashes again fills no log. */
-			if (v->crashed &&
-			    (!v->vm->config.restart_on_crash || restart_is_loud(v->vm->restart)))
+			if (crash_is_told(v))
 				vmx_vcpu_dump(v->vmx);
 		}
 		/* It may have run, or had its INIT, as long as it has a local APIC. */

@@ -58,8 +58,12 @@ void vcpu_attend(struct vcpu *v);
 /* INIT and start-up IPIs (kernel/start_up.c). Own thread, between two instructions of the guest. */
 void vcpu_start_up(struct vcpu *v);
 
-/* Ends the VM as crashed, because of this vCPU. Own thread. */
-void vcpu_crash(struct vcpu *v);
+/*
+ * Ends the VM as crashed, because of this vCPU, if it has not ended. Own thread, thread context. True: the
+ * log is to say why. The other vCPUs of a VM that ends may meet anything, and one that starts again
+ * and crashes again fills no log.
+ */
+bool vcpu_crash(struct vcpu *v);
 
 /*
  * Something is to be done before the guest goes on: a request, or an interrupt that it would take.

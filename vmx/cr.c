@@ -268,10 +268,11 @@ static enum exit_verdict write_cr8_value(struct vmx_vcpu *v, struct vmx_exit *e,
 }
 
 /* By the chosen controls nothing else exits. */
-static enum exit_verdict odd_access(struct vmx_exit *e, u64 qualification)
+static enum exit_verdict odd_access(struct vmx_vcpu *v, struct vmx_exit *e, u64 qualification)
 {
-	log_error("vm %s: control-register exit %#llx must not happen", vcpu_name(),
-		  (unsigned long long)qualification);
+	if (exit_crash(v))
+		log_error("vm %s: control-register exit %#llx must not happen", vcpu_name(),
+			  (unsigned long long)qualification);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
@@ -291,7 +292,7 @@ static enum exit_verdict mov_to(struct vmx_vcpu *v, struct vmx_exit *e, u64 qual
 	case 8:
 		return write_cr8_value(v, e, value);
 	default:
-		return odd_access(e, qualification);
+		return odd_access(v, e, qualification);
 	}
 }
 
@@ -330,7 +331,7 @@ enum exit_verdict handle_cr_access(struct vmx_vcpu *v, struct vmx_exit *e)
 		break;
 	}
 	if (ACCESS_REGISTER(q) != 8 && ACCESS_REGISTER(q) != 3)
-		return odd_access(e, q);
+		return odd_access(v, e, q);
 	vcpu_regs(v)->gpr[ACCESS_GPR(q)] = vmx_read_cr(v, ACCESS_REGISTER(q));
 	return exit_done(v);
 }

@@ -73,15 +73,16 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 {
 	u64 error;
 
-	exit_to_thread(v);
+	/* An exit of its own kind (SDM 3C 27.8): one of reasons 33, 34 and 41. */
+	if (!refused && v->reason < VMX_EXIT_REASONS)
+		v->exits[v->reason]++;
+	if (!exit_crash(v))
+		return;
 	if (refused) {
 		error = vmcs_read(EXIT_INSTRUCTION_ERROR);
 		log_error("vm %s: VM entry refused: error %llu, %s", vcpu_name(),
 			  (unsigned long long)error, error_words(error));
 	} else {
-		/* An exit of its own kind (SDM 3C 27.8): one of reasons 33, 34 and 41. */
-		if (v->reason < VMX_EXIT_REASONS)
-			v->exits[v->reason]++;
 		log_error("vm %s: VM entry failed: %s, qualification %llu", vcpu_name(),
 			  vmx_exit_name(v->reason),
 			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION));

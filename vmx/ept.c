@@ -35,10 +35,10 @@ static u32 access_of(u64 qualification)
 enum exit_verdict exit_to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa, u32 access)
 {
 	if (v->event.valid) {
-		exit_to_thread(v);
-		log_error(
-			"vm %s: the guest takes vector %u through gpa %#llx, where there is no RAM",
-			vcpu_name(), v->event.vector, (unsigned long long)gpa.v);
+		if (exit_crash(v))
+			log_error("vm %s: the guest takes vector %u through gpa %#llx, where there "
+				  "is no RAM",
+				  vcpu_name(), v->event.vector, (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 	e->mmio.gpa = gpa;
@@ -58,10 +58,10 @@ static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gp
 	u32 error_code = PF_PRESENT | PF_WRITE;
 
 	if (!(qualification & VIOLATION_LINEAR)) {
-		exit_to_thread(v);
-		log_error("vm %s: a write to gpa %#llx, which the guest protected, comes from no "
-			  "linear address: there is no fault to give it",
-			  vcpu_name(), (unsigned long long)gpa.v);
+		if (exit_crash(v))
+			log_error("vm %s: a write to gpa %#llx, which the guest protected, comes "
+				  "from no linear address: there is no fault to give it",
+				  vcpu_name(), (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 	if (!v->event.valid && vcpu_cpl(v) == 3)
@@ -98,9 +98,9 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	case ERR_CORRUPT: /* the page is lost, and the VM's owner has been told */
 		return exit_kind(e, VMX_EXIT_ERROR);
 	default:
-		exit_to_thread(v);
-		log_error("vm %s: EPT violation at gpa %#llx: %s", vcpu_name(),
-			  (unsigned long long)gpa.v, error_name(err));
+		if (exit_crash(v))
+			log_error("vm %s: EPT violation at gpa %#llx: %s", vcpu_name(),
+				  (unsigned long long)gpa.v, error_name(err));
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 }
@@ -168,8 +168,9 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 /* An entry that Weir wrote makes no sense to the CPU. */
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	exit_to_thread(v);
-	log_error("vm %s: EPT misconfiguration at gpa %#llx: an error of Weir's, the VM ends",
-		  vcpu_name(), (unsigned long long)vmcs_read(EXIT_GUEST_PHYSICAL));
+	if (exit_crash(v))
+		log_error(
+			"vm %s: EPT misconfiguration at gpa %#llx: an error of Weir's, the VM ends",
+			vcpu_name(), (unsigned long long)vmcs_read(EXIT_GUEST_PHYSICAL));
 	return exit_kind(e, VMX_EXIT_ERROR);
 }

@@ -17,11 +17,11 @@
 /* By the choice of controls this reason does not come; if it does, something is wrong with Weir. */
 static enum exit_verdict unexpected(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	exit_to_thread(v);
-	log_error("vm %s: VM exit %u (%s) must not happen: qualification %#llx, rip %#llx",
-		  vcpu_name(), v->reason, vmx_exit_name(v->reason),
-		  (unsigned long long)vmcs_read(EXIT_QUALIFICATION),
-		  (unsigned long long)vcpu_regs(v)->rip);
+	if (exit_crash(v))
+		log_error("vm %s: VM exit %u (%s) must not happen: qualification %#llx, rip %#llx",
+			  vcpu_name(), v->reason, vmx_exit_name(v->reason),
+			  (unsigned long long)vmcs_read(EXIT_QUALIFICATION),
+			  (unsigned long long)vcpu_regs(v)->rip);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 

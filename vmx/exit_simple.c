@@ -44,11 +44,11 @@ enum exit_verdict handle_shutdown(struct vmx_vcpu *v, struct vmx_exit *e)
 {
 	const struct guest_regs *r = vcpu_regs(v);
 
-	exit_to_thread(v);
-	log_warn("vm %s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx", vcpu_name(),
-		 (unsigned long long)vmcs_read(GUEST_CS_SELECTOR), (unsigned long long)r->rip,
-		 (unsigned long long)vmcs_read(GUEST_CR0), (unsigned long long)r->cr2,
-		 (unsigned long long)vcpu_cr3(v));
+	if (exit_crash(v))
+		log_warn("vm %s: triple fault at %#llx:%#llx, cr0 %#llx, cr2 %#llx, cr3 %#llx",
+			 vcpu_name(), (unsigned long long)vmcs_read(GUEST_CS_SELECTOR),
+			 (unsigned long long)r->rip, (unsigned long long)vmcs_read(GUEST_CR0),
+			 (unsigned long long)r->cr2, (unsigned long long)vcpu_cr3(v));
 	return exit_kind(e, VMX_EXIT_SHUTDOWN);
 }
 
@@ -71,11 +71,11 @@ enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e)
 /* IA-32e mode has none (SDM 3A 8.7); a 32-bit guest that uses one is not served. */
 enum exit_verdict handle_task_switch(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	exit_to_thread(v);
-	log_error("vm %s: the guest switches tasks by hardware at rip %#llx (to selector %#llx), "
-		  "which Weir does not do",
-		  vcpu_name(), (unsigned long long)vcpu_regs(v)->rip,
-		  (unsigned long long)(vmcs_read(EXIT_QUALIFICATION) & 0xffff));
+	if (exit_crash(v))
+		log_error("vm %s: the guest switches tasks by hardware at rip %#llx (to selector "
+			  "%#llx), which Weir does not do",
+			  vcpu_name(), (unsigned long long)vcpu_regs(v)->rip,
+			  (unsigned long long)(vmcs_read(EXIT_QUALIFICATION) & 0xffff));
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 

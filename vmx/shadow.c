@@ -186,8 +186,10 @@ static u32 access_of(u32 error_code, u32 cpl)
 
 static enum exit_verdict no_table(struct vmx_vcpu *v, struct vmx_exit *e, u64 gva)
 {
-	log_error("vm %s: the guest's page tables for address %#llx (cr3 %#llx) are not in RAM",
-		  vcpu_name(), (unsigned long long)gva, (unsigned long long)v->guest_cr3);
+	if (exit_crash(v))
+		log_error("vm %s: the guest's page tables for address %#llx (cr3 %#llx) are not in "
+			  "RAM",
+			  vcpu_name(), (unsigned long long)gva, (unsigned long long)v->guest_cr3);
 	return exit_kind(e, VMX_EXIT_ERROR);
 }
 
@@ -201,10 +203,12 @@ static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t g
 		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa),
 					 guest_regs_digest(vcpu_regs(v))) != ERR_NOTSUP)
 			return EXIT_RESUME;
-		log_error("vm %s: an event is delivered to a page (gpa %#llx) that is a table on "
-			  "the way "
-			  "to itself, or that SMAP keeps the guest from: the VM ends",
-			  vcpu_name(), (unsigned long long)gpa.v);
+		if (exit_crash(v))
+			log_error("vm %s: an event is delivered to a page (gpa %#llx) that is a "
+				  "table on "
+				  "the way "
+				  "to itself, or that SMAP keeps the guest from: the VM ends",
+				  vcpu_name(), (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 	e->mmio.gpa = gpa;
@@ -252,8 +256,9 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 	case ERR_CORRUPT: /* the page is lost, and the VM's owner has been told */
 		return exit_kind(e, VMX_EXIT_ERROR);
 	default:
-		log_error("vm %s: page fault at %#llx: %s", vcpu_name(), (unsigned long long)gva,
-			  error_name(err));
+		if (exit_crash(v))
+			log_error("vm %s: page fault at %#llx: %s", vcpu_name(),
+				  (unsigned long long)gva, error_name(err));
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
 }

@@ -276,6 +276,12 @@ enum exit_verdict exit_odd(struct vmx_vcpu *v, struct vmx_exit *e);
 
 /* From exit to thread context: interrupts come on, the thread may be switched. */
 void exit_to_thread(struct vmx_vcpu *v);
+/* To thread context, for the VM ends for this exit. True: the log is to say why. */
+static inline bool exit_crash(struct vmx_vcpu *v)
+{
+	exit_to_thread(v);
+	return !v->config.crash || v->config.crash(v->config.owner);
+}
 /* Lets interrupts, and so other threads, come in for a moment; the exit at hand is done with. */
 void exit_let_in(struct vmx_vcpu *v);
 enum exit_verdict exit_undefined(struct vmx_vcpu *v, struct vmx_exit *e); /* #UD */

@@ -63,7 +63,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_SHUTDOWN,   /* triple fault */
 	VMX_EXIT_EMULATE,    /* no entry as things are: instructions or an event in software */
 	VMX_EXIT_NOMEM,	     /* a page could not be got: wait for memory, run again */
-	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already logged, VM ends */
+	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already told, VM ends */
 };
 
 struct vmx_exit {
@@ -123,6 +123,11 @@ struct vmx_config {
 	 * is not 0 outside ring 0. 0 or ERR_TOO_HARD. There where quick is.
 	 */
 	int (*quick_call)(u64 *rax, u32 ss_access);
+	/*
+	 * Before the line that says why a run returns SHUTDOWN or ERROR, which the VM ends for. False:
+	 * no line. Thread context. NULL: there always is one.
+	 */
+	bool (*crash)(void *owner);
 	void *owner;
 	/* Where devices are and no slot of RAM is: offered before the slots are searched. */
 	gpa_t device_area;

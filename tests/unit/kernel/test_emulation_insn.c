@@ -58,6 +58,22 @@ static void unknown_instruction_ends_the_vm(void **state)
 	check_fault(EXCEPTION_UD, 0, 0);
 }
 
+/* With the bytes and the address, unless the VM has ended already or has told enough. */
+static void an_instruction_that_ends_the_vm_is_told(void **state)
+{
+	for (u32 told = 0; told < 2; told++) {
+		start(NULL);
+		hosted_log_reset();
+		end_is_told = told;
+		regs.gpr[RBX] = DEVICE;
+		assert_int_equal(RUN(0, 0xc5, 0xf8, 0x28, 0x03), 0); /* vmovaps */
+		end_is_told = true;
+		assert_int_equal(ended, 1);
+		assert_int_equal(hosted_log_count(LOG_ERROR), told);
+	}
+	assert_non_null(strstr(hosted_log_last(), "at 0x100 (bytes c5 f8 28 03 "));
+}
+
 /* With the bytes and the address, and not as often as the program likes. */
 static void a_program_at_a_device_is_told_of(void **state)
 {
@@ -340,6 +356,7 @@ int main(void)
 		cmocka_unit_test_setup(non_canonical_fetch_is_gp, start),
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
 		cmocka_unit_test_setup(a_program_at_a_device_is_told_of, start),
+		cmocka_unit_test_setup(an_instruction_that_ends_the_vm_is_told, start),
 		cmocka_unit_test_setup(unknown_instruction_on_a_table, start),
 		cmocka_unit_test_setup(illegal_and_overlong, start),
 		cmocka_unit_test_setup(vector_registers_to_and_from_devices, start),

@@ -138,10 +138,33 @@ static void crashes_in_a_row_are_bounded(void **state)
 	crash_in_a_row(&r, RESTART_CRASHES_MAX);
 }
 
+/* Why it crashed: of as many as the log tells of, and of the one that it stays down for. */
+static void crashes_that_are_told(void **state)
+{
+	struct restart r = {0};
+	u32 told = 0;
+
+	for (u32 i = 0; i <= RESTART_CRASHES_MAX; i++) {
+		assert_true(restart_tells_crash(&r));
+		assert_int_equal(restart_ask_after_crash(&r, SECOND, 0), i < RESTART_CRASHES_MAX);
+		restart_done(&r);
+	}
+	/* Who runs just long enough to end each row. */
+	for (u64 i = 1; i <= 5 * 600; i++) {
+		u64 ran = i % 5 ? 0 : RESTART_STABLE_NS;
+
+		told += restart_tells_crash(&r);
+		assert_true(restart_ask_after_crash(&r, i / 5 * RESTART_STABLE_NS, ran));
+		restart_done(&r);
+	}
+	assert_in_range(told, 600, 2 * 600 + RESTART_LOUD + 12);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(crashes_in_a_row_are_bounded),
+		cmocka_unit_test(crashes_that_are_told),
 		cmocka_unit_test(a_long_run_starts_again_at_once),
 		cmocka_unit_test(quick_runs_wait_longer_and_longer),
 		cmocka_unit_test(the_log_is_not_filled),

@@ -11,6 +11,7 @@
 #include "tests/unit/kernel/vcpu_loop.h"
 
 #include <cmocka.h>
+#include <string.h>
 
 static bool writes_a_table_then_a_port(u32 id, u32 step, struct vmx_exit *e)
 {
@@ -80,13 +81,96 @@ static void who_spins_yields_in_turn(void **state)
 		assert_int_equal(yielded_to[i], want[i]);
 }
 
+static u32 tries[VCPUS], told[VCPUS];
+
+/* Each vCPU asks, as vmx/ does, before its run returns. */
+static bool faults(u32 id, struct vmx_exit *e)
+{
+	tries[id]++;
+	told[id] += ask_crash(&cpus[id]);
+	e->kind = VMX_EXIT_SHUTDOWN;
+	return true;
+}
+
+/* Past the loop's look at the VM's end. */
+static void wait_until_both_run(u32 id, struct vmx_exit *e)
+{
+	static u32 there;
+
+	__atomic_fetch_add(&there, 1, __ATOMIC_SEQ_CST);
+	while (look(&there) % VCPUS)
+		idle(id, e);
+}
+
+static bool both_fault(u32 id, u32 step, struct vmx_exit *e)
+{
+	wait_until_both_run(id, e);
+	return faults(id, e);
+}
+
+static bool both_fault_after_a_reset(u32 id, u32 step, struct vmx_exit *e)
+{
+	wait_until_both_run(id, e);
+	vm_request_end(&machine, VM_END_RESET, 0);
+	return faults(id, e);
+}
+
+static u32 crash_by(guest_fn fn)
+{
+	memset(tries, 0, sizeof(tries));
+	memset(told, 0, sizeof(told));
+	vcpus_start(fn);
+	vcpus_end();
+	assert_int_equal(tries[0] + tries[1], VCPUS);
+	assert_int_equal(dumps, told[0] + told[1]);
+	return dumps;
+}
+
+static void of_crashes_at_once_one_is_told(void **state)
+{
+	assert_int_equal(crash_by(both_fault), 1);
+	assert_int_equal(machine.end, VM_END_CRASH);
+}
+
+/* So a guest's resets fill no log by what its other vCPUs do meanwhile. */
+static void of_a_vm_that_ends_none_is_told(void **state)
+{
+	assert_int_equal(crash_by(both_fault_after_a_reset), 0);
+	assert_int_equal(machine.end, VM_END_RESET);
+}
+
+/* One that starts again and again; the last, after which it does not, is told. */
+static void of_silent_restarts_none_is_told(void **state)
+{
+	machine.config.restart_on_crash = true;
+	machine.restart->silent = true;
+	assert_int_equal(crash_by(both_fault), 0);
+}
+
+static void of_silent_restarts_the_last_is_told(void **state)
+{
+	machine.config.restart_on_crash = true;
+	machine.restart->silent = true;
+	machine.restart->crashes = RESTART_CRASHES_MAX;
+	assert_int_equal(crash_by(both_fault), 1);
+}
+
+/* A reset's silence is none of a VM that stays down when it crashes. */
+static void of_a_vm_that_stays_down_it_is_told(void **state)
+{
+	machine.restart->silent = true;
+	assert_int_equal(crash_by(both_fault), 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, vcpu_loop_setup, vcpu_loop_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(string_io_blames_no_page),
-		TEST(who_spins_yields_in_turn),
+		TEST(string_io_blames_no_page),		  TEST(who_spins_yields_in_turn),
+		TEST(of_crashes_at_once_one_is_told),	  TEST(of_a_vm_that_ends_none_is_told),
+		TEST(of_silent_restarts_none_is_told),	  TEST(of_silent_restarts_the_last_is_told),
+		TEST(of_a_vm_that_stays_down_it_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,8 @@ struct vmx_vcpu guests[VCPUS];
 gfn_t emulated_at[2];
 u32 waits_here, waits_elsewhere;
 u32 yielded_to[8], yields;
-u32 steps[VCPUS], injected, retries, waits_told;
+u32 steps[VCPUS], injected, retries, waits_told, dumps;
+bool (*ask_crash)(void *owner);
 bool interrupt[VCPUS];
 
 static struct lapic no_interrupts;
@@ -72,6 +73,8 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 
 int vmx_vcpu_create(const struct vmx_config *config, struct vmx_vcpu **out)
 {
+	assert_ptr_equal(config->owner, &cpus[config->vcpu_id]);
+	__atomic_store_n(&ask_crash, config->crash, __ATOMIC_SEQ_CST);
 	*out = &guests[config->vcpu_id];
 	**out = (struct vmx_vcpu){.id = config->vcpu_id, .completed = true};
 	return 0;
@@ -115,6 +118,11 @@ void vmx_get_segment(struct vmx_vcpu *v, enum vmx_segment_id id, struct vmx_segm
 u32 vmx_cpl(struct vmx_vcpu *v)
 {
 	return 0;
+}
+
+void vmx_vcpu_dump(struct vmx_vcpu *v)
+{
+	__atomic_fetch_add(&dumps, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Every exit goes the long way here. */
@@ -185,7 +193,6 @@ NOTHING(vmx_vcpu_not_before, struct vmx_vcpu *v, u64 tsc)
 NOTHING(lapic_timer_sleep, struct lapic *l)
 NOTHING(lapic_timer_woken, struct lapic *l)
 NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_dump, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_leave, struct vmx_vcpu *v)
@@ -206,7 +213,11 @@ NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
 
 bool vm_request_end(struct vm *m, enum vm_end cause, u32 code)
 {
-	__atomic_store_n(&m->end, cause, __ATOMIC_SEQ_CST);
+	enum vm_end none = VM_END_NONE;
+
+	if (!__atomic_compare_exchange_n(&m->end, &none, cause, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_SEQ_CST))
+		return false;
 	for (u32 i = 0; i < VCPUS; i++)
 		vcpu_request(&cpus[i], VCPU_REQ_STOP);
 	return true;
@@ -415,7 +426,7 @@ int vcpu_loop_setup(void **state)
 	memset(cpus, 0, sizeof(cpus));
 	memset(steps, 0, sizeof(steps));
 	memset(interrupt, 0, sizeof(interrupt));
-	injected = retries = 0;
+	injected = retries = dumps = 0;
 	restart = (struct restart){.silent = false};
 	machine.restart = &restart;
 	machine.vcpu_count = VCPUS;

@@ -35,6 +35,8 @@ extern bool interrupt[VCPUS]; /* one is pending */
 extern u32 injected;
 extern u32 retries; /* runs of the guest that found the last call not completed */
 extern u32 waits_told;
+extern u32 dumps;
+extern bool (*ask_crash)(void *owner); /* struct vmx_config's */
 
 /* A test's. */
 int vcpu_loop_setup(void **state);

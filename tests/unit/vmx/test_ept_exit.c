@@ -301,6 +301,31 @@ static void without_a_linear_address_the_vm_ends(void **state)
 	assert_non_null(strstr(hosted_log_last(), "vm test: a write to gpa 0x123456000"));
 }
 
+static bool end_is_not_told(void *owner)
+{
+	assert_true(in_thread);
+	return false;
+}
+
+/* The VM has ended already, or has told enough. */
+static void no_line_where_none_is_wanted(void **state)
+{
+	v.config.crash = end_is_not_told;
+	fast_answer = ERR_PERM;
+	assert_int_equal(violate(Q_WRITE, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	fast_answer = ERR_NOTSUP;
+	assert_int_equal(violate(Q_WRITE, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	fast_answer = ERR_NOSLOT;
+	v.event.valid = true;
+	assert_int_equal(violate(Q_WRITE, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(handle_ept_misconfiguration(&v, &e), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+}
+
 static struct event delivering(u8 type, u8 vector)
 {
 	return (struct event){.valid = true, .type = type, .vector = vector};
@@ -362,6 +387,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(device_page, setup),
 		cmocka_unit_test_setup(device_page_no_more, setup),
 		cmocka_unit_test_setup(device_page_with_a_slot, setup),

@@ -156,6 +156,42 @@ static void a_triple_fault_says_where(void **state)
 				      "cr3 0x5000");
 }
 
+static u32 asked; /* whether the VM's end is to be told */
+
+static bool end_is_not_told(void *owner)
+{
+	assert_ptr_equal(owner, &asked);
+	assert_true(in_thread);
+	asked++;
+	return false;
+}
+
+static bool end_is_told(void *owner)
+{
+	return !end_is_not_told(owner);
+}
+
+/* The VM has ended already, or has told enough. */
+static void no_line_where_none_is_wanted(void **state)
+{
+	enum exit_verdict (*const handlers[])(struct vmx_vcpu *, struct vmx_exit *) = {
+		handle_shutdown, handle_task_switch};
+
+	for (u32 i = 0; i < ARRAY_SIZE(handlers); i++) {
+		for (u32 told = 0; told < 2; told++) {
+			setup(state);
+			asked = 0;
+			v.config.owner = &asked;
+			v.config.crash = told ? end_is_told : end_is_not_told;
+			assert_int_equal(handlers[i](&v, &e), EXIT_RETURN);
+			assert_int_equal(e.kind, i ? VMX_EXIT_ERROR : VMX_EXIT_SHUTDOWN);
+			assert_int_equal(asked, 1);
+			assert_int_equal(hosted_log_count(LOG_ERROR) + hosted_log_count(LOG_WARN),
+					 told);
+		}
+	}
+}
+
 /* INVD is never done: it would drop what other guests and Weir have written. */
 static void invd_and_wbinvd_are_passed_over(void **state)
 {
@@ -223,6 +259,7 @@ int main(void)
 		cmocka_unit_test_setup(interrupts_of_the_host, setup),
 		cmocka_unit_test_setup(a_task_switch_ends_the_vm, setup),
 		cmocka_unit_test_setup(a_triple_fault_says_where, setup),
+		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(invd_and_wbinvd_are_passed_over, setup),
 		cmocka_unit_test_setup(xgetbv_by_software, setup),
 	};

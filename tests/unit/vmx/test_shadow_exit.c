@@ -186,6 +186,24 @@ static void answers(void **state)
 	}
 }
 
+static bool end_is_not_told(void *owner)
+{
+	return false;
+}
+
+/* The VM has ended already, or has told enough. */
+static void no_line_where_none_is_wanted(void **state)
+{
+	v.config.crash = end_is_not_told;
+	assert_int_equal(fault(ERR_NOENT, PAGE_FAULT_WR), EXIT_RETURN);
+	assert_int_equal(fault(ERR_NOTSUP, PAGE_FAULT_WR), EXIT_RETURN);
+	v.event.valid = true;
+	let_write = ERR_NOTSUP;
+	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	assert_int_equal(hosted_log_count(LOG_ERROR), 0);
+}
+
 /* The CPU's error code says what was tried; at CPL 3 without U/S it did so by itself. */
 static void what_was_tried(void **state)
 {
@@ -273,6 +291,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(what_was_tried, setup),
 		cmocka_unit_test_setup(the_guests_own, setup),
 		cmocka_unit_test_setup(events_to_tables, setup),
