@@ -9,7 +9,7 @@
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
-#   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit" (bench-kvm: "exits aged")
+#   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit" (bench-kvm: "exits aged fit")
 
 ifeq ($(origin CC),default)
 CC := gcc

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """The same guests under KVM and under Weir, on the same emulated CPU: make bench-kvm.
 
-    tests/bench/kvm.py [--no-docs] [exits] [aged]
+    tests/bench/kvm.py [--no-docs] [exits] [aged] [fit]
 
 exits   the tables of exits, boots and work on page tables
 aged    writes to pages that the host has aged (tests/bench/kvm_aged.py)
+fit     how many guests fit into memory (tests/bench/kvm_fit.py); only when it is asked for: it takes hours
 
 Ends with 1 where Weir costs more than KVM, but for what KNOWN says, or more than its own aim.
 
@@ -23,6 +24,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import kvm_aged  # noqa: E402
+import kvm_fit  # noqa: E402
 import operations  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
@@ -41,7 +43,7 @@ MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that b
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
         "-serial chardev:com1 -chardev serial,id=com1,path=/dev/ttyS1")
-GROUPS = ("exits", "aged")
+GROUPS = ("exits", "aged", "fit")
 # The mark that stands before each part's lines. The clock is the TSC's, as /proc/timer_list has it.
 SCRIPT = f"""\
 say() {{ echo "host: $*" >/dev/ttyS1; }}
@@ -238,6 +240,8 @@ def main():
     if "aged" in args.groups or not args.groups:
         worse, expected = slower(kvm_aged.run(f"{FOLDER}-aged", QEMU, MITIGATED, not args.no_docs))
         missed, known = missed + worse, known + expected
+    if "fit" in args.groups:
+        kvm_fit.run(run.FOLDER, None, kvm_fit.fit.USED, not args.no_docs)
     # At the end, when all of it is written.
     print("\n".join(known + missed))
     if missed:

@@ -125,6 +125,43 @@ def test_bench_kvm_knows_whether_pages_were_aged(kvm):
             figures("".join(good[:3]) + bad + "host: end")
 
 
+@pytest.mark.parametrize("said,seconds", [
+    ("host: at 1 s: no guest\r\nhost: fit after 12 s\r\n", 12), ("host: do not fit: out of memory\r\n", None)])
+def test_bench_kvm_knows_whether_guests_fit(kvm, said, seconds):
+    outcome = kvm.bench.kvm_fit.outcome
+    assert outcome(said) == seconds
+    for bad in ("", "host: no swap\r\n" + said if not seconds else "", "host: do not fit: a wrong word\r\n"):
+        with pytest.raises(SystemExit):
+            outcome(bad)
+
+
+@pytest.mark.parametrize("fits,tried", [
+    (10, [10, 11]), (11, [10, 11, 12]), (8, [10, 9, 8]), (16, [*range(10, 17)]), (0, [*range(10, 0, -1)])])
+def test_bench_kvm_looks_for_the_most_guests(kvm, monkeypatch, tmp_path, fits, tried):
+    bench, asked = kvm.bench.kvm_fit, []
+
+    def measure(folder, ram, mix, swap, n, _):
+        asked.append(n)
+        seconds = 9 if n <= fits else None
+        bench.keep(folder, f"{ram} {mix} {swap}", n, seconds)
+        return seconds
+
+    monkeypatch.setattr(bench, "measure", measure)
+    bench.search(str(tmp_path), 512, "5.4:1", "zram", 96)
+    assert asked == tried
+    found = [str(fits), "9 s"] if fits else ["", ""]
+    row = ["512 MiB", "5.4:1", "zram", *found, str(fits + 1) if fits < 16 else ""]
+    assert bench.table(bench.kept(str(tmp_path)))[1:] == [row]
+
+
+@pytest.mark.parametrize("swap", ["zram", "zswap"])
+def test_what_the_host_of_kvm_runs_is_a_script(kvm, swap):
+    """As the shell reads it, no escape having become a character on the way."""
+    script = kvm.bench.kvm_fit.script_of(["zram"], "5.4:1", swap, 10, 96)
+    assert not set(script) - set("\t\n" + "".join(map(chr, range(32, 127))))
+    subprocess.run(["busybox", "sh", "-n"], input=script.encode(), check=True)
+
+
 def test_whoever_loads_kvm_intel_does_so_with_the_same_words(kvm):
     """Without posted interrupts above all, which Bochs 3.0 refuses of KVM."""
     with open(os.path.join(ROOT, "tests/nested/init.sh")) as file:
