@@ -101,7 +101,7 @@ bool balance_pull(struct scheduler *me)
 	}
 	if (!s)
 		return false;
-	runqueue_remove(&s->rq, t);
+	runqueue_remove(&s->rq, t, clock_ns());
 	__atomic_store_n(&me->stats.pulled, me->stats.pulled + 1, __ATOMIC_RELAXED);
 	sched_send(s, t, me, (s64)(t->vruntime - s->rq.clock));
 	return PEEK(me->rq.queued);
@@ -153,7 +153,7 @@ void balance_steal(struct scheduler *me)
 		spin_unlock(&s->rq.lock);
 		return;
 	}
-	runqueue_remove(&s->rq, t);
+	runqueue_remove(&s->rq, t, clock_ns());
 	__atomic_store_n(&me->stats.stolen, me->stats.stolen + 1, __ATOMIC_RELAXED);
 	sched_send(s, t, me, (s64)(t->vruntime - clock));
 }
@@ -173,7 +173,7 @@ bool balance_fetch(struct scheduler *me, struct thread *t)
 		spin_unlock(&s->rq.lock);
 		return false;
 	}
-	runqueue_remove(&s->rq, t);
+	runqueue_remove(&s->rq, t, now);
 	__atomic_store_n(&me->stats.fetched, me->stats.fetched + 1, __ATOMIC_RELAXED);
 	sched_send(s, t, me, (s64)(t->vruntime - s->rq.clock));
 	return true;

@@ -7,9 +7,9 @@
 /* What others look at without the lock. */
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
 
-void runqueue_init(struct runqueue *rq, struct thread *idle, u64 now_ns)
+void runqueue_init(struct runqueue *rq, u32 cpu, struct thread *idle, u64 now_ns)
 {
-	*rq = (struct runqueue){.current = idle, .idle = idle, .charged_ns = now_ns};
+	*rq = (struct runqueue){.current = idle, .idle = idle, .cpu = cpu, .charged_ns = now_ns};
 	spin_init(&rq->lock, "run queue", LOCK_RUNQUEUE);
 	vtree_init(&rq->tree, 0x9e3779b9);
 }
@@ -104,7 +104,7 @@ static void put(struct runqueue *rq, struct thread *t)
 	count_spare(rq);
 }
 
-void runqueue_remove(struct runqueue *rq, struct thread *t)
+static void take_out(struct runqueue *rq, struct thread *t)
 {
 	vtree_remove(&rq->tree, &t->queue_node);
 	SET(rq->load, rq->load - t->queued_weight);
@@ -113,6 +113,27 @@ void runqueue_remove(struct runqueue *rq, struct thread *t)
 		SET(rq->movable, rq->movable - 1);
 	count_narrow(rq, t, -1u);
 	count_spare(rq);
+}
+
+static struct sched_group_cpu *group_here(const struct runqueue *rq, const struct thread *t)
+{
+	return &t->group->cpus[rq->cpu];
+}
+
+/* t has been charged up to now. */
+static void leave_group(const struct runqueue *rq, const struct thread *t)
+{
+	if (!t->group)
+		return;
+	BUG_ON(!group_here(rq, t)->runnable);
+	group_here(rq, t)->runnable--;
+}
+
+void runqueue_remove(struct runqueue *rq, struct thread *t, u64 now_ns)
+{
+	runqueue_charge(rq, now_ns);
+	take_out(rq, t);
+	leave_group(rq, t);
 }
 
 /* To the least virtual time of those who want the CPU, unless that is in the past. */
@@ -134,6 +155,17 @@ static void advance_clock(struct runqueue *rq)
 		SET(rq->clock, least);
 }
 
+static void charge_in_group(struct runqueue *rq, struct thread *t, u64 ns, u64 now_ns)
+{
+	struct sched_group_cpu *here = group_here(rq, t);
+	u64 before = t->shared_ns, price;
+
+	t->shared_ns = sched_group_charge(t->group, ns, now_ns);
+	price = runqueue_virtual(t->shared_ns - before, t->group->weight * WEIGHT_UNIT);
+	t->vruntime += price;
+	here->vtime += price / here->runnable;
+}
+
 void runqueue_charge(struct runqueue *rq, u64 now_ns)
 {
 	struct thread *t = rq->current;
@@ -147,15 +179,10 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 		return;
 	SET(t->charged_ns, now_ns);
 	SET(t->run_ns, t->run_ns + ns);
-	if (t->group) {
-		u64 paid = t->shared_ns;
-
-		t->shared_ns = sched_group_charge(t->group, ns, now_ns);
-		t->vruntime += runqueue_virtual(t->shared_ns - paid,
-						t->group->weight * WEIGHT_UNIT);
-	} else {
+	if (t->group)
+		charge_in_group(rq, t, ns, now_ns);
+	else
 		t->vruntime += runqueue_virtual(ns, thread_weight(t));
-	}
 	advance_clock(rq);
 }
 
@@ -196,9 +223,29 @@ static s64 within_bounds(s64 ahead, u32 weight)
 	return min(max(ahead, least), most);
 }
 
+/*
+ * t is one more of its group that wants this CPU. How far it comes after the clock: while it rested its
+ * part was the others', so what they have had here it has had, too. The group's virtual time is kept
+ * within bounds as a thread's is, of what those count for that are here.
+ */
+static s64 join_group(struct runqueue *rq, struct thread *t, s64 ahead)
+{
+	struct sched_group_cpu *here = group_here(rq, t);
+	s64 mean;
+
+	here->runnable++;
+	mean = within_bounds((s64)(here->vtime - rq->clock),
+			     here->runnable * sched_group_part(t->group));
+	here->vtime = rq->clock + (u64)mean;
+	return t->rested ? max(ahead, mean) : ahead;
+}
+
 enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns)
 {
 	runqueue_charge(rq, now_ns);
+	if (t->group)
+		ahead = join_group(rq, t, ahead);
+	t->rested = false;
 	t->vruntime = rq->clock + (u64)within_bounds(ahead, thread_weight(t));
 	put(rq, t);
 	return whom_to_tell(rq, t);
@@ -214,7 +261,7 @@ enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, 
 	after = within_bounds((s64)(t->vruntime - rq->clock), thread_weight(t)) *
 		(s64)thread_weight(t);
 	if (queued)
-		runqueue_remove(rq, t);
+		take_out(rq, t);
 	SET(t->lifted, t->lifted + by);
 	t->vruntime = rq->clock + (u64)(after / (s64)thread_weight(t));
 	if (!queued)
@@ -244,9 +291,11 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 	    (!first || (why == WHY_PREEMPT && (s64)(prev->vruntime - first->vruntime) <= 0)))
 		return prev;
 	rq->group_turns += prev->group != NULL;
+	if (why == WHY_GONE)
+		leave_group(rq, prev);
 	next = first ? first : rq->idle;
 	if (first)
-		runqueue_remove(rq, first);
+		take_out(rq, first);
 	if (goes_on)
 		put(rq, prev);
 	if (prev == rq->idle)

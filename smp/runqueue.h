@@ -25,7 +25,8 @@
  *
  * where weight and other are what the two count for (thread_weight), and owed is how far the thread
  * comes after the clock, in time of its own: nothing, if it slept while others used theirs; a slice at
- * most, if it ran last in this queue, or two, if it was yielded to; SCHED_DEBT_NS at most anyhow. For
+ * most, if it ran last in this queue, or two, if it was yielded to; what others of its group owe here, if
+ * that is more, which is as much at most on the average; SCHED_DEBT_NS at most anyhow. For
  * as long as it waits the clock is not after it. An other begins no more than its credit before the
  * clock, and runs while it is not after the thread, and until the end of the slice in which it comes to
  * be; yielded to it begins a slice after the clock at most. Who sleeps meanwhile and wakes gains nothing.
@@ -58,6 +59,7 @@ struct runqueue {
 	u64 group_turns;	/* times that a thread of a group left this CPU to another; lock */
 	struct thread *current; /* the one that runs; may be read without the lock */
 	struct thread *idle;
+	u32 cpu; /* its id */
 };
 
 enum runqueue_tell {
@@ -72,7 +74,7 @@ enum runqueue_why {
 	WHY_GONE,    /* prev sleeps, is dead, or goes elsewhere: it is not RUNNING any more */
 };
 
-void runqueue_init(struct runqueue *rq, struct thread *idle, u64 now_ns);
+void runqueue_init(struct runqueue *rq, u32 cpu, struct thread *idle, u64 now_ns);
 
 /* Virtual time that ns of CPU time are to a thread of this weight (WEIGHT_UNITs). */
 u64 runqueue_virtual(u64 ns, u32 weight);
@@ -90,7 +92,8 @@ void runqueue_catch_up(struct runqueue *rq, u64 reference);
 
 /*
  * t, which is in no queue, becomes runnable here. ahead: how far its virtual time is before the
- * clock of the queue that it comes from; more than the bounds above is forgotten. Charges.
+ * clock of the queue that it comes from; more than the bounds above is forgotten. One that rested
+ * comes no sooner than its group's virtual time here, within the same bounds. Charges.
  */
 enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns);
 
@@ -100,8 +103,8 @@ enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead
  */
 enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, u64 now_ns);
 
-/* Takes a queued thread out, for it goes to another CPU. */
-void runqueue_remove(struct runqueue *rq, struct thread *t);
+/* Takes a queued thread out, for it goes to another CPU. Charges. */
+void runqueue_remove(struct runqueue *rq, struct thread *t, u64 now_ns);
 
 /*
  * What runs after prev, which becomes `current`: prev itself if nobody comes before it, or the idle

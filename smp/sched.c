@@ -40,7 +40,7 @@ void sched_init_cpu(struct thread *idle, struct thread *current)
 {
 	struct scheduler *s = here();
 
-	runqueue_init(&s->rq, idle, clock_ns());
+	runqueue_init(&s->rq, this_cpu()->id, idle, clock_ns());
 	s->rq.current = current;
 	s->cpu = this_cpu();
 	list_init(&s->departures);
@@ -227,6 +227,7 @@ void sched_wake(struct thread *t)
 	if (t->group)
 		sched_group_enter(t->group, now);
 	t->woken_ns = now;
+	t->rested = true;
 	COUNT(here(), wakes);
 	/* The CPU that is about to leave its stack is the one that will come to it again. */
 	if (!__atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE))
@@ -393,6 +394,7 @@ void sched_unpark(struct sched_group *g)
 			t = take_parked(s, g);
 			if (!t)
 				break;
+			t->rested = true;
 			sched_send(s, t, s, (s64)(t->vruntime - s->rq.clock));
 		}
 		spin_unlock(&s->rq.lock);

@@ -12,6 +12,7 @@
 #ifndef SMP_SCHED_GROUP_H
 #define SMP_SCHED_GROUP_H
 
+#include "smp/cpu.h"
 #include "smp/spinlock.h"
 #include "smp/timer.h"
 
@@ -29,6 +30,16 @@
 #endif
 #define CAP_LOOK_NS 500000ull /* at least so long between two looks at what is left */
 
+/* What a CPU's run queue keeps of a group, under its lock. */
+struct sched_group_cpu {
+	/*
+	 * What the group has had here, beside the queue's clock: the mean of what its threads have paid
+	 * that run or wait here. Who rested comes no sooner (runqueue_add).
+	 */
+	u64 vtime;
+	u32 runnable; /* how many run or wait here */
+};
+
 struct sched_group {
 	/* set at creation */
 	u32 weight;
@@ -45,6 +56,7 @@ struct sched_group {
 	u64 used_ns;
 	u64 period_end_ns;
 	u64 refill_ns; /* for when the timer is armed; 0: it is not */
+	struct sched_group_cpu cpus[CPU_MAX];
 };
 
 /*

@@ -33,6 +33,7 @@ struct thread {
 	struct cpu *cpu;
 	enum thread_state state; /* atomic */
 	bool wake_pending;
+	bool rested;		 /* it slept or was parked, or is new, until it is in a queue */
 	u64 vruntime;		 /* ns at WEIGHT_DEFAULT; see runqueue.h */
 	struct vnode queue_node; /* RUNNABLE */
 	u32 queued_weight;	 /* what the queue counts it for; likewise */

@@ -33,7 +33,7 @@ static int setup(void **state)
 		cpu_set_fill(&threads[i].allowed);
 	}
 	now = 1000 * MS;
-	runqueue_init(&rq, &idle, now);
+	runqueue_init(&rq, 0, &idle, now);
 	/* Near the end of its range: virtual time wraps in every test. */
 	rq.clock = ~0ull - 3 * MS;
 	for (u32 i = 0; i < THREADS; i++)
@@ -121,16 +121,16 @@ static void how_far_its_threads_reach(void **state)
 	expect_reach(0x36);
 	wake(4);
 	expect_reach(~0ull);
-	runqueue_remove(&rq, &threads[4]);
+	runqueue_remove(&rq, &threads[4], now);
 	expect_reach(0x36);
 	threads[4].state = THREAD_BLOCKED;
 	/* Whose set was the first goes before the other. */
 	for (u32 n = 0; n < 2; n++) {
-		runqueue_remove(&rq, &threads[n]);
+		runqueue_remove(&rq, &threads[n], now);
 		threads[n].state = THREAD_BLOCKED;
 	}
 	expect_reach(0x30);
-	runqueue_remove(&rq, &threads[3]);
+	runqueue_remove(&rq, &threads[3], now);
 	threads[3].state = THREAD_BLOCKED;
 	expect_reach(0);
 	assert_int_equal(rq.narrow, 0);
@@ -162,7 +162,7 @@ static void whom_it_yields_to(void **state)
 	/* One that is further ahead than a slice waits for its turn. */
 	now += MS;
 	runqueue_charge(&rq, now);
-	runqueue_remove(&rq, &threads[2]);
+	runqueue_remove(&rq, &threads[2], now);
 	runqueue_add(&rq, &threads[2], (s64)(SCHED_SLICE_MAX_NS * 2), now);
 	assert_ptr_equal(yield_to(2), &threads[0]);
 }
@@ -402,8 +402,8 @@ static void counts_those_that_may_move(void **state)
 	assert_int_equal(rq.queued, 3);
 	assert_int_equal(rq.movable, 2);
 	assert_int_equal(rq.load, 3 * WEIGHT_DEFAULT * WEIGHT_UNIT);
-	runqueue_remove(&rq, &threads[1]);
-	runqueue_remove(&rq, &threads[0]);
+	runqueue_remove(&rq, &threads[1], now);
+	runqueue_remove(&rq, &threads[0], now);
 	assert_int_equal(rq.movable, 1);
 	assert_ptr_equal(runqueue_first(&rq), &threads[2]);
 	assert_null(runqueue_after(&rq, &threads[2]));
