@@ -69,9 +69,13 @@ static void runs_again(struct vcpu *v)
 
 void steal_time_in(struct vcpu *v)
 {
+	u64 now;
+
 	if (likely(!v->steal.since_ns))
 		return;
-	v->steal.stolen_ns += clock_ns() - v->steal.since_ns;
+	/* It was another CPU's clock, perhaps, which may be ahead. */
+	now = clock_ns();
+	v->steal.stolen_ns += now - min(v->steal.since_ns, now);
 	v->steal.since_ns = 0;
 	v->steal.news = true;
 	if (v->steal.preempted_on)

@@ -148,6 +148,20 @@ static void what_others_took(void **state)
 	assert_int_equal(ram[128], 0xa5);
 }
 
+/* It comes back on a CPU whose clock is behind that of the one where it left. */
+static void clocks_of_two_cpus(void **state)
+{
+	assert_int_equal(steal_time_wrmsr(&cpu, 64 | ENABLE), 0);
+	go(THREAD_RUNNABLE, true);
+	now_ns -= 100;
+	come();
+	steal_time_tell(&cpu);
+	assert_int_equal(record().steal, 0);
+	away(THREAD_RUNNABLE, 7);
+	steal_time_tell(&cpu);
+	assert_int_equal(record().steal, 7);
+}
+
 static u32 odd, even;
 
 /* A guest's CPU, at any moment: what it reads beside an even version belongs to that version. */
@@ -325,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(what_others_took, setup, teardown),
+		cmocka_unit_test_setup_teardown(clocks_of_two_cpus, setup, teardown),
 		cmocka_unit_test_setup_teardown(version_is_odd_while_it_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(for_want_of_memory_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(its_memory_goes, setup, teardown),
