@@ -156,6 +156,7 @@ struct vm {
 	/* one moment on both clocks, from which all its vCPUs' clock pages count */
 	u64 start_ns;
 	u64 tsc_offset;		 /* guest TSC = host TSC + this; the guest's starts at 0 */
+	u64 let_go_ns;		 /* later, when it was loaded: its vCPUs began */
 	u64 kvmclock_wall_msr;	 /* atomic */
 	struct restart *restart; /* its configuration's; lines_told and programs_told are atomic */
 	struct vm_memory memory;

@@ -272,6 +272,7 @@ static int start_threads(struct vm *vm, char *message, size_t size)
 
 void vm_let_go(struct vm *vm)
 {
+	vm->let_go_ns = clock_ns();
 	let_threads(&vm->threads_go);
 }
 

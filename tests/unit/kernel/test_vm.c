@@ -16,12 +16,14 @@
 /* Between a reset and the next start a VM waits for up to a second. */
 #define TIMES_FASTER 10
 
+static u64 loads_ns; /* atomic: how long loads took beside that */
+
 u64 __real_clock_ns(void);
 u64 __wrap_clock_ns(void);
 
 u64 __wrap_clock_ns(void)
 {
-	return TIMES_FASTER * __real_clock_ns();
+	return TIMES_FASTER * __real_clock_ns() + __atomic_load_n(&loads_ns, __ATOMIC_SEQ_CST);
 }
 
 static void reset_twice(struct vcpu *v)
@@ -70,6 +72,27 @@ static void crash_starts_again_so_often(void **state)
 {
 	config.vms[0].restart_on_crash = true;
 	guest = crash;
+	vm_run_all(&config);
+	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
+}
+
+static void load_slowly(void)
+{
+	__atomic_fetch_add(&loads_ns, RESTART_STABLE_NS + 1, __ATOMIC_SEQ_CST);
+}
+
+/* Or it does so for ever. */
+static void crash_so_often(struct vcpu *v)
+{
+	vm_request_end(v->vm, starts > RESTART_CRASHES_MAX + 1 ? VM_END_POWEROFF : VM_END_CRASH, 0);
+}
+
+/* A guest that crashes at once crashes in a row, however long it takes to load. */
+static void a_load_is_no_run(void **state)
+{
+	config.vms[0].restart_on_crash = true;
+	guest = crash_so_often;
+	while_it_loads = load_slowly;
 	vm_run_all(&config);
 	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
 }
@@ -254,6 +277,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_starts_again_so_often, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_load_is_no_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_waits_can_be_told_to_stay_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(none_comes_back_after_the_end_of_all, setup,
 						teardown),

@@ -31,7 +31,7 @@ u32 alphas_gone;
 bool alpha_has_all, alpha_has_ram, alpha_is_owed;
 bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
 bool beta_fails, loads_when_alpha_is_gone;
-void (*while_it_ends)(void);
+void (*while_it_ends)(void), (*while_it_loads)(void);
 
 static void made(void)
 {
@@ -320,6 +320,8 @@ void vm_rma_destroy(struct vm *vm)
 
 int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t size)
 {
+	if (while_it_loads)
+		while_it_loads();
 	if (unwanted_while_it_loads)
 		assert_int_equal(vm_stay_off(vm->name), 0);
 	if (asked_while_it_loads && starts == 1)
@@ -363,7 +365,7 @@ int setup(void **state)
 	alpha_has_all = alpha_has_ram = alpha_is_owed = false;
 	alpha_has_ended = beta_is_asked = beta_loads = beta_fails = beta_has_failed =
 		loads_when_alpha_is_gone = false;
-	while_it_ends = NULL;
+	while_it_ends = while_it_loads = NULL;
 	hosted_log_reset();
 	return 0;
 }
