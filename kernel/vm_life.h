@@ -22,7 +22,8 @@ u32 vm_list(struct vm **out, u32 max);
 
 /*
  * Asks for a start of a configured VM that does not run, from its modules. 0: the manager does it
- * soon, and logs how it went. ERR_NOENT: none has the name. ERR_EXIST: it runs, or is about to.
+ * soon, and logs how it went; where it ends just now, afterwards. ERR_NOENT: none has the name.
+ * ERR_EXIST: it runs, or is about to.
  * ERR_PERM: its configuration was refused.
  */
 int vm_start(const char *name);

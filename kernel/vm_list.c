@@ -114,13 +114,18 @@ u32 vm_list_ends(void)
 	return __atomic_load_n(&ends, __ATOMIC_ACQUIRE);
 }
 
+static bool has_ended(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE;
+}
+
 /* vm_wait's lock. */
 static bool is_end_due(void)
 {
 	struct vm *vm;
 
 	FOR_EACH_VM (vm) {
-		if (__atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE)
+		if (has_ended(vm))
 			return true;
 	}
 	return is_any_ending();
@@ -211,6 +216,7 @@ u32 vm_list(struct vm **out, u32 max)
 int vm_start(const char *name)
 {
 	int i = index_of(name), err = 0;
+	struct vm *vm;
 	bool on;
 
 	if (i < 0)
@@ -218,12 +224,14 @@ int vm_start(const char *name)
 	if (config->vms[i].refused)
 		return ERR_PERM;
 	on = wait_lock(&vm_wait);
-	if (find(name) || plans[i].start_asked) {
+	vm = find(name);
+	if ((vm && !has_ended(vm)) || plans[i].start_asked) {
 		err = ERR_EXIST;
 	} else {
-		plans[i].start_asked = plans[i].may_start = true;
+		plans[i].start_asked = true;
 		plans[i].stays_off = false;
-		if (plans[i].ending)
+		plans[i].may_start = !vm; /* else when it is taken off the list */
+		if (vm || plans[i].ending)
 			vm_ends_hurry();
 		wait_wake_all_locked(&vm_wait);
 	}

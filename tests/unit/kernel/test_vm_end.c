@@ -7,6 +7,7 @@
 /*
  * VMs that end: what others wait for meanwhile, and what is asked of one while it is taken apart.
  */
+#include "kernel/base/error.h"
 #include "kernel/base/log.h"
 #include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
@@ -233,6 +234,37 @@ static void starts_after_its_end(void **state)
 	assert_int_equal(lifted_then, WEIGHT_LIFT);
 }
 
+/* Once. None of its vCPUs has stopped. */
+static void kill_and_start(struct vcpu *v)
+{
+	bool on;
+
+	if (starts > 1) {
+		power_off(v);
+		return;
+	}
+	assert_int_equal(vm_start("alpha"), ERR_EXIST);
+	assert_int_equal(vm_stay_off("alpha"), ERR_EXIST);
+	assert_int_equal(vm_kill(v->vm), 0);
+	assert_int_equal(vm_start("alpha"), 0);
+	assert_int_equal(lifted(), WEIGHT_LIFT);
+	on = wait_lock(&vm_wait);
+	assert_false(vm_any_plan()); /* or the manager goes round until it has ended */
+	wait_unlock(&vm_wait, on);
+	assert_int_equal(vm_start("alpha"), ERR_EXIST);
+}
+
+/* As an operator does who types `vm kill`, and `vm start` at once. */
+static void starts_though_it_just_ends(void **state)
+{
+	starts = 0;
+	guest = kill_and_start;
+	vm_run_all(&config);
+	assert_int_equal(starts, 2);
+	wait_for_ends();
+	assert_int_equal(lifted(), 0);
+}
+
 static void keep_alpha_off(void)
 {
 	assert_true(vm_may_start("alpha"));
@@ -291,6 +323,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_is_in_a_hurry, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_waits_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_though_it_just_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reference_delays_the_end, setup, teardown),
