@@ -182,9 +182,18 @@ void vm_run_all(struct weir_config *config)
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);
 }
 
+/* Whoever was told that a VM starts has it started first. */
+static bool is_done(bool (*until)(void))
+{
+	bool on = wait_lock(&vm_wait), done = until() && !vm_any_plan();
+
+	wait_unlock(&vm_wait, on);
+	return done;
+}
+
 void vm_run_asked(struct weir_config *config, bool (*until)(void))
 {
-	while (!until()) {
+	while (!is_done(until)) {
 		wait_event(&vm_wait, vm_any_plan() || until());
 		run_until_none_is_left(config);
 	}

@@ -187,7 +187,8 @@ bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
 void vm_run_all(struct weir_config *config);
 
 /*
- * After vm_run_all: goes on with what vm_start asks for, until no VM is left and `until` says true.
+ * After vm_run_all: goes on with what vm_start asks for, until no VM is left, nor is any asked for,
+ * and `until` says true.
  * The boot thread. until is called under vm_wait's lock: it looks at words. Who changes what it
  * looks at wakes the manager, from any context.
  */

@@ -268,10 +268,33 @@ static void none_runs_that_cannot_end(void **state)
 	assert_int_equal(starts, 1);
 }
 
+static bool at_once(void)
+{
+	return true;
+}
+
+/* The operator asks for it while the manager is about to end Weir, and leaves the monitor. */
+static void a_start_that_was_promised(void **state)
+{
+	starts = 0;
+	guest = power_off;
+	vm_run_all(&config);
+	assert_int_equal(starts, 1);
+	assert_int_equal(vm_start("alpha"), 0);
+	vm_run_asked(&config, at_once);
+	assert_int_equal(starts, 2);
+	/* Nor does one that was taken back keep Weir. */
+	assert_int_equal(vm_start("alpha"), 0);
+	vm_end_all();
+	vm_run_asked(&config, at_once);
+	assert_int_equal(starts, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(none_runs_that_cannot_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_start_that_was_promised, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
