@@ -18,6 +18,7 @@
 
 #define INPUT_RING  1024 /* typed and not yet taken by the thread; a power of two */
 #define INPUT_BATCH 64
+#define COLLECT_MAX (2 * (SERIAL_RX_RING + SERIAL_FIFO))
 #define POLL_NS	    10000000ull
 #define PATIENCE    50 /* polls that a guest has to take what was typed before Ctrl-] */
 #define NEVER	    (~0ull)
@@ -75,13 +76,17 @@ void console_input_put(u8 byte)
 	wake();
 }
 
-/* Bounded, for a broken UART may have a byte ready for ever. */
+/*
+ * Bounded, for a broken UART may have a byte ready for ever. But what a sound one has is read to the
+ * end, or its line stays as it is, and no further interrupt comes: what it and its driver hold, and as
+ * much again, for a byte takes longer to come in than to be read.
+ */
 static void collect(void)
 {
 	bool on = spin_lock_irqsave(&ring_lock);
 	int c;
 
-	for (u32 n = 0; n < INPUT_RING && (c = console_getc_poll()) >= 0; n++)
+	for (u32 n = 0; n < COLLECT_MAX && (c = console_getc_poll()) >= 0; n++)
 		put_locked((u8)c);
 	spin_unlock_irqrestore(&ring_lock, on);
 }

@@ -36,9 +36,7 @@ enum {
 #define MSR_LINES    0xf0
 #define LSR_RX_READY 0x01
 #define LSR_TX_EMPTY 0x20
-#define FIFO_DEPTH   16
 #define WAIT_POLLS   200000 /* at a microsecond a poll, longer than 16 bytes at 1200 baud */
-#define RX_RING	     1024   /* bytes, a power of two */
 #define COM1_PORT    0x3f8
 #define COM2_PORT    0x2f8
 #define COM3_PORT    0x3e8
@@ -48,7 +46,7 @@ static u16 uart;       /* 0: none */
 static u32 fifo_depth; /* bytes that may follow each other once it is empty */
 static bool stuck;     /* timed out; until it answers again bytes are dropped */
 
-static u8 rx_ring[RX_RING];
+static u8 rx_ring[SERIAL_RX_RING];
 static u32 rx_head, rx_tail;
 
 static u8 reg_read(u16 port, u32 reg)
@@ -104,7 +102,7 @@ int serial_init(u16 port, u32 baud)
 	reg_write(port, UART_DIVISOR_HIGH, (u8)(divisor >> 8));
 	reg_write(port, UART_LCR, LCR_8N1);
 	reg_write(port, UART_FCR, FCR_ENABLE);
-	fifo_depth = (reg_read(port, UART_IIR) & IIR_FIFO) == IIR_FIFO ? FIFO_DEPTH : 1;
+	fifo_depth = (reg_read(port, UART_IIR) & IIR_FIFO) == IIR_FIFO ? SERIAL_FIFO : 1;
 	reg_write(port, UART_MCR, MCR_DTR | MCR_RTS);
 	stuck = false;
 	rx_head = rx_tail;
@@ -129,8 +127,8 @@ static bool rx_in(u8 status)
  */
 static void rx_collect(u8 status)
 {
-	while (rx_in(status) && rx_tail - rx_head < RX_RING) {
-		rx_ring[rx_tail++ % RX_RING] = reg_read(uart, UART_DATA);
+	while (rx_in(status) && rx_tail - rx_head < SERIAL_RX_RING) {
+		rx_ring[rx_tail++ % SERIAL_RX_RING] = reg_read(uart, UART_DATA);
 		status = reg_read(uart, UART_LSR);
 	}
 }
@@ -179,7 +177,7 @@ bool serial_rx_ready(void)
 u8 serial_read(void)
 {
 	if (rx_head != rx_tail)
-		return rx_ring[rx_head++ % RX_RING];
+		return rx_ring[rx_head++ % SERIAL_RX_RING];
 	return reg_read(uart, UART_DATA);
 }
 

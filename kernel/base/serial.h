@@ -11,6 +11,9 @@
 
 #define SERIAL_BAUD_BASE 115200 /* the highest rate; others divide it */
 
+#define SERIAL_FIFO    16   /* bytes that a 16550 holds each way */
+#define SERIAL_RX_RING 1024 /* that are put by; a power of two */
+
 /* 8 bits, no parity, one stop bit. 0, ERR_NOENT: nothing answers, ERR_INVAL: rate. */
 int serial_init(u16 port, u32 baud);
 
