@@ -253,6 +253,7 @@ void console_input_start(void)
 		polled = !serial_irq_start(input_interrupt);
 		if (polled)
 			log_info("console: no interrupt of the UART's was seen: it is polled");
+		collect(); /* what the log's writers have put by has interrupted nobody */
 	}
 	keyboard_start(console_input_put);
 	if (thread_create_with(&t, "console", console_thread, NULL, &options)) {

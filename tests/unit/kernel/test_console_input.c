@@ -161,6 +161,14 @@ static void and_what_comes_meanwhile(void **state)
 	assert_int_equal(take_all(), TYPED_MAX);
 }
 
+/* While Weir booted, and put by before there was an interrupt. */
+static void what_came_in_before(void **state)
+{
+	come_in(5);
+	console_input_start();
+	assert_int_equal(take_all(), 5);
+}
+
 static void not_for_ever(void **state)
 {
 	broken = true;
@@ -175,6 +183,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(as_much_as_can_wait, setup),
 		cmocka_unit_test_setup(and_what_comes_meanwhile, setup),
+		cmocka_unit_test_setup(what_came_in_before, setup),
 		cmocka_unit_test_setup(not_for_ever, setup),
 	};
 
