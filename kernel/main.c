@@ -95,6 +95,7 @@ void __noreturn kernel_main(void)
 			"memory: none is left for the page-aging daemon: pages that guests do not "
 			"use are taken late, or not at all: give the machine more");
 	swap_start(config.swap);
+	vm_list_init(&config); /* the monitor's commands are about them from here on */
 	console_init(&config);
 	vmx_set_apicv(config.apicv);
 	vmx_use_unrestricted_guest(!config.unrestricted_off);
@@ -102,6 +103,7 @@ void __noreturn kernel_main(void)
 	if (config.selftest)
 		selftest_run(config.selftest_names);
 	if (vmx_probe() || vmx_start()) {
+		vm_refuse_all();
 		/* Whoever is there is to read why, and a reboot would only come here again. */
 		if (!config.selftest) {
 			refused = config.when_done != WHEN_DONE_HALT;

@@ -163,7 +163,6 @@ void vm_run_all(struct weir_config *config)
 	u64 free_before;
 
 	images_start(config);
-	vm_list_init(config);
 	(void)vm_ends_start(); /* tried again for each VM */
 	free_before = frames_now().free;
 	mem_audit_begin();
@@ -172,7 +171,9 @@ void vm_run_all(struct weir_config *config)
 
 		if (c->refused)
 			log_error("vm %s: not started: %s", c->name, c->message);
-		else if (vm_take_plan(i) != VM_PLAN_STAY_OFF)
+		else if (vm_take_plan(i) == VM_PLAN_STAY_OFF)
+			log_info("vm %s: stays off", c->name);
+		else
 			(void)start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);

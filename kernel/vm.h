@@ -180,7 +180,15 @@ bool vcpu_notify(struct vcpu *v);
 bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code);
 
 /*
- * Starts every VM that is not refused, says which are, then runs them to their ends: a VM whose
+ * Every VM that is not refused is to start. The boot thread, once, before whoever may say that one
+ * starts, or does not.
+ */
+void vm_list_init(struct weir_config *config);
+/* The machine runs no guests: none starts, nor is any promised to from here on. The boot thread. */
+void vm_refuse_all(void);
+
+/*
+ * Starts every VM that is to start, says which are refused, then runs them to their ends: a VM whose
  * guest asks for a reset starts again from its modules; any other end frees all it had. Returns
  * when none is left. Thread context, the boot thread.
  */

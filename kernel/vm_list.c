@@ -15,7 +15,8 @@ static struct {
 	bool ending;	  /* it is off the list, and being taken apart */
 } plans[CONFIG_VMS_MAX];  /* by configuration */
 static u32 ends;	  /* atomic; written under vm_wait's lock: VMs that have ended */
-static struct weir_config *config; /* set once */
+/* Set once; `refused` of a VM changes under vm_wait's lock. */
+static struct weir_config *config;
 
 /* list_for_each_entry would make a struct vm of the head, where none is aligned as one must be. */
 #define FOR_EACH_VM(vm)                   \
@@ -39,6 +40,16 @@ void vm_list_init(struct weir_config *c)
 	memset(plans, 0, sizeof(plans));
 	for (u32 i = 0; i < c->vm_count; i++)
 		plans[i].may_start = !c->vms[i].refused;
+}
+
+void vm_refuse_all(void)
+{
+	bool on = wait_lock(&vm_wait);
+
+	memset(plans, 0, sizeof(plans));
+	for (u32 i = 0; i < config->vm_count; i++)
+		config->vms[i].refused = true;
+	wait_unlock(&vm_wait, on);
 }
 
 void vm_list_add(struct vm *vm)
@@ -221,11 +232,11 @@ int vm_start(const char *name)
 
 	if (i < 0)
 		return i;
-	if (config->vms[i].refused)
-		return ERR_PERM;
 	on = wait_lock(&vm_wait);
 	vm = find(name);
-	if ((vm && !has_ended(vm)) || plans[i].start_asked) {
+	if (config->vms[i].refused) {
+		err = ERR_PERM;
+	} else if ((vm && !has_ended(vm)) || plans[i].start_asked) {
 		err = ERR_EXIST;
 	} else {
 		plans[i].start_asked = true;

@@ -39,8 +39,6 @@ void vm_life_init_vm(struct vm *vm);
 /* Any thread, its vCPUs', too: reasons that come and that go. Its vCPUs park soon, or go on. */
 void vm_set_paused(struct vm *vm, u32 on, u32 off);
 
-/* Every VM that is not refused may start. */
-void vm_list_init(struct weir_config *config);
 /* It runs from here on; or, where somebody does not want it any more, ends at once. */
 void vm_list_add(struct vm *vm);
 /* None runs, and none is being taken apart. */

@@ -50,6 +50,25 @@ def monitor(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake"], deadline=120, weir="selftest=migrate,fair,cap,sched-leave,timers,clock", guests=two_talkers)
+def monitor_early(boot):
+    """What the operator says of VMs while Weir is not ready to start them holds."""
+    operator = Operator(boot)
+    boot.anywhere(r"selftest \w+: PASS")  # before that a UART that is not read yet holds 16 bytes
+    # In one piece: the self-tests do not wait for whom this runs on.
+    operator.send(LEAVE + b"vm list\rvm off talker\rvm start beta\r")
+    operator.wait(r"the monitor\. help lists")
+    operator.wait(r"^talker +starts")
+    operator.wait(r"^beta +starts")
+    operator.wait(r"^vm talker was about to start, and stays off")
+    operator.wait(r"^vm beta is about to start")
+    boot.anywhere(r"vm talker: stays off")
+    boot.anywhere(r"vm beta: started")
+    operator.says("vm list", r"^talker +off$", r"^beta +runs ")
+    operator.end()
+    assert "vm talker: started" not in boot.text()
+
+
 @case(machines=["tigerlake"], full=FULL, deadline=90,
       guests=lambda: small_guest("density", "1 8 100000000", mem="48M"))
 def monitor_typing(boot):

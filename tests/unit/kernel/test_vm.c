@@ -34,7 +34,7 @@ static void reset_twice(struct vcpu *v)
 static void all_run_and_end(void **state)
 {
 	guest = power_off;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(ran, VCPUS);
 	assert_int_equal(starts, 1);
 }
@@ -46,7 +46,7 @@ static void one_has_no_thread(void **state)
 	for (u32 i = 0; i < VCPUS; i++) {
 		threads_made = 0;
 		fail_at = i;
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(threads_made, i);
 		assert_int_equal(ran, 0);
 		assert_int_equal(parts, 0);
@@ -56,7 +56,7 @@ static void one_has_no_thread(void **state)
 static void reset_starts_again(void **state)
 {
 	guest = reset_twice;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 3);
 	assert_int_equal(ran, 3 * VCPUS);
 }
@@ -64,7 +64,7 @@ static void reset_starts_again(void **state)
 static void crash_stays_down(void **state)
 {
 	guest = crash;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 1);
 }
 
@@ -72,7 +72,7 @@ static void crash_starts_again_so_often(void **state)
 {
 	config.vms[0].restart_on_crash = true;
 	guest = crash;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
 }
 
@@ -93,7 +93,7 @@ static void a_load_is_no_run(void **state)
 	config.vms[0].restart_on_crash = true;
 	guest = crash_so_often;
 	while_it_loads = load_slowly;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, RESTART_CRASHES_MAX + 1);
 }
 
@@ -121,7 +121,7 @@ static void who_waits_can_be_told_to_stay_off(void **state)
 	for (u32 i = 0; i < 3; i++) {
 		starts = 0;
 		assert_int_equal(thread_create(&t, "operator", stay_off_later, NULL, 0), 0);
-		vm_run_all(&config);
+		run_all();
 		thread_join(t);
 	}
 	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
@@ -144,7 +144,7 @@ static void none_comes_back_after_the_end_of_all(void **state)
 		starts = 0;
 		guest = reset_always;
 		assert_int_equal(thread_create(&t, "operator", end_all_later, NULL, 0), 0);
-		vm_run_all(&config);
+		run_all();
 		thread_join(t);
 	}
 }
@@ -158,7 +158,7 @@ static void who_loads_can_be_told_to_stay_off(void **state)
 {
 	guest = idle;
 	unwanted_while_it_loads = true;
-	vm_run_all(&config);
+	run_all();
 	unwanted_while_it_loads = false;
 	assert_int_equal(starts, 1);
 }
@@ -168,7 +168,7 @@ static void who_loads_is_started_once(void **state)
 {
 	guest = reset_once;
 	asked_while_it_loads = true;
-	vm_run_all(&config);
+	run_all();
 	asked_while_it_loads = false;
 	assert_int_equal(starts, 2);
 }
@@ -179,7 +179,7 @@ static void starts_on_what_others_give(void **state)
 	guest = power_off;
 	no_memory = 5;
 	helps = 7;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(ran, VCPUS);
 	assert_int_equal(helps, 2);
 }
@@ -189,11 +189,11 @@ static void not_on_what_is_not_there(void **state)
 	guest = power_off;
 	no_memory = 1000;
 	helps = 3;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(ran, 0);
 	assert_int_equal(no_memory, 1000 - 4);
 	helps = 1000; /* nor does it try for ever */
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(no_memory, 1000 - 4 - VM_START_TRIES);
 }
 
@@ -242,7 +242,7 @@ static void promises_must_fit(void **state)
 				.page_order = cases[i].order,
 				.vcpus = 1,
 			};
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(ran, cases[i].ran);
 		assert_int_equal(room.promised, 0);
 	}
@@ -258,7 +258,7 @@ static void none_runs_that_cannot_end(void **state)
 {
 	no_thread_for_ends = true;
 	guest = power_off;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(vm_start("alpha"), 0);
 	vm_run_asked(&config, nothing_is_planned);
 	assert_int_equal(hosted_log_count(LOG_ERROR), 2);
@@ -278,7 +278,7 @@ static void a_start_that_was_promised(void **state)
 {
 	starts = 0;
 	guest = power_off;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 1);
 	assert_int_equal(vm_start("alpha"), 0);
 	vm_run_asked(&config, at_once);
@@ -290,11 +290,47 @@ static void a_start_that_was_promised(void **state)
 	assert_int_equal(starts, 2);
 }
 
+/* An operator is there from early on, and VMs start when Weir is ready for them. */
+static void what_was_said_before(void **state)
+{
+	starts = 0;
+	guest = power_off;
+	add_beta();
+	vm_list_init(&config);
+	assert_int_equal(vm_stay_off("alpha"), 0);
+	assert_int_equal(vm_start("beta"), 0);
+	vm_run_all(&config);
+	assert_int_equal(starts, 1);
+	assert_int_equal(ran, 1);
+	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
+	vm_list_init(&config);
+	vm_end_all();
+	vm_run_all(&config);
+	assert_int_equal(starts, 1);
+}
+
+/* Nor does one that was asked for before. */
+static void none_starts_where_none_can(void **state)
+{
+	starts = 0;
+	guest = power_off;
+	vm_list_init(&config);
+	assert_int_equal(vm_start("alpha"), 0);
+	vm_refuse_all();
+	assert_int_equal(vm_start("alpha"), ERR_PERM);
+	assert_false(vm_may_start("alpha"));
+	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
+	vm_run_asked(&config, at_once);
+	assert_int_equal(starts, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(none_runs_that_cannot_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_start_that_was_promised, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_was_said_before, setup, teardown),
+		cmocka_unit_test_setup_teardown(none_starts_where_none_can, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),

@@ -63,7 +63,7 @@ static void a_reference_delays_the_end(void **state)
 	held = NULL;
 	guest = hold_and_power_off;
 	assert_int_equal(thread_create(&t, "holder", put_later, NULL, 0), 0);
-	vm_run_all(&config);
+	run_all();
 	thread_join(t);
 	assert_true(was_there);
 }
@@ -81,7 +81,7 @@ static void an_end_waits_for_no_load(void **state)
 	add_beta();
 	guest = end_while_beta_loads;
 	loads_when_alpha_is_gone = true;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(ran, VCPUS + 1);
 }
 
@@ -111,7 +111,7 @@ static void a_start_waits_for_an_end(void **state)
 	guest = power_off_and_tell;
 	alpha_has_all = true;
 	while_it_ends = wait_for_failure;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(ran, VCPUS + 1);
 	assert_true(beta_has_failed);
 	wait_for_ends();
@@ -139,7 +139,7 @@ static void nothing_to_wait_for(void **state)
 	assert_true(vm_list_wait_end(&seen));
 	while_it_ends = look_how_lifted;
 	ends_seen = 0;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(lifted_then, 0);
 	wait_for_ends();
 }
@@ -153,7 +153,7 @@ static void who_is_in_a_hurry(void **state)
 		guest = i == 1 ? reset_once : power_off;
 		memory_is_short = i == 2;
 		while_it_ends = look_how_lifted;
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(lifted_then, i ? (s32)WEIGHT_LIFT : 0);
 		memory_is_short = false;
 		wait_for_ends();
@@ -185,7 +185,7 @@ static void who_waits_meanwhile(void **state)
 		guest = power_off;
 		of_who_waits.resident_max = i;
 		while_it_ends = want_memory;
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(lifted_then, i ? (s32)WEIGHT_LIFT : 0);
 		wait_for_ends();
 		assert_int_equal(lifted(), 0);
@@ -207,7 +207,7 @@ static void a_refusal_waits_for_an_end(void **state)
 		*ways[i] = true;
 		guest = power_off_and_tell;
 		while_it_ends = wait_for_failure;
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(ran, VCPUS + 1);
 		assert_true(beta_has_failed && hosted_log_count(LOG_ERROR) == 0);
 	}
@@ -229,7 +229,7 @@ static void starts_after_its_end(void **state)
 	guest = power_off;
 	while_it_ends = start_alpha;
 	lifted_then = 0;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 2);
 	assert_int_equal(lifted_then, WEIGHT_LIFT);
 }
@@ -259,7 +259,7 @@ static void starts_though_it_just_ends(void **state)
 {
 	starts = 0;
 	guest = kill_and_start;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 2);
 	wait_for_ends();
 	assert_int_equal(lifted(), 0);
@@ -288,7 +288,7 @@ static void stays_off_after_its_end(void **state)
 		guest = i ? crash : reset_always;
 		config.vms[0].restart_on_crash = true;
 		while_it_ends = ways[i];
-		vm_run_all(&config);
+		run_all();
 		assert_int_equal(starts, 1);
 	}
 }
@@ -309,7 +309,7 @@ static void an_end_beside_the_last_look(void **state)
 	guest = reset_once;
 	beta_fails = true;
 	while_it_ends = ask_for_beta;
-	vm_run_all(&config);
+	run_all();
 	assert_int_equal(starts, 2);
 }
 

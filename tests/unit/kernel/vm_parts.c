@@ -352,6 +352,12 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 	return 0;
 }
 
+void run_all(void)
+{
+	vm_list_init(&config);
+	vm_run_all(&config);
+}
+
 int setup(void **state)
 {
 	memset(&config, 0, sizeof(config));

@@ -66,6 +66,9 @@ static inline bool alpha_is_gone(void)
 	return __atomic_load_n(&alphas_gone, __ATOMIC_SEQ_CST) != 0;
 }
 
+/* Weir boots: all are to start, and do. */
+void run_all(void);
+
 int setup(void **state);
 int teardown(void **state);
 void add_beta(void);
