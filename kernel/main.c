@@ -113,7 +113,7 @@ void __noreturn kernel_main(void)
 	}
 	paravirt_init();
 	if (config.vm_count)
-		vm_run_all(&config);
+		vm_run_all(&config, monitor_has_decided);
 	else if (!config.selftest)
 		log_error("no VM is configured: add module2 lines with vm=NAME to GRUB's menu "
 			  "entry (docs/configuration.md)");

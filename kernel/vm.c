@@ -158,7 +158,7 @@ static void audit(void)
 	mem_audit(images_pages());
 }
 
-void vm_run_all(struct weir_config *config)
+void vm_run_all(struct weir_config *config, bool (*is_decided)(void))
 {
 	u64 free_before;
 
@@ -177,7 +177,7 @@ void vm_run_all(struct weir_config *config)
 			(void)start_vm(c, &restarts[i]);
 	}
 	run_until_none_is_left(config);
-	images_bring_back(audit);
+	images_bring_back(audit, is_decided);
 	stats_log_weir();
 	log_info("all VMs have ended: %llu frames free, %llu before the first",
 		 (unsigned long long)frames_now().free, (unsigned long long)free_before);

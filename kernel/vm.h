@@ -190,9 +190,10 @@ void vm_refuse_all(void);
 /*
  * Starts every VM that is to start, says which are refused, then runs them to their ends: a VM whose
  * guest asks for a reset starts again from its modules; any other end frees all it had. Returns
- * when none is left. Thread context, the boot thread.
+ * when none is left, and modules are as GRUB loaded them; where is_decided says that Weir ends they need
+ * not be. Thread context, the boot thread. is_decided: any context.
  */
-void vm_run_all(struct weir_config *config);
+void vm_run_all(struct weir_config *config, bool (*is_decided)(void));
 
 /*
  * After vm_run_all: goes on with what vm_start asks for, until no VM is left, nor is any asked for,

@@ -197,13 +197,26 @@ void images_start(const struct weir_config *config)
 			 (unsigned long long)(twice >> 10), (unsigned long long)(unused >> 10));
 }
 
-/* 0, or the worst that happened: what has no memory ends it, what is lost does not. */
-static int bring_back(struct gmem *g)
+static bool is_all_there(const struct gmem *g)
+{
+	u64 pages[GMEM_STATES];
+
+	gmem_count_states(g, pages);
+	return pages[GMEM_GOT_PAGE] == g->pages;
+}
+
+/*
+ * 0, or the worst that happened: what has no memory ends it (ERR_NOMEM), and that it is enough where
+ * there is something to be read or unpacked (ERR_AGAIN); what is lost does not.
+ */
+static int bring_back(struct gmem *g, bool (*is_enough)(void))
 {
 	int err, lost = 0;
 	pfn_t pfn;
 
 	for (u64 index = 0; index < g->pages; index++) {
+		if (is_enough() && !is_all_there(g))
+			return ERR_AGAIN;
 		err = gmem_get_page(g, index, true, &pfn);
 		if (err == ERR_NOMEM)
 			return err;
@@ -212,15 +225,20 @@ static int bring_back(struct gmem *g)
 	return lost;
 }
 
-void images_bring_back(void (*all_are_back)(void))
+static bool ends(int err)
+{
+	return err == ERR_NOMEM || err == ERR_AGAIN;
+}
+
+void images_bring_back(void (*all_are_back)(void), bool (*is_enough)(void))
 {
 	int err = 0;
 
 	/* None is taken meanwhile. */
 	for (u32 i = 0; i < BOOT_MODULES_MAX; i++)
 		reclaim_remove(&kept[i].target);
-	for (u32 i = 0; i < BOOT_MODULES_MAX && err != ERR_NOMEM; i++) {
-		int failed = kept[i].object ? bring_back(kept[i].object) : 0;
+	for (u32 i = 0; i < BOOT_MODULES_MAX && !ends(err); i++) {
+		int failed = kept[i].object ? bring_back(kept[i].object, is_enough) : 0;
 
 		err = failed ? failed : err;
 	}

@@ -22,9 +22,10 @@ struct image {
 void images_start(const struct weir_config *config);
 /*
  * No VM runs, and memory is free: what is wanted next comes back, each page in a frame of its own.
- * Where all did, all_are_back is called before any may be taken again.
+ * Where all did, all_are_back is called before any may be taken again. Nothing more is read, nor
+ * unpacked, once is_enough says so: nothing is wanted next.
  */
-void images_bring_back(void (*all_are_back)(void));
+void images_bring_back(void (*all_are_back)(void), bool (*is_enough)(void));
 
 /* Of all of them: each page has a frame when they are back. Thread context. */
 u64 images_pages(void);

@@ -200,7 +200,8 @@ static void end_weir(u32 argc, char **argv, enum config_when_done how)
 	vm_end_all();
 	/* The manager ends Weir when the last VM has ended. */
 	thread_sleep_until(deadline);
-	log_error("monitor: VMs do not end: the machine %s without them",
+	log_error("monitor: %s: the machine %s all the same",
+		  console_running() ? "VMs do not end" : "Weir does not end",
 		  how == WHEN_DONE_REBOOT ? "restarts" : "goes off");
 	if (how == WHEN_DONE_REBOOT)
 		machine_reboot();

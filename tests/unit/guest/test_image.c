@@ -137,6 +137,14 @@ static void count_back(void)
 	back++;
 }
 
+static u32 looks_left = ~0u; /* until it is enough */
+
+static bool is_enough(void)
+{
+	looks_left -= looks_left != ~0u && looks_left;
+	return !looks_left;
+}
+
 static void taken_and_read_again(void **state)
 {
 	struct config_module *m = add(0, KIB(100) + 13, 77);
@@ -158,7 +166,7 @@ static void taken_and_read_again(void **state)
 	assert_true(free_now() > free);
 	check_image(m, 77);
 	(void)take_all(i.object);
-	images_bring_back(count_back);
+	images_bring_back(count_back, is_enough);
 	assert_int_equal(back, 1);
 	assert_int_equal(free_now(), free);
 	check_image(m, 77);
@@ -176,7 +184,7 @@ static void back_from_the_disk(void **state)
 	(void)take_all(image_of_module(m).object);
 	swap_get_stats(&stats);
 	assert_int_equal(stats.used, 12);
-	images_bring_back(count_back);
+	images_bring_back(count_back, is_enough);
 	assert_int_equal(back, 1);
 	check_image(m, 77);
 	/* Those that were read keep their blocks. */
@@ -184,16 +192,46 @@ static void back_from_the_disk(void **state)
 	check_image(m, 77);
 	swap_get_stats(&stats);
 	assert_int_equal(stats.kept, 12);
-	images_bring_back(count_back);
+	images_bring_back(count_back, is_enough);
 	assert_int_equal(back, 2);
 	/* A page that is lost stays there, and does not keep the others from coming back. */
 	(void)take_all(image_of_module(m).object);
 	fake_disk_block(gmem_entry(image_of_module(m).object, 1) >> GMEM_PFN_SHIFT)[77] ^= 1;
-	images_bring_back(count_back);
+	images_bring_back(count_back, is_enough);
 	assert_int_equal(back, 2);
 	swap_get_stats(&stats);
 	assert_int_equal(stats.used, 1);
 	assert_int_equal(gmem_drop_range(image_of_module(m).object, 0, 25, NULL), 0);
+	swap_detach();
+}
+
+/* Weir ends: nothing is read nor unpacked from then on; but where all are there they are audited. */
+static void back_until_it_is_enough(void **state)
+{
+	struct config_module *m = add(0, KIB(100), 77);
+	struct gmem *g;
+
+	fake_disk_init(100);
+	assert_int_equal(swap_attach(&fake_disk, 100, 4711), 0);
+	images_start(&config);
+	g = image_of_module(m).object;
+	(void)take_all(g);
+	assert_int_equal(g->resident, 0);
+	looks_left = 0;
+	images_bring_back(count_back, is_enough);
+	assert_int_equal(g->resident, 0);
+	looks_left = 5;
+	images_bring_back(count_back, is_enough);
+	assert_int_equal(g->resident, 4);
+	assert_int_equal(back, 0);
+	looks_left = ~0u;
+	images_bring_back(count_back, is_enough);
+	assert_int_equal(back, 1);
+	looks_left = 0;
+	images_bring_back(count_back, is_enough);
+	assert_int_equal(back, 2);
+	looks_left = ~0u;
+	assert_int_equal(gmem_drop_range(g, 0, 25, NULL), 0);
 	swap_detach();
 }
 
@@ -263,7 +301,7 @@ static void as_many_as_there_can_be(void **state)
 		assert_int_equal(image.object->resident, 2); /* which do not pack */
 		check_image(m[i], 1000 + i);
 	}
-	images_bring_back(count_back);
+	images_bring_back(count_back, is_enough);
 	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
 		reclaim_remove(&vms[i]);
 		gmem_unref(ram[i]);
@@ -368,6 +406,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(malformed_places, setup, teardown),
 		cmocka_unit_test_setup_teardown(taken_and_read_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(back_from_the_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(back_until_it_is_enough, setup, teardown),
 		cmocka_unit_test_setup_teardown(equal_ones_are_one, setup, teardown),
 		cmocka_unit_test_setup_teardown(watermarks_of_all_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(as_many_as_there_can_be, setup, teardown),

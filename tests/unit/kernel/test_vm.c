@@ -299,13 +299,13 @@ static void what_was_said_before(void **state)
 	vm_list_init(&config);
 	assert_int_equal(vm_stay_off("alpha"), 0);
 	assert_int_equal(vm_start("beta"), 0);
-	vm_run_all(&config);
+	vm_run_all(&config, is_decided);
 	assert_int_equal(starts, 1);
 	assert_int_equal(ran, 1);
 	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
 	vm_list_init(&config);
 	vm_end_all();
-	vm_run_all(&config);
+	vm_run_all(&config, is_decided);
 	assert_int_equal(starts, 1);
 }
 
@@ -324,6 +324,24 @@ static void none_starts_where_none_can(void **state)
 	assert_int_equal(starts, 0);
 }
 
+static void end_weir(struct vcpu *v)
+{
+	set(&decided);
+	power_off(v);
+}
+
+/* Nobody waits for modules of VMs that will not start. */
+static void nothing_comes_back_for_the_end(void **state)
+{
+	guest = power_off;
+	brought_back = 0;
+	run_all();
+	assert_int_equal(brought_back, 1);
+	guest = end_weir;
+	run_all();
+	assert_int_equal(brought_back, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_was_said_before, setup, teardown),
 		cmocka_unit_test_setup_teardown(none_starts_where_none_can, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_run_and_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_comes_back_for_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),

@@ -307,7 +307,23 @@ ANSWER(int, vm_rma_create, 0, struct vm *vm, char *message, size_t size)
 ANSWER(int, memslot_create, 0, struct mmu_vm *vm, u32 id, gfn_t base, u64 pages, struct gmem *g,
        u64 offset, u32 flags)
 NOTHING(images_start, const struct weir_config *c)
-NOTHING(images_bring_back, void (*all_are_back)(void))
+
+bool decided;
+u32 brought_back;
+
+bool is_decided(void)
+{
+	return is_set(&decided);
+}
+
+void images_bring_back(void (*all_are_back)(void), bool (*is_enough)(void))
+{
+	if (is_enough())
+		return;
+	brought_back++;
+	all_are_back();
+}
+
 ANSWER(u64, gmem_resident_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
@@ -355,7 +371,7 @@ int loader_load(struct vm *vm, struct vmx_start *start, char *message, size_t si
 void run_all(void)
 {
 	vm_list_init(&config);
-	vm_run_all(&config);
+	vm_run_all(&config, is_decided);
 }
 
 int setup(void **state)
@@ -372,6 +388,7 @@ int setup(void **state)
 	alpha_has_ended = beta_is_asked = beta_loads = beta_fails = beta_has_failed =
 		loads_when_alpha_is_gone = false;
 	while_it_ends = while_it_loads = NULL;
+	decided = false;
 	hosted_log_reset();
 	return 0;
 }

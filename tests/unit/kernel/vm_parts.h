@@ -66,6 +66,11 @@ static inline bool alpha_is_gone(void)
 	return __atomic_load_n(&alphas_gone, __ATOMIC_SEQ_CST) != 0;
 }
 
+/* atomic: Weir's end; and how often modules came back after all VMs', because it was not */
+extern bool decided;
+extern u32 brought_back;
+bool is_decided(void);
+
 /* Weir boots: all are to start, and do. */
 void run_all(void);
 
