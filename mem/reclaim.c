@@ -181,10 +181,7 @@ void reclaim_wake(void)
  */
 static bool is_slow(void)
 {
-	const struct sched_group *group = thread_current()->group;
-
-	return group && group->weight < WEIGHT_DEFAULT &&
-	       __atomic_load_n(&kaged_thread, __ATOMIC_RELAXED);
+	return thread_is_slow() && __atomic_load_n(&kaged_thread, __ATOMIC_RELAXED);
 }
 
 static bool ask_kaged(void)

@@ -239,6 +239,13 @@ void sched_wake(struct thread *t)
 	sched_send(from, t, to, is_new ? 0 : (s64)(t->vruntime - from->rq.clock));
 }
 
+bool thread_is_slow(void)
+{
+	const struct sched_group *g = thread_current()->group;
+
+	return g && sched_group_part(g) < WEIGHT_SLOW * WEIGHT_UNIT && PEEK(here()->rq.queued);
+}
+
 void sched_lift(struct thread *t, s32 by)
 {
 	struct scheduler *s = lock_queue_of(t);

@@ -117,6 +117,11 @@ void thread_yield(void); /* lets another run, if one wants to */
  * not freed meanwhile.
  */
 void thread_yield_to(struct thread *t);
+/*
+ * The calling thread counts for less than WEIGHT_SLOW in its group, and others wait for its CPU: it may
+ * be without one for long, and is not to begin what others may have to wait for. Any context.
+ */
+bool thread_is_slow(void);
 /* It waits for this CPU, or for another, or did a moment ago. Thread context. */
 bool thread_waits_here(const struct thread *t);
 bool thread_waits_elsewhere(const struct thread *t);

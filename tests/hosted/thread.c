@@ -142,6 +142,14 @@ void __attribute__((weak)) thread_yield_to(struct thread *t)
 	hosted_relax();
 }
 
+/* As if others waited for each CPU. */
+bool __attribute__((weak)) thread_is_slow(void)
+{
+	const struct sched_group *g = thread_current()->group;
+
+	return g && g->weight < WEIGHT_SLOW * max(g->runnable, 1u);
+}
+
 bool __attribute__((weak)) thread_waits_here(const struct thread *t)
 {
 	(void)t;

@@ -9,7 +9,7 @@
 #include <sched.h>
 #include <string.h>
 #include "mem/gmem_private.h"
-#include "mem/reclaim.h"
+#include "mem/reclaim_private.h"
 #include "mem/watermark.h"
 #include "smp/thread.h"
 #include "tests/hosted/hosted.h"
@@ -203,22 +203,25 @@ static void lifted_while_it_joins(void **state)
 
 static void *ask(void *arg)
 {
-	static struct sched_group group = {.weight = 50};
-
 	hosted_cpu_set(1);
-	thread_current()->group = &group;
+	thread_current()->group = arg;
 	(void)reclaim_help(NULL, 0);
 	SET(has_asked, true);
 	return arg;
 }
 
-/* A vCPU of a small weight, which has kaged take for it, lends it what it has as long as it waits. */
+/*
+ * A vCPU that counts for little, for its VM has many that are busy, has kaged take for it. It lends kaged
+ * what it has as long as it waits.
+ */
 static void who_asks_lends(void **state)
 {
+	static struct sched_group group = {.weight = WEIGHT_DEFAULT, .runnable = 32};
+	u64 asked = GET(reclaim.stats.asked), direct = GET(reclaim.stats.direct);
 	pthread_t thread;
 
 	take_frames();
-	pthread_create(&thread, NULL, ask, NULL);
+	pthread_create(&thread, NULL, ask, &group);
 	hosted_wait_until(GET(lent_asleep) != 0 || GET(has_asked));
 	assert_true(GET(lent_asleep) & 1);
 	/* It may be about to look when it is to give up. */
@@ -229,6 +232,28 @@ static void who_asks_lends(void **state)
 	pthread_join(thread, NULL);
 	give_frames();
 	assert_int_equal(lifted_now(), 0);
+	assert_int_equal(GET(reclaim.stats.asked), asked + 1);
+	assert_int_equal(GET(reclaim.stats.direct), direct);
+}
+
+/* One of a VM of less than the usual weight counts for more if it is alone. It takes itself. */
+static void who_counts_for_enough_takes(void **state)
+{
+	static struct sched_group group = {.weight = WEIGHT_DEFAULT / 2, .runnable = 2};
+	u64 asked = GET(reclaim.stats.asked), direct = GET(reclaim.stats.direct);
+	pthread_t thread;
+
+	SET(has_asked, false);
+	take_frames();
+	pthread_create(&thread, NULL, ask, &group);
+	while (!GET(has_asked)) {
+		hosted_clock_set(now += SECOND);
+		(void)hosted_wait_a_moment(__FILE__, __LINE__, "it gives up");
+	}
+	pthread_join(thread, NULL);
+	give_frames();
+	assert_int_equal(GET(reclaim.stats.asked), asked);
+	assert_int_equal(GET(reclaim.stats.direct), direct + 1);
 }
 
 int main(void)
@@ -237,6 +262,7 @@ int main(void)
 		cmocka_unit_test(lifted_while_it_takes),
 		cmocka_unit_test(lifted_while_it_joins),
 		cmocka_unit_test(who_asks_lends),
+		cmocka_unit_test(who_counts_for_enough_takes),
 	};
 
 	return cmocka_run_group_tests(tests, start_kaged, NULL);

@@ -355,6 +355,44 @@ static void who_was_parked(void **state)
 	teardown();
 }
 
+static bool is_slow(void)
+{
+	charge_all();
+	hosted_cpu_set(0);
+	assert_ptr_equal(me->current, &threads[0]);
+	return thread_is_slow();
+}
+
+/* Whether a vCPU that runs may be without a CPU for long. Another VM's may want it. */
+static void who_is_slow(u32 n, u32 weight, bool beside_another, bool expected)
+{
+	set_up(2, n, 1);
+	groups[0].weight = weight;
+	for (u32 i = 0; i <= n; i++)
+		threads[i].allowed = (struct cpu_set){{i % n ? 2 : 1}};
+	give_turn(0, 0);
+	run_until(now + MS);
+	for (u32 i = 1; i < n; i++)
+		give_turn(0, i);
+	assert_false(is_slow());
+	if (beside_another)
+		give_turn(0, n);
+	assert_int_equal(is_slow(), expected);
+	teardown();
+}
+
+static void who_counts_for_little_is_slow(void **state)
+{
+	who_is_slow(20, 100, true, true);
+	who_is_slow(5, 100, true, true);
+	who_is_slow(4, 100, true, false);
+	who_is_slow(20, 1000, true, false);
+	who_is_slow(1, 20, true, true);
+	who_is_slow(1, 50, true, false);
+	/* Nobody has it wait. */
+	who_is_slow(20, 100, false, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -367,6 +405,7 @@ int main(void)
 		cmocka_unit_test(who_runs_alone_elsewhere_harms_no_sibling),
 		cmocka_unit_test(one_beside_twenty),
 		cmocka_unit_test(who_was_parked),
+		cmocka_unit_test(who_counts_for_little_is_slow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
