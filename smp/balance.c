@@ -2,9 +2,10 @@
 /*
  * Which CPU a thread runs on. Who wakes goes where nobody is, near where it was; a CPU that runs out
  * of threads takes one that waits elsewhere. Where more threads than CPUs want to run, none is idle
- * and still some are owed time: at the end of its slices each CPU takes a thread that waits elsewhere
- * if that is behind its own in virtual time. So clocks of CPUs between which threads may go stay
- * near each other, and time is shared by weight among all of them, not only within a queue.
+ * and still some are owed time: at the end of its slices, or where none ends for long, each CPU takes a
+ * thread that waits elsewhere if that is behind its own in virtual time. So clocks of CPUs between which
+ * threads may go stay near each other, and time is shared by weight among all of them, not only within
+ * a queue.
  *
  * What is read of other CPUs without their lock is out of date as soon as it is read: it decides
  * whose lock to take, or where a thread waits a little longer.
@@ -45,21 +46,21 @@ struct scheduler *balance_place(struct scheduler *from, const struct thread *t)
 	return best ? best : from;
 }
 
-/* By who is at `mark`, in virtual time. */
-static bool is_owed(const struct thread *t, u64 mark)
+/* So much, and more, by who is at `mark`, in virtual time. */
+static bool is_owed(const struct thread *t, u64 mark, u64 owed_ns)
 {
-	return (s64)(mark - t->vruntime) > (s64)runqueue_virtual(SCHED_STEAL_NS, thread_weight(t));
+	return (s64)(mark - t->vruntime) > (s64)runqueue_virtual(owed_ns, thread_weight(t));
 }
 
 /* from's queue is locked. The first thread that runs nowhere, may come, and is owed enough. */
-static struct thread *find(const struct scheduler *from, u32 cpu, const u64 *behind)
+static struct thread *find(const struct scheduler *from, u32 cpu, const u64 *behind, u64 owed_ns)
 {
 	struct thread *t = runqueue_first(&from->rq);
 
 	for (u32 i = 0; t && i < LOOKS_MAX; i++, t = runqueue_after(&from->rq, t)) {
 		if (!cpu_set_has(&t->allowed, cpu) || __atomic_load_n(&t->on_cpu, __ATOMIC_ACQUIRE))
 			continue;
-		if (!behind || is_owed(t, *behind))
+		if (!behind || is_owed(t, *behind, owed_ns))
 			return t;
 	}
 	return NULL;
@@ -94,7 +95,7 @@ bool balance_pull(struct scheduler *me)
 	while ((s = busiest_but(me, &tried))) {
 		cpu_set_add(&tried, s->cpu->id);
 		spin_lock(&s->rq.lock);
-		t = find(s, me->cpu->id, NULL);
+		t = find(s, me->cpu->id, NULL, 0);
 		if (t)
 			break;
 		spin_unlock(&s->rq.lock);
@@ -131,7 +132,7 @@ static struct scheduler *slowest_but(const struct scheduler *me)
 	return slowest;
 }
 
-void balance_steal(struct scheduler *me)
+void balance_steal(struct scheduler *me, u64 owed_ns)
 {
 	struct scheduler *s = slowest_but(me);
 	struct thread *t;
@@ -145,11 +146,11 @@ void balance_steal(struct scheduler *me)
 	clock = me->rq.clock;
 	spin_unlock(&me->rq.lock);
 	spin_lock(&s->rq.lock);
-	t = find(s, me->cpu->id, &clock);
+	t = find(s, me->cpu->id, &clock, owed_ns);
 	if (!t) {
 		me->missed = s->rq.current != s->rq.idle &&
 			     cpu_set_has(&s->rq.current->allowed, me->cpu->id) &&
-			     is_owed(s->rq.current, clock);
+			     is_owed(s->rq.current, clock, owed_ns);
 		spin_unlock(&s->rq.lock);
 		return;
 	}

@@ -356,15 +356,30 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 	return next;
 }
 
+/*
+ * At the end of a slice, or where none has ended for long: where threads sleep and wake before that
+ * each switch begins another, and who is owed time elsewhere would wait for ever.
+ */
+static void look_elsewhere(struct scheduler *s, const struct thread *prev)
+{
+	u64 now = clock_ns();
+
+	if (s->slice_over) {
+		s->slice_over = false;
+		s->looked_ns = now;
+		balance_steal(s, SCHED_STEAL_NS);
+	} else if (prev != s->rq.idle && (s64)(now - s->looked_ns) >= (s64)SCHED_LATENCY_NS) {
+		s->looked_ns = now;
+		balance_steal(s, SCHED_CREDIT_NS);
+	}
+}
+
 struct thread *sched_next(struct thread *prev, enum schedule_why why)
 {
 	struct scheduler *s = here();
 	struct thread *next;
 
-	if (s->slice_over) {
-		s->slice_over = false;
-		balance_steal(s);
-	}
+	look_elsewhere(s, prev);
 	if (!PEEK(s->rq.queued) && (why >= SCHEDULE_BLOCK || prev == s->rq.idle))
 		balance_pull(s);
 	spin_lock(&s->rq.lock);

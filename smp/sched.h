@@ -68,6 +68,7 @@ struct scheduler {
 	struct timer slice;
 	bool slice_runs;  /* atomic: others look, too */
 	bool slice_over;  /* time to look at what the others have */
+	u64 looked_ns;	  /* when it last did */
 	bool call_others; /* and, once it has switched, to have them look here */
 	bool missed;	  /* one that is owed time here was running there: look again soon */
 } __aligned(64);
@@ -125,8 +126,11 @@ void sched_unpark(struct sched_group *g);
 struct scheduler *balance_place(struct scheduler *from, const struct thread *t);
 /* Nothing to do here: asks the busiest CPU for a thread. true: one has come. */
 bool balance_pull(struct scheduler *me);
-/* The slice is over: takes a thread that is owed more than those here. Or me->missed. */
-void balance_steal(struct scheduler *me);
+/*
+ * Takes a thread that is owed so much more than those here: SCHED_STEAL_NS at the end of a slice, else
+ * SCHED_CREDIT_NS, which is as much as it brings along. Or me->missed.
+ */
+void balance_steal(struct scheduler *me, u64 owed_ns);
 /*
  * t, of another queue, comes here to run in place of who yields to it, if it may, waits for long, and
  * is not further before its queue's clock than runqueue_next lets one come first. false: it does not.

@@ -19,9 +19,10 @@
 #define WEIGHT_MIN     1
 #define WEIGHT_MAX     10000
 #define WEIGHT_DEFAULT 100
-#define WEIGHT_DAEMON  20		    /* of Weir's own threads, while nobody waits for them */
-#define WEIGHT_SLOW    (WEIGHT_DEFAULT / 4) /* who counts for less may be long without a CPU */
+#define WEIGHT_DAEMON  20 /* of Weir's own threads, while nobody waits for them */
 #define WEIGHT_LIFT    (WEIGHT_DEFAULT - WEIGHT_DAEMON) /* and so much more while somebody does */
+/* Who counts for less may be long without a CPU. */
+#define WEIGHT_SLOW (WEIGHT_DEFAULT / 4)
 
 /* A thread's part of a weight is counted in these. */
 #define WEIGHT_UNIT 1024u

@@ -194,6 +194,10 @@ static void turns_on_several_cpus(void **state)
 	check_turns(2, 4, 4, 9 * MS, 2);
 	check_turns(2, 4, 4, 2 * MS, 2);
 	check_turns(4, 4, 4, 9 * MS, 4);
+	/* Their slices never end. */
+	check_turns(2, 3, 5, 5 * MS, 2);
+	check_turns(4, 8, 2, 9 * MS, 4);
+	check_turns(4, 6, 3, 5 * MS, 4);
 }
 
 /* All are woken at once as the last of them sleeps. */
