@@ -35,6 +35,16 @@ bool errata_l1tf(u32 signature, u64 arch_capabilities)
 	return is_core(signature) && !(arch_capabilities & ARCH_CAP_RDCL_NO);
 }
 
+bool errata_mds(u32 signature, u64 arch_capabilities)
+{
+	return is_core(signature) && !(arch_capabilities & ARCH_CAP_MDS_NO);
+}
+
+bool errata_branch_targets(u32 signature)
+{
+	return is_core(signature);
+}
+
 bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities)
 {
 	u64 neither = ARCH_CAP_RDCL_NO | ARCH_CAP_MDS_NO;

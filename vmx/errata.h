@@ -20,8 +20,17 @@ bool errata_page_size_change(u32 signature, u64 arch_capabilities);
 bool errata_l1tf(u32 signature, u64 arch_capabilities);
 
 /*
- * A guest may read what the other thread of its core works on, by L1TF or by MDS (CVE-2018-12126 and
- * its like): no flush at an entry helps against that.
+ * A guest may read what is left in the buffers of its core (MDS, CVE-2018-12126 and its like), unless
+ * they are cleared before it is entered. Arguments as above.
+ */
+bool errata_mds(u32 signature, u64 arch_capabilities);
+
+/* A guest may steer Weir's branches (Spectre v2, CVE-2017-5715), unless IBRS prevents it. */
+bool errata_branch_targets(u32 signature);
+
+/*
+ * A guest may read what the other thread of its core works on, by L1TF or by MDS: no flush at an
+ * entry helps against that.
  */
 bool errata_leaks_to_sibling(u32 signature, u64 arch_capabilities);
 

@@ -81,6 +81,12 @@ static void warn(u64 arch, u32 edx)
 	    !(edx & CPUID_7_EDX_L1D_FLUSH))
 		log_warn("VMX: on this CPU a guest may read the L1 cache (L1TF), and its microcode "
 			 "cannot flush that: update the firmware");
+	if (errata_mds(signature, arch) && !(edx & CPUID_7_EDX_MD_CLEAR))
+		log_warn("VMX: on this CPU a guest may read what Weir and other guests left in its "
+			 "buffers (MDS), and its microcode cannot clear them: update the firmware");
+	if (errata_branch_targets(signature) && !(edx & CPUID_7_EDX_IBRS))
+		log_warn("VMX: on this CPU a guest may steer Weir's branches (Spectre v2), and its "
+			 "microcode has no IBRS to prevent that: update the firmware");
 	/* IBRS that is written at each exit, as older CPUs want it, prevents this as well. */
 	if ((arch & ARCH_CAP_IBRS_ALL) && !(arch & ARCH_CAP_BHI_NO) && !has_bhi_control())
 		log_warn("VMX: on this CPU a guest may steer Weir's branches by the history of its "

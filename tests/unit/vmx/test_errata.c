@@ -36,12 +36,17 @@ static void what_leaks(void **state)
 		assert_true(errata_l1tf(core[i], 0));
 		assert_true(errata_l1tf(core[i], ~ARCH_CAP_RDCL_NO));
 		assert_false(errata_l1tf(core[i], ARCH_CAP_RDCL_NO));
+		assert_true(errata_mds(core[i], ~ARCH_CAP_MDS_NO));
+		assert_false(errata_mds(core[i], ARCH_CAP_MDS_NO));
+		assert_true(errata_branch_targets(core[i]));
 		assert_true(errata_leaks_to_sibling(core[i], ARCH_CAP_RDCL_NO));
 		assert_true(errata_leaks_to_sibling(core[i], ARCH_CAP_MDS_NO));
 		assert_false(errata_leaks_to_sibling(core[i], ARCH_CAP_RDCL_NO | ARCH_CAP_MDS_NO));
 	}
-	for (u32 i = 0; i < ARRAY_SIZE(other); i++)
+	for (u32 i = 0; i < ARRAY_SIZE(other); i++) {
+		assert_false(errata_mds(other[i], 0) || errata_branch_targets(other[i]));
 		assert_false(errata_l1tf(other[i], 0) || errata_leaks_to_sibling(other[i], 0));
+	}
 }
 
 /* A millisecond of a TSC of 3 GHz, by the timer that counts each 32nd; else as long as it goes. */

@@ -151,7 +151,7 @@ static void what_no_flush_cures_is_told(void **state)
 {
 	signature = HASWELL;
 	capabilities = 0;
-	edx_7 |= (u32)CPUID_7_EDX_L1D_FLUSH;
+	edx_7 |= (u32)(CPUID_7_EDX_L1D_FLUSH | CPUID_7_EDX_MD_CLEAR);
 	assert_int_equal(warnings(), 0);
 	threads = true;
 	assert_int_equal(warnings(), 1);
@@ -162,15 +162,42 @@ static void what_no_flush_cures_is_told(void **state)
 	assert_int_equal(warnings(), 0);
 	capabilities = 0;
 	threads = false;
-	edx_7 = (u32)CPUID_7_EDX_IBRS;
+	edx_7 = (u32)(CPUID_7_EDX_IBRS | CPUID_7_EDX_MD_CLEAR);
 	assert_int_equal(warnings(), 1);
 	assert_non_null(strstr(hosted_log_last(), "flush"));
-	edx_7 = (u32)CPUID_7_EDX_ARCH_CAP;
+	edx_7 |= (u32)CPUID_7_EDX_ARCH_CAP;
 	capabilities = BIT(3); /* the hypervisor below flushes */
 	assert_int_equal(warnings(), 0);
 	capabilities = 0;
 	threads = true;
 	assert_int_equal(warnings(), 2);
+	vmx_set_mitigations(false);
+	assert_int_equal(warnings(), 0);
+	vmx_set_mitigations(true);
+	signature = ALDER_LAKE;
+	assert_int_equal(warnings(), 0);
+}
+
+/* What old microcode has no cure for: the CPU says that it needs one, and that it has none. */
+static void what_the_microcode_lacks_is_told(void **state)
+{
+	const u32 all = (u32)(CPUID_7_EDX_IBRS | CPUID_7_EDX_ARCH_CAP | CPUID_7_EDX_L1D_FLUSH |
+			      CPUID_7_EDX_MD_CLEAR);
+
+	signature = HASWELL;
+	capabilities = 0;
+	edx_7 = all & ~(u32)CPUID_7_EDX_MD_CLEAR;
+	assert_int_equal(warnings(), 1);
+	assert_non_null(strstr(hosted_log_last(), "(MDS)"));
+	capabilities = BIT(0); /* RDCL_NO is another matter */
+	assert_int_equal(warnings(), 1);
+	capabilities = BIT(5); /* MDS_NO */
+	assert_int_equal(warnings(), 0);
+	edx_7 = all & ~(u32)CPUID_7_EDX_IBRS;
+	assert_int_equal(warnings(), 1);
+	assert_non_null(strstr(hosted_log_last(), "Spectre v2"));
+	edx_7 = 0; /* as before 2018; L1TF is told as well */
+	assert_int_equal(warnings(), 3);
 	vmx_set_mitigations(false);
 	assert_int_equal(warnings(), 0);
 	vmx_set_mitigations(true);
@@ -202,6 +229,7 @@ int main(void)
 		cmocka_unit_test_setup(history_of_the_guest_s_branches, setup),
 		cmocka_unit_test_setup(code_in_large_pages, setup),
 		cmocka_unit_test_setup(what_no_flush_cures_is_told, setup),
+		cmocka_unit_test_setup(what_the_microcode_lacks_is_told, setup),
 		cmocka_unit_test_setup(history_that_nothing_keeps_apart_is_told, setup),
 	};
 
