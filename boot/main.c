@@ -28,6 +28,8 @@
 struct boot_info boot_info;
 
 static struct memmap memmap;
+static struct mem_range not_write_back[MTRR_RANGES_MAX];
+static struct vmap_uncached uncached = {.ranges = not_write_back};
 
 extern u8 image_text_start[], image_end[];
 
@@ -128,6 +130,9 @@ static void withhold_uncached(void)
 	if (err)
 		return;
 	err = mtrr_withhold(&mtrr, &memmap, &bytes);
+	/* Else those ranges are not believed, and what they say is left to the CPU. */
+	if (err != ERR_RANGE)
+		uncached.count = mtrr_not_write_back(&mtrr, not_write_back);
 	if (bytes)
 		log_warn("memory map: the firmware leaves %llu KiB of RAM uncached (MTRRs): %s; "
 			 "update the firmware",
@@ -183,7 +188,7 @@ static void init_memory(void)
 		       "load fewer or smaller modules.");
 	slab_init();
 	boot_console_unmap();
-	if (vmap_init(memmap.highest_ram))
+	if (vmap_init(memmap.highest_ram, &uncached))
 		refuse("Weir cannot start: no memory below 4 GiB for its page tables; load fewer "
 		       "or smaller modules.");
 	boot_console_map();

@@ -58,20 +58,33 @@ static int map_image(void)
 	return 0;
 }
 
-/* RW, but for Weir's text and rodata: those are cut out and mapped R. */
-static int map_direct_range(u64 start, u64 end)
+/* Whether r has start; next becomes where that changes, if it does before. */
+static bool within(const struct mem_range *r, u64 start, u64 *next)
 {
-	const struct mem_range *ro = &vmap.read_only;
+	bool after = start >= r->start, inside = after && start < r->end;
 
+	if (!after)
+		*next = min(*next, r->start);
+	else if (inside)
+		*next = min(*next, r->end);
+	return inside;
+}
+
+/*
+ * RW, but for Weir's text and rodata: those are cut out and mapped R. So is what is not write-back:
+ * no leaf may show memory of two types (SDM 3A 11.11.9), and UC is one whatever the MTRRs say.
+ */
+static int map_direct_range(u64 start, u64 end, const struct vmap_uncached *uncached)
+{
 	while (start < end) {
-		u64 next = end, flags = PTE_NX | PTE_WRITE;
+		u64 next = end, flags = PTE_NX;
 		int err;
 
-		if (start < ro->start) {
-			next = min(end, ro->start);
-		} else if (start < ro->end) {
-			next = min(end, ro->end);
-			flags = PTE_NX;
+		if (!within(&vmap.read_only, start, &next))
+			flags |= PTE_WRITE;
+		for (u32 i = 0; i < uncached->count; i++) {
+			if (within(&uncached->ranges[i], start, &next))
+				flags |= PTE_PCD | PTE_PWT;
 		}
 		err = pagetable_map(&vmap.pt, DIRECT_MAP_BASE + start, HPA(start), next - start,
 				    flags);
@@ -86,20 +99,20 @@ static int map_direct_range(u64 start, u64 end)
  * RAM only: what lies between may be devices, whose memory type is not ours to contradict. The
  * first MiB is shown whole, by 4 KiB pages since its fixed MTRRs differ (SDM 3A 11.11.9).
  */
-static int map_direct(u64 top)
+static int map_direct(u64 top, const struct vmap_uncached *uncached)
 {
 	u32 count;
 	const struct mem_range *ram = frame_ram(&count);
 
 	for (u64 a = 0; a < MEMMAP_LOW_END; a += PAGE_SIZE) {
-		int err = map_direct_range(a, a + PAGE_SIZE);
+		int err = map_direct_range(a, a + PAGE_SIZE, uncached);
 
 		if (err)
 			return err;
 	}
 	for (u32 i = 0; i < count; i++) {
 		u64 end = min(ram[i].end, align_down(top, PAGE_SIZE));
-		int err = map_direct_range(max(ram[i].start, MEMMAP_LOW_END), end);
+		int err = map_direct_range(max(ram[i].start, MEMMAP_LOW_END), end, uncached);
 
 		if (err)
 			return err;
@@ -107,7 +120,7 @@ static int map_direct(u64 top)
 	return 0;
 }
 
-int vmap_init(u64 top_of_ram)
+int vmap_init(u64 top_of_ram, const struct vmap_uncached *uncached)
 {
 	int err;
 
@@ -117,7 +130,7 @@ int vmap_init(u64 top_of_ram)
 	if (!err)
 		err = map_image();
 	if (!err)
-		err = map_direct(min(top_of_ram, vmap.phys_end));
+		err = map_direct(min(top_of_ram, vmap.phys_end), uncached);
 	if (err)
 		return err;
 	vmap_init_cpu();

@@ -6,7 +6,7 @@
 #ifndef MEM_VMAP_H
 #define MEM_VMAP_H
 
-#include "kernel/base/addr.h"
+#include "mem/memmap.h"
 
 enum vmap_cache {
 	VMAP_WB,
@@ -14,15 +14,21 @@ enum vmap_cache {
 	VMAP_UC
 };
 
+/* Memory above the first MiB that is not write-back, as mtrr_not_write_back has it; sorted. */
+struct vmap_uncached {
+	u32 count;
+	const struct mem_range *ranges;
+};
+
 /*
  * Builds the final tables and loads them on this CPU. Boot CPU, once, after slab_init:
  *   image      by section: text RX, rodata R, data and bss RW
  *   direct map the first MiB and all RAM below top_of_ram (bytes); RW, but R where it shows
- *              Weir's text and rodata
+ *              Weir's text and rodata, and UC what is in uncached (read now, not kept)
  *   vmap area  empty
  * Nothing below the kernel half. Then frames above FRAME_EARLY_END are taken. ERR_NOMEM.
  */
-int vmap_init(u64 top_of_ram);
+int vmap_init(u64 top_of_ram, const struct vmap_uncached *uncached);
 u64 vmap_phys_end(void); /* the first physical address this CPU cannot have. Any context */
 u64 vmap_cr3(void);	 /* for CPUs that come up later */
 

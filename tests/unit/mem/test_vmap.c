@@ -66,6 +66,7 @@ static void fake_wrmsr(u32 index, u64 value)
 }
 
 static struct memmap map;
+static struct vmap_uncached uncached;
 
 static u64 free_now(void)
 {
@@ -89,7 +90,7 @@ static void start_with(const struct boot_mmap_entry *entries, u32 count, u64 are
 	assert_int_equal(memmap_build(&map, entries, count, &image, 1), 0);
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
-	assert_int_equal(vmap_init(map.highest_ram), 0);
+	assert_int_equal(vmap_init(map.highest_ram, &uncached), 0);
 }
 
 #define SMALL MIB(64)
@@ -187,6 +188,50 @@ static void direct_map_shows_ram_alone(void **state)
 	gib_pages = false;
 }
 
+/* One leaf, one memory type: bounds inside 1 GiB, inside 2 MiB, and in Weir's text. */
+static void uncached_ram_is_cut_out(void **state)
+{
+	static const struct mem_range ranges[] = {
+		{IMAGE_HPA + KIB(8), IMAGE_HPA + KIB(16)},
+		{MIB(512) + KIB(4), MIB(512) + KIB(8)},
+		{GIB(5) - MIB(64), BIT(52)},
+	};
+	static const struct {
+		u64 at, flags;
+		u32 level;
+	} expected[] = {
+		{IMAGE_HPA + KIB(4), 0, 1},
+		{IMAGE_HPA + KIB(8), PTE_PCD | PTE_PWT, 1},
+		{IMAGE_HPA + KIB(16), 0, 1},
+		{IMAGE_HPA + RODATA_END, PTE_WRITE, 1},
+		{MIB(510), PTE_WRITE, 2},
+		{MIB(512), PTE_WRITE, 1},
+		{MIB(512) + KIB(4), PTE_WRITE | PTE_PCD | PTE_PWT, 1},
+		{MIB(512) + KIB(8), PTE_WRITE, 1},
+		{GIB(1), PTE_WRITE, 3},
+		{GIB(4), PTE_WRITE, 2},
+		{GIB(5) - MIB(66), PTE_WRITE, 2},
+		{GIB(5) - MIB(64), PTE_WRITE | PTE_PCD | PTE_PWT, 2},
+		{GIB(5), PTE_WRITE | PTE_PCD | PTE_PWT, 3},
+		{GIB(6), PTE_WRITE | PTE_PCD | PTE_PWT, 1},
+	};
+
+	gib_pages = true;
+	uncached = (struct vmap_uncached){ARRAY_SIZE(ranges), ranges};
+	start_with(big, ARRAY_SIZE(big), BIG_ARENA);
+	gib_pages = false;
+	uncached.count = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(expected); i++) {
+		u64 va = DIRECT_MAP_BASE + expected[i].at;
+		u32 level;
+		u64 e = leaf_of(va, &level);
+
+		assert_int_equal(e & RIGHTS, PTE_PRESENT | PTE_NX | expected[i].flags);
+		assert_int_equal(level, expected[i].level);
+		assert_int_equal(translate(va), expected[i].at);
+	}
+}
+
 static void image_is_mapped_by_section(void **state)
 {
 	start();
@@ -210,7 +255,7 @@ static void image_is_mapped_by_section(void **state)
 
 static void initialise(void *arg)
 {
-	*(int *)arg = vmap_init(map.highest_ram);
+	*(int *)arg = vmap_init(map.highest_ram, &uncached);
 }
 
 static void init_fails_for_want_of_memory(void **state)
@@ -647,6 +692,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(direct_map_shows_ram_alone),
+		cmocka_unit_test(uncached_ram_is_cut_out),
 		cmocka_unit_test(image_is_mapped_by_section),
 		cmocka_unit_test(init_fails_for_want_of_memory),
 		cmocka_unit_test(audit_is_clean),
