@@ -82,6 +82,7 @@ struct weir_config {
 	char swap[SWAP_NAME_MAX]; /* what kernel/disk/swap_name.h takes; empty: none */
 	enum config_when_done when_done;
 	bool mitigations_off;  /* mitigations=off */
+	bool pstate_firmware;  /* pstate=firmware: CPUs stay as fast as they were left */
 	bool unrestricted_off; /* unrestricted=off */
 	enum vmx_apicv apicv;  /* apicv=: the most that the CPU does of local APICs */
 	u32 message_count;     /* of unknown or malformed words; may exceed what is kept */

@@ -125,6 +125,15 @@ static bool take_mitigations(struct weir_config *c, const struct word *v)
 	return take_switch(v, &c->mitigations_off);
 }
 
+static bool take_pstate(struct weir_config *c, const struct word *v)
+{
+	static const char *const names[] = {"highest", "firmware"};
+	int i = word_index(v, names, ARRAY_SIZE(names));
+
+	c->pstate_firmware = i < 0 ? c->pstate_firmware : i == 1;
+	return i >= 0;
+}
+
 static bool take_unrestricted(struct weir_config *c, const struct word *v)
 {
 	return take_switch(v, &c->unrestricted_off);
@@ -171,6 +180,7 @@ static const struct {
 	{"tax", take_tax, "tax=PERCENT with PERCENT from 0 to 99"},
 	{"swap", take_swap, "swap=auto or swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
 	{"mitigations", take_mitigations, "mitigations=on|off"},
+	{"pstate", take_pstate, "pstate=highest|firmware"},
 	{"apicv", take_apicv, "apicv=on|posted|full|registers|access|tpr|off"},
 	{"unrestricted", take_unrestricted, "unrestricted=on|off"},
 	{"selftest", take_selftest, "selftest=all or a list of names with commas"},
@@ -178,7 +188,7 @@ static const struct {
 
 static void tell_unknown(struct weir_config *c, const struct word *w)
 {
-	char known[160];
+	char known[192];
 	size_t n = 0;
 
 	for (u32 i = 0; i < ARRAY_SIZE(words); i++)

@@ -14,6 +14,7 @@
 
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
+#include "kernel/base/pstate.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
 #include "mem/reclaim.h"
@@ -85,6 +86,7 @@ void __noreturn kernel_main(void)
 {
 	config_parse(&boot_info, &config);
 	log_set_level(config.loglevel);
+	pstate_keep_firmware(config.pstate_firmware);
 	smp_bring_up(config.max_cpus);
 	stop_network();
 	stats_init(config.stats);

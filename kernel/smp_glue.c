@@ -8,6 +8,7 @@
 #include "kernel/base/machine.h"
 #include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/pstate.h"
 #include "kernel/base/x86.h"
 #include "kernel/remapping.h"
 #include "mem/slab.h"
@@ -23,12 +24,20 @@ static u8 *map_device(hpa_t hpa, u64 size)
 	return vmap_device(hpa, size, VMAP_UC);
 }
 
+/* Of an emulator's or a hypervisor's CPU the speed is not Weir's matter. */
+static void ask_for_speed(void)
+{
+	if (!machine_is_emulated())
+		pstate_init_cpu(rdmsr_safe, wrmsr_safe);
+}
+
 static void init_this_cpu(void)
 {
 	vmap_init_cpu();
 	harden_show_cpuid(rdmsr_safe, wrmsr_safe);
 	cpu_harden();
 	mca_init_cpu(rdmsr_safe, wrmsr_safe);
+	ask_for_speed();
 }
 
 static const struct smp_hooks hooks = {
@@ -95,6 +104,7 @@ void smp_bring_up(u32 max_cpus)
 	cpu_guard_stacks();
 	read_acpi();
 	tell_power_off();
+	ask_for_speed();
 	clock_init();
 	machine_set_tsc_khz(clock_tsc_khz());
 	log_set_clock(clock_ns);
