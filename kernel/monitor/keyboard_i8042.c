@@ -29,6 +29,7 @@
 
 #define POLLS	  100000
 #define BYTES_MAX 64 /* taken at an interrupt */
+#define LATE_MAX  16 /* bytes of keys that come before an answer */
 
 static struct keyboard keyboard; /* the interrupt's */
 static void (*put_byte)(u8 byte);
@@ -62,6 +63,35 @@ static void empty(void)
 		inb(DATA);
 }
 
+/* A byte of a key's may still have been on its way: what is answered twice running is no key. */
+static int read_config(void)
+{
+	int last = ERR_NOENT;
+
+	for (u32 n = 0; n < LATE_MAX; n++) {
+		int config;
+
+		if (!send(COMMAND, READ_CONFIG) || (config = receive()) < 0)
+			return ERR_NOENT;
+		if (config == last)
+			return config;
+		last = config;
+	}
+	return ERR_NOENT;
+}
+
+/* The keyboard sends the keys that it knows of first. */
+static bool acknowledged(void)
+{
+	for (u32 n = 0; n <= LATE_MAX; n++) {
+		int byte = receive();
+
+		if (byte < 0 || byte == KEYBOARD_ACK)
+			return byte == KEYBOARD_ACK;
+	}
+	return false;
+}
+
 static void interrupt(void *arg)
 {
 	char bytes[KEYBOARD_BYTES_MAX];
@@ -88,12 +118,14 @@ static int set_up(void)
 	if (inb(STATUS) == 0xff || !send(COMMAND, DISABLE) || !send(COMMAND, DISABLE_MOUSE))
 		return ERR_NOENT;
 	empty();
-	if (!send(COMMAND, READ_CONFIG) || (config = receive()) < 0)
+	config = read_config();
+	if (config < 0)
 		return ERR_NOENT;
+	empty();
 	config &= ~(CONFIG_IRQ | CONFIG_MOUSE | CONFIG_OFF);
 	config |= CONFIG_SET_ONE;
 	if (!send(COMMAND, WRITE_CONFIG) || !send(DATA, (u8)config) || !send(COMMAND, ENABLE) ||
-	    !send(DATA, KEYBOARD_SCAN) || receive() != KEYBOARD_ACK)
+	    !send(DATA, KEYBOARD_SCAN) || !acknowledged())
 		return ERR_NOENT;
 	empty();
 	if (irq_register_isa(1, interrupt, NULL))

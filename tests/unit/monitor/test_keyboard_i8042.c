@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The keyboard controller: a key that was hit while it is set up does not hold back those after it.
+ * The keyboard controller: a key that was hit while it is set up is not taken for an answer, nor does
+ * it hold back those after it.
  */
 /* unit-sources: kernel/monitor/keyboard_i8042.c kernel/monitor/keyboard.c */
 #include <cmocka.h>
@@ -16,8 +17,13 @@
 #define KEY_A	     0x1e
 #define KEY_B	     0x30
 
+#define QUEUE 32
+
 static u8 config, command, output;
+static u8 queue[QUEUE]; /* what comes when the output has been read */
+static u32 queued;
 static bool full, line;
+static u32 keys_before_config, keys_before_ack;
 static u32 key_after; /* WRITE_CONFIGs after which a key is hit */
 static irq_handler_t handler;
 static char got[16];
@@ -37,6 +43,11 @@ static void changed(void)
 
 static void put_in(u8 byte)
 {
+	if (full) {
+		assert_in_range(queued, 0, QUEUE - 1);
+		queue[queued++] = byte;
+		return;
+	}
 	output = byte;
 	full = true;
 	changed();
@@ -44,19 +55,38 @@ static void put_in(u8 byte)
 
 static u32 fake_in(u16 port, u32 size)
 {
+	u8 byte;
+
 	if (port == 0x64)
 		return full ? OUTPUT_FULL : 0;
+	byte = output;
 	full = false;
 	changed();
-	return output;
+	if (queued) {
+		u8 next = queue[0];
+
+		memmove(queue, queue + 1, --queued);
+		put_in(next);
+	}
+	return byte;
+}
+
+/* Keys, each another, that come before an answer. */
+static void put_in_after(u32 keys, u8 answer)
+{
+	for (u32 i = 0; i < keys; i++)
+		put_in((u8)(KEY_A + i));
+	put_in(answer);
 }
 
 static void fake_out(u16 port, u32 size, u32 value)
 {
 	if (port == 0x64) {
 		command = (u8)value;
-		if (command == READ_CONFIG)
-			put_in(config);
+		if (command == READ_CONFIG) {
+			put_in_after(keys_before_config, config);
+			keys_before_config = 0;
+		}
 	} else if (command == WRITE_CONFIG) {
 		/* Hit before the interrupt is on, seen by nobody: the pin's edge is past. */
 		if (key_after && !--key_after) {
@@ -66,7 +96,7 @@ static void fake_out(u16 port, u32 size, u32 value)
 		config = (u8)value;
 		command = 0;
 	} else if (value == 0xf4) {
-		put_in(0xfa);
+		put_in_after(keys_before_ack, 0xfa);
 	}
 }
 
@@ -87,7 +117,8 @@ static int setup(void **state)
 	hosted_machine = (struct hosted_machine){.in = fake_in, .out = fake_out};
 	config = 0x47;
 	full = line = false;
-	key_after = got_count = 0;
+	key_after = got_count = queued = 0;
+	keys_before_config = keys_before_ack = 0;
 	handler = NULL;
 	hosted_irq_on = true;
 	return 0;
@@ -112,11 +143,40 @@ static void a_key_in_between(void **state)
 	assert_memory_equal(got, "ab", 2);
 }
 
+static void keys_before_the_acknowledgement(void **state)
+{
+	keys_before_ack = 16;
+	assert_int_equal(keyboard_start(put), 0);
+	put_in(KEY_B);
+	assert_int_equal(got_count, 1);
+	assert_int_equal(got[0], 'b');
+}
+
+/* One that sends and never answers. */
+static void keys_alone(void **state)
+{
+	keys_before_ack = 17;
+	assert_int_equal(keyboard_start(put), ERR_NOENT);
+}
+
+static void a_key_before_the_configuration(void **state)
+{
+	keys_before_config = 1;
+	assert_int_equal(keyboard_start(put), 0);
+	assert_int_equal(config, 0x45);
+	put_in(KEY_B);
+	assert_int_equal(got_count, 1);
+	assert_int_equal(got[0], 'b');
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(keys_come, setup),
 		cmocka_unit_test_setup(a_key_in_between, setup),
+		cmocka_unit_test_setup(keys_before_the_acknowledgement, setup),
+		cmocka_unit_test_setup(keys_alone, setup),
+		cmocka_unit_test_setup(a_key_before_the_configuration, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
