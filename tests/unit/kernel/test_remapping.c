@@ -55,9 +55,19 @@ static void what_is_on(void **state)
 	warned("left interrupt remapping");
 }
 
+static void protected_memory(void **state)
+{
+	units[0][25] = 0x80000000; /* asked for, and not on */
+	warned(NULL);
+	units[1][25] = 0x80000001;
+	warned("left protected memory regions on (VT-d): a swap disk");
+	units[2][7] = 0x02000000;
+	warned("left interrupt remapping and protected memory regions on (VT-d): interrupts");
+}
+
 static void what_does_not_answer(void **state)
 {
-	units[0][7] = ~0u;
+	units[0][7] = units[0][25] = ~0u;
 	warned(NULL);
 	units[1][7] = 0x80000000;
 	no_memory = true;
@@ -68,6 +78,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(what_is_on, setup),
+		cmocka_unit_test_setup(protected_memory, setup),
 		cmocka_unit_test_setup(what_does_not_answer, setup),
 	};
 
