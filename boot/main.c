@@ -11,6 +11,7 @@
 #include "kernel/base/mca.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "kernel/disk/pci_config.h"
 #include "kernel/main.h"
 #include "kernel/version.h"
 #include "mem/frame.h"
@@ -178,6 +179,18 @@ static void build_memmap(void)
 		       "'cutmem' or 'badram' in its configuration, or update the firmware.");
 }
 
+/*
+ * What the firmware or GRUB used may still be receiving, into memory that frames are made of soon.
+ * Under a hypervisor each of the many looks leaves the guest, and nothing found there receives.
+ */
+static void stop_network(void)
+{
+	u32 stopped = machine_has_hypervisor() ? 0 : pci_stop_network();
+
+	if (stopped)
+		log_info("PCI: %u network functions could still write to memory: stopped", stopped);
+}
+
 static void init_memory(void)
 {
 	struct frame_stats stats;
@@ -236,6 +249,7 @@ void __noreturn boot_main(u32 magic, u64 info_phys)
 		refuse("Weir cannot start: this processor has no no-execute pages (NX), or they "
 		       "are switched off; look for 'Execute Disable Bit', 'XD' or 'NX' among the "
 		       "processor settings of the firmware's setup.");
+	stop_network(); /* before the first frame is used */
 	init_memory();
 	stack = vmap_stack_alloc(STACK_PAGES);
 	if (!stack)

@@ -2,7 +2,6 @@
 #include "kernel/main.h"
 #include "kernel/config.h"
 #include "kernel/console.h"
-#include "kernel/disk/pci_config.h"
 #include "kernel/disk/swap_disk.h"
 #include "kernel/monitor/monitor.h"
 #include "kernel/rma.h"
@@ -61,15 +60,6 @@ static void log_configuration(void)
 		log_error("command line: %u more faults like these", config.message_count - shown);
 }
 
-/* In an emulator the search costs each boot of the tests, and finds nothing that receives. */
-static void stop_network(void)
-{
-	u32 stopped = machine_is_emulated() ? 0 : pci_stop_network();
-
-	if (stopped)
-		log_info("PCI: %u network functions could still write to memory: stopped", stopped);
-}
-
 static int start_reclaim(void)
 {
 	struct reclaim_options options = {
@@ -88,7 +78,6 @@ void __noreturn kernel_main(void)
 	log_set_level(config.loglevel);
 	pstate_keep_firmware(config.pstate_firmware);
 	smp_bring_up(config.max_cpus);
-	stop_network();
 	stats_init(config.stats);
 	log_configuration();
 	rma_start(config.rma_pool);

@@ -27,7 +27,8 @@ bool pci_ide_next(u32 *cursor, struct pci_ide *out);
 
 /*
  * Takes the right to reach memory from every network function, wired or wireless, that the firmware
- * left with it: what it receives goes on to memory that is others' now. Returns from how many.
+ * left with it: what it receives goes on to memory that is others' now. Returns from how many. Boot CPU,
+ * before frames are handed out.
  */
 u32 pci_stop_network(void);
 
