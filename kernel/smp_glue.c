@@ -11,6 +11,7 @@
 #include "kernel/base/pstate.h"
 #include "kernel/base/x86.h"
 #include "kernel/remapping.h"
+#include "mem/mtrr.h"
 #include "mem/slab.h"
 #include "mem/vmap.h"
 #include "smp/cpu.h"
@@ -24,11 +25,16 @@ static u8 *map_device(hpa_t hpa, u64 size)
 	return vmap_device(hpa, size, VMAP_UC);
 }
 
-/* Of an emulator's or a hypervisor's CPU the speed is not Weir's matter. */
-static void ask_for_speed(void)
+/*
+ * Of an emulated CPU neither the speed nor the memory types are Weir's matter: in Bochs and under a
+ * hypervisor they have no effect.
+ */
+static void init_real_cpu(void)
 {
-	if (!machine_is_emulated())
-		pstate_init_cpu(rdmsr_safe, wrmsr_safe);
+	if (machine_is_emulated())
+		return;
+	pstate_init_cpu(rdmsr_safe, wrmsr_safe);
+	mtrr_check_cpu(cpu_id(), rdmsr_safe);
 }
 
 static void init_this_cpu(void)
@@ -37,7 +43,7 @@ static void init_this_cpu(void)
 	harden_show_cpuid(rdmsr_safe, wrmsr_safe);
 	cpu_harden();
 	mca_init_cpu(rdmsr_safe, wrmsr_safe);
-	ask_for_speed();
+	init_real_cpu();
 }
 
 static const struct smp_hooks hooks = {
@@ -104,7 +110,7 @@ void smp_bring_up(u32 max_cpus)
 	cpu_guard_stacks();
 	read_acpi();
 	tell_power_off();
-	ask_for_speed();
+	init_real_cpu();
 	clock_init();
 	machine_set_tsc_khz(clock_tsc_khz());
 	log_set_clock(clock_ns);

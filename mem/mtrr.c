@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "mem/mtrr.h"
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
 
@@ -41,6 +42,44 @@ int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *))
 	if (!(out->default_type & DEF_TYPE_ENABLE))
 		return ERR_RANGE;
 	return any || TYPE(out->default_type) == TYPE_WRITE_BACK ? 0 : ERR_RANGE;
+}
+
+/* A register pair that is off says nothing, whatever else stands in it. */
+static bool same_variable(const struct mtrr_state *a, const struct mtrr_state *b, u32 i)
+{
+	if (!((a->variable[i].mask | b->variable[i].mask) & MASK_VALID))
+		return true;
+	return a->variable[i].base == b->variable[i].base &&
+	       a->variable[i].mask == b->variable[i].mask;
+}
+
+static bool same(const struct mtrr_state *a, const struct mtrr_state *b)
+{
+	if (a->default_type != b->default_type || a->count != b->count)
+		return false;
+	for (u32 i = 0; i < a->count; i++) {
+		if (!same_variable(a, b, i))
+			return false;
+	}
+	return true;
+}
+
+void mtrr_check_cpu(u32 cpu, int (*rdmsr_safe)(u32, u64 *))
+{
+	static struct mtrr_state boot;
+	static int boot_err;
+	struct mtrr_state mine;
+	int err = mtrr_read(&mine, rdmsr_safe);
+
+	if (cpu == 0) {
+		boot = mine;
+		boot_err = err;
+	} else if (err != boot_err || (err != ERR_NOTSUP && !same(&mine, &boot))) {
+		log_warn("MTRRs: the firmware set CPU %u's memory types unlike the boot CPU's: it "
+			 "may be slow, and what it writes may be lost; update the firmware, or "
+			 "leave it out with max_cpus=%u",
+			 cpu, cpu);
+	}
 }
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which memory the firmware left uncached: memory type ranges (SDM 3A 11.11). Where those say
- * uncached, no page attribute makes it cached. Boot CPU, before the frames are handed out; pure but
- * for mtrr_read.
+ * uncached, no page attribute makes it cached. Boot CPU, before the frames are handed out, but for
+ * mtrr_check_cpu; pure but for that and mtrr_read.
  */
 #ifndef MEM_MTRR_H
 #define MEM_MTRR_H
@@ -25,6 +25,13 @@ struct mtrr_state {
  * or blank, so that no memory is cached.
  */
 int mtrr_read(struct mtrr_state *out, int (*rdmsr_safe)(u32, u64 *));
+
+/*
+ * Each CPU as it comes up, the boot CPU, whose number is 0, before the others: they must all have the
+ * same ranges (SDM 3A 11.11.8). A warning where this one's are others. CPU-local. The first MiB's
+ * own registers are not compared.
+ */
+void mtrr_check_cpu(u32 cpu, int (*rdmsr_safe)(u32, u64 *));
 
 /*
  * What is not write-back, above the first MiB (whose ranges are others): sorted, disjoint, not

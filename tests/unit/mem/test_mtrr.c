@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/msr.h"
 #include "kernel/base/x86.h"
 #include "mem/mtrr.h"
+#include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 
 #define MTRR	 BIT(12)
@@ -293,22 +295,51 @@ static void random_ranges(void **state)
 	}
 }
 
+static u32 told_of(u32 cpu)
+{
+	hosted_log_reset();
+	mtrr_check_cpu(cpu, safe_rdmsr);
+	return hosted_log_count(LOG_WARN);
+}
+
+static void cpus_that_differ(void **state)
+{
+	set(0, GIB(4), WB, 36);
+	set(GIB(3), GIB(1), UC, 36);
+	assert_int_equal(told_of(0), 0);
+	assert_int_equal(told_of(1), 0);
+	variable[2] ^= UC ^ WT;
+	assert_int_equal(told_of(2), 1);
+	assert_non_null(strstr(hosted_log_last(), "CPU 2's"));
+	variable[2] ^= UC ^ WT;
+	variable[1] &= ~GIB(4);
+	assert_int_equal(told_of(3), 1);
+	variable[1] |= GIB(4);
+	variable[4] = GIB(7); /* a pair that is off */
+	assert_int_equal(told_of(3), 0);
+	variable[5] = VALID;
+	assert_int_equal(told_of(3), 1);
+	variable[5] = 0;
+	def_type |= WB;
+	assert_int_equal(told_of(3), 1);
+	def_type = UC; /* and off as a whole */
+	assert_int_equal(told_of(3), 1);
+	def_type = ENABLED | FIXED | UC;
+	missing = MSR_IA32_MTRRCAP;
+	assert_int_equal(told_of(3), 1);
+	assert_int_equal(told_of(0), 0); /* nothing to compare with */
+	assert_int_equal(told_of(3), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(all_cached),
-		TEST(every_width),
-		TEST(the_top_is_left_out),
-		TEST(overlaps),
-		TEST(too_much_stays),
-		TEST(none),
-		TEST(no_room_for_a_hole),
-		TEST(a_hypervisors),
-		TEST(odd_ones),
-		TEST(random_ranges),
-		TEST(off),
+		TEST(all_cached),	  TEST(every_width),	  TEST(the_top_is_left_out),
+		TEST(overlaps),		  TEST(too_much_stays),	  TEST(none),
+		TEST(no_room_for_a_hole), TEST(a_hypervisors),	  TEST(odd_ones),
+		TEST(random_ranges),	  TEST(cpus_that_differ), TEST(off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
