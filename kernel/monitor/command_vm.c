@@ -267,13 +267,27 @@ void command_vm_reset(u32 argc, char **argv)
 	steer(argv[0], vm_reset, "is reset");
 }
 
-/* Also one that is about to start: who resets itself at once runs for moments only. */
+/*
+ * Also one that is about to start: who resets itself at once runs for moments only. One that is there
+ * is held from before it is said to stay off, or it would be gone when it is to be told.
+ */
 static void end(const char *name, int (*what)(struct vm *vm), const char *done)
 {
-	if (vm_stay_off(name) == 0)
+	struct vm *vm;
+	int err;
+
+	do {
+		vm = vm_find(name);
+		err = vm_stay_off(name);
+	} while (!vm && err == ERR_EXIST); /* it has just begun, for the last time */
+	if (err == 0)
 		monitor_print("vm %s was about to start, and stays off", name);
+	else if (vm)
+		answer(vm, what(vm), done);
 	else
-		steer(name, what, done);
+		tell_missing(name);
+	if (vm)
+		vm_put(vm);
 }
 
 void command_vm_off(u32 argc, char **argv)

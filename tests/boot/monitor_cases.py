@@ -226,7 +226,7 @@ def monitor_restarts(boot):
     boot.anywhere(r"(?s)(vm r: reset after.*){4}")
     operator.enter()
     operator.says("vm list", r"^r +(starts|runs|ending)")
-    operator.until("vm off r", r"^vm r (was about to start, and stays off|is switched off)$")
+    operator.until("vm off r", r"^vm r (was about to start, and stays off|is switched off|has ended meanwhile)$")
     operator.until("vm list", r"^r +off$")
     operator.says("vm off r", r"^vm r does not run: vm start r$")
     operator.says("vm start r", r"^vm r is about to start$")

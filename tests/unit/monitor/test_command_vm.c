@@ -97,9 +97,20 @@ int vm_start(const char *name)
 	return start_result;
 }
 
+/* What happens beside the command: it ends, and goes unless it is held; or it starts. */
+static bool ends_beside, starts_beside;
+
 int vm_stay_off(const char *name)
 {
-	return may_start ? 0 : runs ? ERR_EXIST : ERR_NOENT;
+	if (ends_beside) {
+		runs = references != 0;
+		return ERR_EXIST;
+	}
+	if (starts_beside) {
+		starts_beside = false;
+		runs = true;
+	}
+	return may_start ? 0 : runs && !strcmp(name, "alpha") ? ERR_EXIST : ERR_NOENT;
 }
 
 u64 clock_ns(void)
@@ -131,7 +142,7 @@ static int begin(void **state)
 {
 	references = paused = 0;
 	runs = true;
-	may_start = false;
+	may_start = ends_beside = starts_beside = false;
 	configured = 2;
 	result = start_result = 0;
 	alpha.end = VM_END_NONE;
@@ -246,6 +257,20 @@ static void test_off_before_a_start(void **state)
 	assert_string_equal(asked, "");
 }
 
+/* Whatever it does at that moment it is told so, and the answer is right. */
+static void test_off_beside_its_end(void **state)
+{
+	ends_beside = true;
+	assert_string_equal(say_of(command_vm_off, "alpha"), "vm alpha is switched off\n");
+	result = ERR_NOENT;
+	assert_string_equal(say_of(command_vm_off, "alpha"), "vm alpha has ended meanwhile\n");
+	begin(NULL);
+	runs = false;
+	starts_beside = true;
+	assert_string_equal(say_of(command_vm_kill, "alpha"), "vm alpha is killed\n");
+	assert_string_equal(asked, "vm_kill");
+}
+
 static void test_dump_of_memory(void **state)
 {
 	static const struct {
@@ -308,6 +333,7 @@ int main(void)
 		cmocka_unit_test_setup(test_pauses, begin),
 		cmocka_unit_test_setup(test_start, begin),
 		cmocka_unit_test_setup(test_off_before_a_start, begin),
+		cmocka_unit_test_setup(test_off_beside_its_end, begin),
 		cmocka_unit_test_setup(test_dump_of_memory, begin),
 		cmocka_unit_test_setup(test_list, begin),
 	};
