@@ -214,39 +214,71 @@ static enum runqueue_tell whom_to_tell(const struct runqueue *rq, const struct t
 	return rq->queued == 1 ? TELL_SLICE : TELL_NOTHING;
 }
 
-/* Of what is owed, to a thread or by it, more is forgotten. */
-static s64 within_bounds(s64 ahead, u32 weight)
+/*
+ * Of what is owed, to a thread or by it, more is forgotten; but nothing of what it has put off besides,
+ * perhaps at a smaller part, which only a sleep pays for.
+ */
+static s64 within_bounds(s64 ahead, u32 weight, s64 put_off)
 {
 	s64 least = -(s64)runqueue_virtual(SCHED_CREDIT_NS, weight);
 	s64 most = (s64)runqueue_virtual(SCHED_DEBT_NS, weight);
 
-	return min(max(ahead, least), most);
+	return max(min(ahead, most) + put_off, least);
 }
 
 /*
- * t is one more of its group that wants this CPU. How far it comes after the clock: while it rested its
- * part was the others', so what they have had here it has had, too. The group's virtual time is kept
+ * t, which is not queued, owes so much, with what it has put off; where it is hurried it puts off what it
+ * may. Nothing is forgotten but by the operator: a guest may keep the clock from going on.
+ */
+static void stand(struct runqueue *rq, struct thread *t, s64 owed)
+{
+	u32 weight = thread_weight(t);
+	s64 most = 0;
+
+	if (t->hurried > 0 && t->hurry_ns == SCHED_DEBT_NS)
+		owed = within_bounds(owed, weight, 0);
+	if (t->hurried > 0)
+		most = (s64)runqueue_virtual(t->hurry_ns, weight);
+	t->put_off = min(max(owed, (s64)0), most);
+	t->vruntime = rq->clock + (u64)(owed - t->put_off);
+}
+
+/* Of t, which belongs to rq: how far it would stand after the clock. */
+static s64 owed_by(const struct runqueue *rq, const struct thread *t)
+{
+	return (s64)(t->vruntime - rq->clock) + t->put_off;
+}
+
+/*
+ * t is one more of its group that wants this CPU. How far after the clock it comes that rested, or more:
+ * its part was the others', so what they have had here it has had, too. The group's virtual time is kept
  * within bounds as a thread's is, of what those count for that are here.
  */
-static s64 join_group(struct runqueue *rq, struct thread *t, s64 ahead)
+static s64 join_group(struct runqueue *rq, const struct thread *t)
 {
 	struct sched_group_cpu *here = group_here(rq, t);
 	s64 mean;
 
 	here->runnable++;
 	mean = within_bounds((s64)(here->vtime - rq->clock),
-			     here->runnable * sched_group_part(t->group));
+			     here->runnable * sched_group_part(t->group), 0);
 	here->vtime = rq->clock + (u64)mean;
-	return t->rested ? max(ahead, mean) : ahead;
+	return mean;
 }
 
 enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead, u64 now_ns)
 {
+	s64 owed, mean;
+
 	runqueue_charge(rq, now_ns);
-	if (t->group)
-		ahead = join_group(rq, t, ahead);
+	owed = within_bounds(ahead, thread_weight(t), t->put_off);
+	if (t->group) {
+		mean = join_group(rq, t);
+		if (t->rested)
+			owed = max(owed, mean);
+	}
 	t->rested = false;
-	t->vruntime = rq->clock + (u64)within_bounds(ahead, thread_weight(t));
+	stand(rq, t, owed);
 	put(rq, t);
 	return whom_to_tell(rq, t);
 }
@@ -258,7 +290,7 @@ enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, 
 
 	/* What it has run so far it pays for at what it counted for. */
 	runqueue_charge(rq, now_ns);
-	after = within_bounds((s64)(t->vruntime - rq->clock), thread_weight(t)) *
+	after = within_bounds((s64)(t->vruntime - rq->clock), thread_weight(t), 0) *
 		(s64)thread_weight(t);
 	if (queued)
 		take_out(rq, t);
@@ -270,10 +302,32 @@ enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, 
 	return whom_to_tell(rq, t);
 }
 
+enum runqueue_tell runqueue_hurry(struct runqueue *rq, struct thread *t, s32 by, u64 most_ns,
+				  u64 now_ns)
+{
+	bool queued = t->state == THREAD_RUNNABLE;
+	struct thread *first;
+
+	runqueue_charge(rq, now_ns);
+	SET(t->hurried, t->hurried + by);
+	t->hurry_ns = t->hurried > 0 ? max(t->hurry_ns, most_ns) : 0;
+	/* Elsewhere it comes to a queue before it runs. */
+	if (!queued && t->state != THREAD_RUNNING)
+		return TELL_NOTHING;
+	if (queued)
+		take_out(rq, t);
+	stand(rq, t, owed_by(rq, t));
+	if (queued) {
+		put(rq, t);
+		return whom_to_tell(rq, t);
+	}
+	first = runqueue_first(rq);
+	return first && (s64)(t->vruntime - first->vruntime) > 0 ? TELL_SWITCH : TELL_NOTHING;
+}
+
 bool runqueue_may_come_first(const struct runqueue *rq, const struct thread *t)
 {
-	return (s64)(t->vruntime - rq->clock) <=
-	       (s64)runqueue_virtual(SCHED_SLICE_MAX_NS, thread_weight(t));
+	return owed_by(rq, t) <= (s64)runqueue_virtual(SCHED_SLICE_MAX_NS, thread_weight(t));
 }
 
 struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runqueue_why why,
@@ -296,6 +350,8 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 	next = first ? first : rq->idle;
 	if (first)
 		take_out(rq, first);
+	if (goes_on && unlikely(prev->hurried > 0))
+		stand(rq, prev, owed_by(rq, prev));
 	if (goes_on)
 		put(rq, prev);
 	if (prev == rq->idle)
@@ -314,5 +370,7 @@ u64 runqueue_slice(const struct runqueue *rq)
 	u64 weight = thread_weight(rq->current);
 	u64 slice = SCHED_LATENCY_NS * weight / (PEEK(rq->load) + weight);
 
+	if (PEEK(rq->current->hurried) > 0)
+		return SCHED_SLICE_MAX_NS;
 	return min(max(slice, SCHED_SLICE_MIN_NS), SCHED_SLICE_MAX_NS);
 }

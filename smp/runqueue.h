@@ -16,6 +16,7 @@
 #define SCHED_WAKE_NS	   1000000ull  /* who wakes takes the CPU from one this far ahead of it */
 #define SCHED_CREDIT_NS	   10000000ull /* what sleeping earns at most: time owed to a thread */
 #define SCHED_DEBT_NS	   40000000ull /* what it may owe at most when it comes to a queue */
+#define SCHED_HURRY_NS	   30000000ull /* what one puts off that is hurried: with a slice, a debt */
 
 /*
  * The bound of wake-up latency. A thread that wakes has the CPU whose queue it comes to within
@@ -30,6 +31,8 @@
  * as long as it waits the clock is not after it. An other begins no more than its credit before the
  * clock, and runs while it is not after the thread, and until the end of the slice in which it comes to
  * be; yielded to it begins a slice after the clock at most. Who sleeps meanwhile and wakes gains nothing.
+ * An other that is hurried (thread_hurry) runs SCHED_HURRY_NS more; for the operator, until it is done. What
+ * the thread has put off itself it owes, and may owe SCHED_DEBT_NS by it.
  *
  * To it comes what CPUs do with interrupts or preemption off. The parts of a group are to stay as they
  * are meanwhile: where vCPUs of an other's VM go to sleep, what it was given at one weight it uses at
@@ -102,6 +105,14 @@ enum runqueue_tell runqueue_add(struct runqueue *rq, struct thread *t, s64 ahead
  * owes, or is owed, stays what it is in time of its own. Charges.
  */
 enum runqueue_tell runqueue_lift(struct runqueue *rq, struct thread *t, s32 by, u64 now_ns);
+
+/*
+ * t, which belongs to this queue, is waited for by one more, or one less (by: 1 or -1): see thread_hurry. What
+ * it owes it puts off, up to most_ns of its own time, or stands for again. Charges. TELL_SWITCH: where t
+ * runs others come before it now.
+ */
+enum runqueue_tell runqueue_hurry(struct runqueue *rq, struct thread *t, s32 by, u64 most_ns,
+				  u64 now_ns);
 
 /* Takes a queued thread out, for it goes to another CPU. Charges. */
 void runqueue_remove(struct runqueue *rq, struct thread *t, u64 now_ns);

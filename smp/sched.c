@@ -22,6 +22,12 @@ static bool is_capped(const struct thread *t)
 	return t->group && t->group->quota_ns;
 }
 
+/* Its group has used up its cap; one that is hurried goes on all the same. */
+static bool is_to_park(const struct thread *t)
+{
+	return is_capped(t) && sched_group_throttled(t->group) && PEEK(t->hurried) <= 0;
+}
+
 static void slice_ended(struct timer *timer)
 {
 	struct scheduler *s = container_of(timer, struct scheduler, slice);
@@ -96,7 +102,7 @@ void sched_start_slice(void)
 	if (t == s->rq.idle)
 		return;
 	/* So that it comes to where it can be parked. */
-	if (is_capped(t) && sched_group_throttled(t->group))
+	if (is_to_park(t))
 		set_need_resched(s, true);
 	if (s->slice_runs)
 		return;
@@ -256,6 +262,25 @@ void sched_lift(struct thread *t, s32 by)
 	tell_cpu(s, tell);
 }
 
+void sched_hurry(struct thread *t, s32 by, u64 most_ns)
+{
+	struct scheduler *s = lock_queue_of(t);
+	enum runqueue_tell tell = runqueue_hurry(&s->rq, t, by, most_ns, clock_ns());
+
+	if (t->state == THREAD_PARKED && t->hurried > 0) {
+		list_del(&t->move_link);
+		t->rested = true;
+		sched_send(s, t, s, (s64)(t->vruntime - s->rq.clock));
+		return;
+	}
+	/* No slice was begun that ends for its cap. */
+	if (t->state == THREAD_RUNNING && is_to_park(t))
+		tell = TELL_SWITCH;
+	prepare_to_tell(s, tell);
+	spin_unlock(&s->rq.lock);
+	tell_cpu(s, tell);
+}
+
 /* The queue is locked: t is about to run. */
 static void count_wait(struct scheduler *s, struct thread *t)
 {
@@ -279,7 +304,7 @@ static bool give_up(struct scheduler *s, struct thread *prev, enum schedule_why 
 {
 	ASSERT(prev->state == THREAD_RUNNING);
 	if (why == SCHEDULE_PARK) {
-		if (!sched_group_throttled(prev->group))
+		if (!is_to_park(prev))
 			return false;
 		__atomic_store_n(&prev->state, THREAD_PARKED, __ATOMIC_RELAXED);
 		list_add_tail(&prev->move_link, &s->parked);

@@ -90,6 +90,9 @@ void sched_wake(struct thread *t);
 /* thread_lift, likewise; by may be negative. */
 void sched_lift(struct thread *t, s32 by);
 
+/* thread_hurry (by: 1) and thread_hurry_no_more (-1), likewise. */
+void sched_hurry(struct thread *t, s32 by, u64 most_ns);
+
 /*
  * What runs after prev on this CPU: it has been made current in the run queue. prev itself: it goes
  * on, for nobody comes before it, or a wake was remembered and no other is due. Interrupts off.

@@ -53,6 +53,10 @@ struct thread {
 	struct sched_group *group; /* or NULL, and then: */
 	u32 weight;
 	s32 lifted; /* atomic: what it counts for besides; below 0 it is lowered first, for a moment */
+	/* cpu's queue; see thread_hurry. Of a group's threads only */
+	s32 hurried;  /* atomic: how many wait for it; below 0 for a moment, likewise */
+	u64 hurry_ns; /* what it may put off for them, in time of its own */
+	s64 put_off;  /* virtual time that it owes besides what vruntime says */
 	/* set before it first runs */
 	void (*fn)(void *arg);
 	void *arg;
@@ -147,6 +151,23 @@ void thread_lower(struct thread *t, u32 by);
  * than the weight. How much; thread_lower takes it back.
  */
 u32 thread_lend(struct thread *t);
+
+/* How much of what a thread owes it may put off. */
+enum hurry {
+	HURRY_A_WHILE,	  /* SCHED_HURRY_NS: a guest may bring it about, as often as it likes */
+	HURRY_UNTIL_DONE, /* all: the operator waits for it */
+};
+
+/*
+ * t, a thread of a group, is waited for by others, until thread_hurry_no_more is called as often. It counts
+ * for no more than its part, and pays for all that it runs, but what it owes already, and comes to owe, it
+ * puts off: it waits for no more than a slice of each other thread here, and no cap parks it. Afterwards it
+ * is where it would be had it not been hurried, so over time nobody has more by it. Only while it is in
+ * Weir, or on its way there out of the guest. Any context, under any lock below LOCK_RUNQUEUE; t has not
+ * been freed. Weir's own threads are lifted instead: nothing is done for them.
+ */
+void thread_hurry(struct thread *t, enum hurry how);
+void thread_hurry_no_more(struct thread *t);
 
 struct stat_group;
 extern struct stat_group sched_stat_group; /* see sched.h */

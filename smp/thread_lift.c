@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What threads of Weir's own count for while somebody waits for them. */
+/* What threads of Weir's own count for while somebody waits for them, and how those of groups are hurried. */
 #include "smp/sched.h"
 #include "smp/thread_private.h"
 
@@ -31,4 +31,25 @@ u32 thread_lend(struct thread *t)
 
 	thread_lift(t, by);
 	return by;
+}
+
+static void hurry(struct thread *t, s32 by, u64 most_ns)
+{
+	bool on;
+
+	if (!t->group)
+		return;
+	on = irq_save();
+	sched_hurry(t, by, most_ns);
+	thread_restore_and_preempt(on);
+}
+
+void thread_hurry(struct thread *t, enum hurry how)
+{
+	hurry(t, 1, how == HURRY_UNTIL_DONE ? SCHED_DEBT_NS : SCHED_HURRY_NS);
+}
+
+void thread_hurry_no_more(struct thread *t)
+{
+	hurry(t, -1, 0);
 }

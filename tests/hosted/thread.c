@@ -174,6 +174,17 @@ void __attribute__((weak)) thread_lower(struct thread *t, u32 by)
 	(void)by;
 }
 
+void __attribute__((weak)) thread_hurry(struct thread *t, enum hurry how)
+{
+	(void)t;
+	(void)how;
+}
+
+void __attribute__((weak)) thread_hurry_no_more(struct thread *t)
+{
+	(void)t;
+}
+
 u32 __attribute__((weak)) thread_lend(struct thread *t)
 {
 	(void)t;

@@ -164,16 +164,24 @@ static void yield(void)
 
 static _Thread_local struct thread *lifted;
 
-/* One of those that are of no group, wherever it is; the next time it is lowered again. */
+static void lift_by(struct thread *t, s32 by)
+{
+	if (t->group)
+		sched_hurry(t, by, SCHED_HURRY_NS);
+	else
+		sched_lift(t, 60 * by);
+}
+
+/* Or hurries one of a group, wherever it is; the next time it is lowered again. */
 static void lift(void)
 {
 	struct thread *t = &bodies[random_below(&seed, THREADS)].thread;
 
 	if (lifted) {
-		sched_lift(lifted, -60);
+		lift_by(lifted, -1);
 		lifted = NULL;
-	} else if (!t->group) {
-		sched_lift(t, 60);
+	} else {
+		lift_by(t, 1);
 		lifted = t;
 	}
 }
@@ -287,6 +295,7 @@ static void count_tokens(void)
 		tokens += b->held + b->inbox;
 		assert_true(!b->inbox || b->thread.state != THREAD_BLOCKED);
 		assert_int_equal(b->thread.lifted, 0);
+		assert_int_equal(b->thread.hurried, 0);
 	}
 	assert_int_equal(tokens, TOKENS);
 }

@@ -17,6 +17,9 @@ static struct {
 	u32 others;
 } waits[SLEEPERS];
 static u64 longest, longest_part; /* of waits; of waits as parts of their bounds, in percent */
+/* Each is a VM with one vCPU, which others wait for now and then. */
+static bool hurries;
+static struct sched_group vms[SLEEPERS];
 
 static u64 counter(u32 i)
 {
@@ -41,7 +44,8 @@ static u64 bound_of(u32 i)
 		if (waits[i].others & BIT(k))
 			bound += SCHED_CREDIT_NS + SCHED_SLICE_MAX_NS +
 				 max(SCHED_SLICE_MAX_NS,
-				     waits[i].owed * threads[k].weight / threads[i].weight);
+				     waits[i].owed * threads[k].weight / threads[i].weight) +
+				 (hurries ? SCHED_HURRY_NS : 0);
 	}
 	return bound;
 }
@@ -84,11 +88,12 @@ static void wake(u32 i)
 	s64 after;
 
 	sched_wake(t);
-	after = (s64)(t->vruntime - schedulers[0].rq.clock);
+	after = (s64)(t->vruntime - schedulers[0].rq.clock) + t->put_off;
 	waits[i].since = now;
 	waits[i].owed = (u64)max(after, (s64)0) * t->weight / WEIGHT_DEFAULT;
 	/* In one queue and at one weight. */
-	assert_true(waits[i].owed <= 2 * SCHED_SLICE_MAX_NS + 1000);
+	assert_true(waits[i].owed <=
+		    (hurries ? SCHED_DEBT_NS : SCHED_SLICE_MAX_NS) + SCHED_SLICE_MAX_NS + 1000);
 	waits[i].others = 0;
 	for (u32 k = 0; k < SLEEPERS; k++) {
 		if (k == i)
@@ -115,15 +120,35 @@ static void start(void)
 	longest = longest_part = 0;
 }
 
+static void make_vm(u32 i)
+{
+	sched_group_init(&vms[i], threads[i].weight, 0);
+	threads[i].group = &vms[i];
+}
+
+/* One more, or one less. */
+static void hurry(u32 i)
+{
+	s32 by = threads[i].hurried ? -1 : 1;
+
+	sched_hurry(&threads[i], by, SCHED_HURRY_NS);
+	step_cpu(0);
+	look_who_runs();
+}
+
 /* Anything that threads of any weights may do on a CPU, for a long time. */
-static void nobody_waits_longer_than_the_bound(void **state)
+static void wait_at_random(void)
 {
 	for (u64 seed = 1; seed <= 4; seed++) {
 		u64 r = seed;
 
 		start();
-		for (u32 i = 0; i < SLEEPERS; i++)
-			wake((make(i, 10 + random_below(&r, seed * 100), 0), i));
+		for (u32 i = 0; i < SLEEPERS; i++) {
+			make(i, 10 + random_below(&r, seed * 100), 0);
+			if (hurries)
+				make_vm(i);
+			wake(i);
+		}
 		for (u32 n = 0; n < EVENTS; n++) {
 			u32 i = random_below(&r, SLEEPERS), what = random_below(&r, 8);
 
@@ -138,6 +163,8 @@ static void nobody_waits_longer_than_the_bound(void **state)
 				schedule_here(SCHEDULE_BLOCK);
 				look_who_runs();
 			}
+			if (hurries && random_one_in(&r, 2))
+				hurry(random_below(&r, SLEEPERS));
 			run_exactly_until(now +
 					  random_below(&r, random_one_in(&r, 20) ? 30 * MS : MS));
 		}
@@ -145,6 +172,18 @@ static void nobody_waits_longer_than_the_bound(void **state)
 		assert_true(longest_counted() >= longest);
 		teardown();
 	}
+}
+
+static void nobody_waits_longer_than_the_bound(void **state)
+{
+	wait_at_random();
+}
+
+static void nor_beside_those_that_are_hurried(void **state)
+{
+	hurries = true;
+	wait_at_random();
+	hurries = false;
 }
 
 /* It slept for a moment, at the end of its slice, in which all others came back from a long sleep. */
@@ -224,6 +263,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nobody_waits_longer_than_the_bound),
+		cmocka_unit_test(nor_beside_those_that_are_hurried),
 		cmocka_unit_test(the_bound_is_not_far_off),
 		cmocka_unit_test(who_is_owed_time_waits_for_nobody),
 		cmocka_unit_test(the_longest_of_all_cpus),
