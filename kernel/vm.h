@@ -86,6 +86,7 @@ struct vcpu {
 	/* vm->life's lock */
 	bool parked;	 /* executes nothing until vm_resume */
 	bool dump_asked; /* atomic */
+	u32 hurried;	 /* thread_hurry's that vcpu_attend takes back */
 	/* own thread */
 	bool halted;
 	bool was_paused;     /* and the guest is not told yet */

@@ -18,6 +18,26 @@ void vm_life_init_vm(struct vm *vm)
 	mutex_init(&vm->dump_lock, "vm dump", LOCK_VM_DUMP);
 }
 
+/* --- who waits for its vCPUs --- */
+
+/*
+ * Somebody waits until v has done what it is asked for: however little its VM weighs that is not after a
+ * turn of its own. Nobody else has less by it: vcpu_attend's moment, or a guest's last, is all that it runs.
+ * vm->life's lock.
+ */
+static void hurry(struct vcpu *v, enum hurry how)
+{
+	v->hurried++;
+	thread_hurry(v->thread, how);
+}
+
+/* Likewise. */
+static void hurry_no_more(struct vcpu *v)
+{
+	for (; v->hurried; v->hurried--)
+		thread_hurry_no_more(v->thread);
+}
+
 /* --- pause --- */
 
 static bool has_ended(const struct vm *vm)
@@ -51,6 +71,12 @@ void vm_set_paused(struct vm *vm, u32 on, u32 off)
 	u32 before = vm->paused, after = (before | on) & ~off;
 
 	__atomic_store_n(&vm->paused, after, __ATOMIC_SEQ_CST);
+	/* A guest may have it paused for memory, again and again. */
+	for (u32 i = 0; on && i < vm->vcpu_count; i++) {
+		if (!vm->vcpus[i]->parked)
+			hurry(vm->vcpus[i],
+			      on & VM_PAUSED_BY_OPERATOR ? HURRY_UNTIL_DONE : HURRY_A_WHILE);
+	}
 	wait_wake_all_locked(&vm->life);
 	wait_unlock(&vm->life, irqs_on);
 	for (u32 i = 0; on && i < vm->vcpu_count; i++)
@@ -99,6 +125,7 @@ static void park(struct vcpu *v)
 	u64 until = clock_ns() + VM_MEMORY_LOOK_NS;
 
 	v->parked = true;
+	hurry_no_more(v);
 	wait_wake_all_locked(&vm->life);
 	while (vm->paused && !has_ended(vm) && !v->dump_asked) {
 		if (v->id || !(vm->paused & VM_PAUSED_FOR_MEMORY))
@@ -113,6 +140,7 @@ static void park(struct vcpu *v)
 void vcpu_attend(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
+	bool on;
 
 	dump_if_asked(v);
 	while (vm_is_paused(vm) && !has_ended(vm)) {
@@ -122,11 +150,24 @@ void vcpu_attend(struct vcpu *v)
 			vm_look_for_memory(vm);
 		dump_if_asked(v);
 	}
+	/* Shown; or resumed before it was parked. */
+	on = wait_lock(&vm->life);
+	hurry_no_more(v);
+	wait_unlock(&vm->life, on);
 }
 
 /* --- end --- */
 
 static_assert(offsetof(struct vm, end_code) == offsetof(struct vm, end) + 4, "one word");
+
+/* For good: from here on it runs what takes it apart, once others have let it. */
+static void hurry_to_end(struct vm *vm, enum hurry how)
+{
+	for (u32 i = 0; i < vm->vcpu_count; i++) {
+		if (vm->vcpus[i] && vm->vcpus[i]->thread)
+			thread_hurry(vm->vcpus[i]->thread, how);
+	}
+}
 
 bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 {
@@ -140,6 +181,7 @@ bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 		if (vm->vcpus[i])
 			vcpu_request(vm->vcpus[i], VCPU_REQ_STOP);
 	}
+	hurry_to_end(vm, HURRY_A_WHILE);
 	wait_wake_all(&vm->life);
 	return true;
 }
@@ -154,9 +196,13 @@ void vm_vcpu_stopped(struct vcpu *v)
 	wait_event(&vm_wait, v->released);
 }
 
+/* Whoever ended it, the operator waits for it now. */
 static int ask_end(struct vm *vm, enum vm_end cause)
 {
-	return vm_request_end(vm, cause, 0) ? 0 : ERR_NOENT;
+	bool first = vm_request_end(vm, cause, 0);
+
+	hurry_to_end(vm, HURRY_UNTIL_DONE);
+	return first ? 0 : ERR_NOENT;
 }
 
 int vm_reset(struct vm *vm)
@@ -190,6 +236,7 @@ static void dump_vcpu(struct vcpu *v)
 	bool on = wait_lock(&vm->life);
 
 	v->dump_asked = true;
+	hurry(v, HURRY_UNTIL_DONE);
 	wait_wake_all_locked(&vm->life);
 	wait_unlock(&vm->life, on);
 	vcpu_request(v, VCPU_REQ_LIFE);

@@ -161,6 +161,30 @@ ANSWER(int, vcpu_quick_io, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
 ANSWER(int, vcpu_quick_mmio, ERR_TOO_HARD, void *owner, struct vmx_exit *e)
 ANSWER(int, hypercall_quick, ERR_TOO_HARD, u64 *rax, u32 ss_access)
 
+/* --- who is hurried: the scheduler's, here it is only told --- */
+
+static u32 hurries[2]; /* atomic; by how */
+
+void thread_hurry(struct thread *t, enum hurry how)
+{
+	__atomic_fetch_add(&t->hurried, 1, __ATOMIC_SEQ_CST);
+	count(&hurries[how]);
+}
+
+void thread_hurry_no_more(struct thread *t)
+{
+	__atomic_fetch_sub(&t->hurried, 1, __ATOMIC_SEQ_CST);
+}
+
+static bool all_hurried(s32 times)
+{
+	for (u32 i = 0; i < VCPUS; i++) {
+		if (__atomic_load_n(&cpus[i].thread->hurried, __ATOMIC_SEQ_CST) != times)
+			return false;
+	}
+	return true;
+}
+
 /* --- kernel/, mmu/, mem/ --- */
 
 NOTHING(vcpu_start_up, struct vcpu *v)
@@ -263,6 +287,7 @@ static int setup(void **state)
 	memset(runs, 0, sizeof(runs));
 	memset(dumps, 0, sizeof(dumps));
 	memset(told, 0, sizeof(told));
+	memset(hurries, 0, sizeof(hurries));
 	dumps_under_way = nmis = resumes = 0;
 	dumps_mixed = false;
 	vm_list_init(&config);
@@ -480,6 +505,58 @@ static void ends_while_paused(void **state)
 	assert_int_equal(vm_dump(&machine), ERR_NOENT);
 }
 
+/* While the operator waits for it to be parked, or shown, and no longer. */
+static void hurried_until_parked_and_shown(void **state)
+{
+	wait_all_run();
+	assert_int_equal(vm_dump(&machine), 0);
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], VCPUS);
+	hosted_wait_until(all_hurried(0));
+	assert_int_equal(vm_pause(&machine), 0);
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], 2 * VCPUS);
+	assert_true(all_hurried(0));
+	/* They are parked: nobody waits. */
+	assert_int_equal(vm_pause(&machine), 0);
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], 2 * VCPUS);
+	assert_int_equal(vm_dump(&machine), 0);
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], 3 * VCPUS);
+	hosted_wait_until(all_hurried(0));
+	assert_int_equal(vm_resume(&machine), 0);
+	assert_int_equal(hurries[HURRY_A_WHILE], 0);
+}
+
+/* Its guest brings that about: not for longer than is anybody's. */
+static void hurried_for_a_while_for_memory(void **state)
+{
+	wait_all_run();
+	vm_set_paused(&machine, VM_PAUSED_FOR_MEMORY, 0);
+	assert_int_equal(hurries[HURRY_A_WHILE], VCPUS);
+	hosted_wait_until(all_hurried(0));
+	vm_set_paused(&machine, 0, VM_PAUSED_FOR_MEMORY);
+	/* It goes on before it has seen that it was to pause. */
+	for (u32 i = 0; i < ROUNDS; i++) {
+		vm_set_paused(&machine, VM_PAUSED_FOR_MEMORY, 0);
+		vm_set_paused(&machine, 0, VM_PAUSED_FOR_MEMORY);
+	}
+	hosted_wait_until(all_hurried(0));
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], 0);
+}
+
+/* To its last: for a while, whoever ended it, and until it is done where the operator waits. */
+static void hurried_to_its_end(void **state)
+{
+	assert_true(vm_request_end(&machine, VM_END_RESET, 0));
+	assert_true(all_hurried(1));
+	assert_int_equal(hurries[HURRY_A_WHILE], VCPUS);
+	assert_false(vm_request_end(&machine, VM_END_CRASH, 0));
+	assert_true(all_hurried(1));
+	assert_int_equal(vm_kill(&machine), ERR_NOENT);
+	assert_int_equal(hurries[HURRY_UNTIL_DONE], VCPUS);
+	for (u32 i = 0; i < VCPUS; i++)
+		hosted_wait_until(__atomic_load_n(&cpus[i].stopped, __ATOMIC_SEQ_CST));
+	assert_true(all_hurried(2));
+}
+
 static bool stop; /* atomic */
 
 static void pauser(void *arg)
@@ -616,6 +693,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(paused_for_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(paused_while_memory_is_sought, setup, teardown),
 		cmocka_unit_test_setup_teardown(ends_while_paused, setup, teardown),
+		cmocka_unit_test_setup_teardown(hurried_until_parked_and_shown, setup, teardown),
+		cmocka_unit_test_setup_teardown(hurried_for_a_while_for_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(hurried_to_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(dump_shows_each, setup, teardown),
 		cmocka_unit_test_setup_teardown(dump_memory_is_bounded, setup, teardown),
