@@ -24,9 +24,30 @@ static bool take(struct mutex *m)
 	return true;
 }
 
+/*
+ * m->waiters held. t, of a group, is the one that others wait for, and the one before it is not any more; or
+ * nobody is. Both have the mutex, or are in mutex_lock: they have not been freed.
+ */
+static void hurry(struct mutex *m, struct thread *t)
+{
+	if (m->hurried == t)
+		return;
+	if (m->hurried)
+		thread_hurry_no_more(m->hurried);
+	m->hurried = t;
+	if (t)
+		thread_hurry(t, HURRY_A_WHILE);
+}
+
+static struct thread *in_group(struct thread *t)
+{
+	return t && t->group ? t : NULL;
+}
+
 /* m->waiters held. A holder has not been freed. */
 static void lend_holder(struct mutex *m)
 {
+	hurry(m, in_group(m->holder));
 	/* None: from before there were threads. */
 	if (m->holder && !m->holder->group)
 		m->lent += thread_lend(m->holder);
@@ -78,6 +99,8 @@ void mutex_unlock(struct mutex *m)
 	woken = wait_wake_one_locked(&m->waiters);
 	m->held = woken && m->losers;
 	__atomic_store_n(&m->holder, m->held ? woken : NULL, __ATOMIC_RELAXED);
+	/* Those behind it, asleep, wait for it from now on, whether it has it or has yet to take it. */
+	hurry(m, list_empty(&m->waiters.waiters) ? NULL : in_group(woken));
 	wait_unlock(&m->waiters, on);
 	/* Now that whom it kept waiting may run. */
 	if (unlikely(lent))

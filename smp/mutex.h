@@ -13,8 +13,9 @@ struct mutex {
 	struct thread *holder; /* atomic */
 	bool held;
 	/* waiters.lock */
-	u32 losers; /* who was woken and came too late */
-	u32 lent;   /* to the holder, by those that wait */
+	u32 losers;		/* who was woken and came too late */
+	u32 lent;		/* to the holder, by those that wait */
+	struct thread *hurried; /* the holder, or who was woken for it, if others wait; or NULL */
 	enum lock_level level;
 	const char *name;
 };
@@ -23,7 +24,9 @@ void mutex_init(struct mutex *m, const char *name, enum lock_level level);
 /*
  * Who waits lends the holder its weight until that lets go, where it is none of a group's threads
  * (thread_lend). Those that wait on, then, lend the next holder theirs when they were woken and came too
- * late.
+ * late. A group's thread is hurried instead for a while (thread_hurry), and so is one that is woken for the
+ * mutex while others wait behind it: under a mutex that another VM's threads take, too, it is to be no longer
+ * than that.
  *
  * Whoever comes as it is free has it, before one that was woken for it and has yet to run. Who lost
  * it so once waits for those that came before, and for no others: from then on it is handed over in

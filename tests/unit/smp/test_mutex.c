@@ -36,6 +36,22 @@ u32 thread_lend(struct thread *t)
 	return 30;
 }
 
+void thread_hurry(struct thread *t, enum hurry how)
+{
+	assert_int_equal(how, HURRY_A_WHILE);
+	__atomic_fetch_add(&t->hurried, 1, __ATOMIC_SEQ_CST);
+}
+
+void thread_hurry_no_more(struct thread *t)
+{
+	__atomic_fetch_sub(&t->hurried, 1, __ATOMIC_SEQ_CST);
+}
+
+static s32 hurried(const struct thread *t)
+{
+	return __atomic_load_n(&t->hurried, __ATOMIC_SEQ_CST);
+}
+
 static s32 lifted(void)
 {
 	return __atomic_load_n(&thread_current()->lifted, __ATOMIC_SEQ_CST);
@@ -54,6 +70,8 @@ static void run_workers(void *(*fn)(void *))
 static void *mutex_worker(void *arg)
 {
 	hosted_cpu_set((u32)(u64)arg);
+	if ((u64)arg % 2)
+		thread_current()->group = (struct sched_group *)&queue;
 	for (u32 i = 0; i < ROUNDS; i++) {
 		if (i % 4 == 0 && !mutex_trylock(&mutex))
 			continue;
@@ -64,6 +82,7 @@ static void *mutex_worker(void *arg)
 		mutex_unlock(&mutex);
 		assert_int_equal(lifted(), 0);
 	}
+	hosted_wait_until(hurried(thread_current()) == 0);
 	return NULL;
 }
 
@@ -74,6 +93,7 @@ static void test_mutex(void **state)
 	run_workers(mutex_worker);
 	assert_in_range(guarded, WORKERS * ROUNDS * 3 / 4, WORKERS * ROUNDS);
 	assert_false(mutex.held);
+	assert_null(mutex.hurried);
 	assert_true(list_empty(&mutex.waiters.waiters));
 }
 
@@ -145,15 +165,104 @@ static void test_who_waits_lends(void **state)
 		pthread_join(others[i], NULL);
 	assert_int_equal(turns_of_other, 3);
 	assert_int_equal(mutex.lent, 0);
-	/* A vCPU has its VM's weight. */
-	mutex_lock(&mutex);
+}
+
+/* Threads of a group, each on a CPU of its own, and what each does once it has the mutex. */
+static struct thread *waiting[3]; /* atomic */
+static u32 let_go;		  /* atomic: how many may go on */
+
+static void *lock_as_a_vcpu(void *arg)
+{
+	u32 i = (u32)(u64)arg;
+
+	hosted_cpu_set(i);
 	thread_current()->group = (struct sched_group *)&queue;
-	pthread_create(&others[0], NULL, lock_once, &mutex);
-	hosted_wait_until(somebody_waits(&mutex));
-	assert_int_equal(lifted(), 0);
-	thread_current()->group = NULL;
+	__atomic_store_n(&waiting[i], thread_current(), __ATOMIC_SEQ_CST);
+	mutex_lock(&mutex);
+	hosted_wait_until(__atomic_load_n(&let_go, __ATOMIC_SEQ_CST) > i);
 	mutex_unlock(&mutex);
-	pthread_join(others[0], NULL);
+	hosted_wait_until(__atomic_load_n(&let_go, __ATOMIC_SEQ_CST) > ARRAY_SIZE(waiting));
+	return NULL;
+}
+
+static u32 count_waiters(struct mutex *m)
+{
+	bool on = wait_lock(&m->waiters);
+	struct waiter *w;
+	u32 n = 0;
+
+	list_for_each_entry (w, &m->waiters.waiters, link)
+		n++;
+	wait_unlock(&m->waiters, on);
+	return n;
+}
+
+/*
+ * A vCPU has its VM's weight, and is hurried: once for all that wait, and as it lets go the next, as soon
+ * as that is woken, while others wait behind it.
+ */
+static void test_a_vcpu_is_hurried(void **state)
+{
+	struct thread *me = thread_current();
+	pthread_t others[3];
+
+	mutex_init(&mutex, "mutex", LOCK_VM);
+	let_go = 0;
+	me->group = (struct sched_group *)&queue;
+	mutex_lock(&mutex);
+	assert_int_equal(hurried(me), 0);
+	for (u64 i = 0; i < 3; i++) {
+		pthread_create(&others[i], NULL, lock_as_a_vcpu, (void *)i);
+		hosted_wait_until(count_waiters(&mutex) == i + 1);
+		assert_int_equal(hurried(me), 1);
+	}
+	assert_int_equal(lifted(), 0);
+	mutex_unlock(&mutex);
+	assert_int_equal(hurried(me), 0);
+	me->group = NULL;
+	/* It has it, or has yet to wake up. */
+	assert_int_equal(hurried(waiting[0]), 1);
+	assert_int_equal(hurried(waiting[1]), 0);
+	__atomic_store_n(&let_go, 1, __ATOMIC_SEQ_CST);
+	hosted_wait_until(hurried(waiting[1]) == 1);
+	assert_int_equal(hurried(waiting[0]), 0);
+	__atomic_store_n(&let_go, 2, __ATOMIC_SEQ_CST);
+	/* Nobody waits for the last. */
+	hosted_wait_until(count_waiters(&mutex) == 0 && hurried(waiting[1]) == 0);
+	assert_int_equal(hurried(waiting[2]), 0);
+	__atomic_store_n(&let_go, 4, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < 3; i++)
+		pthread_join(others[i], NULL);
+	assert_null(mutex.hurried);
+}
+
+/* Who was woken for it, and came too late, is not hurried any more: who has it is waited for. */
+static void test_a_loser_is_not_hurried(void **state)
+{
+	pthread_t others[2];
+
+	mutex_init(&mutex, "mutex", LOCK_VM);
+	let_go = 0;
+	mutex_lock(&mutex);
+	for (u64 i = 0; i < 2; i++) {
+		pthread_create(&others[i], NULL, lock_as_a_vcpu, (void *)i);
+		hosted_wait_until(count_waiters(&mutex) == i + 1);
+	}
+	for (u32 i = 0; i < 2000 && !mutex.losers; i++) {
+		mutex_unlock(&mutex);
+		if (!mutex_trylock(&mutex))
+			break;
+		/* The one that was woken is back among them. */
+		hosted_wait_until(count_waiters(&mutex) == 2);
+		assert_null(mutex.hurried);
+		assert_int_equal(hurried(waiting[0]) + hurried(waiting[1]), 0);
+	}
+	if (mutex_held(&mutex))
+		mutex_unlock(&mutex);
+	__atomic_store_n(&let_go, 4, __ATOMIC_SEQ_CST);
+	for (u32 i = 0; i < 2; i++)
+		pthread_join(others[i], NULL);
+	assert_null(mutex.hurried);
 }
 
 static void *rwsem_worker(void *arg)
@@ -263,9 +372,14 @@ static void test_misuse(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_mutex),		cmocka_unit_test(test_mutex_is_handed_over),
-		cmocka_unit_test(test_who_waits_lends), cmocka_unit_test(test_rwsem),
-		cmocka_unit_test(test_turns),		cmocka_unit_test(test_stray_wake),
+		cmocka_unit_test(test_mutex),
+		cmocka_unit_test(test_mutex_is_handed_over),
+		cmocka_unit_test(test_who_waits_lends),
+		cmocka_unit_test(test_a_vcpu_is_hurried),
+		cmocka_unit_test(test_a_loser_is_not_hurried),
+		cmocka_unit_test(test_rwsem),
+		cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_stray_wake),
 		cmocka_unit_test(test_misuse),
 	};
 
