@@ -159,21 +159,59 @@ static void update_irq(struct uart *u)
 
 /* --- output --- */
 
-void uart_flush(struct uart *u)
+/* One piece of what there is goes to the console. true: there is more. */
+static bool flush_piece(struct uart *u)
 {
-	u8 batch[UART_OUTPUT_SIZE];
-	u32 count;
+	u8 piece[UART_PIECE];
+	u32 count, left;
 	bool on;
 
 	mutex_lock(&u->output_lock);
 	on = spin_lock_irqsave(&u->p->lock);
-	count = u->output_count;
-	memcpy(batch, u->output, count);
-	u->output_count = 0;
+	count = min(u->output_count, (u32)UART_PIECE);
+	memcpy(piece, u->output, count);
+	left = u->output_count -= count;
+	memmove(u->output, u->output + count, left);
 	spin_unlock_irqrestore(&u->p->lock, on);
 	if (count)
-		vm_console_write(u->p->vm, batch, count);
+		vm_console_write(u->p->vm, piece, count);
 	mutex_unlock(&u->output_lock);
+	return left;
+}
+
+/* Others write, too: what came meanwhile has its time. */
+static void flush_later(struct uart *u)
+{
+	bool on = spin_lock_irqsave(&u->p->lock);
+
+	if (u->output_count)
+		timer_arm(&u->flush_timer, clock_ns() + FLUSH_NS);
+	spin_unlock_irqrestore(&u->p->lock, on);
+}
+
+/* On a vCPU's thread: there is something else for it to do first. */
+static bool is_wanted(const struct uart *u)
+{
+	const struct vm *vm = u->p->vm;
+
+	return thread_current()->group &&
+	       (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE ||
+		__atomic_load_n(&vm->paused, __ATOMIC_RELAXED));
+}
+
+/*
+ * All VMs share the console, and each byte is waited for. Who waits for it meanwhile hurries the vCPU, for a
+ * while (thread_hurry): a piece is done by then, at 115200 baud also with a line that it completes, for a
+ * vCPU that owes a slice. One that is hurried to its VM's end or pause may owe more: it begins none. What
+ * is left it writes later, or who takes the VM apart does.
+ */
+void uart_flush(struct uart *u)
+{
+	for (u32 i = 0; i < UART_OUTPUT_SIZE / UART_PIECE && !is_wanted(u); i++) {
+		if (!flush_piece(u))
+			return;
+	}
+	flush_later(u);
 }
 
 /* Interrupt context: the write itself is the vCPU thread's. */

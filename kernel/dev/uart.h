@@ -3,7 +3,7 @@
  * The guest's 16550A at 0x3f8, IRQ 4 (National PC16550D data sheet), with a line of infinite speed:
  * what is sent is gone at once, what is typed waits outside until the receiver has room. The
  * guest's output is gathered and written in batches: at each line's end, when the buffer is full,
- * or a moment later.
+ * or a moment later. On the way to the console, which is slow and all VMs share, it goes piece by piece.
  */
 #ifndef KERNEL_DEV_UART_H
 #define KERNEL_DEV_UART_H
@@ -15,6 +15,7 @@
 #define UART_FIFO_SIZE	 16
 #define UART_INPUT_SIZE	 256 /* typed and not yet received */
 #define UART_OUTPUT_SIZE 256
+#define UART_PIECE	 32 /* bytes of it that go to the console at a time */
 
 struct platform;
 
@@ -35,13 +36,16 @@ struct uart {
 	u8 output[UART_OUTPUT_SIZE];
 	u32 output_count;
 	struct timer flush_timer;
-	/* LOCK_DEVICE: batches leave one after the other */
+	/* LOCK_DEVICE: pieces leave one after the other */
 	struct mutex output_lock;
 };
 
 int uart_init(struct uart *u, struct platform *p);
 
-/* Thread context, no spin lock held: hands the guest's output to the console. */
+/*
+ * Thread context, no spin lock held: hands the guest's output to the console. A vCPU's thread leaves that for
+ * later while its VM is paused, and for who takes it apart once it has ended.
+ */
 void uart_flush(struct uart *u);
 
 /* Bytes for the receiver; returns how many it took. Thread context. */

@@ -63,6 +63,8 @@ bool vm_request_end(struct vm *vm, enum vm_end cause, u32 code)
 	return true;
 }
 
+void (*hosted_vm_on_write)(void);
+
 /* Thread context, and no spin lock: the real one may wait for a slow line. */
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count)
 {
@@ -73,6 +75,8 @@ void vm_console_write(struct vm *vm, const u8 *bytes, u32 count)
 	memcpy(output + output_length, bytes, count);
 	output_length += count;
 	output_pieces++;
+	if (hosted_vm_on_write)
+		hosted_vm_on_write();
 }
 
 const char *hosted_vm_output(u32 *pieces)

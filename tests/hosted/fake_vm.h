@@ -17,5 +17,7 @@ u64 hosted_vm_requests(struct vcpu *v);
 
 /* What the guest printed since the last call, and in how many pieces it came. */
 const char *hosted_vm_output(u32 *pieces);
+/* What others do as a VM writes; NULL at first. */
+extern void (*hosted_vm_on_write)(void);
 
 #endif

@@ -256,12 +256,102 @@ static void output_in_batches(void **state)
 	for (u32 i = 0; i < 1000; i++)
 		out8(&m, DATA, 'x');
 	assert_int_equal(strlen(hosted_vm_output(&pieces)), 768);
-	assert_int_equal(pieces, 3);
+	assert_int_equal(pieces, 3 * UART_OUTPUT_SIZE / UART_PIECE);
 	/* What is left goes before the VM ends. */
 	print(&m, "bye");
 	out8(&m, 0x64, 0xfe);
 	assert_int_equal(strlen(hosted_vm_output(&pieces)), 1000 - 768 + 3);
 	assert_int_equal(m.vm->end, VM_END_RESET);
+	machine_destroy(&m);
+}
+
+static void a_piece_at_a_time(void **state)
+{
+	char text[3 * UART_PIECE + 5] = {0};
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	for (u32 i = 0; i < sizeof(text) - 1; i++)
+		text[i] = (char)('A' + i % 50);
+	print(&m, text);
+	platform_console_flush(m.p);
+	assert_string_equal(hosted_vm_output(&pieces), text);
+	assert_int_equal(pieces, 4);
+	machine_destroy(&m);
+}
+
+/* A vCPU of a VM that has ended writes no more: who takes it apart does. */
+static void what_is_left_at_the_end(void **state)
+{
+	struct thread *me = thread_current();
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	me->group = &m.vm->sched;
+	print(&m, "last words");
+	vm_request_end(m.vm, VM_END_KILLED, 0);
+	platform_vcpu_poll(m.v);
+	assert_string_equal(hosted_vm_output(&pieces), "");
+	me->group = NULL;
+	platform_console_flush(m.p);
+	assert_string_equal(hosted_vm_output(&pieces), "last words");
+	machine_destroy(&m);
+}
+
+/* One that is paused does as it goes on. */
+static void what_is_left_at_a_pause(void **state)
+{
+	struct thread *me = thread_current();
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	me->group = &m.vm->sched;
+	m.vm->paused = VM_PAUSED_BY_OPERATOR;
+	print(&m, "first\n");
+	assert_string_equal(hosted_vm_output(&pieces), "");
+	machine_run(10000000);
+	m.vm->paused = 0;
+	assert_int_equal(hosted_vm_requests(m.v) & VCPU_REQ_POLL, VCPU_REQ_POLL);
+	platform_vcpu_poll(m.v);
+	assert_string_equal(hosted_vm_output(&pieces), "first\n");
+	me->group = NULL;
+	machine_destroy(&m);
+}
+
+static struct uart *filled;
+
+static void fill(void)
+{
+	memset(filled->output + filled->output_count, 'y', UART_PIECE);
+	filled->output_count += UART_PIECE;
+}
+
+/* As another vCPU fills the buffer again and again: that has its time. */
+static void one_flush_has_an_end(void **state)
+{
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	for (u32 i = 0; i < UART_OUTPUT_SIZE - 1; i++)
+		out8(&m, DATA, 'x');
+	machine_run(10000000);
+	hosted_vm_requests(m.v);
+	hosted_vm_output(&pieces);
+	filled = &m.p->uart;
+	hosted_vm_on_write = fill;
+	platform_console_flush(m.p);
+	hosted_vm_on_write = NULL;
+	hosted_vm_output(&pieces);
+	assert_int_equal(pieces, UART_OUTPUT_SIZE / UART_PIECE);
+	machine_run(10000000);
+	assert_int_equal(hosted_vm_requests(m.v) & VCPU_REQ_POLL, VCPU_REQ_POLL);
+	platform_vcpu_poll(m.v);
+	hosted_vm_output(&pieces);
+	assert_int_equal(pieces, UART_OUTPUT_SIZE / UART_PIECE);
 	machine_destroy(&m);
 }
 
@@ -281,10 +371,18 @@ static void wide_access(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(at_reset),	  cmocka_unit_test(detected_as_16550a),
-		cmocka_unit_test(thre_interrupt), cmocka_unit_test(out2_gates_the_line),
-		cmocka_unit_test(receiver_fifo),  cmocka_unit_test(input_waits_outside),
-		cmocka_unit_test(loopback),	  cmocka_unit_test(output_in_batches),
+		cmocka_unit_test(at_reset),
+		cmocka_unit_test(detected_as_16550a),
+		cmocka_unit_test(thre_interrupt),
+		cmocka_unit_test(out2_gates_the_line),
+		cmocka_unit_test(receiver_fifo),
+		cmocka_unit_test(input_waits_outside),
+		cmocka_unit_test(loopback),
+		cmocka_unit_test(output_in_batches),
+		cmocka_unit_test(a_piece_at_a_time),
+		cmocka_unit_test(what_is_left_at_the_end),
+		cmocka_unit_test(what_is_left_at_a_pause),
+		cmocka_unit_test(one_flush_has_an_end),
 		cmocka_unit_test(wide_access),
 	};
 

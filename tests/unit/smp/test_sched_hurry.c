@@ -238,6 +238,63 @@ static void nothing_is_earned(void **state)
 	}
 }
 
+#define PIECE_NS (25 * MS) /* of CPU: a line that is completed, at 115200 baud */
+
+static struct {
+	u32 holder; /* of the console; VCPUS_MAX: nobody */
+	u64 since, ran;
+	u64 longest;
+	u32 pieces;
+} console;
+
+/* Whoever has it is hurried for the others (smp/mutex.c). */
+static void write_to_console(u32 i)
+{
+	struct thread *t = &threads[i];
+
+	if (t->cpu->current != t)
+		return;
+	hosted_cpu_set(t->cpu->id);
+	if (console.holder == VCPUS_MAX) {
+		console.holder = i;
+		console.since = now;
+		console.ran = t->run_ns;
+		thread_hurry(t, HURRY_A_WHILE);
+	} else if (console.holder == i && t->run_ns - console.ran >= PIECE_NS) {
+		console.holder = VCPUS_MAX;
+		console.longest = max(console.longest, now - console.since);
+		console.pieces++;
+		thread_hurry_no_more(t);
+	}
+}
+
+/*
+ * Four vCPUs that do nothing but write, of VMs that weigh little: nobody waits for the console for long, and
+ * the strong one has what it should.
+ */
+static void who_writes_without_end_keeps_nobody_out(void **state)
+{
+	u64 begin, ran;
+
+	start(1, 4, 4, 0, 100, 2);
+	memset(&console, 0, sizeof(console));
+	console.holder = VCPUS_MAX;
+	begin = now;
+	ran = vm_ran();
+	while (now - begin < 200000 * MS) {
+		charge_all();
+		for (u32 i = 0; i < vcpus; i++)
+			write_to_console(i);
+		run_until(now + STEP);
+	}
+	print_message("%u pieces, the longest in %llu ms, %.2f %%\n", console.pieces,
+		      console.longest / MS, percent_of(vm_ran() - ran, now - begin));
+	assert_in_range(console.pieces, 40, 320);
+	assert_in_range(console.longest, PIECE_NS, PIECE_NS + 6 * SCHED_SLICE_MAX_NS);
+	expect_percent(vm_ran() - ran, now - begin, 3.85, 0.2);
+	teardown();
+}
+
 /* It has slept for long by then: what it put off is in the past like anything else that it owed. */
 static void a_sleep_pays(void **state)
 {
@@ -323,6 +380,7 @@ int main(void)
 		cmocka_unit_test(one_is_done_soon),
 		cmocka_unit_test(a_while_has_an_end),
 		cmocka_unit_test(nothing_is_earned),
+		cmocka_unit_test(who_writes_without_end_keeps_nobody_out),
 		cmocka_unit_test(a_sleep_pays),
 		cmocka_unit_test(no_cap_holds_it_up),
 		cmocka_unit_test(who_is_let_go_makes_way),
