@@ -313,6 +313,47 @@ static void a_sleep_pays(void **state)
 	teardown();
 }
 
+static u64 owed_in_all(const struct thread *t)
+{
+	return t->vruntime - schedulers[0].rq.clock + (u64)t->put_off;
+}
+
+/* However much that is, as it is hurried and let go; nor is it yielded to for having put it off. */
+static void what_it_owes_stays(void **state)
+{
+	struct runqueue *rq = &schedulers[0].rq;
+	struct thread *t = &threads[0];
+	u64 owed;
+
+	start(1, 100, 1, 0, 100, 1);
+	while (t->state != THREAD_RUNNABLE)
+		run_until(now + STEP);
+	charge_all();
+	t->vruntime = rq->clock + 60 * MS;
+	thread_hurry(t, HURRY_A_WHILE);
+	assert_int_equal(t->put_off, SCHED_HURRY_NS);
+	assert_int_equal(owed_in_all(t), 60 * MS);
+	thread_hurry_no_more(t);
+	assert_int_equal(owed_in_all(t), 60 * MS);
+	assert_int_equal(t->put_off, 0);
+	t->vruntime = rq->clock + SCHED_SLICE_MAX_NS;
+	thread_hurry(t, HURRY_A_WHILE);
+	assert_true(runqueue_may_come_first(rq, t));
+	t->put_off += MS;
+	assert_int_equal(t->vruntime, rq->clock);
+	assert_false(runqueue_may_come_first(rq, t));
+	/* It sleeps for a moment, and counts for more then: what it has put off is worth what it was. */
+	t->put_off = 60 * MS;
+	while (t->state != THREAD_RUNNING)
+		run_until(now + STEP);
+	sleep_here(0);
+	owed = owed_in_all(t);
+	assert_true(owed > SCHED_DEBT_NS);
+	sched_wake(t);
+	assert_int_equal(owed_in_all(t), owed);
+	teardown();
+}
+
 /* Parked it goes on at once, and is not parked until nobody waits any more: then at once. */
 static void no_cap_holds_it_up(void **state)
 {
@@ -323,7 +364,10 @@ static void no_cap_holds_it_up(void **state)
 	vm.used_ns = 1000 * MS;
 	while (threads[0].state != THREAD_PARKED)
 		run_until(now + STEP);
+	/* Its VM's others have had what was its part meanwhile. */
+	vm.cpus[0].vtime = schedulers[0].rq.clock + 5 * MS;
 	thread_hurry(&threads[0], HURRY_A_WHILE);
+	assert_int_equal(owed_in_all(&threads[0]), 5 * MS);
 	assert_int_equal(threads[0].state, THREAD_RUNNABLE);
 	assert_true(list_empty(&schedulers[0].parked));
 	run_until(now + STEP);
@@ -382,6 +426,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_earned),
 		cmocka_unit_test(who_writes_without_end_keeps_nobody_out),
 		cmocka_unit_test(a_sleep_pays),
+		cmocka_unit_test(what_it_owes_stays),
 		cmocka_unit_test(no_cap_holds_it_up),
 		cmocka_unit_test(who_is_let_go_makes_way),
 		cmocka_unit_test(no_thread_of_weirs_own),
