@@ -72,6 +72,16 @@ static inline bool chipset_is_paused(const struct platform *p)
 /* The PIC's INTR output changed: LINT0 of every local APIC, and IOAPIC pin 0. Under the lock. */
 void chipset_intr(struct platform *p, bool level);
 
+/* Where the IOAPIC has IRQ 0, the PIT's. */
+#define CHIPSET_TIMER_PIN 2
+
+/*
+ * The PIT's edges. sync: those until now are delivered. resume: and it goes on, if it rested for nobody
+ * would have taken more. They take the lock; any context.
+ */
+void chipset_sync_edges(struct platform *p);
+void chipset_resume_edges(struct platform *p);
+
 /* Writes out what the guest has printed, then asks for the VM's end. Thread context, no lock. */
 void chipset_end(struct platform *p, enum vm_end cause, u32 code);
 

@@ -51,9 +51,17 @@ static bool is_level(u64 rte)
 	return (rte & RTE_LEVEL) && (mode == LAPIC_FIXED || mode == LAPIC_LOWEST);
 }
 
-static bool deliver(struct ioapic *io, u32 pin)
+static struct lapic_message message_from(const struct ioapic *io, u32 pin)
 {
 	struct lapic_message m = message_of(io->rte[pin]);
+
+	m.paced = pin == CHIPSET_TIMER_PIN;
+	return m;
+}
+
+static bool deliver(struct ioapic *io, u32 pin)
+{
+	struct lapic_message m = message_from(io, pin);
 
 	if (m.mode == LAPIC_EXTINT)
 		return false; /* by ioapic_extint_to, for as long as INTR is high */
@@ -92,8 +100,13 @@ void ioapic_eoi(struct ioapic *io, u8 vector)
 
 		if ((rte & RTE_VECTOR) != vector || !(rte & RTE_REMOTE_IRR))
 			continue;
+		/* The line may have risen and fallen since. */
+		if (pin == CHIPSET_TIMER_PIN)
+			pit_sync(&io->p->pit);
 		io->rte[pin] = rte & ~RTE_REMOTE_IRR;
 		service_level(io, pin);
+		if (pin == CHIPSET_TIMER_PIN)
+			pit_rearm(&io->p->pit);
 	}
 }
 
@@ -105,7 +118,12 @@ void ioapic_retry(struct ioapic *io)
 
 bool ioapic_wants_edge(const struct ioapic *io, u32 pin)
 {
-	return !(io->rte[pin] & RTE_MASKED);
+	struct lapic_message m = message_from(io, pin);
+	u64 rte = io->rte[pin];
+
+	if ((rte & RTE_MASKED) || (is_level(rte) && (rte & RTE_REMOTE_IRR)))
+		return false;
+	return !lapic_send_is_idle(io->p->vm, &m);
 }
 
 bool ioapic_extint_to(const struct ioapic *io, u32 pin, struct vcpu *v)

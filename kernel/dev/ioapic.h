@@ -28,7 +28,7 @@ void ioapic_eoi(struct ioapic *io, u8 vector);
 /* A local APIC may now take what it did not: level-triggered pins that wait try again. */
 void ioapic_retry(struct ioapic *io);
 
-/* Would a rising edge on the pin be delivered? */
+/* Would something come of a rising edge on CHIPSET_TIMER_PIN? If not, rest (lapic_send_is_idle). */
 bool ioapic_wants_edge(const struct ioapic *io, u32 pin);
 
 /* Does the pin hand ExtINT to this vCPU? No lock. */

@@ -123,9 +123,11 @@ void lapic_init(struct lapic *l)
 {
 	u32 id = l->id;
 
+	lapic_before_taking(l);
 	reset_registers(l);
 	__atomic_store_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
 	WRITE_ONCE(l->id, id);
+	lapic_taken(l);
 	lapic_show_all(l);
 }
 
@@ -142,6 +144,7 @@ static int write_apic_base(struct lapic *l, u64 value)
 		return ERR_FAULT;
 	if ((x2 && !was_on) || (was_x2 && on && !x2))
 		return ERR_FAULT;
+	lapic_before_change(l);
 	WRITE_ONCE(l->apic_base, value);
 	if (was_on && !on)
 		reset_registers(l);

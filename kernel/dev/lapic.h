@@ -2,8 +2,8 @@
 /*
  * A vCPU's local APIC, xAPIC and x2APIC (SDM 3A chapter 11). Six files: lapic.c is its life and the
  * MSRs, lapic_registers.c the registers, lapic_deliver.c takes, ranks and sends interrupts,
- * lapic_gather.c moves those that were posted into IRR, lapic_timer.c is the timer, lapic_pv_eoi.c
- * KVM's way of ending interrupts without an exit.
+ * lapic_gather.c moves those that were posted into IRR and knows who waits for that, lapic_timer.c is
+ * the timer, lapic_pv_eoi.c KVM's way of ending interrupts without an exit.
  *
  * Registers are written by the vCPU's own thread only. Others read a few of them for matching
  * destinations. An interrupt that comes is posted: its bit is set atomically, from any context and
@@ -47,6 +47,7 @@ struct lapic_message {
 	bool logical;
 	bool wide; /* dest has 32 bits: the sender is in x2APIC mode */
 	bool level;
+	bool paced; /* an edge whose source rests until it is taken (lapic_send_is_idle) */
 	u32 dest;
 };
 
@@ -123,8 +124,8 @@ struct lapic {
 	/* atomic */
 	/*
 	 * posts: what the CPU is not to take behind our back. Levels, for which TMR and the EOI
-	 * exits are to be told first, and edges of a vector that was one; a periodic timer's
-	 * (lapic_timer.c).
+	 * exits are to be told first, and edges of a vector that was one; a periodic timer's, and
+	 * others of which the source waits until they are taken.
 	 */
 	struct lapic_vectors held;
 	u32 posted_level
@@ -142,9 +143,9 @@ struct lapic {
 	u64 period_ns;
 	u64 tsc_deadline; /* 0: disarmed */
 	bool counting;
-	bool timer_waits; /* atomic: until what it posted is gathered, or its error is looked at */
-	bool asleep;	  /* its vCPU is; own thread writes */
-	bool early; /* the interrupt came before its time; the own thread looks without the lock */
+	u32 waits;   /* atomic: LAPIC_WAITS_*: who goes on once something is taken */
+	bool asleep; /* its vCPU is; own thread writes */
+	bool early;  /* the interrupt came before its time; the own thread looks without the lock */
 	u64 early_tsc; /* the guest's TSC at its time */
 	u64 ahead_ns;  /* how long a wake-up takes */
 };
@@ -152,6 +153,9 @@ struct lapic {
 #define LAPIC_SIPI_VECTOR 0xffu
 #define LAPIC_SIPI_CAME	  BIT(8) /* after the INIT, if there is one */
 #define LAPIC_INIT_CAME	  BIT(9)
+
+#define LAPIC_WAITS_TIMER BIT(0) /* its own */
+#define LAPIC_WAITS_EDGES BIT(1) /* the platform's source of paced edges */
 
 #define X2APIC_MSRS 0x100u
 
@@ -202,9 +206,23 @@ u32 lapic_x2apic_ldr(const struct lapic *l); /* in that mode; it follows from th
 bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *sender);
 bool lapic_send_to(struct lapic *l, const struct lapic_message *m); /* to this one, if it is on */
 bool lapic_matches(const struct lapic *l, const struct lapic_message *m);
+/* By its shorthand, or as lapic_matches. */
+bool lapic_is_named(const struct lapic *l, const struct lapic_message *m,
+		    const struct lapic *sender);
+struct lapic *lapic_of(struct vm *vm, u32 i); /* the vCPU's, or NULL: it has none yet, or no more */
 void lapic_kick_all(struct vm *vm);
 
-/* This APIC may take now what it did not before. Takes the platform's lock. */
+/*
+ * Nothing would come of m now: whom it names does not listen, or has yet to take one like it. Whoever asks
+ * rests then until chipset_resume_edges. Under the platform's lock.
+ */
+bool lapic_send_is_idle(struct vm *vm, const struct lapic_message *m);
+
+/*
+ * Around a change by which this APIC may take what it did not before: edges until then were for the old
+ * state, levels and later edges are for the new one. Own thread; they take the platform's lock.
+ */
+void lapic_before_change(struct lapic *l);
 void lapic_retry_ioapic(struct lapic *l);
 
 /* The line to LINT0. Under the platform's lock. */
@@ -237,6 +255,14 @@ void lapic_ended(struct lapic *l, u8 vector);
 int lapic_in_service(const struct lapic *l);
 bool lapic_is_level(const struct lapic *l, u8 vector);
 
+/*
+ * Own thread, around taking what has come: edges until then are part of it; and who waited for that
+ * goes on. A full barrier, the taking itself, comes between. taken also where an error may be seen or
+ * heard anew.
+ */
+void lapic_before_taking(struct lapic *l);
+void lapic_taken(struct lapic *l);
+
 /* What was posted goes into IRR and TMR. */
 void lapic_gather_posted(struct lapic *l);
 static inline void lapic_gather(struct lapic *l)
@@ -259,8 +285,12 @@ void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);
  * interrupt, if that is not masked.
  */
 void lapic_error(struct lapic *l, u32 esr_bit);
-/* Of one more illegal vector the guest would neither see nor hear. Any context. */
-bool lapic_illegal_is_known(const struct lapic *l);
+/*
+ * One more interrupt with this vector that the own thread gathers (ACCEPT_HELD_EDGE) would be none
+ * besides: the one before is not gathered yet, or of one more illegal vector the guest would neither
+ * see nor hear. Any context.
+ */
+bool lapic_vector_is_untaken(const struct lapic *l, u8 vector);
 
 /* --- lapic_pv_eoi.c: own thread --- */
 
@@ -304,11 +334,6 @@ void lapic_timer_set_lvt(struct lapic *l, u32 lvt);
 void lapic_timer_set_initial(struct lapic *l, u32 count);
 void lapic_timer_set_divide(struct lapic *l, u32 value);
 u32 lapic_timer_current(struct lapic *l);
-/*
- * What was posted has been gathered, or an error may be seen or heard anew: the timer goes on, where it
- * waited for that. After a full barrier.
- */
-void lapic_timer_taken(struct lapic *l);
 /*
  * To wake a vCPU takes time, and to enter its guest, so while it sleeps its timer comes before its
  * time: by as much as wake-ups took of late, LAPIC_AHEAD_MAX_NS at most. Who is to enter the guest

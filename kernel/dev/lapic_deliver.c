@@ -207,8 +207,14 @@ void lapic_eoi(struct lapic *l)
 
 bool lapic_nmi_take(struct lapic *l)
 {
-	return unlikely(__atomic_load_n(&l->nmi_pending, __ATOMIC_SEQ_CST)) &&
-	       __atomic_exchange_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
+	bool came;
+
+	if (likely(!__atomic_load_n(&l->nmi_pending, __ATOMIC_SEQ_CST)))
+		return false;
+	lapic_before_taking(l);
+	came = __atomic_exchange_n(&l->nmi_pending, false, __ATOMIC_SEQ_CST);
+	lapic_taken(l);
+	return came;
 }
 
 /* --- accepting --- */
@@ -297,14 +303,6 @@ void lapic_error(struct lapic *l, u32 esr_bit)
 		__atomic_or_fetch(&l->esr_pending, ESR_RECEIVE_ILLEGAL, __ATOMIC_SEQ_CST);
 }
 
-bool lapic_illegal_is_known(const struct lapic *l)
-{
-	u32 lvt = __atomic_load_n(&l->lvt[LVT_ERROR], __ATOMIC_SEQ_CST);
-	u32 bits = __atomic_load_n(&l->esr_pending, __ATOMIC_SEQ_CST);
-
-	return (bits & ESR_RECEIVE_ILLEGAL) && ((lvt & LVT_MASKED) || (bits & ESR_RAISED));
-}
-
 static bool accept_fixed(struct lapic *l, u8 vector, enum acceptance how)
 {
 	if (!(READ_ONCE(l->svr) & SVR_ENABLED))
@@ -338,9 +336,21 @@ static void accept_startup(struct lapic *l, u8 vector)
 
 u32 lapic_start_up_take(struct lapic *l)
 {
+	u32 came;
+
 	if (likely(!__atomic_load_n(&l->start_up, __ATOMIC_SEQ_CST)))
 		return 0;
-	return __atomic_exchange_n(&l->start_up, 0, __ATOMIC_SEQ_CST);
+	lapic_before_taking(l);
+	came = __atomic_exchange_n(&l->start_up, 0, __ATOMIC_SEQ_CST);
+	lapic_taken(l);
+	return came;
+}
+
+static enum acceptance acceptance_of(const struct lapic_message *m)
+{
+	if (m->level)
+		return ACCEPT_LEVEL;
+	return m->paced ? ACCEPT_HELD_EDGE : ACCEPT_EDGE;
 }
 
 static bool accept(struct lapic *l, const struct lapic_message *m)
@@ -348,7 +358,7 @@ static bool accept(struct lapic *l, const struct lapic_message *m)
 	switch (m->mode) {
 	case LAPIC_FIXED:
 	case LAPIC_LOWEST:
-		return accept_fixed(l, m->vector, m->level ? ACCEPT_LEVEL : ACCEPT_EDGE);
+		return accept_fixed(l, m->vector, acceptance_of(m));
 	case LAPIC_NMI:
 		accept_nmi(l);
 		return true;
@@ -398,8 +408,8 @@ bool lapic_matches(const struct lapic *l, const struct lapic_message *m)
 	return (lapic_is_x2apic(l) ? l->v->id : READ_ONCE(l->id) >> 24) == m->dest;
 }
 
-static bool is_named(const struct lapic *l, const struct lapic_message *m,
-		     const struct lapic *sender)
+bool lapic_is_named(const struct lapic *l, const struct lapic_message *m,
+		    const struct lapic *sender)
 {
 	switch (m->shorthand) {
 	case LAPIC_DEST_SELF:
@@ -412,7 +422,7 @@ static bool is_named(const struct lapic *l, const struct lapic_message *m,
 	return lapic_matches(l, m);
 }
 
-static struct lapic *lapic_of(struct vm *vm, u32 i)
+struct lapic *lapic_of(struct vm *vm, u32 i)
 {
 	return vm->vcpus[i] ? vm->vcpus[i]->lapic : NULL;
 }
@@ -428,7 +438,7 @@ static struct lapic *lowest_priority(struct vm *vm, const struct lapic_message *
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct lapic *l = lapic_of(vm, (first + i) % vm->vcpu_count);
 
-		if (!l || !is_named(l, m, sender) || !(READ_ONCE(l->svr) & SVR_ENABLED))
+		if (!l || !lapic_is_named(l, m, sender) || !(READ_ONCE(l->svr) & SVR_ENABLED))
 			continue;
 		if (!best || lapic_ppr(l) < lapic_ppr(best))
 			best = l;
@@ -447,7 +457,7 @@ bool lapic_send(struct vm *vm, const struct lapic_message *m, struct lapic *send
 	}
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		l = lapic_of(vm, i);
-		if (l && is_named(l, m, sender))
+		if (l && lapic_is_named(l, m, sender))
 			taken |= accept(l, m);
 	}
 	return taken;
@@ -473,6 +483,7 @@ void lapic_retry_ioapic(struct lapic *l)
 
 	ioapic_retry(&p->ioapic);
 	spin_unlock_irqrestore(&p->lock, on);
+	chipset_resume_edges(p);
 }
 
 /* --- local sources --- */

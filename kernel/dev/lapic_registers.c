@@ -40,6 +40,7 @@ static void write_svr(struct lapic *l, u32 value)
 {
 	bool was_enabled = l->svr & SVR_ENABLED;
 
+	lapic_before_change(l);
 	WRITE_ONCE(l->svr, value & SVR_WRITABLE);
 	if (value & SVR_ENABLED) {
 		if (!was_enabled)
@@ -60,9 +61,9 @@ static void write_svr(struct lapic *l, u32 value)
  */
 static void write_error_lvt(struct lapic *l, u32 value)
 {
-	lapic_timer_taken(l);
+	lapic_taken(l);
 	__atomic_store_n(&l->lvt[LVT_ERROR], value, __ATOMIC_SEQ_CST);
-	lapic_timer_taken(l);
+	lapic_taken(l);
 }
 
 /* While software has the APIC disabled no entry can be unmasked. */
@@ -82,9 +83,9 @@ static void write_lvt(struct lapic *l, enum lapic_lvt i, u32 value)
 /* A write shows what was gathered since the one before, and rearms the error's interrupt. */
 static void write_esr(struct lapic *l)
 {
-	lapic_timer_taken(l);
+	lapic_taken(l);
 	l->esr = __atomic_exchange_n(&l->esr_pending, 0, __ATOMIC_SEQ_CST) & ESR_VISIBLE;
-	lapic_timer_taken(l);
+	lapic_taken(l);
 }
 
 static void send_ipi(struct lapic *l, u32 low, u32 dest, bool wide)
@@ -293,14 +294,17 @@ static void write_xapic(struct lapic *l, u32 reg, u32 value)
 {
 	switch (reg) {
 	case REG_ID:
+		lapic_before_change(l);
 		WRITE_ONCE(l->id, value & LDR_WRITABLE);
 		lapic_retry_ioapic(l);
 		return;
 	case REG_LDR:
+		lapic_before_change(l);
 		WRITE_ONCE(l->ldr, value & LDR_WRITABLE);
 		lapic_retry_ioapic(l);
 		return;
 	case REG_DFR:
+		lapic_before_change(l);
 		WRITE_ONCE(l->dfr, value | DFR_READ_ONES);
 		lapic_retry_ioapic(l);
 		return;

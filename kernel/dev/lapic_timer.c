@@ -95,29 +95,19 @@ static u64 deadline_target(struct lapic *l)
 	return vcpu_guest_tsc_to_ns(l->v, tsc + min(left, DEADLINE_STEP_TSC));
 }
 
-/* The vCPU has yet to take it, or to look at the error that came of it. */
-static bool waits_for_vcpu(const struct lapic *l, u8 vector)
-{
-	const struct lapic_vectors *set = l->posts ? &l->held : &l->posted;
-
-	if (vector < LAPIC_VECTOR_MIN)
-		return lapic_illegal_is_known(l);
-	return __atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST) & BIT(vector % 32);
-}
-
 /*
  * A period's interrupt that is untaken: the next one would be none besides. So the timers of vCPUs
  * that do not run rest. The flag comes before the look here, the look after the taking there
- * (lapic_gather_posted, and writes of ESR and of the error's LVT entry).
+ * (lapic_taken).
  */
 static bool is_untaken(struct lapic *l)
 {
 	if (lapic_timer_mode(l->lvt[LVT_TIMER]) != LAPIC_TIMER_PERIODIC)
 		return false;
-	__atomic_store_n(&l->timer_waits, true, __ATOMIC_SEQ_CST);
-	if (waits_for_vcpu(l, l->lvt[LVT_TIMER] & LVT_VECTOR))
+	__atomic_or_fetch(&l->waits, LAPIC_WAITS_TIMER, __ATOMIC_SEQ_CST);
+	if (lapic_vector_is_untaken(l, l->lvt[LVT_TIMER] & LVT_VECTOR))
 		return true;
-	__atomic_store_n(&l->timer_waits, false, __ATOMIC_SEQ_CST);
+	__atomic_and_fetch(&l->waits, ~(u32)LAPIC_WAITS_TIMER, __ATOMIC_SEQ_CST);
 	return false;
 }
 
@@ -131,14 +121,6 @@ static void arm(struct lapic *l)
 	if (unlikely(READ_ONCE(l->asleep)))
 		at -= min(at, ahead(l));
 	timer_arm(&l->timer, at);
-}
-
-void lapic_timer_taken(struct lapic *l)
-{
-	if (likely(!__atomic_load_n(&l->timer_waits, __ATOMIC_SEQ_CST)))
-		return;
-	__atomic_store_n(&l->timer_waits, false, __ATOMIC_SEQ_CST);
-	lapic_timer_resume(l);
 }
 
 void lapic_timer_resume(struct lapic *l)

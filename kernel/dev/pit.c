@@ -22,7 +22,6 @@
 #define REFRESH_NS     15085ull /* between two toggles: a row each */
 
 #define IRQ	0
-#define IO_PIN	2
 #define SPEAKER 2
 
 /* As a PC's firmware leaves them: 18.2 Hz, DRAM refresh, the speaker's tone. */
@@ -75,7 +74,8 @@ void pit_rearm(struct pit *pit)
 
 	if (chipset_is_paused(pit->p))
 		return;
-	if (!pic_wants_edge(&pit->p->pic, IRQ) && !ioapic_wants_edge(&pit->p->ioapic, IO_PIN))
+	if (!pic_wants_edge(&pit->p->pic, IRQ) &&
+	    !ioapic_wants_edge(&pit->p->ioapic, CHIPSET_TIMER_PIN))
 		return;
 	edge = pit_channel_next_edge(&pit->channel[0], pit->synced);
 	least = pit_channel_is_periodic(&pit->channel[0]) ? DEVICE_PERIOD_MIN_NS

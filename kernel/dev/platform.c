@@ -8,7 +8,6 @@
 
 #define ISA_IRQS    16
 #define TIMER_IRQ   0
-#define TIMER_PIN   2 /* where the IOAPIC has IRQ 0 */
 #define CASCADE_IRQ 2
 #define INTR_PIN    0 /* where the IOAPIC has the PIC's INTR */
 
@@ -25,7 +24,7 @@ void chipset_irq(struct platform *p, u32 gsi, bool level)
 		return;
 	if (gsi < ISA_IRQS)
 		pic_set_line(&p->pic, gsi, level);
-	ioapic_set_line(&p->ioapic, gsi == TIMER_IRQ ? TIMER_PIN : gsi, level);
+	ioapic_set_line(&p->ioapic, gsi == TIMER_IRQ ? CHIPSET_TIMER_PIN : gsi, level);
 }
 
 void platform_irq(struct platform *p, u32 gsi, bool level)
@@ -45,6 +44,23 @@ void chipset_intr(struct platform *p, bool level)
 			lapic_set_lint0(v->lapic, level);
 	}
 	ioapic_set_line(&p->ioapic, INTR_PIN, level);
+}
+
+void chipset_sync_edges(struct platform *p)
+{
+	bool on = spin_lock_irqsave(&p->lock);
+
+	pit_sync(&p->pit);
+	spin_unlock_irqrestore(&p->lock, on);
+}
+
+void chipset_resume_edges(struct platform *p)
+{
+	bool on = spin_lock_irqsave(&p->lock);
+
+	pit_sync(&p->pit);
+	pit_rearm(&p->pit);
+	spin_unlock_irqrestore(&p->lock, on);
 }
 
 void chipset_end(struct platform *p, enum vm_end cause, u32 code)

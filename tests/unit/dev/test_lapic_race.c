@@ -168,11 +168,79 @@ static void what_is_early_is_said_so(void **state)
 	assert_in_range(were_early, 1, point - 2);
 }
 
+#define PIN    2
+#define VECTOR 0x31
+#define PERIOD 11932
+
+static void edge_comes(void *arg)
+{
+	bool on = irq_save();
+
+	hosted_clock_set(MACHINE_START_NS + NS_PER_SECOND);
+	hosted_count_points();
+	m.p->pit.timer.fn(&m.p->pit.timer);
+	hosted_count_no_more();
+	irq_restore(on);
+}
+
+static void vcpu_gathers(void *arg)
+{
+	hosted_count_points();
+	lapic_gather(m.v->lapic);
+	hosted_count_no_more();
+}
+
+/*
+ * An edge of the PIT's is taken while its timer looks whether it is, each stopping somewhere for all that
+ * the other does: it rests only if who is to take the edge will say so.
+ */
+static void no_edge_is_waited_for_in_vain(void **state)
+{
+	static const struct hosted_job jobs[] = {
+		{"timer", edge_comes, NULL},
+		{"vcpu", vcpu_gathers, NULL},
+	};
+	u32 rests = 0, goes_on = 0;
+
+	for (u32 who = 0; who < 2; who++) {
+		u32 point, counted = 1;
+
+		for (point = 1; point <= counted && point < STOPS_MAX; point++) {
+			struct hosted_way way = {
+				.directed = true, .stop = {{who, point}}, .period = 1};
+
+			machine_create(&m, 1);
+			pic_setup(&m, 0xffff);
+			out8(&m, 0x43, 0x34);
+			out8(&m, 0x40, (u8)PERIOD);
+			out8(&m, 0x40, PERIOD >> 8);
+			ioapic_route(&m, PIN, 0, VECTOR);
+			/* It is this one that goes off. */
+			hosted_timers_forget();
+			m.p->pit.timer.pending = false;
+			/* Something to gather, whichever comes first. */
+			lapic_send(m.vm, &(struct lapic_message){.vector = VECTOR + 1}, NULL);
+			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+			if (lapic_vector_is_untaken(m.v->lapic, VECTOR))
+				rests++;
+			else
+				goes_on++;
+			lapic_gather(m.v->lapic);
+			assert_int_not_equal(hosted_timers_next(), ~0ull);
+			counted = hosted_points_counted(who);
+			machine_destroy(&m);
+		}
+		assert_true(point > 3);
+	}
+	assert_true(rests && goes_on);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(none_is_lost),
 		cmocka_unit_test(what_is_early_is_said_so),
+		cmocka_unit_test(no_edge_is_waited_for_in_vain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
