@@ -144,7 +144,7 @@ struct lapic {
 	u64 tsc_deadline; /* 0: disarmed */
 	bool counting;
 	u32 waits;   /* atomic: LAPIC_WAITS_*: who goes on once something is taken */
-	bool asleep; /* its vCPU is; own thread writes */
+	bool asleep; /* its vCPU is; own thread writes; lapic_taken comes after a waking */
 	bool early;  /* the interrupt came before its time; the own thread looks without the lock */
 	u64 early_tsc; /* the guest's TSC at its time */
 	u64 ahead_ns;  /* how long a wake-up takes */
@@ -287,8 +287,8 @@ void lapic_local_interrupt(struct lapic *l, enum lapic_lvt source);
 void lapic_error(struct lapic *l, u32 esr_bit);
 /*
  * One more interrupt with this vector that the own thread gathers (ACCEPT_HELD_EDGE) would be none
- * besides: the one before is not gathered yet, or of one more illegal vector the guest would neither
- * see nor hear. Any context.
+ * besides: the one before is not gathered yet, or waits in IRR while the vCPU sleeps, or of one more
+ * illegal vector the guest would neither see nor hear. Any context.
  */
 bool lapic_vector_is_untaken(const struct lapic *l, u8 vector);
 

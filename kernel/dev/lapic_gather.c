@@ -66,7 +66,11 @@ bool lapic_vector_is_untaken(const struct lapic *l, u8 vector)
 
 	if (vector < LAPIC_VECTOR_MIN)
 		return illegal_is_known(l);
-	return __atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST) & BIT(vector % 32);
+	if (__atomic_load_n(&set->word[vector / 32], __ATOMIC_SEQ_CST) & BIT(vector % 32))
+		return true;
+	/* A vCPU that is woken for it in vain has gathered it, and takes it from IRR when it runs. */
+	return __atomic_load_n(&l->asleep, __ATOMIC_SEQ_CST) &&
+	       (lapic_get(l, REG_IRR + vector / 32) & BIT(vector % 32));
 }
 
 /* By mode as accept: it would change nothing. */

@@ -279,8 +279,10 @@ void lapic_timer_woken(struct lapic *l)
 	bool on = spin_lock_irqsave(&l->lock);
 
 	/* Who posted ahead of time on another CPU has noted that it did, or does so no more. */
-	WRITE_ONCE(l->asleep, false);
+	__atomic_store_n(&l->asleep, false, __ATOMIC_SEQ_CST);
 	spin_unlock_irqrestore(&l->lock, on);
+	/* The guest may take now what has waited in IRR. */
+	lapic_taken(l);
 }
 
 /* What is still to be done for the entry: who has this much left is in time. */

@@ -235,12 +235,64 @@ static void no_edge_is_waited_for_in_vain(void **state)
 	assert_true(rests && goes_on);
 }
 
+static void period_comes(void *arg)
+{
+	bool on = irq_save();
+
+	hosted_clock_set(MACHINE_START_NS + NS_PER_SECOND);
+	hosted_count_points();
+	m.v->lapic->timer.fn(&m.v->lapic->timer);
+	hosted_count_no_more();
+	irq_restore(on);
+}
+
+static void halted_wakes(void *arg)
+{
+	hosted_count_points();
+	lapic_timer_woken(m.v->lapic);
+	hosted_count_no_more();
+}
+
+/* Likewise a period of one whose interrupt waits in IRR, as its vCPU wakes for something else. */
+static void no_period_is_waited_for_in_vain(void **state)
+{
+	static const struct hosted_job jobs[] = {
+		{"timer", period_comes, NULL},
+		{"vcpu", halted_wakes, NULL},
+	};
+
+	for (u32 who = 0; who < 2; who++) {
+		u32 point, counted = 1;
+
+		for (point = 1; point <= counted && point < STOPS_MAX; point++) {
+			struct hosted_way way = {
+				.directed = true, .stop = {{who, point}}, .period = 1};
+
+			machine_create(&m, 1);
+			apic_write(&m, 0, APIC_TIMER, 1u << 17 | TIMER);
+			apic_write(&m, 0, APIC_INITIAL, 1000000);
+			lapic_timer_sleep(m.v->lapic);
+			lapic_send(m.vm, &(struct lapic_message){.vector = TIMER}, NULL);
+			lapic_gather(m.v->lapic);
+			hosted_timers_forget();
+			m.v->lapic->timer.pending = false;
+			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+			lapic_gather(m.v->lapic);
+			assert_int_not_equal(hosted_timers_next(), ~0ull);
+			counted = hosted_points_counted(who);
+			machine_destroy(&m);
+		}
+		assert_true(point > 3);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(none_is_lost),
 		cmocka_unit_test(what_is_early_is_said_so),
 		cmocka_unit_test(no_edge_is_waited_for_in_vain),
+		cmocka_unit_test(no_period_is_waited_for_in_vain),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

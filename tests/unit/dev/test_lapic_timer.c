@@ -235,6 +235,29 @@ static void no_storm(void **state)
 	machine_destroy(&m);
 }
 
+/* Nor for who halts with interrupts off, and is woken for one that it does not take. */
+static void no_storm_for_the_halted(void **state)
+{
+	struct machine m;
+
+	for (machine_apicv = VMX_APICV_OFF; machine_apicv <= VMX_APICV_POSTED; machine_apicv++) {
+		machine_create(&m, 1);
+		lapic_timer_sleep(m.v->lapic);
+		start(&m, PERIODIC, DIVIDE_BY_1, 1);
+		for (u32 i = 0; i < 100; i++) {
+			assert_int_equal(machine_run(10000000), i == 0);
+			lapic_gather(m.v->lapic);
+			assert_true(apic_bit(&m, 0, APIC_IRR, VECTOR));
+		}
+		/* Something else ends the halt. */
+		lapic_timer_woken(m.v->lapic);
+		lapic_gather(m.v->lapic);
+		assert_int_equal(machine_run(10000000), 1);
+		machine_destroy(&m);
+	}
+	machine_apicv = VMX_APICV_OFF;
+}
+
 #define ILLEGAL	    5
 #define ERROR	    0x5e
 #define ESR_ILLEGAL 0x40
@@ -539,6 +562,7 @@ int main(void)
 		cmocka_unit_test(masked),
 		cmocka_unit_test(deadline),
 		cmocka_unit_test(no_storm),
+		cmocka_unit_test(no_storm_for_the_halted),
 		cmocka_unit_test(no_storm_of_errors),
 		cmocka_unit_test(an_error_is_raised_once),
 		cmocka_unit_test(an_error_is_unmasked),

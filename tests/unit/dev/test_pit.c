@@ -444,6 +444,32 @@ static void edges_to_many_wait_for_the_first(void **state)
 	machine_destroy(&m);
 }
 
+/* Two that sleep with interrupts off. Woken by something else one goes on. */
+static void edges_to_the_halted(void **state)
+{
+	struct machine m;
+
+	edges_start(&m, 2, ANYBODY, VECTOR, SHORTEST);
+	for (u32 i = 0; i < 2; i++)
+		lapic_timer_sleep(m.vm->vcpus[i]->lapic);
+	machine_run(NS_PER_SECOND);
+	for (u32 i = 0; i < 100; i++) {
+		lapic_gather(m.vm->vcpus[i % 2]->lapic);
+		assert_int_equal(machine_run(10000000), 0);
+	}
+	for (u32 i = 0; i < 2; i++) {
+		lapic_timer_woken(m.vm->vcpus[i]->lapic);
+		lapic_gather(m.vm->vcpus[i]->lapic);
+		comes_to_rest(1);
+		assert_true(taken_by(&m, i));
+		lapic_timer_sleep(m.vm->vcpus[i]->lapic);
+		comes_to_rest(1);
+		lapic_gather(m.vm->vcpus[0]->lapic);
+		lapic_gather(m.vm->vcpus[1]->lapic);
+	}
+	machine_destroy(&m);
+}
+
 /* SMI, which there is not, a reserved mode, and ExtINT, which is not this pin's. */
 static void edges_that_do_nothing(void **state)
 {
@@ -653,6 +679,7 @@ int main(void)
 		cmocka_unit_test(irq0_one_shot_and_storm),
 		cmocka_unit_test(edges_wait_for_who_takes_them),
 		cmocka_unit_test(edges_to_many_wait_for_the_first),
+		cmocka_unit_test(edges_to_the_halted),
 		cmocka_unit_test(edges_that_do_nothing),
 		cmocka_unit_test(edges_of_other_modes),
 		cmocka_unit_test(edges_to_nobody),
