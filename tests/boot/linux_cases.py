@@ -27,6 +27,25 @@ def linux_shell(boot):
     check_shell(boot)
 
 
+@case(machines=[], full=["tigerlake"], deadline=900,
+      guests=lambda: linux_guest(words="nopv nolapic_timer lapic=notscdeadline"))
+def linux_pit(boot):
+    """Linux that is to do without a local APIC's timer checks the PIT's by the IOAPIC, and goes by it."""
+    boot.expect(r"weir-guest: shell ready")
+    boot.expect(r"guest# ")
+    boot.type("dmesg | grep TIMER:")
+    boot.expect(r"\.\.TIMER: vector=0x\w+ apic1=0 pin1=2 ")
+    boot.type("dmesg | grep -c 'MP-BIOS bug\\|trying to set up timer'")
+    boot.expect(r"^0\b")
+    boot.type("a=$(awk '/edge +timer/ {print $2}' /proc/interrupts); sleep 2; grep timer /proc/interrupts; "
+              "echo $(($(awk '/edge +timer/ {print $2}' /proc/interrupts) - a)) ticks")
+    boot.expect(r"^ *0: +\d+ .*IO-APIC +2-edge +timer")
+    assert int(boot.expect(r"^(\d+) ticks").group(1)) > 10
+    boot.type("poweroff -f")
+    boot.expect(r"vm alpha: powered off")
+    boot.ends()
+
+
 def loses_interrupts():
     """What docs/testing.md says below "Debian 13"."""
     if bochs.is_3():
