@@ -50,12 +50,13 @@ def monitor(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake"], deadline=120, weir="selftest=migrate,fair,cap,sched-leave,timers,clock", guests=two_talkers)
+@case(machines=["tigerlake"], deadline=120, weir="selftest=migrate,fair,cap,fair,cap,fair,cap,fair,cap",
+      guests=two_talkers)
 def monitor_early(boot):
     """What the operator says of VMs while Weir is not ready to start them holds."""
     operator = Operator(boot)
     boot.anywhere(r"selftest \w+: PASS")  # before that a UART that is not read yet holds 16 bytes
-    # In one piece: the self-tests do not wait for whom this runs on.
+    # In one piece: the self-tests, which take some seconds, do not wait for whom this runs on.
     operator.send(LEAVE + b"vm list\rvm off talker\rvm start beta\r")
     operator.wait(r"the monitor\. help lists")
     operator.wait(r"^talker +starts")
