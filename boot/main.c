@@ -131,9 +131,8 @@ static void withhold_uncached(void)
 	if (err)
 		return;
 	err = mtrr_withhold(&mtrr, &memmap, &bytes);
-	/* Else those ranges are not believed, and what they say is left to the CPU. */
-	if (err != ERR_RANGE)
-		uncached.count = mtrr_not_write_back(&mtrr, not_write_back);
+	uncached.count = mtrr_not_write_back(&mtrr, not_write_back);
+	uncached.in_use = err == ERR_RANGE;
 	if (bytes)
 		log_warn("memory map: the firmware leaves %llu KiB of RAM uncached (MTRRs): %s; "
 			 "update the firmware",

@@ -83,7 +83,7 @@ static int map_direct_range(u64 start, u64 end, const struct vmap_uncached *unca
 		if (!within(&vmap.read_only, start, &next))
 			flags |= PTE_WRITE;
 		for (u32 i = 0; i < uncached->count; i++) {
-			if (within(&uncached->ranges[i], start, &next))
+			if (within(&uncached->ranges[i], start, &next) && !uncached->in_use)
 				flags |= PTE_PCD | PTE_PWT;
 		}
 		err = pagetable_map(&vmap.pt, DIRECT_MAP_BASE + start, HPA(start), next - start,

@@ -18,13 +18,14 @@ enum vmap_cache {
 struct vmap_uncached {
 	u32 count;
 	const struct mem_range *ranges;
+	bool in_use; /* mapped as if it were write-back: the MTRRs alone decide */
 };
 
 /*
  * Builds the final tables and loads them on this CPU. Boot CPU, once, after slab_init:
  *   image      by section: text RX, rodata R, data and bss RW
  *   direct map the first MiB and all RAM below top_of_ram (bytes); RW, but R where it shows
- *              Weir's text and rodata, and UC what is in uncached (read now, not kept)
+ *              Weir's text and rodata, and in uncached UC unless in use (read now, not kept)
  *   vmap area  empty
  * Nothing below the kernel half. Then frames above FRAME_EARLY_END are taken. ERR_NOMEM.
  */
