@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -163,6 +164,24 @@ def dependencies(tree, names):
     return ordered
 
 
+def trimmed(kernel):
+    """An ELF image of 64 bits without the zeros at the end of its last segment, which in Debian's kernel are a
+    third of it: in 128 MiB there is no room for it and for where it is to run. The sections go, too."""
+    header = struct.Struct("<QQQQQQ")  # from p_offset to p_align
+    kernel = bytearray(kernel)
+    phoff, = struct.unpack_from("<Q", kernel, 32)
+    size, count = struct.unpack_from("<HH", kernel, 54)
+    loads = [at for at in range(phoff, phoff + size * count, size) if kernel[at:at + 4] == b"\1\0\0\0"]
+    last = max(loads, key=lambda at: header.unpack_from(kernel, at + 8)[0])
+    fields = list(header.unpack_from(kernel, last + 8))
+    contents = bytes(kernel[fields[0]:fields[0] + fields[3]]).rstrip(b"\0")
+    fields[3] = len(contents)
+    header.pack_into(kernel, last + 8, *fields)
+    struct.pack_into("<Q", kernel, 40, 0)
+    struct.pack_into("<HH", kernel, 60, 0, 0)
+    return bytes(kernel[:fields[0] + len(contents)])
+
+
 def fetch():
     """The generic kernel and its modules, unpacked below FOLDER, as linux.py does with the other one."""
     def newest():
@@ -185,7 +204,7 @@ def fetch():
     with open(names["vmlinuz"], "rb") as file:
         kernel = linux.strip(linux.extract_vmlinux(file.read()), work, "--strip-all")
     with open(os.path.join(FOLDER, "vmlinux"), "wb") as file:
-        file.write(kernel)
+        file.write(trimmed(kernel))
     order = dependencies(tree, KVM_MODULES + MODULES)
     for path in order:
         with open(os.path.join(FOLDER, os.path.basename(path)), "wb") as file:
@@ -262,10 +281,10 @@ class Host(Bochs):
                 image.Module(os.path.join(FOLDER, "vmlinux"), f"{linux.CMDLINE}{nested.SLOWER}",
                              "/host/vmlinux"),
                 image.Module(archive, "", "/host/initramfs")], kernel=nested.STUB, bios_only=True)
-        disk = f"{folder}.files"
-        os.makedirs(os.path.dirname(folder), exist_ok=True)
-        make_disk(disk)
-        super().__init__(folder, iso, memory=ram, ips=nested.IPS, disk=disk)
+        super().__init__(folder, iso, memory=ram, ips=nested.IPS)
+        self.disk = self.path("files")  # in its folder, as the lock of a run that was killed is
+        make_disk(self.disk)
+        self.config["disk"] = self.disk_line()
         self.swap = self.path("swap")
         make_swap(self.swap)
         self.host = None
@@ -360,9 +379,11 @@ def table(results):
         tries = results.get(f"{ram} {mix} {swap}", {})
         fitted = max((int(n) for n, seconds in tries.items() if seconds), default=None)
         failed = min((int(n) for n, seconds in tries.items() if not seconds), default=None)
+        if failed == 1:
+            fitted = 0
         if tries:
             rows.append([f"{ram} MiB", mix, SWAPS[swap], "" if fitted is None else str(fitted),
-                         "" if fitted is None else f"{tries[str(fitted)]} s",
+                         f"{tries[str(fitted)]} s" if fitted else "",
                          "" if failed is None else str(failed)])
     return rows
 
