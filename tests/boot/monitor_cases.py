@@ -236,6 +236,29 @@ def monitor_restarts(boot):
     assert "not end" not in boot.text()
 
 
+STRONG_TICKS = 3000000000  # a minute of Bochs's TSC: longer than all that is asked here
+
+
+@case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2"], deadline=120,
+      guests=lambda: (small_guest("busy", f"spin-all {STRONG_TICKS}", vm="weak",
+                                  vm_words="weight=1 vcpus=2 cpus=0") +
+                      small_guest("busy", f"spin {STRONG_TICKS}", vm="strong",
+                                  vm_words="weight=10000 cpus=0")))
+def monitor_weak(boot):
+    """A VM of a ten-thousandth of another's weight is paused, shown and killed before that is done."""
+    operator = Operator(boot)
+    for name in ("weak", "strong"):
+        boot.anywhere(rf"vm {name}: started")
+    operator.enter()
+    operator.says("vm dump weak", r"^vm weak is in the log$")
+    operator.says("vm pause weak", r"^vm weak is paused$")
+    operator.says("vm resume weak", r"^vm weak goes on$")
+    operator.says("vm kill weak", r"^vm weak is killed$")
+    operator.wait(r"vm weak: killed after")
+    assert "vm strong: debug exit" not in boot.text()
+    operator.end()
+
+
 LOOPS = "adhjritle"  # see tests/guests/loops.c
 
 
