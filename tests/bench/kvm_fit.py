@@ -43,7 +43,8 @@ RAM = (128, 512)
 SWAPS = {"zram": "zram", "zswap": "zswap and a disk"}
 ROWS = [(ram, mix, swap) for ram in RAM for mix in fit.MIXES for swap in SWAPS]
 FIRST = {128: 1, 512: 10}  # guests that are tried first
-DISK = 2048  # MiB, of zram or of the disk
+DISK = 2048  # MiB
+ZRAM = 2  # times RAM: its table takes 16 bytes for each page, whether there is one or not
 DEADLINE = 6 * 3600
 # Of the machine's time, of which a second is 400 million instructions (nested.SLOWER).
 LIMIT = 900
@@ -64,7 +65,7 @@ case {swap} in
 zram)
 	swap=/dev/zram0
 	echo lz4 >/sys/block/zram0/comp_algorithm
-	echo {disk}M >/sys/block/zram0/disksize
+	echo {zram}M >/sys/block/zram0/disksize
 	mkswap $swap
 	;;
 zswap)
@@ -320,15 +321,15 @@ def outcome(text):
     return None
 
 
-def script_of(modules, mix, swap, n, used):
-    return SCRIPT.format(modules=" ".join(modules), swap=swap, disk=DISK, qemu=QEMU, memory=used + 4,
+def script_of(modules, ram, mix, swap, n, used):
+    return SCRIPT.format(modules=" ".join(modules), swap=swap, zram=ZRAM * ram, qemu=QEMU, memory=used + 4,
                          used=used, words=fit.MIXES[mix], limit=LIMIT, last=n - 1)
 
 
 def measure(folder, ram, mix, swap, n, used):
     """Seconds, or None: they do not fit."""
     modules = [name for name in generic()[1] if name not in KVM_MODULES]
-    script = script_of(modules, mix, swap, n, used)
+    script = script_of(modules, ram, mix, swap, n, used)
     machine = Host(os.path.join(folder, f"kvm-fit-{ram}-{mix.replace(':', '-')}-{swap}-{n}"), ram, script)
     with running("kvm-fit", machine):
         machine.wait_off(deadline(DEADLINE))

@@ -171,7 +171,7 @@ def test_a_kernel_is_trimmed_by_its_last_zeros_alone(kvm):
 @pytest.mark.parametrize("swap", ["zram", "zswap"])
 def test_what_the_host_of_kvm_runs_is_a_script(kvm, swap):
     """As the shell reads it, no escape having become a character on the way."""
-    script = kvm.bench.kvm_fit.script_of(["zram"], "5.4:1", swap, 10, 96)
+    script = kvm.bench.kvm_fit.script_of(["zram"], 512, "5.4:1", swap, 10, 96)
     assert not set(script) - set("\t\n" + "".join(map(chr, range(32, 127))))
     subprocess.run(["busybox", "sh", "-n"], input=script.encode(), check=True)
 
