@@ -49,6 +49,9 @@ void swap_op_unreserve(bool write)
 	__atomic_fetch_add(&swap.spare, 1, __ATOMIC_RELEASE);
 	/* All: one of them may wait for every op to end, and would keep the place from the next. */
 	wait_wake_all(&swap.room);
+	/* One of a write that was none has made others wait for it. */
+	if (write)
+		wait_wake_all(&swap.progress);
 }
 
 struct swap_op *swap_op_begin(struct gmem *g, u64 index, u64 *e, u64 entry,

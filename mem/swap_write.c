@@ -94,7 +94,6 @@ static void finish_write(struct swap_op *op, int err)
 		frame_free(virt_to_pfn(op->request.page), 0);
 	__atomic_fetch_add(&swap.written, 1, __ATOMIC_RELEASE);
 	swap_op_end(op);
-	wait_wake_all(&swap.progress);
 }
 
 static void write_done(struct swap_request *r)

@@ -4,8 +4,9 @@
  * lifted once, by WEIGHT_LIFT, and lowered once.
  *
  * Any context, under any lock below LOCK_RUNQUEUE; no lock is needed, for who changes `lifted` is
- * who lifts or lowers. Whether somebody still waits is the caller's to know: where one may come
- * while lift_end is called, the same lock is held around both and what they go by.
+ * who lifts or lowers. Whether somebody still waits is the caller's to know: where one may come while
+ * lift_end is called, either the same lock is held around both and what they go by, or who calls it
+ * looks once more and lifts again.
  */
 #ifndef SMP_LIFT_H
 #define SMP_LIFT_H

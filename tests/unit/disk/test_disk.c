@@ -19,9 +19,6 @@
 #include <unistd.h>
 
 #define GET(x) __atomic_load_n(&(x), __ATOMIC_SEQ_CST)
-#define WAIT_UNTIL(cond) \
-	while (!(cond))  \
-	usleep(100)
 
 /* --- What it counts for --- */
 
@@ -60,7 +57,7 @@ int ata_transfer(struct ata_disk *d, u64 sector, void *const *pages, u32 count, 
 
 	transfers[n] = (struct transfer){sector, count, write, GET(lifted)};
 	__atomic_store_n(&begun, n + 1, __ATOMIC_SEQ_CST);
-	WAIT_UNTIL(GET(may_end) > n);
+	hosted_wait_until(GET(may_end) > n);
 	return 0;
 }
 
@@ -116,7 +113,7 @@ static void submit(u64 block, bool write)
 
 static void wait_begun(u32 n)
 {
-	WAIT_UNTIL(GET(begun) >= first + n);
+	hosted_wait_until(GET(begun) >= first + n);
 }
 
 static void let_end(u32 n)
@@ -155,7 +152,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	let_end(ARRAY_SIZE(requests));
-	WAIT_UNTIL(GET(done) == requested && GET(lifted) == 0);
+	hosted_wait_until(GET(done) == requested && GET(lifted) == 0);
 	__atomic_store_n(&may_end, GET(begun), __ATOMIC_SEQ_CST);
 	return 0;
 }
@@ -168,7 +165,7 @@ static void lifted_for_a_read(void **state)
 	submit(7, false);
 	expect(0, 7, 1, false, true);
 	let_end(1);
-	WAIT_UNTIL(GET(done) == 1);
+	hosted_wait_until(GET(done) == 1);
 	assert_int_equal(GET(lifted_at_done), WEIGHT_LIFT);
 }
 

@@ -120,6 +120,26 @@ static void reads_leave_room(void **state)
 	fake_disk_hold(false);
 }
 
+static void *wait_main(void *arg)
+{
+	return (void *)(u64)swap_wait_written(~0ull);
+}
+
+/* An op that was reserved to write, and is not used: who waited for it goes on. */
+static void a_write_that_was_none(void **state)
+{
+	pthread_t waiter;
+	void *waited;
+
+	assert_true(swap_op_reserve(true, 0));
+	assert_int_equal(pthread_create(&waiter, NULL, wait_main, NULL), 0);
+	wait_asleep(&swap.progress);
+	swap_op_unreserve(true);
+	pthread_join(waiter, &waited);
+	assert_ptr_equal(waited, (void *)1);
+	assert_false(swap_wait_written(~0ull));
+}
+
 static void *audit_main(void *arg)
 {
 	swap_audit();
@@ -241,17 +261,12 @@ static void no_memory_to_attach(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CELL(neighbours_come_ahead),
-		CELL(not_ahead_of_memory),
-		CELL(not_ahead_of_max),
-		CELL(only_so_many_at_a_time),
-		CELL(reads_leave_room),
-		CELL(one_waits_for_all),
-		CELL(a_full_disk),
-		CELL(what_packs_is_packed),
-		CELL(no_frame_to_read_it_to),
-		CELL(no_frame_for_those_ahead),
-		CELL(no_memory_to_attach),
+		CELL(neighbours_come_ahead),	CELL(not_ahead_of_memory),
+		CELL(not_ahead_of_max),		CELL(only_so_many_at_a_time),
+		CELL(reads_leave_room),		CELL(a_write_that_was_none),
+		CELL(one_waits_for_all),	CELL(a_full_disk),
+		CELL(what_packs_is_packed),	CELL(no_frame_to_read_it_to),
+		CELL(no_frame_for_those_ahead), CELL(no_memory_to_attach),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
