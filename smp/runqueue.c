@@ -237,8 +237,10 @@ static void stand(struct runqueue *rq, struct thread *t, s64 owed)
 
 	if (t->hurried > 0 && t->hurry_ns == SCHED_DEBT_NS)
 		owed = within_bounds(owed, weight, 0);
+	/* Its others may sleep, and its part grow: what it has put off by then it does not owe at once. */
 	if (t->hurried > 0)
-		most = (s64)runqueue_virtual(t->hurry_ns, weight);
+		most = t->hurry_most = max(t->hurry_most,
+					   (s64)runqueue_virtual(t->hurry_ns, weight));
 	t->put_off = min(max(owed, (s64)0), most);
 	t->vruntime = rq->clock + (u64)(owed - t->put_off);
 }
@@ -311,6 +313,9 @@ enum runqueue_tell runqueue_hurry(struct runqueue *rq, struct thread *t, s32 by,
 	runqueue_charge(rq, now_ns);
 	SET(t->hurried, t->hurried + by);
 	t->hurry_ns = t->hurried > 0 ? max(t->hurry_ns, most_ns) : 0;
+	/* Here: one that is blocked does not stand anywhere. */
+	if (t->hurried <= 0)
+		t->hurry_most = 0;
 	/* Elsewhere it comes to a queue before it runs. */
 	if (!queued && t->state != THREAD_RUNNING)
 		return TELL_NOTHING;

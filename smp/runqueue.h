@@ -32,7 +32,7 @@
  * clock, and runs while it is not after the thread, and until the end of the slice in which it comes to
  * be; yielded to it begins a slice after the clock at most. Who sleeps meanwhile and wakes gains nothing.
  * An other that is hurried (thread_hurry) runs SCHED_HURRY_NS more; for the operator, until it is done. What
- * the thread has put off itself it owes, and may owe SCHED_DEBT_NS by it.
+ * the thread has put off itself it owes, and may owe SCHED_DEBT_NS by it, of the least part that it had.
  *
  * To it comes what CPUs do with interrupts or preemption off. The parts of a group are to stay as they
  * are meanwhile: where vCPUs of an other's VM go to sleep, what it was given at one weight it uses at

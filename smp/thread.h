@@ -54,9 +54,10 @@ struct thread {
 	u32 weight;
 	s32 lifted; /* atomic: what it counts for besides; below 0 it is lowered first, for a moment */
 	/* cpu's queue; see thread_hurry. Of a group's threads only */
-	s32 hurried;  /* atomic: how many wait for it; below 0 for a moment, likewise */
-	u64 hurry_ns; /* what it may put off for them, in time of its own */
-	s64 put_off;  /* virtual time that it owes besides what vruntime says */
+	s32 hurried;	/* atomic: how many wait for it; below 0 for a moment, likewise */
+	u64 hurry_ns;	/* what it may put off for them, in time of its own */
+	s64 hurry_most; /* the same in virtual time, at the least part that it has had since */
+	s64 put_off;	/* virtual time that it owes besides what vruntime says */
 	/* set before it first runs */
 	void (*fn)(void *arg);
 	void *arg;

@@ -318,6 +318,76 @@ static u64 owed_in_all(const struct thread *t)
 	return t->vruntime - schedulers[0].rq.clock + (u64)t->put_off;
 }
 
+/* How long at most it waits, from now on, until it has run so long. */
+static u64 longest_wait(const struct thread *t, u64 ns)
+{
+	u64 ran, last = now, longest = 0;
+
+	charge_all();
+	ran = t->run_ns;
+	while (t->run_ns - ran < ns && now - last < 100000 * MS) {
+		if (t->state == THREAD_RUNNING)
+			last = now;
+		longest = max(longest, now - last);
+		run_until(now + STEP);
+		charge_all();
+	}
+	return longest;
+}
+
+static void until_it_runs(u32 i)
+{
+	while (threads[i].state != THREAD_RUNNING)
+		run_until(now + STEP);
+}
+
+/*
+ * It has put off as much as it may, at an eighth of its VM's weight; then the other vCPUs halt, and it has all
+ * of it. Before, it waited for what it could not put off any more: of weight 4 beside 100 for seconds. When
+ * it has been let go, and has slept, that is over: it puts off what its part then is worth.
+ */
+static void its_part_may_grow(void **state)
+{
+	struct thread *t = &threads[0];
+	u64 wait;
+
+	for (u32 sleeps = 0; sleeps < 2; sleeps++) {
+		start(1, 4, VCPUS_MAX, 0, 100, 1);
+		until_it_runs(0);
+		while (t->state == THREAD_RUNNING)
+			run_until(now + STEP);
+		thread_hurry(t, HURRY_A_WHILE);
+		longest_wait(t, 15 * MS);
+		until_it_runs(0);
+		if (sleeps)
+			sleep_here(0);
+		for (u32 i = 1; i < VCPUS_MAX; i++)
+			thread_hurry(&threads[i], HURRY_A_WHILE);
+		for (u32 i = 1; i < VCPUS_MAX; i++) {
+			until_it_runs(i);
+			sleep_here(i);
+			thread_hurry_no_more(&threads[i]);
+		}
+		if (sleeps)
+			wake_from(0, t);
+		wait = longest_wait(t, 15 * MS);
+		print_message("its part has grown, and it has%s slept: %llu ms\n",
+			      sleeps ? "" : " not", wait / MS);
+		assert_in_range(wait, 0, 2 * SCHED_SLICE_MAX_NS);
+		until_it_runs(0);
+		sleep_here(0);
+		thread_hurry_no_more(t);
+		run_until(now + 1000 * MS);
+		wake_from(0, t);
+		until_it_runs(0);
+		charge_all();
+		t->vruntime = schedulers[0].rq.clock + 10000 * MS;
+		thread_hurry(t, HURRY_A_WHILE);
+		assert_int_equal(t->put_off, runqueue_virtual(SCHED_HURRY_NS, thread_weight(t)));
+		teardown();
+	}
+}
+
 /* However much that is, as it is hurried and let go; nor is it yielded to for having put it off. */
 static void what_it_owes_stays(void **state)
 {
@@ -426,6 +496,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_earned),
 		cmocka_unit_test(who_writes_without_end_keeps_nobody_out),
 		cmocka_unit_test(a_sleep_pays),
+		cmocka_unit_test(its_part_may_grow),
 		cmocka_unit_test(what_it_owes_stays),
 		cmocka_unit_test(no_cap_holds_it_up),
 		cmocka_unit_test(who_is_let_go_makes_way),
