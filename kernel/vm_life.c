@@ -71,16 +71,18 @@ void vm_set_paused(struct vm *vm, u32 on, u32 off)
 	u32 before = vm->paused, after = (before | on) & ~off;
 
 	__atomic_store_n(&vm->paused, after, __ATOMIC_SEQ_CST);
-	/* A guest may have it paused for memory, again and again. */
+	/*
+	 * Asked first: who is hurried does not enter the guest. A guest may have it paused for memory, again
+	 * and again.
+	 */
 	for (u32 i = 0; on && i < vm->vcpu_count; i++) {
+		vcpu_request(vm->vcpus[i], VCPU_REQ_LIFE);
 		if (!vm->vcpus[i]->parked)
 			hurry(vm->vcpus[i],
 			      on & VM_PAUSED_BY_OPERATOR ? HURRY_UNTIL_DONE : HURRY_A_WHILE);
 	}
 	wait_wake_all_locked(&vm->life);
 	wait_unlock(&vm->life, irqs_on);
-	for (u32 i = 0; on && i < vm->vcpu_count; i++)
-		vcpu_request(vm->vcpus[i], VCPU_REQ_LIFE);
 	if (before && !after)
 		platform_resume(vm->platform);
 }
@@ -236,10 +238,10 @@ static void dump_vcpu(struct vcpu *v)
 	bool on = wait_lock(&vm->life);
 
 	v->dump_asked = true;
+	vcpu_request(v, VCPU_REQ_LIFE);
 	hurry(v, HURRY_UNTIL_DONE);
 	wait_wake_all_locked(&vm->life);
 	wait_unlock(&vm->life, on);
-	vcpu_request(v, VCPU_REQ_LIFE);
 	wait_event(&vm->life, has_ended(vm) || !v->dump_asked);
 }
 

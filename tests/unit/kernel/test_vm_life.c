@@ -128,7 +128,14 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	__atomic_fetch_sub(&dumps_under_way, 1, __ATOMIC_SEQ_CST);
 }
 
-NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
+/* atomic: how often each was asked for something */
+static u32 kicks[VCPUS];
+
+void vmx_vcpu_kick(struct vmx_vcpu *v)
+{
+	count(&kicks[v->id]);
+}
+
 NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
 NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
@@ -163,12 +170,28 @@ ANSWER(int, hypercall_quick, ERR_TOO_HARD, u64 *rax, u32 ss_access)
 
 /* --- who is hurried: the scheduler's, here it is only told --- */
 
-static u32 hurries[2]; /* atomic; by how */
+/* atomic */
+static u32 hurries[2]; /* by how */
+static u32 hurries_of[VCPUS];
+static bool before_asked; /* more often than one was asked for something */
+
+static u32 vcpu_of(const struct thread *t)
+{
+	u32 i = 0;
+
+	while (cpus[i].thread != t)
+		i++;
+	return i;
+}
 
 void thread_hurry(struct thread *t, enum hurry how)
 {
+	u32 i = vcpu_of(t);
+
 	__atomic_fetch_add(&t->hurried, 1, __ATOMIC_SEQ_CST);
 	count(&hurries[how]);
+	if (__atomic_add_fetch(&hurries_of[i], 1, __ATOMIC_SEQ_CST) > look(&kicks[i]))
+		__atomic_store_n(&before_asked, true, __ATOMIC_SEQ_CST);
 }
 
 void thread_hurry_no_more(struct thread *t)
@@ -287,7 +310,10 @@ static int setup(void **state)
 	memset(runs, 0, sizeof(runs));
 	memset(dumps, 0, sizeof(dumps));
 	memset(told, 0, sizeof(told));
+	memset(kicks, 0, sizeof(kicks));
 	memset(hurries, 0, sizeof(hurries));
+	memset(hurries_of, 0, sizeof(hurries_of));
+	before_asked = false;
 	dumps_under_way = nmis = resumes = 0;
 	dumps_mixed = false;
 	vm_list_init(&config);
@@ -523,6 +549,7 @@ static void hurried_until_parked_and_shown(void **state)
 	hosted_wait_until(all_hurried(0));
 	assert_int_equal(vm_resume(&machine), 0);
 	assert_int_equal(hurries[HURRY_A_WHILE], 0);
+	assert_false(before_asked);
 }
 
 /* Its guest brings that about: not for longer than is anybody's. */
