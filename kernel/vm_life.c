@@ -18,6 +18,11 @@ void vm_life_init_vm(struct vm *vm)
 	mutex_init(&vm->dump_lock, "vm dump", LOCK_VM_DUMP);
 }
 
+static bool has_ended(const struct vm *vm)
+{
+	return __atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE;
+}
+
 /* --- who waits for its vCPUs --- */
 
 /*
@@ -31,19 +36,18 @@ static void hurry(struct vcpu *v, enum hurry how)
 	thread_hurry(v->thread, how);
 }
 
-/* Likewise. */
+/* Likewise. What it is asked for it has done, but not what it was asked for since it last looked. */
 static void hurry_no_more(struct vcpu *v)
 {
+	const struct vm *vm = v->vm;
+
+	if (!has_ended(vm) && (v->dump_asked || (vm->paused && !v->parked)))
+		return;
 	for (; v->hurried; v->hurried--)
 		thread_hurry_no_more(v->thread);
 }
 
 /* --- pause --- */
-
-static bool has_ended(const struct vm *vm)
-{
-	return __atomic_load_n(&vm->end, __ATOMIC_SEQ_CST) != VM_END_NONE;
-}
 
 u32 vm_paused_why(const struct vm *vm)
 {

@@ -194,9 +194,16 @@ void thread_hurry(struct thread *t, enum hurry how)
 		__atomic_store_n(&before_asked, true, __ATOMIC_SEQ_CST);
 }
 
+static u32 too_soon; /* how often it was taken back before they had done what they are asked for */
+
+/* The lock of machine.life is held. */
 void thread_hurry_no_more(struct thread *t)
 {
+	const struct vcpu *v = &cpus[vcpu_of(t)];
+
 	__atomic_fetch_sub(&t->hurried, 1, __ATOMIC_SEQ_CST);
+	if (v->dump_asked || (vm_is_paused(&machine) && !v->parked))
+		count(&too_soon);
 }
 
 static bool all_hurried(s32 times)
@@ -314,6 +321,7 @@ static int setup(void **state)
 	memset(hurries, 0, sizeof(hurries));
 	memset(hurries_of, 0, sizeof(hurries_of));
 	before_asked = false;
+	too_soon = 0;
 	dumps_under_way = nmis = resumes = 0;
 	dumps_mixed = false;
 	vm_list_init(&config);
@@ -552,6 +560,48 @@ static void hurried_until_parked_and_shown(void **state)
 	assert_false(before_asked);
 }
 
+static void pause_it(void *arg)
+{
+	vm_pause(&machine);
+}
+
+static void dump_it(void *arg)
+{
+	vm_dump(&machine);
+}
+
+/*
+ * Asked for something while it waits to say that it has done what it was asked for before: who asks was
+ * there first.
+ */
+static void ask_meanwhile(void (*fn)(void *arg))
+{
+	struct thread *asker;
+	bool on = wait_lock(&machine.life);
+
+	assert_int_equal(thread_create(&asker, "asker", fn, NULL, 0), 0);
+	usleep(2000);
+	for (u32 i = 0; i < VCPUS; i++)
+		vcpu_request(&cpus[i], VCPU_REQ_LIFE);
+	usleep(2000);
+	wait_unlock(&machine.life, on);
+	thread_join(asker);
+}
+
+static void hurried_until_the_next_is_done(void **state)
+{
+	wait_all_run();
+	for (u32 i = 0; i < 20; i++) {
+		ask_meanwhile(pause_it);
+		assert_true(vm_is_paused(&machine));
+		assert_int_equal(vm_resume(&machine), 0);
+		hosted_wait_until(all_hurried(0));
+		ask_meanwhile(dump_it);
+		hosted_wait_until(all_hurried(0));
+		assert_int_equal(look(&too_soon), 0);
+	}
+}
+
 /* Its guest brings that about: not for longer than is anybody's. */
 static void hurried_for_a_while_for_memory(void **state)
 {
@@ -721,6 +771,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(paused_while_memory_is_sought, setup, teardown),
 		cmocka_unit_test_setup_teardown(ends_while_paused, setup, teardown),
 		cmocka_unit_test_setup_teardown(hurried_until_parked_and_shown, setup, teardown),
+		cmocka_unit_test_setup_teardown(hurried_until_the_next_is_done, setup, teardown),
 		cmocka_unit_test_setup_teardown(hurried_for_a_while_for_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(hurried_to_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
