@@ -189,21 +189,32 @@ static void flush_later(struct uart *u)
 	spin_unlock_irqrestore(&u->p->lock, on);
 }
 
-/* On a vCPU's thread: there is something else for it to do first. */
-static bool is_wanted(const struct uart *u)
+static bool is_full(struct uart *u)
+{
+	bool on = spin_lock_irqsave(&u->p->lock);
+	bool full = u->output_count == UART_OUTPUT_SIZE;
+
+	spin_unlock_irqrestore(&u->p->lock, on);
+	return full;
+}
+
+/* On a vCPU's thread: there is something else for it to do first. But what it prints meanwhile is not lost. */
+static bool is_wanted(struct uart *u)
 {
 	const struct vm *vm = u->p->vm;
 
-	return thread_current()->group &&
-	       (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE ||
-		__atomic_load_n(&vm->paused, __ATOMIC_RELAXED));
+	if (!thread_current()->group)
+		return false;
+	if (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+		return true;
+	return __atomic_load_n(&vm->paused, __ATOMIC_RELAXED) && !is_full(u);
 }
 
 /*
  * All VMs share the console, and each byte is waited for. Who waits for it meanwhile hurries the vCPU, for a
  * while (thread_hurry): a piece is done by then, at 115200 baud also with a line that it completes, for a
- * vCPU that owes a slice. One that is hurried to its VM's end or pause may owe more: it begins none. What
- * is left it writes later, or who takes the VM apart does.
+ * vCPU that owes a slice. One that is hurried to its VM's end or pause may owe more: it begins none, but
+ * to make room before a pause. What is left it writes later, or who takes the VM apart does.
  */
 void uart_flush(struct uart *u)
 {

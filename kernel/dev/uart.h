@@ -44,7 +44,7 @@ int uart_init(struct uart *u, struct platform *p);
 
 /*
  * Thread context, no spin lock held: hands the guest's output to the console. A vCPU's thread leaves that for
- * later while its VM is paused, and for who takes it apart once it has ended.
+ * later while its VM is paused, unless the buffer is full, and for who takes it apart once it has ended.
  */
 void uart_flush(struct uart *u);
 

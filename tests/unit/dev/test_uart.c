@@ -321,6 +321,28 @@ static void what_is_left_at_a_pause(void **state)
 	machine_destroy(&m);
 }
 
+/* As a REP OUTSB that began before: all of it comes, only what there is room for later. */
+static void more_than_there_is_room_for_at_a_pause(void **state)
+{
+	struct thread *me = thread_current();
+	char text[601] = {0};
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	for (u32 i = 0; i < sizeof(text) - 1; i++)
+		text[i] = (char)('A' + i % 50);
+	me->group = &m.vm->sched;
+	m.vm->paused = VM_PAUSED_BY_OPERATOR;
+	print(&m, text);
+	assert_in_range(m.p->uart.output_count, UART_OUTPUT_SIZE - UART_PIECE, UART_OUTPUT_SIZE);
+	m.vm->paused = 0;
+	platform_vcpu_poll(m.v);
+	assert_string_equal(hosted_vm_output(&pieces), text);
+	me->group = NULL;
+	machine_destroy(&m);
+}
+
 static struct uart *filled;
 
 static void fill(void)
@@ -382,6 +404,7 @@ int main(void)
 		cmocka_unit_test(a_piece_at_a_time),
 		cmocka_unit_test(what_is_left_at_the_end),
 		cmocka_unit_test(what_is_left_at_a_pause),
+		cmocka_unit_test(more_than_there_is_room_for_at_a_pause),
 		cmocka_unit_test(one_flush_has_an_end),
 		cmocka_unit_test(wide_access),
 	};
