@@ -228,7 +228,8 @@ static s64 within_bounds(s64 ahead, u32 weight, s64 put_off)
 
 /*
  * t, which is not queued, owes so much, with what it has put off; where it is hurried it puts off what it
- * may. Nothing is forgotten but by the operator: a guest may keep the clock from going on.
+ * may. Nothing is forgotten but by the operator: a guest may keep the clock from going on. That lasts until
+ * nobody waits for it any more, so longer where others wait for a while, one after the other.
  */
 static void stand(struct runqueue *rq, struct thread *t, s64 owed)
 {
