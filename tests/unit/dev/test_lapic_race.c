@@ -168,19 +168,75 @@ static void what_is_early_is_said_so(void **state)
 	assert_in_range(were_early, 1, point - 2);
 }
 
-#define PIN    2
-#define VECTOR 0x31
-#define PERIOD 11932
+/*
+ * A timer goes off while a vCPU does something, each stopping somewhere for all that the other does: what
+ * rests of it only rests if the vCPU will say that it may go on. look: what has come of it; may be NULL.
+ */
+static void none_waits_in_vain(void (*set_up)(void), void (*goes_off)(void *), void (*vcpu)(void *),
+			       void (*look)(void))
+{
+	const struct hosted_job jobs[] = {{"timer", goes_off, NULL}, {"vcpu", vcpu, NULL}};
 
-static void edge_comes(void *arg)
+	for (u32 who = 0; who < ARRAY_SIZE(jobs); who++) {
+		u32 point, counted = 1;
+
+		for (point = 1; point <= counted && point < STOPS_MAX; point++) {
+			struct hosted_way way = {
+				.directed = true, .stop = {{who, point}}, .period = 1};
+
+			machine_create(&m, 1);
+			set_up();
+			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
+			if (look)
+				look();
+			lapic_gather(m.v->lapic);
+			assert_int_not_equal(hosted_timers_next(), ~0ull);
+			counted = hosted_points_counted(who);
+			machine_destroy(&m);
+		}
+		assert_true(point > 3);
+	}
+}
+
+static void fire(struct timer *t)
 {
 	bool on = irq_save();
 
 	hosted_clock_set(MACHINE_START_NS + NS_PER_SECOND);
 	hosted_count_points();
-	m.p->pit.timer.fn(&m.p->pit.timer);
+	t->fn(t);
 	hosted_count_no_more();
 	irq_restore(on);
+}
+
+/* It is this one that goes off. */
+static void only(struct timer *t)
+{
+	hosted_timers_forget();
+	t->pending = false;
+}
+
+#define PIN    2
+#define VECTOR 0x31
+#define PERIOD 11932
+
+static u32 rests, goes_on;
+
+static void set_up_edges(void)
+{
+	pic_setup(&m, 0xffff);
+	out8(&m, 0x43, 0x34);
+	out8(&m, 0x40, (u8)PERIOD);
+	out8(&m, 0x40, PERIOD >> 8);
+	ioapic_route(&m, PIN, 0, VECTOR);
+	only(&m.p->pit.timer);
+	/* Something to gather, whichever comes first. */
+	lapic_send(m.vm, &(struct lapic_message){.vector = VECTOR + 1}, NULL);
+}
+
+static void edge_comes(void *arg)
+{
+	fire(&m.p->pit.timer);
 }
 
 static void vcpu_gathers(void *arg)
@@ -190,60 +246,35 @@ static void vcpu_gathers(void *arg)
 	hosted_count_no_more();
 }
 
-/*
- * An edge of the PIT's is taken while its timer looks whether it is, each stopping somewhere for all that
- * the other does: it rests only if who is to take the edge will say so.
- */
+static void count_rests(void)
+{
+	if (lapic_vector_is_untaken(m.v->lapic, VECTOR))
+		rests++;
+	else
+		goes_on++;
+}
+
+/* An edge of the PIT's is taken while its timer looks whether it is. */
 static void no_edge_is_waited_for_in_vain(void **state)
 {
-	static const struct hosted_job jobs[] = {
-		{"timer", edge_comes, NULL},
-		{"vcpu", vcpu_gathers, NULL},
-	};
-	u32 rests = 0, goes_on = 0;
-
-	for (u32 who = 0; who < 2; who++) {
-		u32 point, counted = 1;
-
-		for (point = 1; point <= counted && point < STOPS_MAX; point++) {
-			struct hosted_way way = {
-				.directed = true, .stop = {{who, point}}, .period = 1};
-
-			machine_create(&m, 1);
-			pic_setup(&m, 0xffff);
-			out8(&m, 0x43, 0x34);
-			out8(&m, 0x40, (u8)PERIOD);
-			out8(&m, 0x40, PERIOD >> 8);
-			ioapic_route(&m, PIN, 0, VECTOR);
-			/* It is this one that goes off. */
-			hosted_timers_forget();
-			m.p->pit.timer.pending = false;
-			/* Something to gather, whichever comes first. */
-			lapic_send(m.vm, &(struct lapic_message){.vector = VECTOR + 1}, NULL);
-			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
-			if (lapic_vector_is_untaken(m.v->lapic, VECTOR))
-				rests++;
-			else
-				goes_on++;
-			lapic_gather(m.v->lapic);
-			assert_int_not_equal(hosted_timers_next(), ~0ull);
-			counted = hosted_points_counted(who);
-			machine_destroy(&m);
-		}
-		assert_true(point > 3);
-	}
+	rests = goes_on = 0;
+	none_waits_in_vain(set_up_edges, edge_comes, vcpu_gathers, count_rests);
 	assert_true(rests && goes_on);
+}
+
+static void set_up_period(void)
+{
+	apic_write(&m, 0, APIC_TIMER, 1u << 17 | TIMER);
+	apic_write(&m, 0, APIC_INITIAL, 1000000);
+	lapic_timer_sleep(m.v->lapic);
+	lapic_send(m.vm, &(struct lapic_message){.vector = TIMER}, NULL);
+	lapic_gather(m.v->lapic);
+	only(&m.v->lapic->timer);
 }
 
 static void period_comes(void *arg)
 {
-	bool on = irq_save();
-
-	hosted_clock_set(MACHINE_START_NS + NS_PER_SECOND);
-	hosted_count_points();
-	m.v->lapic->timer.fn(&m.v->lapic->timer);
-	hosted_count_no_more();
-	irq_restore(on);
+	fire(&m.v->lapic->timer);
 }
 
 static void halted_wakes(void *arg)
@@ -256,34 +287,7 @@ static void halted_wakes(void *arg)
 /* Likewise a period of one whose interrupt waits in IRR, as its vCPU wakes for something else. */
 static void no_period_is_waited_for_in_vain(void **state)
 {
-	static const struct hosted_job jobs[] = {
-		{"timer", period_comes, NULL},
-		{"vcpu", halted_wakes, NULL},
-	};
-
-	for (u32 who = 0; who < 2; who++) {
-		u32 point, counted = 1;
-
-		for (point = 1; point <= counted && point < STOPS_MAX; point++) {
-			struct hosted_way way = {
-				.directed = true, .stop = {{who, point}}, .period = 1};
-
-			machine_create(&m, 1);
-			apic_write(&m, 0, APIC_TIMER, 1u << 17 | TIMER);
-			apic_write(&m, 0, APIC_INITIAL, 1000000);
-			lapic_timer_sleep(m.v->lapic);
-			lapic_send(m.vm, &(struct lapic_message){.vector = TIMER}, NULL);
-			lapic_gather(m.v->lapic);
-			hosted_timers_forget();
-			m.v->lapic->timer.pending = false;
-			hosted_run(jobs, ARRAY_SIZE(jobs), &way);
-			lapic_gather(m.v->lapic);
-			assert_int_not_equal(hosted_timers_next(), ~0ull);
-			counted = hosted_points_counted(who);
-			machine_destroy(&m);
-		}
-		assert_true(point > 3);
-	}
+	none_waits_in_vain(set_up_period, period_comes, halted_wakes, NULL);
 }
 
 int main(void)
