@@ -528,9 +528,9 @@ static bool turn(struct machine_vm *vm, struct mmu_vcpu *v)
 	struct access a = {.vm = vm, .v = v, .random = &randoms[v - vm->vcpu]};
 
 	for (u32 n = 0; n < 8; n++) {
-		bool loaded = has_space(p);
-
-		if ((!loaded || random_one_in(a.random, 12)) && !switch_space(&a) && !loaded)
+		/* Without memory it may be left at no table. */
+		if ((!has_space(p) || random_one_in(a.random, 12)) && !switch_space(&a) &&
+		    !has_space(p))
 			return false;
 		pick_entry(&a);
 		/* What is mapped large is to stay so for a while. */
