@@ -14,6 +14,7 @@
 #define SHARE_NS    (400 * NS_PER_MS)
 #define SLACK	    5 /* percent */
 #define SHARE_TRIES 5
+#define STALL_NS    (2 * NS_PER_MS) /* of its own time, for a turn of some 50 us */
 #define CAP_PERCENT 40
 
 struct runner {
@@ -27,6 +28,7 @@ struct runner {
 	u32 moves;  /* from one to another */
 	u64 until_ns;
 	u64 run_ns;
+	u64 stalled_ns; /* of these its CPU stood still, by what turns took */
 };
 
 static struct runner runners[RUNNERS_MAX];
@@ -164,13 +166,27 @@ static void test_migrate(struct selftest *t)
 		      wanderers, moves);
 }
 
+/* Not with a turn of another's in the middle of the look. */
+static u64 my_run_ns(void)
+{
+	bool on = irq_save();
+	u64 ns = thread_run_ns(thread_current());
+
+	irq_restore(on);
+	return ns;
+}
+
 static void share_runner(void *arg)
 {
 	struct runner *r = arg;
 
 	while (clock_ns() < r->until_ns) {
+		u64 ran = my_run_ns();
+
 		note_cpu(r);
 		spin(50 * NS_PER_US);
+		ran = my_run_ns() - ran;
+		r->stalled_ns += ran > STALL_NS ? ran : 0;
 	}
 	r->run_ns = thread_run_ns(thread_current());
 }
@@ -225,37 +241,42 @@ static void test_fair(struct selftest *t)
 		      (1000 - mine) % 10);
 }
 
-static bool share_two_cpus(struct selftest *t)
+/* Three threads on two CPUs: two thirds of a CPU each, which they only get by going to and fro. */
+static bool share_two_cpus(struct selftest *t, u64 *stalled_ns)
 {
 	static const u32 weights[] = {100, 100, 100};
 	bool fair = true;
 
+	*stalled_ns = 0;
 	share(t, 2, 3, weights);
-	for (u32 i = 0; i < 3; i++)
+	for (u32 i = 0; i < 3; i++) {
 		fair &= is_about(per_mille(runners[i].run_ns, sum_of_runs(3)), 333);
+		*stalled_ns += runners[i].stalled_ns;
+	}
 	return fair;
 }
 
 /*
- * Three threads on two CPUs: two thirds of a CPU each, which they only get by going to and fro. Where an
- * emulator's CPUs are threads of a busy host one may stand still as the other runs: not each time.
+ * Where an emulator's CPUs are threads of a busy host one may stand still as the other runs, and the
+ * time is charged to whoever was there: what such a try finds says nothing of the scheduler.
  */
 static void test_fair_cpus(struct selftest *t)
 {
+	u64 stalled_ns, sum;
 	u32 tries = 1;
-	u64 sum;
+	bool fair;
 
 	if (cpu_count() < 2) {
 		selftest_skip(t, "it wants two CPUs");
 		return;
 	}
-	while (!share_two_cpus(t) && tries < SHARE_TRIES)
+	while (!(fair = share_two_cpus(t, &stalled_ns)) && stalled_ns && tries < SHARE_TRIES)
 		tries++;
+	EXPECT(t, fair);
 	sum = sum_of_runs(3);
-	for (u32 i = 0; i < 3; i++)
-		EXPECT(t, is_about(per_mille(runners[i].run_ns, sum), 333));
-	selftest_note(t, "%lu, %lu and %lu per mille at try %u", per_mille(runners[0].run_ns, sum),
-		      per_mille(runners[1].run_ns, sum), per_mille(runners[2].run_ns, sum), tries);
+	selftest_note(t, "%lu, %lu and %lu per mille at try %u, CPUs stood still for %lu us",
+		      per_mille(runners[0].run_ns, sum), per_mille(runners[1].run_ns, sum),
+		      per_mille(runners[2].run_ns, sum), tries, (u64)(stalled_ns / NS_PER_US));
 }
 
 static void capped_runner(void *arg)
