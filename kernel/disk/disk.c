@@ -3,10 +3,10 @@
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/pci_config.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/size_text.h"
 #include "kernel/base/x86.h"
-#include "kernel/disk/pci_config.h"
 #include "mem/frame.h"
 #include "smp/irq.h"
 #include "smp/lift.h"

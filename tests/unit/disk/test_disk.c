@@ -6,8 +6,8 @@
  * for meanwhile. A transfer ends when the test says so.
  */
 #include "kernel/base/error.h"
+#include "kernel/base/pci_config.h"
 #include "kernel/disk/disk.h"
-#include "kernel/disk/pci_config.h"
 #include "mem/frame.h"
 #include "smp/irq.h"
 #include "smp/thread.h"

@@ -4,8 +4,8 @@
  * 0xcfc ("mechanism 1", PCI Local Bus 3.0, 3.2.2.3.2). The boot thread, while nobody else uses the
  * two ports.
  */
-#ifndef KERNEL_DISK_PCI_CONFIG_H
-#define KERNEL_DISK_PCI_CONFIG_H
+#ifndef KERNEL_BASE_PCI_CONFIG_H
+#define KERNEL_BASE_PCI_CONFIG_H
 
 #include "kernel/base/types.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/disk/pci_config.c */
+/* unit-sources: kernel/base/pci_config.c */
 /*
  * PCI configuration space behind its two ports: which functions are found, and what is switched
  * off.
@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <string.h>
 #include "kernel/base/x86.h"
-#include "kernel/disk/pci_config.h"
+#include "kernel/base/pci_config.h"
 
 #define ADDRESS(bus, device, function) ((bus) << 16 | (device) << 11 | (function) << 8)
 #define MULTI			       0x800000

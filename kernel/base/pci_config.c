@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "kernel/disk/pci_config.h"
+#include "kernel/base/pci_config.h"
 
 #include "kernel/base/x86.h"
 
