@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: kernel/vcpu.c kernel/restart.c kernel/hypercall.c kernel/kvm_hypercall.c
- *	tests/unit/kernel/vcpu_loop.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
+ *	tests/unit/kernel/vcpu_loop.c tests/unit/kernel/vcpu_idle.c @mmu @mem tests/unit/mmu/fixture.c mmu/walk.c
  */
 /*
  * What a vCPU's loop does of exits: which page it says that an emulated instruction touched, and to whom

@@ -35,16 +35,6 @@ static guest_fn guest;
 static struct gmem *ram;
 static u64 free_at_start;
 
-bool vmx_must_emulate(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-int vcpu_emulate_state(struct vcpu *v)
-{
-	return 0;
-}
-
 /* --- vmx/ --- */
 
 static bool wanted; /* atomic: memory */
@@ -125,22 +115,6 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	__atomic_fetch_add(&dumps, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Every exit goes the long way here. */
-int vcpu_quick(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
-int vcpu_quick_io(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
-int vcpu_quick_mmio(void *owner, struct vmx_exit *e)
-{
-	return ERR_TOO_HARD;
-}
-
 void vmx_get_paging(struct vmx_vcpu *v, struct guest_paging *out)
 {
 	*out = (struct guest_paging){0};
@@ -157,57 +131,8 @@ void vmx_inject_interrupt(struct vmx_vcpu *v, u8 vector)
 	__atomic_fetch_add(&injected, 1, __ATOMIC_SEQ_CST);
 }
 
-bool vmx_event_waits(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-bool vmx_nmi_allowed(struct vmx_vcpu *v)
-{
-	return true;
-}
-
-bool vmx_nmi_blocked(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-u64 vmx_guest_tsc(struct vmx_vcpu *v)
-{
-	return 0;
-}
-
-u64 vmx_tsc_offset(const struct vmx_vcpu *v)
-{
-	return 0;
-}
-
-u64 lapic_timer_take_early(struct lapic *l)
-{
-	return 0;
-}
-
 NOTHING(vmx_vcpu_kick, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_kick_seen, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_not_before, struct vmx_vcpu *v, u64 tsc)
-NOTHING(lapic_timer_sleep, struct lapic *l)
-NOTHING(lapic_timer_woken, struct lapic *l)
-NOTHING(vmx_vcpu_destroy, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_in, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_out, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_sched_leave, struct vmx_vcpu *v)
-NOTHING(vmx_vcpu_set_start, struct vmx_vcpu *v, const struct vmx_start *s)
-NOTHING(vmx_set_interrupt_status, struct vmx_vcpu *v, u8 requested, u8 in_service)
-NOTHING(vmx_set_eoi_exits, struct vmx_vcpu *v, const u32 vectors[8])
-NOTHING(vmx_set_x2apic, struct vmx_vcpu *v, bool on)
-NOTHING(vmx_set_tpr_threshold, struct vmx_vcpu *v, u32 class)
 NOTHING(vmx_inject_nmi, struct vmx_vcpu *v)
-NOTHING(vmx_request_interrupt_window, struct vmx_vcpu *v, bool on)
-NOTHING(vmx_inject_exception, struct vmx_vcpu *v, u8 vector, bool has_error, u32 error_code)
-NOTHING(vmx_complete_io_in, struct vmx_vcpu *v, u32 value)
-NOTHING(vmx_complete_io_out, struct vmx_vcpu *v)
-NOTHING(vmx_complete_rdmsr, struct vmx_vcpu *v, u64 value)
-NOTHING(vmx_complete_wrmsr, struct vmx_vcpu *v)
 
 /* --- kernel/ --- */
 
@@ -250,85 +175,10 @@ bool platform_injection_pending(struct vcpu *v)
 	return platform_interrupt_pending(v);
 }
 
-bool platform_is_x2apic(struct vcpu *v)
-{
-	return false;
-}
-
-bool platform_apic_load(struct vcpu *v, struct platform_apic_state *out)
-{
-	return false;
-}
-
 int platform_interrupt_ack(struct vcpu *v)
 {
 	__atomic_store_n(&interrupt[v->id], false, __ATOMIC_SEQ_CST);
 	return 0x40;
-}
-
-bool platform_nmi_take(struct vcpu *v)
-{
-	return false;
-}
-
-u32 platform_tpr_threshold(struct vcpu *v)
-{
-	return 0;
-}
-
-void *platform_apic_page(struct vcpu *v)
-{
-	return NULL;
-}
-
-void *platform_posted(struct vcpu *v)
-{
-	return NULL;
-}
-
-bool vmx_vcpu_notify(struct vmx_vcpu *v)
-{
-	return false;
-}
-
-bool apic_base_moves(struct vcpu *v, u32 msr, u64 value)
-{
-	return false;
-}
-
-int apic_page_retire(struct vm *m)
-{
-	return 0;
-}
-
-bool platform_owns_msr(u32 index)
-{
-	return false;
-}
-
-int platform_rdmsr(struct vcpu *v, u32 index, u64 *value)
-{
-	return ERR_FAULT;
-}
-
-int platform_wrmsr(struct vcpu *v, u32 index, u64 value)
-{
-	return ERR_FAULT;
-}
-
-bool paravirt_owns_msr(u32 index)
-{
-	return false;
-}
-
-int paravirt_rdmsr(struct vcpu *v, u32 index, u64 *value)
-{
-	return ERR_FAULT;
-}
-
-int paravirt_wrmsr(struct vcpu *v, u32 index, u64 value)
-{
-	return ERR_FAULT;
 }
 
 int vcpu_emulate(struct vcpu *v, u32 port_size)
@@ -337,57 +187,15 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	return 0;
 }
 
-int vcpu_rma_set_up(struct vcpu *v)
-{
-	return 0;
-}
-
-bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
-	      u64 *value)
-{
-	return false;
-}
-
-bool bus_write(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, u32 size,
-	       u64 value)
-{
-	return false;
-}
-
-bool platform_start_up_pending(struct vcpu *v)
-{
-	return false;
-}
-
-int paravirt_tsc_moved(struct vcpu *v)
-{
-	return 0;
-}
-
 int paravirt_was_paused(struct vcpu *v)
 {
 	return 0;
-}
-
-bool vmx_is_between_instructions(const struct vmx_vcpu *v)
-{
-	return false;
 }
 
 bool lapic_send_to(struct lapic *l, const struct lapic_message *m)
 {
 	return false;
 }
-
-NOTHING(vcpu_start_up, struct vcpu *v)
-NOTHING(platform_tsc_moved, struct vcpu *v)
-NOTHING(steal_time_out, struct vcpu *v, const struct thread *t, bool clean)
-NOTHING(paravirt_forget, struct vcpu *v)
-NOTHING(lapic_pv_eoi_offer_now, struct lapic *l)
-NOTHING(lapic_pv_eoi_take_back, struct lapic *l)
-NOTHING(steal_time_in, struct vcpu *v)
-NOTHING(steal_time_tell, struct vcpu *v)
-NOTHING(platform_vcpu_poll, struct vcpu *v)
 
 /* --- smp/ --- */
 
