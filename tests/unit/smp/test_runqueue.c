@@ -224,6 +224,39 @@ static void a_group_has_one_weight(void **state)
 		assert_in_range(threads[i].run_ns, 975 * MS, 1025 * MS);
 }
 
+static s64 group_is_at(void)
+{
+	return (s64)(group.cpus[0].vtime - rq.clock);
+}
+
+/*
+ * What a group owes here, or is owed, is bounded as a thread's is, of what those of its threads count for
+ * together that are here; who rested comes after what it owes.
+ */
+static void a_groups_debt_is_bounded(void **state)
+{
+	for (u32 i = 0; i < 4; i++) {
+		threads[i].group = &group;
+		threads[i].rested = true;
+	}
+	for (u32 i = 1; i < 4; i++)
+		wake(i);
+	group.cpus[0].vtime = rq.clock + 1000 * MS;
+	wake(0);
+	assert_int_equal(group_is_at(), SCHED_DEBT_NS); /* of 100, not of a thread's 25 */
+	assert_int_equal(threads[0].vruntime - rq.clock, SCHED_DEBT_NS);
+	assert_false(threads[0].rested);
+
+	assert_ptr_equal(next(WHY_PREEMPT), &threads[1]);
+	assert_ptr_equal(next(WHY_GONE), &threads[2]);
+	threads[1].rested = true;
+	threads[1].vruntime = rq.clock;
+	group.cpus[0].vtime = rq.clock - 1000 * MS;
+	wake(1);
+	assert_int_equal(group_is_at(), -(s64)SCHED_CREDIT_NS);
+	assert_int_equal(threads[1].vruntime - rq.clock, 0);
+}
+
 /* Of a group of four that has one thread awake, that one has all of the weight. */
 static void those_asleep_have_no_part(void **state)
 {
@@ -485,6 +518,7 @@ int main(void)
 		TEST(weights_are_shares),
 		TEST(the_heaviest_and_the_lightest),
 		TEST(a_group_has_one_weight),
+		TEST(a_groups_debt_is_bounded),
 		TEST(those_asleep_have_no_part),
 		TEST(siblings_come_and_go_meanwhile),
 		TEST(alone_it_goes_on),
