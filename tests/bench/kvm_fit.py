@@ -31,7 +31,7 @@ sys.path[:0] = [HERE, os.path.dirname(HERE), os.path.join(HERE, "../boot")]
 import fit  # noqa: E402
 import report  # noqa: E402
 from lab import BUILD, CACHE, image, linux, nested  # noqa: E402
-from lab.bochs import CYLINDER, Bochs  # noqa: E402
+from lab.bochs import CYLINDER  # noqa: E402
 from running import deadline, running  # noqa: E402
 
 META_PACKAGE = "linux-image-amd64"
@@ -267,10 +267,8 @@ def make_swap(path):
                    stderr=subprocess.DEVNULL)
 
 
-class Host(Bochs):
-    """A Linux that runs the guests. Its console is the first serial line, what SCRIPT says the second."""
-
-    off, panic = nested.ENDED, nested.HOST_PANIC
+class Host(nested.LinuxHost):
+    """What SCRIPT says is on the second serial line."""
 
     def __init__(self, folder, ram, script):
         modules = generic()[1]
@@ -288,20 +286,12 @@ class Host(Bochs):
         self.config["disk"] = self.disk_line()
         self.swap = self.path("swap")
         make_swap(self.swap)
-        self.host = None
 
-    @property
-    def main_console(self):
-        return self.host
-
-    def command(self, serial):
-        self.host, terminal = self.serial_line("host.txt")
+    def devices(self):
         cylinders = os.path.getsize(self.swap) // CYLINDER
-        self.more = (f"com2: enabled=1, mode=term, dev={serial}\n"
-                     "ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15\n"
-                     f'ata1-master: type=disk, mode=flat, path="{self.swap}", '
-                     f"cylinders={cylinders}, heads=16, spt=63\n")
-        return super().command(terminal)
+        return ("ata1: enabled=1, ioaddr1=0x170, ioaddr2=0x370, irq=15\n"
+                f'ata1-master: type=disk, mode=flat, path="{self.swap}", '
+                f"cylinders={cylinders}, heads=16, spt=63\n")
 
     def stop(self):
         super().stop()

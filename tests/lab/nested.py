@@ -69,25 +69,33 @@ def host_image(files, script, cmdline):
         return image.cached_iso("", modules, kernel=STUB, bios_only=True)
 
 
-class Host(Bochs):
+class LinuxHost(Bochs):
     """A Linux with KVM that runs a script. The machine's console is its second serial line, which the
-    script's guests have; the first is the host's own console `host`."""
+    script, or its guests, have; the first is the host's own console `host`."""
 
     off, panic = ENDED, HOST_PANIC
-
-    def __init__(self, folder, files, script, memory, cmdline=linux.CMDLINE + SLOWER):
-        iso = host_image(files, script, cmdline)
-        super().__init__(folder, iso, memory=HOST_MEMORY + memory, ips=IPS)
-        self.host = None
+    host = None
 
     @property
     def main_console(self):
         return self.host
 
+    def devices(self):
+        """Lines of Bochs's configuration."""
+        return ""
+
     def command(self, serial):
         self.host, terminal = self.serial_line("host.txt")
-        self.more = f"com2: enabled=1, mode=term, dev={serial}\n"
+        self.more = f"com2: enabled=1, mode=term, dev={serial}\n{self.devices()}"
         return super().command(terminal)
+
+
+class Host(LinuxHost):
+    """One with these files, and memory besides its own."""
+
+    def __init__(self, folder, files, script, memory, cmdline=linux.CMDLINE + SLOWER):
+        iso = host_image(files, script, cmdline)
+        super().__init__(folder, iso, memory=HOST_MEMORY + memory, ips=IPS)
 
 
 def weir_command(iso, cpus, memory, serial="/dev/ttyS1", monitor="/tmp/monitor"):
