@@ -205,9 +205,8 @@ static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t g
 			return EXIT_RESUME;
 		if (exit_crash(v))
 			log_error("vm %s: an event is delivered to a page (gpa %#llx) that is a "
-				  "table on "
-				  "the way "
-				  "to itself, or that SMAP keeps the guest from: the VM ends",
+				  "table on the way to itself, or that SMAP keeps the guest from: "
+				  "the VM ends",
 				  vcpu_name(), (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
