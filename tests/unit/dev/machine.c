@@ -124,6 +124,13 @@ void ioapic_route(struct machine *m, u32 pin, u32 dest, u32 low)
 	ioapic_put(m, 0x10 + 2 * pin, low);
 }
 
+void pit_setup(struct machine *m, u8 control, u16 count)
+{
+	out8(m, 0x43, control);
+	out8(m, 0x40, (u8)count);
+	out8(m, 0x40, (u8)(count >> 8));
+}
+
 void pic_setup(struct machine *m, u16 mask)
 {
 	out8(m, 0x20, 0x11);

@@ -79,6 +79,10 @@ void ioapic_route(struct machine *m, u32 pin, u32 dest, u32 low);
 /* Both 8259s as Linux programs them: vectors 0x30 and 0x38, all inputs open but those masked. */
 void pic_setup(struct machine *m, u16 mask);
 
+/* The 8254's channel 0, low byte first; and how long it takes for n of its ticks. */
+#define PIT_TICKS_NS(n) (((n)*NS_PER_SECOND + PIT_HZ - 1) / PIT_HZ)
+void pit_setup(struct machine *m, u8 control, u16 count);
+
 #define RTE_LEVEL_BIT  (1u << 15)
 #define RTE_MASK_BIT   (1u << 16)
 #define RTE_REMOTE_BIT (1u << 14)

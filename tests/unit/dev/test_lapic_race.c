@@ -225,9 +225,7 @@ static u32 rests, goes_on;
 static void set_up_edges(void)
 {
 	pic_setup(&m, 0xffff);
-	out8(&m, 0x43, 0x34);
-	out8(&m, 0x40, (u8)PERIOD);
-	out8(&m, 0x40, PERIOD >> 8);
+	pit_setup(&m, 0x34, PERIOD);
 	ioapic_route(&m, PIN, 0, VECTOR);
 	only(&m.p->pit.timer);
 	/* Something to gather, whichever comes first. */
