@@ -46,15 +46,32 @@ def test_wait_sees_split_lines_and_keeps_its_deadline(pipe, tmp_path):
     assert (tmp_path / "out").read_text() == "ready\nnext"
 
 
-def test_wait_takes_no_number_whose_digits_still_come(pipe):
+@pytest.mark.parametrize("first, rest, pattern, whole", [
+    (b"stat 89", b"43 pages\n", r"stat (\d+)", "8943"),
+    (b"at 0x1de00000-0x1e02b", b"000\n", r"at 0x[0-9a-f]+-0x([0-9a-f]+)", "1e02b000"),
+    (b"mitigations off: L1D ", b"flush\n", "off: (.*)", "L1D flush"),
+    (b"guest is al", b"pha now\n", r"guest is (\w+)", "alpha"),
+])
+def test_wait_takes_no_part_of_what_still_comes(pipe, first, rest, pattern, whole):
     line, theirs = pipe
-    os.write(theirs, b"stat 89")
-    timer = threading.Timer(0.1, lambda: os.write(theirs, b"43 pages\n"))
+    os.write(theirs, first)
+    timer = threading.Timer(0.1, lambda: os.write(theirs, rest))
     timer.start()
-    assert line.wait(r"stat (\d+)", soon()).group(1) == "8943"
+    assert line.wait(pattern, soon()).group(1) == whole
     os.write(theirs, b"last 7")
+    assert line.wait(r"last (\d+)", time.monotonic() + 0.2).group(1) == "7", "nor lets it go by"
     os.close(theirs)
     assert line.wait(r"last (\d+)", soon()).group(1) == "7"
+    line.close()
+
+
+def test_wait_takes_a_prompt_at_once(pipe):
+    line, theirs = pipe
+    os.write(theirs, b"weir> ")
+    before = time.monotonic()
+    line.wait("^weir> ", soon())
+    assert time.monotonic() - before < 5
+    os.close(theirs)
     line.close()
 
 

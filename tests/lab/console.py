@@ -58,7 +58,7 @@ class Console:
         with self.changed:
             while True:
                 match = expression.search(self.text, start)
-                if match and not self._may_go_on(match):
+                if match and not self._may_go_on(expression, match):
                     return match
                 dead = end.search(self.text) if end else None
                 if dead and self._line_is_whole(dead):
@@ -66,6 +66,8 @@ class Console:
                 if self.closed:
                     raise Ended(f"the machine ended before it said /{pattern}/")
                 left = deadline - time.monotonic()
+                if left <= 0 and match:
+                    return match
                 if left <= 0:
                     raise Ended(f"it did not say /{pattern}/ before its deadline")
                 # A process that died without closing the line is noticed here, not waited for.
@@ -75,9 +77,13 @@ class Console:
                         return match
                     raise Ended(f"the emulator ended before the machine said /{pattern}/")
 
-    def _may_go_on(self, match):
-        """It ends in a number, of which more digits may be on their way."""
-        return not self.closed and match.end() == len(self.text) and match.group(0)[-1:].isdigit()
+    def _may_go_on(self, expression, match):
+        """It ends where the console does for now, and what comes next could belong to it: a number
+        of which more digits are on their way, in any base, a word, the rest of a line."""
+        if self.closed or match.end() != len(self.text):
+            return False
+        longer = (expression.search(self.text + more, match.start()) for more in "0a")
+        return any(one and one.end() > match.end() for one in longer)
 
     def _line_is_whole(self, match):
         """What is waited for may be in the rest of the line that is fatal."""
