@@ -224,7 +224,7 @@ def monitor_hostile(boot):
 def monitor_restarts(boot):
     """A guest that resets itself for ever is switched off all the same, and Weir with it."""
     operator = Operator(boot)
-    boot.anywhere(r"(?s)(vm r: reset after.*){4}")
+    boot.anywhere(r"(?s)(vm r: reset after.*?){4}")
     operator.enter()
     operator.says("vm list", r"^r +(starts|runs|ending)")
     operator.until("vm off r", r"^vm r (was about to start, and stays off|is switched off|has ended meanwhile)$")

@@ -65,11 +65,15 @@ def test_wait_takes_no_part_of_what_still_comes(pipe, first, rest, pattern, whol
     line.close()
 
 
-def test_wait_takes_a_prompt_at_once(pipe):
+@pytest.mark.parametrize("said, pattern", [
+    (b"weir> ", "^weir> "),
+    (b"vm r: reset\nvm r: reset\n", r"(?s)(vm r: reset.*){2}"),
+])
+def test_wait_takes_at_once_what_has_no_end_to_come(pipe, said, pattern):
     line, theirs = pipe
-    os.write(theirs, b"weir> ")
+    os.write(theirs, said)
     before = time.monotonic()
-    line.wait("^weir> ", soon())
+    line.wait(pattern, soon())
     assert time.monotonic() - before < 5
     os.close(theirs)
     line.close()

@@ -82,8 +82,13 @@ class Console:
         of which more digits are on their way, in any base, a word, the rest of a line."""
         if self.closed or match.end() != len(self.text):
             return False
-        longer = (expression.search(self.text + more, match.start()) for more in "0a")
-        return any(one and one.end() > match.end() for one in longer)
+
+        def grows(more):
+            longer = expression.search(self.text + more, match.start())
+            return longer is not None and longer.end() > match.end()
+
+        # What goes on over a line's end, too, takes whatever comes: there is nothing to wait for.
+        return (grows("0") or grows("a")) and not grows("\n")
 
     def _line_is_whole(self, match):
         """What is waited for may be in the rest of the line that is fatal."""
