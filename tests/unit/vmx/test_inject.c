@@ -86,6 +86,28 @@ static void what_waits_is_work(void **state)
 	assert_false(v.unprepared);
 }
 
+/*
+ * A CPU may take the NMI window for open behind STI (SDM 3C 26.2), where no NMI goes: the exit would
+ * come again and again, before any instruction. The interrupt window opens behind the next one.
+ */
+static void nmi_behind_sti(void **state)
+{
+	u32 windows = (u32)PROC_NMI_WINDOW | (u32)PROC_INTERRUPT_WINDOW;
+
+	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI);
+	vmx_inject_nmi(&v);
+	enter();
+	assert_true(v.unprepared && v.nmi_pending);
+	assert_int_equal(v.proc_controls & windows, (u32)PROC_INTERRUPT_WINDOW);
+	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI | BLOCKED_BY_NMI);
+	enter();
+	assert_int_equal(v.proc_controls & windows, (u32)PROC_NMI_WINDOW);
+	vmcs_write(GUEST_INTERRUPTIBILITY, 0);
+	event_prepare(&v);
+	assert_int_equal(vmcs_read(ENTRY_INTERRUPTION_INFO), NMI_INFO);
+	assert_int_equal(v.proc_controls & windows, 0);
+}
+
 static void interrupted_delivery_is_repeated(void **state)
 {
 	vmcs_write(EXIT_VECTORING_INFO, GP_INFO);
@@ -189,6 +211,7 @@ int main(void)
 		cmocka_unit_test_setup(nothing_asks_for_work, setup),
 		cmocka_unit_test_setup(whoever_gives_work_says_so, setup),
 		cmocka_unit_test_setup(what_waits_is_work, setup),
+		cmocka_unit_test_setup(nmi_behind_sti, setup),
 		cmocka_unit_test_setup(interrupted_delivery_is_repeated, setup),
 		cmocka_unit_test_setup(shadow_with_single_step, setup),
 		cmocka_unit_test_setup(no_single_step_where_none_is_due, setup),
