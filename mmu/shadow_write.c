@@ -122,7 +122,8 @@ void shadow_marked(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa)
 int mmu_shadow_let_write(struct mmu_vcpu *v, gfn_t gfn, u64 digest)
 {
 	u32 reader = srcu_read_lock(&v->vm->srcu);
-	bool is_ram = memslot_find(memslots_get(v->vm), gfn);
+	const struct memslot *slot = memslot_find(memslots_get(v->vm), gfn);
+	bool is_ram = slot && !(slot->flags & MEMSLOT_PRIVATE);
 	struct shadow_vcpu *s = &v->shadow;
 
 	if (is_ram)

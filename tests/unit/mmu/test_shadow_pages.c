@@ -502,9 +502,12 @@ static void marks_of_other_entries(void **state)
 
 /* --- What would go on for ever --- */
 
+#define APIC_GFN 0xfee00
+
 /* The page that is written is on the way to itself. */
 static void a_table_that_maps_itself(void **state)
 {
+	struct gmem *page;
 	u64 at;
 	u32 n = 0;
 	int err;
@@ -527,6 +530,12 @@ static void a_table_that_maps_itself(void **state)
 		assert_int_equal(shadow_access(PAGE_SIZE, MMU_WRITE, &at), 0);
 	}
 	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(RAM_PAGES), 0), ERR_NOSLOT);
+	/* The APIC-access page is no RAM of the guest's either. */
+	assert_int_equal(gmem_create(1, &page), 0);
+	assert_int_equal(memslot_create(&vm, 9, GFN(APIC_GFN), 1, page, 0, MEMSLOT_PRIVATE), 0);
+	gmem_unref(page);
+	assert_int_equal(mmu_shadow_let_write(&vcpu, GFN(APIC_GFN), 0), ERR_NOSLOT);
+	assert_int_equal(memslot_delete(&vm, 9), 0);
 	(void)state;
 }
 
