@@ -396,17 +396,15 @@ static bool is_resident(u64 entry)
  * Nobody moves the page, but a write may bring it out of a frame that it has with others. Then the
  * count tells who reads there still; and no write goes there.
  */
-static bool may_have_left(const struct candidate *c, u32 access, u64 entry, const pfn_t *pfn)
+static bool may_have_left(const struct candidate *c, u32 access, u64 now, const pfn_t *pfn)
 {
-	u64 now = peek_entry(c->slot.object, c->index);
-
 	if (!machine.alike || now == ENTRY_UNKNOWN)
 		return false;
 	if (access & MMU_WRITE)
 		return gmem_entry_state(now) == GMEM_GOT_PAGE && gmem_entry_pfn(now).v == pfn->v;
 	return gmem_entry_state(now) == GMEM_BUSY ||
-	       gmem_entry_state(now) != gmem_entry_state(entry) ||
-	       gmem_entry_pfn(now).v != gmem_entry_pfn(entry).v;
+	       gmem_entry_state(now) != gmem_entry_state(c->entry) ||
+	       gmem_entry_pfn(now).v != gmem_entry_pfn(c->entry).v;
 }
 
 /*
@@ -428,10 +426,14 @@ static bool may_have_gone(const struct candidate *c)
 static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pfn, u64 stamp,
 			  u64 count)
 {
-	bool still = c->early && !(c->moves & 1) && relaxed(&c->page->moves) == c->moves;
-	bool kept = c->early && !(c->drops & 1) && relaxed(&c->page->drops) == c->drops;
+	u64 now = pfn ? peek_entry(c->slot.object, c->index) : ENTRY_UNKNOWN;
 	u64 entry = c->entry, unsettled;
+	bool still, kept;
 
+	/* In this order: nobody moved the page before the look at where it is now. */
+	barrier();
+	still = c->early && !(c->moves & 1) && relaxed(&c->page->moves) == c->moves;
+	kept = c->early && !(c->drops & 1) && relaxed(&c->page->drops) == c->drops;
 	if ((access & MMU_WRITE) && (c->slot.flags & MEMSLOT_READONLY))
 		return "it is read-only";
 	if (stamp && stamp != stamp_of(c))
@@ -448,10 +450,10 @@ static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pf
 	if (!pfn || !still || !kept || may_have_gone(c))
 		return NULL;
 	if (entry != ENTRY_UNKNOWN && !is_resident(entry))
-		entry = peek_entry(c->slot.object, c->index);
+		entry = now;
 	if (entry == ENTRY_UNKNOWN)
 		return NULL;
-	if (may_have_left(c, access, c->entry, pfn))
+	if (may_have_left(c, access, now, pfn))
 		return NULL;
 	if (!is_resident(entry))
 		return "it is not resident";
