@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ACPI tables a guest finds: RSDP, XSDT, FADT, FACS, MADT, and the DSDT that iasl compiled from
- * dsdt.asl (ACPI 6.4 chapter 5). They stand in the BIOS area, which the memory map reserves.
+ * The ACPI tables a guest finds: RSDP, RSDT, XSDT, FADT, FACS, MADT, and the DSDT that iasl compiled
+ * from dsdt.asl (ACPI 6.4 chapter 5). They stand in the BIOS area, which the memory map reserves.
  */
 #include "kernel/dev/platform.h"
 #include "kernel/guest/load.h"
@@ -236,6 +236,18 @@ static int put_madt(struct writer *w, u64 *gpa)
 	return put(w, &m, m.h.length, gpa);
 }
 
+/* For kernels that read no XSDT: seL4 and MINIX 3 do not boot without it. */
+static int put_rsdt(struct writer *w, u64 fadt, u64 madt, u64 *gpa)
+{
+	struct {
+		struct acpi_header h;
+		u32 entries[2];
+	} r = {.entries = {(u32)fadt, (u32)madt}};
+
+	seal(&r, "RSDT", 1, sizeof(r));
+	return put(w, &r, sizeof(r), gpa);
+}
+
 static int put_xsdt(struct writer *w, u64 fadt, u64 madt, u64 *gpa)
 {
 	struct {
@@ -247,12 +259,13 @@ static int put_xsdt(struct writer *w, u64 fadt, u64 madt, u64 *gpa)
 	return put(w, &x, sizeof(x), gpa);
 }
 
-static int put_rsdp(struct writer *w, u64 xsdt)
+static int put_rsdp(struct writer *w, u64 rsdt, u64 xsdt)
 {
 	struct acpi_rsdp r = {
 		.signature = {'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '},
 		.oem_id = {'W', 'E', 'I', 'R', ' ', ' '},
 		.revision = 2,
+		.rsdt = (u32)rsdt,
 		.length = sizeof(r),
 		.xsdt = xsdt,
 	};
@@ -267,7 +280,7 @@ int load_acpi(struct load *l)
 {
 	struct writer w = {l, GUEST_ACPI_BASE + 64}; /* the RSDP stands first */
 	struct acpi_facs facs = {.signature = {'F', 'A', 'C', 'S'}, .length = 64, .version = 2};
-	u64 facs_at = 0, dsdt_at = 0, fadt_at = 0, madt_at = 0, xsdt_at = 0;
+	u64 facs_at = 0, dsdt_at = 0, fadt_at = 0, madt_at = 0, rsdt_at = 0, xsdt_at = 0;
 	int err;
 
 	err = put(&w, &facs, sizeof(facs), &facs_at);
@@ -278,6 +291,8 @@ int load_acpi(struct load *l)
 	if (!err)
 		err = put_madt(&w, &madt_at);
 	if (!err)
+		err = put_rsdt(&w, fadt_at, madt_at, &rsdt_at);
+	if (!err)
 		err = put_xsdt(&w, fadt_at, madt_at, &xsdt_at);
-	return err ? err : put_rsdp(&w, xsdt_at);
+	return err ? err : put_rsdp(&w, rsdt_at, xsdt_at);
 }

@@ -310,7 +310,7 @@ static u8 sum(u64 at, u64 size)
 static void test_acpi(void **state)
 {
 	struct load l;
-	u64 xsdt, fadt, madt;
+	u64 rsdt, xsdt, fadt, madt;
 
 	fresh(MIB(4));
 	l = test_load(&config, image, sizeof(image), "", &start);
@@ -333,6 +333,13 @@ static void test_acpi(void **state)
 	assert_true(is_aligned(ram32(fadt + 36), 64u));
 	assert_memory_equal(test_ram + ram64(fadt + 140), "DSDT", 4);
 	assert_int_equal(ram32(madt + 4), 44 + 8 + 12 + 10 + 10 + 6);
+	/* The same tables for kernels that know no XSDT, as seL4 and MINIX 3. */
+	rsdt = ram32(l.rsdp + 16);
+	assert_memory_equal(test_ram + rsdt, "RSDT", 4);
+	assert_int_equal(ram32(rsdt + 4), 36 + 8);
+	assert_int_equal(ram32(rsdt + 36), fadt);
+	assert_int_equal(ram32(rsdt + 40), madt);
+	assert_int_equal(sum(rsdt, ram32(rsdt + 4)), 0);
 }
 
 int main(void)
