@@ -63,8 +63,11 @@ static bool deliver(struct ioapic *io, u32 pin)
 {
 	struct lapic_message m = message_from(io, pin);
 
-	if (m.mode == LAPIC_EXTINT)
-		return false; /* by ioapic_extint_to, for as long as INTR is high */
+	/* It comes by ioapic_extint_to for as long as INTR is high: who halts has to look. */
+	if (m.mode == LAPIC_EXTINT) {
+		lapic_kick_all(io->p->vm);
+		return false;
+	}
 	return lapic_send(io->p->vm, &m, NULL);
 }
 

@@ -283,6 +283,18 @@ static void extint_through_ioapic(void **state)
 	assert_false(platform_interrupt_pending(m.v));
 	assert_int_equal(platform_interrupt_ack(m.vm->vcpus[1]), 0x34);
 	assert_int_equal(platform_interrupt_ack(m.vm->vcpus[1]), -1);
+	/* Routed already, it wakes who halts when INTR rises; but not while the pin is masked. */
+	out8(&m, 0x20, 0x20);
+	hosted_vm_requests(m.vm->vcpus[1]);
+	platform_irq(m.p, 3, true);
+	assert_true(hosted_vm_requests(m.vm->vcpus[1]) & VCPU_REQ_KICK);
+	assert_int_equal(platform_interrupt_ack(m.vm->vcpus[1]), 0x33);
+	out8(&m, 0x20, 0x20);
+	ioapic_route(&m, 0, 1, 0x700 | RTE_MASK_BIT);
+	hosted_vm_requests(m.vm->vcpus[1]);
+	platform_irq(m.p, 5, true);
+	assert_false(hosted_vm_requests(m.vm->vcpus[1]));
+	assert_false(platform_interrupt_pending(m.vm->vcpus[1]));
 	machine_destroy(&m);
 }
 
