@@ -198,16 +198,19 @@ static bool is_full(struct uart *u)
 	return full;
 }
 
+static bool has_ended(const struct uart *u)
+{
+	return __atomic_load_n(&u->p->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE;
+}
+
 /* On a vCPU's thread: there is something else for it to do first. But what it prints meanwhile is not lost. */
 static bool is_wanted(struct uart *u)
 {
-	const struct vm *vm = u->p->vm;
-
 	if (!thread_current()->group)
 		return false;
-	if (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+	if (has_ended(u))
 		return true;
-	return __atomic_load_n(&vm->paused, __ATOMIC_RELAXED) && !is_full(u);
+	return __atomic_load_n(&u->p->vm->paused, __ATOMIC_RELAXED) && !is_full(u);
 }
 
 /*
@@ -235,14 +238,21 @@ static void flush_due(struct timer *t)
 		vcpu_request(v, VCPU_REQ_POLL);
 }
 
+/* What is left of a register's write without the platform's lock. */
+enum left_to_do {
+	LEFT_NOTHING,
+	LEFT_FLUSH,   /* the batch should go now */
+	LEFT_NO_ROOM, /* nor did the byte get into it: again, once it went */
+};
+
 /*
  * The transmitter: the byte leaves and the holding register is empty again. The interrupt falls
  * with the write and rises with the register's emptiness, an edge for those who want one.
- * Returns whether the batch should go now.
+ * It finds no room where other vCPUs write while who filled the buffer is on its way to the console.
  */
-static bool transmit(struct uart *u, u8 byte)
+static enum left_to_do transmit(struct uart *u, u8 byte)
 {
-	bool flush = false;
+	enum left_to_do left = LEFT_NOTHING;
 
 	u->thre_pending = false;
 	update_irq(u);
@@ -252,10 +262,13 @@ static bool transmit(struct uart *u, u8 byte)
 		if (u->output_count == 0)
 			timer_arm(&u->flush_timer, clock_ns() + FLUSH_NS);
 		u->output[u->output_count++] = byte;
-		flush = byte == '\n' || u->output_count == UART_OUTPUT_SIZE;
+		if (byte == '\n' || u->output_count == UART_OUTPUT_SIZE)
+			left = LEFT_FLUSH;
+	} else if (!has_ended(u)) { /* else there may never be room */
+		return LEFT_NO_ROOM;
 	}
 	u->thre_pending = true;
-	return flush;
+	return left;
 }
 
 /* --- input --- */
@@ -363,7 +376,7 @@ static void write_mcr(struct uart *u, u8 value)
 	refill(u);
 }
 
-static bool write_register(struct uart *u, u64 reg, u8 value)
+static enum left_to_do write_register(struct uart *u, u64 reg, u8 value)
 {
 	bool dlab = u->lcr & LCR_DLAB;
 
@@ -392,7 +405,7 @@ static bool write_register(struct uart *u, u64 reg, u8 value)
 		u->scr = value;
 		break;
 	}
-	return false;
+	return LEFT_NOTHING;
 }
 
 static u64 uart_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
@@ -411,15 +424,19 @@ static u64 uart_read(struct device *d, struct vcpu *v, u64 offset, u32 size)
 static void uart_write(struct device *d, struct vcpu *v, u64 offset, u32 size, u64 value)
 {
 	struct uart *u = container_of(d, struct uart, dev);
-	bool on = spin_lock_irqsave(&u->p->lock);
-	bool flush = write_register(u, offset, (u8)value);
+	enum left_to_do left;
+	bool on;
 
 	(void)v;
 	(void)size;
-	update_irq(u);
-	spin_unlock_irqrestore(&u->p->lock, on);
-	if (flush)
-		uart_flush(u);
+	do {
+		on = spin_lock_irqsave(&u->p->lock);
+		left = write_register(u, offset, (u8)value);
+		update_irq(u);
+		spin_unlock_irqrestore(&u->p->lock, on);
+		if (left != LEFT_NOTHING)
+			uart_flush(u);
+	} while (left == LEFT_NO_ROOM);
 }
 
 /* Bytes typed before a reset are for nobody. */

@@ -3,7 +3,8 @@
  * The guest's 16550A at 0x3f8, IRQ 4 (National PC16550D data sheet), with a line of infinite speed:
  * what is sent is gone at once, what is typed waits outside until the receiver has room. The
  * guest's output is gathered and written in batches: at each line's end, when the buffer is full,
- * or a moment later. On the way to the console, which is slow and all VMs share, it goes piece by piece.
+ * or a moment later. On the way to the console, which is slow and all VMs share, it goes piece by piece. A vCPU
+ * that writes while the buffer is full waits for room, until its VM has ended.
  */
 #ifndef KERNEL_DEV_UART_H
 #define KERNEL_DEV_UART_H

@@ -10,6 +10,7 @@
 /* The 16550A: FIFOs, interrupts and their priorities, loopback, output in batches, input. */
 #include <cmocka.h>
 #include <string.h>
+#include "tests/hosted/schedule.h"
 #include "tests/unit/dev/machine.h"
 
 #define DATA 0x3f8
@@ -343,6 +344,64 @@ static void more_than_there_is_room_for_at_a_pause(void **state)
 	machine_destroy(&m);
 }
 
+#define PRINTERS 3
+#define PRINTED	 1000
+
+static struct machine printed;
+
+static void printer(void *letter)
+{
+	for (u32 i = 0; i < PRINTED; i++)
+		out8(&printed, DATA, *(const u8 *)letter);
+}
+
+/* While one vCPU is on its way to the console others fill the buffer, and write on. */
+static void what_several_print_is_all_there(void **state)
+{
+	static const char letters[PRINTERS + 1] = "abc";
+	struct hosted_job jobs[PRINTERS];
+	u32 pieces;
+
+	for (u32 i = 0; i < PRINTERS; i++)
+		jobs[i] = (struct hosted_job){"printer", printer, (void *)&letters[i]};
+	for (u64 seed = 0; seed < 20; seed++) {
+		struct hosted_way way = {.serial = true, .seed = seed, .period = 1};
+		u32 count[PRINTERS] = {0};
+		const char *output;
+
+		machine_create(&printed, 1);
+		hosted_vm_on_write = hosted_point;
+		hosted_run(jobs, PRINTERS, &way);
+		hosted_vm_on_write = NULL;
+		platform_console_flush(printed.p);
+		output = hosted_vm_output(&pieces);
+		assert_int_equal(strlen(output), PRINTERS * PRINTED);
+		for (; *output; output++)
+			count[*output - letters[0]]++;
+		for (u32 i = 0; i < PRINTERS; i++)
+			assert_int_equal(count[i], PRINTED);
+		machine_destroy(&printed);
+	}
+}
+
+/* What is there stays until the VM is taken apart, for which its vCPUs have to be done. */
+static void nobody_waits_for_room_at_the_end(void **state)
+{
+	struct thread *me = thread_current();
+	struct machine m;
+	u32 pieces;
+
+	machine_create(&m, 1);
+	me->group = &m.vm->sched;
+	vm_request_end(m.vm, VM_END_KILLED, 0);
+	for (u32 i = 0; i < UART_OUTPUT_SIZE + 5; i++)
+		out8(&m, DATA, 'x');
+	me->group = NULL;
+	platform_console_flush(m.p);
+	assert_int_equal(strlen(hosted_vm_output(&pieces)), UART_OUTPUT_SIZE);
+	machine_destroy(&m);
+}
+
 static struct uart *filled;
 
 static void fill(void)
@@ -405,6 +464,8 @@ int main(void)
 		cmocka_unit_test(what_is_left_at_the_end),
 		cmocka_unit_test(what_is_left_at_a_pause),
 		cmocka_unit_test(more_than_there_is_room_for_at_a_pause),
+		cmocka_unit_test(what_several_print_is_all_there),
+		cmocka_unit_test(nobody_waits_for_room_at_the_end),
 		cmocka_unit_test(one_flush_has_an_end),
 		cmocka_unit_test(wide_access),
 	};
