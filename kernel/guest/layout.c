@@ -65,9 +65,11 @@ int layout_alloc_high(struct layout *l, u64 size, u64 align, u64 to, u64 *out)
 	const struct layout_range *r;
 	u64 top = min(to, l->low_top), at;
 
+	if (!size) /* a taken range would be met at its start again, without an end */
+		return ERR_INVAL;
 	while (size <= top) {
 		at = align_down(top - size, align);
-		r = overlap(l, at, at + max(size, (u64)1));
+		r = overlap(l, at, at + size);
 		if (!r) {
 			*out = at;
 			return take(l, at, at + size);

@@ -41,7 +41,7 @@ int layout_reserve(struct layout *l, u64 start, u64 size);
 
 /*
  * A free place, aligned (power of two), at or above from / with its end at or below to; the lowest, or the
- * highest. ERR_NOMEM, ERR_NOSPC.
+ * highest. ERR_NOMEM, ERR_NOSPC. ERR_INVAL: the highest, of no bytes.
  */
 int layout_alloc_low(struct layout *l, u64 size, u64 align, u64 from, u64 *out);
 int layout_alloc_high(struct layout *l, u64 size, u64 align, u64 to, u64 *out);

@@ -42,6 +42,19 @@ static void test_alloc(void **state)
 	assert_int_equal(layout_alloc_low(&l, MIB(20), 0x1000, 0, &at), ERR_NOMEM);
 }
 
+/* An error, also where what is tried first is taken. */
+static void test_alloc_nothing(void **state)
+{
+	struct layout l;
+	u64 at = 1;
+
+	layout_init(&l, MIB(16));
+	assert_int_equal(layout_alloc_high(&l, 0, PAGE_SIZE, GUEST_LOW_USABLE_TOP, &at), ERR_INVAL);
+	assert_int_equal(layout_alloc_high(&l, 0, PAGE_SIZE, MIB(8), &at), ERR_INVAL);
+	assert_int_equal(at, 1);
+	assert_int_equal(layout_reserve(&l, MIB(8) - 1, 2), 0);
+}
+
 /* Whatever is handed out is RAM, aligned, and overlaps nothing handed out before. */
 static void test_alloc_random(void **state)
 {
@@ -110,9 +123,9 @@ static void test_e820(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_reserve),	     cmocka_unit_test(test_alloc),
-		cmocka_unit_test(test_alloc_random), cmocka_unit_test(test_table_full),
-		cmocka_unit_test(test_e820),
+		cmocka_unit_test(test_reserve),	      cmocka_unit_test(test_alloc),
+		cmocka_unit_test(test_alloc_nothing), cmocka_unit_test(test_alloc_random),
+		cmocka_unit_test(test_table_full),    cmocka_unit_test(test_e820),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
