@@ -54,7 +54,7 @@ def test_modules_are_read_however_they_are_packaged(tmp_path):
 FAKE_APT = """#!/bin/sh
 echo "$@" >>{folder}/asked
 case "$1" in
-update) rm -f {folder}/stale ;;
+update) rm {folder}/half 2>/dev/null || rm -f {folder}/stale ;;
 download)
 	if [ -e {folder}/stale ] || [ -e {folder}/gone ]; then
 		echo "W: something else" >&2
@@ -68,7 +68,8 @@ esac
 
 @pytest.fixture(params=[0, 1000])
 def apt(request, monkeypatch, tmp_path):
-    """An apt-get, for root and by sudo: with a file `stale` its lists are old, with `gone` nothing helps."""
+    """An apt-get, for root and by sudo: with a file `stale` its lists are old, with `half` as well
+    the first update does not get them all, with `gone` nothing helps."""
     tree = tmp_path / "some"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "boot").mkdir()
@@ -85,6 +86,7 @@ def apt(request, monkeypatch, tmp_path):
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setattr(os, "getuid", lambda: request.param)
+    monkeypatch.setattr(linux, "PAUSES", [0 for _ in linux.PAUSES])
     monkeypatch.setattr(memtest, "FOLDER", str(tmp_path / "cache/memtest"))
     return tmp_path
 
@@ -97,13 +99,21 @@ def test_old_lists_of_apts_are_fetched_anew_once(apt):
         "download -qq memtest86+", "update -qq", "download -qq memtest86+"]
 
 
+def test_half_of_the_lists_is_not_the_end(apt):
+    (apt / "stale").touch()
+    (apt / "half").touch()
+    memtest.program()
+    assert (apt / "asked").read_text().splitlines() == ["download -qq memtest86+", "update -qq"] * 2 + [
+        "download -qq memtest86+"]
+
+
 def test_what_apt_cannot_fetch_is_said_in_its_words(apt, monkeypatch):
     (apt / "gone").touch()
     with pytest.raises(linux.NotFetched) as error:
         memtest.program()
     assert str(error.value) == ("apt-get download memtest86+ failed: "
                                 "E: Failed to fetch http://deb/memtest86+.deb  404  Not Found")
-    assert len((apt / "asked").read_text().splitlines()) == 3
+    assert len((apt / "asked").read_text().splitlines()) == 5
     assert os.listdir(apt / "cache") == []
     monkeypatch.setattr(linux, "kernel", memtest.program)
     with pytest.raises(SystemExit, match="^guest: apt-get download .* Not Found$"):

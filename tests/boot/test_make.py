@@ -88,3 +88,61 @@ def test_make_clean_touches_nothing_that_is_not_its_own(tmp_path, goal):
         done = subprocess.run(["make", "-n", goal, f"BUILD={word}"], cwd=ROOT, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert done.returncode and f"BUILD={word}: " in done.stderr and not done.stdout
+
+
+FAKE = """#!/bin/sh
+name=${{0##*/}}
+echo "$name $@" >>{folder}/asked
+if [ $name = dpkg-query ] || [ $name = sleep ]; then
+	exit 0
+fi
+[ -e {folder}/bad-$name ] || mkdir {folder}/had-$name || exit 0
+exit 100
+"""
+
+
+@pytest.fixture
+def fakes(tmp_path, monkeypatch):
+    """Starts a script among programs of which each fails once, or with a file bad-NAME for ever, and that
+    have no package installed."""
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"), prepend=os.pathsep)
+
+    def start(names, *command):
+        (tmp_path / "programs").mkdir()
+        for name in (*names, "sudo"):
+            (tmp_path / "programs" / name).write_text(
+                "#!/bin/sh\n[ $1 = -n ] && shift\nexec \"$@\"\n" if name == "sudo" else FAKE.format(folder=tmp_path))
+            (tmp_path / "programs" / name).chmod(0o755)
+        done = subprocess.run(command, cwd=ROOT, timeout=60, stderr=subprocess.DEVNULL)
+        return done.returncode, (tmp_path / "asked").read_text().splitlines()
+    return start
+
+
+CI = ("apt-get", "make", "sh", "sleep"), ".ci/run"
+
+
+def test_what_ci_fetches_is_asked_for_again(fakes):
+    status, asked = fakes(*CI)
+    assert status == 0 and asked[-1] == "make test"
+    assert [line for line in asked if line.startswith("sleep")] == ["sleep 5"] * 3
+    assert [line.split()[1] for line in asked if line.startswith("apt-get")] == ["update", "update", "-o"]
+    assert asked.count("make guest") == 2
+    assert len([line for line in asked if line.startswith("sh tests/tools/deps.sh ")]) == 2
+
+
+@pytest.mark.parametrize("bad", ["apt-get", "sh", "make"])
+def test_ci_ends_where_something_never_comes(fakes, tmp_path, bad):
+    (tmp_path / f"bad-{bad}").touch()
+    status, asked = fakes(*CI)
+    assert status and "make test" not in asked
+    assert asked[-2:] == ["sleep 120", asked[-3]]
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_packages_are_asked_for_three_times(fakes, tmp_path, bad):
+    if bad:
+        (tmp_path / "bad-apt-get").touch()
+    status, asked = fakes(("apt-get", "dpkg-query", "sleep"), "sh", "tests/tools/deps.sh", "format")
+    calls = ["install" if " install " in line else "update" for line in asked if line.startswith("apt-get")]
+    assert calls == ["install", "update", *(["install", "update"] if bad else []), "install"]
+    assert bool(status) == bad and ("sleep 20" in asked) == bad

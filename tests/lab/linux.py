@@ -17,6 +17,7 @@ import stat
 import struct
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from lab import CACHE, ROOT  # noqa: E402
@@ -27,6 +28,9 @@ WANTED = ("CONFIG_PVH=y", "CONFIG_KVM_GUEST=y", "CONFIG_SERIAL_8250_CONSOLE=y",
 KVM_MODULES = ("virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-intel.ko")
 FOLDER = os.path.join(CACHE, "linux")
 INIT = os.path.join(ROOT, "tests/guests/init.sh")
+# Before each attempt at what apt is to fetch, in seconds: the second one has new lists, and a mirror that was
+# half changed is whole again by the third.
+PAUSES = (0, 0, 20)
 
 # What Weir's guests run with: nothing that only costs an emulator time. Bochs executes REP STOSB
 # and REP MOVSB a byte at a time, so Linux does better without knowing that they are fast. Its XRSTOR
@@ -45,16 +49,25 @@ class NotFetched(RuntimeError):
 
 
 def _update_lists():
-    """Fetches apt's lists anew, as root or by a sudo that asks nothing. False: it could not."""
+    """Fetches apt's lists anew, as root or by a sudo that asks nothing. What it could not fetch is seen later:
+    its status is 0 for a part as well."""
     root = [] if os.getuid() == 0 else ["sudo", "-n"]
-    if root and not shutil.which("sudo"):
-        return False
-    return subprocess.run([*root, "apt-get", "update", "-qq"], stdin=subprocess.DEVNULL).returncode == 0
+    if not root or shutil.which("sudo"):
+        subprocess.run([*root, "apt-get", "update", "-qq"], stdin=subprocess.DEVNULL)
+
+
+def _attempts():
+    """Each with what it may need: a pause, and apt's lists anew."""
+    for number, pause in enumerate(PAUSES):
+        time.sleep(pause)
+        if number:
+            _update_lists()
+        yield
 
 
 def _resolve():
     """The package that holds the newest kernel; apt's lists are fetched if there are none."""
-    for attempt in range(2):
+    for _ in _attempts():
         try:
             found = re.search(r"^\s*Depends: (linux-image-\S+)$",
                               _run("apt-cache", "depends", META_PACKAGE), re.M)
@@ -62,8 +75,6 @@ def _resolve():
                 return found.group(1)
         except subprocess.CalledProcessError:
             pass
-        if attempt == 0:
-            _update_lists()
     raise NotFetched(f"apt knows no package {META_PACKAGE}: run apt-get update as root")
 
 
@@ -121,7 +132,7 @@ def _fetched(*names):
 def _download(find, folder):
     """The package that find() names, fetched. Lists that are old name files that are gone: then once more
     with new ones, in which it may have another name."""
-    for attempt in range(2):
+    for _ in _attempts():
         package = find()
         print(f"fetching Debian's {package}", flush=True)
         done = subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, text=True,
@@ -129,8 +140,6 @@ def _download(find, folder):
         # apt warns that it does not drop root for a folder its own user cannot write: harmless.
         if not done.returncode:
             return package
-        if attempt == 0 and not _update_lists():
-            break
     errors = re.findall(r"^E: .*", done.stderr, re.M) or done.stderr.splitlines()
     raise NotFetched(f"apt-get download {package} failed: {' '.join(errors)}")
 

@@ -74,8 +74,14 @@ install() {
 	$root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
 		-o Dpkg::Use-Pty=0 install -y -qq --no-install-recommends $missing
 }
-if ! install; then
+# Lists that are old name files that are gone; a mirror that is half changed is whole a little later. A
+# list that cannot be fetched need not be the one that is wanted.
+for pause in 0 20; do
+	if install; then
+		exit 0
+	fi
+	sleep $pause
 	echo "deps: apt-get update, then once more"
-	$root apt-get -o DPkg::Lock::Timeout=300 update -qq
-	install
-fi
+	$root apt-get -o DPkg::Lock::Timeout=300 update -qq || true
+done
+install
