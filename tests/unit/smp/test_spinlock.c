@@ -9,7 +9,7 @@
 #include "tests/hosted/hosted.h"
 
 #define THREADS 4
-#define ROUNDS	20000
+#define ROUNDS	2000
 
 static struct spinlock outer, inner;
 static u64 outer_count, inner_count, tried; /* plain on purpose: the locks guard them */
