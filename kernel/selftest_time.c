@@ -236,7 +236,7 @@ static void pit_interrupt(void *arg)
 static void test_isa(struct selftest *t)
 {
 	static bool registered;
-	u64 end = clock_ns() + 1000 * NS_PER_MS;
+	u64 end = clock_ns() + PATIENCE_NS;
 	u32 before;
 
 	if (!registered)
