@@ -4,6 +4,7 @@
  * mem/swap.c makes them, many at a time, with DMA and without; and what the disk refuses is an error
  * that it survives.
  */
+#include "kernel/base/machine.h"
 #include "kernel/base/string.h"
 #include "kernel/disk/swap_disk.h"
 #include "kernel/selftest_private.h"
@@ -11,6 +12,7 @@
 #include "smp/timer.h"
 
 #define BLOCKS	    48u
+#define LATE_MAX    (BLOCKS / 4) /* of some 800 interrupts */
 #define FIRST	    1u
 #define DEADLINE_NS 20000000000ull
 #define NS_PER_US   1000ull
@@ -111,7 +113,8 @@ static void run(struct selftest *t, struct disk_area *a, u8 *const *pages)
 	write_and_read(t, a, pages, 2);
 	without = clock_ns() - start;
 	EXPECT(t, d->retries == 0);
-	EXPECT(t, d->channel->lost_interrupts == 0);
+	/* CPU 0 may be a thread of a busy host that stands still as the interrupt comes for it. */
+	EXPECT(t, d->channel->lost_interrupts <= (machine_has_hypervisor() ? LATE_MAX : 0));
 	refusal(t, a, pages[0]);
 	d->dma = dma;
 	d->dma_failures = 0;
