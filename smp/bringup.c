@@ -7,6 +7,7 @@
 #include "kernel/base/acpi.h"
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
 #include "smp/apic.h"
@@ -17,11 +18,12 @@
 #include "smp/timer.h"
 #include "smp/trampoline.h"
 
-#define INIT_WAIT_US	  10000
-#define SIPI_WAIT_US	  200
-#define CLAIM_PATIENCE_MS 200
-#define READY_PATIENCE_MS 10000
-#define XAPIC_ID_MAX	  254
+#define INIT_WAIT_US	    10000
+#define SIPI_WAIT_US	    200
+#define CLAIM_PATIENCE_MS   200
+#define VIRTUAL_PATIENCE_MS 1000 /* such a CPU is a thread that its host lets run when it likes */
+#define READY_PATIENCE_MS   10000
+#define XAPIC_ID_MAX	    254
 
 enum place_state {
 	PLACE_OPEN,
@@ -86,6 +88,11 @@ static bool wait_online(const struct cpu *cpu)
 	return true;
 }
 
+static u64 claim_patience_ms(void)
+{
+	return machine_has_hypervisor() ? VIRTUAL_PATIENCE_MS : CLAIM_PATIENCE_MS;
+}
+
 static const char *start(struct place *p, u32 apic)
 {
 	clock_sync_prepare();
@@ -94,7 +101,7 @@ static const char *start(struct place *p, u32 apic)
 	apic_send_startup(apic, trampoline_page());
 	if (!wait_claimed(p, SIPI_WAIT_US)) {
 		apic_send_startup(apic, trampoline_page());
-		wait_claimed(p, CLAIM_PATIENCE_MS * 1000);
+		wait_claimed(p, claim_patience_ms() * 1000);
 	}
 	if (change_state(p, PLACE_OPEN, PLACE_WITHDRAWN))
 		return "does not answer INIT-SIPI-SIPI";
