@@ -186,6 +186,16 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 	advance_clock(rq);
 }
 
+u64 runqueue_run_ns(const struct thread *t, u64 now_ns)
+{
+	u64 run = PEEK(t->run_ns), whole = now_ns - PEEK(t->since_ns);
+
+	/* Its CPU may have been charged by one whose clock is ahead by a little. */
+	if (PEEK(t->state) == THREAD_RUNNING && (s64)(whole - run) > 0)
+		return whole;
+	return run;
+}
+
 void runqueue_catch_up(struct runqueue *rq, u64 reference)
 {
 	struct thread *t = rq->current;
@@ -362,6 +372,7 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 		put(rq, prev);
 	if (prev == rq->idle)
 		prev->state = THREAD_RUNNABLE;
+	SET(next->since_ns, rq->charged_ns - next->run_ns);
 	SET(next->state, THREAD_RUNNING);
 	SET(next->charged_ns, rq->charged_ns);
 	if (next->group)

@@ -86,6 +86,11 @@ u32 thread_weight(const struct thread *t);
 
 /* The running thread pays for its time so far. */
 void runqueue_charge(struct runqueue *rq, u64 now_ns);
+/*
+ * What t has run by now, in ns. Without the lock: t may be charged meanwhile, by another CPU that puts
+ * a thread in the queue, too. Of a thread that begins or ends to run meanwhile it is approximate.
+ */
+u64 runqueue_run_ns(const struct thread *t, u64 now_ns);
 
 /*
  * Virtual time has gone on elsewhere: where there is no competition here it does so here, so that

@@ -54,7 +54,7 @@ void sched_init_cpu(struct thread *idle, struct thread *current)
 	timer_init(&s->slice, slice_ended);
 	idle->weight = current->weight = WEIGHT_DEFAULT;
 	current->on_cpu = true;
-	current->charged_ns = s->rq.charged_ns;
+	current->charged_ns = current->since_ns = s->rq.charged_ns;
 	current->state = THREAD_RUNNING;
 	if (idle != current)
 		idle->state = THREAD_RUNNABLE;

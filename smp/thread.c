@@ -194,11 +194,7 @@ u32 thread_count(u32 cpu)
 
 u64 thread_run_ns(const struct thread *t)
 {
-	u64 run = __atomic_load_n(&t->run_ns, __ATOMIC_RELAXED), now = clock_ns();
-
-	if (__atomic_load_n(&t->state, __ATOMIC_RELAXED) == THREAD_RUNNING)
-		run += now - min(__atomic_load_n(&t->charged_ns, __ATOMIC_RELAXED), now);
-	return run;
+	return runqueue_run_ns(t, clock_ns());
 }
 
 u64 thread_wait_max_ns(const struct thread *t)

@@ -41,6 +41,7 @@ struct thread {
 	u64 wait_max_ns;	 /* atomic: the longest from there to the CPU */
 	u64 run_ns;		 /* atomic: time on the CPU, up to: */
 	u64 charged_ns;		 /* atomic */
+	u64 since_ns;		 /* atomic: charged_ns - run_ns while it runs */
 	u64 shared_ns;		 /* sched_group_shared then */
 	bool resident;		 /* sched_leave is due before it runs elsewhere */
 	struct list move_link;	 /* MOVING, until that is done; PARKED; and where to: */
