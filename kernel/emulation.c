@@ -371,13 +371,15 @@ static int run_repeated(struct emulation *em)
 
 /*
  * It touches neither memory nor a port, so it is not what made the guest exit: another vCPU has
- * written it there since. The CPU runs it, with all its checks.
+ * written it there since, as who sets a breakpoint does. The CPU runs it, with all its checks. What
+ * INT touches it touches while it is delivered, and an exit in a delivery does not come here.
  */
 static bool is_for_the_cpu(const struct emulation *em)
 {
 	u32 kind = em->insn.kind;
 
-	return (kind >= INSN_HLT && kind <= INSN_CLTS) ||
+	return (kind >= INSN_INT && kind <= INSN_INT1) || kind == INSN_SYSENTER ||
+	       (kind >= INSN_HLT && kind <= INSN_CLTS) ||
 	       (kind >= INSN_INVLPG && kind <= INSN_INVD);
 }
 

@@ -311,6 +311,25 @@ static void rewritten_code_is_run_by_the_cpu(void **state)
 	check_nothing_happened();
 }
 
+/* A kernel's probe, or a debugger's of a program, on what touches a device. */
+static void a_breakpoint_is_run_by_the_cpu(void **state)
+{
+	for (u32 level = 0; level <= 3; level += 3) {
+		start(NULL);
+		cpl = level;
+		assert_int_equal(RUN(0, 0xcc), 0); /* int3 */
+		check_nothing_happened();
+		assert_int_equal(RUN(0, 0xcd, 0x80), 0); /* int */
+		check_nothing_happened();
+		assert_int_equal(RUN(0, 0xf1), 0); /* int1 */
+		check_nothing_happened();
+		assert_int_equal(RUN(0, 0x0f, 0x34), 0); /* sysenter */
+		check_nothing_happened();
+		assert_int_equal(RUN(0, 0x0f, 0x35), 0); /* sysexit */
+		check_nothing_happened();
+	}
+}
+
 static void check_port(u32 port_size, u32 iopl_bits, const u8 *code, size_t length, bool allowed)
 {
 	start(NULL);
@@ -367,6 +386,7 @@ int main(void)
 		cmocka_unit_test_setup(string_output, start),
 		cmocka_unit_test_setup(string_input_looks_at_its_destination_first, start),
 		cmocka_unit_test_setup(rewritten_code_is_run_by_the_cpu, start),
+		cmocka_unit_test_setup(a_breakpoint_is_run_by_the_cpu, start),
 		cmocka_unit_test_setup(rewritten_code_reaches_no_port, start),
 	};
 
