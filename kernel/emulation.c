@@ -49,18 +49,16 @@ void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 /* The guest goes on, so what it can do again and again is told so often and no more. */
 #define PROGRAMS_TOLD_MAX 4u
 
-static void refuse_program(struct emulation *em)
+static void refuse_program(struct emulation *em, const char *why)
 {
 	u32 *told = &em->v->vm->restart->programs_told;
 	char text[TEXT_MAX];
 
 	if (__atomic_load_n(told, __ATOMIC_RELAXED) < PROGRAMS_TOLD_MAX) {
 		__atomic_fetch_add(told, 1, __ATOMIC_RELAXED);
-		log_warn("vm %s: a program's instruction at 0x%llx (bytes %s) touches a device and "
-			 "is "
-			 "not one that Weir runs in software, gpa 0x%llx: #UD",
+		log_warn("vm %s: a program's instruction at 0x%llx (bytes %s) %s, gpa 0x%llx: #UD",
 			 em->v->vm->name, (unsigned long long)vmx_regs(em->v->vmx)->rip,
-			 bytes_in_text(em, text),
+			 bytes_in_text(em, text), why,
 			 (unsigned long long)gfn_to_gpa(em->v->mmio_gfn).v);
 	}
 	vmx_inject_exception(em->v->vmx, EXCEPTION_UD, false, 0);
@@ -77,6 +75,7 @@ static void inject_own_fault(struct emulation *em, u8 vector)
 /* The guest's kernel must not meet this; a program of its, with a device mapped, gets #UD, and a line. */
 void emulation_unhandled(struct emulation *em)
 {
+	static const char why[] = "touches a device and is not one that Weir runs in software";
 	int err = ERR_NOSLOT;
 	u8 vector;
 
@@ -99,10 +98,9 @@ void emulation_unhandled(struct emulation *em)
 			em, "is not one that Weir runs in software, as real mode on this CPU wants",
 			em->linear_rip);
 	else if (em->paging.cpl)
-		refuse_program(em);
+		refuse_program(em, why);
 	else
-		emulation_end_vm(em, "touches a device and is not one that Weir runs in software",
-				 0);
+		emulation_end_vm(em, why, 0);
 }
 
 void emulation_page_fault(struct emulation *em, u64 gva, u32 code)
@@ -195,8 +193,10 @@ static u32 fetch_limit(const struct emulation *em)
 	return rip > limit ? 0 : (u32)min(limit - rip + 1, (u64)INSN_MAX_LENGTH);
 }
 
+/* Where there is no RAM there is no code: for a program #UD, as all ones are on a machine. */
 static int fetch_bytes(struct emulation *em, u32 want)
 {
+	static const char why[] = "is fetched from what is no RAM";
 	u64 from = em->linear_rip + em->fetched;
 	struct walk_fault fault = {0};
 	int err;
@@ -205,9 +205,13 @@ static int fetch_bytes(struct emulation *em, u32 want)
 		from = (u32)from;
 	err = gva_read(&em->v->vm->mmu, &em->paging, GVA(from), em->bytes + em->fetched,
 		       want - em->fetched, MMU_EXEC, &fault);
+	if (err == ERR_NOSLOT && em->paging.cpl) {
+		refuse_program(em, why);
+		return err;
+	}
 	if (err)
 		return emulation_access_failed(em, err, err == ERR_FAULT ? fault.gva.v : from,
-					       fault.error_code, "is fetched from what is no RAM");
+					       fault.error_code, why);
 	em->fetched = want;
 	return 0;
 }

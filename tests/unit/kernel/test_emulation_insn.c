@@ -28,6 +28,29 @@ static void fetch_across_pages(void **state)
 	assert_int_equal(ended, 1);
 }
 
+/* A program that goes where no code is ends itself, not the VM. */
+static void a_program_in_a_device_is_refused(void **state)
+{
+	cpl = 3;
+	cpu.mmio_gfn = GFN(DEVICE >> PAGE_SHIFT);
+	hosted_log_reset();
+	regs.rip = DEVICE;
+	assert_int_equal(RUN(0, 0x90), 0);
+	assert_true(injected.count == 1 && injected.vector == EXCEPTION_UD);
+	assert_true(ended == 0 && completed == 0 && call_count == 0 && regs.rip == DEVICE);
+	assert_non_null(strstr(hosted_log_last(), "at 0x8000 (bytes none) is fetched"));
+	assert_non_null(strstr(hosted_log_last(), "gpa 0x8000: #UD"));
+	/* It begins in RAM, and its last bytes are not there. */
+	regs.rip = DEVICE - 2;
+	assert_int_equal(RUN(0, 0x48, 0x8b), 0);
+	assert_true(injected.count == 2 && injected.vector == EXCEPTION_UD && ended == 0);
+	assert_non_null(strstr(hosted_log_last(), "at 0x7ffe (bytes 48 8b ) is fetched"));
+	/* A kernel's is the VM's end, as ever. */
+	cpl = 0;
+	assert_int_equal(vcpu_emulate(&cpu, 0), 0);
+	assert_true(injected.count == 2 && ended == 1);
+}
+
 static void non_canonical_fetch_is_gp(void **state)
 {
 	walk_error = ERR_RANGE;
@@ -372,6 +395,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(fetch_across_pages, start),
+		cmocka_unit_test_setup(a_program_in_a_device_is_refused, start),
 		cmocka_unit_test_setup(non_canonical_fetch_is_gp, start),
 		cmocka_unit_test_setup(unknown_instruction_ends_the_vm, start),
 		cmocka_unit_test_setup(a_program_at_a_device_is_told_of, start),
