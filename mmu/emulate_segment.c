@@ -308,15 +308,19 @@ static bool pop_segment(struct emulate *e)
 	return true;
 }
 
-/* Of a wider slot CPUs of Intel's write the lower two bytes alone (SDM 2B, PUSH). */
+/*
+ * A slot of 64 bits gets the selector and zeros, of one of 32 CPUs of Intel's write the lower two
+ * bytes alone (SDM 2B, PUSH).
+ */
 static bool push_segment(struct emulate *e)
 {
 	const struct insn *insn = e->insn;
 	static const struct insn_operand reg_rsp = {OPERAND_REG, RSP};
 	unsigned int width = emulate_stack_size(e);
+	unsigned int written = insn->op_size == 8 ? 8 : 2;
 	u64 rsp = (emulate_get_reg(e, reg_rsp, width) - insn->op_size) & size_mask(width);
 
-	if (!replay_write(e, SEGMENT_SS, rsp, 2, e->cpu->segment[insn->reg].selector))
+	if (!replay_write(e, SEGMENT_SS, rsp, written, e->cpu->segment[insn->reg].selector))
 		return false;
 	emulate_set_reg(e, reg_rsp, width, rsp);
 	return true;

@@ -340,6 +340,34 @@ static void test_push_and_pop_memory(void **state)
 	assert_true(m.regs.gpr[RSP] == 0x4000);
 }
 
+/* A slot of 64 bits is written whole, of one of 32 the lower half. */
+static void test_push_segment(void **state)
+{
+	static const struct {
+		enum decode_mode mode;
+		const char *code;
+		unsigned int length, slot, written;
+	} cases[] = {
+		{DECODE_64, "\x0f\xa0", 2, 8, 8},     {DECODE_64, "\x0f\xa8", 2, 8, 8},
+		{DECODE_64, "\x66\x0f\xa0", 3, 2, 2}, {DECODE_32, "\x0f\xa0", 2, 4, 2},
+		{DECODE_32, "\x66\x06", 2, 2, 2},     {DECODE_16, "\x0f\xa8", 2, 2, 2},
+	};
+	struct machine m;
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		const u8 *code = (const u8 *)cases[i].code;
+
+		reset(&m);
+		for (int s = 0; s < SEGMENT_COUNT; s++)
+			m.cpu.segment[s].selector = 0xfedc;
+		assert_int_equal(start(&m, cases[i].mode, code, cases[i].length), EMULATE_WRITE);
+		assert_request(&m, 0x4000 - cases[i].slot, cases[i].written);
+		assert_true(m.e.value == 0xfedc);
+		assert_int_equal(emulate_next(&m.e), EMULATE_DONE);
+		assert_true(m.regs.gpr[RSP] == 0x4000 - cases[i].slot);
+	}
+}
+
 /* ---- strings ---- */
 
 static void test_one_iteration_at_a_time(void **state)
@@ -579,6 +607,7 @@ int main(void)
 		cmocka_unit_test(test_rip_wraps),
 		cmocka_unit_test(test_stack_width),
 		cmocka_unit_test(test_push_and_pop_memory),
+		cmocka_unit_test(test_push_segment),
 		cmocka_unit_test(test_one_iteration_at_a_time),
 		cmocka_unit_test(test_string_directions),
 		cmocka_unit_test(test_no_iteration),

@@ -117,7 +117,7 @@ static void run_native(const u8 *bytes, size_t length, const struct guest_regs *
 
 /* ---- the emulated half ---- */
 
-static const struct emulate_cpu flat = {.protected_mode = true, .linear_bits = 48};
+static struct emulate_cpu flat = {.protected_mode = true, .linear_bits = 48};
 
 static void check_atomic(const struct emulate *e)
 {
@@ -179,7 +179,7 @@ static const struct form forms[] = {
 	{1, 0xb6, ANY_REG, 2},	{1, 0xba, 4, 1},       {1, 0xba, 5, 1},
 	{1, 0xba, 6, 1},	{1, 0xba, 7, 1},       {1, 0xbb, ANY_REG, 1},
 	{1, 0xbe, ANY_REG, 2},	{1, 0xc0, ANY_REG, 2}, {1, 0xc7, 1, 1},
-	{2, 0xf0, ANY_REG, 2},
+	{2, 0xf0, ANY_REG, 2},	{1, 0xa0, ANY_REG, 1}, {1, 0xa8, ANY_REG, 1},
 };
 
 struct test_case {
@@ -227,7 +227,7 @@ static bool is_string(const struct insn *insn)
 
 static bool is_stack(const struct insn *insn)
 {
-	return insn->kind == INSN_PUSH || insn->kind == INSN_POP;
+	return insn->kind == INSN_PUSH || insn->kind == INSN_POP || insn->kind == INSN_PUSH_SEG;
 }
 
 static bool is_bit(const struct insn *insn)
@@ -477,10 +477,12 @@ static void test_against_host_cpu(void **state)
 	for (unsigned int kind = INSN_ADD; kind <= INSN_SCAS; kind++)
 		if (kind != INSN_MOVBE || movbe)
 			assert_true(done[kind] > CASES / 1000);
+	assert_true(done[INSN_PUSH_SEG] > CASES / 1000);
 }
 
 static int map_pages(void **state)
 {
+	u16 *fs = &flat.segment[SEGMENT_FS].selector, *gs = &flat.segment[SEGMENT_GS].selector;
 	int prot = PROT_READ | PROT_WRITE;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT;
 
@@ -490,6 +492,7 @@ static int map_pages(void **state)
 	if (page == MAP_FAILED || memory == MAP_FAILED)
 		return -1;
 	build_page();
+	__asm__("mov %%fs, %0\n\tmov %%gs, %1" : "=m"(*fs), "=m"(*gs));
 	return 0;
 }
 
