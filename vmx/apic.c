@@ -119,7 +119,35 @@ enum vmx_apicv vmx_apicv(void)
 #define ACCESS_READ	   0 /* by an instruction, at a linear address */
 #define ACCESS_WRITE	   1
 #define ACCESS_FETCH	   2
+#define ACCESS_PHYSICAL	   15 /* of page tables, or of PDPTEs that MOV CR loads */
 #define INSTRUCTION_LENGTH 15
+
+/*
+ * With PAE paging: of PDPTEs, most likely. There is no reading any here, and MOV CR that is run
+ * again and again would never end. Else a page table that is none: the emulator ends the VM.
+ */
+static bool loads_pdptes(struct vmx_vcpu *v, u32 type)
+{
+	struct cr_state s;
+
+	if (type != ACCESS_PHYSICAL || v->event.valid)
+		return false;
+	cr_get(v, &s);
+	return cr_pae_paging(&s);
+}
+
+/* As any device's. Apart from handle_apic_access so that it has less to save and restore. */
+static enum exit_verdict __noinline as_a_device(struct vmx_vcpu *v, struct vmx_exit *e)
+{
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
+	u32 type = ACCESS_TYPE(q), access = type == ACCESS_WRITE ? MMU_WRITE : MMU_READ;
+
+	event_collect(v);
+	if (loads_pdptes(v, type))
+		return exit_gp(v, e);
+	return exit_to_device(v, e, GPA(v->config.device_page.v + ACCESS_OFFSET(q)),
+			      type == ACCESS_FETCH ? MMU_EXEC : access);
+}
 
 /*
  * The CPU tells what it was to do, and the floor above may do it at once. What it does not, and what
@@ -139,8 +167,7 @@ enum exit_verdict handle_apic_access(struct vmx_vcpu *v, struct vmx_exit *e)
 				    (u8)(length <= INSTRUCTION_LENGTH ? length : 0), &verdict))
 			return verdict;
 	}
-	event_collect(v);
-	return exit_to_device(v, e, gpa, type == ACCESS_FETCH ? MMU_EXEC : access);
+	return as_a_device(v, e);
 }
 
 /* A trap: the guest's MOV to CR8 is done. */

@@ -47,6 +47,22 @@ enum exit_verdict exit_to_device(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t g
 }
 
 /*
+ * Without a linear address it is MOV CR that loads the PDPTEs of PAE paging (SDM 3C table 28-7). A
+ * machine finds all ones where nothing is, and their reserved bits are #GP, as in cr_load_pdptes.
+ * With other paging there is no such load, whatever the bit says.
+ */
+static enum exit_verdict __noinline no_memory(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa,
+					      u64 qualification)
+{
+	struct cr_state s;
+
+	cr_get(v, &s);
+	if (!v->event.valid && !(qualification & VIOLATION_LINEAR) && cr_pae_paging(&s))
+		return exit_gp(v, e);
+	return exit_to_device(v, e, gpa, access_of(qualification));
+}
+
+/*
  * A write to a page that the guest itself protected is its page fault. The CPU's own write of an A
  * or D bit into a protected page table is told in the same way. What delivers an event is the CPU,
  * not the user's program; the fault and the event combine, so that a guest without a stack to write
@@ -89,7 +105,7 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	case ERR_AGAIN:
 		return EXIT_RESUME;
 	case ERR_NOSLOT:
-		return exit_to_device(v, e, gpa, access);
+		return no_memory(v, e, gpa, q);
 	case ERR_PERM:
 		return refuse_write(v, e, gpa, q);
 	case ERR_NOMEM:

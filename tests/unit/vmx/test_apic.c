@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: vmx/apic.c vmx/posted.c vmx/inject.c vmx/event.c vmx/regs.c */
+/* unit-sources: vmx/apic.c vmx/cr_rules.c vmx/posted.c vmx/inject.c vmx/event.c vmx/regs.c */
 /*
  * What exits of the local APIC come to, and the controls by which they come. The VMCS is the fake
  * machine's; what the floor above and the emulator do is this file's.
@@ -54,6 +54,19 @@ enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
 	return EXIT_RETURN;
 }
 
+enum exit_verdict exit_gp(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	vmx_inject_gp(vcpu);
+	return EXIT_RESUME;
+}
+
+static struct cr_state crs;
+
+void cr_get(struct vmx_vcpu *vcpu, struct cr_state *out)
+{
+	*out = crs;
+}
+
 static u8 bitmaps[2][PAGE_SIZE] __aligned(PAGE_SIZE);
 
 const void *msr_bitmap(bool x2, bool shadow)
@@ -81,6 +94,7 @@ static int setup(void **state)
 	memset(page, 0, sizeof(page));
 	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
 	offered = emulated = 0;
+	crs = (struct cr_state){0};
 	v.config.device_page = GPA(LAPIC);
 	v.config.apic_page = page;
 	v.proc_controls = (u32)PROC_TPR_SHADOW;
@@ -315,6 +329,30 @@ static void other_types(void **state)
 	assert_int_equal(offered, 0);
 }
 
+/* MOV CR3 of the page's address with PAE paging; page tables there with any. */
+static void pdptes_in_the_page_are_gp(void **state)
+{
+	crs = (struct cr_state){.cr0 = CR0_PE | CR0_PG, .cr4 = CR4_PAE};
+	assert_int_equal(touch(15, 0), EXIT_RESUME);
+	assert_true(v.event.valid && v.event.vector == EXCEPTION_GP && v.event.error_code == 0);
+	assert_int_equal(emulated, 0);
+	/* While something is delivered it is no MOV CR. */
+	v.event.valid = false;
+	vmcs_write(EXIT_VECTORING_INFO, 0x41 | EVENT_INFO_VALID);
+	assert_int_equal(touch(15, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	vmcs_write(EXIT_VECTORING_INFO, 0);
+	v.event.valid = false;
+	assert_int_equal(touch(3, 0), EXIT_RETURN);
+	crs.efer = EFER_LMA;
+	assert_int_equal(touch(15, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	crs.cr4 = crs.efer = 0;
+	assert_int_equal(touch(15, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_int_equal(emulated, 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -327,6 +365,7 @@ int main(void)
 		cmocka_unit_test_setup(traps, setup),
 		cmocka_unit_test_setup(accesses, setup),
 		cmocka_unit_test_setup(other_types, setup),
+		cmocka_unit_test_setup(pdptes_in_the_page_are_gp, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/base/trace.c vmx/ept.c vmx/inject.c vmx/event.c vmx/regs.c */
+/* unit-sources: kernel/base/trace.c vmx/cr_rules.c vmx/ept.c vmx/inject.c vmx/event.c vmx/regs.c */
 /*
  * What becomes of an EPT violation by the MMU's answer. The MMU is this file's, which answers as it
  * is told; the VMCS is the fake machine's.
@@ -59,6 +59,19 @@ enum exit_verdict exit_kind(struct vmx_exit *exit, enum vmx_exit_kind kind)
 	return EXIT_RETURN;
 }
 
+enum exit_verdict exit_gp(struct vmx_vcpu *vcpu, struct vmx_exit *exit)
+{
+	vmx_inject_gp(vcpu);
+	return EXIT_RESUME;
+}
+
+static struct cr_state crs;
+
+void cr_get(struct vmx_vcpu *vcpu, struct cr_state *out)
+{
+	*out = crs;
+}
+
 u32 vcpu_cpl(struct vmx_vcpu *vcpu)
 {
 	return ACCESS_DPL((u32)vmcs_read(GUEST_SS_ACCESS));
@@ -80,6 +93,7 @@ static int setup(void **state)
 	memset(&mmu, 0, sizeof(mmu));
 	v.config.mmu = &mmu;
 	memset(hosted_vmcs, 0, sizeof(hosted_vmcs));
+	crs = (struct cr_state){.cr0 = CR0_PE | CR0_PG};
 	in_thread = false;
 	fast_answer = slow_answer = 0;
 	vmcs_write(GUEST_CR0, CR0_PE | CR0_PG);
@@ -126,6 +140,41 @@ static void answers(void **state)
 	assert_int_equal(access_seen, MMU_READ | MMU_WRITE);
 	assert_int_equal(violate(Q_FETCH | Q_LINEAR, 0), EXIT_RESUME);
 	assert_int_equal(access_seen, MMU_EXEC);
+}
+
+static enum exit_verdict load_pdptes(int fast, int slow)
+{
+	setup(NULL);
+	crs.cr4 = CR4_PAE;
+	fast_answer = fast;
+	slow_answer = slow;
+	return violate(Q_READ, 0);
+}
+
+/* MOV CR3 with PAE paging, to where no RAM is: it would be run again for ever. */
+static void pdptes_that_are_not_there_are_gp(void **state)
+{
+	assert_int_equal(load_pdptes(ERR_NOSLOT, 0), EXIT_RESUME);
+	assert_true(v.event.valid && v.event.vector == EXCEPTION_GP);
+	assert_true(v.event.has_error && v.event.error_code == 0);
+	assert_int_equal(load_pdptes(ERR_TOO_HARD, ERR_NOSLOT), EXIT_RESUME);
+	assert_true(v.event.valid && v.event.vector == EXCEPTION_GP);
+	/* Those that are there are loaded. */
+	assert_int_equal(load_pdptes(0, 0), EXIT_RESUME);
+	assert_false(v.event.valid);
+	/* What has a linear address is no PDPTE, nor what is delivered; IA-32e mode has none. */
+	setup(state);
+	crs.cr4 = CR4_PAE;
+	fast_answer = ERR_NOSLOT;
+	v.event.valid = true;
+	assert_int_equal(violate(Q_READ, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_ERROR);
+	v.event.valid = false;
+	assert_int_equal(violate(Q_READ | Q_LINEAR, 0), EXIT_RETURN);
+	crs.efer = EFER_LMA;
+	assert_int_equal(violate(Q_READ, 0), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_false(v.event.valid);
 }
 
 /* --- Where devices are --- */
@@ -387,6 +436,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(pdptes_that_are_not_there_are_gp, setup),
 		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(device_page, setup),
 		cmocka_unit_test_setup(device_page_no_more, setup),
