@@ -177,7 +177,7 @@ enum insn_kind {
 	INSN_STORE_DR,
 	INSN_LOAD_DR,
 	INSN_INVD,    /* WBINVD too */
-	INSN_UD,      /* UD2: there to be undefined */
+	INSN_UD,      /* UD0 to UD2; RSM, GETSEC, MONITOR, MWAIT, VMX's but VMCALL: no guest's */
 	INSN_MOV_XMM, /* between memory and an XMM register */
 	INSN_FNINIT,
 	INSN_FNSTSW,

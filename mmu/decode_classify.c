@@ -2,8 +2,13 @@
 /* Which of its kinds an instruction is, and what its operands are. */
 #include "mmu/decode_internal.h"
 
+#define RM_VMLAUNCH 2 /* 0F 01 C2; VMRESUME and VMXOFF are the next */
+#define RM_VMXOFF   4
+#define RM_MONITOR  0 /* 0F 01 C8 */
+#define RM_MWAIT    1 /* 0F 01 C9 */
 #define RM_XGETBV   0 /* 0F 01 D0 */
 #define RM_XSETBV   1 /* 0F 01 D1 */
+#define RM_VMFUNC   4 /* 0F 01 D4 */
 #define RM_CLAC	    2 /* 0F 01 CA */
 #define RM_STAC	    3 /* 0F 01 CB */
 #define RM_RDTSCP   1 /* 0F 01 F9 */
@@ -114,15 +119,28 @@ static bool classify_vector(const struct decoder *d, struct insn *out)
 /* Instructions that share an opcode with those of the tables. */
 static enum insn_kind other_kind(const struct decoder *d, const struct insn *out)
 {
+	static const u8 by_sidt[8] = {
+		[RM_MONITOR] = INSN_UD,
+		[RM_MWAIT] = INSN_UD,
+		[RM_CLAC] = INSN_CLAC,
+		[RM_STAC] = INSN_STAC,
+	};
+	static const u8 by_lgdt[8] = {
+		[RM_XGETBV] = INSN_XGETBV,
+		[RM_XSETBV] = INSN_XSETBV,
+		[RM_VMFUNC] = INSN_UD,
+	};
+
 	switch (d->op.kind) {
+	case INSN_SGDT:
+		return d->rm >= RM_VMLAUNCH && d->rm <= RM_VMXOFF ? INSN_UD : INSN_OTHER;
 	case INSN_SIDT:
-		if (d->rm == RM_CLAC)
-			return INSN_CLAC;
-		return d->rm == RM_STAC ? INSN_STAC : INSN_OTHER;
+		return (enum insn_kind)by_sidt[d->rm];
 	case INSN_LGDT:
-		if (d->rm == RM_XGETBV)
-			return INSN_XGETBV;
-		return d->rm == RM_XSETBV ? INSN_XSETBV : INSN_OTHER;
+		return (enum insn_kind)by_lgdt[d->rm];
+	case INSN_RDRAND: /* in memory VMPTRLD, VMCLEAR and VMXON, and VMPTRST */
+	case INSN_RDSEED:
+		return d->mod != 3 ? INSN_UD : INSN_OTHER;
 	case INSN_INVLPG:
 		return d->rm == RM_RDTSCP ? INSN_RDTSCP : INSN_OTHER;
 	case INSN_FENCE:

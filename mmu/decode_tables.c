@@ -16,11 +16,6 @@
 	{                                                   \
 		.valid = ANY, .imm = IMM_##im, .attr = (at) \
 	}
-/* ModRM, for its length only. */
-#define MODRM(im, at)                                               \
-	{                                                           \
-		.valid = ANY, .imm = IMM_##im, .attr = ALL_ATTR(at) \
-	}
 #define MODRM_MEMORY(at)                              \
 	{                                             \
 		.valid = MEMORY, .attr = ALL_ATTR(at) \
@@ -209,7 +204,6 @@ const struct opcode opcode_one_byte[256] = {
 #define V_ALL	VECTOR(FORM_ANY(PFX_ANY), NONE)
 #define V_NP_66 VECTOR(FORM_ANY(NP_66), NONE)
 #define V_66	VECTOR(FORM_ANY(PFX_66), NONE)
-#define V_NP	VECTOR(FORM_ANY(PFX_NP), NONE)
 
 const struct opcode opcode_0f[256] = {
 	[0x00] = GROUP(6, NONE, 0),
@@ -243,7 +237,7 @@ const struct opcode opcode_0f[256] = {
 	[0x32] = BARE(RDMSR, 0),
 	[0x33] = BARE(RDPMC, 0),
 	[0x34 ... 0x35] = BARE(SYSENTER, 0),
-	[0x37] = {.valid = FORM_ANY(PFX_NP)},
+	[0x37] = {.kind = INSN_UD, .valid = FORM_ANY(PFX_NP)}, /* GETSEC */
 	[0x40 ... 0x4f] = OP_E(CMOVCC, G, E, NONE, 0),
 	[0x50] = VECTOR(FORM_REG(NP_66), NONE),
 	[0x51] = V_ALL,
@@ -264,7 +258,8 @@ const struct opcode opcode_0f[256] = {
 	[0x73] = {.valid = FORM_REG(NP_66), .group = GROUP_14, .imm = IMM_8U, .attr = ATTR_MODRM},
 	[0x74 ... 0x76] = V_NP_66,
 	[0x77] = {.valid = FORM_ANY(PFX_NP)},
-	[0x78 ... 0x79] = V_NP,
+	/* VMREAD, VMWRITE */
+	[0x78 ... 0x79] = {.kind = INSN_UD, .valid = FORM_ANY(PFX_NP), .attr = ATTR_MODRM},
 	[0x7c ... 0x7d] = VECTOR(FORM_ANY(PFX_66 | PFX_F2), NONE),
 	[0x7e ... 0x7f] = VECTOR(FORM_ANY(NP_66 | PFX_F3), NONE),
 	[0x80 ... 0x8f] = OP_IMM(JCC, J, ATTR_F64),
@@ -277,7 +272,7 @@ const struct opcode opcode_0f[256] = {
 	[0xa5] = OP_E(SHLD, E, G, NONE, 0),
 	[0xa8] = BARE(PUSH_SEG, ATTR_SREG | ATTR_D64),
 	[0xa9] = BARE(POP_SEG, ATTR_SREG | ATTR_D64),
-	[0xaa] = PLAIN(NONE, 0),
+	[0xaa] = BARE(UD, 0), /* RSM */
 	[0xab] = OP_E(BTS, E, G, NONE, ATTR_LOCK),
 	[0xac] = OP_E(SHRD, E, G, 8U, 0),
 	[0xad] = OP_E(SHRD, E, G, NONE, 0),
@@ -295,7 +290,7 @@ const struct opcode opcode_0f[256] = {
 		  .src = FROM_E,
 		  .valid = FORM_ANY(PFX_F3),
 		  .attr = ATTR_MODRM},
-	[0xb9] = MODRM(NONE, 0),
+	[0xb9] = OP_E(UD, NONE, NONE, NONE, 0), /* UD1 */
 	[0xba] = GROUP(8, 8U, 0),
 	[0xbb] = OP_E(BTC, E, G, NONE, ATTR_LOCK),
 	[0xbc] = OP_E(BSF, G, E, NONE, ATTR_F3_COUNT), /* or TZCNT */
@@ -327,7 +322,7 @@ const struct opcode opcode_0f[256] = {
 	[0xf1 ... 0xf6] = V_NP_66,
 	[0xf7] = VECTOR(FORM_REG(NP_66), NONE),
 	[0xf8 ... 0xfe] = V_NP_66,
-	[0xff] = MODRM(NONE, 0),
+	[0xff] = OP_E(UD, NONE, NONE, NONE, 0), /* UD0 */
 };
 
 #define ENTRY(v, at)                       \

@@ -38,7 +38,8 @@ const struct opcode opcode_0f38[256] = {
 	[0x2b] = V_66,
 	[0x30 ... 0x35] = V_66,
 	[0x37 ... 0x41] = V_66,
-	[0x80 ... 0x81] = VECTOR(FORM_MEM(PFX_66)),
+	/* INVEPT, INVVPID */
+	[0x80 ... 0x81] = {.kind = INSN_UD, .valid = FORM_MEM(PFX_66), .attr = ATTR_MODRM},
 	[0x82] = {.kind = INSN_INVPCID,
 		  .dst = FROM_G,
 		  .src = FROM_E,

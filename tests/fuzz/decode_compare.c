@@ -230,7 +230,8 @@ static const char *compare_loose(const struct insn *i, const struct reference *r
 		return compare_xmm(i, r);
 	if (i->kind == INSN_INVPCID)
 		return compare_place(i, &i->dst, r, &r->op[0]);
-	if (i->kind >= INSN_HLT)
+	/* INSN_UD names none. */
+	if (i->kind >= INSN_HLT && i->kind != INSN_UD)
 		return compare_gpr(i, r);
 	if (i->imm_size && i->kind >= INSN_JMP_FAR && i->kind <= INSN_CALL_FAR &&
 	    (i->imm != r->op[0].ptr.offset || i->imm2 != r->op[0].ptr.segment))

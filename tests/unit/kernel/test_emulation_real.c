@@ -467,6 +467,49 @@ static void fences_and_clflush_do_nothing(void **state)
 	assert_true(injected.vector == EXCEPTION_UD && injected.count == 3 && ended == 0);
 }
 
+/* Of what no guest has #UD needs no CPU to say it: unreal mode asks none. */
+static void what_no_guest_has_is_undefined(void **state)
+{
+	static const struct {
+		const char *code;
+		size_t length;
+	} cases[] = {
+		{"\x0f\x0b", 2},	     /* UD2 */
+		{"\x0f\xb9\xc0", 3},	     /* UD1 */
+		{"\x0f\xb9\x06\x00\x05", 5}, /* UD1 [0x500] */
+		{"\x0f\xff\xc0", 3},	     /* UD0 */
+		{"\x0f\xaa", 2},	     /* RSM */
+		{"\x0f\x37", 2},	     /* GETSEC */
+		{"\x0f\x01\xc8", 3},	     /* MONITOR */
+		{"\x0f\x01\xc9", 3},	     /* MWAIT */
+		{"\x0f\x01\xc2", 3},	     /* VMLAUNCH */
+		{"\x0f\x01\xc3", 3},	     /* VMRESUME */
+		{"\x0f\x01\xc4", 3},	     /* VMXOFF */
+		{"\x0f\x01\xd4", 3},	     /* VMFUNC */
+		{"\x0f\x78\xc8", 3},	     /* VMREAD */
+		{"\x0f\x79\xc8", 3},	     /* VMWRITE */
+		{"\x0f\xc7\x37", 3},	     /* VMPTRLD */
+		{"\x66\x0f\xc7\x37", 4},     /* VMCLEAR */
+		{"\xf3\x0f\xc7\x37", 4},     /* VMXON */
+		{"\x0f\xc7\x3f", 3},	     /* VMPTRST */
+		{"\x66\x0f\x38\x80\x07", 5}, /* INVEPT */
+		{"\x66\x0f\x38\x81\x07", 5}, /* INVVPID */
+	};
+
+	cpuid_has_all = true;
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		injected.vector = 0;
+		assert_int_equal(run_real(cases[i].code, cases[i].length), 0);
+		assert_int_equal(injected.vector, EXCEPTION_UD);
+		assert_int_equal(injected.count, i + 1);
+	}
+	assert_true(completed == 0 && ended == 0 && call_count == 0 && regs.rip == 0x10);
+	cpuid_has_all = false;
+	/* A hypercall is not undefined, and not done. */
+	assert_int_equal(RUN_REAL("\x0f\x01\xc1"), 0);
+	assert_true(injected.count == ARRAY_SIZE(cases) && ended == 1);
+}
+
 /* In real mode C4, C5 and 62 with a register, and 8F with a number but 0, are no prefixes. */
 static void there_is_no_vex(void **state)
 {
@@ -645,6 +688,7 @@ int main(void)
 		REAL(counts_and_random_numbers_if_the_guest_has_them),
 		REAL(each_by_its_bit_of_cpuid),
 		REAL(fences_and_clflush_do_nothing),
+		REAL(what_no_guest_has_is_undefined),
 		REAL(there_is_no_vex),
 		REAL(an_exception_goes_by_a_gate),
 		REAL(a_gate_that_is_none_faults),

@@ -127,6 +127,8 @@ static bool usable(const struct native_case *c)
 	case INSN_RDRAND:
 	case INSN_RDSEED:
 		return false;
+	case INSN_UD: /* UD2 alone: the host may be in VMX operation, or have the others */
+		return !i->mem.present && c->bytes[i->length - 1] == 0x0b;
 	case INSN_BSWAP:
 		if (i->op_size == 2)
 			return false;
