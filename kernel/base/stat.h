@@ -83,8 +83,9 @@ struct stat_value {
 
 /*
  * Calls fn for every counter whose full name fits the pattern, in the order of registration. In a
- * pattern * stands for any text, dots too, and ? for one character; NULL fits all. Returns how many
- * fitted. fn may sleep and log, but not register.
+ * pattern * stands for any text, dots too, and ? for one character; NULL fits all. A VM's name may
+ * have dots, so more than the group that is named may fit vm.*.exits.*: what is only right for one
+ * group has to look at v->group. Returns how many fitted. fn may sleep and log, but not register.
  */
 u32 stat_for_each(const char *pattern, void (*fn)(const struct stat_value *v, void *arg),
 		  void *arg);

@@ -33,25 +33,27 @@ static struct memory_row *row_of(struct memory_table *t, const char *scope)
 	return row;
 }
 
+/* A VM's name may have a group's name in it: its other counters fit the pattern, too. */
 static void note_memory(const struct stat_value *v, void *arg)
 {
 	static const struct {
-		const char *name;
+		const char *group, *name;
 		size_t offset;
 	} columns[] = {
-		{"got_page", offsetof(struct memory_row, resident)},
-		{"absent", offsetof(struct memory_row, absent)},
-		{"filled", offsetof(struct memory_row, filled)},
-		{"shared", offsetof(struct memory_row, shared)},
-		{"packed", offsetof(struct memory_row, packed)},
-		{"packed_bytes", offsetof(struct memory_row, packed_bytes)},
-		{"swapped", offsetof(struct memory_row, swapped)},
-		{"working_set", offsetof(struct memory_row, working_set)},
+		{"memory", "got_page", offsetof(struct memory_row, resident)},
+		{"memory", "absent", offsetof(struct memory_row, absent)},
+		{"memory", "filled", offsetof(struct memory_row, filled)},
+		{"memory", "shared", offsetof(struct memory_row, shared)},
+		{"memory", "packed", offsetof(struct memory_row, packed)},
+		{"reclaim", "packed_bytes", offsetof(struct memory_row, packed_bytes)},
+		{"memory", "swapped", offsetof(struct memory_row, swapped)},
+		{"reclaim", "working_set", offsetof(struct memory_row, working_set)},
 	};
 	struct memory_row *row = row_of(arg, v->scope);
 
 	for (u32 i = 0; row && i < ARRAY_SIZE(columns); i++) {
-		if (strcmp(columns[i].name, v->desc->name) == 0)
+		if (strcmp(columns[i].group, v->group) == 0 &&
+		    strcmp(columns[i].name, v->desc->name) == 0)
 			*(u64 *)((u8 *)row + columns[i].offset) = v->value;
 	}
 }
@@ -76,7 +78,7 @@ static struct size_text pages_text(u64 pages)
 
 /* a to b with one digit after the point. */
 struct ratio_text {
-	char text[16];
+	char text[24];
 };
 
 static struct ratio_text ratio(u64 a, u64 b)

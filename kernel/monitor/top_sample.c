@@ -26,38 +26,40 @@ static struct sample *find_or_make(struct samples *s, const char *scope)
 	return of;
 }
 
+/* A VM's name may have dots and a group's name in it: its other counters fit the pattern, too. */
 static void note_exit(const struct stat_value *v, void *arg)
 {
 	struct sample *of = find_or_make(arg, v->scope);
 
-	if (of)
+	if (of && strcmp(v->group, "exits") == 0)
 		of->exits[v->desc - vmx_exit_stat_descs] = v->value;
 }
 
 static void note_other(const struct stat_value *v, void *arg)
 {
 	static const struct {
-		const char *name;
+		const char *group, *name;
 		size_t offset;
 	} wanted[] = {
-		{"run", offsetof(struct sample, run_ns)},
-		{"vcpus", offsetof(struct sample, vcpus)},
-		{"paused", offsetof(struct sample, paused)},
-		{"faults", offsetof(struct sample, faults)},
-		{"got_page", offsetof(struct sample, resident)},
-		{"absent", offsetof(struct sample, absent)},
-		{"filled", offsetof(struct sample, filled)},
-		{"packed", offsetof(struct sample, packed)},
-		{"shared", offsetof(struct sample, shared)},
-		{"swapped", offsetof(struct sample, swapped)},
-		{"packed_bytes", offsetof(struct sample, packed_bytes)},
-		{"working_set", offsetof(struct sample, working_set)},
-		{"refaults", offsetof(struct sample, refaults)},
+		{"cpu", "run", offsetof(struct sample, run_ns)},
+		{"cpu", "vcpus", offsetof(struct sample, vcpus)},
+		{"cpu", "paused", offsetof(struct sample, paused)},
+		{"mmu", "faults", offsetof(struct sample, faults)},
+		{"memory", "got_page", offsetof(struct sample, resident)},
+		{"memory", "absent", offsetof(struct sample, absent)},
+		{"memory", "filled", offsetof(struct sample, filled)},
+		{"memory", "packed", offsetof(struct sample, packed)},
+		{"memory", "shared", offsetof(struct sample, shared)},
+		{"memory", "swapped", offsetof(struct sample, swapped)},
+		{"reclaim", "packed_bytes", offsetof(struct sample, packed_bytes)},
+		{"reclaim", "working_set", offsetof(struct sample, working_set)},
+		{"reclaim", "refaults", offsetof(struct sample, refaults)},
 	};
 	struct sample *of = find_or_make(arg, v->scope);
 
 	for (u32 i = 0; of && i < ARRAY_SIZE(wanted); i++) {
-		if (strcmp(v->desc->name, wanted[i].name) == 0)
+		if (strcmp(v->group, wanted[i].group) == 0 &&
+		    strcmp(v->desc->name, wanted[i].name) == 0)
 			*(u64 *)((u8 *)of + wanted[i].offset) = v->value;
 	}
 }

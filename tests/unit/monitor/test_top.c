@@ -33,6 +33,12 @@ static const struct stat_desc cpu_descs[] = {
 };
 static const struct stat_desc mmu_descs[] = {{"faults", "count", "Faults.", false}};
 static const struct stat_desc memory_descs[] = {{"got_page", "pages", "Resident.", true}};
+/* Named as what top looks for, in a group that it does not. */
+static const struct stat_desc pond_descs[] = {
+	{"run", "count", "Frogs.", false},
+	{"faults", "count", "Falls.", false},
+	{"got_page", "pages", "Leaves.", true},
+};
 static const struct stat_desc frame_descs[] = {
 	{"total", "frames", "All.", true},
 	{"free", "frames", "Free.", true},
@@ -41,8 +47,8 @@ static const struct stat_desc frame_descs[] = {
 struct fake_vm {
 	char scope[40];
 	struct cpu_counts cpu;
-	u64 faults, resident, exits[VMX_EXIT_REASONS];
-	struct stat_group groups[4];
+	u64 faults, resident, exits[VMX_EXIT_REASONS], pond[3];
+	struct stat_group groups[5];
 };
 static struct fake_vm vms[CONFIG_VMS_MAX];
 static u64 frames[] = {131072, 65536};
@@ -74,6 +80,7 @@ static struct fake_vm *add_vm(u32 i, const char *name)
 	add_group(&vm->groups[2], vm->scope, "memory", memory_descs, 1, &vm->resident);
 	add_group(&vm->groups[3], vm->scope, "exits", vmx_exit_stat_descs, VMX_EXIT_REASONS,
 		  vm->exits);
+	add_group(&vm->groups[4], vm->scope, "pond", pond_descs, 3, vm->pond);
 	return vm;
 }
 
@@ -155,7 +162,7 @@ static int end(void **state)
 {
 	stat_unregister(&frame_group);
 	for (u32 i = 0; i < CONFIG_VMS_MAX; i++) {
-		for (u32 k = 0; k < 4; k++) {
+		for (u32 k = 0; k < ARRAY_SIZE(vms[i].groups); k++) {
 			stat_unregister(&vms[i].groups[k]);
 			vms[i].groups[k].link.next = NULL;
 		}
@@ -300,6 +307,39 @@ static void test_seven_fit_with_all_their_rows(void **state)
 	assert_true(begins(22, "   memory:"));
 }
 
+static void work_and_leap(void)
+{
+	for (u32 i = 0; i < 5; i++) {
+		vms[i].cpu.run += 100 * MS;
+		vms[i].faults += 40;
+		vms[i].exits[10] += 60;
+		for (u32 k = 0; k < ARRAY_SIZE(vms[i].pond); k++)
+			vms[i].pond[k] += 1000000 * MS;
+	}
+}
+
+/* Of a VM whose name has a group's in it all counters fit the pattern for that group. */
+static void test_names_with_dots(void **state)
+{
+	static const char *const names[] = {"a.exits", "a.memory", "b.cpu.x", "b.reclaim.mmu",
+					    "exits.mmu.faults"};
+
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++)
+		add_vm(i, names[i]);
+	each_refresh = work_and_leap;
+	show(".");
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		char text[COLUMNS];
+
+		snprintf(text, sizeof(text),
+			 "%-25s runs       1    5.0       30       20       1M     1M", names[i]);
+		assert_string_equal(row(2 + 3 * i), text);
+		assert_string_equal(row(3 + 3 * i), "   exits: cpuid 100%");
+		assert_string_equal(row(4 + 3 * i), "   memory: working set 0, packed 0 to 0, "
+						    "swapped 0, 0 refaults/s");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -307,6 +347,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_sorted_by_what_is_typed, begin, end),
 		cmocka_unit_test_setup_teardown(test_a_key_takes_no_sample, begin, end),
 		cmocka_unit_test_setup_teardown(test_as_many_vms_as_there_can_be, begin, end),
+		cmocka_unit_test_setup_teardown(test_names_with_dots, begin, end),
 		cmocka_unit_test_setup_teardown(test_seven_fit_with_all_their_rows, begin, end),
 	};
 
