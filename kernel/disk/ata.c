@@ -187,10 +187,10 @@ static void write_address(struct ata_channel *ch, u64 sector, u32 count)
 	outb(ch->command + ATA_LBA_HIGH, (u8)(sector >> 16));
 }
 
-/* Sectors that 28 bits can name are named so: any drive knows that, and it is fewer ports. */
+/* What 28 bits reach is named so: any drive knows that, and it is fewer ports. */
 bool ata_needs_lba48(u64 sector, u32 count)
 {
-	return sector + count > BIT(28);
+	return sector + count > IDENTIFY_28_MAX;
 }
 
 int ata_command(struct ata_disk *d, u8 command, u64 sector, u32 count)
@@ -261,7 +261,7 @@ static int take_identity(struct ata_disk *d, const u16 *w)
 	    (w[IDENTIFY_SECTOR_SIZE] & IDENTIFY_SIZE_MASK) == IDENTIFY_SIZE_OTHER)
 		return ERR_NOTSUP;
 	d->sectors = w[IDENTIFY_SECTORS_28] | (u64)w[IDENTIFY_SECTORS_28 + 1] << 16;
-	d->sectors = min(d->sectors, (u64)BIT(28));
+	d->sectors = min(d->sectors, (u64)IDENTIFY_28_MAX);
 	d->lba48 = w[IDENTIFY_FEATURES] & IDENTIFY_HAS_LBA48;
 	if (d->lba48 && wide > d->sectors && wide < BIT(48))
 		d->sectors = wide;

@@ -53,6 +53,7 @@ enum ata_commands {
 #define IDENTIFY_HAS_DMA      BIT(8)
 #define IDENTIFY_HAS_LBA      BIT(9)
 #define IDENTIFY_SECTORS_28   60
+#define IDENTIFY_28_MAX	      (BIT(28) - 1) /* of them: the last is 0ffffffeh */
 #define IDENTIFY_FEATURES     83
 #define IDENTIFY_HAS_LBA48    BIT(10)
 #define IDENTIFY_SECTORS_48   100
@@ -79,6 +80,10 @@ enum ata_commands {
 int ata_wait(struct ata_channel *ch, bool dma, u64 timeout_ns, u8 *status);
 /* Gives a command to a drive that is ready. ERR_BUSY: it wants data; as ata_wait. */
 int ata_command(struct ata_disk *d, u8 command, u64 sector, u32 count);
+/*
+ * 28 bits do not reach all of these. 0fffffffh is for LBA48 alone, although they could say it: words
+ * 61:60 count no more than those before it, and drives refuse it.
+ */
 bool ata_needs_lba48(u64 sector, u32 count);
 /* The drive takes its interrupt back. */
 void ata_acknowledge(struct ata_channel *ch);

@@ -40,17 +40,21 @@ static bool is_wide(u8 command)
 	       command == ATA_WRITE_DMA_EXT;
 }
 
-static void take_address(bool wide)
+/* False: it refuses the command. Words 61:60 are at most 0fffffffh, which no sector is called. */
+static bool take_address(bool wide)
 {
 	m.at = m.low[1] | (u64)m.mid[1] << 8 | (u64)m.high[1] << 16;
 	m.left = m.count[1] ? m.count[1] : 256;
 	if (!wide) {
 		m.at |= (u64)(m.head & 0xf) << 24;
-		return;
+		if (m.at + m.left > 0xfffffff)
+			end(ATA_ERR, 0x04);
+		return m.at + m.left <= 0xfffffff;
 	}
 	m.ext_commands++;
 	m.at |= (u64)m.low[0] << 24 | (u64)m.mid[0] << 32 | (u64)m.high[0] << 40;
 	m.left = m.count[1] | m.count[0] << 8;
+	return true;
 }
 
 static bool fails_here(void)
@@ -194,8 +198,8 @@ static void go_on(void)
 	case ATA_WRITE:
 	case ATA_READ_EXT:
 	case ATA_WRITE_EXT:
-		take_address(is_wide(command));
-		next_sector(true);
+		if (take_address(is_wide(command)))
+			next_sector(true);
 		break;
 	case ATA_READ_DMA:
 	case ATA_WRITE_DMA:
@@ -203,8 +207,8 @@ static void go_on(void)
 	case ATA_WRITE_DMA_EXT:
 		if (!(m.master_command & BM_START))
 			break;
-		take_address(is_wide(command));
-		run_dma();
+		if (take_address(is_wide(command)))
+			run_dma();
 		break;
 	case ATA_FLUSH:
 	case ATA_FLUSH_EXT:
