@@ -4,8 +4,9 @@
  * IDE Controller", rev. 1.0). A channel does one command at a time, for one of its two drives: one
  * thread has it. That thread sleeps until the channel's interrupt comes, looks by itself now and
  * then in case it does not, and gives up at a deadline. After an error the channel is reset and the
- * command tried again, at last without DMA; a drive that does not come back, or that never ends a
- * command, is dead, and every request to it fails at once.
+ * command tried again, at last without DMA, and the drive goes without from then on unless that try
+ * fails as well. A drive that does not come back, or that never ends a command, is dead, and every
+ * request to it fails at once.
  *
  * Thread context but for ata_interrupt; no lock.
  */

@@ -227,6 +227,21 @@ static bool recover(struct ata_disk *d, const struct outcome *o)
 	return false;
 }
 
+/*
+ * A command took DMA from the drive, and its last try ended so. Where that one failed as well, by
+ * PIO, DMA was not at fault: a sector is bad.
+ */
+static void after_dma(struct ata_disk *d, const struct outcome *last)
+{
+	if (!last->dma && last->err) {
+		d->dma = true;
+		d->dma_failures = 0;
+	} else if (!d->dead) {
+		log_warn("%s: DMA failed %u times in a row: by PIO from now on, which is slow",
+			 d->name, DMA_FAILURES_MAX);
+	}
+}
+
 static int check(const struct ata_disk *d, const struct transfer *t, struct ata_failure *why)
 {
 	u64 sectors = (u64)t->count * ATA_PAGE_SECTORS;
@@ -247,24 +262,28 @@ int ata_transfer(struct ata_disk *d, u64 sector, void *const *pages, u32 count, 
 		 struct ata_failure *why)
 {
 	const struct transfer t = {sector, pages, count, write};
+	bool had_dma = d->dma;
+	struct outcome o;
 	int err = check(d, &t, why);
 
 	if (err)
 		return err;
 	for (u32 try = 0; try < TRIES; try++) {
-		struct outcome o = {.err = 0};
-
+		o = (struct outcome){.err = 0};
 		o.err = d->dma ? dma(d, &t, &o) : pio(d, &t, &o);
 		if (!o.err) {
 			d->dma_failures = o.dma ? 0 : d->dma_failures;
 			d->timeouts = 0;
-			return 0;
+			err = 0;
+			break;
 		}
 		describe(why, &o);
 		err = o.err == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_IO;
 		if (!recover(d, &o))
 			break;
 	}
+	if (had_dma && !d->dma)
+		after_dma(d, &o);
 	return err;
 }
 

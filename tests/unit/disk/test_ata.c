@@ -297,13 +297,33 @@ static void bad_sector(void **state)
 		m.bad_sector = 21;
 		m.bad_error = errors[i].error;
 		m.commands = 0;
+		hosted_log_reset();
 		assert_int_equal(move(16, 2, false), ERR_IO);
 		assert_non_null(strstr(why.text, errors[i].text));
+		assert_non_null(strstr(why.text, "PIO: ")); /* the last try went without DMA */
 		assert_int_equal(m.commands, 3);
-		assert_false(disk.dma); /* the last try went without */
+		/* The sector is bad, not DMA: others are moved by that. */
+		m.dma_commands = 0;
 		assert_int_equal(move(24, 2, true), 0);
+		assert_int_equal(m.dma_commands, 1);
+		assert_int_equal(hosted_log_count(LOG_WARN), 0);
 		assert_false(disk.dead);
 	}
+}
+
+/* A bad sector is none of the two failures in a row that take DMA from the drive, nor hides them. */
+static void bad_sector_then_bad_dma(void **state)
+{
+	m.bad_sector = 21;
+	assert_int_equal(move(16, 2, false), ERR_IO);
+	m.dma_failures = 1;
+	assert_int_equal(move(24, 2, false), 0);
+	assert_true(disk.dma);
+	m.dma_failures = 100;
+	assert_int_equal(move(16, 2, false), ERR_IO);
+	assert_true(disk.dma);
+	assert_int_equal(move(24, 2, false), 0);
+	assert_false(disk.dma);
 }
 
 static void bad_sector_by_pio(void **state)
@@ -325,6 +345,7 @@ static void faults(void **state)
 	assert_int_equal(move(8, 1, false), ERR_IO);
 	assert_non_null(strstr(why.text, "device fault"));
 	assert_int_equal(m.resets, 3);
+	assert_true(disk.dma);
 	m.bad_sector = ~0ull;
 	assert_int_equal(move(8, 1, false), 0);
 }
@@ -334,10 +355,15 @@ static void dma_fails_pio_works(void **state)
 	m.dma_failures = 1;
 	assert_int_equal(move(8, 1, false), 0);
 	assert_true(disk.dma); /* once is no reason */
+	hosted_log_reset();
 	m.dma_failures = 2;
 	assert_int_equal(move(8, 1, false), 0);
 	assert_false(disk.dma);
+	assert_string_equal(hosted_log_last(), "ata0: DMA failed 2 times in a row: by PIO from now "
+					       "on, which is slow");
 	assert_int_equal(disk.retries, 3);
+	assert_int_equal(move(8, 1, false), 0);
+	assert_int_equal(hosted_log_count(LOG_WARN), 1); /* said once */
 	disk.dma = true;
 	disk.dma_failures = 0;
 	m.master_fails = true;
@@ -375,6 +401,7 @@ static void ends_nothing(void **state)
 	m.ends_none = true;
 	assert_int_equal(move(8, 1, false), ERR_TIMEOUT);
 	assert_false(disk.dead);
+	assert_true(disk.dma);
 	assert_int_equal(move(8, 1, true), ERR_TIMEOUT);
 	assert_true(disk.dead);
 	assert_non_null(strstr(hosted_log_last(), "ata0: ends no command any more"));
@@ -473,6 +500,7 @@ int main(void)
 		CASE(an_interrupt_wakes),
 		CASE(flush),
 		CASE(bad_sector),
+		CASE(bad_sector_then_bad_dma),
 		CASE(bad_sector_by_pio),
 		CASE(faults),
 		CASE(dma_fails_pio_works),
