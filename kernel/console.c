@@ -227,16 +227,19 @@ void console_show_monitor(void)
 	mutex_unlock(&output_lock);
 }
 
-u32 console_deliver(const u8 *bytes, u32 count)
+int console_deliver(const u8 *bytes, u32 count, const struct vm_console **whom)
 {
 	struct vm_console *c = viewed;
-	u32 taken = count; /* nobody there: typed into the void */
+	int taken = (int)count; /* nobody there: typed into the void */
 
 	mutex_lock(&consoles_lock);
 	if (view == CONSOLE_SHARED)
 		c = list_empty(&consoles) ? NULL : list_first(&consoles, struct vm_console, link);
-	if (c && c->vm && c->vm->platform)
-		taken = platform_console_input(c->vm->platform, bytes, count);
+	if (*whom && *whom != c)
+		taken = ERR_NOENT;
+	else if (c && c->vm && c->vm->platform)
+		taken = (int)platform_console_input(c->vm->platform, bytes, count);
+	*whom = c;
 	mutex_unlock(&consoles_lock);
 	return taken;
 }

@@ -14,6 +14,7 @@
 #include "kernel/config.h"
 
 struct vm;
+struct vm_console;
 
 #define CONSOLE_KEPT_ORDER 2
 #define CONSOLE_KEPT	   (PAGE_SIZE << CONSOLE_KEPT_ORDER)
@@ -49,8 +50,12 @@ void console_show_last(void);
  */
 void console_show_monitor(void);
 
-/* What is typed, for the VM that has the console. Returns how many bytes were taken. */
-u32 console_deliver(const u8 *bytes, u32 count);
+/*
+ * What is typed, for the VM that has the console. Returns how many bytes were taken. *whom: who was
+ * offered some of these bytes before, NULL for nobody; then who was now. ERR_NOENT: that one has the
+ * console no more. What was typed for it is no other's to read, and nothing was offered.
+ */
+int console_deliver(const u8 *bytes, u32 count, const struct vm_console **whom);
 
 /* --- for everyone --- */
 

@@ -204,28 +204,53 @@ static u32 take(u8 *bytes, u32 max)
 	return n;
 }
 
+/* What was typed for a VM, which has not taken it yet. */
+struct typed {
+	u8 bytes[INPUT_BATCH];
+	u32 count;
+	const struct vm_console *whom; /* who was offered them, NULL for nobody */
+};
+
+/* Returns how many bytes it took now. */
+static u32 offer(struct typed *t)
+{
+	int taken;
+
+	t->count += take(t->bytes + t->count, INPUT_BATCH - t->count);
+	if (!t->count)
+		return 0;
+	taken = console_deliver(t->bytes, t->count, &t->whom);
+	/* The VM that it was typed for has ended: so goes what is in the ring behind it. */
+	while (taken < 0 && t->count)
+		t->count = take(t->bytes, INPUT_BATCH);
+	if (taken < 0)
+		taken = 0;
+	memmove(t->bytes, t->bytes + taken, t->count - (u32)taken);
+	t->count -= (u32)taken;
+	if (!t->count)
+		t->whom = NULL;
+	return (u32)taken;
+}
+
 /*
  * What is typed goes to the VM that has the console, until Ctrl-]. What its UART has no room for is
  * offered again, for a while also when Ctrl-] waits behind it.
  */
 static void relay(void)
 {
-	u8 pending[INPUT_BATCH];
-	u32 count = 0, taken, refusals = 0;
+	struct typed typed = {.count = 0};
+	u32 taken, refusals = 0;
 
 	for (;;) {
-		count += take(pending + count, INPUT_BATCH - count);
-		taken = count ? console_deliver(pending, count) : 0;
-		memmove(pending, pending + taken, count - taken);
-		count -= taken;
-		refusals = count && !taken ? refusals + 1 : 0;
+		taken = offer(&typed);
+		refusals = typed.count && !taken ? refusals + 1 : 0;
 		if (__atomic_exchange_n(&called, false, __ATOMIC_ACQ_REL)) {
 			take_all(); /* it was typed for a guest */
 			return;
 		}
-		if ((!count || refusals > PATIENCE) && take_through(KEY_LEAVE_BYTE))
+		if ((!typed.count || refusals > PATIENCE) && take_through(KEY_LEAVE_BYTE))
 			return;
-		if (count && !taken)
+		if (typed.count && !taken)
 			thread_sleep_until(clock_ns() + POLL_NS); /* nothing tells of room */
 		else if (!taken)
 			(void)wait_for_input(NEVER);

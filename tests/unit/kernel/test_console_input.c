@@ -92,7 +92,7 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 
 ANSWER(bool, serial_irq_comes, true, void)
 ANSWER(int, keyboard_start, ERR_NOENT, void (*put)(u8 byte))
-ANSWER(u32, console_deliver, 0, const u8 *bytes, u32 count)
+ANSWER(int, console_deliver, 0, const u8 *bytes, u32 count, const struct vm_console **whom)
 NOTHING(console_show_monitor, void)
 NOTHING(monitor_run, void)
 NOTHING(thread_lift, struct thread *t, u32 by)
