@@ -88,10 +88,13 @@ void vm_ends_hurry_no_more(void)
  * No vCPU of it is in the guest. Devices and console go first, while the vCPUs that their timers
  * and interrupts may still reach exist; then the threads take the vCPUs apart.
  */
-static void take_apart(struct vm *vm)
+static void take_apart(struct vm *vm, u32 config_index)
 {
 	bool on, again = starts_again(vm);
 
+	/* It is off from now on for whoever asks, and not when it is gone, which may take seconds. */
+	if (!again)
+		vm_is_off(config_index);
 	/* Else nobody waits for what it leaves, until he says so. */
 	if (again || reclaim_is_short())
 		vm_ends_hurry();
@@ -146,7 +149,7 @@ static void look_after_ends(void *arg)
 	for (;;) {
 		wait_event(&ends_wait, __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST));
 		while ((vm = take_stopped(&index)) != NULL) {
-			take_apart(vm);
+			take_apart(vm, index);
 			vm_list_ended(index);
 		}
 	}

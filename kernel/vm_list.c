@@ -9,7 +9,7 @@ struct wait_queue vm_wait = WAIT_QUEUE_INIT(vm_wait);
 /* vm_wait's lock */
 static struct list vms = LIST_INIT(vms);
 static struct {
-	bool may_start;	  /* the manager starts it, or has yet to decide: it has just ended */
+	bool may_start; /* the manager starts it, or that is yet to be decided: it has just ended */
 	bool start_asked; /* somebody wants it started */
 	bool stays_off;	  /* somebody does not: neither now nor once it has ended */
 	bool ending;	  /* it is off the list, and being taken apart */

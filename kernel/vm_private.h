@@ -94,7 +94,7 @@ enum vm_plan {
 enum vm_plan vm_take_plan(u32 config_index);
 /* There is one to take, but VM_PLAN_LATER. vm_wait's lock is held. */
 bool vm_any_plan(void);
-/* The manager does not start it until somebody asks for it. */
+/* The manager does not start it until somebody asks for it. Its thread, or that of ends. */
 void vm_is_off(u32 config_index);
 
 #endif

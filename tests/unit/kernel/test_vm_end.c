@@ -234,6 +234,38 @@ static void starts_after_its_end(void **state)
 	assert_int_equal(lifted_then, WEIGHT_LIFT);
 }
 
+static void kill_itself(struct vcpu *v)
+{
+	assert_int_equal(vm_kill(v->vm), 0);
+}
+
+static u32 looks_at_its_end;
+
+static void look_whether_it_is_off(void)
+{
+	looks_at_its_end++;
+	assert_false(vm_may_start("alpha"));
+	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
+}
+
+/* While it is taken apart, as afterwards, where nothing and nobody starts it again. */
+static void is_off_while_it_is_taken_apart(void **state)
+{
+	void (*const guests[])(struct vcpu * v) = {power_off, crash, kill_itself};
+
+	looks_at_its_end = 0;
+	for (u32 i = 0; i < ARRAY_SIZE(guests); i++) {
+		(void)setup(state);
+		starts = 0;
+		guest = guests[i];
+		while_it_ends = look_whether_it_is_off;
+		run_all();
+		assert_int_equal(starts, 1);
+		assert_int_equal(looks_at_its_end, i + 1);
+		while_it_ends = NULL;
+	}
+}
+
 /* Once. None of its vCPUs has stopped. */
 static void kill_and_start(struct vcpu *v)
 {
@@ -254,13 +286,20 @@ static void kill_and_start(struct vcpu *v)
 	assert_int_equal(vm_start("alpha"), ERR_EXIST);
 }
 
+static void look_whether_it_starts(void)
+{
+	looks_at_its_end += vm_may_start("alpha");
+}
+
 /* As an operator does who types `vm kill`, and `vm start` at once. */
 static void starts_though_it_just_ends(void **state)
 {
-	starts = 0;
+	starts = looks_at_its_end = 0;
 	guest = kill_and_start;
+	while_it_ends = look_whether_it_starts;
 	run_all();
 	assert_int_equal(starts, 2);
+	assert_int_equal(looks_at_its_end, 1); /* not at the second end */
 	wait_for_ends();
 	assert_int_equal(lifted(), 0);
 }
@@ -322,6 +361,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_to_wait_for, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_in_a_hurry, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_waits_meanwhile, setup, teardown),
+		cmocka_unit_test_setup_teardown(is_off_while_it_is_taken_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_though_it_just_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
