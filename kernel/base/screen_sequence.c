@@ -13,7 +13,8 @@ void screen_parameter(struct screen *s, u8 c)
 		if (*p < PARAMETER_MAX / 10)
 			*p = (u16)(*p * 10 + (c - '0'));
 	} else if (c == ';') {
-		s->parameter_index = min(s->parameter_index + 1, (u32)SCREEN_PARAMETERS);
+		/* Those beyond are not looked at, and a private sequence stays one. */
+		s->parameter_index += s->parameter_index < SCREEN_PARAMETERS;
 	} else {
 		s->parameter_index = SCREEN_PARAMETERS + 1; /* a private one: nothing is meant */
 	}

@@ -81,6 +81,11 @@ static void test_escapes(void **state)
 	write_text("[?25");
 	write_text("hd\x1b(e\x1b[1;2;3;4;5me");
 	assert_row(0, "abcdee");
+	/* Nor does a private one do what it would do without its mark, whatever is behind that. */
+	write_text("f\x1b[>4;1fg\x1b[>4;fh\x1b[?;Hi\x1b[=1;;;Hj\x1b[<2;Dk");
+	assert_row(0, "abcdeefghijk");
+	write_text("\x1b[1;7H\x1b[K");
+	assert_row(0, "abcdee");
 	/* Broken ones end at a control character, which counts. */
 	write_text("\x1b[12\nX\x1b\nY\x1b[\x1b[1;1HZ");
 	assert_row(0, "Zbcdee");
