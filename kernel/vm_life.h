@@ -33,6 +33,8 @@ int vm_start(const char *name);
  * may wait for its turn, or for memory.
  */
 bool vm_may_start(const char *name);
+/* vm_start would say ERR_PERM. */
+bool vm_is_refused(const char *name);
 /*
  * It starts by itself no more. 0: it was about to. ERR_EXIST: it runs, and does not start again once
  * it ends. ERR_NOENT: it is off.

@@ -286,6 +286,16 @@ bool vm_may_start(const char *name)
 	return may_start;
 }
 
+bool vm_is_refused(const char *name)
+{
+	int i = index_of(name);
+	bool on = wait_lock(&vm_wait), refused;
+
+	refused = i >= 0 && config->vms[i].refused;
+	wait_unlock(&vm_wait, on);
+	return refused;
+}
+
 void vm_end_all(void)
 {
 	struct vm *running[CONFIG_VMS_MAX];

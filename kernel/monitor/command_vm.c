@@ -27,7 +27,9 @@ static bool is_configured(const char *name)
 
 static void tell_missing(const char *name)
 {
-	if (is_configured(name))
+	if (vm_is_refused(name))
+		monitor_print("vm %s was refused when Weir booted: log tells why", name);
+	else if (is_configured(name))
 		monitor_print("vm %s does not run: vm start %s", name, name);
 	else
 		monitor_print("no VM is called '%s': vm list lists them", name);
@@ -220,8 +222,6 @@ void command_vm_start(u32 argc, char **argv)
 	(void)argc;
 	if (err == ERR_EXIST)
 		monitor_print("vm %s runs already, or is about to", argv[0]);
-	else if (err == ERR_PERM)
-		monitor_print("vm %s was refused when Weir booted: log tells why", argv[0]);
 	else if (err)
 		tell_missing(argv[0]);
 	else

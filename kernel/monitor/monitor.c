@@ -123,6 +123,10 @@ void command_vm_console(u32 argc, char **argv)
 		vm_put(vm);
 	if (console_show_vm(argv[0]))
 		monitor_print("no VM is called '%s'", argv[0]);
+	else if (vm_is_refused(argv[0]))
+		monitor_print("vm %s was refused when Weir booted: Ctrl-] leads back, and log "
+			      "tells why there",
+			      argv[0]);
 	else if (!vm && !vm_may_start(argv[0]))
 		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
 			      argv[0], argv[0]);

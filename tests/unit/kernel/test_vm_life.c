@@ -653,6 +653,8 @@ static void start_asks_the_manager(void **state)
 
 	assert_int_equal(vm_start("gamma"), ERR_NOENT);
 	assert_int_equal(vm_start("bad"), ERR_PERM);
+	assert_true(vm_is_refused("bad"));
+	assert_false(vm_is_refused("alpha") || vm_is_refused("gamma"));
 	assert_int_equal(vm_start("alpha"), ERR_EXIST);
 	assert_int_equal(vm_start("beta"), 0);
 	assert_int_equal(vm_start("beta"), ERR_EXIST);

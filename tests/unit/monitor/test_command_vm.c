@@ -20,7 +20,7 @@ static char asked[64];
 static struct gmem ram;
 static struct vm alpha = {.name = "alpha", .ram = &ram};
 static u32 references, paused, configured;
-static bool runs, may_start;
+static bool runs, may_start, refused;
 static int result, start_result;
 
 bool monitor_stopped(void)
@@ -92,6 +92,11 @@ bool vm_may_start(const char *name)
 	return may_start;
 }
 
+bool vm_is_refused(const char *name)
+{
+	return refused && !strcmp(name, "beta");
+}
+
 int vm_start(const char *name)
 {
 	return start_result;
@@ -142,7 +147,7 @@ static int begin(void **state)
 {
 	references = paused = 0;
 	runs = true;
-	may_start = ends_beside = starts_beside = false;
+	may_start = refused = ends_beside = starts_beside = false;
 	configured = 2;
 	result = start_result = 0;
 	alpha.end = VM_END_NONE;
@@ -201,6 +206,9 @@ static void test_each_verb(void **state)
 				    "vm beta does not run: vm start beta\n");
 		assert_string_equal(say_of(verbs[i].run, "gamma"),
 				    "no VM is called 'gamma': vm list lists them\n");
+		refused = true;
+		assert_string_equal(say_of(verbs[i].run, "beta"),
+				    "vm beta was refused when Weir booted: log tells why\n");
 		assert_string_equal(asked, "");
 	}
 }
@@ -241,6 +249,7 @@ static void test_start(void **state)
 
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
 		start_result = cases[i].err;
+		refused = start_result == ERR_PERM;
 		assert_string_equal(say_of(command_vm_start, cases[i].name), cases[i].said);
 	}
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/monitor/monitor.c */
-/* `poweroff` and `reboot`: what they ask of the manager, and what they do where that does not end Weir. */
+/*
+ * `poweroff` and `reboot`: what they ask of the manager, and what they do where that does not end Weir.
+ * And what `vm console` says of a VM that shows nothing.
+ */
 #include "kernel/base/console.h"
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
@@ -80,8 +83,12 @@ ANSWER(enum key, monitor_key, KEY_NONE, u64 deadline_ns, char *c)
 NOTHING(pager_begin, void)
 ANSWER(bool, pager_end, false, void)
 NOTHING(pager_switch, bool on)
-ANSWER(struct vm *, vm_find, NULL, const char *name)
-ANSWER(bool, vm_may_start, false, const char *name)
+static struct vm *there;
+static bool may_start, refused;
+
+ANSWER(struct vm *, vm_find, there, const char *name)
+ANSWER(bool, vm_may_start, may_start, const char *name)
+ANSWER(bool, vm_is_refused, refused, const char *name)
 NOTHING(vm_put, struct vm *vm)
 
 /* How the machine ended, after ten seconds. */
@@ -130,11 +137,39 @@ static void what_does_not_end(void **state)
 	assert_int_equal(monitor_decision(), WHEN_DONE_REBOOT);
 }
 
+static const char *say_of_console(void)
+{
+	char name[] = "beta", *argv[] = {name};
+
+	said[0] = 0;
+	command_vm_console(1, argv);
+	return said;
+}
+
+/* Why it shows nothing, and what may be done about that. */
+static void console_of_who_does_not_run(void **state)
+{
+	static struct vm beta;
+
+	assert_string_equal(say_of_console(), "vm beta is off: Ctrl-] leads back, and vm start "
+					      "beta there starts it\n");
+	may_start = true;
+	assert_string_equal(say_of_console(), "");
+	may_start = false;
+	refused = true;
+	assert_string_equal(say_of_console(), "vm beta was refused when Weir booted: Ctrl-] leads "
+					      "back, and log tells why there\n");
+	refused = false;
+	there = &beta;
+	assert_string_equal(say_of_console(), "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vms_are_not_killed_by_chance),
 		cmocka_unit_test(what_does_not_end),
+		cmocka_unit_test(console_of_who_does_not_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
