@@ -28,10 +28,14 @@ static u32 split(char *line, char **words, u32 max)
 
 bool command_number(const char *what, const char *text, u64 *out)
 {
-	if (parse_u64(text, text + strlen(text), out) == 0)
-		return true;
-	monitor_print("%s '%s' is no number: give digits, or 0x and hexadecimal ones", what, text);
-	return false;
+	int err = parse_u64(text, text + strlen(text), out);
+
+	if (err == ERR_RANGE)
+		monitor_print("%s '%s' is too large: it has more than 64 bits", what, text);
+	else if (err)
+		monitor_print("%s '%s' is no number: give digits, or 0x and hexadecimal ones", what,
+			      text);
+	return err == 0;
 }
 
 /* --- finding --- */

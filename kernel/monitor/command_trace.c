@@ -84,6 +84,6 @@ void command_trace_show(u32 argc, char **argv)
 	if (argc && !command_number("RECORDS", argv[0], &count))
 		return;
 	trace_for_each(count, print_record, &shown);
-	if (!shown)
+	if (!shown && count)
 		monitor_print("there are no records: trace on begins");
 }

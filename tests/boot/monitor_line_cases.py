@@ -76,7 +76,7 @@ ERRORS = (
     ("rmap talker 1 2", r"^it is used so: rmap NAME GFN$"),
     ("rmap talker x", r"^GFN 'x' is no number: give digits, "),
     ("rmap talker 0xa0", r"^no slot has gfn 0xa0: slot talker lists them$"),
-    ("rmap talker 99999999999999999999", r"is no number"),
+    ("rmap talker 99999999999999999999", r"^GFN '9{20}' is too large: it has more than 64 bits$"),
     ("rmap nobody 0", r"^no VM 'nobody' runs$"),
     ("log 1 2", r"^it is used so: log \[LINES\]$"),
     ("log x", r"^LINES 'x' is no number"),

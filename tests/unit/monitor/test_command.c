@@ -127,6 +127,15 @@ static void test_tells_what_is_wrong(void **state)
 	assert_string_equal(ran, "#x;none;.");
 }
 
+static void test_numbers(void **state)
+{
+	assert_string_equal(run_line("stat #18446744073709551615"), "");
+	assert_string_equal(ran, "#18446744073709551615;number;.");
+	assert_string_equal(run_line("stat #0x10000000000000000"),
+			    "N '0x10000000000000000' is too large: it has more than 64 bits\n");
+	assert_string_equal(ran, "#0x10000000000000000;none;.");
+}
+
 static void test_help(void **state)
 {
 	assert_string_equal(run_line("help vm show"),
@@ -228,6 +237,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_runs),
 		cmocka_unit_test(test_tells_what_is_wrong),
+		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_completes),
 		cmocka_unit_test(test_completes_counters_by_parts),
