@@ -223,7 +223,8 @@ int ata_reset(struct ata_disk *d)
 	thread_sleep_until(clock_ns() + 2 * LOOK_OFTEN_NS);
 	ch->selected = 0;
 	err = ata_wait(ch, false, ch->reset_ns, &status);
-	if (err)
+	/* The second drive may be alone: nobody drives the bus until it is selected. */
+	if (err && (err != ERR_NOENT || d->drive == 0))
 		return err;
 	ch->selected = d->drive ? ATA_DRIVE_1 : 0;
 	outb(ch->command + ATA_HEAD, ATA_HEAD_LBA | ch->selected);

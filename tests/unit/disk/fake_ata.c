@@ -258,7 +258,7 @@ static u8 status_now(void)
 {
 	if (!m.hanging)
 		go_on();
-	if (m.other_only || ((m.head & ATA_DRIVE_1) && !m.slave_is_cdrom))
+	if (m.other_only || ((m.head & ATA_DRIVE_1) && !m.slave_is_cdrom && !m.second_alone))
 		return 0;
 	if (m.sector_ns && m.data && clock_ns() < m.ready_ns)
 		return ATA_BSY;
@@ -269,7 +269,7 @@ static u32 port_in(u16 port, u32 size)
 {
 	if (m.gone)
 		return ~0u;
-	if (m.unplugged)
+	if (m.unplugged || (m.second_alone && port < FAKE_ATA_MASTER && !(m.head & ATA_DRIVE_1)))
 		return 0x7f;
 	switch (port) {
 	case FAKE_ATA_COMMAND + ATA_DATA:

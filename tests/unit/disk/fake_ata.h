@@ -18,6 +18,7 @@ struct fake_ata {
 	u64 sectors;
 	bool wide, dma, lba, slave_is_cdrom, no_drive;
 	bool large_sectors, lie;
+	bool second_alone; /* it is the second drive, and nobody is the first */
 	u8 bytes[FAKE_ATA_SECTORS * ATA_SECTOR];
 	/* what goes wrong */
 	u64 bad_sector; /* cannot be read or written; ~0: none */

@@ -379,6 +379,26 @@ static void hangs_once(void **state)
 	assert_int_equal(disk.retries, 1);
 }
 
+/* A reset selects the first drive, where nobody is. */
+static void hangs_alone_as_the_second(void **state)
+{
+	m.second_alone = true;
+	assert_int_equal(ata_identify(&ch, 0, &disk), ERR_NOENT);
+	assert_int_equal(ata_identify(&ch, 1, &disk), 0);
+	there_and_back(8, 1);
+	m.hang = 1;
+	assert_int_equal(move(8, 1, false), 0);
+	assert_int_equal(m.resets, 1);
+	assert_false(disk.dead);
+	disk.retries = m.resets = 0;
+	there_and_back(8, 1);
+	/* One that does not come back is dead as any other. */
+	m.hang = 1;
+	m.unplugged = true;
+	assert_int_equal(move(8, 1, false), ERR_IO);
+	assert_true(disk.dead);
+}
+
 static void hangs_for_ever(void **state)
 {
 	m.forever_busy = true;
@@ -505,6 +525,7 @@ int main(void)
 		CASE(faults),
 		CASE(dma_fails_pio_works),
 		CASE(hangs_once),
+		CASE(hangs_alone_as_the_second),
 		CASE(hangs_for_ever),
 		CASE(ends_nothing),
 		CASE(only_the_other_answers),
