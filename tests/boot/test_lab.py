@@ -80,6 +80,20 @@ def test_wait_takes_at_once_what_has_no_end_to_come(pipe, said, pattern):
     line.close()
 
 
+def test_who_listens_late_hears_all(pipe):
+    line, theirs = pipe
+    os.write(theirs, b"first ")
+    line.wait("first ", soon())
+    heard = []
+    line.listen(heard.append)
+    assert heard == [b"first "]
+    os.write(theirs, b"second ")
+    line.wait("second ", soon())
+    assert heard == [b"first ", b"second "]
+    os.close(theirs)
+    line.close()
+
+
 def test_wait_lets_a_fatal_line_come_whole(pipe):
     line, theirs = pipe
     os.write(theirs, b"halted: e")

@@ -163,7 +163,7 @@ def test_a_slow_machine_has_more_time_for_a_headless_run(tmp_path, monkeypatch):
             raise console.Ended("so far")
 
     made = Watched(str(tmp_path / "logs"))
-    made.console = argparse.Namespace()
+    made.console = argparse.Namespace(listen=lambda listener: None)
     (tmp_path / "logs/emulator.txt").touch()
     monkeypatch.setattr(run, "SLOW", 3.0)
     assert run.headless(made, 1000.0) == 1

@@ -20,7 +20,9 @@ class Console:
         self.text = ""
         self.closed = False
         self.changed = threading.Condition()
-        self.listener = None
+        self._listener = None
+        self._unheard = bytearray()  # what came before somebody listened
+        self._hearing = threading.Lock()
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -38,14 +40,23 @@ class Console:
                 if not data:
                     break
                 file.write(data)
-                if self.listener:
-                    self.listener(data)
+                with self._hearing:
+                    if self._listener:
+                        self._listener(data)
+                    else:
+                        self._unheard += data
                 with self.changed:
                     self.text += data.decode("utf-8", "replace")
                     self.changed.notify_all()
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+
+    def listen(self, listener):
+        """It is called at once with all that has come, and with what comes next by the thread that reads."""
+        with self._hearing:
+            listener(bytes(self._unheard))
+            self._listener = listener
 
     def wait(self, pattern, deadline, alive=lambda: True, start=0, fatal=None):
         """The match of a regular expression, from the offset start on.

@@ -271,7 +271,7 @@ def failed(machine, why):
 
 def interactive(machine):
     with Terminal():
-        machine.console.listener = show
+        machine.console.listen(show)
         how = relay(machine)
     if how == "left":
         print("\nrun: left; the machine is stopped")
@@ -291,7 +291,7 @@ def headless(machine, start, config=False):
     """0 only if the banner came, then the guest's clean end, then the machine's; of guests of a person's own
     only the last is known."""
     deadline = start + HEADLESS_DEADLINE * SLOW
-    machine.console.listener = show
+    machine.console.listen(show)
     try:
         if config:
             machine.wait_off(deadline)
