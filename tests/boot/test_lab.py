@@ -80,6 +80,20 @@ def test_wait_takes_at_once_what_has_no_end_to_come(pipe, said, pattern):
     line.close()
 
 
+def test_a_disk_that_stands_still_holds_no_text_back(tmp_path):
+    """Its file is a FIFO, which somebody opens for reading only then."""
+    os.mkfifo(tmp_path / "out")
+    ours, theirs = os.pipe()
+    line = console.Console(ours, str(tmp_path / "out"))
+    for word in ("first", "second", "third"):
+        os.write(theirs, word.encode())
+        line.wait(word, soon())
+    os.close(theirs)
+    with open(tmp_path / "out") as file:
+        line.close()
+        assert file.read() == "firstsecondthird"
+
+
 def test_who_listens_late_hears_all(pipe):
     line, theirs = pipe
     os.write(theirs, b"first ")
@@ -92,6 +106,18 @@ def test_who_listens_late_hears_all(pipe):
     assert heard == [b"first ", b"second "]
     os.close(theirs)
     line.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_listener_that_fails_keeps_nobody_from_closing(pipe):
+    line, theirs = pipe
+    line.listen(lambda data: os.write(-1, data) if data else None)
+    os.write(theirs, b"word")
+    ended = threading.Thread(target=line.close, daemon=True)
+    ended.start()
+    ended.join(20)
+    assert not ended.is_alive()
+    os.close(theirs)
 
 
 def test_wait_lets_a_fatal_line_come_whole(pipe):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A machine's serial line: a thread reads it into a file and a buffer, and one can wait for text."""
+"""A machine's serial line: a thread reads it into a buffer, another writes it to a file, and one can wait for
+text."""
 import os
+import queue
 import re
 import select
 import threading
@@ -24,33 +26,46 @@ class Console:
         self._unheard = bytearray()  # what came before somebody listened
         self._hearing = threading.Lock()
         self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
+        self._unwritten = queue.SimpleQueue()  # pieces; None: there are no more
+        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._run, self._write)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self):
+        try:
+            self._read()
+        finally:  # though the listener's terminal is gone
+            self._unwritten.put(None)
 
     def _read(self):
-        with open(self.path, "wb", buffering=0) as file:
-            while True:
-                ready, _, _ = select.select([self.fd, self._stop_read], [], [])
-                if self.fd not in ready:
-                    break
-                try:
-                    data = os.read(self.fd, 65536)
-                except OSError:  # a pty whose other end was closed
-                    data = b""
-                if not data:
-                    break
-                file.write(data)
-                with self._hearing:
-                    if self._listener:
-                        self._listener(data)
-                    else:
-                        self._unheard += data
-                with self.changed:
-                    self.text += data.decode("utf-8", "replace")
-                    self.changed.notify_all()
+        """Bochs throws away what its terminal has no room for: no disk may keep this waiting."""
+        while True:
+            ready, _, _ = select.select([self.fd, self._stop_read], [], [])
+            if self.fd not in ready:
+                break
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:  # a pty whose other end was closed
+                data = b""
+            if not data:
+                break
+            self._unwritten.put(data)
+            with self._hearing:
+                if self._listener:
+                    self._listener(data)
+                else:
+                    self._unheard += data
+            with self.changed:
+                self.text += data.decode("utf-8", "replace")
+                self.changed.notify_all()
         with self.changed:
             self.closed = True
             self.changed.notify_all()
+
+    def _write(self):
+        with open(self.path, "wb", buffering=0) as file:
+            for data in iter(self._unwritten.get, None):
+                file.write(data)
 
     def listen(self, listener):
         """It is called at once with all that has come, and with what comes next by the thread that reads."""
@@ -110,8 +125,9 @@ class Console:
             data = data[os.write(self.fd, data):]
 
     def close(self):
-        """Reads what is still there, then stops the thread."""
+        """Reads what is still there, then stops the threads."""
         os.write(self._stop_write, b"x")
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         for fd in (self._stop_read, self._stop_write):
             os.close(fd)
