@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from lab import ROOT, bochs, machine, rfb
+from lab import ROOT, bochs, console, machine, rfb, screen
 from test_lab import soon
 
 
@@ -141,3 +141,32 @@ def test_keys_go_to_the_display_that_a_process_listens_at():
     assert events == [(4, down, key) for down, key in (
         (1, ctrl), (1, ord("]")), (0, ord("]")), (0, ctrl), (1, up), (0, up), (1, shift), (1, ord("a")),
         (0, ord("a")), (0, shift), (1, ord("b")), (0, ord("b")), (1, enter), (0, enter))]
+
+
+def test_qemus_monitor_may_come_late(tmp_path, monkeypatch):
+    """Its socket is made first, and nobody listens there yet; or never does."""
+    alive = True
+    qemu = argparse.Namespace(folder=str(tmp_path), monitor=lambda: "monitor.sock", alive=lambda: alive)
+    listening = socket.socket(socket.AF_UNIX)
+
+    def come_up():
+        time.sleep(0.2)
+        listening.bind(str(tmp_path / "monitor.sock"))
+        time.sleep(0.2)
+        listening.listen()
+        peer = listening.accept()[0]
+        peer.sendall(b"QEMU monitor\r\n(qemu) ")
+        peer.recv(100)
+        peer.sendall(b"info\r\n(qemu) ")
+        peer.close()
+    thread = threading.Thread(target=come_up, daemon=True)
+    thread.start()
+    monitor = screen.Monitor(qemu)
+    assert "info" in monitor.command("info")
+    thread.join()
+    monitor.close()
+    listening.close()
+    monkeypatch.setattr(screen, "PATIENCE", 0.3)
+    for alive in (True, False):
+        with pytest.raises(console.Ended, match="did not open its monitor"):
+            screen.Monitor(qemu)

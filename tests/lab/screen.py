@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from lab import ROOT
+from lab import ROOT, SLOW
 from lab.bochs import Bochs
 from lab.console import Ended
 
@@ -21,6 +21,7 @@ FONT_FILE = "/usr/share/grub/ascii.pf2"
 TEXT_BUFFER, TEXT_COLUMNS, TEXT_ROWS = 0xb8000, 80, 25
 LIT = 96  # of 255: a pixel brighter than this belongs to a character
 PROMPT = b"(qemu) "
+PATIENCE = 10 * SLOW  # seconds
 
 # What Bochs's debugger is to do for bochs_text(): print the text buffer every 50 million instructions.
 WATCH = f"sb 50000000\nc\nxp /{TEXT_COLUMNS * TEXT_ROWS}hx {TEXT_BUFFER:#x}\n" * 100
@@ -30,14 +31,23 @@ class Monitor:
     """QEMU's human monitor on its socket."""
 
     def __init__(self, machine):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(10)
         path = os.path.relpath(os.path.join(machine.folder, machine.monitor()))
-        deadline = time.monotonic() + 10
-        while not os.path.exists(path) and machine.alive() and time.monotonic() < deadline:
-            time.sleep(0.1)  # QEMU has only just been started
-        self.socket.connect(path)
+        deadline = time.monotonic() + PATIENCE
+        while not self._connect(path):  # QEMU has only just been started
+            if time.monotonic() > deadline or not machine.alive():
+                raise Ended("QEMU did not open its monitor")
+            time.sleep(0.1)
         self._answer()
+
+    def _connect(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE)
+        try:
+            self.socket.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):  # it is there before anybody listens
+            self.socket.close()
+            return False
+        return True
 
     def _answer(self):
         data = b""
