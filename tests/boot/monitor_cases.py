@@ -128,7 +128,7 @@ def monitor_metrics(boot):
 
 
 @case(machines=["tigerlake"], full=FULL, deadline=240,
-      guests=lambda: small_guest("talker") + small_guest("hostile", "twice", vm="wild"))
+      guests=lambda: small_guest("talker") + small_guest("hostile", vm="wild"))
 def monitor_top(boot):
     """top shows what a busy and an idle VM do, in 80 columns and 24 lines."""
     operator = Operator(boot)

@@ -2,7 +2,7 @@
 /*
  * Does what no sane guest does: random ports, MSRs, CPUID leaves, device registers and hypercalls,
  * unaligned and of every size. It proves that Weir answers each and goes on; what the answer is,
- * other tests say. Ports that would end the VM are left out. With a word it does it all twice.
+ * other tests say. Ports that would end the VM are left out.
  */
 #include "guest.h"
 
@@ -208,30 +208,16 @@ static void hook(struct frame *f)
 		*(volatile u32 *)(LAPIC + 0xb0) = 0;
 }
 
-/* The first word is the program's name. */
-static bool has_word(const u32 *info)
+void main(void)
 {
-	const char *words = info[0] & 4 ? (const char *)info[4] : "";
-
-	while (*words && *words != ' ')
-		words++;
-	return *words;
-}
-
-void main(u32 magic, const u32 *info)
-{
-	u32 turns = has_word(info) ? 2 : 1;
-
 	interrupts_init();
 	interrupt_hook = hook;
 	print("guest: hello\n");
 	memory_hole();
-	for (u32 i = 0; i < turns; i++) {
-		ports();
-		msrs();
-		devices();
-		others();
-	}
+	ports();
+	msrs();
+	devices();
+	others();
 	caches();
 	guest_end();
 }
