@@ -191,8 +191,6 @@ void shadow_finish(struct mmu_vm *vm, struct shadow_gone *gone);
 
 /* --- the same file; mmu_lock is not held --- */
 
-/* How many pages a VM may have by its slots. In a reader, or slots_lock is held. */
-u32 shadow_limit_of(struct mmu_vm *vm);
 int shadow_create(struct mmu_vm *vm);
 void shadow_destroy(struct mmu_vm *vm);
 /* Every page goes. Nobody makes any more: at the VM's end, and in tests. Thread context. */
@@ -204,9 +202,14 @@ u32 shadow_zap_table(struct mmu_vm *vm, gfn_t gfn, u32 most, struct shadow_gone 
  * interrupt.
  */
 void shadow_forget(struct mmu_vm *vm, gfn_t gfn);
+void shadow_vcpu_destroy(struct mmu_vcpu *v);
+
+/* --- shadow_room.c; mmu_lock is not held --- */
+
+/* How many pages a VM may have by its slots. In a reader, or slots_lock is held. */
+u32 shadow_limit_of(struct mmu_vm *vm);
 /* So much in the caches that one fault, or one load, needs no more. Thread context. ERR_NOMEM. */
 int shadow_topup(struct mmu_vcpu *v);
-void shadow_vcpu_destroy(struct mmu_vcpu *v);
 
 /* --- shadow_link.c: leaves. mmu_lock is held and the caller is in a reader --- */
 
