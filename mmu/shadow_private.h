@@ -122,6 +122,7 @@ struct shadow_hash {
 struct shadow {
 	u64 odd; /* set once: where gfns go in the hash is not for a guest to choose */
 	u32 pages, limit;
+	u64 owed;	      /* bytes of the last of memory, that its pages are to give back */
 	u32 vcpus;	      /* atomic: that have loaded a root */
 	u64 limit_generation; /* the slots that limit was made for */
 	u32 maxphyaddr;	      /* atomic: the guest's, the same for all its vCPUs */

@@ -3,6 +3,7 @@
 #include "kernel/base/error.h"
 #include "mem/frame.h"
 #include "mem/slab.h"
+#include "mem/watermark.h"
 #include "mmu/shadow_private.h"
 
 /* A VM's pages, in thousandths of its memory; and however small it is. */
@@ -42,17 +43,25 @@ static bool was_used(struct shadow_page *sp)
 	return used;
 }
 
+/* What comes free with it. */
+static u64 bytes_of(const struct shadow_page *sp)
+{
+	return (sp->words ? 2 : 1) * PAGE_SIZE + sizeof(*sp);
+}
+
 /*
- * The pages that were made or loaded longest ago go first, but those that were used since are kept once
- * more. Roots that vCPUs have do not go.
+ * Until so many pages are left, or so many bytes come free; returns how many do. The pages that were
+ * made or loaded longest ago go first, but those that were used since are kept once more. Roots that
+ * vCPUs have do not go.
  */
-static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
+static u64 shrink(struct mmu_vm *vm, u32 to, u64 bytes, struct shadow_gone *gone)
 {
 	struct list *at = vm->shadow->active.prev;
 	u32 pages = vm->shadow->pages, looks = SHRINK_LOOKS;
+	u64 freed = 0;
 
 	to = max(to, pages - min(pages, SHADOW_ZAP_STEP));
-	while (pages > to && at != &vm->shadow->active) {
+	while (pages > to && freed < bytes && at != &vm->shadow->active) {
 		struct shadow_page *sp = container_of(at, struct shadow_page, link);
 
 		at = at->prev;
@@ -64,35 +73,57 @@ static void shrink(struct mmu_vm *vm, u32 to, struct shadow_gone *gone)
 			list_add(&sp->link, &vm->shadow->active);
 			continue;
 		}
+		freed += bytes_of(sp);
 		shadow_zap(vm, sp, gone);
 		pages--;
 	}
+	return freed;
 }
 
-static void make_room(struct mmu_vm *vm)
+/*
+ * short_of: what is about to be taken where memory is short. Then the VM's own pages give it: what is
+ * left of memory is for making more of it, and what is kept for others is theirs. But every VM has so
+ * many as it takes to run at all.
+ */
+static void make_room(struct mmu_vm *vm, u64 short_of)
 {
 	struct shadow *sh = vm->shadow;
 	struct shadow_gone gone = SHADOW_GONE(gone);
-	u32 reader = srcu_read_lock(&vm->srcu), vcpus, limit;
-	u64 generation;
+	u32 reader = srcu_read_lock(&vm->srcu), least, limit;
+	u64 generation, freed = 0;
 
 	spin_lock(&vm->mmu_lock);
 	generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
-	vcpus = __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED);
+	least = LIMIT_FLOOR + __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED) * LIMIT_VCPU;
 	if (sh->limit_generation != generation || !sh->limit) {
 		sh->limit = shadow_limit_of(vm);
 		sh->limit_generation = generation;
 	}
-	limit = max(sh->limit, LIMIT_FLOOR + vcpus * LIMIT_VCPU);
+	limit = max(sh->limit, least);
+	sh->owed = sh->pages > least ? sh->owed + short_of : 0;
 	if (sh->pages + MMU_CACHE_MAX > limit)
-		shrink(vm, limit - MMU_CACHE_MAX - ROOM_STEP, &gone);
+		freed = shrink(vm, limit - MMU_CACHE_MAX - ROOM_STEP, ~0ull, &gone);
+	else if (short_of && sh->owed >= PAGE_SIZE)
+		freed = shrink(vm, least, sh->owed, &gone);
+	sh->owed -= min(sh->owed, freed);
 	shadow_finish(vm, &gone);
 	spin_unlock(&vm->mmu_lock);
 	srcu_read_unlock(&vm->srcu, reader);
 }
 
+/* What a topup takes, if memory is so short that the VM is to give it itself. */
+static u64 short_of(const struct mmu_vcpu *v)
+{
+	u64 takes = (MMU_CACHE_MAX - v->cache_count) * PAGE_SIZE +
+		    (SHADOW_SPARES - v->shadow.spare_count) * sizeof(struct shadow_page) +
+		    (RMAP_CACHE_MAX - v->rmaps.count) * sizeof(struct rmap_desc);
+
+	return likely(!takes || watermark_admits_back()) ? 0 : takes;
+}
+
 int shadow_topup(struct mmu_vcpu *v)
 {
+	make_room(v->vm, short_of(v));
 	while (v->cache_count < MMU_CACHE_MAX) {
 		void *page = frame_alloc_page(FRAME_ZERO | FRAME_FOR(TABLES));
 
@@ -107,6 +138,5 @@ int shadow_topup(struct mmu_vcpu *v)
 			return ERR_NOMEM;
 		v->shadow.spare[v->shadow.spare_count++] = sp;
 	}
-	make_room(v->vm);
 	return rmap_cache_fill(&v->rmaps);
 }
