@@ -278,6 +278,12 @@ static int prepare(const struct memslot *s, gfn_t gfn)
 	return rmap_word(s, gfn) || watermark_admits(1) ? rmap_prepare(s, gfn) : ERR_NOMEM;
 }
 
+/* Nor a table for each 2 MiB that are mapped as one: they stay so. The region counts as small. */
+static bool may_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
+{
+	return vm->shadow || !rmap_in_use(rmap_large_word(s, gfn), 0) || watermark_admits(1);
+}
+
 /* Pages of one region and one slot. The region counts as small before anything is looked at. */
 static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u64 run, bool on)
 {
@@ -291,6 +297,10 @@ static int protect_run(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn, u6
 		return err;
 	if (on)
 		__atomic_fetch_add(small, (u32)run, __ATOMIC_SEQ_CST);
+	if (on && !may_split(vm, s, gfn)) {
+		__atomic_fetch_sub(small, (u32)run, __ATOMIC_SEQ_CST);
+		return ERR_NOMEM;
+	}
 	changed = mmu_sweep(vm, s, gfn, run, on ? SWEEP_GUARD : SWEEP_UNGUARD);
 	__atomic_fetch_sub(small, (u32)(on ? run - changed : changed), __ATOMIC_SEQ_CST);
 	if (!on)

@@ -281,6 +281,38 @@ static void no_words_below_min(void **state)
 	gmem_unref(g);
 }
 
+/* Nor a table for each 2 MiB of which it protects a page. */
+static void no_splits_below_min(void **state)
+{
+	u64 free, done;
+
+	/* Its words are there, as where it was mapped by 4 KiB before. */
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), 0);
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, false, &done), 0);
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
+	grace();
+	assert_true(is_large(BASE));
+	free = frames_free();
+	watermarks = (struct watermarks){.min = 1u << 20, .low = 1u << 20, .wake = nothing};
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), ERR_NOMEM);
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE), 512, true, &done), ERR_NOMEM);
+	assert_int_equal(done, 0);
+	assert_true(is_large(BASE));
+	assert_int_equal(frames_free(), free);
+	/* What is mapped by 4 KiB takes nothing; nor does releasing it, in either. */
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 700), 1, true, &done), 0);
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 700), 1, false, &done), 0);
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, false, &done), 0);
+	assert_int_equal(frames_free(), free);
+	memset(&watermarks, 0, sizeof(watermarks));
+	/* It counts as one that may be mapped large as before. */
+	assert_int_equal(mmu_unmap(&vm, GFN(BASE), 512), 512);
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
+	assert_true(is_large(BASE));
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), 0);
+	assert_false(is_large(BASE));
+}
+
 static void a_vm_that_cannot_be_made(void **state)
 {
 	struct mmu_vm *other = kmalloc(sizeof(*other));
@@ -318,6 +350,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(getting_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(topping_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_words_below_min, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_splits_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_vm_that_cannot_be_made, setup, teardown),
 	};
 
