@@ -112,6 +112,7 @@ void gmem_settle(struct gmem *g, u64 index, u64 entry)
 struct claimed {
 	u8 state[GMEM_LARGE_PAGES];
 	u64 count;
+	u64 resident; /* 4 KiB pages of those that were */
 };
 
 /* Claims what is there of [first, end). Returns where it stopped, and why. */
@@ -134,6 +135,7 @@ static u64 claim_batch(struct gmem *g, u64 first, u64 end, struct claimed *c, in
 		}
 		c->state[index - first] = (u8)gmem_entry_state(entry);
 		c->count++;
+		c->resident += gmem_entry_resident(entry) ? gmem_entry_pages(g) : 0;
 	}
 	*err = 0;
 	return index;
@@ -153,6 +155,20 @@ static void drop_contents(struct gmem *g, u64 entry)
 		(void)share_put(gmem_entry_pfn(entry));
 	else
 		free_own(g, entry);
+}
+
+/*
+ * What the object now lacks more of what it was promised is kept for it from before it is free: else
+ * others would have it for good until somebody counts anew.
+ */
+static void keep_promised(const struct gmem *g, u64 gone)
+{
+	u64 promised = __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED);
+	u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+	u64 lacks = promised - min(promised, resident);
+
+	if (lacks && gone)
+		__atomic_fetch_add(&watermarks.owed, min(lacks, gone), __ATOMIC_RELAXED);
 }
 
 static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)
@@ -200,6 +216,7 @@ static int drop_batch(struct gmem *g, u64 *first, u64 end)
 	*first = claim_batch(g, from, end, &c, &err);
 	if (c.count) {
 		gmem_unmap(g, from, *first - from);
+		keep_promised(g, c.resident);
 		drop_claimed(g, from, *first, &c);
 	}
 	gmem_invalidate_end(g, from, end - from);

@@ -12,18 +12,21 @@
 
 struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
-/* Under the lock. Who is under what he was promised is owed the rest. */
+/*
+ * Under the lock. Who is under what he was promised is owed the rest. What comes to be owed meanwhile
+ * is kept: counted twice until the next time rather than not at all.
+ */
 static void count_owed(void)
 {
+	u64 before = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED), owed = 0;
 	struct reclaim_target *t;
-	u64 owed = 0;
 
 	list_for_each_entry (t, &reclaim.targets, link) {
 		u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
 
 		owed += t->terms.min - min(t->terms.min, resident);
 	}
-	__atomic_store_n(&watermarks.owed, owed, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&watermarks.owed, owed - before, __ATOMIC_RELAXED);
 }
 
 void reclaim_count_owed(void)
@@ -79,6 +82,7 @@ void reclaim_remove(struct reclaim_target *t)
 	count_owed();
 	spin_unlock(&reclaim.lock);
 	reclaim_wait_unused(t);
+	__atomic_store_n(&t->object->resident_min, 0, __ATOMIC_RELAXED);
 	t->object = NULL;
 }
 

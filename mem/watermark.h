@@ -19,8 +19,8 @@ struct watermarks {
 	u64 high;	    /* until so many are free */
 	void (*wake)(void); /* whoever takes them. Any context below LOCK_WAIT */
 	/*
-	 * Atomic. What VMs lack of what they were promised, as it was a moment ago: it is kept for
-	 * them, and not free for others.
+	 * Atomic. What VMs lack of what they were promised, as it was a moment ago or, where they
+	 * have got some since, more: it is kept for them, and not free for others.
 	 */
 	u64 owed;
 };

@@ -289,6 +289,57 @@ static void promises_are_kept_free(void **state)
 	assert_in_range(watermarks.owed, 900, 1000);
 }
 
+static pfn_t ballast[MIB(48) / PAGE_SIZE];
+static u32 ballast_count;
+
+/* So many frames are left. */
+static void leave_free(u64 frames)
+{
+	while (frame_free_estimate() > frames)
+		assert_int_equal(frame_alloc(0, 0, &ballast[ballast_count++]), 0);
+}
+
+static void give_ballast_back(void)
+{
+	while (ballast_count)
+		frame_free(ballast[--ballast_count], 0);
+}
+
+/* From the moment on that it is given back, too: others that come before anybody counts get none of it. */
+static void promises_are_kept_when_given_back(void **state)
+{
+	u64 i = 0;
+	pfn_t pfn;
+
+	make_vm(0, 0, &(struct reclaim_terms){.min = 1500, .max = ANY, .shares = 100});
+	make_vm(1, 0, &(struct reclaim_terms){.max = ANY, .shares = 100});
+	for (u64 j = 0; j < 1600; j++)
+		touch(&vms[0], j, false);
+	leave_free(500);
+	watermarks = (struct watermarks){.min = 10, .low = 20, .high = 30, .wake = nobody};
+	(void)help(NULL);
+	assert_int_equal(watermarks.owed, 0);
+	/* What it has beyond it is free for all. */
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, 50, NULL), 0);
+	assert_int_equal(watermarks.owed, 0);
+	assert_int_equal(gmem_drop_range(vms[0].g, 50, 1050, NULL), 0);
+	assert_int_equal(watermarks.owed, 1000);
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, 1100, NULL), 0);
+	assert_int_equal(watermarks.owed, 1000);
+	while (i < PAGES && gmem_get_page(vms[1].g, i, true, &pfn) == 0)
+		touch(&vms[1], i++, false);
+	assert_in_range(i, 400, 700);
+	for (u64 j = 0; j < 1000; j++)
+		assert_int_equal(gmem_get_page(vms[0].g, j, true, &pfn), 0);
+	(void)help(NULL);
+	assert_int_equal(watermarks.owed, 0);
+	/* Nothing is promised to what is nobody's any more. */
+	reclaim_remove(&vms[0].target);
+	assert_int_equal(gmem_drop_range(vms[0].g, 0, PAGES, NULL), 0);
+	assert_int_equal(watermarks.owed, 0);
+	give_ballast_back();
+}
+
 /* A few frames that nobody can have are no help: who waits for more is told that there is nothing. */
 static void a_trickle_is_no_help(void **state)
 {
@@ -500,6 +551,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(comes_back_below_min, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_come_from_the_reserve, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_are_kept_free, setup, teardown),
+		cmocka_unit_test_setup_teardown(promises_are_kept_when_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_trickle_is_no_help, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
