@@ -40,7 +40,7 @@ struct reclaim {
 	struct list targets;
 	struct reclaim_ids ids; /* taken */
 	u32 tax;
-	u64 own_frames; /* Weir's own before the first VM */
+	u64 own_frames; /* Weir's own before the first VM, the swap disk's among them */
 	enum reclaim_state told;
 	u64 told_ns; /* 0: never */
 	u64 tell_gap_ns;

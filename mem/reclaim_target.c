@@ -136,13 +136,23 @@ static void set_watermarks(u64 frames)
 	watermarks.low = given ? asked.low : 2 * least;
 }
 
+/* Guests' pages, and modules, have costs of their own. */
+static void count_own(const struct frame_stats *frames)
+{
+	u64 own = frames->total - frames->free, guest = frame_used_for(FRAME_USE_GUEST);
+
+	spin_lock(&reclaim.lock);
+	reclaim.own_frames = own - min(own, guest);
+	spin_unlock(&reclaim.lock);
+}
+
 void reclaim_set_watermarks(const struct reclaim_options *o)
 {
 	struct frame_stats frames;
 
 	frame_get_stats(&frames);
 	asked = *o;
-	reclaim.own_frames = frames.total - frames.free;
+	count_own(&frames);
 	set_watermarks(frames.total);
 	reclaim_count_owed();
 }
@@ -152,6 +162,7 @@ void reclaim_memory_is_known(void)
 	struct frame_stats frames;
 
 	frame_get_stats(&frames);
+	count_own(&frames);
 	set_watermarks(frames.total);
 	if (asked.min && !can_be_had(frames.total))
 		log_error("memory: watermarks= is ignored: %lluK free of %lluK is more than half: "
