@@ -4,6 +4,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/printf.h"
 #include "kernel/base/size_text.h"
+#include "mmu/shadow.h"
 
 /* In pages: devices, tables that every VM has; a vCPU's stack, VMCS and what belongs to it. */
 #define VM_PAGES   64u
@@ -12,9 +13,19 @@
 /* Entries of slot_phys[], reverse maps and second-level tables: a word for each page in each. */
 #define TABLE_WORDS 3u
 
+#define SHADOW_PAGE_PAGES 2u
+
+/* However little memory there is it may have so many; above that its pages take none that is promised. */
+static u64 shadow_pages(const struct vm_config *config)
+{
+	bool has_some = config->mmu == CONFIG_MMU_SHADOW || !mmu_has_ept();
+
+	return has_some ? mmu_shadow_least(config->vcpus) * SHADOW_PAGE_PAGES : 0;
+}
+
 static u64 overhead(const struct vm_config *config, u64 min)
 {
-	return VM_PAGES + VCPU_PAGES * config->vcpus +
+	return VM_PAGES + VCPU_PAGES * config->vcpus + shadow_pages(config) +
 	       min * TABLE_WORDS / (PAGE_SIZE / sizeof(u64));
 }
 

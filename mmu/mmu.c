@@ -28,7 +28,7 @@ u64 mmu_gfn_end(void)
 	return BIT(min(mmu_hw.maxphyaddr, (u32)EPT_ADDRESS_BITS) - PAGE_SHIFT);
 }
 
-static bool ept_usable(void)
+bool mmu_has_ept(void)
 {
 	return mmu_hw.ept && (mmu_hw.invept_single || mmu_hw.invept_all);
 }
@@ -80,10 +80,10 @@ int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {
 	int err;
 
-	if (kind == MMU_EPT && !ept_usable())
+	if (kind == MMU_EPT && !mmu_has_ept())
 		return ERR_NOTSUP;
 	if (kind == MMU_AUTO)
-		kind = ept_usable() ? MMU_EPT : MMU_SHADOW;
+		kind = mmu_has_ept() ? MMU_EPT : MMU_SHADOW;
 	memset(vm, 0, sizeof(*vm));
 	vm->flush_generation = 1; /* ahead of every CPU: each flushes at its first entry (R16) */
 	vm->slots = kmalloc(sizeof(*vm->slots));

@@ -39,6 +39,8 @@ struct mmu_hw {
 	u32 maxphyaddr;
 };
 void mmu_init(const struct mmu_hw *hw); /* once, before the first VM */
+/* A VM of MMU_AUTO has it; else it has shadow paging. Any context, after mmu_init. */
+bool mmu_has_ept(void);
 
 /* A vCPU's part of shadow paging (mmu/shadow.h). */
 struct shadow_page;

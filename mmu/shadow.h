@@ -15,6 +15,17 @@
 #include "mmu/walk.h"
 
 /*
+ * So many shadow pages, of up to two frames each, a VM may have however small it is, and however little
+ * memory there is: of these it can run. Any context.
+ */
+#define SHADOW_LEAST	  128u
+#define SHADOW_LEAST_VCPU 16u /* and for each vCPU: its roots, and the way to what it touches */
+static inline u32 mmu_shadow_least(u32 vcpus)
+{
+	return SHADOW_LEAST + vcpus * SHADOW_LEAST_VCPU;
+}
+
+/*
  * The tables for this CR3 (PDPTEs) in this mode become the vCPU's: before its first entry, and after
  * each change of CR3, of CR0's PG and WP, of CR4's PSE, PAE, SMEP and SMAP, of EFER's LMA and NXE,
  * and whenever else the guest flushes what it may have cached: they are in step with its own then.

@@ -6,15 +6,12 @@
 #include "mem/watermark.h"
 #include "mmu/shadow_private.h"
 
-/* A VM's pages, in thousandths of its memory; and however small it is. */
-#define LIMIT_THOUSANDTHS 20u
-#define LIMIT_FLOOR	  128u
-#define LIMIT_VCPU	  16u /* and for each vCPU: its roots, and the way to what it touches */
+#define LIMIT_THOUSANDTHS 20u /* of a VM's memory */
 /* What makes room makes some more: who comes next finds it. */
 #define ROOM_STEP 16u
 /* So many that were used are kept each time: it does not come round to them again. */
 #define SHRINK_LOOKS 64u
-static_assert(SHRINK_LOOKS + SHADOW_ZAP_STEP < LIMIT_FLOOR, "others are left to go");
+static_assert(SHRINK_LOOKS + SHADOW_ZAP_STEP < SHADOW_LEAST, "others are left to go");
 /* Of the entries that lead to a page so many are looked at. */
 #define PARENTS_LOOKED_AT 4u
 
@@ -25,7 +22,7 @@ u32 shadow_limit_of(struct mmu_vm *vm)
 
 	for (u32 i = 0; i < slots->count; i++)
 		pages += slots->slots[i].pages;
-	return (u32)max(min(pages, (u64)~0u) * LIMIT_THOUSANDTHS / 1000, (u64)LIMIT_FLOOR);
+	return (u32)max(min(pages, (u64)~0u) * LIMIT_THOUSANDTHS / 1000, (u64)SHADOW_LEAST);
 }
 
 /*
@@ -94,7 +91,7 @@ static void make_room(struct mmu_vm *vm, u64 short_of)
 
 	spin_lock(&vm->mmu_lock);
 	generation = __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE);
-	least = LIMIT_FLOOR + __atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED) * LIMIT_VCPU;
+	least = mmu_shadow_least(__atomic_load_n(&sh->vcpus, __ATOMIC_RELAXED));
 	if (sh->limit_generation != generation || !sh->limit) {
 		sh->limit = shadow_limit_of(vm);
 		sh->limit_generation = generation;

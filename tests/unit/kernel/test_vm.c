@@ -10,6 +10,7 @@
 #include "kernel/base/log.h"
 #include "kernel/restart.h"
 #include "kernel/vm_private.h"
+#include "mmu/shadow.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/kernel/vm_parts.h"
 
@@ -248,6 +249,24 @@ static void promises_must_fit(void **state)
 	}
 }
 
+/* With shadow paging a VM costs what it may have of it however little there is, whoever chose that. */
+static void shadow_pages_cost(void **state)
+{
+	struct vm_config c = {.mem = GIB(1), .min = MIB(600), .vcpus = 4, .mmu = CONFIG_MMU_EPT};
+	u64 costs = vm_terms(&c).costs, shadow = 2 * mmu_shadow_least(4);
+
+	c.mmu = CONFIG_MMU_AUTO;
+	assert_int_equal(vm_terms(&c).costs, costs);
+	c.mmu = CONFIG_MMU_SHADOW;
+	assert_int_equal(vm_terms(&c).costs, costs + shadow);
+	c.mmu = CONFIG_MMU_AUTO;
+	cpus_have_ept = false;
+	assert_int_equal(vm_terms(&c).costs, costs + shadow);
+	c.vcpus = 1;
+	assert_true(vm_terms(&c).costs < costs + shadow - 2 * 3 * SHADOW_LEAST_VCPU);
+	cpus_have_ept = true;
+}
+
 static bool nothing_is_planned(void)
 {
 	return !vm_any_plan();
@@ -364,6 +383,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_must_fit, setup, teardown),
+		cmocka_unit_test_setup_teardown(shadow_pages_cost, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

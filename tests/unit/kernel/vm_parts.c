@@ -178,6 +178,12 @@ void gmem_unref(struct gmem *g)
 	unmade();
 }
 
+bool cpus_have_ept = true;
+bool mmu_has_ept(void)
+{
+	return cpus_have_ept;
+}
+
 ANSWER(bool, mmu_age_unmaps, false, const struct mmu_vm *vm)
 int mmu_vm_create(struct mmu_vm *vm, enum mmu_kind kind)
 {

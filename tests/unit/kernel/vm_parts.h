@@ -40,6 +40,7 @@ extern void (*while_it_loads)(void);		  /* any VM */
 /* atomic: what the thread that looks after ends was lifted by */
 extern s32 ends_lifted;
 extern bool memory_is_short;
+extern bool cpus_have_ept;
 
 /* Of what does not come for long the test fails. */
 #define WAIT_US 30000000u

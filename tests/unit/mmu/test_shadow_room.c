@@ -14,7 +14,7 @@
 #include "tests/unit/mmu/shadow_guest.h"
 
 #define RAM_PAGES 2048u
-#define LEAST	  (128u + 16u) /* pages, with one vCPU */
+#define LEAST	  mmu_shadow_least(1)
 #define TABLES	  500u
 #define TABLE(n)  (100u + (n))
 #define DATA	  1000u /* pages of the guest's that are no tables: from here on */
