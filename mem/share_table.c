@@ -110,13 +110,13 @@ static void put_page(void *page)
 
 /*
  * It grows while reclaim makes memory, and is no part of that: it takes nothing of what that needs
- * (R38).
+ * (R38), nor of what is kept for whom it was promised.
  */
 static bool may_have_another(void)
 {
 	struct frame_stats frames;
 
-	if (frame_free_estimate() <= watermarks.min)
+	if (watermark_free() <= watermarks.min)
 		return false;
 	frame_get_stats(&frames);
 	return table.pages < frames.total / MEMORY_PART;

@@ -161,22 +161,34 @@ static void grows_and_shrinks(void **state)
 	assert_int_equal(free_now(), before);
 }
 
-/* R38: it takes nothing of what is left for reclaim. */
-static void nothing_below_min(void **state)
+static void takes_nothing(u64 min, u64 owed)
 {
 	u64 size = share_table_size();
 
-	watermarks.min = before;
+	watermarks.min = min;
+	watermarks.owed = owed;
 	for (u32 i = 0; i < CONTENTS / 2; i++)
 		insert(i);
 	assert_int_equal(share_table_size(), size);
-	watermarks.min = 0;
+	watermarks.min = watermarks.owed = 0;
 	for (u32 i = CONTENTS / 2; i < CONTENTS; i++)
 		insert(i);
 	assert_true(share_table_size() > size);
 	for (u32 i = 0; i < CONTENTS; i++)
 		remove(i);
 	assert_int_equal(free_now(), before);
+}
+
+/* R38: it takes nothing of what is left for reclaim. */
+static void nothing_below_min(void **state)
+{
+	takes_nothing(before, 0);
+}
+
+/* Nor of what VMs were promised and have not touched yet. */
+static void nothing_that_is_promised(void **state)
+{
+	takes_nothing(20, before - 10);
 }
 
 /* Without memory it stays as it is; where there is some again, it grows. */
@@ -244,6 +256,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(grows_and_shrinks, setup),
 		cmocka_unit_test_setup(nothing_below_min, setup),
+		cmocka_unit_test_setup(nothing_that_is_promised, setup),
 		cmocka_unit_test_setup(without_memory, setup),
 		cmocka_unit_test_setup(all_at_once, setup),
 	};
