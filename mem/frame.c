@@ -122,8 +122,8 @@ static u32 cache_put(struct cache *c, struct frame **frames, u32 count)
 	return count;
 }
 
-/* Moves up to count frames, oldest first, from the cache to the zone, where they may merge. */
-static void cache_drain(struct cache *c, u32 count)
+/* Moves up to count frames, oldest first, from the cache to the zone, where they may merge; how many. */
+static u32 cache_drain(struct cache *c, u32 count)
 {
 	struct frame *out[CACHE_SIZE];
 	u32 n;
@@ -138,6 +138,7 @@ static void cache_drain(struct cache *c, u32 count)
 	spin_unlock_irqrestore(&c->lock, on);
 	if (n)
 		frame_zone_put(0, out, n);
+	return n;
 }
 
 static struct frame *zone_alloc(u32 order)
@@ -171,16 +172,19 @@ static void free_one(struct frame *f)
 
 	if (!cache_put(c, &f, 1))
 		return;
-	cache_drain(c, CACHE_BATCH);
+	(void)cache_drain(c, CACHE_BATCH);
 	if (cache_put(c, &f, 1))
 		frame_zone_put(0, &f, 1);
 }
 
 /* What the CPUs keep may be what is wanted, or may merge to it. */
-static void drain_all(void)
+u32 frame_drain(void)
 {
+	u32 drained = 0;
+
 	for (u32 i = 0; i < CPU_MAX; i++)
-		cache_drain(&caches[i], CACHE_SIZE);
+		drained += cache_drain(&caches[i], CACHE_SIZE);
+	return drained;
 }
 
 /* --- For everyone -------------------------------------------------------------------------- */
@@ -206,7 +210,7 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out)
 		return ERR_NOMEM;
 	f = order ? zone_alloc(order) : alloc_one();
 	if (!f) {
-		drain_all();
+		(void)frame_drain();
 		f = zone_alloc(order);
 	}
 	if (!f)
@@ -281,7 +285,7 @@ int frame_reserve(u64 pages, u64 align, pfn_t *out)
 		return ERR_RANGE;
 	if (hosted_should_fail())
 		return ERR_NOMEM;
-	drain_all();
+	(void)frame_drain();
 	if (!frame_zone_reserve(pages, align, &start))
 		return ERR_NOMEM;
 	for (u64 i = 0; i < pages; i++)

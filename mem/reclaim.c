@@ -129,6 +129,20 @@ static void take_any(struct reclaim_effort *e)
 }
 
 /*
+ * Guests are refused for what is free for all, and CPUs have some frames for themselves: many of those
+ * where there are many CPUs. No memory is made by that, so it counts only where it ends the need.
+ */
+static u64 fetch_from_cpus(void)
+{
+	u32 drained;
+
+	if (watermark_free() >= watermarks.min)
+		return 0;
+	drained = frame_drain();
+	return watermark_free() >= watermarks.min ? drained : 0;
+}
+
+/*
  * A round of aging costs a look at every page, so it is made when what the last one found is used
  * up.
  */
@@ -151,6 +165,8 @@ static void make_effort(struct reclaim_effort *e)
 	e->more = e->more && !is_barren(e);
 	if (e->freed == 0 && e->urgent && !e->more)
 		take_any(e);
+	if (e->freed == 0 && !e->more && !e->only)
+		e->freed = fetch_from_cpus();
 	e->trickles = is_trickle(e);
 	if (e->freed && !e->trickles) {
 		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);

@@ -356,6 +356,39 @@ static void a_trickle_is_no_help(void **state)
 	watermarks.min = 1;
 }
 
+#define CPUS 6u
+
+/* What CPUs have at hand is fetched before it is said that there is nothing. */
+static void what_cpus_keep(void **state)
+{
+	u64 estimate;
+	pfn_t pfn;
+
+	make_vm(0, 2, &(struct reclaim_terms){.min = 2, .max = ANY, .shares = 1});
+	leave_free(2000);
+	for (u32 cpu = 0; cpu < CPUS; cpu++) {
+		hosted_cpu_set(cpu);
+		for (u32 i = 0; i < 64; i++)
+			frame_free(ballast[--ballast_count], 0);
+	}
+	hosted_cpu_set(0);
+	estimate = frame_free_estimate();
+	watermarks.wake = nobody;
+	watermarks.min = estimate + 200;
+	assert_int_equal(gmem_get_page(vms[0].g, 2, true, &pfn), ERR_NOMEM);
+	assert_true(help(NULL));
+	assert_true(frame_free_estimate() > estimate + 200);
+	assert_int_equal(gmem_get_page(vms[0].g, 2, true, &pfn), 0);
+	assert_int_equal(gmem_drop(vms[0].g, 2), 0);
+	/* Not what does not help: it would be found again and again. */
+	for (u32 i = 0; i < 32; i++)
+		frame_free(ballast[--ballast_count], 0);
+	watermarks.min = free_now() + 1;
+	assert_false(help(NULL));
+	watermarks.min = 1;
+	give_ballast_back();
+}
+
 /* What there is to promise does not change with what is in use. */
 static void room(void **state)
 {
@@ -569,6 +602,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(promises_are_kept_free, setup, teardown),
 		cmocka_unit_test_setup_teardown(promises_are_kept_when_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_trickle_is_no_help, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_cpus_keep, setup, teardown),
 		cmocka_unit_test_setup_teardown(room, setup, teardown),
 		cmocka_unit_test_setup_teardown(room_beside_the_swap_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(efforts_are_bounded, setup, teardown),
