@@ -163,9 +163,7 @@ static void drop_contents(struct gmem *g, u64 entry)
  */
 static void keep_promised(const struct gmem *g, u64 gone)
 {
-	u64 promised = __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED);
-	u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
-	u64 lacks = promised - min(promised, resident);
+	u64 lacks = gmem_lacks(g);
 
 	if (lacks && gone)
 		__atomic_fetch_add(&watermarks.owed, min(lacks, gone), __ATOMIC_RELAXED);

@@ -217,6 +217,12 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 	return ERR_AGAIN;
 }
 
+/* What is kept for who was promised pages is for copies, too, as long as he has less of his own. */
+static bool admits_copy(const struct gmem *g, bool owed)
+{
+	return gmem_admits(g, 1) || (owed && gmem_may_grow(g, 1) && watermark_admits_owed(1));
+}
+
 /*
  * A page that is about to be written leaves the frame that it has with others. No mapping of that may
  * stay: who reads there would not see what is written. What was looked up before is not linked, by
@@ -224,6 +230,7 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
  */
 static int leave_shared(struct gmem *g, u64 index, u64 *e)
 {
+	bool owed = gmem_lacks(g);
 	u64 entry, now;
 	pfn_t pfn;
 	int err;
@@ -238,7 +245,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 		now = gmem_own_entry(g, gmem_entry_pfn(entry));
 		err = ERR_AGAIN;
 	} else {
-		err = gmem_admits(g, 1) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
+		err = admits_copy(g, owed) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
 	}
 	if (!err) {
 		gmem_invalidate_begin(g, index, 1);

@@ -7,6 +7,7 @@
 #define MEM_GMEM_PRIVATE_H
 
 #include "mem/gmem.h"
+#include "mem/share.h"
 #include "mem/watermark.h"
 
 /* How many 4 KiB pages an entry stands for. */
@@ -107,6 +108,26 @@ static inline bool gmem_is_owed(const struct gmem *g)
 {
 	return __atomic_load_n(&g->resident, __ATOMIC_RELAXED) <
 	       __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED);
+}
+
+/*
+ * Resident pages in frames that others pay for: each needs one of its own when it is written. Which they
+ * are is not known, but there are no more than are shared, nor than sharing saves in the group.
+ */
+static inline u64 gmem_borrowed(const struct gmem *g)
+{
+	return min(__atomic_load_n(&g->in_state[GMEM_SHARED], __ATOMIC_RELAXED),
+		   share_saved(g->share_group));
+}
+
+/* How many frames of its own it has less than it was promised. */
+static inline u64 gmem_lacks(const struct gmem *g)
+{
+	u64 promised = __atomic_load_n(&g->resident_min, __ATOMIC_RELAXED);
+	u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+	u64 own = resident - min(resident, gmem_borrowed(g));
+
+	return promised - min(promised, own);
 }
 
 /* Whether it may have so many frames more (ERR_NOMEM otherwise). Exit and thread context. */

@@ -17,6 +17,7 @@
 struct part {
 	struct reclaim_target *t;
 	u64 pages;
+	u64 own;    /* of these in frames of its own */
 	u32 age;    /* no younger ones */
 	u64 looks;  /* of the effort's, left when the part is over */
 	u64 tries;  /* likewise, if it gains nothing */
@@ -43,12 +44,32 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t)
  * What may be taken now; others' parts are on their way out already. What a VM was promised is left to
  * it by others: for pages of its own, at its max, any of it may go.
  */
-static u64 spare(const struct reclaim_effort *e, const struct reclaim_target *t)
+static u64 spare_of(const struct reclaim_effort *e, const struct reclaim_target *t, u64 pages)
 {
-	u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
 	u64 stays = (e->only ? 0 : t->terms.min) + t->taking;
 
-	return t->object->order || resident <= stays ? 0 : resident - stays;
+	return t->object->order || pages <= stays ? 0 : pages - stays;
+}
+
+/*
+ * Of pages in frames of its own. A page that comes to show another's frame stays resident, and would be
+ * wanted back by a copy: without this all of what was promised could end in frames of others.
+ */
+static u64 spare_own(const struct reclaim_effort *e, const struct reclaim_target *t)
+{
+	u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
+	u64 borrowed = e->only ? 0 : gmem_borrowed(t->object);
+
+	return spare_of(e, t, resident - min(resident, borrowed));
+}
+
+/* What others may pay for goes all the same, as long as enough is resident. */
+static u64 spare(const struct reclaim_effort *e, const struct reclaim_target *t)
+{
+	u64 all = spare_of(e, t, __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED));
+	u64 shared = __atomic_load_n(&t->object->in_state[GMEM_SHARED], __ATOMIC_RELAXED);
+
+	return all ? max(spare_own(e, t), min(all, shared)) : 0;
 }
 
 /* The oldest age that there are pages of; 0: of none. */
@@ -133,6 +154,7 @@ static bool begin_part(struct reclaim_effort *e, u32 youngest, struct part *p)
 		reclaim_use(t);
 		p->t = t;
 		p->pages = min(e->want - e->freed, spare(e, t));
+		p->own = spare_own(e, t);
 		p->age = youngest ? oldest_age(t) : 0;
 		p->left = reclaim_chunks(t);
 		p->looks = e->looks - min(e->looks, (u64)PART_LOOKS);
@@ -150,8 +172,12 @@ struct marked {
 	u64 generation; /* as of which */
 };
 
-/* Up to `most` of the pages of 2 MiB from `from` on that are so old at least; where it ended. */
-static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most, struct marked *m)
+/*
+ * Up to `most` of the pages of 2 MiB from `from` on that are so old at least, `own` of them at most in
+ * frames of their own; where it ended.
+ */
+static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most, u64 own,
+		    struct marked *m)
 {
 	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES), i;
 	const u64 *e = gmem_entry_find(g, first);
@@ -163,6 +189,11 @@ static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most
 
 		if (!reclaim_may_go(entry) || is < age)
 			continue;
+		if (gmem_entry_state(entry) == GMEM_GOT_PAGE) {
+			if (!own)
+				continue;
+			own--;
+		}
 		m->bits[i / 64] |= BIT(i % 64);
 		m->by_age[is]++;
 		m->n++;
@@ -251,7 +282,8 @@ static void take_chunk(struct reclaim_effort *e, struct part *p, u64 chunk,
 		u64 still = stayed(taken);
 
 		most = min(p->pages - gained(taken), tries_left(e, p, taken));
-		at = mark_old(p->t->object, first, at, p->age, most, &m);
+		at = mark_old(p->t->object, first, at, p->age, most,
+			      p->own - min(p->own, gained(taken)), &m);
 		e->tries -= m.n;
 		if (!m.n)
 			return;

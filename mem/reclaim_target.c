@@ -13,19 +13,27 @@
 struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 /*
- * Under the lock. Who is under what he was promised is owed the rest. What comes to be owed meanwhile
+ * Under the lock. Who is under what he was promised is owed the rest, and copies of what others pay for
+ * in so far as his own is less: in a group no more in all than sharing saves there. What comes to be owed meanwhile
  * is kept: counted twice until the next time rather than not at all.
  */
 static void count_owed(void)
 {
 	u64 before = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED), owed = 0;
+	u64 copies[SHARE_GROUPS] = {0};
 	struct reclaim_target *t;
 
 	list_for_each_entry (t, &reclaim.targets, link) {
-		u64 resident = __atomic_load_n(&t->object->resident, __ATOMIC_RELAXED);
+		const struct gmem *g = t->object;
+		u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+		u64 own = resident - min(resident, gmem_borrowed(g));
 
 		owed += t->terms.min - min(t->terms.min, resident);
+		copies[g->share_group % SHARE_GROUPS] += min(t->terms.min, resident) -
+							 min(t->terms.min, own);
 	}
+	for (u32 i = 0; i < SHARE_GROUPS; i++)
+		owed += copies[i] ? min(copies[i], share_saved(i)) : 0;
 	__atomic_fetch_add(&watermarks.owed, owed - before, __ATOMIC_RELAXED);
 }
 

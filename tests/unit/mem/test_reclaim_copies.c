@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/*
+ * What was promised to VMs whose pages are in frames with others: who writes to one needs a frame,
+ * and that is kept for him as far as it was promised.
+ */
+#include <cmocka.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "mem/gmem_private.h"
+#include "mem/reclaim_private.h"
+#include "mem/share.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/unit/mem/fixture.h"
+
+#define PAGES	  4096u
+#define ANY	  ~0ull
+#define PROMISED  500u
+#define FEW	  60u	/* pages that nobody came to try, or find */
+#define ELSEWHERE 2000u /* pages that no other VM has the contents of */
+
+static struct vm {
+	struct gmem *g;
+	struct reclaim_target target;
+} a, b, c;
+static pfn_t ballast[MIB(48) / PAGE_SIZE];
+static u32 ballast_count;
+static u64 now_ns, before;
+
+static void nobody(void)
+{
+}
+
+static void make(struct vm *vm, u32 group, u64 promised)
+{
+	const struct reclaim_terms terms = {.min = promised, .max = ANY, .shares = 100};
+
+	assert_int_equal(gmem_create(PAGES, &vm->g), 0);
+	gmem_set_share_group(vm->g, group);
+	reclaim_add(&vm->target, vm->g, &terms);
+}
+
+/* Pages of one index have one content in all VMs. */
+static void fill(const struct vm *vm, u64 first, u64 pages, bool packs)
+{
+	for (u64 i = first; i < first + pages; i++) {
+		u64 random = i + 7, *p;
+		pfn_t pfn;
+
+		assert_int_equal(gmem_get_page(vm->g, i, true, &pfn), 0);
+		p = pfn_to_virt(pfn);
+		for (u32 n = 0; n < PAGE_SIZE / 8; n++)
+			p[n] = packs ? i + 1 + n % 8 : random_next(&random);
+	}
+}
+
+static int setup(void **state)
+{
+	const struct reclaim_options options = {.tax = 75};
+
+	(void)state;
+	before = start(MIB(48));
+	assert_int_equal(reclaim_init(&options), 0);
+	before = free_now();
+	/* Always short. CPUs take frames by the dozen: half of min has room for that. */
+	watermarks = (struct watermarks){
+		.min = 100, .low = BIT(20), .high = BIT(20), .wake = nobody};
+	make(&a, 1, PROMISED);
+	make(&b, 1, 0);
+	make(&c, 2, 0);
+	return 0;
+}
+
+static void unmake(struct vm *vm)
+{
+	reclaim_remove(&vm->target);
+	gmem_unref(vm->g);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	while (ballast_count)
+		frame_free(ballast[--ballast_count], 0);
+	unmake(&a);
+	unmake(&b);
+	unmake(&c);
+	assert_int_equal(share_saved(1), 0);
+	assert_int_equal(free_now(), before);
+	memset(&watermarks, 0, sizeof(watermarks));
+	hosted_clock_free();
+	return 0;
+}
+
+static void help(u32 times)
+{
+	for (u32 i = 0; i < times; i++) {
+		hosted_clock_set(now_ns += 50000000);
+		(void)reclaim_help(NULL, 0);
+	}
+}
+
+static u64 in_state(const struct vm *vm, enum gmem_state state)
+{
+	u64 pages[GMEM_STATES];
+
+	gmem_count_states(vm->g, pages);
+	return pages[state];
+}
+
+static void leave_free(u64 frames)
+{
+	while (frame_free_estimate() > frames)
+		assert_int_equal(frame_alloc(0, 0, &ballast[ballast_count++]), 0);
+}
+
+/* Another takes all that it gets, and nothing of it can be taken. */
+static void use_up(void)
+{
+	u64 i = ELSEWHERE;
+	pfn_t pfn;
+
+	while (gmem_get_page(c.g, i, true, &pfn) == 0)
+		fill(&c, i++, 1, false);
+	assert_true(i < PAGES);
+}
+
+/* How many of them it can write to. */
+static u64 writes(const struct vm *vm, u64 pages)
+{
+	u64 done = 0;
+	pfn_t pfn;
+
+	for (u64 i = 0; i < pages; i++)
+		done += gmem_get_page(vm->g, i, true, &pfn) == 0;
+	return done;
+}
+
+/* Of two that have the same each has what it was promised in frames of its own. */
+static void both_are_promised(void **state)
+{
+	(void)state;
+	unmake(&b);
+	make(&b, 1, PROMISED);
+	fill(&a, 0, PROMISED + 1, false);
+	fill(&b, 0, PROMISED + 1, false);
+	help(100);
+	leave_free(300);
+	use_up();
+	assert_true(writes(&a, PROMISED + 1) >= PROMISED);
+	assert_true(writes(&b, PROMISED + 1) >= PROMISED);
+}
+
+/* Of each frame that two have one needs another, whoever comes to write. */
+static void no_more_is_kept_than_is_saved(void **state)
+{
+	(void)state;
+	unmake(&b);
+	make(&b, 1, PROMISED);
+	fill(&a, 0, 2 * PROMISED, false);
+	fill(&b, 0, 2 * PROMISED, false);
+	help(200);
+	/* Beyond what was promised all goes. */
+	assert_in_range(share_saved(1), PROMISED - FEW, PROMISED + 1);
+	assert_in_range(watermarks.owed, 0, 2);
+	a.target.terms.min = b.target.terms.min = 2 * PROMISED;
+	help(1);
+	assert_int_equal(watermarks.owed, share_saved(1));
+}
+
+/* What one gives up to another's frame is kept for copies, so far as that was promised to it. */
+static void kept_for_copies(void **state)
+{
+	u64 saved;
+
+	(void)state;
+	fill(&a, 0, 2 * PROMISED, false);
+	help(100);
+	assert_in_range(in_state(&a, GMEM_SHARED), 2 * PROMISED - FEW, 2 * PROMISED);
+	/* Alone in its frames: nothing is owed to it. */
+	assert_int_equal(share_saved(1), 0);
+	assert_int_equal(watermarks.owed, 0);
+	fill(&b, 0, 2 * PROMISED, false);
+	help(100);
+	saved = share_saved(1);
+	assert_in_range(saved, 2 * PROMISED - FEW, 2 * PROMISED);
+	assert_int_equal(watermarks.owed, saved - PROMISED);
+	leave_free(PROMISED + 300);
+	use_up();
+	/* Nobody else gets them. */
+	assert_in_range(writes(&b, 2 * PROMISED), 0, FEW);
+	/* Then it has what it was promised, and is one like others. */
+	assert_in_range(writes(&a, 2 * PROMISED), PROMISED, PROMISED + FEW);
+	assert_in_range(gmem_borrowed(a.g), PROMISED - FEW, PROMISED);
+	help(1);
+	assert_int_equal(watermarks.owed, 0);
+	/* What it gives back of that is kept for it again. */
+	assert_int_equal(gmem_drop_range(a.g, 0, 100, NULL), 0);
+	assert_in_range(watermarks.owed, 100 - FEW, 100);
+}
+
+/* Of what is promised nothing goes; what others have, too, goes all the same. */
+static void shared_ones_go_first(void **state)
+{
+	u64 own = 0;
+	pfn_t pfn;
+
+	(void)state;
+	fill(&b, 0, 100, true);
+	fill(&a, 0, 100, true);
+	fill(&a, ELSEWHERE, PROMISED, true);
+	a.target.terms.min = 0; /* for now: all of them go */
+	help(100);
+	a.target.terms.min = PROMISED;
+	for (u64 i = 0; i < 100; i++) {
+		assert_int_equal(gmem_get_page(a.g, i, false, &pfn), 0);
+		assert_int_equal(gmem_get_page(b.g, i, false, &pfn), 0);
+	}
+	for (u64 i = 0; i < PROMISED; i++)
+		assert_int_equal(gmem_get_page(a.g, ELSEWHERE + i, true, &pfn), 0);
+	assert_int_equal(a.g->resident, PROMISED + 100);
+	assert_in_range(gmem_borrowed(a.g), 100 - FEW, 100);
+	help(100);
+	assert_in_range(a.g->resident, PROMISED, PROMISED + 10);
+	assert_in_range(in_state(&a, GMEM_SHARED), 0, 10);
+	for (u64 i = 0; i < PROMISED; i++)
+		own += gmem_entry_state(gmem_entry(a.g, ELSEWHERE + i)) == GMEM_GOT_PAGE;
+	assert_true(own >= PROMISED - 10);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(both_are_promised, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_more_is_kept_than_is_saved, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_for_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(shared_ones_go_first, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
