@@ -15,7 +15,10 @@
 
 #define SHADOW_PAGE_PAGES 2u
 
-/* However little memory there is it may have so many; above that its pages take none that is promised. */
+/*
+ * However little memory there is it may have so many; above that its pages take none that is
+ * promised.
+ */
 static u64 shadow_pages(const struct vm_config *config)
 {
 	bool has_some = config->mmu == CONFIG_MMU_SHADOW || !mmu_has_ept();

@@ -122,7 +122,10 @@ static u32 cache_put(struct cache *c, struct frame **frames, u32 count)
 	return count;
 }
 
-/* Moves up to count frames, oldest first, from the cache to the zone, where they may merge; how many. */
+/*
+ * Moves up to count frames, oldest first, from the cache to the zone, where they may merge; how
+ * many.
+ */
 static u32 cache_drain(struct cache *c, u32 count)
 {
 	struct frame *out[CACHE_SIZE];

@@ -158,8 +158,8 @@ static void drop_contents(struct gmem *g, u64 entry)
 }
 
 /*
- * What the object now lacks more of what it was promised is kept for it from before it is free: else
- * others would have it for good until somebody counts anew.
+ * What the object now lacks more of what it was promised is kept for it from before it is free:
+ * else others would have it for good until somebody counts anew.
  */
 static void keep_promised(const struct gmem *g, u64 gone)
 {

@@ -111,8 +111,9 @@ static inline bool gmem_is_owed(const struct gmem *g)
 }
 
 /*
- * Resident pages in frames that others pay for: each needs one of its own when it is written. Which they
- * are is not known, but there are no more than are shared, nor than sharing saves in the group.
+ * Resident pages in frames that others pay for: each needs one of its own when it is written. Which
+ * they are is not known, but there are no more than are shared, nor than sharing saves in the
+ * group.
  */
 static inline u64 gmem_borrowed(const struct gmem *g)
 {

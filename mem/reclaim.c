@@ -129,8 +129,9 @@ static void take_any(struct reclaim_effort *e)
 }
 
 /*
- * Guests are refused for what is free for all, and CPUs have some frames for themselves: many of those
- * where there are many CPUs. No memory is made by that, so it counts only where it ends the need.
+ * Guests are refused for what is free for all, and CPUs have some frames for themselves: many of
+ * those where there are many CPUs. No memory is made by that, so it counts only where it ends the
+ * need.
  */
 static u64 fetch_from_cpus(void)
 {

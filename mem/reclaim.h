@@ -76,9 +76,9 @@ int reclaim_init(const struct reclaim_options *o);
 int reclaim_start(const struct reclaim_options *o);
 
 /*
- * What modules had of memory counts as memory from now on: the watermarks are as for all of it. And what
- * is in use now but for guests' pages, the swap disk's tables too, cannot be promised to anybody. Before
- * any guest runs; thread context; LOCK_GENERATION, LOCK_ZONE.
+ * What modules had of memory counts as memory from now on: the watermarks are as for all of it. And
+ * what is in use now but for guests' pages, the swap disk's tables too, cannot be promised to
+ * anybody. Before any guest runs; thread context; LOCK_GENERATION, LOCK_ZONE.
  */
 void reclaim_memory_is_known(void);
 

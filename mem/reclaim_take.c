@@ -52,8 +52,9 @@ static u64 spare_of(const struct reclaim_effort *e, const struct reclaim_target 
 }
 
 /*
- * Of pages in frames of its own. A page that comes to show another's frame stays resident, and would be
- * wanted back by a copy: without this all of what was promised could end in frames of others.
+ * Of pages in frames of its own. A page that comes to show another's frame stays resident, and
+ * would be wanted back by a copy: without this all of what was promised could end in frames of
+ * others.
  */
 static u64 spare_own(const struct reclaim_effort *e, const struct reclaim_target *t)
 {
@@ -173,8 +174,8 @@ struct marked {
 };
 
 /*
- * Up to `most` of the pages of 2 MiB from `from` on that are so old at least, `own` of them at most in
- * frames of their own; where it ended.
+ * Up to `most` of the pages of 2 MiB from `from` on that are so old at least, `own` of them at most
+ * in frames of their own; where it ended.
  */
 static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most, u64 own,
 		    struct marked *m)

@@ -13,9 +13,9 @@
 struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 /*
- * Under the lock. Who is under what he was promised is owed the rest, and copies of what others pay for
- * in so far as his own is less: in a group no more in all than sharing saves there. What comes to be owed meanwhile
- * is kept: counted twice until the next time rather than not at all.
+ * Under the lock. Who is under what he was promised is owed the rest, and copies of what others pay
+ * for in so far as his own is less: in a group no more in all than sharing saves there. What comes
+ * to be owed meanwhile is kept: counted twice until the next time rather than not at all.
  */
 static void count_owed(void)
 {

@@ -75,8 +75,9 @@ void share_left(pfn_t pfn);
 bool share_cool(pfn_t pfn, u64 *handle, bool *freed);
 
 /*
- * Frames that those who show them in this group would have beside: so many more are needed, if all of
- * them write. Without a lock, any context; groups that are equal modulo SHARE_GROUPS count together.
+ * Frames that those who show them in this group would have beside: so many more are needed, if all
+ * of them write. Without a lock, any context; groups that are equal modulo SHARE_GROUPS count
+ * together.
  */
 #define SHARE_GROUPS 64u
 u64 share_saved(u32 group);

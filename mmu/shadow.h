@@ -15,8 +15,8 @@
 #include "mmu/walk.h"
 
 /*
- * So many shadow pages, of up to two frames each, a VM may have however small it is, and however little
- * memory there is: of these it can run. Any context.
+ * So many shadow pages, of up to two frames each, a VM may have however small it is, and however
+ * little memory there is: of these it can run. Any context.
  */
 #define SHADOW_LEAST	  128u
 #define SHADOW_LEAST_VCPU 16u /* and for each vCPU: its roots, and the way to what it touches */

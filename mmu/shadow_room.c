@@ -26,8 +26,8 @@ u32 shadow_limit_of(struct mmu_vm *vm)
 }
 
 /*
- * Since the last look: by a fault, or by a CPU that went this way. Which marks the entry that it goes
- * by, but not while it has it cached; most pages have one, and a few will do.
+ * Since the last look: by a fault, or by a CPU that went this way. Which marks the entry that it
+ * goes by, but not while it has it cached; most pages have one, and a few will do.
  */
 static bool was_used(struct shadow_page *sp)
 {
@@ -47,9 +47,9 @@ static u64 bytes_of(const struct shadow_page *sp)
 }
 
 /*
- * Until so many pages are left, or so many bytes come free; returns how many do. The pages that were
- * made or loaded longest ago go first, but those that were used since are kept once more. Roots that
- * vCPUs have do not go.
+ * Until so many pages are left, or so many bytes come free; returns how many do. The pages that
+ * were made or loaded longest ago go first, but those that were used since are kept once more.
+ * Roots that vCPUs have do not go.
  */
 static u64 shrink(struct mmu_vm *vm, u32 to, u64 bytes, struct shadow_gone *gone)
 {
@@ -78,9 +78,9 @@ static u64 shrink(struct mmu_vm *vm, u32 to, u64 bytes, struct shadow_gone *gone
 }
 
 /*
- * short_of: what is about to be taken where memory is short. Then the VM's own pages give it: what is
- * left of memory is for making more of it, and what is kept for others is theirs. But every VM has so
- * many as it takes to run at all.
+ * short_of: what is about to be taken where memory is short. Then the VM's own pages give it: what
+ * is left of memory is for making more of it, and what is kept for others is theirs. But every VM
+ * has so many as it takes to run at all.
  */
 static void make_room(struct mmu_vm *vm, u64 short_of)
 {

@@ -249,7 +249,9 @@ static void promises_must_fit(void **state)
 	}
 }
 
-/* With shadow paging a VM costs what it may have of it however little there is, whoever chose that. */
+/*
+ * With shadow paging a VM costs what it may have of it however little there is, whoever chose that.
+ */
 static void shadow_pages_cost(void **state)
 {
 	struct vm_config c = {.mem = GIB(1), .min = MIB(600), .vcpus = 4, .mmu = CONFIG_MMU_EPT};

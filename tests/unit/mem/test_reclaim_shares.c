@@ -305,7 +305,10 @@ static void give_ballast_back(void)
 		frame_free(ballast[--ballast_count], 0);
 }
 
-/* From the moment on that it is given back, too: others that come before anybody counts get none of it. */
+/*
+ * From the moment on that it is given back, too: others that come before anybody counts get none of
+ * it.
+ */
 static void promises_are_kept_when_given_back(void **state)
 {
 	u64 i = 0;
@@ -407,7 +410,10 @@ static void room(void **state)
 	assert_int_equal(r.promised, 11);
 }
 
-/* What was taken since the beginning is not there for VMs, but guests' pages, which count for themselves. */
+/*
+ * What was taken since the beginning is not there for VMs, but guests' pages, which count for
+ * themselves.
+ */
 static void room_beside_the_swap_disk(void **state)
 {
 	struct reclaim_room r;

@@ -2,8 +2,8 @@
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c */
 /*
- * Where memory is short a VM's shadow pages take none of what is left: neither of what makes more of
- * it, nor of what is kept for others.
+ * Where memory is short a VM's shadow pages take none of what is left: neither of what makes more
+ * of it, nor of what is kept for others.
  */
 #include <cmocka.h>
 #include <string.h>
