@@ -56,9 +56,11 @@ static enum exit_verdict __noinline no_memory(struct vmx_vcpu *v, struct vmx_exi
 {
 	struct cr_state s;
 
-	cr_get(v, &s);
-	if (!v->event.valid && !(qualification & VIOLATION_LINEAR) && cr_pae_paging(&s))
-		return exit_gp(v, e);
+	if (!v->event.valid && !(qualification & VIOLATION_LINEAR)) {
+		cr_get(v, &s);
+		if (cr_pae_paging(&s))
+			return exit_gp(v, e);
+	}
 	return exit_to_device(v, e, gpa, access_of(qualification));
 }
 

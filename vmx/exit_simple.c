@@ -60,11 +60,15 @@ enum exit_verdict handle_window(struct vmx_vcpu *v, struct vmx_exit *e)
 	return EXIT_RESUME;
 }
 
-/* The NMI that waited goes in at the next entry. */
+/*
+ * The NMI that waited goes in at the next entry. But behind STI, where a CPU may exit so all the same
+ * (SDM 3C 26.2), it does not, and the exit would come again before any instruction.
+ */
 enum exit_verdict handle_nmi_window(struct vmx_vcpu *v, struct vmx_exit *e)
 {
-	(void)v;
 	(void)e;
+	if (vmcs_read(GUEST_INTERRUPTIBILITY) & BLOCKED_BY_STI)
+		v->nmi_window_behind_sti = true;
 	return EXIT_RESUME;
 }
 

@@ -225,11 +225,15 @@ static void set_windows(struct vmx_vcpu *v)
 
 	if (v->interrupt_window_asked || v->deferred.valid)
 		proc |= (u32)PROC_INTERRUPT_WINDOW;
-	/* Behind STI, where none goes, a CPU may take the NMI window for open (SDM 3C 26.2). */
-	if (v->nmi_pending)
-		proc |= blocked(BLOCKED_BY_STI) && !blocked(BLOCKED_BY_NMI)
-				? (u32)PROC_INTERRUPT_WINDOW
-				: (u32)PROC_NMI_WINDOW;
+	/*
+	 * On a CPU that takes the NMI window for open behind STI, where none goes, it waits for the
+	 * interrupt window: not everywhere, since CLI keeps that shut.
+	 */
+	if (v->nmi_pending && v->nmi_window_behind_sti && blocked(BLOCKED_BY_STI) &&
+	    !blocked(BLOCKED_BY_NMI))
+		proc |= (u32)PROC_INTERRUPT_WINDOW;
+	else if (v->nmi_pending)
+		proc |= (u32)PROC_NMI_WINDOW;
 	vmcs_set_proc_controls(v, proc);
 }
 

@@ -92,6 +92,7 @@ struct vmx_vcpu {
 	struct event event;    /* goes in first */
 	struct event deferred; /* an interrupt that an exception overtook */
 	bool nmi_pending;
+	bool nmi_window_behind_sti; /* this CPU was seen to take it for open there */
 	bool interrupt_window_asked;
 	bool shutdown;
 	/* Something above or below may have changed since an entry was last prepared (run.c). */

@@ -253,9 +253,20 @@ static void xgetbv_by_software(void **state)
 	assert_true(irq_enabled());
 }
 
+/* What inject.c is to know of this CPU. */
+static void an_nmi_window_behind_sti(void **state)
+{
+	assert_int_equal(handle_nmi_window(&v, &e), EXIT_RESUME);
+	assert_false(v.nmi_window_behind_sti);
+	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI);
+	assert_int_equal(handle_nmi_window(&v, &e), EXIT_RESUME);
+	assert_true(v.nmi_window_behind_sti);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(an_nmi_window_behind_sti, setup),
 		cmocka_unit_test_setup(interrupts_of_the_host, setup),
 		cmocka_unit_test_setup(a_task_switch_ends_the_vm, setup),
 		cmocka_unit_test_setup(a_triple_fault_says_where, setup),

@@ -98,6 +98,11 @@ static void nmi_behind_sti(void **state)
 	vmx_inject_nmi(&v);
 	enter();
 	assert_true(v.unprepared && v.nmi_pending);
+	/* CLI may be the next: on most CPUs the NMI goes in behind it. */
+	assert_int_equal(v.proc_controls & windows, (u32)PROC_NMI_WINDOW);
+	v.nmi_window_behind_sti = true;
+	enter();
+	assert_true(v.unprepared && v.nmi_pending);
 	assert_int_equal(v.proc_controls & windows, (u32)PROC_INTERRUPT_WINDOW);
 	vmcs_write(GUEST_INTERRUPTIBILITY, BLOCKED_BY_STI | BLOCKED_BY_NMI);
 	enter();
