@@ -112,6 +112,7 @@ struct gmem {
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
 	u64 resident_min;	    /* pages that it was promised, */
 	u64 resident_max;	    /* and that it may have: above it none is got */
+	u64 owed;		    /* of watermarks.owed, since it was counted last, for it */
 	u64 fetched;		    /* pages that came back from where they were put, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
@@ -153,6 +154,12 @@ void gmem_ref(struct gmem *g); /* any context */
  * from the swap disk, and may sleep then.
  */
 void gmem_unref(struct gmem *g);
+
+/*
+ * Whether a frame may go into a table or words for its pages now, not for a page: above the min
+ * watermark, or out of what is kept for it where it has less than it was promised. Any context.
+ */
+bool gmem_admits_table(const struct gmem *g);
 
 /* The most that resident has been. Any context. */
 u64 gmem_resident_peak(const struct gmem *g);

@@ -161,12 +161,18 @@ static void drop_contents(struct gmem *g, u64 entry)
  * What the object now lacks more of what it was promised is kept for it from before it is free:
  * else others would have it for good until somebody counts anew.
  */
-static void keep_promised(const struct gmem *g, u64 gone)
+static void keep_promised(struct gmem *g, u64 gone)
 {
-	u64 lacks = gmem_lacks(g);
+	u64 lacks = gmem_lacks(g), owed = __atomic_load_n(&g->owed, __ATOMIC_RELAXED), more;
 
-	if (lacks && gone)
-		__atomic_fetch_add(&watermarks.owed, min(lacks, gone), __ATOMIC_RELAXED);
+	/* Once, however often it gives back what it got again since. */
+	do {
+		if (!gone || lacks <= owed)
+			return;
+		more = min(lacks - owed, gone);
+	} while (!__atomic_compare_exchange_n(&g->owed, &owed, owed + more, false, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
+	__atomic_fetch_add(&watermarks.owed, more, __ATOMIC_RELAXED);
 }
 
 static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claimed *c)

@@ -217,6 +217,11 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 	return ERR_AGAIN;
 }
 
+bool gmem_admits_table(const struct gmem *g)
+{
+	return watermark_admits(1) || (gmem_is_owed(g) && watermark_admits_owed(1));
+}
+
 /* What is kept for who was promised pages is for copies, too, as long as he has less of his own. */
 static bool admits_copy(const struct gmem *g, bool owed)
 {

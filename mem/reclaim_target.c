@@ -24,11 +24,12 @@ static void count_owed(void)
 	struct reclaim_target *t;
 
 	list_for_each_entry (t, &reclaim.targets, link) {
-		const struct gmem *g = t->object;
+		struct gmem *g = t->object;
 		u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
 		u64 own = resident - min(resident, gmem_borrowed(g));
 
 		owed += t->terms.min - min(t->terms.min, resident);
+		__atomic_store_n(&g->owed, t->terms.min - min(t->terms.min, own), __ATOMIC_RELAXED);
 		copies[g->share_group % SHARE_GROUPS] += min(t->terms.min, resident) -
 							 min(t->terms.min, own);
 	}

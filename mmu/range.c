@@ -275,13 +275,14 @@ int mmu_range_drop(struct mmu_vm *vm, gfn_t gfn, u64 pages, u64 *done)
 /* A guest may protect all that it never touched: below the min watermark it gets no words for that. */
 static int prepare(const struct memslot *s, gfn_t gfn)
 {
-	return rmap_word(s, gfn) || watermark_admits(1) ? rmap_prepare(s, gfn) : ERR_NOMEM;
+	return rmap_word(s, gfn) || gmem_admits_table(s->object) ? rmap_prepare(s, gfn) : ERR_NOMEM;
 }
 
 /* Nor a table for each 2 MiB that are mapped as one: they stay so. The region counts as small. */
 static bool may_split(struct mmu_vm *vm, const struct memslot *s, gfn_t gfn)
 {
-	return vm->shadow || !rmap_in_use(rmap_large_word(s, gfn), 0) || watermark_admits(1);
+	return vm->shadow || !rmap_in_use(rmap_large_word(s, gfn), 0) ||
+	       gmem_admits_table(s->object);
 }
 
 /* Pages of one region and one slot. The region counts as small before anything is looked at. */

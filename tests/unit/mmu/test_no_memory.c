@@ -299,6 +299,20 @@ static void no_splits_below_min(void **state)
 	assert_int_equal(done, 0);
 	assert_true(is_large(BASE));
 	assert_int_equal(frames_free(), free);
+	/* What is free because it was promised to the VM itself is for its tables, too. */
+	watermarks = (struct watermarks){.min = 4, .low = 4, .owed = free, .wake = nothing};
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), ERR_NOMEM);
+	ram->resident_min = ram->resident + free;
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, true, &done), 0);
+	ram->resident_min = 0;
+	memset(&watermarks, 0, sizeof(watermarks));
+	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 3), 1, false, &done), 0);
+	(void)mmu_unmap(&vm, GFN(BASE), 512);
+	assert_int_equal(touch(&vcpu, PAGE(BASE), MMU_WRITE), 0);
+	grace();
+	assert_true(is_large(BASE));
+	free = frames_free();
+	watermarks = (struct watermarks){.min = 1u << 20, .low = 1u << 20, .wake = nothing};
 	/* What is mapped by 4 KiB takes nothing; nor does releasing it, in either. */
 	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 700), 1, true, &done), 0);
 	assert_int_equal(mmu_range_protect(&vm, GFN(BASE + 700), 1, false, &done), 0);
