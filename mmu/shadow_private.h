@@ -140,6 +140,8 @@ static inline struct shadow_page **shadow_bucket(struct shadow *sh, gfn_t gfn)
 {
 	u64 h = gfn.v * sh->odd;
 
+	/* Once more: neighbours come far apart whatever number `odd` is. */
+	h = (h ^ h >> 32) * 0x9e3779b97f4a7c15ull;
 	if (unlikely(sh->old.bucket) && h >> (64 - sh->old.bits) >= sh->moved)
 		return &sh->old.bucket[h >> (64 - sh->old.bits)];
 	return &sh->hash.bucket[h >> (64 - sh->hash.bits)];
