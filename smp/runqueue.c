@@ -188,12 +188,12 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 
 u64 runqueue_run_ns(const struct thread *t, u64 now_ns)
 {
-	u64 run = PEEK(t->run_ns), whole = now_ns - PEEK(t->since_ns);
+	/* In this order: of one that runs since_ns is not from before it slept. */
+	bool runs = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE) == THREAD_RUNNING;
+	u64 since = PEEK(t->since_ns), run = PEEK(t->run_ns), whole = now_ns - since;
 
 	/* Its CPU may have been charged by one whose clock is ahead by a little. */
-	if (PEEK(t->state) == THREAD_RUNNING && (s64)(whole - run) > 0)
-		return whole;
-	return run;
+	return runs && (s64)(whole - run) > 0 ? whole : run;
 }
 
 void runqueue_catch_up(struct runqueue *rq, u64 reference)
@@ -373,7 +373,7 @@ struct thread *runqueue_next(struct runqueue *rq, struct thread *prev, enum runq
 	if (prev == rq->idle)
 		prev->state = THREAD_RUNNABLE;
 	SET(next->since_ns, rq->charged_ns - next->run_ns);
-	SET(next->state, THREAD_RUNNING);
+	__atomic_store_n(&next->state, THREAD_RUNNING, __ATOMIC_RELEASE); /* runqueue_run_ns */
 	SET(next->charged_ns, rq->charged_ns);
 	if (next->group)
 		next->shared_ns = sched_group_shared(next->group, rq->charged_ns);
