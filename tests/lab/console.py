@@ -68,9 +68,10 @@ class Console:
                 file.write(data)
 
     def listen(self, listener):
-        """It is called at once with all that has come, and with what comes next by the thread that reads."""
+        """It is called at once with all that nobody has heard, and with what comes next by the thread that reads."""
         with self._hearing:
             listener(bytes(self._unheard))
+            self._unheard.clear()
             self._listener = listener
 
     def wait(self, pattern, deadline, alive=lambda: True, start=0, fatal=None):
