@@ -3,6 +3,7 @@
 
     tests/bench/fit.py [RAM/MIX ...]     some of the rows alone, as in 512/5.4:1; none: draws what was
                                          measured before
+    tests/bench/fit.py idle              idle Linux guests alone
 
 Guests of 96 MiB (tests/guests/density.c), a quarter each of whose pages is zero, the same in all guests
 but else random, the guest's own and compressible, and random, fill them and then read them for ever.
@@ -222,8 +223,11 @@ def run(folder, kernel, wanted, write_docs):
         report.write_section("fit", report.markdown(rows))
         with open(PLOT, "w") as file:
             file.write(plot(results))
-    if wanted is not None:
-        return
+    if wanted is None:
+        run_idle(folder, kernel, write_docs)
+
+
+def run_idle(folder, kernel, write_docs):
     rows = [IDLE_HEAD] + [idle(os.path.join(folder, "fit"), kernel, *pair) for pair in IDLE]
     print(f"idle:\n{report.plain(rows)}", flush=True)
     if write_docs:
@@ -231,7 +235,10 @@ def run(folder, kernel, wanted, write_docs):
 
 
 if __name__ == "__main__":
-    pairs = [tuple(word.split("/")) for word in sys.argv[1:]]
-    os.makedirs(os.path.join(BUILD, "logs/bench"), exist_ok=True)
-    run(os.path.join(BUILD, "logs/bench"), os.path.join(BUILD, "release/weir.elf"),
-        [(int(ram), mix) for ram, mix in pairs], True)
+    logs, weir = os.path.join(BUILD, "logs/bench"), os.path.join(BUILD, "release/weir.elf")
+    os.makedirs(logs, exist_ok=True)
+    if sys.argv[1:] == ["idle"]:
+        run_idle(logs, weir, True)
+    else:
+        pairs = [tuple(word.split("/")) for word in sys.argv[1:]]
+        run(logs, weir, [(int(ram), mix) for ram, mix in pairs], True)
