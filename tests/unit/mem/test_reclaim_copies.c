@@ -210,7 +210,7 @@ static void shared_ones_go_first(void **state)
 	fill(&b, 0, 100, true);
 	fill(&a, 0, 100, true);
 	fill(&a, ELSEWHERE, PROMISED, true);
-	a.target.terms.min = 0; /* for now: all of them go */
+	a.target.terms.min = 0; /* so that all of them go */
 	help(100);
 	a.target.terms.min = PROMISED;
 	for (u64 i = 0; i < 100; i++) {
