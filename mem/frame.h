@@ -151,7 +151,7 @@ u64 frame_used_for(enum frame_use use); /* exact as above */
 
 /* Frames that are free, but for those in CPUs' caches. Any context, no lock. */
 u64 frame_free_estimate(void);
-/* What CPUs have in their caches is free for all; returns how many that were. LOCK_ZONE. */
+/* What CPUs have in their caches comes to be free for all; returns how many that were. LOCK_ZONE. */
 u32 frame_drain(void);
 
 /*

@@ -105,7 +105,7 @@ class Console:
                     raise Ended(f"the emulator ended before the machine said /{pattern}/")
 
     def _may_go_on(self, expression, match):
-        """It ends where the console does for now, and what comes next could belong to it: a number
+        """It ends where the console does so far, and what comes next could belong to it: a number
         of which more digits are on their way, in any base, a word, the rest of a line."""
         if self.closed or match.end() != len(self.text):
             return False
