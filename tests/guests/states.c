@@ -98,6 +98,11 @@ static void trap_hook(struct frame *f)
 
 static void single_steps(void)
 {
+	/*
+	 * The host that Weir is nested in may have no memory there yet. Bochs then tells it of a step that
+	 * waits, though the instruction has not ended, and KVM lets the step come before it.
+	 */
+	(void)*(volatile u32 *)(LAPIC + 0x30);
 	interrupt_hook = trap_hook;
 	exception_keep_eip = true;
 	SHADOWED("CPUID", "cpuid");
