@@ -112,15 +112,16 @@ struct gmem {
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
 	u64 resident_min;	    /* pages that it was promised, */
 	u64 resident_max;	    /* and that it may have: above it none is got */
-	u64 owed;		    /* of watermarks.owed, since it was counted last, for it */
-	u64 fetched;		    /* pages that came back from where they were put, */
+	u64 owed;     /* of watermarks.owed, for pages that it has not, or has given back since */
+	u64 fetched;  /* pages that came back from where they were put, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
-	u64 packed_bytes;	   /* what its packed pages have been packed to, each for itself */
-	u32 refs;		   /* memslots and the VM */
-	u32 swapping;		   /* pages on their way to or from the swap disk */
-	struct gmem_account own;   /* where account points until one is set */
+	u64 alone; /* SHARED ones that no other page has had the frame of since they were kept */
+	u64 packed_bytes;	 /* what its packed pages have been packed to, each for itself */
+	u32 refs;		 /* memslots and the VM */
+	u32 swapping;		 /* pages on their way to or from the swap disk */
+	struct gmem_account own; /* where account points until one is set */
 	/* lock */
 	struct spinlock lock; /* slot_phys_lock */
 	u32 pins;	      /* sum of the pins of its pages */

@@ -217,6 +217,17 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 	return ERR_AGAIN;
 }
 
+bool gmem_takes_kept(const struct gmem *g, bool lacks)
+{
+	return lacks && watermark_admits_owed(1) && watermark_take_copy(g->share_group);
+}
+
+bool gmem_admits_promised(const struct gmem *g, u64 pages)
+{
+	return (gmem_is_owed(g) && watermark_admits_owed(pages)) ||
+	       (pages == 1 && gmem_takes_kept(g, gmem_lacks(g)));
+}
+
 bool gmem_admits_table(const struct gmem *g)
 {
 	return watermark_admits(1) || (gmem_is_owed(g) && watermark_admits_owed(1));
@@ -225,7 +236,7 @@ bool gmem_admits_table(const struct gmem *g)
 /* What is kept for who was promised pages is for copies, too, as long as he has less of his own. */
 static bool admits_copy(const struct gmem *g, bool owed)
 {
-	return gmem_admits(g, 1) || (owed && gmem_may_grow(g, 1) && watermark_admits_owed(1));
+	return gmem_admits(g, 1) || (gmem_may_grow(g, 1) && gmem_takes_kept(g, owed));
 }
 
 /*

@@ -112,13 +112,16 @@ static inline bool gmem_is_owed(const struct gmem *g)
 
 /*
  * Resident pages in frames that others pay for: each needs one of its own when it is written. Which
- * they are is not known, but there are no more than are shared, nor than sharing saves in the
- * group.
+ * they are is not known, but there are no more than are shared, and not known to be alone in their
+ * frames, nor than sharing saves in the group.
  */
 static inline u64 gmem_borrowed(const struct gmem *g)
 {
-	return min(__atomic_load_n(&g->in_state[GMEM_SHARED], __ATOMIC_RELAXED),
-		   share_saved(g->share_group));
+	u64 alone = __atomic_load_n(&g->alone, __ATOMIC_RELAXED);
+	u64 shared = __atomic_load_n(&g->in_state[GMEM_SHARED], __ATOMIC_RELAXED);
+
+	shared -= min(shared, alone);
+	return min(shared, share_saved(g->share_group));
 }
 
 /* How many frames of its own it has less than it was promised. */
@@ -131,12 +134,21 @@ static inline u64 gmem_lacks(const struct gmem *g)
 	return promised - min(promised, own);
 }
 
+/*
+ * Whether it gets a frame of those that are kept for copies in its group; lacks: it has less of its
+ * own than it was promised. That is reckoned too high at times, and grows with what others read: so
+ * no more are given than were counted when they were there. Exit and thread context.
+ */
+bool gmem_takes_kept(const struct gmem *g, bool lacks);
+
+/* So many frames of all that is kept for it. Exit and thread context. */
+bool gmem_admits_promised(const struct gmem *g, u64 pages);
+
 /* Whether it may have so many frames more (ERR_NOMEM otherwise). Exit and thread context. */
 static inline bool gmem_admits(const struct gmem *g, u64 pages)
 {
 	return likely(gmem_may_grow(g, pages)) &&
-	       (likely(watermark_admits(pages)) ||
-		(gmem_is_owed(g) && watermark_admits_owed(pages)));
+	       (likely(watermark_admits(pages)) || gmem_admits_promised(g, pages));
 }
 
 /* The same for a page that comes back from where it was put. */

@@ -241,6 +241,16 @@ static bool make_own_room(struct reclaim_target *t)
 	return is_worth_another(&e) || swap_wait_written(clock_ns() + HELP_WAIT_NS);
 }
 
+/* By counting anew, where all was taken that had been counted: it need not wait for others. */
+static bool is_given_copies(const struct reclaim_target *t)
+{
+	const struct gmem *g = t ? t->object : NULL;
+	bool had = g && watermark_has_copy(g->share_group);
+
+	reclaim_count_owed();
+	return g && !had && watermark_has_copy(g->share_group) && gmem_lacks(g);
+}
+
 bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	struct reclaim_effort e = {.want = RECLAIM_BATCH, .urgent = true};
@@ -248,9 +258,11 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 
 	if (!watermarks.min)
 		return false;
-	reclaim_count_owed();
+	again = is_given_copies(t);
 	if (t && t->object && !gmem_may_grow(t->object, 1))
 		return make_own_room(t);
+	if (again)
+		return true;
 	/* Another may have done it meanwhile; but more small frames make no large one. */
 	if (!reclaim_is_short()) {
 		forget_barren();

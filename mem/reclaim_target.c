@@ -13,14 +13,30 @@
 struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 /*
+ * So many frames are there for copies, of those that are owed; where they are too few each group
+ * has its part. What is taken meanwhile counts.
+ */
+static void give_copies(const u64 *copies, u64 all, u64 frames)
+{
+	for (u32 i = 0; i < SHARE_GROUPS; i++) {
+		u64 n = all > frames ? copies[i] * frames / all : copies[i];
+		s64 had = __atomic_load_n(&watermarks.copies[i], __ATOMIC_RELAXED);
+
+		__atomic_fetch_add(&watermarks.copies[i], (s64)n - had, __ATOMIC_RELAXED);
+		all -= copies[i];
+		frames -= n;
+	}
+}
+
+/*
  * Under the lock. Who is under what he was promised is owed the rest, and copies of what others pay
  * for in so far as his own is less: in a group no more in all than sharing saves there. What comes
  * to be owed meanwhile is kept: counted twice until the next time rather than not at all.
  */
 static void count_owed(void)
 {
-	u64 before = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED), owed = 0;
-	u64 copies[SHARE_GROUPS] = {0};
+	u64 before = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED), owed = 0, all = 0;
+	u64 copies[SHARE_GROUPS] = {0}, free = frame_free_estimate();
 	struct reclaim_target *t;
 
 	list_for_each_entry (t, &reclaim.targets, link) {
@@ -29,13 +45,19 @@ static void count_owed(void)
 		u64 own = resident - min(resident, gmem_borrowed(g));
 
 		owed += t->terms.min - min(t->terms.min, resident);
-		__atomic_store_n(&g->owed, t->terms.min - min(t->terms.min, own), __ATOMIC_RELAXED);
+		__atomic_store_n(&g->owed, t->terms.min - min(t->terms.min, resident),
+				 __ATOMIC_RELAXED);
 		copies[g->share_group % SHARE_GROUPS] += min(t->terms.min, resident) -
 							 min(t->terms.min, own);
 	}
-	for (u32 i = 0; i < SHARE_GROUPS; i++)
-		owed += copies[i] ? min(copies[i], share_saved(i)) : 0;
-	__atomic_fetch_add(&watermarks.owed, owed - before, __ATOMIC_RELAXED);
+	for (u32 i = 0; i < SHARE_GROUPS; i++) {
+		copies[i] = copies[i] ? min(copies[i], share_saved(i)) : 0;
+		all += copies[i];
+	}
+	/* Pages that were promised come first, and what leads to them: a quarter of min. */
+	free -= min(free, owed + watermarks.min / 4 * 3);
+	give_copies(copies, all, free);
+	__atomic_fetch_add(&watermarks.owed, owed + all - before, __ATOMIC_RELAXED);
 }
 
 void reclaim_count_owed(void)

@@ -104,6 +104,36 @@ u64 share_key_at(u64 place)
 
 /* --- References: under the lock of the key --- */
 
+/*
+ * What a frame comes from: the object that it shows, shifted; or the gmem that kept it and has it
+ * alone, with KEEPER; or 0.
+ */
+#define KEEPER	     BIT(0)
+#define ORIGIN_SHIFT 1
+static_assert(POOL_HANDLE_BITS + ORIGIN_SHIFT <= 64, "an origin holds a handle");
+
+static u64 handle_shown(const struct frame *f)
+{
+	return f->share.origin & KEEPER ? 0 : f->share.origin >> ORIGIN_SHIFT;
+}
+
+static void begin_alone(struct frame *f, struct gmem *g)
+{
+	f->share.origin = (u64)(uintptr_t)g | KEEPER;
+	__atomic_fetch_add(&g->alone, 1, __ATOMIC_RELAXED);
+}
+
+/* Whoever comes to have the frame, or leaves it: while it is alone its keeper is there. */
+static void end_alone(struct frame *f)
+{
+	struct gmem *g = (struct gmem *)(uintptr_t)(f->share.origin & ~KEEPER);
+
+	if (!(f->share.origin & KEEPER))
+		return;
+	__atomic_fetch_sub(&g->alone, 1, __ATOMIC_RELAXED);
+	f->share.origin = 0;
+}
+
 static u32 *refs_at(u64 place)
 {
 	return place & PLACE_FRAME ? &frame_at(place)->refs
@@ -129,10 +159,12 @@ static bool ref_place(u64 place)
 		return false;
 	/* Others look at it without the lock. */
 	__atomic_store_n(refs, *refs + 1, __ATOMIC_RELAXED);
-	if (place & PLACE_FRAME)
+	if (place & PLACE_FRAME) {
+		end_alone(frame_at(place));
 		count_saved(share_key_at(place), 1);
-	else
+	} else {
 		COUNT(packed_saved, 1);
+	}
 	return true;
 }
 
@@ -156,6 +188,8 @@ static bool unref_place(u64 key, u64 place)
 
 	BUG_ON(*refs == 0);
 	if (*refs == 1) {
+		if (place & PLACE_FRAME)
+			end_alone(frame_at(place));
 		remove_place(key, place);
 		return true;
 	}
@@ -323,12 +357,9 @@ bool share_shown(u64 handle, pfn_t *out)
 	return shown;
 }
 
-static void make_shared(pfn_t pfn, u64 key, u64 handle)
+static void make_shared(struct frame *f, u64 key)
 {
-	struct frame *f = frame_of(pfn);
-
 	f->share.key = key;
-	f->share.handle = handle;
 	f->slab_class = FRAME_SHARED;
 	COUNT(frames, 1);
 }
@@ -347,7 +378,8 @@ bool share_show(u64 handle, pfn_t *pfn)
 	show = !other && s->refs > 1 && !s->frame && mine.v <= UINT32_MAX;
 	if (show) {
 		/* The entry's reference to the object is the frame's now. */
-		make_shared(mine, key, handle);
+		make_shared(frame_of(mine), key);
+		frame_of(mine)->share.origin = handle << ORIGIN_SHIFT;
 		s->frame = (u32)mine.v;
 	}
 	spin_unlock(share_lock_of(key));
@@ -360,9 +392,10 @@ bool share_show(u64 handle, pfn_t *pfn)
 
 /* --- Frames --------------------------------------------------------------------------------- */
 
-void share_keep(pfn_t pfn, u64 key)
+void share_keep(struct gmem *g, pfn_t pfn, u64 key)
 {
-	make_shared(pfn, key, 0);
+	make_shared(frame_of(pfn), key);
+	begin_alone(frame_of(pfn), g);
 	insert(key, place_of_frame(pfn));
 }
 
@@ -388,7 +421,7 @@ int share_ref(pfn_t pfn)
  */
 static u64 end_sharing(struct frame *f)
 {
-	u64 handle = f->share.handle, key = f->share.key;
+	u64 handle = handle_shown(f), key = f->share.key;
 
 	__atomic_store_n(&f->slab_class, 0, __ATOMIC_RELAXED);
 	COUNT(frames, -1);
@@ -450,7 +483,7 @@ bool share_cool(pfn_t pfn, u64 *handle, bool *freed)
 	bool cooled;
 
 	spin_lock(share_lock_of(key));
-	*handle = f->share.handle;
+	*handle = handle_shown(f);
 	cooled = *handle && ref_place(place_of_object(*handle));
 	spin_unlock(share_lock_of(key));
 	*freed = cooled && share_put(pfn);

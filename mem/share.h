@@ -56,8 +56,12 @@ bool share_show(u64 handle, pfn_t *pfn);
 
 /* --- Frames --------------------------------------------------------------------------------- */
 
-/* A frame of contents that do not pack is a shared one, that of one entry, and may be found. */
-void share_keep(pfn_t pfn, u64 key);
+/*
+ * A frame of contents that do not pack is a shared one, that of one entry of g, and may be found. It
+ * counts in g->alone until another entry comes to have it, or it is shared no longer.
+ */
+struct gmem;
+void share_keep(struct gmem *g, pfn_t pfn, u64 key);
 /* Whether a frame that the caller has a reference to is a shared one. */
 bool share_is_frame(pfn_t pfn);
 /* ERR_NOSPC: too many. */

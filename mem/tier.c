@@ -148,11 +148,11 @@ static u64 shared_entry(pfn_t pfn)
 }
 
 /* It does not pack: read-only from now on, so that the next with these contents finds it. */
-static u64 keep_hard(pfn_t pfn, u64 key)
+static u64 keep_hard(struct gmem *g, pfn_t pfn, u64 key)
 {
 	if (!key)
 		return pfn.v << GMEM_PFN_SHIFT | GMEM_HARD | GMEM_GOT_PAGE;
-	share_keep(pfn, key);
+	share_keep(g, pfn, key);
 	return shared_entry(pfn) | GMEM_HARD;
 }
 
@@ -174,7 +174,7 @@ int tier_put(struct gmem *g, const void *page, u64 *entry)
 		*entry = packed_entry(handle);
 		count_packed(g, packed_size(*entry));
 	} else if (err == ERR_NOSPC) {
-		*entry = keep_hard(virt_to_pfn(page), key);
+		*entry = keep_hard(g, virt_to_pfn(page), key);
 	}
 	return err;
 }

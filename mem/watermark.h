@@ -7,6 +7,7 @@
 #define MEM_WATERMARK_H
 
 #include "mem/frame.h"
+#include "mem/share.h"
 
 /*
  * In frames. Below min guests get none: what is left is for Weir, and for making more of it. A page
@@ -23,6 +24,12 @@ struct watermarks {
 	 * have got some since, more: it is kept for them, and not free for others.
 	 */
 	u64 owed;
+	/*
+	 * Atomic. By share group, of what is owed: frames for pages that VMs write to in frames of
+	 * others, as they were counted, less those that were taken since; what is beyond what is
+	 * kept for pages that they have not is not there. Below 0 where both was at once.
+	 */
+	s64 copies[SHARE_GROUPS];
 };
 extern struct watermarks watermarks;
 
@@ -51,6 +58,25 @@ static inline bool watermark_admits(u64 frames)
 static inline bool watermark_admits_back(void)
 {
 	return watermark_admits(1) || watermark_free() >= watermarks.min / 2;
+}
+
+static inline bool watermark_has_copy(u32 group)
+{
+	return __atomic_load_n(&watermarks.copies[group % SHARE_GROUPS], __ATOMIC_RELAXED) > 0;
+}
+
+/* One frame of those that are kept for copies in the group. False: there is none left. */
+static inline bool watermark_take_copy(u32 group)
+{
+	s64 *copies = &watermarks.copies[group % SHARE_GROUPS];
+	s64 n = __atomic_load_n(copies, __ATOMIC_RELAXED);
+
+	while (n > 0) {
+		if (__atomic_compare_exchange_n(copies, &n, n - 1, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return true;
+	}
+	return false;
 }
 
 /* For who has less than it was promised: what is kept for that is its own. */

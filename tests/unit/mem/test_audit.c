@@ -126,14 +126,17 @@ static void a_block_of_the_disk(void **state)
 static void a_shared_frame(void **state)
 {
 	pfn_t pfn;
+	struct gmem keeper = {0};
 	void *contents = frame_alloc_page(FRAME_FOR(GUEST));
 
 	pfn = virt_to_pfn(contents);
 	memset(contents, 7, PAGE_SIZE);
-	share_keep(pfn, share_key(1, contents));
+	share_keep(&keeper, pfn, share_key(1, contents));
+	assert_int_equal(keeper.alone, 1);
 	expect("1 frames of guests are, where 0 were before");
 	assert_int_equal(hosted_log_count(LOG_ERROR), 3);
 	assert_true(share_put(pfn));
+	assert_int_equal(keeper.alone, 0);
 	mem_audit(0);
 }
 

@@ -100,7 +100,7 @@ static void compact(u64 *random)
 /* What the counters say, and what the entries do. */
 static void check_counts(void)
 {
-	u64 in[GMEM_STATES] = {0}, shown = 0;
+	u64 in[GMEM_STATES] = {0}, shown = 0, alone = 0;
 	struct pool_stats pool;
 	struct share_stats s;
 
@@ -110,9 +110,21 @@ static void check_counts(void)
 
 		in[gmem_entry_state(entry)]++;
 		/* Whoever has the frame is counted in it: a part of one. */
-		if (gmem_entry_state(entry) == GMEM_SHARED && f->share.handle)
-			shown += 1000000 / f->refs;
+		if (gmem_entry_state(entry) == GMEM_SHARED && f->share.origin) {
+			if (!(f->share.origin & 1))
+				shown += 1000000 / f->refs;
+			else if (f->refs != 1 ||
+				 f->share.origin != ((uintptr_t)ram[i / RAM_PAGES]->gmem | 1))
+				machine_fail("page %llu has a frame alone that %u have",
+					     (unsigned long long)i, f->refs);
+			else
+				alone++;
+		}
 	}
+	if (alone != ram[0]->gmem->alone + ram[1]->gmem->alone)
+		machine_fail("%llu pages are alone in their frames, %llu and %llu are counted",
+			     (unsigned long long)alone, (unsigned long long)ram[0]->gmem->alone,
+			     (unsigned long long)ram[1]->gmem->alone);
 	pool_get_stats(&pool);
 	share_get_stats(&s);
 	shown = (shown + 1000) / 1000000;
