@@ -44,11 +44,11 @@ struct pool_share *pool_share(u64 handle);
  */
 u64 pool_compact(u32 spans);
 
-#define POOL_STATS(X)                                                      \
-	X(objects, "count", "Packed pages in the pool.")                   \
-	X(bytes, "bytes", "What they have been packed to.")                \
-	X(frames, "frames", "Frames that the pool has for them.")          \
-	X(moved, "count", "Packed pages that were moved to empty a span.") \
+#define POOL_STATS(X)                                                         \
+	X(objects, "count", "Packed pages in the pool.", STAT_LEVEL)          \
+	X(bytes, "bytes", "What they have been packed to.", STAT_LEVEL)       \
+	X(frames, "frames", "Frames that the pool has for them.", STAT_LEVEL) \
+	X(moved, "count", "Packed pages that were moved to empty a span.")    \
 	X(emptied, "count", "Spans that were emptied by moving what they held.")
 
 struct pool_stats {

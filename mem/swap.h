@@ -135,9 +135,9 @@ u64 swap_written(void);
 	X(write_errors, "count", "Pages that could not be written, and stayed.")                  \
 	X(read_errors, "count", "Pages that could not be read.")                                  \
 	X(damaged, "count", "Pages that came back as something else than was written.")           \
-	X(write_ns, "ns", "Time from asking for a page to be written until it was, summed up.")   \
-	X(read_ns, "ns", "Time from asking for a page until it had been read, summed up.")        \
-	X(read_most_ns, "ns", "The longest that a page took to be read.")
+	X(write, "ns", "Time from asking for a page to be written until it was, summed up.")      \
+	X(read, "ns", "Time from asking for a page until it had been read, summed up.")           \
+	X(read_most, "ns", "The longest that a page took to be read.", STAT_LEVEL)
 
 struct swap_stats {
 	SWAP_STATS(STAT_FIELD)

@@ -18,8 +18,8 @@ static void read_ended(const struct swap_op *op, int err, u64 took)
 		swap.stats.read_ahead++;
 	else
 		swap.stats.reads++;
-	swap.stats.read_ns += took;
-	swap.stats.read_most_ns = max(swap.stats.read_most_ns, took);
+	swap.stats.read += took;
+	swap.stats.read_most = max(swap.stats.read_most, took);
 	swap.stats.damaged += err == ERR_CORRUPT;
 	swap.stats.read_errors += err && err != ERR_CORRUPT;
 	spin_unlock(&swap.lock);

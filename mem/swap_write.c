@@ -34,7 +34,7 @@ static void write_ended(int err, bool packed, u64 took)
 	spin_lock(&swap.lock);
 	swap.stats.writes += !err;
 	swap.stats.packed += !err && packed;
-	swap.stats.write_ns += took;
+	swap.stats.write += took;
 	swap.stats.write_errors += err != 0;
 	spin_unlock(&swap.lock);
 	swap_count_error(&swap.write_errors, err);

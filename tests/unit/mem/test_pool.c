@@ -291,6 +291,26 @@ static void no_memory(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+static bool is_level(const char *name)
+{
+	for (u32 i = 0; i < pool_stat_group.count; i++) {
+		if (!strcmp(pool_stat_group.descs[i].name, name))
+			return pool_stat_group.descs[i].level;
+	}
+	fail_msg("no counter %s", name);
+	return false;
+}
+
+/* What comes and goes is no counter to who reads `metrics`: a fall would be a restart there. */
+static void what_falls_is_a_level(void **state)
+{
+	assert_true(is_level("objects"));
+	assert_true(is_level("bytes"));
+	assert_true(is_level("frames"));
+	assert_false(is_level("moved"));
+	assert_false(is_level("emptied"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -301,6 +321,7 @@ int main(void)
 		cmocka_unit_test(life_while_it_moves),
 		cmocka_unit_test(read_while_it_moves),
 		cmocka_unit_test(no_memory),
+		cmocka_unit_test(what_falls_is_a_level),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -355,6 +355,29 @@ static void read_object_goes(void **state)
 	g = NULL;
 }
 
+/* --- Statistics ----------------------------------------------------------------------------- */
+
+/* The name has no unit: `metrics` puts it there, and that is seconds. A maximum is no sum. */
+static void times_are_named_without_a_unit(void **state)
+{
+	u32 times = 0, levels = 0;
+
+	for (u32 i = 0; i < swap_stat_group.count; i++) {
+		const struct stat_desc *d = &swap_stat_group.descs[i];
+
+		if (strcmp(d->unit, "ns"))
+			continue;
+		assert_null(strstr(d->name, "_ns"));
+		times++;
+		if (d->level) {
+			assert_string_equal(d->name, "read_most");
+			levels++;
+		}
+	}
+	assert_int_equal(times, 3);
+	assert_int_equal(levels, 1);
+}
+
 #define CELL(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -378,6 +401,7 @@ int main(void)
 		CELL(read_taken),
 		CELL(read_dropped),
 		CELL(read_object_goes),
+		cmocka_unit_test(times_are_named_without_a_unit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
