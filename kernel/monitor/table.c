@@ -46,9 +46,10 @@ const struct command commands[] = {
 	 "neither is looked for anywhere in a name. -m shows all as `metrics` does.",
 	 command_stat},
 	{"metrics", NULL, "", "", NULL, "Print all counters as OpenMetrics text.",
-	 "From the first line, which begins with # TYPE, to the last, # EOF. A\n"
-	 "counter's name is weir_GROUP_NAME, or weir_vm_GROUP_NAME{vm=\"NAME\"} where it\n"
-	 "belongs to a VM.",
+	 "From the first line, which begins with # TYPE, to the last, # EOF. Names are\n"
+	 "weir_GROUP_NAME, or weir_vm_GROUP_NAME with {vm=\"NAME\"} where it is a VM's;\n"
+	 "then the unit but for count, as in _pages (ns become _seconds), and _total\n"
+	 "where it only rises: weir_vm_cpu_run_seconds_total{vm=\"alpha\"}.",
 	 command_metrics},
 	{"trace", "on", "", "", NULL, "Record exits, faults, switches of threads.",
 	 "Each CPU has a ring of its own for the newest of them, 64 KiB, which stays\n"
