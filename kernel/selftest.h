@@ -10,8 +10,8 @@
 
 /*
  * Runs the tests named (separated by commas), or all of them for "all" or "". Those that end in a
- * panic on purpose run only by name. One line for each, then "N passed, N failed, N skipped".
- * Returns how many failed; a name that no test has is a failure.
+ * panic on purpose, fill the log, or measure run only by name. One line for each, then "N passed,
+ * N failed, N skipped". Returns how many failed; a name that no test has is a failure.
  */
 u32 selftest_run(const char *names);
 

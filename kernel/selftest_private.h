@@ -19,7 +19,7 @@ typedef void (*selftest_fn)(struct selftest *t);
 struct selftest_case {
 	const char *name;
 	selftest_fn fn;
-	bool only_by_name; /* not of `all`: ends in a panic, or takes long and finds nothing */
+	bool only_by_name; /* not of `all`: ends in a panic, fills the log, or measures */
 };
 
 /* Any thread of the test, or an interrupt. */

@@ -16,7 +16,7 @@
 #include "kernel/base/stat.h"
 #include "kernel/base/types.h"
 
-/* A page that shrinks to no less than this is not worth its place. */
+/* A page that shrinks to more than this is not worth its place. */
 #define POOL_OBJECT_MAX	 2990
 #define POOL_HANDLE_BITS 52
 

@@ -25,7 +25,8 @@
  * a time: nobody waits the other way round.
  *
  * Words come in chunks of a page (512 gfns) at the first touch, and stay as long as the slot: an
- * untouched gigabyte costs 4 KiB for its chunks' addresses and 4 KiB for its large words.
+ * untouched gigabyte costs a frame for its chunks' addresses, two for its large words, which are
+ * 513, and one for as many counts beside them.
  */
 #ifndef MMU_RMAP_H
 #define MMU_RMAP_H

@@ -73,14 +73,14 @@ struct vmx_exit {
 			u16 port;
 			u8 size;	 /* 1, 2, 4 */
 			bool in, string; /* string: INS/OUTS go through emulation like MMIO */
-			u32 value;	 /* OUT; IN: the answer, of vmx_config.quick */
+			u32 value;	 /* OUT; IN: the answer, of vmx_config.quick_io */
 		} io;
 		struct {
 			gpa_t gpa;
 			u32 access;
 			/*
-			 * Of the instruction: that vmx_config.quick has done; and before, where the
-			 * CPU tells it. 0: it does not.
+			 * Of the instruction: that vmx_config.quick_mmio has done; and before, where
+			 * the CPU tells it. 0: it does not.
 			 */
 			u8 length;
 		} mmio;
@@ -106,16 +106,18 @@ struct vmx_config {
 	u32 vcpu_count;
 	u64 tsc_offset; /* added to the host's TSC */
 	/*
-	 * Is offered the exits of kinds RDMSR, WRMSR, and of kind MMIO where an
-	 * instruction's own access made the guest exit, before vmx_vcpu_run returns them; and those
-	 * of kinds APIC_WRITE and APIC_EOI, which it does not return. Exit
-	 * context: interrupts off, no sleep; completion is none of its business. 0: done, with what
-	 * the guest reads in *e (MMIO: in its registers). ERR_FAULT: #GP. VMX_LOOK: done, but
-	 * vmx_vcpu_run is to return after it, as after a kick. ERR_TOO_HARD: nothing was done, the
-	 * exit is returned. NULL: it is always too hard.
+	 * Is offered the exits of kinds RDMSR and WRMSR before vmx_vcpu_run returns them, and those
+	 * of kinds APIC_WRITE and APIC_EOI, which it does not return. Exit context: interrupts off,
+	 * no sleep; completion is none of its business. 0: done, with what the guest reads in *e
+	 * (quick_mmio: in its registers). ERR_FAULT: #GP. VMX_LOOK: done, but vmx_vcpu_run is to
+	 * return after it, as after a kick. ERR_TOO_HARD: nothing was done, the exit is returned.
+	 * NULL: it is always too hard.
 	 */
 	int (*quick)(void *owner, struct vmx_exit *e);
-	/* Those of kinds IO and MMIO, in the same way. There where quick is. */
+	/*
+	 * Those of kind IO, and of kind MMIO where an instruction's own access made the guest exit,
+	 * in the same way. There where quick is.
+	 */
 	int (*quick_io)(void *owner, struct vmx_exit *e);
 	int (*quick_mmio)(void *owner, struct vmx_exit *e);
 	/*
