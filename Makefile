@@ -3,8 +3,14 @@
 # Weir's build and its tests. `make run` boots a Linux guest, `make test` tests everything in
 # under twenty minutes on two cores; docs/testing.md says what each part is.
 #
+# Targets, besides `all`, which makes Weir itself:
+#   run, iso, swap-image; guest (fetches Linux), guests (those of the boot tests)
+#   test, test-full; parts: test-unit, test-fuzz, test-models, test-boot, test-nested, coverage
+#   bench, bench-kvm
+#   deps (installs packages), format, check-format, clean (keeps what was fetched), distclean, help (this)
+#
 # Variables a person may set:
-#   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)
+#   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (the folder)
 #   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
@@ -75,7 +81,7 @@ define keep_text
 $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
 endef
 # Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
-ifneq ($(filter-out deps deps-% clean distclean,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out deps deps-% clean distclean help,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
 $(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
 endif
@@ -272,7 +278,9 @@ bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
 # --- House-keeping -------------------------------------------------------------------------
 
 FORMATTED = $(shell find $(FLOORS) tests -name '*.[ch]')
-.PHONY: format check-format clean distclean
+.PHONY: help format check-format clean distclean
+help: # the comment at the top
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 format: deps-format
 	$(Q)sh tests/tools/format.sh $(FORMATTED)
 check-format: deps-format

@@ -61,6 +61,23 @@ def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
     assert os.path.exists(tmp_path / "build") == builds
 
 
+def test_help_is_the_head_of_the_makefile_and_names_all_targets(tmp_path):
+    done = subprocess.run(["make", "help", f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0 and not os.path.exists(tmp_path / "build")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("Weir's build and its tests.") and lines[-1].startswith("  bench: "), done.stdout
+    with open(os.path.join(ROOT, "Makefile")) as file:
+        text = file.read()
+    targets = re.findall(r"[a-z-]+", " ".join(re.findall(r"^\.PHONY: ([a-z -]+)", text, re.M)))
+    names = [name for name in targets if not name.startswith("choose-")]
+    assert {"all", "test-full", "check-format", "help"} <= set(names)
+    for name in names:
+        assert re.search(rf"(?<![\w-]){name}(?![\w-])", done.stdout), name
+    for word in ("BUILD=", "V=1", "BOOT_JOBS=", "SWAP_IMAGE="):
+        assert word in done.stdout, word
+
+
 def test_make_clean_keeps_what_was_fetched(tmp_path):
     build = tmp_path / "build"
     for name in ("cache/linux", "obj/kernel"):

@@ -7,7 +7,7 @@
 Every tests/unit/**/test_*.c, tests/fuzz/**/fuzz_*.c and tests/bench/bench_*.c becomes one executable. Comments at its top
 say what it wants, in one line or several; the words may begin with unit- or fuzz-:
 
-    /* unit-sources: mem/frame.c kernel/base/bitmap.c */   also compiled and linked in; @mem, @mmu,
+    /* unit-sources: mem/mtrr.c mem/memmap.c */            also compiled and linked in; @mem, @mmu,
                                                            @reclaim, @machine: all of a subject
     /* unit-sources: @tests/hosted/machine/machine.sources */    those that this file lists
     /* unit-cflags: -DFRAME_CACHE=4 */                     for all of this test's files
