@@ -88,11 +88,21 @@ static u64 slice_of(struct scheduler *s)
 	return slice;
 }
 
+static void begin_slice(struct scheduler *s)
+{
+	u64 slice = slice_of(s);
+
+	s->missed = false;
+	if (slice == ~0ull)
+		return;
+	__atomic_store_n(&s->slice_runs, true, __ATOMIC_RELAXED);
+	timer_arm(&s->slice, clock_ns() + slice);
+}
+
 void sched_start_slice(void)
 {
 	struct scheduler *s = here();
 	struct thread *t = s->rq.current;
-	u64 slice;
 
 	/* Not before the switch: who has just run could not be taken then. */
 	if (s->call_others) {
@@ -101,17 +111,14 @@ void sched_start_slice(void)
 	}
 	if (t == s->rq.idle)
 		return;
-	/* So that it comes to where it can be parked. */
+	if (!s->slice_runs)
+		begin_slice(s);
+	/*
+	 * So that it comes to where it can be parked. After the look at what is left, under the group's
+	 * lock: a CPU that used it up before that has said so.
+	 */
 	if (is_to_park(t))
 		set_need_resched(s, true);
-	if (s->slice_runs)
-		return;
-	slice = slice_of(s);
-	s->missed = false;
-	if (slice == ~0ull)
-		return;
-	__atomic_store_n(&s->slice_runs, true, __ATOMIC_RELAXED);
-	timer_arm(&s->slice, clock_ns() + slice);
 }
 
 /* s's queue is locked: its CPU will look at the flag, for it takes this lock before it does. */
@@ -273,7 +280,7 @@ void sched_hurry(struct thread *t, s32 by, u64 most_ns)
 		sched_send(s, t, s, (s64)(t->vruntime - s->rq.clock));
 		return;
 	}
-	/* No slice was begun that ends for its cap. */
+	/* Its slice was not to end for its cap before the period does. */
 	if (t->state == THREAD_RUNNING && is_to_park(t))
 		tell = TELL_SWITCH;
 	prepare_to_tell(s, tell);

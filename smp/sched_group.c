@@ -119,19 +119,18 @@ u64 sched_group_charge(struct sched_group *g, u64 ns, u64 now_ns)
 u64 sched_group_left(struct sched_group *g, u64 now_ns)
 {
 	u32 runnable = __atomic_load_n(&g->runnable, __ATOMIC_RELAXED);
-	u64 left = 0;
+	u64 left;
 
 	if (!g->quota_ns)
 		return ~0ull;
 	spin_lock(&g->lock);
 	refill(g, now_ns);
+	/* All of them may be running. One that does with nothing left is hurried, or is about to park. */
 	if (g->used_ns < g->quota_ns)
-		left = g->quota_ns - g->used_ns;
+		left = (g->quota_ns - g->used_ns) / max(runnable, 1u);
+	else
+		left = g->period_end_ns - now_ns;
 	spin_unlock(&g->lock);
-	/* All of them may be running. */
-	if (!left)
-		return ~0ull;
-	left /= max(runnable, 1u);
 	return max(left, (u64)CAP_LOOK_NS);
 }
 

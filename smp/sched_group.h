@@ -109,8 +109,8 @@ static inline bool sched_group_throttled(const struct sched_group *g)
 }
 
 /*
- * For how long a thread may run before someone looks at the cap again; ~0: there is none, or it is
- * used up. Interrupts off.
+ * For how long a thread may run before someone looks at the cap again: where it is used up, until the
+ * period ends. ~0: there is none. Interrupts off.
  */
 u64 sched_group_left(struct sched_group *g, u64 now_ns);
 

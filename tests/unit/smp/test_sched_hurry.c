@@ -447,7 +447,7 @@ static void no_cap_holds_it_up(void **state)
 	assert_true(sched_group_throttled(&vm));
 	assert_int_equal(threads[0].state, THREAD_RUNNING);
 	assert_int_equal(hosted_timers_next() > now + 10 * MS, true);
-	/* No slice of it ends: who makes it look again is who does not wait any more. */
+	/* No slice of it ends before the period: who makes it look is who does not wait any more. */
 	parks = false;
 	thread_hurry_no_more(&threads[0]);
 	assert_true(cpus[0].need_resched);
