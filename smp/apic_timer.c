@@ -99,20 +99,20 @@ static void counting_mode_on(void)
 
 static void calibrate(void)
 {
-	u64 start, elapsed;
+	u64 start, end;
 	u32 counted;
 
 	apic_write(APIC_TIMER_DIVIDE, TIMER_DIVIDE_BY_16);
 	apic_write(APIC_LVT_TIMER, LVT_MASKED | VECTOR_TIMER);
-	apic_write(APIC_TIMER_INITIAL, ~0u);
+	/* Looks at the clock enclose the count: what comes between the two makes alarms early, not late. */
 	start = clock_ns();
-	do {
+	apic_write(APIC_TIMER_INITIAL, ~0u);
+	while (clock_ns() - start < CALIBRATE_NS)
 		cpu_relax();
-		elapsed = clock_ns() - start;
-	} while (elapsed < CALIBRATE_NS);
 	counted = ~0u - apic_read(APIC_TIMER_CURRENT);
+	end = clock_ns();
 	apic_write(APIC_TIMER_INITIAL, 0);
-	ticks_per_ms = counted * NS_PER_MS / elapsed;
+	ticks_per_ms = counted * NS_PER_MS / (end - start);
 	if (!ticks_per_ms)
 		panic("the LAPIC timer does not count: this machine has no usable timer");
 }
