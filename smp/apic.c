@@ -140,17 +140,27 @@ static void copy_firmware_lines(void)
 	}
 }
 
-/* NMI lines as the MADT describes them. */
-static void open_local_lines(u32 uid)
+/*
+ * NMI lines as the MADT describes them. Most tables give each line to every CPU, and the chipset's NMI
+ * comes to all that have it open, while one is to look at port 0x61: so a line is the boot CPU's alone,
+ * and another's where the table names that one and leaves the boot CPU out.
+ */
+static void open_local_lines(u32 uid, bool boot)
 {
 	static const u32 lint[2] = {APIC_LVT_LINT0, APIC_LVT_LINT1};
+	static bool is_the_boot_cpus[2]; /* before the others come */
 
 	apic_write(APIC_LVT_ERROR, VECTOR_ERROR);
 	for (u32 i = 0; i < acpi_info.nmi_count; i++) {
 		const struct acpi_nmi *n = &acpi_info.nmis[i];
 
-		if (n->uid == uid || n->uid == ACPI_UID_ALL)
-			apic_write(lint[n->lint], LVT_NMI | (n->active_low ? LVT_ACTIVE_LOW : 0));
+		if (n->uid != uid && n->uid != ACPI_UID_ALL)
+			continue;
+		if (boot)
+			is_the_boot_cpus[n->lint] = true;
+		else if (is_the_boot_cpus[n->lint])
+			continue;
+		apic_write(lint[n->lint], LVT_NMI | (n->active_low ? LVT_ACTIVE_LOW : 0));
 	}
 }
 
@@ -202,7 +212,7 @@ void apic_init_cpu(void)
 	apic_write(APIC_SVR, SVR_ENABLE | VECTOR_SPURIOUS);
 	if (!boot)
 		copy_firmware_lines();
-	open_local_lines(acpi_uid(apic_id()));
+	open_local_lines(acpi_uid(apic_id()), boot);
 	apic_write(APIC_ESR, 0);
 	/* Whatever the firmware left in service: at most one bit for each of 256 vectors. */
 	for (u32 i = 0; i < 256; i++)

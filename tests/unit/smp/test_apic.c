@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The host's LAPIC as the firmware left it, in x2APIC mode, where registers are MSRs: what is
- * masked, what stays the firmware's, and that a LAPIC that errs does not fill the log. The boot CPU
- * is set up once for a process, so each test has one of its own.
+ * masked, what stays the firmware's, whose an NMI is, and that a LAPIC that errs does not fill the
+ * log. The boot CPU is set up once for a process, so each test has one of its own.
  */
 /* unit-sources: smp/apic.c kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c */
 #include <cmocka.h>
@@ -161,6 +161,52 @@ static void a_cpu_with_fewer_lines(void)
 	CHECK(*lvt(1, APIC_LVT_THERMAL) == RESET_LVT);
 }
 
+static void lines(const struct acpi_nmi *nmis, u32 count)
+{
+	for (u32 cpu = 0; cpu < 2; cpu++) {
+		acpi_info.cpus[cpu] = (struct acpi_cpu){.apic_id = 4 + cpu, .uid = 10 + cpu};
+		*lvt(cpu, APIC_ID) = 4 + cpu;
+	}
+	acpi_info.cpu_count = 2;
+	memcpy(acpi_info.nmis, nmis, count * sizeof(*nmis));
+	acpi_info.nmi_count = count;
+	bring_up(0);
+	bring_up(1);
+}
+
+/* One NMI is told by one CPU, whether the table says all of them or names each. */
+static void nmis_are_the_boot_cpus(void)
+{
+	static const struct acpi_nmi all = {.uid = ACPI_UID_ALL, .lint = 1};
+
+	lines(&all, 1);
+	CHECK(*lvt(0, APIC_LVT_LINT1) == LVT_NMI);
+	CHECK(*lvt(0, APIC_LVT_LINT0) == LVT_MASKED);
+	CHECK(*lvt(1, APIC_LVT_LINT1) == LVT_MASKED);
+}
+
+static void nmis_that_each_is_named_for(void)
+{
+	static const struct acpi_nmi each[] = {{.uid = 11, .lint = 0, .active_low = true},
+					       {.uid = 10, .lint = 0, .active_low = true}};
+
+	lines(each, 2);
+	CHECK(*lvt(0, APIC_LVT_LINT0) == (LVT_NMI | LVT_ACTIVE_LOW));
+	CHECK(*lvt(1, APIC_LVT_LINT0) == LVT_MASKED);
+}
+
+/* Where it leaves the boot CPU out; of each line by itself. */
+static void nmis_of_another_cpu(void)
+{
+	static const struct acpi_nmi another[] = {{.uid = 11, .lint = 1}, {.uid = 10, .lint = 0}};
+
+	lines(another, 2);
+	CHECK(*lvt(0, APIC_LVT_LINT1) == LVT_MASKED);
+	CHECK(*lvt(1, APIC_LVT_LINT1) == LVT_NMI);
+	CHECK(*lvt(0, APIC_LVT_LINT0) == LVT_NMI);
+	CHECK(*lvt(1, APIC_LVT_LINT0) == LVT_MASKED);
+}
+
 static void errors_do_not_fill_the_log(void)
 {
 	bring_up(0);
@@ -187,6 +233,9 @@ static void errors_do_not_fill_the_log(void)
 TEST(smis_stay)
 TEST(all_else_is_masked)
 TEST(a_cpu_with_fewer_lines)
+TEST(nmis_are_the_boot_cpus)
+TEST(nmis_that_each_is_named_for)
+TEST(nmis_of_another_cpu)
 TEST(errors_do_not_fill_the_log)
 
 int main(void)
@@ -195,6 +244,9 @@ int main(void)
 		cmocka_unit_test_setup(test_smis_stay, setup),
 		cmocka_unit_test_setup(test_all_else_is_masked, setup),
 		cmocka_unit_test_setup(test_a_cpu_with_fewer_lines, setup),
+		cmocka_unit_test_setup(test_nmis_are_the_boot_cpus, setup),
+		cmocka_unit_test_setup(test_nmis_that_each_is_named_for, setup),
+		cmocka_unit_test_setup(test_nmis_of_another_cpu, setup),
 		cmocka_unit_test_setup(test_errors_do_not_fill_the_log, setup),
 	};
 
