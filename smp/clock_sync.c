@@ -11,6 +11,7 @@
 #include "smp/timer.h"
 
 #define ROUNDS		       16
+#define MEASUREMENTS	       3
 #define CPUID_7_EBX_TSC_ADJUST BIT(1)
 #define PATIENCE_NS	       1000000000ull
 #define FINISHED	       (~0ull)
@@ -45,12 +46,11 @@ void clock_sync_prepare(void)
 }
 
 /*
- * Answers the new CPU's questions, of one measurement or two. A CPU that stops asking is noticed
- * elsewhere.
+ * Answers the new CPU's questions, until that has done. A CPU that stops asking is noticed elsewhere.
  */
 void clock_sync_boot_cpu(void)
 {
-	for (u64 i = 0; i < 2 * ROUNDS; i++) {
+	for (u64 i = 0; i < MEASUREMENTS * ROUNDS; i++) {
 		u64 asked = 2 * i + 1;
 
 		if (!wait_turn(asked))
@@ -68,11 +68,11 @@ struct lead {
 	s64 least, most;
 };
 
-/* first: the number of the first question. False: the boot CPU does not answer. */
-static bool measure_lead(u64 first, struct lead *lead)
+/* nth: of MEASUREMENTS, from 0 on. False: the boot CPU does not answer. */
+static bool measure_lead(u64 nth, struct lead *lead)
 {
 	*lead = (struct lead){INT64_MIN, INT64_MAX};
-	for (u64 i = first; i < first + ROUNDS; i++) {
+	for (u64 i = nth * ROUNDS; i < (nth + 1) * ROUNDS; i++) {
 		u64 before = rdtsc(), theirs, after;
 
 		__atomic_store_n(&meeting.turn, 2 * i + 1, __ATOMIC_RELEASE);
@@ -91,10 +91,13 @@ static bool is_apart(struct lead lead)
 	return lead.least > 0 || lead.most < 0;
 }
 
-static void set_back(struct lead lead)
+static s64 middle_of(struct lead lead)
 {
-	s64 middle = lead.least + (lead.most - lead.least) / 2;
+	return lead.least + (lead.most - lead.least) / 2;
+}
 
+static void set_back(s64 middle)
+{
 	log_warn("CPU %u: its TSC is %ld cycles apart; it is set right", cpu_id(), middle);
 	if (has_tsc_adjust())
 		wrmsr(MSR_IA32_TSC_ADJUST, rdmsr(MSR_IA32_TSC_ADJUST) - (u64)middle);
@@ -112,13 +115,15 @@ static void tell_no_answer(void)
 /*
  * As a rule the TSCs of a machine start together. Where the firmware wrote to them the boot CPU's
  * adjustment makes this one exactly what it was beside it; what was measured is as good as the
- * measurement.
+ * measurement, and without the adjustment as what comes between reading a TSC and writing it: so that
+ * is measured again.
  */
 static void match(void)
 {
 	struct lead lead;
+	u64 n = 0;
 
-	if (!measure_lead(0, &lead)) {
+	if (!measure_lead(n++, &lead)) {
 		tell_no_answer();
 		return;
 	}
@@ -126,7 +131,7 @@ static void match(void)
 		return;
 	if (has_tsc_adjust() && rdmsr(MSR_IA32_TSC_ADJUST) != meeting.boot_adjust) {
 		wrmsr(MSR_IA32_TSC_ADJUST, meeting.boot_adjust);
-		if (!measure_lead(ROUNDS, &lead)) {
+		if (!measure_lead(n++, &lead)) {
 			tell_no_answer();
 			return;
 		}
@@ -136,7 +141,15 @@ static void match(void)
 			return;
 		}
 	}
-	set_back(lead);
+	set_back(middle_of(lead));
+	if (!measure_lead(n, &lead)) {
+		tell_no_answer();
+	} else if (is_apart(lead)) {
+		clock_tsc_doubt();
+		log_warn("CPU %u: its TSC is %ld cycles apart still: guests are not promised that "
+			 "TSCs agree",
+			 cpu_id(), middle_of(lead));
+	}
 }
 
 void clock_sync_new_cpu(void)
