@@ -55,6 +55,7 @@ class Case:
     signed: bool
     kernel: Callable
     usb: str
+    gfxpayload: str
     vmx_off: str
     skip: Callable
     watch: bool
@@ -70,16 +71,17 @@ class Case:
 
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
-         signed=True, kernel=lambda: None, usb="", vmx_off="", skip=lambda: None,
+         signed=True, kernel=lambda: None, usb="", gfxpayload="", vmx_off="", skip=lambda: None,
          watch=False):
     """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
-    one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. vmx_off:
-    the CPUs (`boot` or `others`) on which Bochs's firmware locks VMX off. skip: why the emulator that is
-    installed cannot run it, or None. watch: screen.text() is to see the screen of a Bochs with one CPU, too,
-    whose time goes on as ours does."""
+    one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. gfxpayload:
+    the mode of the screen that GRUB is asked for. vmx_off: the CPUs (`boot` or `others`) on which Bochs's
+    firmware locks VMX off. skip: why the emulator that is installed cannot run it, or None. watch:
+    screen.text() is to see the screen of a Bochs with one CPU, too, whose time goes on as ours does."""
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
-                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, vmx_off, skip, watch)
+                    when_done, qemu_cpu, apart, disk, signed, kernel, usb, gfxpayload, vmx_off,
+                    skip, watch)
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -162,7 +164,8 @@ class Boot:
         cpus = int(cpus or 1)
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = self.case.usb or image.cached_iso(cmdline, self.case.guests(), self.case.kernel(),
-                                                bios_only=model not in QEMU)
+                                                bios_only=model not in QEMU,
+                                                gfxpayload=self.case.gfxpayload)
         # Beside the logs' folder, which the machine makes afresh.
         disk = self.folder + ".disk" if self.case.disk else None
         if disk:

@@ -25,6 +25,14 @@ def usb_stick(boot):
     boot.expect(NO_VMX_MESSAGE)
 
 
+@case(machines=["qemu-uefi"], deadline=90, when_done="halt", weir="loglevel=debug", gfxpayload="640x480")
+def screen_mode(boot):
+    """Weir draws in the mode that the menu entry sets where docs/bare-metal.md puts the line."""
+    boot.expect(r"framebuffer: 640x480, ")
+    boot.expect(NO_VMX_MESSAGE)
+    screen.wait_text(boot.machine, "error: this CPU offers no VMX", boot.deadline)
+
+
 MB2_RELOCATABLE = struct.pack("<HHIIII", 10, 1, 24, LARGE_PAGE, 0xffffffff, LARGE_PAGE)
 MB2_LOWEST, MB2_HIGHEST = struct.pack("<I", 1), struct.pack("<I", 2)
 

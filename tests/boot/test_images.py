@@ -139,6 +139,17 @@ def test_grub_config_has_every_module():
     assert "module2 /guests/initrd vm=a initrd\n" in text
 
 
+@pytest.mark.parametrize("protocol", ["multiboot2", "multiboot"])
+def test_the_screens_mode_is_set_where_grub_looks_at_it(protocol):
+    """After `multiboot2`, which sets it too, and whatever is there for a BIOS; before `boot`."""
+    lines = image.grub_config("", [image.Module("/x/a", "vm=a kernel")], protocol=protocol,
+                              gfxpayload="800x600").splitlines()
+    loader = [i for i, line in enumerate(lines) if line.startswith(f"\t{protocol} ")]
+    modes = [i for i, line in enumerate(lines) if "gfxpayload=" in line]
+    assert len(loader) == 1 and min(modes) > loader[0], "multiboot2 takes it back"
+    assert lines[modes[-1]] == "\tset gfxpayload=800x600" and lines.index("\tboot") == modes[-1] + 1
+
+
 def test_old_images_go_beside_another_cleaner(tmp_path, monkeypatch):
     for i in range(image.KEPT_IMAGES + 2):
         (tmp_path / f"{i}.iso").touch()

@@ -27,17 +27,22 @@ class Module:
         return self.name or "/guests/" + os.path.basename(self.path)
 
 
-def grub_config(cmdline, modules, timeout=0, protocol="multiboot2"):
-    """timeout is how many seconds the menu stands; 0: none. Weir looks for the framebuffer itself."""
+def grub_config(cmdline, modules, timeout=0, protocol="multiboot2", gfxpayload=""):
+    """timeout is how many seconds the menu stands; 0: none. gfxpayload: the mode of the screen that GRUB
+    is to set, where docs/bare-metal.md says that the line has its place."""
     lines = [f"set timeout={timeout}", "set default=0",
              "serial --unit=0 --speed=115200",
              "terminal_input console", "terminal_output console",
-             "insmod all_video", "set gfxpayload=keep",
+             "insmod all_video",
              'menuentry "Weir" {', f"\t{protocol} /boot/weir.elf {cmdline}"]
     module = "module2" if protocol == "multiboot2" else "module"
     lines += [f"\t{module} {m.target()} {m.words}" for m in modules]
+    # `multiboot2` sets gfxpayload itself, by Weir's header, so what is set before it is lost; and it
+    # is looked at by `boot`.
     # Weir asks for a framebuffer, and GRUB dies in Bochs's VGA BIOS setting one: text there.
     lines.append("\tif [ $grub_platform = pc ]; then set gfxpayload=text; fi")
+    if gfxpayload:
+        lines.append(f"\tset gfxpayload={gfxpayload}")
     return "\n".join(lines + ["\tboot", "}", ""])
 
 
@@ -70,13 +75,14 @@ def _digest(config, kernel, modules, bios_only):
     return digest.hexdigest()[:24]
 
 
-def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, protocol="multiboot2"):
+def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, protocol="multiboot2",
+             gfxpayload=""):
     """Writes a hybrid image, for CD and USB stick, BIOS and UEFI; bios_only is smaller."""
     kernel = stripped(kernel or os.path.join(BUILD, "weir.elf"))
     with tempfile.TemporaryDirectory(dir=BUILD) as tree:
         os.makedirs(os.path.join(tree, "boot/grub"))
         with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
-            file.write(grub_config(cmdline, modules, timeout, protocol))
+            file.write(grub_config(cmdline, modules, timeout, protocol, gfxpayload))
         shutil.copy(kernel, os.path.join(tree, "boot/weir.elf"))
         for module in modules:
             target = tree + module.target()
@@ -92,19 +98,20 @@ def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, pro
         raise RuntimeError(f"grub-mkrescue failed:\n{done.stdout}")
 
 
-def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multiboot2"):
+def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multiboot2", gfxpayload=""):
     """The path of an image with these contents, made now if it is not there. kernel: in Weir's place,
-    started by this protocol."""
+    started by this protocol. gfxpayload: as of grub_config()."""
     folder = os.path.join(CACHE, "iso")
     os.makedirs(folder, exist_ok=True)
     kernel = kernel or os.path.join(BUILD, "weir.elf")
-    name = _digest(grub_config(cmdline, modules, protocol=protocol), kernel, modules, bios_only)
+    name = _digest(grub_config(cmdline, modules, protocol=protocol, gfxpayload=gfxpayload), kernel, modules,
+                   bios_only)
     path = os.path.join(folder, name + ".iso")
     if os.path.exists(path):
         os.utime(path)
         return path
     fresh = _fresh(path)
-    make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol)
+    make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol, gfxpayload=gfxpayload)
     os.replace(fresh, path)
     drop_old(folder, ".iso", KEPT_IMAGES)
     return path
