@@ -10,7 +10,7 @@
 #   deps (installs packages), format, check-format, clean (keeps what was fetched), distclean, help (this)
 #
 # Variables a person may set:
-#   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (the folder)
+#   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (not for what boots)
 #   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
@@ -81,7 +81,7 @@ define keep_text
 $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
 endef
 # Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
-ifneq ($(filter-out deps deps-% clean distclean help,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out deps deps-% in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
 $(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
 endif
@@ -200,7 +200,11 @@ $(BUILD)/nested/pvh.elf: $(BUILD)/nested/pvh.c.o $(BUILD)/nested/start.S.o tests
 
 # --- Boots in emulators --------------------------------------------------------------------
 
-.PHONY: iso run guest test-boot test-nested
+.PHONY: iso run guest test-boot test-nested in-build
+# Of tests/lab/ only what makes the ISO is told where the build is.
+in-build:
+	$(if $(filter $(abspath build),$(abspath $(BUILD))),@:,\
+		$(error BUILD=$(BUILD): run, bench and tests with boots take what they boot from build/: leave BUILD= out))
 guest: deps-run
 	$(Q)$(PYTHON) tests/lab/linux.py >/dev/null
 
@@ -209,7 +213,7 @@ iso: $(BUILD)/weir.iso
 $(BUILD)/weir.iso: $(BUILD)/weir.elf tests/tools/make_iso.py tests/lab/image.py tests/lab/linux.py \
 		tests/guests/init.sh | deps-iso guest
 	@echo '  ISO   $@'
-	$(Q)$(PYTHON) tests/tools/make_iso.py $@
+	$(Q)$(PYTHON) tests/tools/make_iso.py $@ $<
 
 # An image with Weir's swap signature, for an emulator or to be copied to a disk.
 SIZE	   ?= 256M
@@ -232,7 +236,7 @@ RUN = $(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' $(if $(MEM),--m
 .PHONY: choose-run
 choose-run: deps-python
 	$(Q)$(RUN) --check
-run: choose-run all guest deps-iso
+run: choose-run in-build all guest deps-iso
 	$(Q)$(RUN)
 
 PYTEST	 = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -p no:terminal tests/boot$(if $(CASES)$(CPUS),/test_boot.py)
@@ -245,20 +249,20 @@ else
 .PHONY: choose-cases
 choose-cases: deps-list
 	$(Q)$(PYTEST) --check-cases --cases '$(CASES)' --cpus '$(CPUS)'
-test-boot: $(if $(CASES)$(CPUS),choose-cases) all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
+test-boot: $(if $(CASES)$(CPUS),choose-cases) in-build all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTEST) -n $(BOOT_JOBS) --dist load --cases '$(CASES)' --cpus '$(CPUS)' \
 		$(if $(filter 1,$(FULL)),--full)
 endif
 
-test-nested:
+test-nested: in-build
 	+$(Q)$(MAKE) --no-print-directory test-boot CASES='$(CASES)' CPUS=kvm
 
 # --- Everything ----------------------------------------------------------------------------
 
 .PHONY: test test-full coverage bench bench-kvm
-test: all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
+test: in-build all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD)
-test-full: all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test deps-coverage
+test-full: in-build all $(BUILD)/weir.iso guests guest $(BUILD)/nested/pvh.elf deps-test deps-coverage
 	$(Q)$(PYTHON) tests/tools/run_tests.py --cc '$(CC)' --build $(BUILD) --full
 
 coverage: deps-test deps-coverage
@@ -268,10 +272,10 @@ coverage: deps-test deps-coverage
 .PHONY: choose-bench
 choose-bench: deps-python
 	$(Q)$(PYTHON) tests/bench/run.py --check $(BENCH)
-bench: $(if $(BENCH),choose-bench) all guests guest deps-iso
+bench: $(if $(BENCH),choose-bench) in-build all guests guest deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
 	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
-bench-kvm: all guests guest $(BUILD)/nested/pvh.elf deps-iso
+bench-kvm: in-build all guests guest $(BUILD)/nested/pvh.elf deps-iso
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
 	$(Q)$(PYTHON) tests/bench/kvm.py $(BENCH)
 

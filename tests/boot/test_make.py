@@ -2,11 +2,16 @@
 """What make makes of its arguments, and what it leaves in the build folder."""
 import os
 import re
+import runpy
 import subprocess
+import sys
 
 import pytest
 
-from lab import ROOT
+from lab import ROOT, image
+
+sys.path.append(os.path.join(ROOT, "tests/tools"))
+import run  # noqa: E402
 
 
 @pytest.mark.parametrize("word", ["HEADLESS=yes", "LIST=y", "DEBUG=yes", "V=2", "DEBUG=1 0"])
@@ -39,6 +44,36 @@ def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, s
     first, failed = done.stdout.splitlines()[:2]
     assert first.startswith(says) and failed.startswith("make: ***"), done.stdout
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize("goal", ["run", "test", "test-full", "test-boot", "test-nested", "bench", "bench-kvm"])
+def test_what_boots_out_of_build_is_refused_elsewhere(tmp_path, goal):
+    """The lab would take what lies in build/, however old, and say that it is this build's."""
+    done = subprocess.run(["make", "-n", goal, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and "take what they boot from build/: leave BUILD= out" in done.stderr
+    assert "CC  " not in done.stdout, "something is built first"
+
+
+@pytest.mark.parametrize("build", ["build", "./build/", os.path.join(ROOT, "build")])
+def test_build_may_be_named(build):
+    done = subprocess.run(["make", "-n", "in-build", f"BUILD={build}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    assert done.returncode == 0
+
+
+def test_an_image_is_made_of_the_kernel_just_built(tmp_path, monkeypatch):
+    done = subprocess.run(["make", "-n", "iso", f"BUILD={tmp_path}"], cwd=ROOT, text=True, check=True,
+                          stdout=subprocess.PIPE)
+    recipe = re.search(r"make_iso\.py (.*)", done.stdout).group(1)
+    assert recipe.split() == [f"{tmp_path}/weir.iso", f"{tmp_path}/weir.elf"]
+    made = []
+    monkeypatch.setattr(image, "make_iso", lambda *args, **named: made.append((args[0], named["kernel"])))
+    monkeypatch.setattr(run, "guest_modules", lambda *_, **__: [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["make_iso.py", *recipe.split()])
+    runpy.run_path(os.path.join(ROOT, "tests/tools/make_iso.py"))
+    assert made == [tuple(recipe.split())]
 
 
 def test_listing_cases_needs_no_compiler():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Write the image that a person burns: Weir with one Linux guest and its shell.
 
-    tests/tools/make_iso.py OUT.iso
+    tests/tools/make_iso.py OUT.iso WEIR.elf
 """
 import os
 import sys
@@ -20,4 +20,4 @@ WEIR = run.WEIR.replace("when_done=poweroff", "when_done=halt")
 # Not what spares an emulator time: on a real machine the guest has its mitigations.
 image.make_iso(sys.argv[1], WEIR, run.guest_modules("linux", MEM, headless=False,
                                                     cmdline=linux.PLAIN_CMDLINE),
-               timeout=MENU)
+               kernel=sys.argv[2], timeout=MENU)
