@@ -5,6 +5,7 @@
 #include "kernel/base/log.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
+#include "mem/memmap.h"
 #include "mem/reclaim.h"
 
 #define TRIES 1000u /* for a page; each is a wait of 10 ms at most, or takes pages */
@@ -53,6 +54,12 @@ static bool is_alone(u32 boot_index)
 		shares = i != boot_index && share_a_page(m->start.v, m->size, b->modules[i].start.v,
 							 b->modules[i].size);
 	return !shares && is_aligned(m->start.v, PAGE_SIZE);
+}
+
+/* Below 1 MiB, where GRUB may put a small one under UEFI, memory has none: it stays as it is. */
+static bool has_frames(u32 boot_index)
+{
+	return boot_info.modules[boot_index].start.v >= MEMMAP_LOW_END;
 }
 
 static void tell_if_malformed(u32 boot_index)
@@ -112,7 +119,7 @@ static u64 keep(const struct config_module *m, u32 group)
 	struct kept *k = &kept[m->boot_index];
 	struct gmem *same;
 
-	if (!is_alone(m->boot_index))
+	if (!is_alone(m->boot_index) || !has_frames(m->boot_index))
 		return 0;
 	same = find_equal(m);
 	k->start = m->start;
@@ -144,7 +151,7 @@ static u64 release_the_others(const struct weir_config *config)
 	for (u32 i = 0; i < boot_info.module_count; i++) {
 		const struct boot_module *m = &boot_info.modules[i];
 
-		if (!m->size || !is_alone(i) || is_kept(config, i))
+		if (!m->size || !is_alone(i) || !has_frames(i) || is_kept(config, i))
 			continue;
 		release(m->start, m->size);
 		freed += m->size;

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/guest/image.h"
 #include "mem/audit.h"
 #include "mem/frame.h"
@@ -320,6 +321,27 @@ static void nobodys_are_released(void **state)
 	assert_int_equal(free_now(), free + 15);
 }
 
+/* GRUB puts small ones there under UEFI. That memory has no frames: it stays as it is, of whomever. */
+static void below_1_mib(void **state)
+{
+	struct config_module *twin = add(1, KIB(9), 3), *low;
+	u64 total = total_now();
+
+	next_at = PAGE_SIZE;
+	low = add(1, KIB(9), 3);
+	add(-1, KIB(40), 1);
+	add(0, KIB(20), 2);
+	config.vms[0].refused = true;
+	hosted_log_reset();
+	images_start(&config);
+	assert_int_equal(hosted_log_count(LOG_WARN), 0);
+	assert_int_equal(hosted_log_count(LOG_INFO), 0); /* nothing was released */
+	assert_int_equal(total_now(), total + 3);
+	assert_ptr_equal(image_of_module(low).data, phys_to_virt(low->start));
+	check_image(low, 3);
+	check_image(twin, 3);
+}
+
 /* Without memory for an object it stays where it is, and is read there. */
 static void no_memory_for_an_object(void **state)
 {
@@ -411,6 +433,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watermarks_of_all_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(as_many_as_there_can_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
+		cmocka_unit_test_setup_teardown(below_1_mib, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_read, setup, teardown),
 	};
