@@ -115,6 +115,44 @@ static void parse_loader(struct parser *p, const u8 *tag, u32 size)
 	p->seen_loader = true;
 }
 
+static bool is_blank(u8 c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+/* The word vm= among Weir's on a module's line, perhaps cut, or "". */
+static void copy_vm_word(char *dst, size_t size, const u8 *text, u32 len)
+{
+	u32 n = (u32)strnlen((const char *)text, len), end;
+
+	dst[0] = '\0';
+	for (u32 at = 0; at < n; at = end + 1) {
+		for (end = at; end < n && !is_blank(text[end]);)
+			end++;
+		if (end - at == 2 && memcmp(text + at, "--", 2) == 0)
+			return; /* the guest's own follow */
+		if (end - at >= 3 && memcmp(text + at, "vm=", 3) == 0) {
+			copy_text(dst, size, text + at, end - at);
+			return;
+		}
+	}
+}
+
+/* There is no room for it: what is kept is whose it is. */
+static void drop_module(struct parser *p, const u8 *text, u32 len)
+{
+	struct boot_info *b = p->out;
+	struct boot_dropped d = {.number = BOOT_MODULES_MAX + ++b->modules_dropped};
+
+	copy_vm_word(d.vm, sizeof(d.vm), text, len);
+	for (u32 i = 0; i < b->dropped_count; i++) {
+		if (strcmp(b->dropped[i].vm, d.vm) == 0)
+			return;
+	}
+	if (b->dropped_count < BOOT_DROPPED_MAX)
+		b->dropped[b->dropped_count++] = d;
+}
+
 static void parse_module(struct parser *p, const u8 *tag, u32 size)
 {
 	struct boot_info *b = p->out;
@@ -122,18 +160,16 @@ static void parse_module(struct parser *p, const u8 *tag, u32 size)
 	struct tag_module t;
 
 	if (b->module_count == BOOT_MODULES_MAX) {
-		b->modules_dropped++;
+		drop_module(p, tag + MODULE_TEXT_OFFSET, size - MODULE_TEXT_OFFSET);
 		return;
 	}
 	memcpy(&t, tag, sizeof(t));
-	if (t.end < t.start) {
-		warn(p, "module %u ends at %#x before it starts at %#x: it is left out",
-		     b->module_count + 1, t.end, t.start);
-		return;
-	}
 	m = &b->modules[b->module_count++];
 	m->start = HPA(t.start);
-	m->size = t.end - t.start;
+	m->size = t.end < t.start ? 0 : t.end - t.start;
+	if (t.end < t.start)
+		warn(p, "module %u ends at %#x before it starts at %#x: it counts as empty",
+		     b->module_count, t.end, t.start);
 	m->cmdline_cut = copy_text(m->cmdline, sizeof(m->cmdline), tag + MODULE_TEXT_OFFSET,
 				   size - MODULE_TEXT_OFFSET);
 	if (m->cmdline_cut)

@@ -168,47 +168,71 @@ static void take_module(struct vm_config *vm, const struct config_line *l,
 	}
 }
 
-static void parse_module(struct weir_config *c, const struct boot_module *b, u32 index)
+/* Whose the line is, the module's with this number; NULL, with a message: nobody's. */
+static struct vm_config *vm_of_line(struct weir_config *c, const struct config_line *l, u32 number)
 {
-	static struct config_line l; /* too large for a stack; boot is single-threaded */
+	const struct word *name = &l->word[LINE_VM];
 	struct vm_config *vm;
 
-	config_line_parse(&l, b->cmdline);
-	if (!l.word[LINE_VM].at) {
-		if (l.fault[0])
-			config_message(c, "module %u is ignored: %s", index + 1, l.fault);
+	if (!name->at) {
+		if (l->fault[0])
+			config_message(c, "module %u is ignored: %s", number, l->fault);
 		else
 			config_message(c,
 				       "module %u is ignored: it has no vm= word: say whose it is, "
 				       "as in 'vm=alpha kernel'",
-				       index + 1);
-		return;
+				       number);
+		return NULL;
 	}
-	if (!word_is_name(&l.word[LINE_VM])) {
+	if (!word_is_name(name)) {
 		config_message(
 			c,
 			"module %u is ignored: vm=%.*s is no name: use 1 to %u of a-z A-Z 0-9 "
 			"- _ .",
-			index + 1, WORD_ARGS(&l.word[LINE_VM]), CONFIG_NAME_MAX - 1);
-		return;
+			number, WORD_ARGS(name), CONFIG_NAME_MAX - 1);
+		return NULL;
 	}
-	vm = find_vm(c, &l.word[LINE_VM]);
-	if (!vm) {
+	vm = find_vm(c, name);
+	if (!vm)
 		config_message(c, "module %u is ignored: vm=%.*s is one VM too many: at most %u",
-			       index + 1, WORD_ARGS(&l.word[LINE_VM]), CONFIG_VMS_MAX);
+			       number, WORD_ARGS(name), CONFIG_VMS_MAX);
+	return vm;
+}
+
+static struct config_line line; /* too large for a stack; boot is single-threaded */
+
+static void parse_module(struct weir_config *c, const struct boot_module *b, u32 index)
+{
+	struct config_line *l = &line;
+	struct vm_config *vm;
+
+	config_line_parse(l, b->cmdline);
+	vm = vm_of_line(c, l, index + 1);
+	if (!vm)
 		return;
-	}
 	if (b->cmdline_cut)
 		config_refuse(vm, "module %u: its line is longer than %u bytes: shorten it",
 			      index + 1, BOOT_MODULE_CMDLINE - 1);
-	if (l.fault[0])
-		config_refuse(vm, "module %u: %s", index + 1, l.fault);
-	if (!l.kind_set) {
+	if (l->fault[0])
+		config_refuse(vm, "module %u: %s", index + 1, l->fault);
+	if (!l->kind_set) {
 		config_refuse(vm, "module %u has no kind: add one of kernel, initrd, module",
 			      index + 1);
 		return;
 	}
-	take_module(vm, &l, b, index);
+	take_module(vm, l, b, index);
+}
+
+/* Without it the VM is not what was asked for; it may have lost all of its modules. */
+static void parse_dropped(struct weir_config *c, const struct boot_dropped *d)
+{
+	struct vm_config *vm;
+
+	config_line_parse(&line, d->vm);
+	vm = vm_of_line(c, &line, d->number);
+	if (vm)
+		config_refuse(vm, "module %u is one too many: Weir takes at most %u", d->number,
+			      BOOT_MODULES_MAX);
 }
 
 static void finish_vm(struct vm_config *vm)
@@ -253,6 +277,8 @@ void config_parse(const struct boot_info *boot, struct weir_config *out)
 		config_take_own(out, &w);
 	for (u32 i = 0; i < boot->module_count; i++)
 		parse_module(out, &boot->modules[i], i);
+	for (u32 i = 0; i < boot->dropped_count; i++)
+		parse_dropped(out, &boot->dropped[i]);
 	if (boot->modules_dropped)
 		config_message(out, "%u modules are ignored: Weir takes at most %u",
 			       boot->modules_dropped, BOOT_MODULES_MAX);

@@ -10,6 +10,8 @@
 
 #define BOOT_MODULES_MAX    64
 #define BOOT_MODULE_CMDLINE 1024
+#define BOOT_DROPPED_MAX    32
+#define BOOT_VM_WORD	    36 /* "vm=", a name, NUL; of one that is no name there is too much for one */
 #define BOOT_MMAP_MAX	    256
 #define BOOT_CMDLINE_MAX    2048
 
@@ -35,6 +37,12 @@ struct boot_module {
 	bool cmdline_cut;
 };
 
+/* The first of a VM's modules that there was no room for. */
+struct boot_dropped {
+	u32 number;	       /* as GRUB has them, from 1 */
+	char vm[BOOT_VM_WORD]; /* its word vm=, "" without one */
+};
+
 struct boot_framebuffer {
 	bool present; /* a direct-colour framebuffer; EGA text is not one */
 	hpa_t addr;
@@ -51,6 +59,8 @@ struct boot_info {
 	u32 module_count;
 	u32 modules_dropped; /* over BOOT_MODULES_MAX */
 	struct boot_module modules[BOOT_MODULES_MAX];
+	u32 dropped_count; /* more VMs than that are not told of */
+	struct boot_dropped dropped[BOOT_DROPPED_MAX];
 	struct boot_framebuffer fb;
 	bool rsdp_present;
 	u8 rsdp[36]; /* copy of the RSDP from the ACPI tag, the new one where both are there */

@@ -334,9 +334,11 @@ static void test_modules(void **state)
 	module(0x2000, 0x1fff, "backwards");
 	module(0x2000, 0x3000, "good");
 	assert_int_equal(finish(), 0);
-	assert_warned(1, "module 1 ends at 0x1fff before it starts at 0x2000");
-	assert_int_equal(out.module_count, 1);
-	assert_string_equal(out.modules[0].cmdline, "good");
+	assert_warned(1, "module 1 ends at 0x1fff before it starts at 0x2000: it counts as empty");
+	assert_int_equal(out.module_count, 2);
+	assert_string_equal(out.modules[0].cmdline, "backwards");
+	assert_int_equal(out.modules[0].size, 0);
+	assert_string_equal(out.modules[1].cmdline, "good");
 
 	memset(text, 'a', sizeof(text) - 1);
 	begin();
@@ -349,14 +351,60 @@ static void test_modules(void **state)
 	assert_int_equal(strlen(out.modules[0].cmdline), BOOT_MODULE_CMDLINE - 1);
 	assert_false(out.modules[1].cmdline_cut);
 	assert_int_equal(out.modules[1].size, 0xffffffff);
+}
 
+static void begin_with_all_modules(void)
+{
 	begin();
-	for (u32 i = 0; i < BOOT_MODULES_MAX + 3; i++)
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++)
 		module(i, i + 1, "x");
+}
+
+/* Of modules that there is no room for it is known whose they are, each VM once. */
+static void test_modules_dropped(void **state)
+{
+	static const char *const lines[][2] = {
+		{"vm=first kernel", "vm=first"},
+		{"kernel mem=256M vcpus=2 weight=100 cap=100 cpus=0 min=1M max=2M shares=5  "
+		 "vm=late",
+		 "vm=late"},
+		{"vm=first initrd", NULL},
+		{"module vmx=1 avm=2 -- vm=guests", ""},
+		{"\tvm=tab\tmodule", "vm=tab"},
+		{"", NULL},
+		{"vm=", "vm="},
+		{"vm=a2345678901234567890123456789012", "vm=a2345678901234567890123456789012"},
+		{"vm=b23456789012345678901234567890123", "vm=b2345678901234567890123456789012"},
+	};
+	u32 n = 0;
+
+	begin_with_all_modules();
+	for (u32 i = 0; i < ARRAY_SIZE(lines); i++)
+		module(i, i + 1, lines[i][0]);
 	assert_int_equal(finish(), 0);
 	assert_int_equal(out.module_count, BOOT_MODULES_MAX);
-	assert_int_equal(out.modules_dropped, 3);
-	assert_warned(1, "3 modules over 64");
+	assert_int_equal(out.modules_dropped, ARRAY_SIZE(lines));
+	assert_warned(1, "9 modules over 64");
+	for (u32 i = 0; i < ARRAY_SIZE(lines); i++) {
+		if (!lines[i][1])
+			continue;
+		assert_int_equal(out.dropped[n].number, BOOT_MODULES_MAX + i + 1);
+		assert_string_equal(out.dropped[n++].vm, lines[i][1]);
+	}
+	assert_int_equal(out.dropped_count, n);
+
+	begin_with_all_modules();
+	for (u32 i = 0; i < 3 * BOOT_DROPPED_MAX; i++) {
+		char line[] = "vm=aa kernel";
+
+		line[3] = (char)('a' + i % 26);
+		line[4] = (char)('a' + i / 26);
+		module(i, i + 1, line);
+	}
+	assert_int_equal(finish(), 0);
+	assert_int_equal(out.modules_dropped, 3 * BOOT_DROPPED_MAX);
+	assert_int_equal(out.dropped_count, BOOT_DROPPED_MAX);
+	assert_string_equal(out.dropped[BOOT_DROPPED_MAX - 1].vm, "vm=fb");
 }
 
 static void test_memory_maps(void **state)
@@ -557,7 +605,8 @@ static void test_few_words(void **state)
 		module(2, 1, "x");
 	assert_int_equal(finish(), 0);
 	assert_true(hosted_log_count(LOG_WARN) < 20);
-	assert_non_null(strstr(hosted_log_last(), "984 further"));
+	/* Of the modules that there is room for, and of all the others. */
+	assert_non_null(strstr(hosted_log_last(), "49 further"));
 }
 
 /* Whatever it holds, what comes out keeps its own bounds. */
@@ -632,6 +681,7 @@ int main(void)
 		cmocka_unit_test(test_short_tags),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_modules),
+		cmocka_unit_test(test_modules_dropped),
 		cmocka_unit_test(test_memory_maps),
 		cmocka_unit_test(test_memory_map_in_pieces),
 		cmocka_unit_test(test_memory_map_too_long),

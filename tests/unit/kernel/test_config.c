@@ -487,14 +487,65 @@ static void test_faults_of_size(void **state)
 	add("vm=c kernel");
 	boot.modules[0].size = 0;
 	boot.modules[1].cmdline_cut = true;
-	boot.modules_dropped = 3;
 	config_parse(&boot, &config);
 	assert_string_equal(config.vms[0].message,
 			    "module 1 is empty: check the file that GRUB loaded");
 	assert_string_equal(config.vms[1].message,
 			    "module 2: its line is longer than 1023 bytes: shorten it");
 	assert_false(config.vms[2].refused);
-	assert_string_equal(config.messages[0], "3 modules are ignored: Weir takes at most 64");
+}
+
+static void drop(u32 number, const char *vm)
+{
+	struct boot_dropped *d = &boot.dropped[boot.dropped_count++];
+
+	d->number = number;
+	strlcpy(d->vm, vm, sizeof(d->vm));
+}
+
+/* A VM that has lost a module is not started, also where it has lost all of them. */
+static void test_modules_over_the_bound(void **state)
+{
+	reset("");
+	add("vm=whole kernel");
+	add("vm=part kernel");
+	boot.modules_dropped = 6;
+	drop(65, "vm=part");
+	drop(66, "vm=gone");
+	drop(67, "");
+	drop(68, "vm=n:ne");
+	drop(69, "vm=");
+	config_parse(&boot, &config);
+	assert_int_equal(config.vm_count, 3);
+	assert_false(config.vms[0].refused);
+	assert_string_equal(config.vms[1].message,
+			    "module 65 is one too many: Weir takes at most 64");
+	assert_string_equal(config.vms[2].name, "gone");
+	assert_true(config.vms[2].refused);
+	assert_string_equal(config.vms[2].message,
+			    "module 66 is one too many: Weir takes at most 64");
+	assert_int_equal(config.message_count, 4);
+	assert_string_equal(config.messages[0],
+			    "module 67 is ignored: it has no vm= word: say whose it is, as in "
+			    "'vm=alpha kernel'");
+	assert_string_equal(
+		config.messages[1],
+		"module 68 is ignored: vm=n:ne is no name: use 1 to 31 of a-z A-Z 0-9 - _ .");
+	assert_string_equal(config.messages[2],
+			    "module 69 is ignored: 'vm=' has no value: give it one");
+	assert_string_equal(config.messages[3], "6 modules are ignored: Weir takes at most 64");
+
+	for (u32 i = 2; i < CONFIG_VMS_MAX; i++) {
+		char line[] = "vm=a kernel";
+
+		line[3] = (char)('a' + i);
+		add(line);
+	}
+	config_parse(&boot, &config);
+	assert_int_equal(config.vm_count, CONFIG_VMS_MAX);
+	assert_true(config.vms[1].refused);
+	assert_string_equal(config.messages[0],
+			    "module 66 is ignored: vm=gone is one VM too many: at most 16");
 }
 
 static void test_too_many(void **state)
@@ -547,6 +598,7 @@ int main(void)
 		cmocka_unit_test(test_orphan_lines),
 		cmocka_unit_test(test_refused_vms),
 		cmocka_unit_test(test_faults_of_size),
+		cmocka_unit_test(test_modules_over_the_bound),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_message_flood),
 	};
