@@ -13,8 +13,11 @@ void __noreturn boot_switch_stack(void *top, void (*fn)(void));
 
 /* console.c: the sinks that the command line and the boot information name; early mappings. */
 void boot_console_init(void);
-/* Around vmap_init: the early mapping of the screen is about to go; a lasting one is made. */
+/*
+ * Around vmap_init_cpu: the early mapping of the screen is about to go; a lasting one is made. False:
+ * there is no memory for that now.
+ */
 void boot_console_unmap(void);
-void boot_console_map(void);
+bool boot_console_map(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The first sinks: which there are, and where they are mapped before and after vmap_init. */
+/* The first sinks: which there are, and where they are mapped before and after vmap_init_cpu. */
 #include "boot/boot.h"
 #include "kernel/base/boot_info.h"
 #include "kernel/base/console.h"
@@ -90,14 +90,13 @@ void boot_console_unmap(void)
 	console_detach_screen();
 }
 
-void boot_console_map(void)
+bool boot_console_map(void)
 {
 	void *at;
 
 	if (!screen_size)
-		return;
+		return true;
 	at = vmap_device(screen_addr, screen_size, screen_is_vga ? VMAP_UC : VMAP_WC);
-	if (!at)
-		log_warn("no room to map the screen: it stays as it is");
 	console_attach_screen(at);
+	return at != NULL;
 }

@@ -6,7 +6,7 @@
  * At entry (multiboot2 specification 3.3): protected mode, paging off, interrupts off, flat
  * segments, EAX the magic number, EBX the address of the boot information. No stack is promised.
  *
- * Early address space, replaced by vmap_init():
+ * Early address space, replaced by vmap_init_cpu():
  *   0                   identity of the low 4 GiB, for the step itself
  *   DIRECT_MAP_BASE     the low 4 GiB
  *   IMAGE_BASE + 2 MiB  the image

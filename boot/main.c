@@ -193,17 +193,23 @@ static void stop_network(void)
 static void init_memory(void)
 {
 	struct frame_stats stats;
+	bool shown;
 
 	build_memmap();
 	if (frame_init(&memmap))
 		refuse("Weir cannot start: no room below 4 GiB for its table of memory frames; "
 		       "load fewer or smaller modules.");
 	slab_init();
-	boot_console_unmap();
 	if (vmap_init(memmap.highest_ram, &uncached))
 		refuse("Weir cannot start: no memory below 4 GiB for its page tables; load fewer "
 		       "or smaller modules.");
-	boot_console_map();
+	/* No more than the load itself is to be in the dark: a refusal, or a panic, has to be seen. */
+	boot_console_unmap();
+	vmap_init_cpu();
+	shown = boot_console_map();
+	frame_init_high();
+	if (!shown && !boot_console_map()) /* there may be more memory now */
+		log_warn("no room to map the screen: it stays as it is");
 	cpu_harden();
 	mca_init_cpu(rdmsr_safe, wrmsr_safe);
 	frame_get_stats(&stats);

@@ -88,7 +88,7 @@ static_assert(sizeof(struct frame) <= 32, "the frame array costs at most 1/128 o
 int frame_init(const struct memmap *map);
 
 /*
- * Once, boot CPU, when the direct map shows all RAM (vmap_init calls it). A GiB whose array of
+ * Once, boot CPU, when the direct map shows all RAM (after vmap_init_cpu). A GiB whose array of
  * frames finds no room is left out and logged.
  */
 void frame_init_high(void);

@@ -131,11 +131,7 @@ int vmap_init(u64 top_of_ram, const struct vmap_uncached *uncached)
 		err = map_image();
 	if (!err)
 		err = map_direct(min(top_of_ram, vmap.phys_end), uncached);
-	if (err)
-		return err;
-	vmap_init_cpu();
-	frame_init_high();
-	return 0;
+	return err;
 }
 
 u64 vmap_cr3(void)

@@ -22,20 +22,20 @@ struct vmap_uncached {
 };
 
 /*
- * Builds the final tables and loads them on this CPU. Boot CPU, once, after slab_init:
+ * Builds the final tables, which vmap_init_cpu loads. Boot CPU, once, after slab_init:
  *   image      by section: text RX, rodata R, data and bss RW
  *   direct map the first MiB and all RAM below top_of_ram (bytes); RW, but R where it shows
  *              Weir's text and rodata, and in uncached UC unless in use (read now, not kept)
  *   vmap area  empty
- * Nothing below the kernel half. Then frames above FRAME_EARLY_END are taken. ERR_NOMEM.
+ * Nothing below the kernel half. ERR_NOMEM.
  */
 int vmap_init(u64 top_of_ram, const struct vmap_uncached *uncached);
 u64 vmap_phys_end(void); /* the first physical address this CPU cannot have. Any context */
 u64 vmap_cr3(void);	 /* for CPUs that come up later */
 
 /*
- * This CPU's EFER.NXE, PAT and CR3, as vmap_init has them on the boot CPU. On a CPU coming up,
- * interrupts off. Code that loads vmap_cr3() itself must have set EFER.NXE before.
+ * This CPU's EFER.NXE, PAT and CR3, for what vmap_init built. On the boot CPU after that, and on each
+ * that comes up; interrupts off. Code that loads vmap_cr3() itself must have set EFER.NXE before.
  */
 void vmap_init_cpu(void);
 

@@ -91,6 +91,8 @@ static void start_with(const struct boot_mmap_entry *entries, u32 count, u64 are
 	assert_int_equal(frame_init(&map), 0);
 	slab_init();
 	assert_int_equal(vmap_init(map.highest_ram, &uncached), 0);
+	vmap_init_cpu();
+	frame_init_high();
 }
 
 #define SMALL MIB(64)

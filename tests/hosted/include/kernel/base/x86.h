@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include "kernel/base/panic.h"
 #include "kernel/base/types.h"
 
 struct cpuid_regs {
@@ -194,7 +195,7 @@ static inline void invlpg(const void *p)
 
 static inline void __noreturn halt_forever(void)
 {
-	abort();
+	panic("halted for ever");
 }
 
 #endif
