@@ -50,8 +50,8 @@ static void add_screen(void)
 	void *early = NULL;
 
 	if (!fb->present) {
-		if (boot_info.efi)
-			return; /* no firmware left behind what a VGA text screen needs */
+		if (boot_info.efi || fb->palette)
+			return; /* nobody left behind what a VGA text screen needs */
 		screen_is_vga = true;
 		screen_addr = HPA(VGA_TEXT_ADDR);
 		screen_size = VGA_TEXT_SIZE;

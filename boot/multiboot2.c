@@ -22,12 +22,14 @@ enum tag_type {
 	TAG_EFI64_HANDLE = 20,
 };
 
-#define TAG_ALIGN	   8
-#define MODULE_TEXT_OFFSET 16
-#define RSDP_OLD_SIZE	   20
-#define FRAMEBUFFER_DIRECT 1
-#define FRAMEBUFFER_MAX	   MIB(512) /* 8192x8192, 64 bits a pixel */
-#define WARNINGS_MAX	   16 /* a list that is all wrong must not push the rest out of the log */
+#define TAG_ALIGN	    8
+#define MODULE_TEXT_OFFSET  16
+#define RSDP_OLD_SIZE	    20
+#define FRAMEBUFFER_INDEXED 0
+#define FRAMEBUFFER_DIRECT  1
+#define FRAMEBUFFER_COMMON  32	     /* bytes that the tags of all types have */
+#define FRAMEBUFFER_MAX	    MIB(512) /* 8192x8192, 64 bits a pixel */
+#define WARNINGS_MAX	    16 /* a list that is all wrong must not push the rest out of the log */
 
 struct info_header {
 	u32 total_size, reserved;
@@ -66,6 +68,8 @@ struct tag_framebuffer {
 	u8 red_pos, red_size, green_pos, green_size, blue_pos, blue_size;
 } __packed;
 static_assert(sizeof(struct tag_framebuffer) == 38, "specification 3.6.12, direct colour");
+static_assert(offsetof(struct tag_framebuffer, red_pos) == FRAMEBUFFER_COMMON,
+	      "specification 3.6.12");
 
 /* One walk over the tags. */
 struct parser {
@@ -268,15 +272,24 @@ static void parse_mmap(struct parser *p, const u8 *tag, u32 size)
 	}
 }
 
-static void parse_framebuffer(struct parser *p, const u8 *tag)
+static void parse_framebuffer(struct parser *p, const u8 *tag, u32 size)
 {
 	struct boot_framebuffer *fb = &p->out->fb;
 	struct tag_framebuffer t;
 	u64 bytes;
 
-	memcpy(&t, tag, sizeof(t));
-	if (t.type != FRAMEBUFFER_DIRECT)
+	memcpy(&t, tag, FRAMEBUFFER_COMMON);
+	if (t.type == FRAMEBUFFER_INDEXED) {
+		fb->palette = true;
+		warn(p,
+		     "a screen of %ux%u with a palette is not used: add 'set gfxpayload=text' as "
+		     "the menu entry's last line",
+		     t.width, t.height);
+	}
+	/* EGA text has a shorter tag, and is no framebuffer to draw on. */
+	if (t.type != FRAMEBUFFER_DIRECT || size < sizeof(t))
 		return;
+	memcpy(&t, tag, sizeof(t));
 	bytes = (u64)t.pitch * t.height;
 	if (t.addr == 0 || bytes > FRAMEBUFFER_MAX || t.addr + bytes < t.addr) {
 		warn(p, "a framebuffer of %#llx bytes at %#llx makes no sense: it is not used",
@@ -346,9 +359,8 @@ static void parse_tag(struct parser *p, u32 type, const u8 *tag, u32 size)
 		parse_mmap(p, tag, size);
 		break;
 	case TAG_FRAMEBUFFER:
-		/* EGA text has a shorter tag, and is no framebuffer to draw on. */
-		if (size >= sizeof(struct tag_framebuffer))
-			parse_framebuffer(p, tag);
+		if (size >= FRAMEBUFFER_COMMON)
+			parse_framebuffer(p, tag, size);
 		break;
 	case TAG_ACPI_OLD:
 	case TAG_ACPI_NEW:

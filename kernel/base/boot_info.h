@@ -45,6 +45,7 @@ struct boot_dropped {
 
 struct boot_framebuffer {
 	bool present; /* a direct-colour framebuffer; EGA text is not one */
+	bool palette; /* the screen is in a mode that is neither, and Weir does not draw on it */
 	hpa_t addr;
 	u32 pitch; /* bytes a line */
 	u32 width, height, bpp;

@@ -37,6 +37,12 @@
 #define INFO_AT	      MIB(1)
 #define VGA_TEXT_ADDR 0xb8000
 
+/* In GRUB's tag, multiboot2 specification 3.6.12. */
+enum {
+	SCREEN_PALETTE = 0,
+	SCREEN_TEXT = 2,
+};
+
 extern u8 image_text_start[], image_end[];
 u8 image_text_start[1], image_end[1];
 const u8 font_8x16[256][GLYPH_HEIGHT];
@@ -201,7 +207,7 @@ static void put(u8 **at, const void *bytes, u32 n)
 	*at += align_up(n, 8);
 }
 
-static int setup(void **state)
+static int setup_with(u32 type)
 {
 	static const struct {
 		u32 type, size;
@@ -212,6 +218,7 @@ static int setup(void **state)
 		u64 base, length;
 		u32 kind, zero;
 	} mmap = {6, 40, 24, 0, MIB(1), MIB(15), BOOT_MEM_AVAILABLE, 0};
+	const u32 screen[] = {8, 32, 0xa0000, 0, 640, 640, 480, 8 | type << 8};
 	static const u32 end[] = {0, 8};
 	u32 total[2] = {0};
 	u8 *at;
@@ -220,6 +227,7 @@ static int setup(void **state)
 	at = phys_to_virt(HPA(INFO_AT + sizeof(total)));
 	put(&at, &cmdline, cmdline.size);
 	put(&at, &mmap, mmap.size);
+	put(&at, screen, sizeof(screen));
 	put(&at, end, sizeof(end));
 	total[0] = (u32)(at - (u8 *)phys_to_virt(HPA(INFO_AT)));
 	memcpy(phys_to_virt(HPA(INFO_AT)), total, sizeof(total));
@@ -228,6 +236,11 @@ static int setup(void **state)
 	fail_vmap_device = 0;
 	loaded = false;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(SCREEN_TEXT);
 }
 
 static void boot(void *unused)
@@ -271,6 +284,19 @@ static void a_screen_is_mapped_when_it_can_be(void **state)
 	assert_true(shows(lasting, "no room to map the screen"));
 }
 
+/* Its mode is none in which there is a text buffer. */
+static void a_screen_with_a_palette_is_left_alone(void **state)
+{
+	setup_with(SCREEN_PALETTE);
+	assert_true(hosted_catch_panic(boot, NULL));
+	assert_string_equal(hosted_panic_text(), "the stack is switched");
+	assert_int_equal(early_cells()[0], 0);
+	assert_int_equal(lasting[0], 0);
+	console_add_vga(lasting); /* nothing of it is left for the next test's screen */
+	log_replay();
+	assert_true(shows(lasting, "a screen of 640x480 with a palette"));
+}
+
 static void refusals_are_shown(void **state)
 {
 	fail_frame_init = ERR_NOMEM;
@@ -288,7 +314,9 @@ static void refusals_are_shown(void **state)
 
 int main(void)
 {
+	/* The console of one test is that of the next: first those without a screen. */
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_screen_with_a_palette_is_left_alone),
 		cmocka_unit_test_setup(what_is_said_is_shown, setup),
 		cmocka_unit_test_setup(a_screen_is_mapped_when_it_can_be, setup),
 		cmocka_unit_test_setup(refusals_are_shown, setup),

@@ -572,11 +572,30 @@ static void test_framebuffers(void **state)
 	begin();
 	framebuffer(0xb8000, 160, 25, 2); /* EGA text */
 	assert_int_equal(finish(), 0);
-	assert_false(out.fb.present);
+	assert_false(out.fb.present || out.fb.palette);
+	assert_warned(0, "");
 	begin();
-	framebuffer(0xfd000000, 800, 600, 0); /* a palette */
+	framebuffer(0xfd000000, 800, 600, 0);
 	assert_int_equal(finish(), 0);
 	assert_false(out.fb.present);
+	assert_true(out.fb.palette);
+	assert_warned(1, "a screen of 800x600 with a palette is not used");
+	/* Without any colours; and a direct one that ends before its fields. */
+	for (u8 type = 0; type < 2; type++) {
+		/* 3200 bytes a line, 600 lines. */
+		u8 body[24] = {
+			[3] = 0xfd, [9] = 0x0c, [8] = 0x80, [17] = 2, [16] = 0x58, [21] = type};
+
+		begin();
+		tag(FRAMEBUFFER, body, sizeof(body));
+		assert_int_equal(finish(), 0);
+		assert_false(out.fb.present);
+		assert_int_equal(out.fb.palette, type == 0);
+	}
+	begin();
+	tag(FRAMEBUFFER, "", 0);
+	assert_int_equal(finish(), 0);
+	assert_false(out.fb.palette);
 	begin();
 	framebuffer(0xffffffffffff0000, 3200, 600, 1);
 	assert_int_equal(finish(), 0);
