@@ -49,23 +49,9 @@ static void build_tables(u64 cr3)
 	table[page / PAGE_SIZE] = page | PTE_PRESENT;
 }
 
-static u64 find_page(void)
-{
-	static struct trampoline_keep keep[BOOT_MODULES_MAX + 1];
-	u32 n = 0;
-
-	keep[n++] = (struct trampoline_keep){boot_info.image_start.v, boot_info.image_end.v};
-	for (u32 i = 0; i < boot_info.module_count; i++) {
-		const struct boot_module *m = &boot_info.modules[i];
-
-		keep[n++] = (struct trampoline_keep){m->start.v, m->start.v + m->size};
-	}
-	return trampoline_choose(boot_info.mmap, boot_info.mmap_count, keep, n);
-}
-
 int trampoline_prepare(u64 cr3)
 {
-	page = find_page();
+	page = trampoline_page_take();
 	if (page == TRAMPOLINE_NONE)
 		return ERR_NOENT;
 	/* Loaded in 32-bit code, so the tables must be below 4 GiB: GRUB puts the image there. */
@@ -97,7 +83,7 @@ void trampoline_set(u64 stack_top, void *argument)
 
 void trampoline_wipe(void)
 {
-	memset(phys_to_virt(HPA(page)), 0, PAGE_SIZE);
+	trampoline_page_give_back(page);
 	pml4[0] = 0;
 }
 #endif
@@ -150,4 +136,34 @@ u64 trampoline_choose(const struct boot_mmap_entry *map, u32 count,
 	if (start == TRAMPOLINE_NONE)
 		start = choose_between(PAGE_SIZE, LOW_MEMORY_GOOD, map, count, keep, keep_count);
 	return start;
+}
+
+/* What was on the page that was taken: a module's bytes, or nothing. */
+static u8 aside[PAGE_SIZE];
+
+u64 trampoline_page_take(void)
+{
+	static struct trampoline_keep keep[BOOT_MODULES_MAX + 1];
+	u64 taken;
+	u32 n = 0;
+
+	keep[n++] = (struct trampoline_keep){boot_info.image_start.v, boot_info.image_end.v};
+	for (u32 i = 0; i < boot_info.module_count; i++) {
+		const struct boot_module *m = &boot_info.modules[i];
+
+		keep[n++] = (struct trampoline_keep){m->start.v, m->start.v + m->size};
+	}
+	memset(aside, 0, sizeof(aside));
+	taken = trampoline_choose(boot_info.mmap, boot_info.mmap_count, keep, n);
+	if (taken != TRAMPOLINE_NONE)
+		return taken;
+	taken = trampoline_choose(boot_info.mmap, boot_info.mmap_count, keep, 1);
+	if (taken != TRAMPOLINE_NONE)
+		memcpy(aside, phys_to_virt(HPA(taken)), PAGE_SIZE);
+	return taken;
+}
+
+void trampoline_page_give_back(u64 taken)
+{
+	memcpy(phys_to_virt(HPA(taken)), aside, PAGE_SIZE);
 }

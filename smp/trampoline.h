@@ -34,6 +34,14 @@ u64 trampoline_choose(const struct boot_mmap_entry *map, u32 count,
 		      const struct trampoline_keep *keep, u32 keep_count);
 
 /*
+ * A page to begin in, by boot_info, and its end as one. Where modules fill all of low memory it is
+ * one of theirs, whose bytes are put aside and put back; else it is zeroed. Its address, or
+ * TRAMPOLINE_NONE. Boot CPU, one at a time, while nobody reads modules.
+ */
+u64 trampoline_page_take(void);
+void trampoline_page_give_back(u64 taken);
+
+/*
  * Copies the code to its page and makes page tables that show it and Weir. cr3: of the tables
  * CPUs live on after. ERR_NOENT: no page is to be had. Boot CPU.
  */

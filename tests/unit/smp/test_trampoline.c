@@ -2,7 +2,9 @@
 /* The choice of the page that CPUs begin in, on memory maps as firmware writes them. */
 /* unit-sources: smp/trampoline.c */
 #include <cmocka.h>
+#include <string.h>
 #include "smp/trampoline.h"
+#include "tests/hosted/hosted.h"
 
 #define RAM  BOOT_MEM_AVAILABLE
 #define HOLE BOOT_MEM_RESERVED
@@ -13,6 +15,7 @@
 				  sizeof(struct boot_mmap_entry),                 \
 			  keep, keep_count)
 
+struct boot_info boot_info;
 static struct trampoline_keep keep[4];
 static u32 keep_count;
 
@@ -84,6 +87,45 @@ static void test_keep(void **state)
 	assert_int_equal(CHOOSE({0, 0xa0000, RAM}), 0x14000);
 }
 
+/* Under UEFI GRUB may have filled all of low memory with small modules. */
+static void test_on_a_module(void **state)
+{
+	u8 *low, first[PAGE_SIZE];
+	u64 page;
+
+	(void)state;
+	hosted_arena_init(MIB(1));
+	low = phys_to_virt(HPA(0));
+	memset(&boot_info, 0, sizeof(boot_info));
+	boot_info.mmap[boot_info.mmap_count++] = (struct boot_mmap_entry){0, 0xa0000, RAM};
+	boot_info.image_start = HPA(0x10000);
+	boot_info.image_end = HPA(0x12345);
+	for (u64 at = 0x1000; at < 0xa0000; at += 0x3000) {
+		struct boot_module *m = &boot_info.modules[boot_info.module_count++];
+
+		m->start = HPA(at);
+		m->size = 0x2801;
+		memset(low + at, (int)boot_info.module_count, m->size);
+	}
+	page = trampoline_page_take();
+	assert_int_equal(page, 0x13000);
+	memcpy(first, low + page, PAGE_SIZE);
+	memset(low + page, 0xee, PAGE_SIZE);
+	trampoline_page_give_back(page);
+	assert_memory_equal(first, low + page, PAGE_SIZE);
+
+	/* A page of nobody's is left empty, and preferred. */
+	boot_info.modules[40].size = 0x2000;
+	page = trampoline_page_take();
+	assert_int_equal(page, boot_info.modules[40].start.v + 0x2000);
+	memset(low + page, 0xee, PAGE_SIZE);
+	trampoline_page_give_back(page);
+	assert_int_equal(low[page] | low[page + PAGE_SIZE - 1], 0);
+
+	boot_info.mmap_count = 0;
+	assert_int_equal(trampoline_page_take(), TRAMPOLINE_NONE);
+}
+
 static void test_empty(void **state)
 {
 	assert_int_equal(trampoline_choose(NULL, 0, NULL, 0), TRAMPOLINE_NONE);
@@ -94,9 +136,10 @@ static void test_empty(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_plain),      TEST(test_not_page_zero), TEST(test_whole_page),
-		TEST(test_below_640k), TEST(test_overlap),	 TEST(test_wrapping),
-		TEST(test_keep),       TEST(test_empty),	 TEST(test_lowest_64k_last),
+		TEST(test_plain),	TEST(test_not_page_zero), TEST(test_whole_page),
+		TEST(test_below_640k),	TEST(test_overlap),	  TEST(test_wrapping),
+		TEST(test_keep),	TEST(test_empty),	  TEST(test_lowest_64k_last),
+		TEST(test_on_a_module),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
