@@ -28,11 +28,17 @@ static bool is_to_park(const struct thread *t)
 	return is_capped(t) && sched_group_throttled(t->group) && PEEK(t->hurried) <= 0;
 }
 
+static void no_slice(struct scheduler *s)
+{
+	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
+	s->cap_runs = false;
+}
+
 static void slice_ended(struct timer *timer)
 {
 	struct scheduler *s = container_of(timer, struct scheduler, slice);
 
-	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
+	no_slice(s);
 	if (s->rq.current == s->rq.idle)
 		return;
 	if (PEEK(s->rq.queued) || balance_wanted(s) || is_capped(s->rq.current)) {
@@ -75,28 +81,28 @@ static struct scheduler *lock_queue_of(struct thread *t)
 	}
 }
 
-/* How long the running thread goes on before someone looks; ~0: until something happens. */
-static u64 slice_of(struct scheduler *s)
-{
-	struct thread *t = s->rq.current;
-	u64 slice = ~0ull;
-
-	if (PEEK(s->rq.queued) || balance_wanted(s))
-		slice = s->missed ? SCHED_SLICE_MIN_NS : runqueue_slice(&s->rq);
-	if (is_capped(t))
-		slice = min(slice, sched_group_left(t->group, clock_ns()));
-	return slice;
-}
-
+/*
+ * The running thread goes on until someone looks; without an end where nobody waits and it has no cap. A
+ * look at that stays where it is: what it has run since is not charged yet. Who comes may wait for less.
+ */
 static void begin_slice(struct scheduler *s)
 {
-	u64 slice = slice_of(s);
+	const struct thread *t = s->rq.current;
+	bool waits = PEEK(s->rq.queued) || balance_wanted(s);
+	u64 slice = ~0ull, end;
 
+	if (waits)
+		slice = s->missed ? SCHED_SLICE_MIN_NS : runqueue_slice(&s->rq);
 	s->missed = false;
+	if (is_capped(t) && !s->cap_runs)
+		slice = min(slice, sched_group_left(t->group, clock_ns()));
 	if (slice == ~0ull)
 		return;
-	__atomic_store_n(&s->slice_runs, true, __ATOMIC_RELAXED);
-	timer_arm(&s->slice, clock_ns() + slice);
+	__atomic_store_n(&s->slice_runs, waits, __ATOMIC_RELAXED);
+	end = clock_ns() + slice;
+	if (!s->cap_runs || (s64)(end - s->slice.deadline_ns) < 0)
+		timer_arm(&s->slice, end);
+	s->cap_runs = is_capped(t);
 }
 
 void sched_start_slice(void)
@@ -381,7 +387,7 @@ static struct thread *choose(struct scheduler *s, struct thread *prev, enum sche
 	__atomic_store_n(&next->on_cpu, true, __ATOMIC_RELAXED);
 	s->previous = prev;
 	s->previous_dead = why == SCHEDULE_EXIT;
-	__atomic_store_n(&s->slice_runs, false, __ATOMIC_RELAXED);
+	no_slice(s);
 	COUNT(s, switches);
 	if (next->woken_ns)
 		count_wait(s, next);

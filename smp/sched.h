@@ -66,7 +66,8 @@ struct scheduler {
 	bool previous_dead;
 	struct thread *wanted; /* whom the next yield is for; or NULL */
 	struct timer slice;
-	bool slice_runs;  /* atomic: others look, too */
+	bool slice_runs;  /* atomic: others look, too; someone waits for its end */
+	bool cap_runs;	  /* the timer is set, and no later than the cap is to be looked at */
 	bool slice_over;  /* time to look at what the others have */
 	u64 looked_ns;	  /* when it last did */
 	bool call_others; /* and, once it has switched, to have them look here */

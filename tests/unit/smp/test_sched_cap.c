@@ -67,7 +67,7 @@ static void used_up_elsewhere_meanwhile(void **state)
 		vm.used_ns = vm.quota_ns - LEFT;
 		vm.throttled = false;
 		vm.period_end_ns = now + 90 * MS;
-		schedulers[0].slice_runs = false;
+		schedulers[0].slice_runs = schedulers[0].cap_runs = false;
 		cpus[0].need_resched = false;
 		hosted_timers_forget();
 		points = 0;
@@ -129,12 +129,62 @@ static void who_is_hurried_seldom_looks(void **state)
 	teardown();
 }
 
+/* Who comes beside a capped one has its turn after a slice, however much of the cap is left, or is not. */
+static void who_comes_does_not_wait_for_the_cap(void **state)
+{
+	u64 begin;
+
+	for (u32 i = 0; i < 3; i++) {
+		start(i ? 50 : 400);
+		if (i == 2)
+			thread_hurry(&threads[0], HURRY_UNTIL_DONE);
+		run_until(vm.period_end_ns + 2 * STEP);
+		assert_int_equal(threads[0].state, THREAD_RUNNING);
+		make(1, 100, 0);
+		sched_wake(&threads[1]);
+		for (begin = now; threads[1].state != THREAD_RUNNING && now - begin < 1000 * MS;)
+			run_until(now + STEP);
+		assert_in_range(now - begin, 0, SCHED_SLICE_MAX_NS + STEP);
+		if (i == 2)
+			thread_hurry_no_more(&threads[0]);
+		teardown();
+	}
+}
+
+/* What is left is looked at when it was to be, however often the CPU is kicked, and whoever comes before. */
+static void the_look_is_not_put_off(void **state)
+{
+	u64 look;
+
+	for (u32 i = 0; i < 2; i++) {
+		start(50);
+		run_until(vm.period_end_ns + 2 * STEP);
+		assert_int_equal(threads[0].state, THREAD_RUNNING);
+		look = schedulers[0].slice.deadline_ns;
+		assert_in_range(look, now + 45 * MS, now + 51 * MS);
+		while (now < look - 4 * MS) {
+			ipi_kick(0);
+			run_until(now + STEP);
+		}
+		make(1, 100, 0);
+		if (i)
+			sched_wake(&threads[1]);
+		assert_int_equal(schedulers[0].slice.deadline_ns, look);
+		assert_true(schedulers[0].slice_runs == i);
+		run_until(look + STEP);
+		assert_true(threads[0].state != THREAD_RUNNING);
+		teardown();
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(used_up_elsewhere_meanwhile),
 		cmocka_unit_test(hurried_over_the_end_of_a_period),
 		cmocka_unit_test(who_is_hurried_seldom_looks),
+		cmocka_unit_test(who_comes_does_not_wait_for_the_cap),
+		cmocka_unit_test(the_look_is_not_put_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
