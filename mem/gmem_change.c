@@ -165,7 +165,10 @@ static void keep_promised(struct gmem *g, u64 gone)
 {
 	u64 lacks = gmem_lacks(g), owed = __atomic_load_n(&g->owed, __ATOMIC_RELAXED), more;
 
-	/* Once, however often it gives back what it got again since. */
+	/*
+	 * Once, however often it gives back what it got again since, but for frames that are kept for
+	 * copies of what it gives back: until the next count those are kept twice.
+	 */
 	do {
 		if (!gone || lacks <= owed)
 			return;
@@ -270,7 +273,8 @@ bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
 	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
 	pfn_t pfn;
 
-	if (!tier_has(entry) || !gmem_admits_back(g) || frame_alloc(0, FRAME_FOR(GUEST), &pfn))
+	if (!tier_has(entry) || !gmem_admits_back(g, true) ||
+	    frame_alloc(0, FRAME_FOR(GUEST), &pfn))
 		return false;
 	memcpy(pfn_to_virt(pfn), page, PAGE_SIZE);
 	if (!gmem_entry_take(g, e, &entry)) {

@@ -202,7 +202,8 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		return ERR_AGAIN;
 	err = gmem_may_grow(g, 1) ? 0 : ERR_NOMEM;
 	if (!err && (write || !tier_show(g, entry, &resident))) {
-		err = gmem_admits_back(g) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
+		err = gmem_admits_back(g, write) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn)
+						 : ERR_NOMEM;
 		if (!err)
 			resident = tier_bring(g, entry, pfn, write);
 	}
@@ -224,8 +225,7 @@ bool gmem_takes_kept(const struct gmem *g, bool lacks)
 
 bool gmem_admits_promised(const struct gmem *g, u64 pages)
 {
-	return (gmem_is_owed(g) && watermark_admits_owed(pages)) ||
-	       (pages == 1 && gmem_takes_kept(g, gmem_lacks(g)));
+	return gmem_admits_absent(g, pages) || (pages == 1 && gmem_takes_kept(g, gmem_lacks(g)));
 }
 
 bool gmem_admits_table(const struct gmem *g)
@@ -233,10 +233,13 @@ bool gmem_admits_table(const struct gmem *g)
 	return watermark_admits(1) || (gmem_is_owed(g) && watermark_admits_owed(1));
 }
 
-/* What is kept for who was promised pages is for copies, too, as long as he has less of his own. */
-static bool admits_copy(const struct gmem *g, bool owed)
+/*
+ * What is kept for copies, as long as it has less of its own than it was promised. Not what is kept for
+ * pages that it has not: a copy makes it have none more.
+ */
+static bool admits_copy(const struct gmem *g, bool lacks)
 {
-	return gmem_admits(g, 1) || (gmem_may_grow(g, 1) && gmem_takes_kept(g, owed));
+	return gmem_may_grow(g, 1) && (watermark_admits(1) || gmem_takes_kept(g, lacks));
 }
 
 /*
@@ -246,7 +249,7 @@ static bool admits_copy(const struct gmem *g, bool owed)
  */
 static int leave_shared(struct gmem *g, u64 index, u64 *e)
 {
-	bool owed = gmem_lacks(g);
+	bool lacks = gmem_lacks(g);
 	u64 entry, now;
 	pfn_t pfn;
 	int err;
@@ -261,7 +264,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 		now = gmem_own_entry(g, gmem_entry_pfn(entry));
 		err = ERR_AGAIN;
 	} else {
-		err = admits_copy(g, owed) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
+		err = admits_copy(g, lacks) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn) : ERR_NOMEM;
 	}
 	if (!err) {
 		gmem_invalidate_begin(g, index, 1);

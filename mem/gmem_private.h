@@ -141,6 +141,12 @@ static inline u64 gmem_lacks(const struct gmem *g)
  */
 bool gmem_takes_kept(const struct gmem *g, bool lacks);
 
+/* So many frames of what is kept for pages that it has not. Exit and thread context. */
+static inline bool gmem_admits_absent(const struct gmem *g, u64 pages)
+{
+	return gmem_is_owed(g) && watermark_admits_owed(pages);
+}
+
 /* So many frames of all that is kept for it. Exit and thread context. */
 bool gmem_admits_promised(const struct gmem *g, u64 pages);
 
@@ -151,10 +157,14 @@ static inline bool gmem_admits(const struct gmem *g, u64 pages)
 	       (likely(watermark_admits(pages)) || gmem_admits_promised(g, pages));
 }
 
-/* The same for a page that comes back from where it was put. */
-static inline bool gmem_admits_back(const struct gmem *g)
+/*
+ * The same for a page that comes back from where it was put. own: in a frame of its own, and not in
+ * one that all who read it show: those are nothing of what it lacks.
+ */
+static inline bool gmem_admits_back(const struct gmem *g, bool own)
 {
-	return gmem_admits(g, 1) || (gmem_may_grow(g, 1) && watermark_admits_back());
+	return gmem_may_grow(g, 1) && (watermark_admits_back() || gmem_admits_absent(g, 1) ||
+				       (own && gmem_takes_kept(g, gmem_lacks(g))));
 }
 
 /*

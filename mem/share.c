@@ -461,6 +461,29 @@ bool share_put(pfn_t pfn)
 	return last;
 }
 
+/* Who leaves the frame makes the entry BUSY before, and takes the lock then. */
+static bool leads_to(const u64 *e, pfn_t pfn)
+{
+	u64 entry = __atomic_load_n(e, __ATOMIC_ACQUIRE);
+
+	return gmem_entry_state(entry) == GMEM_SHARED && gmem_entry_pfn(entry).v == pfn.v;
+}
+
+bool share_release(struct gmem *g, const u64 *e, pfn_t pfn)
+{
+	struct frame *f = frame_of(pfn);
+	struct spinlock *lock = share_lock_of(f->share.key);
+	bool last;
+
+	spin_lock(lock);
+	last = f->refs == 1;
+	if (!last && !unref_place(f->share.key, place_of_frame(pfn)) && f->refs == 1 &&
+	    !f->share.origin && leads_to(e, pfn))
+		begin_alone(f, g);
+	spin_unlock(lock);
+	return last && share_put(pfn);
+}
+
 bool share_own(pfn_t pfn)
 {
 	bool last = leave(pfn, true);

@@ -68,6 +68,11 @@ bool share_is_frame(pfn_t pfn);
 int share_ref(pfn_t pfn);
 /* True: it was the last, and the frame is free. */
 bool share_put(pfn_t pfn);
+/*
+ * As share_put, by who held the frame for g, whose entry at e led to it then. Where that has it alone
+ * now it counts in g->alone again.
+ */
+bool share_release(struct gmem *g, const u64 *e, pfn_t pfn);
 /* True: nobody else has the frame, and it is the caller's alone, no longer shared. */
 bool share_own(pfn_t pfn);
 /* After share_own said no, and the page has a frame of its own. */

@@ -173,7 +173,7 @@ int swap_read(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 	}
 	if (!__atomic_load_n(&swap.device, __ATOMIC_ACQUIRE))
 		return ERR_NOTSUP;
-	if (!gmem_admits_back(g))
+	if (!gmem_admits_back(g, true))
 		return ERR_NOMEM;
 	wait_event(&swap.room, swap_op_reserve(false, 0));
 	err = begin_read(g, index, e, entry, write ? TO_BE_WRITTEN : TO_BE_READ, &batch);

@@ -260,6 +260,13 @@ static void what_others_share_is_not_borrowed(void **state)
 	pack_and_show(&only_b, 1, 0, 3 * PROMISED);
 	assert_true(share_saved(1) >= 3 * PROMISED);
 	help(1);
+	/* That Weir reads a page for its guest gives the frame to nobody else. */
+	for (u64 i = 0; i < PROMISED; i++) {
+		pfn_t pfn;
+
+		assert_int_equal(gmem_hold(a.g, i, false, &pfn), 0);
+		gmem_release(a.g, i, pfn, false);
+	}
 	assert_in_range(gmem_borrowed(a.g), PROMISED - FEW, PROMISED);
 	assert_in_range(gmem_lacks(a.g), 0, FEW);
 	leave_free(PROMISED + 200);
@@ -294,6 +301,57 @@ static void copies_leave_what_was_promised(void **state)
 		reclaim_count_owed();
 	}
 	fill(&c, 0, PROMISED, false);
+}
+
+/* Nor do copies of who has less than it was promised: they make it have no page more. */
+static void copies_of_who_is_owed_pages(void **state)
+{
+	const u64 has = PROMISED * 3 / 5;
+
+	(void)state;
+	unmake(&c);
+	make(&c, 2, PROMISED);
+	fill(&a, 0, has, false);
+	fill(&b, 0, has, false);
+	a.target.terms.min = 0;
+	help(200);
+	a.target.terms.min = PROMISED;
+	assert_in_range(share_saved(1), has - FEW, has);
+	leave_free(PROMISED + 100);
+	reclaim_count_owed();
+	assert_in_range(writes(&a, has), 0, FEW);
+	fill(&c, 0, PROMISED, false);
+}
+
+/* What is kept for copies goes to no page that comes back to be read: it is none of its own. */
+static void read_pages_take_no_copies(void **state)
+{
+	u64 read = 0;
+	pfn_t pfn;
+
+	(void)state;
+	fill(&a, 0, PROMISED, false);
+	fill(&b, 0, 2 * PROMISED, false);
+	fill(&a, ELSEWHERE, 2 * PROMISED, true);
+	fill(&b, ELSEWHERE, 2 * PROMISED, true);
+	fill_equal(&b, PAGES - 2 * PROMISED, 2 * PROMISED, 77, true);
+	a.target.terms.min = 0;
+	help(400);
+	a.target.terms.min = PROMISED;
+	/* What is saved bounds nothing here. */
+	for (u64 i = PAGES - 2 * PROMISED; i < PAGES; i++)
+		assert_int_equal(gmem_get_page(b.g, i, false, &pfn), 0);
+	assert_true(share_saved(1) >= 3 * PROMISED - FEW);
+	assert_in_range(in_state(&a, GMEM_PACKED), 2 * PROMISED - FEW, 2 * PROMISED);
+	assert_in_range(gmem_lacks(a.g), PROMISED - FEW, PROMISED);
+	leave_free(PROMISED + 200);
+	for (u64 i = 0; i < 2 * PROMISED; i++) {
+		if (i % 100 == 0)
+			reclaim_count_owed();
+		read += gmem_get_page(a.g, ELSEWHERE + i, false, &pfn) == 0;
+	}
+	assert_in_range(read, 0, 200 + FEW);
+	assert_in_range(writes(&a, PROMISED), PROMISED - FEW, PROMISED);
 }
 
 /* Two that give back what they shared are kept what each was promised, not what sharing saved. */
@@ -353,6 +411,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(kept_for_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_others_share_is_not_borrowed, setup, teardown),
 		cmocka_unit_test_setup_teardown(copies_leave_what_was_promised, setup, teardown),
+		cmocka_unit_test_setup_teardown(copies_of_who_is_owed_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(read_pages_take_no_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(given_back_by_both, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_ones_go_first, setup, teardown),
 	};

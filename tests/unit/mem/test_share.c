@@ -283,7 +283,7 @@ static void nobody(void)
 {
 }
 
-/* Who has less than it was promised copies from what is kept for that. */
+/* Who has less of its own than it was promised copies from what is kept for copies, and no other. */
 static void who_is_owed_pages_copies(void **state)
 {
 	pfn_t pfn = three_hard(), own;
@@ -291,8 +291,11 @@ static void who_is_owed_pages_copies(void **state)
 	watermarks.min = watermarks.low = free_now() + 100;
 	watermarks.wake = nobody;
 	a->resident_min = 2;
+	assert_int_equal(gmem_get_page(a, 0, true, &own), ERR_NOMEM);
+	watermarks.copies[1] = 1;
 	assert_int_equal(gmem_get_page(b, 0, true, &own), ERR_NOMEM);
 	assert_int_equal(gmem_get_page(a, 0, true, &own), 0);
+	assert_int_equal(watermarks.copies[1], 0);
 	assert_int_not_equal(own.v, pfn.v);
 	memset(&watermarks, 0, sizeof(watermarks));
 }
