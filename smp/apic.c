@@ -143,12 +143,12 @@ static void copy_firmware_lines(void)
 /*
  * NMI lines as the MADT describes them. Most tables give each line to every CPU, and the chipset's NMI
  * comes to all that have it open, while one is to look at port 0x61: so a line is the boot CPU's alone,
- * and another's where the table names that one and leaves the boot CPU out.
+ * or the first one's that the table names where it leaves the boot CPU out.
  */
 static void open_local_lines(u32 uid, bool boot)
 {
 	static const u32 lint[2] = {APIC_LVT_LINT0, APIC_LVT_LINT1};
-	static bool is_the_boot_cpus[2]; /* before the others come */
+	static bool is_open[2]; /* CPUs come one after the other, the boot CPU first */
 
 	apic_write(APIC_LVT_ERROR, VECTOR_ERROR);
 	for (u32 i = 0; i < acpi_info.nmi_count; i++) {
@@ -156,10 +156,9 @@ static void open_local_lines(u32 uid, bool boot)
 
 		if (n->uid != uid && n->uid != ACPI_UID_ALL)
 			continue;
-		if (boot)
-			is_the_boot_cpus[n->lint] = true;
-		else if (is_the_boot_cpus[n->lint])
+		if (is_open[n->lint] && !boot)
 			continue;
+		is_open[n->lint] = true;
 		apic_write(lint[n->lint], LVT_NMI | (n->active_low ? LVT_ACTIVE_LOW : 0));
 	}
 }

@@ -11,7 +11,8 @@
 #include "smp/timer.h"
 
 #define ROUNDS		       16
-#define MEASUREMENTS	       3
+#define SETS		       3 /* of one TSC, where a measurement was bad */
+#define MEASUREMENTS	       (2 + SETS)
 #define CPUID_7_EBX_TSC_ADJUST BIT(1)
 #define PATIENCE_NS	       1000000000ull
 #define FINISHED	       (~0ull)
@@ -116,7 +117,7 @@ static void tell_no_answer(void)
  * As a rule the TSCs of a machine start together. Where the firmware wrote to them the boot CPU's
  * adjustment makes this one exactly what it was beside it; what was measured is as good as the
  * measurement, and without the adjustment as what comes between reading a TSC and writing it: so that
- * is measured again.
+ * is measured again, and set again, for one bad measurement is not to cost all guests their promise.
  */
 static void match(void)
 {
@@ -141,15 +142,19 @@ static void match(void)
 			return;
 		}
 	}
-	set_back(middle_of(lead));
-	if (!measure_lead(n, &lead)) {
-		tell_no_answer();
-	} else if (is_apart(lead)) {
-		clock_tsc_doubt();
-		log_warn("CPU %u: its TSC is %ld cycles apart still: guests are not promised that "
-			 "TSCs agree",
-			 cpu_id(), middle_of(lead));
+	for (u32 i = 0; i < SETS; i++) {
+		set_back(middle_of(lead));
+		if (!measure_lead(n++, &lead)) {
+			tell_no_answer();
+			return;
+		}
+		if (!is_apart(lead))
+			return;
 	}
+	clock_tsc_doubt();
+	log_warn("CPU %u: its TSC is %ld cycles apart still: guests are not promised that TSCs "
+		 "agree",
+		 cpu_id(), middle_of(lead));
 }
 
 void clock_sync_new_cpu(void)

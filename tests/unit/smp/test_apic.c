@@ -23,7 +23,9 @@
 #define RESET_LVT LVT_MASKED
 #define THERMAL	  0x200 /* SMI, not masked, as some notebooks have it */
 
-static u32 regs[2][64], last_line;
+#define CPUS 3
+
+static u32 regs[CPUS][64], last_line;
 static u32 on; /* the CPU that runs */
 static irq_handler_t error;
 
@@ -94,7 +96,7 @@ static int setup(void **state)
 {
 	hosted_machine = (struct hosted_machine){.rdmsr = fake_rdmsr, .wrmsr = fake_wrmsr};
 	last_line = 6;
-	for (u32 cpu = 0; cpu < 2; cpu++) {
+	for (u32 cpu = 0; cpu < CPUS; cpu++) {
 		memset(regs[cpu], 0, sizeof(regs[cpu]));
 		for (u32 reg = 0; reg < 0x400; reg += 16)
 			*lvt(cpu, reg) = is_lvt(reg) ? RESET_LVT : 0;
@@ -163,15 +165,15 @@ static void a_cpu_with_fewer_lines(void)
 
 static void lines(const struct acpi_nmi *nmis, u32 count)
 {
-	for (u32 cpu = 0; cpu < 2; cpu++) {
+	for (u32 cpu = 0; cpu < CPUS; cpu++) {
 		acpi_info.cpus[cpu] = (struct acpi_cpu){.apic_id = 4 + cpu, .uid = 10 + cpu};
 		*lvt(cpu, APIC_ID) = 4 + cpu;
 	}
-	acpi_info.cpu_count = 2;
+	acpi_info.cpu_count = CPUS;
 	memcpy(acpi_info.nmis, nmis, count * sizeof(*nmis));
 	acpi_info.nmi_count = count;
-	bring_up(0);
-	bring_up(1);
+	for (u32 cpu = 0; cpu < CPUS; cpu++)
+		bring_up(cpu);
 }
 
 /* One NMI is told by one CPU, whether the table says all of them or names each. */
@@ -195,12 +197,14 @@ static void nmis_that_each_is_named_for(void)
 	CHECK(*lvt(1, APIC_LVT_LINT0) == LVT_MASKED);
 }
 
-/* Where it leaves the boot CPU out; of each line by itself. */
+/* Where it leaves the boot CPU out, the first that it names; of each line by itself. */
 static void nmis_of_another_cpu(void)
 {
-	static const struct acpi_nmi another[] = {{.uid = 11, .lint = 1}, {.uid = 10, .lint = 0}};
+	static const struct acpi_nmi another[] = {
+		{.uid = 12, .lint = 1}, {.uid = 11, .lint = 1}, {.uid = 10, .lint = 0}};
 
-	lines(another, 2);
+	lines(another, 3);
+	CHECK(*lvt(2, APIC_LVT_LINT1) == LVT_MASKED);
 	CHECK(*lvt(0, APIC_LVT_LINT1) == LVT_MASKED);
 	CHECK(*lvt(1, APIC_LVT_LINT1) == LVT_NMI);
 	CHECK(*lvt(0, APIC_LVT_LINT0) == LVT_NMI);

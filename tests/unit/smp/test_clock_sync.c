@@ -23,7 +23,8 @@
 #define STEP	1000
 #define STEPS	5
 #define AN_HOUR 3600000000000ull
-#define TRIES	50
+#define TRIES	5
+#define SETS	3
 
 static _Thread_local s64 offset, adjust;
 static bool has_adjust, keeps_adjust; /* kept: by who runs this machine as a guest, say */
@@ -205,7 +206,7 @@ static void apart_by_themselves(void **state)
 
 	for (u32 i = 0; i < ARRAY_SIZE(starts); i++) {
 		struct new_cpu n;
-		u32 tries = 0;
+		u32 tries = 0, sets;
 
 		do {
 			n = starts[i];
@@ -213,13 +214,14 @@ static void apart_by_themselves(void **state)
 			has_adjust = i != 0;
 			meet(&n, 0);
 			assert_true(llabs(n.ends_apart) < NEAR);
-			assert_int_equal(tsc_writes, i == 0);
-			assert_int_equal(adjust_writes, i == 0 ? 0 : starts[i].adjust ? 2 : 1);
+			sets = hosted_log_count(LOG_WARN) - doubts;
+			assert_in_range(sets, 1, SETS);
+			assert_int_equal(tsc_writes, i == 0 ? sets : 0);
+			assert_int_equal(adjust_writes, i == 0 ? 0 : sets + !!starts[i].adjust);
 			assert_non_null(strstr(hosted_log_last(), "cycles apart"));
-			/* The host may have run neither when it was its turn, for a measurement. */
+			/* The host may have run neither when it was its turn, for each of them. */
 		} while (doubts && ++tries < TRIES);
 		assert_int_equal(doubts, 0);
-		assert_int_equal(hosted_log_count(LOG_WARN), 1);
 	}
 }
 
@@ -231,7 +233,7 @@ static void not_set_right(void **state)
 	has_adjust = false;
 	write_takes = 2 * NEAR;
 	meet(&n, 0);
-	assert_int_equal(tsc_writes, 1);
+	assert_int_equal(tsc_writes, SETS);
 	assert_int_equal(doubts, 1);
 	assert_non_null(strstr(hosted_log_last(), "apart still"));
 	for (u32 i = 0; i < 2; i++) {
@@ -239,7 +241,7 @@ static void not_set_right(void **state)
 		keeps_adjust = true;
 		n = (struct new_cpu){.offset = FAR, .adjust = i ? FAR : 0};
 		meet(&n, 0);
-		assert_int_equal(adjust_writes, 1 + i);
+		assert_int_equal(adjust_writes, SETS + i);
 		assert_int_equal(doubts, 1);
 		assert_non_null(strstr(hosted_log_last(), "apart still"));
 	}
