@@ -230,7 +230,7 @@ bool gmem_admits_promised(const struct gmem *g, u64 pages)
 
 bool gmem_admits_table(const struct gmem *g)
 {
-	return watermark_admits(1) || (gmem_is_owed(g) && watermark_admits_owed(1));
+	return watermark_admits(1) || gmem_admits_absent(g, 1);
 }
 
 /*
