@@ -313,6 +313,18 @@ static void pack_and_show(struct vm *vms[], u32 n, u64 first, u64 pages)
 	}
 }
 
+/* Of what a has, none of which packs; and c outside was promised as much. */
+static void half_of_it_equal(void)
+{
+	unmake(&c);
+	make(&c, 2, PROMISED);
+	fill(&a, 0, PROMISED, false);
+	fill_equal(&a, PROMISED, PROMISED, 123456, false);
+	a.target.terms.min = 0; /* so that all of them are tried */
+	help(300);
+	a.target.terms.min = PROMISED;
+}
+
 /*
  * What others of its group share with each other is nothing that it lacks: whose pages are in frames
  * of its own gets no more, and nothing of what was promised to a VM outside.
@@ -322,13 +334,7 @@ static void what_others_share_is_not_borrowed(void **state)
 	struct vm *only_b = &b;
 
 	(void)state;
-	unmake(&c);
-	make(&c, 2, PROMISED);
-	fill(&a, 0, PROMISED, false);
-	fill_equal(&a, PROMISED, PROMISED, 123456, false);
-	a.target.terms.min = 0; /* so that all of them are tried */
-	help(200);
-	a.target.terms.min = PROMISED;
+	half_of_it_equal();
 	assert_in_range(in_state(&a, GMEM_SHARED), 2 * PROMISED - FEW, 2 * PROMISED);
 	fill_equal(&b, 0, 3 * PROMISED, 77, true);
 	pack_and_show(&only_b, 1, 0, 3 * PROMISED);
@@ -355,15 +361,9 @@ static void copies_leave_what_was_promised(void **state)
 	struct vm *only_b = &b;
 
 	(void)state;
-	unmake(&c);
-	make(&c, 2, PROMISED);
 	/* Of those two that find each other nobody knows later whose the frame is. */
-	fill(&a, 0, PROMISED, false);
 	fill(&b, 0, PROMISED, false);
-	fill_equal(&a, PROMISED, PROMISED, 123456, false);
-	a.target.terms.min = 0;
-	help(300);
-	a.target.terms.min = PROMISED;
+	half_of_it_equal();
 	assert_int_equal(gmem_drop_range(b.g, 0, PROMISED, NULL), 0);
 	assert_int_equal(in_state(&a, GMEM_SHARED), 2 * PROMISED);
 	fill_equal(&b, 0, 3 * PROMISED, 77, true);
