@@ -244,6 +244,9 @@ class Boot:
         if isinstance(self.machine, Kvm):
             host = self.machine.host.text.replace("\r", "").splitlines()
             end += ["", "the end of its host's (host.txt):"] + host[-lines:]
+        said = self.machine.last_words()
+        if said:
+            end += ["", "the emulator said last (emulator.txt):"] + said
         return "\n".join(end)
 
 

@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+import boots
 from lab import ROOT, bochs, console, machine, rfb, screen
 from test_lab import soon
 
@@ -77,6 +78,78 @@ def test_who_is_killed_leaves_no_emulator(tmp_path, number):
     if not gone:
         os.killpg(group, signal.SIGKILL)
     assert gone
+
+
+SLOW_TO_LISTEN = """\
+#!{python}
+# A Bochs's display: it looks for a port as Bochs does, and lets another that was started bind the same one.
+import os, socket, sys, time
+display = socket.socket()
+display.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+for port in range({port}, {port} + 10):
+    try:
+        display.bind(("127.0.0.1", port))
+        with open("../bound-" + str(os.getpid()), "w"):
+            pass
+        end = time.monotonic() + 1
+        while len([name for name in os.listdir("..") if name.startswith("bound-")]) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        display.listen()
+        break
+    except OSError as error:
+        print(port, error, flush=True)
+else:
+    sys.exit("no port")
+time.sleep(1000)
+"""
+
+
+def test_an_emulator_that_ended_says_why(tmp_path):
+    class Dying(machine.Machine):
+        def command(self, serial):
+            return ["/bin/sh", "-c", "seq 20; exit 3"]
+
+    dying = Dying(str(tmp_path / "logs"))
+    assert dying.last_words() == []
+    with dying:
+        assert dying.wait_exit(soon()) == 3
+        boot = boots.Boot(argparse.Namespace(name="no"), "tigerlake")
+        boot.machine = dying
+        assert dying.last_words() == [str(n) for n in range(9, 21)] + ["(it ended with status 3)"]
+        assert boot.tail().splitlines()[-14:-12] == ["the emulator said last (emulator.txt):", "9"]
+    with Sleeper(str(tmp_path / "logs")) as sleeper:
+        assert sleeper.last_words() == []
+        sleeper.stop()
+        assert sleeper.last_words() == [], "we ended it"
+
+
+def test_two_that_start_at_once_have_each_a_display(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    program = tmp_path / "bin/bochs"
+    program.parent.mkdir()
+    program.write_text(SLOW_TO_LISTEN.format(python=sys.executable, port=port))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(bochs, "installed", lambda: ("2.7", []))
+    both = [bochs.Bochs(str(tmp_path / name), "no.iso") for name in ("one", "other")]
+    started, looked_at = threading.Barrier(3), threading.Barrier(3)
+
+    def run(made):
+        with made:
+            started.wait(20)
+            looked_at.wait(20)
+
+    threads = [threading.Thread(target=run, args=(made,)) for made in both]
+    for thread in threads:
+        thread.start()
+    started.wait(20)
+    ports = {made.alive() and rfb.listening_port(made.process.pid) for made in both}
+    said = [made.last_words() for made in both]
+    looked_at.wait(20)
+    for thread in threads:
+        thread.join()
+    assert len(ports - {False, None}) == 2, said
 
 
 def test_models_of_a_newer_bochs_are_refused_in_one_line(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 """What make run does: the machine that it chooses, and its terminal."""
 import argparse
 import os
+import re
 import pty
 import signal
 import subprocess
@@ -177,8 +178,9 @@ def test_an_emulator_that_dies_is_a_failure_and_is_shown(relay, mode, says, opti
     child, terminal = relay(mode, *options)
     shown = terminal.wait("run: failed: .*; logs: .*emulator[.]logs", soon())
     assert child.wait(20) == 1
-    assert says in terminal.text[:shown.start()]
-    assert ("said last" in terminal.text) == bool(says)
+    said = re.search(r"run: the emulator said last:\s+(.*)\(it ended with status \d+\)",
+                     terminal.text[:shown.start()], re.S)
+    assert said and says in said.group(1)
     assert "the machine is off" not in terminal.text
 
 

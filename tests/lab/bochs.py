@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Bochs as Debian builds it: the machine with VT-x."""
+import contextlib
+import fcntl
 import functools
 import os
 import re
+import shutil
 import subprocess
+import time
 
+from lab import rfb
 from lab.machine import Machine
 
 # Besides at its start Bochs's debugger stands still after a triple fault, a guest's too.
@@ -61,6 +66,19 @@ panic: action=fatal
 error: action=ignore
 info: action=ignore
 """
+
+
+DISPLAY_PATIENCE = 30  # seconds until a Bochs that was started listens for viewers
+
+
+@contextlib.contextmanager
+def start_of_one():
+    """One Bochs starts at a time, whoever starts it. Its display binds the first port that is free, at which
+    it listens a moment later; of two that have bound the same one the second may not listen there, tries the
+    other ports with the same socket, which is bound, and ends."""
+    with open(shutil.which("bochs") or __file__, "rb") as program:  # a file that all have
+        fcntl.flock(program, fcntl.LOCK_EX)
+        yield
 
 
 @functools.cache
@@ -122,6 +140,15 @@ class Bochs(Machine):
         self.config = dict(iso=iso, cpu=cpu, cpus=cpus, memory=memory, ips=ips,
                            host_memory=min(memory, HOST_MEMORY_MAX), disk=self.disk_line(), rom=rom,
                            sync="slowdown" if realtime else "none")
+
+    def start(self):
+        with start_of_one():
+            super().start()
+            patience = time.monotonic() + DISPLAY_PATIENCE
+            # Whoever waits for the machine sees what became of one that has no display by then.
+            while self.alive() and not rfb.listening_port(self.process.pid) and time.monotonic() < patience:
+                time.sleep(0.005)
+        return self
 
     def disk_line(self):
         """The disk is beside the CD-ROM drive, at the same channel; its size is in whole cylinders."""

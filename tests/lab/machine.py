@@ -13,6 +13,7 @@ import tty
 from lab.console import Console, Ended
 
 KILL_GRACE = 5
+LAST_LINES = 12  # of what an emulator said that ended
 # Is killed with who started it: with the thread, which is the one that waits for the machine and stops it.
 WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 # The last line of Weir's panic, and that of a machine that it refuses.
@@ -35,6 +36,7 @@ class Machine:
         self.consoles = []  # with those of other serial lines
         self.terminals = []
         self.started = None
+        self.stopped = False  # by stop()
 
     def path(self, name):
         return os.path.join(self.folder, name)
@@ -93,8 +95,17 @@ class Machine:
                 raise
         return self.wait_exit(deadline)
 
+    def last_words(self):
+        """Lines: the end of what an emulator said that has ended by itself."""
+        if not self.process or self.stopped or self.alive():
+            return []
+        with open(self.path("emulator.txt"), errors="replace") as file:
+            said = file.read().rstrip().splitlines()[-LAST_LINES:]
+        return said + [f"(it ended with status {self.process.returncode})"]
+
     def stop(self):
         if self.alive():
+            self.stopped = True
             os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(KILL_GRACE)

@@ -46,7 +46,6 @@ MEM_MAX = 32 * 1024  # MiB; more, and Linux's own tables, a 64th of it, fill the
 MEM, RAM_MIN = 256, 64  # MiB of the guest, and the least that the machine may have
 OWN_MEMORY = 256  # MiB of the machine's beside the guest's
 CPU = "tigerlake"
-LAST_LINES = 12  # of what an emulator said that died
 QUIET_SECONDS = 30 * SLOW  # after which a machine that has said nothing is a word worth
 NOT_STARTED = r"^\[.*(vm \S+: not started: [^\r\n]*)"
 
@@ -261,9 +260,8 @@ def not_started(machine):
 
 def failed(machine, why):
     """Says so, with the end of what the emulator itself said."""
-    with open(machine.path("emulator.txt"), errors="replace") as file:
-        said = file.read().rstrip().splitlines()[-LAST_LINES:]
-    if said and not machine.alive():
+    said = machine.last_words()
+    if said:
         print("\nrun: the emulator said last:\n    " + "\n    ".join(said), end="")
     print(f"\nrun: failed: {why}; logs: {machine.folder}")
     return 1
