@@ -3,7 +3,7 @@
 import re
 
 from boots import case, counters, linux_guest
-from cases import NO_EPT, OTHER_MODELS, RESTRICTED, THREE_GENERATIONS, check_posted
+from cases import NO_EPT, OTHER_MODELS, RESTRICTED, THREE_GENERATIONS
 from lab import bochs, image, linux
 
 
@@ -129,8 +129,7 @@ def check_linux_smp(boot, vcpus, rounds=3):
     used = {name: counters(boot)["vm.alpha.paravirt." + name]
             for name in ("eois", "ipi_calls", "kicks", "yields", "tlb_flushes")}
     boot.note(", ".join(f"{count} {name}" for name, count in used.items()))
-    # Where the CPU ends interrupts itself it is offered no other way.
-    assert used["eois"] or "apicv=" in boot.case.weir, "Linux does not use what it is offered"
+    assert used["eois"], "Linux does not use what it is offered"
 
 
 @case(machines=[], full=SMP_MACHINES, weir="stats", deadline=600,
@@ -152,15 +151,6 @@ def linux_smp_2(boot):
 def linux_smp_4(boot):
     """Debian's kernel brings up four vCPUs, on one CPU and on several."""
     check_linux_smp(boot, 4)
-
-
-@case(machines=[], full=["tigerlake:2", "tigerlake:4"], weir="apicv=posted stats", deadline=900,
-      guests=lambda: linux_guest(vm_words="vcpus=4 psize=2M", programs=SMP_PROGRAMS))
-def linux_smp_posted(boot):
-    """Four vCPUs whose interrupts, where the CPU has posted ones, come without an exit. By 2 MiB, so that
-    hardly any delivery touches memory for the first time: for Bochs tells of the event before then."""
-    check_linux_smp(boot, 4)
-    check_posted(boot, "alpha")
 
 
 @case(machines=[], full=SMP_MACHINES, weir="stats", deadline=1800,
