@@ -272,7 +272,7 @@ coverage: deps-test deps-coverage
 .PHONY: choose-bench
 choose-bench: deps-python
 	$(Q)$(PYTHON) tests/bench/run.py --check $(BENCH)
-bench: $(if $(BENCH),choose-bench) in-build all guests guest deps-iso
+bench: $(if $(BENCH),choose-bench) in-build all guests guest deps-iso deps-test
 	+$(Q)$(MAKE) --no-print-directory DEBUG=0 BUILD=$(BUILD)/release all
 	$(Q)$(PYTHON) tests/bench/run.py $(BENCH)
 bench-kvm: in-build all guests guest $(BUILD)/nested/pvh.elf deps-iso

@@ -85,6 +85,15 @@ def test_listing_cases_needs_no_compiler():
     assert "python3-pytest" in wanted and "clang" not in wanted
 
 
+def test_benchmarks_install_all_that_they_build_with():
+    """Where no tests ever ran either: the groups faults and reclaim are built like hosted tests, with cmocka."""
+    done = subprocess.run(["make", "-n", "bench", "MAKE=true"], cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE)
+    purposes = set(re.findall(r"deps\.sh --quiet (\w+)", done.stdout))
+    assert {"build", "run", "iso", "test"} <= purposes, purposes
+    with open(os.path.join(ROOT, "tests/tools/deps.sh")) as file:
+        assert "libcmocka-dev" in re.search(r"^\ttest\) want=(.*)", file.read(), re.M).group(1)
+
+
 @pytest.mark.parametrize("goals,builds", [
     ("deps", False), ("deps-run clean", False), ("clean", False), ("distclean", False), ("", True), ("deps all", True)])
 def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
