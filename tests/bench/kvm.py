@@ -174,16 +174,30 @@ def over_aims(guest, paging):
     return [f"{where}: {row.name} is over its aim of {row.aim:,} {row.unit}" for where, row in found]
 
 
+def this_tree():
+    """What git calls it: `unknown` without git, in an archive, and where git refuses the folder's owner."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def about_weir():
+    """The second half of what was measured on what; asked for before anything is measured, so that what is
+    wrong here costs no figures."""
+    return (f"Weir: {this_tree()}, release build. Both: mitigations as by default, one CPU, Bochs "
+            f"{bochs.installed()[0]}, model tigerlake, clock: sync=none.")
+
+
 def about_host(text):
-    """What was measured on what, as the host and the tree say it."""
+    """What was measured on what, as the host says it."""
     linux_version, qemu, given, found = re.search(
         r"host: Linux (\S+)\r?\nhost: (.*?)\r?\nhost: kvm_intel (.*?)\r?\nhost: so that (.*?) ?\r?$",
         text, re.M).groups()
-    weir = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, check=True, text=True,
-                          stdout=subprocess.PIPE).stdout.strip()
     return (f"KVM: Linux {linux_version}, {qemu}, kvm_intel with {given} and else its defaults, so that it "
-            f"has {found}. Weir: {weir}, release build. Both: mitigations as by default, one CPU, Bochs "
-            f"{bochs.installed()[0]}, model tigerlake, clock: sync=none.")
+            f"has {found}.")
 
 
 def entry_ticks(text):
@@ -199,6 +213,7 @@ def boot_ticks(text):
 
 def exits(write_docs):
     """Measures and writes; returns what was missed, and what was known to be, in sentences."""
+    weir_itself = about_weir()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         kvm_job = pool.submit(host)
         large = weir_huge()
@@ -215,13 +230,14 @@ def exits(write_docs):
                  entry_ticks(text), entry))
     rows.append(("Debian's kernel by PVH, 256 MiB: to its shell and off", boot_ticks(text), boot))
     table = report.versus(rows)
-    print(about_host(text), report.plain(table), sep="\n")
+    about_both = f"{about_host(text)} {weir_itself}"
+    print(about_both, report.plain(table), sep="\n")
     figures = paging_figures(text)
     paging = paging_table(figures)
     print(report.plain(paging))
     if write_docs:
         report.write_section("kvm paging", report.markdown(paging))
-        report.write_section("kvm", about_host(text) + "\n\n" + report.markdown(table))
+        report.write_section("kvm", about_both + "\n\n" + report.markdown(table))
     missed, known = slower(pairs(rows, figures))
     return missed + over_aims(guest, figures), known
 
