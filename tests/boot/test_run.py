@@ -43,8 +43,9 @@ if mode == "echo":
         say("".join(chr(b) if b >= 32 else "<%d>" % b for b in typed))
         if b"!" in typed:
             break
-if mode in ("echo", "good"):
+if mode in ("echo", "good", "died"):
     say("[ 1.0] cpu0 info: vm alpha: powered off after 1.000 s\\r\\n")
+if mode in ("echo", "good"):
     say("[ 1.1] cpu0 info: powering off\\r\\n")
 """
 
@@ -149,9 +150,11 @@ def test_the_end_of_what_is_typed_ends_the_machine(tmp_path):
     assert any(line.endswith("HEADLESS=1 needs nobody") for line in done.stdout.splitlines()), done.stdout
 
 
-@pytest.mark.parametrize("mode,status", [("good", 0), ("mute", 1), ("banner", 1)])
-def test_headless_status(relay, mode, status):
-    child, _ = relay(mode, "--headless")
+@pytest.mark.parametrize("mode,status", [("good", 0), ("mute", 1), ("banner", 1), ("died", 1)])
+@pytest.mark.parametrize("options", [[], ["--config", "menu"]])
+def test_headless_status(relay, mode, status, options):
+    """That the guest switched itself off does not say that the machine did."""
+    child, _ = relay(mode, "--headless", *options)
     assert child.wait(20) == status
 
 

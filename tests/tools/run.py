@@ -287,22 +287,20 @@ def interactive(machine):
 
 def headless(machine, start, config=False):
     """0 only if the banner came, then the guest's clean end, then the machine's; of guests of a person's own
-    only the last is known."""
+    only the last is known. An emulator also ends where Weir dies: what counts is that Weir said it."""
     deadline = start + HEADLESS_DEADLINE * SLOW
     machine.console.listen(show)
+    guest, seen = "", 0
     try:
-        if config:
-            machine.wait_off(deadline)
-            print(f"\nrun: machine off after {time.monotonic() - start:.0f} s")
-            return 0
-        banner = machine.wait_line(BANNER, deadline)
-        seconds = time.monotonic() - start
-        machine.wait_line(POWERED_OFF, deadline, banner.end())
+        if not config:
+            seen = machine.wait_line(BANNER, deadline).end()
+            guest = f"shell after {time.monotonic() - start:.0f} s, guest powered off, "
+            seen = machine.wait_line(POWERED_OFF, deadline, seen).end()
+        machine.wait_line(OFF, deadline, seen)
         machine.wait_exit(deadline)
     except Ended as error:
         return failed(machine, error)
-    print(f"\nrun: shell after {seconds:.0f} s, guest powered off, machine off after "
-          f"{time.monotonic() - start:.0f} s")
+    print(f"\nrun: {guest}machine off after {time.monotonic() - start:.0f} s")
     return 0
 
 
