@@ -4,6 +4,8 @@ import argparse
 import os
 import re
 import pty
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import time
 
 import pytest
 
-from lab import ROOT, console, image, machine, nested
+from lab import BUILD, ROOT, SLOW, console, image, machine, nested
 from test_lab import soon
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
@@ -271,3 +273,29 @@ def test_a_guest_may_have_more_memory_than_its_machine(kvm, no_images, monkeypat
 def test_a_guest_that_is_no_folder_is_refused(guest):
     with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):
         machine_for(guest=guest)
+
+
+@pytest.mark.parametrize("config", [False, True])
+def test_make_run_boots_what_it_is_given(tmp_path, config):
+    """All of it, in Bochs, as make starts it: the image, the machine, a guest's words and modules, its end. The
+    guest is a small one in a Linux's place; only the logs are elsewhere, for a make run that runs meanwhile."""
+    shutil.copy(os.path.join(BUILD, "guests/banner.elf"), tmp_path / "vmlinuz")
+    (tmp_path / "initrd").write_text("0x01")
+    words = [f"GUEST={tmp_path}", "MEM=32"]
+    if config:
+        (tmp_path / "menu").write_text(
+            "multiboot2 /boot/weir.elf console=com1,115200 loglevel=info when_done=poweroff\n"
+            f"module2 {tmp_path}/vmlinuz vm=alpha kernel mem=32M -- console=ttyS0,115200 quiet weir.poweroff\n"
+            f"module2 {tmp_path}/initrd vm=alpha initrd\n")
+        words = [f"CONFIG={tmp_path}/menu"]
+    shown = subprocess.run(["make", "-n", "run", "HEADLESS=1", "ACCEL=bochs", *words], cwd=ROOT, text=True, check=True,
+                           stdout=subprocess.PIPE).stdout
+    python, options = re.search(r"^(\S+) tests/tools/run\.py (.*--headless)$", shown, re.M).groups()
+    elsewhere = "import sys, run; run.BUILD = sys.argv.pop(1); run.main()"
+    done = subprocess.run([python, "-c", elsewhere, str(tmp_path), *shlex.split(options)], cwd=ROOT, text=True,
+                          env=os.environ | {"PYTHONPATH": "tests/tools"}, timeout=120 * SLOW,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^weir-guest: shell ready\r?\n(.*\n)*.* vm alpha: powered off", done.stdout, re.M), done.stdout
+    last = "" if config else r"shell after \d+ s, guest powered off, "
+    assert re.fullmatch(rf"run: {last}machine off after \d+ s", done.stdout.splitlines()[-1])
