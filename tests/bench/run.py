@@ -59,6 +59,7 @@ BUSY_NS = BUSY_TICKS * 1000000000 // IPS
 SHARE_SLACK = 20  # tenths of a percent
 FORKS = 100
 FORKED = re.compile(r"weir-guest: \S+ (\d+) forks in (\d+) ns, TSC ([0-9.]+) MHz")
+SHELL = "weir-guest: shell ready"  # the last that tests/guests/init.sh says before it powers off
 LINE = re.compile(r"\bbench: (\S+) (\d+) (\d+) (\d+) (\d+)\r?$", re.M)
 
 
@@ -203,6 +204,13 @@ def vmlaunch(build):
     return int(found.group(1), 16)
 
 
+def shells(name, text, count, path):
+    """Ends the benchmark unless so many Linux guests have come to their shell."""
+    found = text.count(SHELL)
+    if found != count:
+        raise SystemExit(f"bench {name}: {found} of {count} Linux guests came to their shell; see {path}")
+
+
 def boot_one(name, build, kernel):
     modules = [image.Module(kernel, f"vm=alpha kernel mem=256M -- {linux.CMDLINE} quiet "
                             "weir.poweroff"),
@@ -219,6 +227,10 @@ def boot_one(name, build, kernel):
     if len(ticks) != len(stops):
         raise SystemExit(f"bench {name}: reached {len(ticks)} of {len(stops)} points; "
                          f"{machine.folder}")
+    # The VM's end is what stops the clock, and a VM also ends by a crash.
+    shells(name, machine.console.text, 1, machine.path("console.txt"))
+    if not re.search(r"\bvm alpha: powered off", machine.console.text):
+        raise SystemExit(f"bench {name}: the guest did not power off; see {machine.path('console.txt')}")
     return [dict.fromkeys(("median", "min", "max"), tick - ticks[0]) | {"count": 1}
             for tick in ticks[1:]]
 

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
@@ -42,15 +43,17 @@ def kvm(monkeypatch, tmp_path):
     instructions for all. Its main() gives what it said."""
     bench = program(monkeypatch, "kvm")
 
-    def main(guest=(), huge=100, boot=(100, 100), ept=(), shadow=(), aged=100):
+    def main(guest=(), huge=100, boot=(100, 100), ept=(), shadow=(), aged=100,
+             shells=2):
         ops = bench.operations
         forks = "weir-guest: alpha: 100 forks in 10000 ns, TSC 1000.0 MHz\r\n"
+        booted = "weir-guest: shell ready\r\n"
         one = said(rows_of(ops.GUEST))
         paging = said(rows_of(row for row in ops.PAGING if row.name != "linux-fork"))
         text = ("host: Linux 6.1\r\nhost: QEMU 7.2\r\nhost: kvm_intel nested=1\r\n"
                 "host: so that enable_apicv=N preemption_timer=N \r\nhost: TSC 1000.0 MHz\r\n"
-                f"host: thp never\r\n{one}host: thp always\r\n{one}host: boot\r\nhost: booted 100\r\n"
-                f"host: entry 0 100\r\nhost: paging Y\r\n{paging}{forks}host: paging N\r\n{paging}{forks}"
+                f"host: thp never\r\n{one}host: thp always\r\n{one}host: boot\r\n{booted * shells}"
+                f"host: booted 100\r\nhost: entry 0 100\r\nhost: paging Y\r\n{paging}{forks}host: paging N\r\n{paging}{forks}"
                 "host: end\r\n")
         weir = {"EPT": rows_of(ops.PAGING, **dict(ept)), "shadow": rows_of(ops.PAGING, **dict(shadow))}
 
@@ -118,6 +121,33 @@ def test_bench_kvm_says_what_it_measured(kvm, capsys, monkeypatch, refused):
     assert "kvm_intel with nested=1 and else its defaults" in about
     assert "enable_apicv=N preemption_timer=N." in about
     assert f"Weir: {tree}," in about and "Bochs 2.7," in about
+
+
+@pytest.mark.parametrize("shells", [0, 1])
+def test_bench_kvm_takes_no_crash_for_a_boot(kvm, shells):
+    """A Linux that dies early is over sooner than one that came to its shell."""
+    with pytest.raises(SystemExit, match=f"^bench kvm: {shells} of 2 Linux guests came to their shell; see "):
+        kvm(shells=shells)
+
+
+@pytest.mark.parametrize("said,missing", [
+    ("weir-guest: shell ready\r\n[ 9.0] cpu0 info: vm alpha: powered off after 9 s\r\n", None),
+    ("[ 9.0] cpu0 error: vm alpha: triple fault\r\n", "0 of 1 Linux guests came to their shell"),
+    ("weir-guest: shell ready\r\n[ 9.0] cpu0 error: vm alpha: triple fault\r\n", "the guest did not power off")])
+def test_a_boot_that_is_measured_came_to_its_shell(monkeypatch, tmp_path, said, missing):
+    bench = program(monkeypatch, "run")
+    (tmp_path / "emulator.txt").write_text("ptime: 100\nptime: 150\nptime: 300\n")
+    there = types.SimpleNamespace(console=types.SimpleNamespace(text=said), folder=str(tmp_path),
+                                  path=lambda name: str(tmp_path / name))
+    monkeypatch.setattr(bench, "run_bochs", lambda *_: there)
+    monkeypatch.setattr(bench, "symbol", lambda *_: bench.IMAGE_BASE)
+    monkeypatch.setattr(bench, "vmlaunch", lambda *_: 0)
+    monkeypatch.setattr(bench.linux, "initramfs", lambda: "initrd")
+    if missing:
+        with pytest.raises(SystemExit, match=f"^bench pvh: {missing}; see {tmp_path}/console.txt$"):
+            bench.boot_one("pvh", "release", "vmlinux")
+    else:
+        assert [row["median"] for row in bench.boot_one("pvh", "release", "vmlinux")] == [50, 200]
 
 
 def aged(how, eptad, asked, touch=100, more=""):
