@@ -43,9 +43,9 @@ PURPOSES := build iso run test list python format coverage
 
 .PHONY: deps $(PURPOSES:%=deps-%)
 deps:
-	$(Q)sh tests/tools/deps.sh $(PURPOSES) $(CC)
+	$(Q)sh tests/tools/deps.sh $(PURPOSES) '$(CC)'
 $(PURPOSES:%=deps-%): deps-%:
-	$(Q)sh tests/tools/deps.sh --quiet $* $(CC)
+	$(Q)sh tests/tools/deps.sh --quiet $* '$(CC)'
 
 # --- The hypervisor ------------------------------------------------------------------------
 

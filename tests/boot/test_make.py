@@ -175,7 +175,8 @@ def fakes(tmp_path, monkeypatch):
                 "#!/bin/sh\n[ $1 = -n ] && shift\nexec \"$@\"\n" if name == "sudo" else FAKE.format(folder=tmp_path))
             (tmp_path / "programs" / name).chmod(0o755)
         done = subprocess.run(command, cwd=ROOT, timeout=60, stderr=subprocess.DEVNULL)
-        return done.returncode, (tmp_path / "asked").read_text().splitlines()
+        asked = tmp_path / "asked"
+        return done.returncode, asked.read_text().splitlines() if asked.exists() else []
     return start
 
 
@@ -207,3 +208,14 @@ def test_packages_are_asked_for_three_times(fakes, tmp_path, bad):
     calls = ["install" if " install " in line else "update" for line in asked if line.startswith("apt-get")]
     assert calls == ["install", "update", *(["install", "update"] if bad else []), "install"]
     assert bool(status) == bad and ("sleep 20" in asked) == bad
+
+
+@pytest.mark.parametrize("goal", ["deps", "deps-format"])
+@pytest.mark.parametrize("cc,package", [
+    ("ccache gcc-12", "gcc"), ("gcc -m64", "gcc"), ("cc -m64", "gcc"), ("ccache /usr/bin/cc", "gcc"),
+    ("ccache clang -m64", "libclang-rt-dev"), ("tcc", None)])
+def test_a_compiler_may_have_words_about_it(fakes, goal, cc, package):
+    """None of them is taken for a purpose."""
+    status, asked = fakes(("apt-get", "dpkg-query", "sleep"), "make", goal, f"CC={cc}")
+    installed = [line.split() for line in asked if " install " in line]
+    assert (status == 0 and package in installed[-1]) if package else (status == 2 and not asked)

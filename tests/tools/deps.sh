@@ -3,8 +3,9 @@
 #
 # Install the Debian packages that a purpose needs and this machine lacks, by name and saying so.
 #   tests/tools/deps.sh [--quiet] PURPOSE... [COMPILER]
-# PURPOSE is build, iso, run, test, list, python, format or coverage; COMPILER is gcc or clang. Without root or
-# a sudo that works, it says in one line what is missing and leaves with 1.
+# PURPOSE is build, iso, run, test, list, python, format or coverage; COMPILER is make's CC, one word here
+# whatever stands before gcc or clang, or behind it ("ccache gcc"). Without root or a sudo that works, it says in
+# one line what is missing and leaves with 1.
 set -eu
 
 quiet=0
@@ -27,9 +28,9 @@ for purpose; do
 	format) want="$want clang-format" ;;
 	coverage) want="$want gcovr" ;;
 	*clang*) want="$want clang libclang-rt-dev" ;; # the second holds the sanitizers
-	*gcc* | cc | *-cc) want="$want gcc" ;;
+	*gcc* | cc | cc\ * | *[-/\ ]cc | *[-/\ ]cc\ *) want="$want gcc" ;;
 	*)
-		echo "tests/tools/deps.sh: unknown purpose '$purpose'" >&2
+		echo "tests/tools/deps.sh: '$purpose' is no purpose, and neither gcc nor clang" >&2
 		exit 2
 		;;
 	esac
