@@ -47,7 +47,7 @@ GUEST = [
     Operation("lapic-eoi", "LAPIC EOI write by MMIO", 600),
     Operation("ioapic-select", "IOAPIC register selected by MMIO", 600),
     Operation("ioapic-read", "IOAPIC register read by MMIO", 600, xen="14,523"),
-    Operation("ioapic-read-paged", "the same with the guest's paging on: two levels"),
+    Operation("ioapic-read-paged", "the same with the guest's paging on, by pages of 4 MiB"),
     Operation("self-ipi-xapic", "self-IPI by MMIO, until its handler runs"),
     Operation("self-ipi-x2apic", "self-IPI by WRMSR, until its handler runs"),
     Operation("first-touch", "first write to a 4 KiB page: zero fill", 2000, xen="4,475"),

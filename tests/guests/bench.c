@@ -153,6 +153,7 @@ static void self_ipi_x2apic(void)
 	report("self-ipi-x2apic");
 }
 
+/* By 4 MiB: who walks these tables reads one entry. */
 static void paging_on(void)
 {
 	static u32 directory[1024] __attribute__((aligned(PAGE_SIZE)));
