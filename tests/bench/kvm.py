@@ -89,6 +89,7 @@ for ept in 1 0; do
 done
 say end
 """
+# Without nested.SLOWER, so that KVM has no preemption timer here: docs/performance.md says so.
 MITIGATED = linux.CMDLINE.replace(" mitigations=off", "") + " quiet"
 
 
