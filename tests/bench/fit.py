@@ -7,7 +7,8 @@
 
 Guests of 96 MiB (tests/guests/density.c), a quarter each of whose pages is zero, the same in all guests
 but else random, the guest's own and compressible, and random, fill them and then read them for ever.
-So many fit as have all read every word once, all of them being there, while none was refused or paused.
+So many fit as have each filled its memory and then read every word of it once, while none was refused or
+paused; kvm_fit.py asks for more: that each reads all once more after the last has filled.
 """
 import json
 import os

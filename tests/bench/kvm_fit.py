@@ -11,7 +11,7 @@ The host is Debian's generic kernel, whose zswap the one for clouds has not, wit
 lets it hold many: KSM, swap in memory or through zswap, no transparent huge pages, and QEMU's files on a
 disk, so that what is not used of them takes no RAM. SCRIPT has the settings. A guest starts when the one
 before has filled its memory and as much as it will fill is available, or KSM has since been through all
-memory twice from its beginning. So many fit as have all read every word once, all of them being there, within
+memory twice from its beginning. So many fit as have all read every word once, after the last has filled, within
 LIMIT, while the kernel ended none for want of memory.
 """
 import argparse
