@@ -155,6 +155,8 @@ static void drop_module(struct parser *p, const u8 *text, u32 len)
 	}
 	if (b->dropped_count < BOOT_DROPPED_MAX)
 		b->dropped[b->dropped_count++] = d;
+	else
+		b->dropped_more = true;
 }
 
 static void parse_module(struct parser *p, const u8 *tag, u32 size)

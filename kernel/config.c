@@ -279,6 +279,9 @@ void config_parse(const struct boot_info *boot, struct weir_config *out)
 		parse_module(out, &boot->modules[i], i);
 	for (u32 i = 0; i < boot->dropped_count; i++)
 		parse_dropped(out, &boot->dropped[i]);
+	for (u32 i = 0; boot->dropped_more && i < out->vm_count; i++)
+		config_refuse(&out->vms[i], "it may have lost a module: Weir takes at most %u",
+			      BOOT_MODULES_MAX);
 	if (boot->modules_dropped)
 		config_message(out, "%u modules are ignored: Weir takes at most %u",
 			       boot->modules_dropped, BOOT_MODULES_MAX);

@@ -60,8 +60,9 @@ struct boot_info {
 	u32 module_count;
 	u32 modules_dropped; /* over BOOT_MODULES_MAX */
 	struct boot_module modules[BOOT_MODULES_MAX];
-	u32 dropped_count; /* more VMs than that are not told of */
+	u32 dropped_count;
 	struct boot_dropped dropped[BOOT_DROPPED_MAX];
+	bool dropped_more; /* of more VMs than there is room for: any VM may have lost one */
 	struct boot_framebuffer fb;
 	bool rsdp_present;
 	u8 rsdp[36]; /* copy of the RSDP from the ACPI tag, the new one where both are there */

@@ -392,6 +392,7 @@ static void test_modules_dropped(void **state)
 		assert_string_equal(out.dropped[n++].vm, lines[i][1]);
 	}
 	assert_int_equal(out.dropped_count, n);
+	assert_false(out.dropped_more);
 
 	begin_with_all_modules();
 	for (u32 i = 0; i < 3 * BOOT_DROPPED_MAX; i++) {
@@ -405,6 +406,24 @@ static void test_modules_dropped(void **state)
 	assert_int_equal(out.modules_dropped, 3 * BOOT_DROPPED_MAX);
 	assert_int_equal(out.dropped_count, BOOT_DROPPED_MAX);
 	assert_string_equal(out.dropped[BOOT_DROPPED_MAX - 1].vm, "vm=fb");
+	assert_true(out.dropped_more);
+}
+
+/* As many VMs as can be told of, each twice: nothing is not told of. One more is. */
+static void test_modules_dropped_of_all_that_are_told(void **state)
+{
+	for (u32 more = 0; more < 2; more++) {
+		begin_with_all_modules();
+		for (u32 i = 0; i < 2 * BOOT_DROPPED_MAX + more; i++) {
+			char line[] = "vm=!a module";
+
+			line[4] = (char)('A' + (i < 2 * BOOT_DROPPED_MAX ? i / 2 : i));
+			module(i, i + 1, line);
+		}
+		assert_int_equal(finish(), 0);
+		assert_int_equal(out.dropped_count, BOOT_DROPPED_MAX);
+		assert_true(out.dropped_more == more);
+	}
 }
 
 static void test_memory_maps(void **state)
@@ -701,6 +720,7 @@ int main(void)
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_modules),
 		cmocka_unit_test(test_modules_dropped),
+		cmocka_unit_test(test_modules_dropped_of_all_that_are_told),
 		cmocka_unit_test(test_memory_maps),
 		cmocka_unit_test(test_memory_map_in_pieces),
 		cmocka_unit_test(test_memory_map_too_long),

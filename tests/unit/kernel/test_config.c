@@ -548,6 +548,24 @@ static void test_modules_over_the_bound(void **state)
 			    "module 66 is ignored: vm=gone is one VM too many: at most 16");
 }
 
+/* Whose modules were left out is not known of all: no VM is started that may be one of them. */
+static void test_modules_over_the_bound_of_too_many(void **state)
+{
+	reset("");
+	add("vm=alpha kernel");
+	add("vm=part kernel");
+	boot.modules_dropped = 2;
+	boot.dropped_more = true;
+	drop(65, "vm=part");
+	config_parse(&boot, &config);
+	assert_int_equal(config.vm_count, 2);
+	assert_true(config.vms[0].refused);
+	assert_string_equal(config.vms[0].message,
+			    "it may have lost a module: Weir takes at most 64");
+	assert_string_equal(config.vms[1].message,
+			    "module 65 is one too many: Weir takes at most 64");
+}
+
 static void test_too_many(void **state)
 {
 	char line[64];
@@ -599,6 +617,7 @@ int main(void)
 		cmocka_unit_test(test_refused_vms),
 		cmocka_unit_test(test_faults_of_size),
 		cmocka_unit_test(test_modules_over_the_bound),
+		cmocka_unit_test(test_modules_over_the_bound_of_too_many),
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_message_flood),
 	};
