@@ -15,6 +15,7 @@
 #define TEXT_MAX   240 /* of a line that shares the console with others' */
 #define PIECE	   128 /* bytes of what was kept that are shown at a time */
 #define PIECES_MAX (2 * CONSOLE_KEPT / PIECE)
+static_assert(TEXT_MAX + CONFIG_NAME_MAX + 8 <= CONSOLE_LINE_MAX, "a line is not cut");
 
 /* A VM's end of the console. There is one for each configured VM, for as long as Weir runs. */
 struct vm_console {
@@ -45,13 +46,13 @@ static struct vm_console *viewed;
 
 /* --- output --- */
 
-/* A whole line, with its VM's name, in one piece: lines of several VMs do not mix. */
+/* A whole line, with its VM's name: neither another VM's nor the log's gets into it. */
 static void flush_line(struct vm_console *c)
 {
-	char text[TEXT_MAX + CONFIG_NAME_MAX + 8];
+	char text[CONSOLE_LINE_MAX];
 	int n = snprintf(text, sizeof(text), "%s| %.*s\r\n", c->name, (int)c->length, c->line);
 
-	console_write(text, (size_t)n);
+	console_write_line(text, (size_t)n);
 	c->length = 0;
 }
 

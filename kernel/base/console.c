@@ -24,8 +24,10 @@ static bool serial_present;
 static struct screen screen;
 static u8 footer[CONSOLE_FOOTER_MAX];
 static size_t footer_length;
+static u8 line[CONSOLE_LINE_MAX]; /* that is being put out, up to line_at */
+static size_t line_at, line_length;
 
-struct console_hold console_lock(void)
+static struct console_hold take_lock(void)
 {
 	struct console_hold hold = {.irqs_on = irq_save()};
 	u32 me = log_cpu_id() + 1, spins = 0;
@@ -84,6 +86,34 @@ static void emit(const void *bytes, size_t n)
 	screen_write(&screen, bytes, n);
 }
 
+/* The console lock is held. */
+static void put_chunk_of_line(void)
+{
+	size_t at = line_at, chunk = min(line_length - at, (size_t)CHUNK);
+
+	line_at = at + chunk;
+	emit(line + at, chunk);
+	screen_flush(&screen);
+}
+
+/*
+ * Who comes between two pieces of a line puts out the rest of it first. It waits for nobody: whose
+ * line it is may be preempted, or stopped by a panic. Who comes back into the console does not know
+ * how far the line really is.
+ */
+struct console_hold console_lock(void)
+{
+	for (;;) {
+		struct console_hold hold = take_lock();
+
+		if (hold.nested || line_at >= line_length)
+			return hold;
+		put_chunk_of_line();
+		console_unlock(hold);
+		let_others_in();
+	}
+}
+
 void console_write(const void *bytes, size_t n)
 {
 	const u8 *p = bytes;
@@ -101,9 +131,21 @@ void console_write(const void *bytes, size_t n)
 	}
 }
 
-int console_getc_poll(void)
+void console_write_line(const void *bytes, size_t n)
 {
 	struct console_hold hold = console_lock();
+
+	line_at = 0;
+	line_length = min(n, sizeof(line));
+	__builtin_memcpy(line, bytes, line_length);
+	console_unlock(hold);
+	console_unlock(console_lock()); /* after the line */
+	let_others_in();
+}
+
+int console_getc_poll(void)
+{
+	struct console_hold hold = take_lock();
 	int c = serial_rx_ready() ? serial_read() : -1;
 
 	console_unlock(hold);

@@ -15,6 +15,7 @@ struct console_hold {
 	bool nested; /* this CPU held it already */
 };
 
+/* Between two lines of console_write_line's: the rest of one that is half out goes before. */
 struct console_hold console_lock(void);
 void console_unlock(struct console_hold hold);
 
@@ -23,6 +24,13 @@ void console_break_locks(void);
 
 /* Raw bytes to every sink, as they are. Screens take LF for a new line, and few escape sequences. */
 void console_write(const void *bytes, size_t n);
+
+/*
+ * A line with its end, up to CONSOLE_LINE_MAX bytes: nothing comes between them, though the lock is let
+ * go as often as above. Thread context.
+ */
+#define CONSOLE_LINE_MAX 320
+void console_write_line(const void *bytes, size_t n);
 
 /*
  * Bytes that draw an operator's line, from where the terminal's line begins. They are written now,

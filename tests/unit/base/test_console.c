@@ -20,6 +20,7 @@
 #define WRITERS 4
 #define WRITES	200
 #define LENGTH	50
+#define LINE	200 /* bytes of a line, more than the lock is held for */
 
 const u8 font_8x16[256][16];
 static _Thread_local u32 cpu;
@@ -28,9 +29,19 @@ static char sent[WRITERS * WRITES * LENGTH + 4096];
 static u32 sent_count;
 static int received = -1;
 
+/* What is to come in between, before the lock is taken for the n-th time from now. */
+static _Thread_local void (*between)(void);
+static _Thread_local u32 between_at;
+
 u32 log_cpu_id(void);
 u32 log_cpu_id(void)
 {
+	if (between && !between_at--) {
+		void (*fn)(void) = between;
+
+		between = NULL;
+		fn();
+	}
 	return cpu;
 }
 
@@ -144,6 +155,138 @@ static void test_writers(void **state)
 		assert_int_equal(of[i], WRITES);
 }
 
+static void log_line(void)
+{
+	struct console_hold hold = console_lock();
+
+	console_emit_line("log", 3);
+	console_flush();
+	console_unlock(hold);
+}
+
+static void write_line(void)
+{
+	char text[LINE];
+
+	memset(text, 'a', sizeof(text));
+	console_write_line(text, sizeof(text));
+}
+
+/* Where the first byte of a whole line is found, which there is once. */
+static u32 find_line(void)
+{
+	u32 first = 0;
+
+	while (sent[first] != 'a')
+		first++;
+	for (u32 i = 0; i < LINE; i++)
+		assert_int_equal(sent[first + i], 'a');
+	return first;
+}
+
+/* A line of the log comes before a VM's or after it, whenever it wants to. */
+static void test_line_between(void **state)
+{
+	u32 n = 0, before = 0, after = 0;
+
+	(void)state;
+	for (;; n++) {
+		sent_count = 0;
+		between = log_line;
+		between_at = n;
+		write_line();
+		if (between)
+			break;
+		assert_int_equal(sent_count, LINE + 5);
+		if (find_line())
+			before++;
+		else
+			after++;
+	}
+	between = NULL;
+	assert_int_equal(before, 1);
+	assert_true(after > LINE / 64);
+}
+
+static void stop_here(void)
+{
+	pthread_exit(NULL);
+}
+
+static void *stopped_writer(void *arg)
+{
+	cpu = 6;
+	between = stop_here;
+	between_at = *(u32 *)arg;
+	write_line();
+	return NULL;
+}
+
+/* It waits for nobody: whose line is half out may not run for long. */
+static void test_line_of_stopped(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	for (u32 n = 1; n < 4; n++) {
+		sent_count = 0;
+		assert_int_equal(pthread_create(&thread, NULL, stopped_writer, &n), 0);
+		pthread_join(thread, NULL);
+		assert_true(sent_count < LINE);
+		log_line();
+		assert_int_equal(sent_count, LINE + 5);
+		assert_int_equal(find_line(), 0);
+		log_line();
+		assert_int_equal(sent_count, LINE + 10);
+	}
+}
+
+static void *line_writer(void *arg)
+{
+	cpu = (u32)(uintptr_t)arg;
+	for (u32 i = 0; i < WRITES / 4; i++) {
+		if (cpu & 1)
+			write_line();
+		else
+			log_line();
+	}
+	return NULL;
+}
+
+/* So they do on several CPUs, and what writes raw bytes passes none of its pieces into a line. */
+static void test_line_writers(void **state)
+{
+	pthread_t threads[WRITERS];
+	u32 lines = 0, logged = 0;
+
+	(void)state;
+	sent_count = 0;
+	for (uintptr_t i = 0; i < WRITERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, line_writer, (void *)(i + 1)),
+				 0);
+	for (u32 i = 0; i < WRITES; i++)
+		console_write("raw", 3);
+	for (u32 i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	for (u32 i = 0; i < sent_count;) {
+		if (sent[i] == 'a') {
+			for (u32 j = 0; j < LINE; j++)
+				assert_int_equal(sent[i + j], 'a');
+			i += LINE;
+			lines++;
+		} else if (sent[i] == 'l') {
+			assert_memory_equal(sent + i, "log\r\n", 5);
+			i += 5;
+			logged++;
+		} else {
+			assert_memory_equal(sent + i, "raw", 3);
+			i += 3;
+		}
+	}
+	assert_int_equal(lines, 2 * (WRITES / 4));
+	assert_int_equal(logged, 2 * (WRITES / 4));
+}
+
 static void *stopped_holder(void *arg)
 {
 	cpu = 7;
@@ -186,9 +329,9 @@ static void test_broken_lock(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sinks),
-		cmocka_unit_test(test_nested),
-		cmocka_unit_test(test_writers),
+		cmocka_unit_test(test_sinks),		cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_writers),		cmocka_unit_test(test_line_between),
+		cmocka_unit_test(test_line_of_stopped), cmocka_unit_test(test_line_writers),
 		cmocka_unit_test(test_broken_lock),
 	};
 

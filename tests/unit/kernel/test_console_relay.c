@@ -78,6 +78,15 @@ NOTHING(console_write, const void *bytes, size_t n)
 NOTHING(thread_lift, struct thread *t, u32 by)
 NOTHING(thread_lower, struct thread *t, u32 by)
 
+static char line[256]; /* the last that went out as one */
+
+void console_write_line(const void *bytes, size_t n)
+{
+	assert_true(n < sizeof(line));
+	memcpy(line, bytes, n);
+	line[n] = 0;
+}
+
 /* --- what is typed, and seen --- */
 
 static void type(const char *text)
@@ -248,6 +257,17 @@ static void nobody_follows(void **state)
 	assert_gets_nothing_else(&guests[0]);
 }
 
+/* Of several, a VM's line goes out as one when it is whole, and what is begun waits. */
+static void lines_go_out_whole(void **state)
+{
+	vm_console_write(&guests[0].vm, (const u8 *)"no end", 6);
+	assert_string_equal(line, "");
+	vm_console_write(&guests[1].vm, (const u8 *)"one\nt", 5);
+	assert_string_equal(line, "guest1| one\r\n");
+	vm_console_write(&guests[0].vm, (const u8 *)" yet\n", 5);
+	assert_string_equal(line, "guest0| no end yet\r\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +277,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nor_what_waits_behind, setup, teardown),
 		cmocka_unit_test_setup_teardown(up_to_leave, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_follows, setup, teardown),
+		cmocka_unit_test_setup_teardown(lines_go_out_whole, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
