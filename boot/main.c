@@ -46,13 +46,14 @@ static const struct panic_hooks panic_hooks = {
 	.fault = fault_of_this_cpu,
 };
 
-/* One of them may have been writing. */
+/* One of them may have been writing, or have held the log back. */
 static void stop_before_poweroff(void)
 {
 	struct panic_others others;
 
 	ipi_stop_others(&others);
 	console_break_locks();
+	log_release();
 }
 
 static void __noreturn refuse(const char *sentence)

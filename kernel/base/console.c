@@ -79,6 +79,11 @@ void console_break_locks(void)
 	footer_length = 0; /* nobody edits a line any more */
 }
 
+bool console_locks_are_broken(void)
+{
+	return READ_ONCE(locks_broken);
+}
+
 /* The console lock is held. */
 static void emit(const void *bytes, size_t n)
 {

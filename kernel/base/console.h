@@ -21,6 +21,7 @@ void console_unlock(struct console_hold hold);
 
 /* A panic no longer waits for a lock whose holder may be stopped: it takes it after a while. */
 void console_break_locks(void);
+bool console_locks_are_broken(void);
 
 /* Raw bytes to every sink, as they are. Screens take LF for a new line, and few escape sequences. */
 void console_write(const void *bytes, size_t n);

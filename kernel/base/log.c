@@ -5,6 +5,8 @@
 /* console lock */
 static struct log_ring ring;
 static char replay_line[LOG_PREFIX_MAX + LOG_LINE_MAX];
+static bool held;
+static u64 shown_to; /* in the ring: what is before it does not wait */
 
 /* set at boot */
 static enum log_level shown_level = LOG_INFO;
@@ -40,11 +42,46 @@ u64 log_clock_ns(void)
 	return clock ? clock() : 0;
 }
 
+/* The console lock is held. */
+static bool show(const char *mark, const char *line, size_t len)
+{
+	u32 level = (u32)(*mark - LOG_MARK_HIDDEN);
+
+	return *mark < LOG_MARK_SHOWN && level <= (u32)READ_ONCE(shown_level) &&
+	       console_emit_line(line, len);
+}
+
+static void set_shown(char *mark)
+{
+	*mark = (char)(*mark - LOG_MARK_HIDDEN + LOG_MARK_SHOWN);
+}
+
+/*
+ * The first line that waits. False: none does. The console lock is held, with interrupts off: one is as
+ * much as is shown at a time.
+ */
+static bool show_next(void)
+{
+	u64 mark_at;
+	size_t len;
+
+	while (log_ring_next(&ring, &shown_to, ring.head, replay_line, &len, &mark_at)) {
+		char *mark = log_ring_byte(&ring, mark_at);
+
+		if (!show(mark, replay_line, len))
+			continue;
+		set_shown(mark);
+		console_flush();
+		return true;
+	}
+	return false;
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	char line[LOG_PREFIX_MAX + LOG_LINE_MAX];
 	struct console_hold hold;
-	bool shown;
+	bool at_once, shown;
 	size_t len;
 	va_list ap;
 
@@ -53,11 +90,37 @@ void log_write(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 
 	hold = console_lock();
-	shown = level <= READ_ONCE(shown_level) && console_emit_line(line, len);
+	at_once = hold.nested || console_locks_are_broken();
+	shown = at_once && level <= READ_ONCE(shown_level) && console_emit_line(line, len);
 	log_ring_add(&ring, level, shown, line, len);
 	if (shown)
 		console_flush();
+	/* In the order of coming: it is this one, unless others wait. */
+	if (!at_once && !held)
+		show_next();
 	console_unlock(hold);
+}
+
+void log_hold(void)
+{
+	struct console_hold hold = console_lock();
+
+	held = true;
+	console_unlock(hold);
+}
+
+void log_release(void)
+{
+	bool more = true;
+
+	/* Who writes meanwhile shows as many as come to those that wait, so there is an end. */
+	while (more) {
+		struct console_hold hold = console_lock();
+
+		held = false;
+		more = show_next();
+		console_unlock(hold);
+	}
 }
 
 void log_replay(void)
@@ -68,11 +131,9 @@ void log_replay(void)
 
 	while (log_ring_next(&ring, &at, ring.head, replay_line, &len, &mark_at)) {
 		char *mark = log_ring_byte(&ring, mark_at);
-		u32 level = (u32)(*mark - LOG_MARK_HIDDEN);
 
-		if (level > (u32)shown_level || !console_emit_line(replay_line, len))
-			continue;
-		*mark = (char)(LOG_MARK_SHOWN + level);
+		if (show(mark, replay_line, len))
+			set_shown(mark);
 	}
 	console_flush();
 	console_unlock(hold);

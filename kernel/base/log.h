@@ -43,6 +43,14 @@ u64 log_clock_ns(void);
 void log_replay(void);
 
 /*
+ * For who prints what no line of the log may come between: from log_hold on lines wait in the ring, of
+ * which there are the last 64 KiB, until log_release shows them. A panic's do not. One at a time: the
+ * console's thread. Releasing what is not held is harmless.
+ */
+void log_hold(void);
+void log_release(void);
+
+/*
  * For a panic: how far the ring has come, and its last lines before that point, straight to the
  * sinks, if one of them was never shown. Any context.
  */

@@ -39,7 +39,10 @@ void command_metrics(u32 argc, char **argv)
 	(void)argc;
 	(void)argv;
 	pager_pass();
+	/* A line of the log is no OpenMetrics text. */
+	log_hold();
 	metrics_each_line(print_metric, NULL);
+	log_release();
 }
 
 void command_stat(u32 argc, char **argv)
