@@ -46,8 +46,8 @@ bool trace_has_ring(u32 cpu);
 void trace_switch(bool on);
 
 /*
- * The records of all CPUs, oldest first, from the last `count` on; what is written meanwhile may
- * push some out. False: fn has had enough.
+ * The records of all CPUs, oldest first, from the last `count` on; what is written meanwhile
+ * pushes them out, so whoever takes his time over one switches the trace off before. False: fn has had enough.
  */
 void trace_for_each(u64 count, bool (*fn)(u32 cpu, const struct trace_record *r, void *arg),
 		    void *arg);

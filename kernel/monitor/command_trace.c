@@ -5,6 +5,7 @@
 #include "kernel/base/trace.h"
 #include "kernel/monitor/command.h"
 #include "mem/frame.h"
+#include "mem/watermark.h"
 #include "mmu/mmu.h"
 #include "smp/cpu.h"
 #include "vmx/vmx.h"
@@ -25,7 +26,9 @@ static bool make_rings(void)
 
 		if (trace_has_ring(cpu))
 			continue;
-		if (frame_alloc(RING_ORDER, FRAME_ZERO, &pfn)) {
+		/* Memory that a guest would not get is not for this either. */
+		if (!watermark_admits(1u << RING_ORDER) ||
+		    frame_alloc(RING_ORDER, FRAME_ZERO, &pfn)) {
 			monitor_print("no memory for the trace of CPU %u, %u KiB", cpu,
 				      TRACE_RING_SIZE / 1024);
 			return false;
@@ -80,10 +83,14 @@ static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
 void command_trace_show(u32 argc, char **argv)
 {
 	u64 count = RECORDS_DEFAULT, shown = 0;
+	bool was_on = READ_ONCE(trace_is_on);
 
 	if (argc && !command_number("RECORDS", argv[0], &count))
 		return;
+	/* CPUs fill their rings in less time than a terminal takes for some lines. */
+	trace_switch(false);
 	trace_for_each(count, print_record, &shown);
+	trace_switch(was_on);
 	if (!shown && count)
-		monitor_print("there are no records: trace on begins");
+		monitor_print("there are no records%s", was_on ? " yet" : ": trace on begins");
 }

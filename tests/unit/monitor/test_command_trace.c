@@ -5,7 +5,7 @@
 #include "kernel/base/error.h"
 #include "kernel/console.h"
 #include "kernel/monitor/command.h"
-#include "mem/frame.h"
+#include "mem/watermark.h"
 #include "mmu/mmu.h"
 #include "smp/cpu.h"
 #include "tests/hosted/fakes.h"
@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 static u64 now = 1000000000ull;
+static u64 free_frames = 100;
 
 u32 log_cpu_id(void);
 u64 log_clock_ns(void);
@@ -22,14 +23,16 @@ u64 log_clock_ns(void);
 ANSWER(u32, log_cpu_id, 0, void)
 ANSWER(u64, log_clock_ns, now += 1000, void)
 ANSWER(u32, cpu_count, 2, void)
-ANSWER(bool, monitor_stopped, false, void)
+ANSWER(u64, frame_free_estimate, free_frames, void)
 ANSWER(const char *, console_vm_name, NULL, u32 i)
 NOTHING(edit_offer, struct edit_completion *c, const char *candidate)
 
 const struct command commands[] = {{"help", NULL, "", "", NULL, "Explain.", NULL, command_help}};
 const u32 command_count = ARRAY_SIZE(commands);
 
-static u32 memory; /* rings that there is memory for */
+static u32 memory;    /* rings that there is memory for */
+static u32 meanwhile; /* records that there would be while a line is printed */
+struct watermarks watermarks;
 
 int frame_alloc(u32 order, u32 flags, pfn_t *out)
 {
@@ -38,6 +41,17 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out)
 	memory--;
 	*out = PFN((u64)(memory + 1) << order);
 	return 0;
+}
+
+bool monitor_stopped(void)
+{
+	for (u32 i = 0; i < meanwhile; i++)
+		TRACE(TRACE_SWITCH, 0, 0, 0, "busy");
+	return false;
+}
+
+static void nobody(void)
+{
 }
 
 static const char *say(void (*command)(u32 argc, char **argv), const char *word)
@@ -65,11 +79,26 @@ static void without_records(void **state)
 	assert_false(trace_is_on);
 }
 
-static void with_records(void **state)
+/* A ring is not what a guest would not get: 16 frames, of which the last is below min. */
+static void without_memory_to_spare(void **state)
 {
 	memory = 1;
+	watermarks = (struct watermarks){.min = 10, .low = 20, .wake = nobody};
+	free_frames = 24;
+	assert_string_equal(say(command_trace_on, ""),
+			    "no memory for the trace of CPU 1, 64 KiB\n");
+	assert_false(trace_is_on);
+	assert_int_equal(memory, 1);
+	free_frames = 25;
 	assert_string_equal(say(command_trace_on, ""),
 			    "the trace is on: the last 1365 records of each CPU are kept\n");
+	assert_string_equal(say(command_trace_show, ""), "there are no records yet\n");
+	say(command_trace_off, "");
+}
+
+static void with_records(void **state)
+{
+	say(command_trace_on, "");
 	TRACE(TRACE_SWITCH, 0, 0, 0, "a.exits");
 	TRACE(TRACE_EXIT, 12, 0x1000, 0, "a.exits");
 	TRACE(TRACE_FAULT, MMU_READ | MMU_WRITE, 0x2000, (u64)ERR_NOMEM, "a.exits");
@@ -83,6 +112,27 @@ static void with_records(void **state)
 	assert_false(trace_is_on);
 	say(command_trace_show, "");
 	assert_non_null(strstr(said, "[   1.000001] cpu0 a.exits: runs\n"));
+	assert_false(trace_is_on);
+}
+
+/* CPUs write more in a line's time than a ring has: they do not, until all is shown. */
+static void what_is_shown_is_not_pushed_out(void **state)
+{
+	u32 lines = 0;
+
+	say(command_trace_on, "");
+	for (u32 i = 0; i < 2000; i++)
+		TRACE(TRACE_SWITCH, 0, 0, 0, "before");
+	meanwhile = 2000;
+	say(command_trace_show, "");
+	for (const char *c = said; (c = strstr(c, "cpu0 before: runs\n")); c++)
+		lines++;
+	assert_int_equal(lines, 40);
+	meanwhile = 0;
+	assert_true(trace_is_on);
+	TRACE(TRACE_SWITCH, 0, 0, 0, "after");
+	say(command_trace_show, "1");
+	assert_non_null(strstr(said, "cpu0 after: runs\n"));
 }
 
 static int start(void **state)
@@ -95,7 +145,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_records),
+		cmocka_unit_test(without_memory_to_spare),
 		cmocka_unit_test(with_records),
+		cmocka_unit_test(what_is_shown_is_not_pushed_out),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);
