@@ -564,8 +564,10 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start)
 		/* The others run only when vCPU 0 lets them, which has been here then. */
 		if (!start || may_run(v)) {
 			run_loop(v);
-			if (crash_is_told(v))
+			if (crash_is_told(v)) {
+				log_info("vm %s: vCPU %u", v->vm->name, v->id);
 				vmx_vcpu_dump(v->vmx);
+			}
 		}
 		/* It may have run, or had its INIT, as long as it has a local APIC. */
 		paravirt_forget(v);

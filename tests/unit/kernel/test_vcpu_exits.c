@@ -130,6 +130,7 @@ static void of_crashes_at_once_one_is_told(void **state)
 {
 	assert_int_equal(crash_by(both_fault), 1);
 	assert_int_equal(machine.end, VM_END_CRASH);
+	assert_string_equal(dump_heading, told[1] ? "vm : vCPU 1" : "vm : vCPU 0");
 }
 
 /* So a guest's resets fill no log by what its other vCPUs do meanwhile. */

@@ -2,6 +2,7 @@
 /* Instead of vmx/, and of what else kernel/vcpu.c stands on, as little as it needs. See vcpu_loop.h. */
 #include "kernel/apic_page.h"
 #include "kernel/base/error.h"
+#include "kernel/base/string.h"
 #include "kernel/dev/lapic.h"
 #include "kernel/dev/platform.h"
 #include "kernel/hypercall.h"
@@ -26,6 +27,7 @@ gfn_t emulated_at[2];
 u32 waits_here, waits_elsewhere;
 u32 yielded_to[8], yields;
 u32 steps[VCPUS], injected, retries, waits_told, dumps;
+char dump_heading[64];
 bool (*ask_crash)(void *owner);
 bool interrupt[VCPUS];
 
@@ -112,6 +114,7 @@ u32 vmx_cpl(struct vmx_vcpu *v)
 
 void vmx_vcpu_dump(struct vmx_vcpu *v)
 {
+	strlcpy(dump_heading, hosted_log_last(), sizeof(dump_heading));
 	__atomic_fetch_add(&dumps, 1, __ATOMIC_SEQ_CST);
 }
 

@@ -36,6 +36,7 @@ extern u32 injected;
 extern u32 retries; /* runs of the guest that found the last call not completed */
 extern u32 waits_told;
 extern u32 dumps;
+extern char dump_heading[64];	       /* what was logged before the last of them */
 extern bool (*ask_crash)(void *owner); /* struct vmx_config's */
 
 /* A test's. */
