@@ -6,6 +6,9 @@
 #include "kernel/base/string.h"
 #include "kernel/config.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/pager.h"
+
+#define NAME_COLUMNS 12 /* 79 with the others */
 
 struct memory_row {
 	char scope[sizeof("vm.") + CONFIG_NAME_MAX];
@@ -170,12 +173,13 @@ void command_mem(u32 argc, char **argv)
 		monitor_print("no VM runs");
 		return;
 	}
-	monitor_print("%-12s %8s %8s %7s %7s %8s %5s %8s %8s", "VM", "RESIDENT", "ZERO", "SAME",
-		      "SHARED", "PACKED", "RATIO", "SWAPPED", "WORKING");
+	monitor_print("%-*s %8s %8s %7s %7s %8s %5s %8s %8s", NAME_COLUMNS, "VM", "RESIDENT",
+		      "ZERO", "SAME", "SHARED", "PACKED", "RATIO", "SWAPPED", "WORKING");
 	for (u32 i = 0; i < t.count; i++) {
 		const struct memory_row *r = &t.rows[i];
 
-		monitor_print("%-12s %8s %8s %7s %7s %8s %5s %8s %8s", r->scope + 3,
+		monitor_print("%-*s %8s %8s %7s %7s %8s %5s %8s %8s", NAME_COLUMNS,
+			      pager_name(r->scope + 3, NAME_COLUMNS).text,
 			      pages_text(r->resident).text, pages_text(r->absent).text,
 			      pages_text(r->filled).text, pages_text(r->shared).text,
 			      pages_text(r->packed).text,

@@ -6,6 +6,7 @@
 #include "kernel/base/string.h"
 #include "kernel/console.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/pager.h"
 #include "kernel/vm_life.h"
 #include "smp/thread.h"
 #include "smp/timer.h"
@@ -13,6 +14,8 @@
 
 #define NS_PER_MS 1000000ull
 #define MS_PER_S  1000
+
+#define NAME_COLUMNS 23 /* 79 with the others */
 
 /* --- names --- */
 
@@ -83,12 +86,14 @@ static void print_row(const char *name, const struct vm *vm)
 	struct size_text resident, mem;
 
 	if (!vm) {
-		monitor_print("%-20s %s", name, vm_may_start(name) ? "starts" : "off");
+		monitor_print("%-*s %s", NAME_COLUMNS, pager_name(name, NAME_COLUMNS).text,
+			      vm_may_start(name) ? "starts" : "off");
 		return;
 	}
 	resident = size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT);
 	mem = size_text(vm->config.mem);
-	monitor_print("%-20s %-7s %5u %9s of %-6s %10s %10s", name, state_text(vm), vm->vcpu_count,
+	monitor_print("%-*s %-7s %5u %9s of %-6s %10s %10s", NAME_COLUMNS,
+		      pager_name(name, NAME_COLUMNS).text, state_text(vm), vm->vcpu_count,
 		      resident.text, mem.text, seconds(run_ns(vm)).text,
 		      seconds(clock_ns() - vm->start_ns).text);
 }
@@ -101,8 +106,8 @@ void command_vm_list(u32 argc, char **argv)
 		monitor_print("no VM is configured");
 		return;
 	}
-	monitor_print("%-20s %-7s %5s %9s %9s %10s %10s", "VM", "STATE", "VCPUS", "RESIDENT",
-		      "OF MEM", "CPU s", "UP s");
+	monitor_print("%-*s %-7s %5s %9s %9s %10s %10s", NAME_COLUMNS, "VM", "STATE", "VCPUS",
+		      "RESIDENT", "OF MEM", "CPU s", "UP s");
 	for (u32 i = 0; console_vm_name(i) && !monitor_stopped(); i++) {
 		const char *name = console_vm_name(i);
 		struct vm *vm = vm_find(name);
@@ -113,6 +118,15 @@ void command_vm_list(u32 argc, char **argv)
 	}
 }
 
+static const char *vcpu_text(const struct vcpu *v)
+{
+	if (__atomic_load_n(&v->waits_for_sipi, __ATOMIC_RELAXED))
+		return "waits for its start-up IPI";
+	if (READ_ONCE(v->halted))
+		return "halted";
+	return READ_ONCE(v->parked) ? "paused" : "not halted";
+}
+
 static void print_vcpu(const struct vcpu *v)
 {
 	const struct vmx_vcpu *vmx = __atomic_load_n(&v->vmx, __ATOMIC_ACQUIRE);
@@ -120,9 +134,9 @@ static void print_vcpu(const struct vcpu *v)
 
 	for (u32 i = 0; vmx && i < VMX_EXIT_REASONS; i++)
 		exits += vmx_exit_count(vmx, i);
-	monitor_print("  vCPU %u: %s, on CPU %u, ran %s s, %llu exits", v->id,
-		      READ_ONCE(v->halted) ? "halted" : "not halted", v->thread->cpu->id,
-		      seconds(thread_run_ns(v->thread)).text, (unsigned long long)exits);
+	monitor_print("  vCPU %u: %s, on CPU %u, ran %s s, %llu exits", v->id, vcpu_text(v),
+		      v->thread->cpu->id, seconds(thread_run_ns(v->thread)).text,
+		      (unsigned long long)exits);
 }
 
 static void print_modules(const struct vm *vm)

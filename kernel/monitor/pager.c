@@ -191,6 +191,11 @@ void pager_put(const char *line, size_t n)
 		put_broken(line, n);
 }
 
+struct cut_name pager_name(const char *name, u32 columns)
+{
+	return cut_name(name, on ? columns : CONFIG_NAME_MAX);
+}
+
 void pager_pass(void)
 {
 	state = PASSING;

@@ -7,7 +7,7 @@
 #ifndef KERNEL_MONITOR_PAGER_H
 #define KERNEL_MONITOR_PAGER_H
 
-#include "kernel/base/types.h"
+#include "kernel/monitor/cut_name.h"
 
 #define PAGER_ROWS    24
 #define PAGER_COLUMNS 80
@@ -24,6 +24,9 @@ bool pager_end(void);
 void pager_pass(void);
 /* During a command: what was kept is dropped, and what comes as well. */
 void pager_drop(void);
+
+/* A VM's name in a table's column. Whole while the pager is off: a program reads it. */
+struct cut_name pager_name(const char *name, u32 columns);
 
 /* A line of printable characters, without its end. */
 void pager_put(const char *line, size_t n);

@@ -9,6 +9,7 @@
 #include "kernel/base/stat.h"
 #include "kernel/base/string.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/cut_name.h"
 #include "kernel/version.h"
 #include "kernel/vm.h"
 #include "smp/cpu.h"
@@ -151,30 +152,19 @@ static const char *state_text(u64 paused)
 	return paused ? "paused" : "runs";
 }
 
-/* Of one that is too long its middle is left out, where there is a mark. */
-static void cut_name(const char *name, char out[NAME_COLUMNS + 1])
-{
-	size_t n = strlen(name), half = NAME_COLUMNS / 2;
-
-	if (n > NAME_COLUMNS)
-		snprintf(out, NAME_COLUMNS + 1, "%.*s~%s", (int)half, name, name + n - half);
-	else
-		strlcpy(out, name, NAME_COLUMNS + 1);
-}
-
 static void draw_vm(const struct row *r)
 {
 	const struct sample *now = r->now;
 	u64 pages = now->resident + now->absent + now->filled + now->packed + now->shared +
 		    now->swapped;
-	char name[NAME_COLUMNS + 1], row[160];
+	char row[160];
 
-	cut_name(now->scope + strlen("vm."), name);
 	snprintf(row, sizeof(row), "%-*s %-6s %5llu %4llu.%llu %8llu %8llu %8s %6s", NAME_COLUMNS,
-		 name, state_text(now->paused), (unsigned long long)now->vcpus,
-		 (unsigned long long)(r->cpu_tenths / 10), (unsigned long long)(r->cpu_tenths % 10),
-		 (unsigned long long)r->exits, (unsigned long long)r->faults,
-		 size_text(now->resident << PAGE_SHIFT).text, size_text(pages << PAGE_SHIFT).text);
+		 cut_name(now->scope + strlen("vm."), NAME_COLUMNS).text, state_text(now->paused),
+		 (unsigned long long)now->vcpus, (unsigned long long)(r->cpu_tenths / 10),
+		 (unsigned long long)(r->cpu_tenths % 10), (unsigned long long)r->exits,
+		 (unsigned long long)r->faults, size_text(now->resident << PAGE_SHIFT).text,
+		 size_text(pages << PAGE_SHIFT).text);
 	draw_row(row);
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/monitor/command_mem.c */
+/* unit-sources: kernel/monitor/command_mem.c kernel/monitor/cut_name.c */
 /* The table of mem, from counters of VMs whose names have dots and groups' names in them. */
 #include "kernel/base/stat.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/pager.h"
 #include "tests/unit/monitor/said.h"
 
 #include <cmocka.h>
@@ -30,7 +31,12 @@ static const struct stat_group of_vm[] = {
 	{.name = "pond", .descs = pond_descs, .count = 2, .owner = pond},
 };
 
-static struct stat_group groups[9];
+static struct stat_group groups[12];
+
+struct cut_name pager_name(const char *name, u32 columns)
+{
+	return cut_name(name, columns);
+}
 
 static void add_vm(u32 i, const char *scope)
 {
@@ -55,8 +61,9 @@ static int end(void **state)
 
 static void names_with_dots(void **state)
 {
-	static const char *const names[] = {"a.memory", "a.reclaim", "b"};
-	static const char *const scopes[] = {"vm.a.memory", "vm.a.reclaim", "vm.b"};
+	static const char *const names[] = {"a.memory", "a.reclaim", "b", "debian~sting"};
+	static const char *const scopes[] = {"vm.a.memory", "vm.a.reclaim", "vm.b",
+					     "vm.debian-or-so.testing"};
 
 	for (u32 i = 0; i < ARRAY_SIZE(scopes); i++)
 		add_vm(i, scopes[i]);
@@ -68,6 +75,7 @@ static void names_with_dots(void **state)
 		snprintf(row, sizeof(row), "\n%-12s %8s %8s %7s %7s %8s %5s %8s %8s\n", names[i],
 			 "1M", "2M", "0", "0", "8K", "2.0", "0", "512K");
 		assert_non_null(strstr(said, row));
+		assert_true(strlen(row) - 2 < PAGER_COLUMNS);
 	}
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/monitor/command_vm.c */
+/* unit-sources: kernel/monitor/command_vm.c kernel/monitor/cut_name.c */
 /* What the vm commands say in every case, those too that no boot meets, and that they keep no reference. */
 #include "kernel/base/error.h"
 #include "kernel/base/string.h"
 #include "kernel/console.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/pager.h"
 #include "kernel/vm_life.h"
 #include "smp/thread.h"
 #include "tests/hosted/hosted.h"
@@ -35,9 +36,14 @@ bool command_number(const char *what, const char *text, u64 *out)
 
 const char *console_vm_name(u32 i)
 {
-	static const char *const names[] = {"alpha", "beta"};
+	static const char *const names[] = {"alpha", "beta", "a-name-of-as-many-letters-as-31"};
 
 	return i < configured ? names[i] : NULL;
+}
+
+struct cut_name pager_name(const char *name, u32 columns)
+{
+	return cut_name(name, columns);
 }
 
 struct vm *vm_find(const char *name)
@@ -313,12 +319,12 @@ static void test_list(void **state)
 		enum vm_end end;
 		const char *said;
 	} cases[] = {
-		{0, VM_END_NONE, "alpha                runs        0         0 of 32M "},
-		{VM_PAUSED_BY_OPERATOR, VM_END_NONE, "alpha                paused "},
-		{VM_PAUSED_FOR_MEMORY, VM_END_NONE, "alpha                no-mem "},
+		{0, VM_END_NONE, "alpha                   runs        0         0 of 32M "},
+		{VM_PAUSED_BY_OPERATOR, VM_END_NONE, "alpha                   paused "},
+		{VM_PAUSED_FOR_MEMORY, VM_END_NONE, "alpha                   no-mem "},
 		{VM_PAUSED_FOR_MEMORY | VM_PAUSED_BY_OPERATOR, VM_END_NONE,
-		 "alpha                paused "},
-		{0, VM_END_POWEROFF, "alpha                ending "},
+		 "alpha                   paused "},
+		{0, VM_END_POWEROFF, "alpha                   ending "},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -326,13 +332,40 @@ static void test_list(void **state)
 		alpha.end = cases[i].end;
 		say(command_vm_list, 0, "", "", "");
 		assert_non_null(strstr(said, cases[i].said));
-		assert_non_null(strstr(said, "\nbeta                 off\n"));
+		assert_non_null(strstr(said, "\nbeta                    off\n"));
 	}
 	may_start = true;
 	say(command_vm_list, 0, "", "", "");
-	assert_non_null(strstr(said, "\nbeta                 starts\n"));
+	assert_non_null(strstr(said, "\nbeta                    starts\n"));
+	configured = 3;
+	say(command_vm_list, 0, "", "", "");
+	assert_non_null(strstr(said, "\na-name-of-a~tters-as-31 starts\n"));
 	configured = 0;
 	assert_string_equal(say(command_vm_list, 0, "", "", ""), "no VM is configured\n");
+}
+
+/* What each vCPU does at the moment, so that nobody takes one for stuck that was never started. */
+static void test_show(void **state)
+{
+	static struct cpu on = {.id = 3};
+	static struct thread thread = {.cpu = &on};
+	static struct vcpu vcpus[] = {
+		{.id = 0, .thread = &thread},
+		{.id = 1, .thread = &thread, .halted = true, .parked = true},
+		{.id = 2, .thread = &thread, .waits_for_sipi = true, .parked = true},
+		{.id = 3, .thread = &thread, .parked = true},
+	};
+
+	alpha.vcpu_count = ARRAY_SIZE(vcpus);
+	for (u32 i = 0; i < ARRAY_SIZE(vcpus); i++)
+		alpha.vcpus[i] = &vcpus[i];
+	say_of(command_vm_show, "alpha");
+	alpha.vcpu_count = 0;
+	assert_non_null(strstr(said, "\n  vCPU 0: not halted, on CPU 3, ran 0.000 s, 0 exits\n"
+				     "  vCPU 1: halted, on CPU 3, ran 0.000 s, 0 exits\n"
+				     "  vCPU 2: waits for its start-up IPI, on CPU 3, ran 0.000 s, "
+				     "0 exits\n"
+				     "  vCPU 3: paused, on CPU 3, ran 0.000 s, 0 exits\n"));
 }
 
 int main(void)
@@ -345,6 +378,7 @@ int main(void)
 		cmocka_unit_test_setup(test_off_beside_its_end, begin),
 		cmocka_unit_test_setup(test_dump_of_memory, begin),
 		cmocka_unit_test_setup(test_list, begin),
+		cmocka_unit_test_setup(test_show, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/monitor/pager.c */
+/* unit-sources: kernel/monitor/pager.c kernel/monitor/cut_name.c */
 /* Lines broken at the terminal's width, pages, and what is kept while a command runs. */
 #include "kernel/monitor/pager.h"
 #include "kernel/base/console.h"
@@ -289,6 +289,11 @@ static void test_off_and_outside_a_command(void **state)
 	pager_begin();
 	put(line);
 	assert_int_equal(strlen(shown), sizeof(line));
+	assert_string_equal(pager_name("debian-testing", 13).text, "debian-testing");
+	pager_switch(true);
+	assert_string_equal(pager_name("debian-testing", 13).text, "debian~esting");
+	assert_string_equal(pager_name("debian-testin", 13).text, "debian-testin");
+	pager_switch(false);
 	forget();
 	put_numbers(100);
 	assert_false(pager_end());

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/monitor/top.c kernel/monitor/top_sample.c vmx/exit_stats.c
+/* unit-sources: kernel/monitor/top.c kernel/monitor/cut_name.c kernel/monitor/top_sample.c vmx/exit_stats.c
  * kernel/base/screen.c kernel/base/screen_sequence.c */
 /* What top shows in 80 columns and 24 rows: in which order, with which rates, and what is left out. */
 #include "kernel/base/printf.h"
