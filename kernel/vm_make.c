@@ -240,6 +240,7 @@ static int create_threads(struct vm *vm, char *message, size_t size)
 	for (u32 i = 0; i < vm->vcpu_count; i++) {
 		struct vcpu *v = vm->vcpus[i];
 
+		options.number = vm->vcpu_count > 1 ? i + 1 : 0;
 		err = thread_create_with(&v->thread, vm->name, vcpu_thread, v, &options);
 		if (err) {
 			v->thread = NULL;

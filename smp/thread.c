@@ -51,7 +51,7 @@ static void switch_to(struct thread *prev, struct thread *next)
 {
 	if (prev->sched_out)
 		prev->sched_out(prev);
-	TRACE(TRACE_SWITCH, 0, 0, 0, next->name);
+	TRACE(TRACE_SWITCH, 0, 0, 0, next->name, next->number);
 	this_cpu()->current = next;
 	thread_switch(&prev->rsp, next->rsp);
 	/* Perhaps on another CPU. */

@@ -53,6 +53,7 @@ struct thread {
 	struct cpu_set allowed;
 	struct sched_group *group; /* or NULL, and then: */
 	u32 weight;
+	u32 number; /* for the trace: which of those of its name, from 1; 0: it is alone */
 	s32 lifted; /* atomic: what it counts for besides; below 0 it is lowered first, for a moment */
 	/* cpu's queue; see thread_hurry. Of a group's threads only */
 	s32 hurried;	/* atomic: how many wait for it; below 0 for a moment, likewise */
@@ -95,6 +96,7 @@ struct thread_options {
 	struct cpu_set allowed;	   /* CPUs that it may run on; one that is online at least */
 	struct sched_group *group; /* or NULL, and then: */
 	u32 weight;		   /* WEIGHT_MIN to WEIGHT_MAX */
+	u32 number;		   /* likewise */
 };
 
 /*

@@ -103,6 +103,7 @@ static int make(struct thread **out, const char *name, void (*fn)(void *), void 
 	t->cpu = cpu;
 	t->allowed = options->allowed;
 	t->group = options->group;
+	t->number = options->number;
 	if (t->group)
 		sched_group_add(t->group);
 	t->weight = options->weight;

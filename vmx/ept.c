@@ -101,7 +101,7 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 		exit_to_thread(v);
 		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);
 	}
-	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name());
+	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name(), vcpu_number());
 	switch (err) {
 	case 0:
 	case ERR_AGAIN:

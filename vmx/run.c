@@ -88,7 +88,7 @@ static void __noinline trace_exit(u64 reason)
 	u64 detail = vmcs_read(reason == REASON_EPT_VIOLATION ? EXIT_GUEST_PHYSICAL
 							      : EXIT_QUALIFICATION);
 
-	trace_put(TRACE_EXIT, reason, vmcs_read(GUEST_RIP), detail, vcpu_name());
+	trace_put(TRACE_EXIT, reason, vmcs_read(GUEST_RIP), detail, vcpu_name(), vcpu_number());
 }
 
 /* What happened, as the exit's reason says. */

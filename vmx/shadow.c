@@ -230,7 +230,7 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 	err = mmu_shadow_fault(v->config.mmu_vcpu, &p, GVA(gva), access, &answer);
 	if (mmu_shadow_cr3(v->config.mmu_vcpu) != v->shadow_cr3)
 		take_root(v);
-	TRACE(TRACE_FAULT, access, answer.gpa.v, (u64)(s64)err, vcpu_name());
+	TRACE(TRACE_FAULT, access, answer.gpa.v, (u64)(s64)err, vcpu_name(), vcpu_number());
 	switch (err) {
 	case 0:
 		mmu_shadow_got_on(v->config.mmu_vcpu, vcpu_regs(v));

@@ -250,6 +250,11 @@ const char *vcpu_name(void)
 	return thread_current()->name;
 }
 
+u32 vcpu_number(void)
+{
+	return thread_current()->number;
+}
+
 void vmx_complete_io_in(struct vmx_vcpu *v, u32 value)
 {
 	vcpu_set_io_value(v, v->io_size, value);

@@ -205,6 +205,7 @@ bool vcpu_in_64bit(struct vmx_vcpu *v);
 /* vcpu.c */
 u32 vcpu_cpl(struct vmx_vcpu *v);
 const char *vcpu_name(void); /* of the thread that runs it: it names the VM */
+u32 vcpu_number(void);	     /* likewise: which of several, from 1; 0: it is alone */
 
 /* restricted.c. Interrupts off, but where the floor above calls. */
 bool vcpu_in_real_mode(struct vmx_vcpu *v);

@@ -13,7 +13,7 @@ bool trace_is_on;
 
 static struct trace_ring rings[TRACE_CPUS_MAX];
 
-void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who)
+void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who, u32 number)
 {
 	bool on = irq_save();
 	struct trace_ring *ring = &rings[log_cpu_id() % TRACE_CPUS_MAX];
@@ -23,7 +23,8 @@ void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who)
 	if (records) {
 		r = &records[at % TRACE_RING_RECORDS];
 		r->ns = log_clock_ns();
-		r->kind = kind;
+		r->kind = (u16)kind;
+		r->number = (u16)number;
 		r->what = what;
 		r->a = a;
 		r->b = b;

@@ -21,7 +21,9 @@ enum trace_kind {
 
 struct trace_record {
 	u64 ns; /* on the log's clock */
-	u32 kind, what;
+	u16 kind;
+	u16 number; /* which thread of that name, from 1: a vCPU's is one less; 0: it is alone */
+	u32 what;
 	u64 a, b;
 	char who[TRACE_WHO_MAX]; /* the thread's name, cut; a VM's vCPUs have the VM's */
 };
@@ -30,7 +32,7 @@ struct trace_record {
 /* Written by trace_switch alone. */
 extern bool trace_is_on;
 
-void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who);
+void trace_put(enum trace_kind kind, u32 what, u64 a, u64 b, const char *who, u32 number);
 
 #define TRACE(...)                                    \
 	do {                                          \
@@ -47,7 +49,8 @@ void trace_switch(bool on);
 
 /*
  * The records of all CPUs, oldest first, from the last `count` on; what is written meanwhile
- * pushes them out, so whoever takes his time over one switches the trace off before. False: fn has had enough.
+ * pushes them out, so whoever takes his time over one switches the trace off before.
+ * False: fn has had enough.
  */
 void trace_for_each(u64 count, bool (*fn)(u32 cpu, const struct trace_record *r, void *arg),
 		    void *arg);

@@ -67,15 +67,17 @@ static void fault_text(const struct trace_record *r, char *out, size_t size)
 static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
 {
 	u64 us = r->ns / NS_PER_US;
-	char text[160] = "runs";
+	char text[160] = "runs", vcpu[8] = "";
 
 	if (r->kind == TRACE_EXIT)
 		snprintf(text, sizeof(text), "exit %s at rip %#llx, %#llx", vmx_exit_name(r->what),
 			 (unsigned long long)r->a, (unsigned long long)r->b);
 	else if (r->kind == TRACE_FAULT)
 		fault_text(r, text, sizeof(text));
-	monitor_print("[%4llu.%06llu] cpu%u %s: %s", (unsigned long long)(us / US_PER_S),
-		      (unsigned long long)(us % US_PER_S), cpu, r->who, text);
+	if (r->number)
+		snprintf(vcpu, sizeof(vcpu), "/%u", r->number - 1u);
+	monitor_print("[%4llu.%06llu] cpu%u %s%s: %s", (unsigned long long)(us / US_PER_S),
+		      (unsigned long long)(us % US_PER_S), cpu, r->who, vcpu, text);
 	++*(u64 *)arg;
 	return !monitor_stopped();
 }

@@ -60,8 +60,8 @@ const struct command commands[] = {
 	{"trace", "show", "[RECORDS]", "|.", NULL, "Show the newest records, 40 by default.",
 	 "Of all CPUs in the order of time: an exit with the guest's rip and the\n"
 	 "qualification (an EPT violation's guest physical address), a fault and how it\n"
-	 "ended, who runs from then on. What happens while they are shown is not\n"
-	 "recorded.",
+	 "ended, who runs from then on; of several vCPUs also which one, as in\n"
+	 "alpha/3. What happens while they are shown is not recorded.",
 	 command_trace_show},
 	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.", NULL,
 	 command_slot},

@@ -50,7 +50,7 @@ static void show(u64 count, u32 *enough)
 
 static void put(u64 a)
 {
-	TRACE(TRACE_FAULT, 0, a, a * 3 + cpu, "a name that is too long");
+	TRACE(TRACE_FAULT, 0, a, a * 3 + cpu, "a name that is too long", 0);
 }
 
 static void test_off_and_without_rings(void **state)
@@ -118,7 +118,7 @@ static void *writer(void *arg)
 	cpu = (u32)(uintptr_t)arg;
 	for (u64 i = 0; !__atomic_load_n(&stop, __ATOMIC_RELAXED); i++) {
 		memset(who, 'a' + (int)(i % 26), TRACE_WHO_MAX - 1);
-		TRACE(TRACE_FAULT, 0, i, i * 3 + cpu, who);
+		TRACE(TRACE_FAULT, 0, i, i * 3 + cpu, who, 0);
 	}
 	return NULL;
 }

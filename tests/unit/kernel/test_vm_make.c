@@ -72,6 +72,11 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
 			      const struct thread_options *options)
 {
+	/* In a trace a vCPU is told from the others; who is alone needs no number. */
+	if (config.vcpus > 1 && strcmp(name, config.name) == 0)
+		assert_int_equal(options->number, ((struct vcpu *)arg)->id + 1);
+	else
+		assert_int_equal(options->number, 0);
 	if (hosted_should_fail())
 		return ERR_NOMEM;
 	return __real_thread_create_with(out, name, fn, arg, options);

@@ -46,7 +46,7 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out)
 bool monitor_stopped(void)
 {
 	for (u32 i = 0; i < meanwhile; i++)
-		TRACE(TRACE_SWITCH, 0, 0, 0, "busy");
+		TRACE(TRACE_SWITCH, 0, 0, 0, "busy", 0);
 	return false;
 }
 
@@ -99,11 +99,11 @@ static void without_memory_to_spare(void **state)
 static void with_records(void **state)
 {
 	say(command_trace_on, "");
-	TRACE(TRACE_SWITCH, 0, 0, 0, "a.exits");
-	TRACE(TRACE_EXIT, 12, 0x1000, 0, "a.exits");
-	TRACE(TRACE_FAULT, MMU_READ | MMU_WRITE, 0x2000, (u64)ERR_NOMEM, "a.exits");
+	TRACE(TRACE_SWITCH, 0, 0, 0, "a.exits", 32);
+	TRACE(TRACE_EXIT, 12, 0x1000, 0, "a.exits", 1);
+	TRACE(TRACE_FAULT, MMU_READ | MMU_WRITE, 0x2000, (u64)ERR_NOMEM, "a.exits", 0);
 	assert_string_equal(say(command_trace_show, "2"),
-			    "[   1.000002] cpu0 a.exits: exit hlt at rip 0x1000, 0\n"
+			    "[   1.000002] cpu0 a.exits/0: exit hlt at rip 0x1000, 0\n"
 			    "[   1.000003] cpu0 a.exits: fault at gpa 0x2000 read write: "
 			    "out of memory\n");
 	assert_string_equal(say(command_trace_show, "0"), "");
@@ -111,7 +111,7 @@ static void with_records(void **state)
 			    "the trace is off; trace show shows what there is\n");
 	assert_false(trace_is_on);
 	say(command_trace_show, "");
-	assert_non_null(strstr(said, "[   1.000001] cpu0 a.exits: runs\n"));
+	assert_non_null(strstr(said, "[   1.000001] cpu0 a.exits/31: runs\n"));
 	assert_false(trace_is_on);
 }
 
@@ -122,7 +122,7 @@ static void what_is_shown_is_not_pushed_out(void **state)
 
 	say(command_trace_on, "");
 	for (u32 i = 0; i < 2000; i++)
-		TRACE(TRACE_SWITCH, 0, 0, 0, "before");
+		TRACE(TRACE_SWITCH, 0, 0, 0, "before", 0);
 	meanwhile = 2000;
 	say(command_trace_show, "");
 	for (const char *c = said; (c = strstr(c, "cpu0 before: runs\n")); c++)
@@ -130,7 +130,7 @@ static void what_is_shown_is_not_pushed_out(void **state)
 	assert_int_equal(lines, 40);
 	meanwhile = 0;
 	assert_true(trace_is_on);
-	TRACE(TRACE_SWITCH, 0, 0, 0, "after");
+	TRACE(TRACE_SWITCH, 0, 0, 0, "after", 0);
 	say(command_trace_show, "1");
 	assert_non_null(strstr(said, "cpu0 after: runs\n"));
 }

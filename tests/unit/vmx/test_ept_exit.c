@@ -82,6 +82,11 @@ const char *vcpu_name(void)
 	return "test";
 }
 
+u32 vcpu_number(void)
+{
+	return 0;
+}
+
 void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 {
 }
