@@ -40,9 +40,10 @@ struct reclaim {
 	struct list targets;
 	struct reclaim_ids ids; /* taken */
 	u32 tax;
-	u64 own_frames; /* Weir's own before the first VM, the swap disk's among them */
-	enum reclaim_state told;
-	u64 told_ns; /* 0: never */
+	u64 own_frames;		  /* Weir's own before the first VM, the swap disk's among them */
+	enum reclaim_state state; /* as it was last looked at, */
+	enum reclaim_state told;  /* and as the log has it, which is not told all */
+	u64 told_ns;		  /* 0: never */
 	u64 tell_gap_ns;
 	/* atomic */
 	struct reclaim_stats stats;
@@ -149,8 +150,8 @@ void reclaim_write_packed(const struct reclaim_effort *e);
 /* What the target costs now. reclaim.lock. */
 struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
 
-/* Says in the log what has changed, seldom enough. */
-void reclaim_tell_state(void);
+/* The state as it is now; says in the log what has changed, seldom enough. */
+enum reclaim_state reclaim_tell_state(void);
 /* Nothing has that is still to be said. */
 bool reclaim_state_is_told(void);
 

@@ -15,30 +15,43 @@ static const char *const state_texts[] = {
 	[RECLAIM_SHORT] = "short: guests wait for pages to be taken",
 };
 
-/* From low on until high is reached it is low. */
-static enum reclaim_state state_now(u64 free)
+/* reclaim.lock. From low on until high is reached it is low, whether or not it was told. */
+static enum reclaim_state look_at_state(u64 free)
 {
 	if (free < watermarks.min)
-		return RECLAIM_SHORT;
-	if (free < watermarks.low || (free < watermarks.high && reclaim.told != RECLAIM_ENOUGH))
-		return RECLAIM_LOW;
-	return RECLAIM_ENOUGH;
+		reclaim.state = RECLAIM_SHORT;
+	else if (free < watermarks.low)
+		reclaim.state = RECLAIM_LOW;
+	else if (free >= watermarks.high)
+		reclaim.state = RECLAIM_ENOUGH;
+	else if (reclaim.state == RECLAIM_SHORT)
+		reclaim.state = RECLAIM_LOW;
+	return reclaim.state;
+}
+
+static enum reclaim_state state_now(void)
+{
+	enum reclaim_state state;
+
+	spin_lock(&reclaim.lock);
+	state = look_at_state(watermark_free());
+	spin_unlock(&reclaim.lock);
+	return state;
 }
 
 /* reclaim.lock. Whether it is to be told now: not more often than anybody wants to read. */
-static bool state_changed(u64 free, u64 now)
+static bool is_to_be_told(u64 now)
 {
-	enum reclaim_state state = state_now(free);
 	/* Another may have told after `now`. */
 	u64 since = now - min(now, reclaim.told_ns);
 
-	if (state == reclaim.told || (reclaim.told_ns && since < reclaim.tell_gap_ns))
+	if (reclaim.state == reclaim.told || (reclaim.told_ns && since < reclaim.tell_gap_ns))
 		return false;
 	if (reclaim.told_ns && since < TELL_GAP_MOST_NS)
 		reclaim.tell_gap_ns = min(2 * reclaim.tell_gap_ns, TELL_GAP_MOST_NS);
 	else
 		reclaim.tell_gap_ns = TELL_GAP_NS;
-	reclaim.told = state;
+	reclaim.told = reclaim.state;
 	reclaim.told_ns = now;
 	return true;
 }
@@ -48,28 +61,29 @@ bool reclaim_state_is_told(void)
 	bool told;
 
 	spin_lock(&reclaim.lock);
-	told = state_now(watermark_free()) == reclaim.told;
+	told = look_at_state(watermark_free()) == reclaim.told;
 	spin_unlock(&reclaim.lock);
 	return told;
 }
 
-void reclaim_tell_state(void)
+enum reclaim_state reclaim_tell_state(void)
 {
-	u64 now = clock_ns(), free = watermark_free();
+	u64 now = clock_ns();
 	enum reclaim_state state;
 	struct pool_stats pool;
-	bool changed;
+	bool tell;
 
 	spin_lock(&reclaim.lock);
-	changed = state_changed(free, now);
-	state = reclaim.told;
+	state = look_at_state(watermark_free());
+	tell = is_to_be_told(now);
 	spin_unlock(&reclaim.lock);
-	if (!changed)
-		return;
+	if (!tell)
+		return state;
 	pool_get_stats(&pool);
 	log_info("memory: %s: %llu frames free; %llu pages packed in %llu frames",
 		 state_texts[state], (unsigned long long)frame_free_estimate(),
 		 (unsigned long long)pool.objects, (unsigned long long)pool.frames);
+	return state;
 }
 
 static const struct stat_desc stat_descs[] = {RECLAIM_STATS(STAT_DESC)};
@@ -109,7 +123,7 @@ static u64 read_memory(const void *owner, u32 i)
 	(void)owner;
 	reclaim_get_room(&room);
 	s = (struct reclaim_memory_stats){
-		.state = state_now(watermark_free()),
+		.state = state_now(),
 		.min = watermarks.min,
 		.low = watermarks.low,
 		.high = watermarks.high,

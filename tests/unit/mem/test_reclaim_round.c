@@ -340,6 +340,43 @@ static void changes_are_told(void **state)
 	watermarks.low = watermarks.high = high;
 }
 
+static u64 state_shown(void)
+{
+	return reclaim_memory_stat_group.read(reclaim_memory_stat_group.owner, 0);
+}
+
+/* Whatever the log has said, and when, the state that is shown is the one that is. */
+static void the_state_is_as_it_is(void **state)
+{
+	u64 high = watermarks.high, free;
+
+	fill_page(0, true);
+	watermarks.high = watermarks.low = 0;
+	(void)help();
+	assert_int_equal(state_shown(), RECLAIM_ENOUGH);
+	hosted_log_reset();
+	reclaim.told_ns = now_ns;
+	reclaim.tell_gap_ns = 1000000000000ull;
+	free = watermark_free();
+	watermarks.high = free + 100;
+	(void)help();
+	assert_int_equal(state_shown(), RECLAIM_ENOUGH); /* between the two */
+	watermarks.low = free + 10;
+	(void)help();
+	watermarks.low = 0;
+	assert_int_equal(state_shown(), RECLAIM_LOW); /* until high is reached */
+	watermarks.min = free + 10;
+	assert_int_equal(state_shown(), RECLAIM_SHORT);
+	watermarks.min = 1;
+	assert_int_equal(state_shown(), RECLAIM_LOW);
+	watermarks.high = 0;
+	assert_int_equal(state_shown(), RECLAIM_ENOUGH);
+	watermarks.high = free + 100;
+	assert_int_equal(state_shown(), RECLAIM_ENOUGH);
+	assert_int_equal(hosted_log_count(LOG_INFO), 0);
+	watermarks.low = watermarks.high = high;
+}
+
 /* Guests that make it short over and over do not fill the log. */
 static void flapping_is_told_seldom(void **state)
 {
@@ -398,6 +435,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tries_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_state_is_as_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
 	};
