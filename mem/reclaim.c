@@ -415,18 +415,36 @@ static bool wait_for_round(const struct rest *r)
 	return !wait_event_until(&kaged_wait, is_called(), clock_ns() + REST_ROUND_NS);
 }
 
+/* Less than low is free, or was, and high is not reached since. */
+static bool is_low(void)
+{
+	reclaim_count_owed();
+	return reclaim_tell_state() != RECLAIM_ENOUGH;
+}
+
+/* Nothing is taken for time alone: what is there of above low suffices. */
+static bool has_enough(bool called)
+{
+	if (called || is_low())
+		return false;
+	forget_barren();
+	count_time();
+	return true;
+}
+
 static void kaged(void *arg)
 {
 	struct rest last = {0};
 	u64 pause = RETRY_NS;
+	bool called;
 
 	(void)arg;
 	__atomic_store_n(&kaged_thread, thread_current(), __ATOMIC_RELEASE);
 	for (;;) {
 		if (wait_for_round(&last))
 			rest_round(&last);
-		__atomic_store_n(&woken, false, __ATOMIC_SEQ_CST);
-		if (reclaim_fill_up()) {
+		called = __atomic_exchange_n(&woken, false, __ATOMIC_SEQ_CST) || is_called();
+		if (has_enough(called) || reclaim_fill_up()) {
 			pause = RETRY_NS;
 			continue;
 		}

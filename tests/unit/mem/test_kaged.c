@@ -128,6 +128,7 @@ static int start_kaged(void **state)
 	hosted_on_sleep = on_sleep;
 	assert_int_equal(reclaim_start(&options), 0);
 	stat_register(&reclaim_stat_group);
+	stat_register(&reclaim_memory_stat_group);
 	assert_int_equal(gmem_create(1, &g), 0);
 	reclaim_add(&target, g, &terms);
 	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
@@ -244,6 +245,82 @@ static void a_watermark_wakes_it(void **state)
 	wait_until_it_sleeps(now + ROUND);
 }
 
+#define COLD  400u
+#define SLACK 150u /* more than CPUs may have at hand, which is not seen */
+
+static u64 pages_taken(void)
+{
+	return counted("reclaim.packed") + counted("reclaim.zero") + counted("reclaim.filled");
+}
+
+/* Nobody calls; kaged wakes by time. */
+static void after_rounds(u32 n, u64 low, u64 high)
+{
+	watermarks.low = low;
+	watermarks.high = high;
+	for (u32 i = 0; i < n; i++) {
+		pass(ROUND);
+		wait_until_it_sleeps(now + ROUND);
+	}
+}
+
+static void touch_all(struct gmem *object)
+{
+	pfn_t pfn;
+
+	for (u64 i = 0; i < object->pages; i++)
+		assert_int_equal(gmem_get_page(object, i, true, &pfn), 0);
+}
+
+/* Above low nothing is taken for time alone; once low was met what is old goes until high is. */
+static void between_low_and_high(void **state)
+{
+	u64 low = watermarks.low, high = watermarks.high, free, taken;
+	struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
+	static struct reclaim_target cold;
+	struct gmem *object;
+
+	assert_int_equal(gmem_create(COLD, &object), 0);
+	touch_all(object);
+	reclaim_add(&cold, object, &terms);
+	after_rounds(10, low, high);
+	taken = pages_taken();
+	free = watermark_free();
+	after_rounds(5, free - SLACK, free + SLACK);
+	assert_int_equal(counted("memory.state"), RECLAIM_ENOUGH);
+	assert_int_equal(pages_taken(), taken);
+	/* Who finds less has it taken to high, */
+	watermarks.low = free + SLACK / 2;
+	SET(slept_until, 0);
+	reclaim_wake();
+	wait_until_it_sleeps(now + ROUND);
+	assert_true(watermark_free() >= watermarks.high);
+	assert_in_range(pages_taken() - taken, SLACK / 2, 2 * SLACK);
+	/* which ends it: what comes back stays. */
+	watermarks.low = free - SLACK;
+	touch_all(object);
+	taken = pages_taken();
+	after_rounds(5, free - SLACK, free + SLACK);
+	assert_int_equal(pages_taken(), taken);
+	/* Where high was not reached it goes on, as pages grow old. */
+	watermarks.low = free + SLACK;
+	watermarks.high = free + 2 * COLD;
+	SET(slept_until, 0);
+	reclaim_wake();
+	wait_until_it_sleeps(now + ROUND);
+	assert_int_equal(counted("memory.state"), RECLAIM_LOW);
+	assert_in_range(watermark_free(), watermarks.low, watermarks.high - 1);
+	watermarks.low = free - SLACK;
+	touch_all(object);
+	taken = pages_taken();
+	after_rounds(10, free - SLACK, free + 2 * COLD);
+	assert_int_equal(pages_taken() - taken, COLD);
+	reclaim_remove(&cold);
+	gmem_unref(object);
+	after_rounds(1, low, high);
+	assert_int_equal(counted("memory.state"), RECLAIM_ENOUGH);
+}
+
 /* Between what kaged looks at and its sleep. */
 static void one_runs_just_then(void **state)
 {
@@ -339,6 +416,7 @@ int main(void)
 		cmocka_unit_test(rests_when_nothing_is_used),
 		cmocka_unit_test(rests_when_all_is_told),
 		cmocka_unit_test(a_watermark_wakes_it),
+		cmocka_unit_test(between_low_and_high),
 		cmocka_unit_test(one_runs_just_then),
 		cmocka_unit_test(no_wake_is_lost),
 		cmocka_unit_test(the_disk_hangs),
