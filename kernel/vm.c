@@ -37,9 +37,9 @@ static void log_no_start(const struct vm_config *config, int err, const char *me
 	if (message[0])
 		log_error("vm %s: not started: %s", config->name, message);
 	else
-		log_error("vm %s: not started: %s, %llu frames are free: give it less mem=, or "
-			  "the machine more memory",
-			  config->name, error_name(err), (unsigned long long)frames_now().free);
+		log_error("vm %s: not started: %s, %s: give it less mem=, or the machine more "
+			  "memory",
+			  config->name, error_name(err), reclaim_free_text().text);
 }
 
 /* Whether a VM that was reset has to wait for memory; and to say so once. */
@@ -48,9 +48,9 @@ static bool must_wait(const struct vm_config *config, struct restart *restart, i
 	if (!restart->pending || err != ERR_NOMEM)
 		return false;
 	if (restart_put_off(restart, clock_ns()))
-		log_warn("vm %s: waits for memory to start again, %llu frames are free: end "
-			 "another VM, or start with less mem= in all",
-			 config->name, (unsigned long long)frames_now().free);
+		log_warn("vm %s: waits for memory to start again, %s: end another VM, or start "
+			 "with less mem= in all",
+			 config->name, reclaim_free_text().text);
 	return true;
 }
 

@@ -4,7 +4,6 @@
 #include "kernel/base/log.h"
 #include "kernel/base/size_text.h"
 #include "kernel/vm_private.h"
-#include "mem/frame.h"
 
 /* A VM waits in vain if it does so again within GAP; for so long before any is paused; and so long
  * between two pauses, to see what one was good for. */
@@ -85,25 +84,23 @@ void vm_tell_wait(struct vm *vm)
 		FOR_LARGE = BIT(1),
 		FOR_OTHERS = BIT(2),
 	} wait = has_its_max(vm) ? FOR_OWN : vm->config.page_order ? FOR_LARGE : FOR_OTHERS;
-	struct frame_stats stats;
 
 	if (!restart_is_loud(vm->restart) ||
 	    (__atomic_fetch_or(&vm->memory_waits_told, wait, __ATOMIC_RELAXED) & wait))
 		return;
-	frame_get_stats(&stats);
 	if (wait == FOR_OWN)
 		log_warn("vm %s: waits for memory: it has all of its max=%s, and nothing of that "
 			 "can "
 			 "be put away now: give it a larger max=, or Weir a swap disk",
 			 vm->name, size_text(look(&vm->ram->resident_max) << PAGE_SHIFT).text);
 	else if (wait == FOR_LARGE)
-		log_warn("vm %s: waits for 2M of memory in one piece, %llu frames are free: end "
-			 "another VM, or start it without psize=2M",
-			 vm->name, (unsigned long long)stats.free);
+		log_warn("vm %s: waits for 2M of memory in one piece, %s: end another VM, or "
+			 "start it without psize=2M",
+			 vm->name, reclaim_free_text().text);
 	else
-		log_warn("vm %s: waits for memory, %llu frames are free: end another VM, or start "
-			 "with less mem= in all",
-			 vm->name, (unsigned long long)stats.free);
+		log_warn("vm %s: waits for memory, %s: end another VM, or start with less mem= in "
+			 "all",
+			 vm->name, reclaim_free_text().text);
 }
 
 void vm_wants_memory(struct vm *vm)

@@ -111,6 +111,15 @@ bool reclaim_gives_first(const struct reclaim_target *a, const struct reclaim_ta
 /* Less is free than the low watermark. Any context. */
 bool reclaim_is_short(void);
 
+/*
+ * "77 frames are free, and 300 kept for min=": as the watermarks see it, and what else is free but
+ * not for anybody, if there is such. Any context.
+ */
+struct reclaim_free_text {
+	char text[80];
+};
+struct reclaim_free_text reclaim_free_text(void);
+
 /* In frames: what targets cost at least (terms.costs), and what there is for all of them. */
 struct reclaim_room {
 	u64 promised, total;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the operator is told of reclaim: lines of the log, and counters. */
 #include "kernel/base/log.h"
+#include "kernel/base/printf.h"
 #include "mem/frame.h"
 #include "mem/pool.h"
 #include "mem/reclaim_private.h"
@@ -14,6 +15,20 @@ static const char *const state_texts[] = {
 	[RECLAIM_LOW] = "low: cold pages are taken",
 	[RECLAIM_SHORT] = "short: guests wait for pages to be taken",
 };
+
+struct reclaim_free_text reclaim_free_text(void)
+{
+	u64 free = frame_free_estimate(),
+	    kept = min(free, __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED));
+	struct reclaim_free_text t;
+	int n = snprintf(t.text, sizeof(t.text), "%llu frames are free",
+			 (unsigned long long)(free - kept));
+
+	if (kept)
+		snprintf(t.text + n, sizeof(t.text) - (size_t)n,
+			 ", and %llu kept for min=", (unsigned long long)kept);
+	return t;
+}
 
 /* reclaim.lock. From low on until high is reached it is low, whether or not it was told. */
 static enum reclaim_state look_at_state(u64 free)
@@ -80,9 +95,9 @@ enum reclaim_state reclaim_tell_state(void)
 	if (!tell)
 		return state;
 	pool_get_stats(&pool);
-	log_info("memory: %s: %llu frames free; %llu pages packed in %llu frames",
-		 state_texts[state], (unsigned long long)frame_free_estimate(),
-		 (unsigned long long)pool.objects, (unsigned long long)pool.frames);
+	log_info("memory: %s: %s; %llu pages packed in %llu frames", state_texts[state],
+		 reclaim_free_text().text, (unsigned long long)pool.objects,
+		 (unsigned long long)pool.frames);
 	return state;
 }
 

@@ -8,7 +8,6 @@
 #include "kernel/base/string.h"
 #include "kernel/vm_memory.h"
 #include "kernel/vm_private.h"
-#include "mem/frame.h"
 #include "mem/reclaim_policy.h"
 #include "tests/hosted/hosted.h"
 
@@ -53,9 +52,9 @@ void vm_set_paused(struct vm *vm, u32 on, u32 off)
 	vm->paused = (vm->paused | on) & ~off;
 }
 
-void frame_get_stats(struct frame_stats *s)
+struct reclaim_free_text reclaim_free_text(void)
 {
-	*s = (struct frame_stats){.free = 77};
+	return (struct reclaim_free_text){"77 frames are free, and 300 kept for min="};
 }
 
 bool reclaim_is_short(void)
@@ -277,7 +276,8 @@ static void told(const char *line, u32 lines)
 /* Who waits is told once what would help him: no end of others where it is his own bound. */
 static void what_would_help(void **state)
 {
-	told("vm a: waits for memory, 77 frames are free: end another VM, or start with less mem=",
+	told("vm a: waits for memory, 77 frames are free, and 300 kept for min=: end another VM, "
+	     "or start with less mem=",
 	     1);
 	ram[0].resident_max = ram[0].resident;
 	told("vm a: waits for memory: it has all of its max=4000K, and nothing of that can be put "
@@ -285,8 +285,9 @@ static void what_would_help(void **state)
 	     2);
 	ram[0].resident_max = ~0ull;
 	vms[0].config.page_order = 9;
-	told("vm a: waits for 2M of memory in one piece, 77 frames are free: end another VM, or "
-	     "start it without psize=2M",
+	told("vm a: waits for 2M of memory in one piece, 77 frames are free, and 300 kept for "
+	     "min=: "
+	     "end another VM, or start it without psize=2M",
 	     3);
 	vms[0].memory_waits_told = 0;
 	restarts[0].silent = true;

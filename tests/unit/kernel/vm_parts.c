@@ -197,6 +197,11 @@ void mmu_vm_destroy(struct mmu_vm *vm)
 	unmade();
 }
 
+struct reclaim_free_text reclaim_free_text(void)
+{
+	return (struct reclaim_free_text){"77 frames are free, and 300 kept for min="};
+}
+
 bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	assert_null(t);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/printf.h"
 #include "mem/swap.h"
 #include "mem/watermark.h"
 #include "tests/hosted/fake_disk.h"
@@ -377,6 +378,32 @@ static void the_state_is_as_it_is(void **state)
 	watermarks.low = watermarks.high = high;
 }
 
+/* What is free by what is said of it: what is kept for others is not. */
+static void what_is_kept_is_told(void **state)
+{
+	u64 high = watermarks.high, owed = watermarks.owed, free = frame_free_estimate();
+	char text[80];
+
+	assert_int_equal(owed, 0);
+	snprintf(text, sizeof(text), "%llu frames are free", (unsigned long long)free);
+	assert_string_equal(reclaim_free_text().text, text);
+	watermarks.owed = free - 30;
+	snprintf(text, sizeof(text),
+		 "30 frames are free, and %llu kept for min=", (unsigned long long)free - 30);
+	assert_string_equal(reclaim_free_text().text, text);
+	watermarks.owed = 2 * free;
+	snprintf(text, sizeof(text),
+		 "0 frames are free, and %llu kept for min=", (unsigned long long)free);
+	assert_string_equal(reclaim_free_text().text, text);
+	watermarks.low = watermarks.high = watermarks.min = 1;
+	hosted_log_reset();
+	(void)reclaim_tell_state();
+	assert_non_null(strstr(hosted_log_last(), "memory: short: "));
+	assert_non_null(strstr(hosted_log_last(), text));
+	watermarks.low = watermarks.high = high;
+	watermarks.owed = owed;
+}
+
 /* Guests that make it short over and over do not fill the log. */
 static void flapping_is_told_seldom(void **state)
 {
@@ -436,6 +463,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_to_take, setup, teardown),
 		cmocka_unit_test_setup_teardown(changes_are_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_state_is_as_it_is, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_kept_is_told, setup, teardown),
 		cmocka_unit_test_setup_teardown(flapping_is_told_seldom, setup, teardown),
 		cmocka_unit_test_setup_teardown(large_pages_are_left_alone, setup, teardown),
 	};
