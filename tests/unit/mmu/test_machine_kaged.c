@@ -5,7 +5,8 @@
  * Guests on all CPUs read and write numbered pages, four times as many as there are frames, while kaged
  * and whoever is refused a frame take what is old: zero, equal, packed, and put on a disk that is slow,
  * does things in any order and fails. Pages are dropped, a slot is deleted and comes back, and a VM ends
- * with pages on their way to the disk, and another takes its place. Every tier is met. R13, R38.
+ * with pages on their way to the disk, and another takes its place. Every tier is met but FILLED, which a
+ * stamp and a count keep each page from. R13, R38.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -34,7 +35,9 @@
 static struct machine_object *ram[OBJECTS];
 static struct reclaim_target target[OBJECTS];
 static const struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
-static u64 ends; /* atomic; of VMs */
+/* atomic */
+static u64 ends;     /* of VMs */
+static u64 replaced; /* slots */
 
 static void memory_init(void)
 {
@@ -84,7 +87,7 @@ static void populate_second(void)
 
 static void set_up(u64 *random)
 {
-	ends = 0;
+	ends = replaced = 0;
 	machine_disk_attach(BLOCKS, random);
 	add(0, RAM_PAGES);
 	add(1, RAM_PAGES);
@@ -147,6 +150,7 @@ static void replace_slot(void)
 		return;
 	hosted_relax();
 	show(vm, 0x4000, RAM_PAGES, 3, 0, 1);
+	__atomic_fetch_add(&replaced, 1, __ATOMIC_RELAXED);
 }
 
 static void replace_vm(void)
@@ -183,6 +187,10 @@ static void change(u64 *random)
 	X(writes, s.writes)             \
 	X(packed_written, s.packed)     \
 	X(reads, s.reads)               \
+	X(put_back, s.put_back)         \
+	X(shown, share.shown)           \
+	X(copied, share.copied)         \
+	X(replaced, replaced)           \
 	X(ends, ends)
 
 /* Every tier has had pages, and given some back. */

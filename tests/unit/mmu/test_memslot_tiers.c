@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mmu @mem tests/unit/mmu/fixture.c */
+/* unit-cflags: -include tests/hosted/points.h */
+/*
+ * A slot is deleted in the middle of what a page of it is on its way to: cells of the table of states and
+ * events in docs/memory.md. The change is stopped at each of its points in turn, for all that the deletion
+ * does, and the deletion at some of its own. Nothing of the slot stays mapped, and the page is what it was, here or there.
+ */
+#include <cmocka.h>
+#include <string.h>
+#include "kernel/base/error.h"
+#include "mem/gmem_private.h"
+#include "mem/pool.h"
+#include "mem/share.h"
+#include "mmu/mmu_private.h"
+#include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
+#include "tests/hosted/schedule.h"
+#include "tests/unit/mmu/fixture.h"
+
+#define BASE  0x140u /* gfn of the slot */
+#define PAGES 4u
+#define WORDS (PAGE_SIZE / sizeof(u64))
+
+#define DELETE_STEP 7u /* from one of its points to the next that is tried: it has up to 1,750 */
+
+enum {
+	CHANGES, /* the page */
+	DELETES, /* its slot */
+	JOBS
+};
+
+struct cell {
+	u64 (*word)(u32 i);   /* what the pages hold */
+	u32 alike;	      /* pages */
+	enum gmem_state from; /* theirs, before */
+	void (*prepare)(void);
+	void (*change)(void); /* of page 0 */
+	enum gmem_state to;   /* its state then, unless the slot had gone before */
+};
+
+static struct gmem *ram;
+static const struct cell *cell;
+static u32 stopped; /* which of the two */
+static bool begun;  /* atomic; what that does */
+static u64 frames;
+
+static int setup(void **state)
+{
+	machine_start(MIB(16));
+	assert_int_equal(share_init(), 0); /* its table stays */
+	frames = frames_free();
+	assert_int_equal(mmu_vm_create(&vm, MMU_AUTO), 0);
+	vm.fault_around = 1;
+	mmu_vcpu_init(&vcpu, &vm);
+	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
+	ram = object_new(PAGES);
+	gmem_set_share_group(ram, 1);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct pool_stats pool;
+	struct share_stats shared;
+
+	gmem_unref(ram);
+	pool_get_stats(&pool);
+	share_get_stats(&shared);
+	assert_int_equal(pool.objects, 0);
+	assert_int_equal(shared.frames, 0);
+	mmu_vcpu_destroy(&vcpu);
+	mmu_vm_destroy(&vm);
+	assert_int_equal(hosted_locks_held(), 0);
+	assert_int_equal(frames_free(), frames);
+	return 0;
+}
+
+static u64 one_word(u32 i)
+{
+	return 0x77;
+}
+
+static u64 packs(u32 i)
+{
+	return i % 7 + 1;
+}
+
+static u64 does_not_pack(u32 i)
+{
+	static u64 random;
+
+	if (i == 0)
+		random = 4711;
+	return random_next(&random);
+}
+
+static enum gmem_state state_of(u64 index)
+{
+	return gmem_entry_state(gmem_entry(ram, index));
+}
+
+static void take(u64 pages)
+{
+	struct gmem_taken t = {0};
+	u64 marked = BIT(pages) - 1;
+
+	gmem_take(ram, 0, pages, &marked, &t);
+}
+
+static void check_contents(u64 index)
+{
+	const u64 *words;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(ram, index, false, &pfn), 0);
+	words = pfn_to_virt(pfn);
+	for (u32 i = 0; i < WORDS; i++)
+		assert_int_equal(words[i], cell->word(i));
+}
+
+/* Pages that were put away, and a slot that shows them. */
+static void prepare(void)
+{
+	pfn_t pfn;
+
+	for (u64 page = 0; page < cell->alike; page++) {
+		assert_int_equal(gmem_get_page(ram, page, true, &pfn), 0);
+		for (u32 i = 0; i < WORDS; i++)
+			((u64 *)pfn_to_virt(pfn))[i] = cell->word(i);
+	}
+	take(cell->alike);
+	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), PAGES, ram, 0, 0), 0);
+	cell->prepare();
+	for (u64 page = 0; page < cell->alike; page++)
+		assert_int_equal(state_of(page), cell->from);
+}
+
+static void nothing(void)
+{
+}
+
+static void show_all(void)
+{
+	for (u64 page = 0; page < cell->alike; page++)
+		assert_int_equal(touch(&vcpu, GPA((BASE + page) << 12), MMU_READ), 0);
+}
+
+/* As the guest's access: again where it is not there yet, until there is no slot. */
+static void access(u32 how)
+{
+	int err;
+
+	do {
+		err = touch(&vcpu, GPA((u64)BASE << 12), how);
+	} while (err == ERR_AGAIN);
+	assert_true(err == 0 || err == ERR_NOSLOT);
+}
+
+static void read_it(void)
+{
+	access(MMU_READ);
+}
+
+static void write_it(void)
+{
+	access(MMU_WRITE);
+}
+
+static void take_it(void)
+{
+	take(1);
+}
+
+static void delete_it(void)
+{
+	assert_int_equal(memslot_delete(&vm, 1), 0);
+}
+
+static void counted(void (*what)(void))
+{
+	__atomic_store_n(&begun, true, __ATOMIC_RELEASE);
+	hosted_count_points();
+	what();
+	hosted_count_no_more();
+}
+
+/* Who is to be stopped is first. */
+static void changes(void *arg)
+{
+	while (stopped != CHANGES && !__atomic_load_n(&begun, __ATOMIC_ACQUIRE))
+		hosted_stand(1);
+	counted(cell->change);
+}
+
+static void deletes(void *arg)
+{
+	while (stopped != DELETES && !__atomic_load_n(&begun, __ATOMIC_ACQUIRE))
+		hosted_stand(1);
+	counted(delete_it);
+}
+
+/* True: the change came about. */
+static bool check(void)
+{
+	enum gmem_state now = state_of(0);
+
+	assert_int_equal(ept_walk(&vm, GPA((u64)BASE << 12)), 0);
+	assert_true(now == cell->from || now == cell->to);
+	for (u64 page = 0; page < cell->alike; page++)
+		check_contents(page);
+	assert_int_equal(gmem_drop_range(ram, 0, PAGES, NULL), 0);
+	grace();
+	return now == cell->to;
+}
+
+static void stop_at_points(u32 who, u32 step)
+{
+	const struct hosted_job jobs[JOBS] = {
+		[CHANGES] = {"change", changes, NULL},
+		[DELETES] = {"delete", deletes, NULL},
+	};
+	u32 came[2] = {0};
+
+	stopped = who;
+	for (u32 point = 1;; point += step) {
+		struct hosted_way way = {.directed = true, .period = 1, .stop = {{who, point}}};
+
+		prepare();
+		begun = false;
+		hosted_run(jobs, JOBS, &way);
+		came[check()]++;
+		if (hosted_points_counted(who) < point)
+			break;
+	}
+	assert_true(came[true]);
+	/* A guest's change does not come about where the slot goes first. */
+	if (cell->change != take_it && cell->from != cell->to)
+		assert_true(came[false]);
+}
+
+static void at_each_point(const struct cell *c)
+{
+	cell = c;
+	stop_at_points(CHANGES, 1);
+	stop_at_points(DELETES, DELETE_STEP);
+}
+
+static void filled_touched(void **state)
+{
+	at_each_point(
+		&(const struct cell){one_word, 1, GMEM_FILLED, nothing, read_it, GMEM_GOT_PAGE});
+	at_each_point(
+		&(const struct cell){one_word, 1, GMEM_FILLED, nothing, write_it, GMEM_GOT_PAGE});
+}
+
+static void packed_touched(void **state)
+{
+	at_each_point(&(const struct cell){packs, 1, GMEM_PACKED, nothing, read_it, GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){packs, 2, GMEM_PACKED, nothing, read_it, GMEM_SHARED});
+	at_each_point(
+		&(const struct cell){packs, 2, GMEM_PACKED, nothing, write_it, GMEM_GOT_PAGE});
+}
+
+static void shared_written(void **state)
+{
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_SHARED, show_all, write_it,
+					   GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){does_not_pack, 2, GMEM_SHARED, show_all, write_it,
+					   GMEM_GOT_PAGE});
+	at_each_point(
+		&(const struct cell){packs, 2, GMEM_SHARED, show_all, write_it, GMEM_GOT_PAGE});
+}
+
+static void shared_taken(void **state)
+{
+	at_each_point(&(const struct cell){packs, 2, GMEM_SHARED, show_all, take_it, GMEM_PACKED});
+	at_each_point(&(const struct cell){does_not_pack, 2, GMEM_SHARED, show_all, take_it,
+					   GMEM_SHARED});
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(filled_touched, setup, teardown),
+		cmocka_unit_test_setup_teardown(packed_touched, setup, teardown),
+		cmocka_unit_test_setup_teardown(shared_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(shared_taken, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
