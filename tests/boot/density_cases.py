@@ -69,7 +69,7 @@ def linux_crowd(boot):
 
 @crowd_case("whole", 5400)
 def linux_crowd_whole(boot):
-    """Eight of 256 MiB in 512 MiB fill 192 MiB each and find every word."""
+    """Eight of 272 MiB in 512 MiB fill 192 MiB each and find every word."""
     check_crowd(boot, "whole")
 
 
@@ -81,7 +81,7 @@ def linux_crowd_swap(boot):
 
 @crowd_case("swap-whole", 7200)
 def linux_crowd_swap_whole(boot):
-    """Eight of 256 MiB in 512 MiB fill 192 MiB each with what does not pack."""
+    """Eight of 272 MiB in 512 MiB fill 192 MiB each with what does not pack."""
     check_crowd(boot, "swap-whole")
 
 
