@@ -6,7 +6,8 @@
  *	density SEED MIB PASSES [WORDS]
  *
  * Of 20 pages 8 are zero, 5 are the same in all guests, 6 pack to two thirds and are this guest's
- * own (SEED), and one is random. Between two passes every fifth page is written anew.
+ * own (SEED), and one is random. Between two passes every fifth page is written anew. Before the first
+ * some are read with x87 and SSE registers in use: Weir uses those itself to unpack a page.
  *
  * With WORDS a quarter each is zero, the same in all guests but else random, the guest's own of which
  * so many words in 32 are random, and random: LZ4 packs the third kind to a fifth if WORDS is 4, and to
@@ -14,9 +15,12 @@
  */
 #define GUEST "density"
 #include "pattern.h"
+#include "vectors.h"
 
 #define KINDS 20u
 #define ANEW  5u /* every fifth page is written after a pass */
+
+#define READ_AT_ONCE 16u /* pages, with one set of registers */
 
 enum kind {
 	ZERO,
@@ -74,6 +78,17 @@ static inline u32 next_word(struct pattern *p, u32 i)
 	return p->random = random_after(p->random);
 }
 
+/* Those that were filled first are cold by now, and many of them packed. */
+static void check_vectors(void)
+{
+	u32 wrong_times = 0;
+
+	vectors_init(seed + 1);
+	for (u32 page = 0; page + READ_AT_ONCE <= pages / 4; page += READ_AT_ONCE)
+		wrong_times += !vectors_stay(FIRST + page * PAGE_SIZE, READ_AT_ONCE);
+	check("x87 and SSE registers stay as they are while pages come back", wrong_times == 0);
+}
+
 void main(u32 magic, const struct multiboot_info *info)
 {
 	(void)magic;
@@ -84,6 +99,8 @@ void main(u32 magic, const struct multiboot_info *info)
 	__asm__ volatile("sti");
 	fill_each(1);
 	print("density: filled\n");
+	if (!quarters)
+		check_vectors();
 	for (u32 pass = 0; pass < passes; pass++) {
 		verify_all();
 		if (quarters) {
