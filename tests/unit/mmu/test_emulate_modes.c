@@ -32,7 +32,8 @@
 #define LIMIT_SIZE   0x400
 #define LDT_BASE     0x12340000u
 #define VECTOR_PF    14
-#define SKIPPED	     0xfe	 /* in place of a vector */
+#define DECLINED     0xfe	 /* in place of a vector: EMULATE_UNHANDLED */
+#define NOT_OURS     0xfd	 /* it reaches what is native.c's or Linux's */
 #define GDT_BASE     0x56780000u /* whatever is there is Linux's */
 
 /* --- the emulated half --- */
@@ -97,7 +98,7 @@ static bool run_steps(struct emulate *e, struct native_result *out)
 			return false;
 		}
 		if (step == EMULATE_UNHANDLED) {
-			out->vector = SKIPPED;
+			out->vector = DECLINED;
 			return false;
 		}
 		if (step == EMULATE_FEATURE) {
@@ -109,12 +110,12 @@ static bool run_steps(struct emulate *e, struct native_result *out)
 		else
 			assert_true(step == EMULATE_READ || step == EMULATE_WRITE);
 		if (e->implicit && e->gva >= GDT_BASE) {
-			out->vector = SKIPPED;
+			out->vector = NOT_OURS;
 			return false;
 		} else if (e->implicit) {
 			read_ldt(e);
 		} else if (in_memory(e, &offset) && offset + e->size > NATIVE_OWN) {
-			out->vector = SKIPPED;
+			out->vector = NOT_OURS;
 			return false;
 		} else if (!in_memory(e, &offset)) {
 			out->vector = VECTOR_PF;
@@ -305,21 +306,38 @@ static u32 case_count(void)
 	return extent && !strcmp(extent, "full") ? FULL_CASES : SHORT_CASES;
 }
 
-static void run_case(const struct native_case *c)
+/* A gate, an outer level, a task and virtual-8086 mode are not the emulator's. */
+static bool may_be_declined(const struct insn *i)
+{
+	switch (i->kind) {
+	case INSN_JMP_FAR:
+	case INSN_CALL_FAR:
+	case INSN_RET_FAR:
+	case INSN_IRET:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Whether there was something to compare. */
+static bool run_case(const struct native_case *c)
 {
 	struct native_result native = {0}, emulated_result = {0};
 
 	memcpy(emulated_memory + WINDOW, native_memory + WINDOW, WINDOW_SIZE);
 	memcpy(emulated_memory + LIMIT_WINDOW, native_memory + LIMIT_WINDOW, LIMIT_SIZE);
 	run_emulated(c, &emulated_result);
-	/* Gates and other levels, which are not the emulator's; native.c's own memory; the GDT. */
-	if (emulated_result.vector == SKIPPED)
-		return;
+	if (emulated_result.vector == NOT_OURS)
+		return false;
+	if (emulated_result.vector == DECLINED && may_be_declined(&c->insn))
+		return false;
 	native_run(c->mode, c->bytes, c->insn.length, c->gpr, c->rflags, &native);
 	compare(c, &native, &emulated_result);
 	/* What a fault leaves half written is the CPU's own way, and a later case may read it. */
 	if (native.vector != NATIVE_NO_VECTOR)
 		memcpy(emulated_memory, native_memory, NATIVE_OWN);
+	return true;
 }
 
 static const u8 rare_kinds[] = {INSN_POPCNT, INSN_TZCNT, INSN_LZCNT,  INSN_FENCE,
@@ -327,17 +345,21 @@ static const u8 rare_kinds[] = {INSN_POPCNT, INSN_TZCNT, INSN_LZCNT,  INSN_FENCE
 
 static void test_against_host_cpu(void **state)
 {
-	u32 done[3][INSN_KIND_COUNT] = {{0}}, count = case_count(), kinds = 0;
+	u32 done[3][INSN_KIND_COUNT] = {{0}}, count = case_count(), kinds = 0, left_out = 0;
 	struct native_case c;
 
 	if (native_init()) {
 		print_message("no local descriptor tables here\n");
 		skip();
 	}
-	for (u32 n = 0; n < count; n++) {
+	for (u32 n = 0; n < count;) {
 		native_case_next(&c);
-		run_case(&c);
-		done[c.mode][c.insn.kind]++;
+		if (run_case(&c)) {
+			done[c.mode][c.insn.kind]++;
+			n++;
+		} else {
+			assert_true(++left_out <= count / 1000);
+		}
 	}
 	for (u32 mode = 0; mode < 3; mode++)
 		for (u32 i = 0; i < ARRAY_SIZE(rare_kinds); i++)
@@ -345,7 +367,8 @@ static void test_against_host_cpu(void **state)
 	for (u32 mode = 0; mode < 3; mode++)
 		for (u32 kind = 0; kind < INSN_KIND_COUNT; kind++)
 			kinds += done[mode][kind] != 0;
-	print_message("%u cases of %u kinds in three modes\n", count, kinds);
+	print_message("%u cases of %u kinds in three modes; %u more left out\n", count, kinds,
+		      left_out);
 	assert_true(kinds > 250);
 }
 
