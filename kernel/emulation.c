@@ -46,7 +46,10 @@ void emulation_end_vm(struct emulation *em, const char *why, u64 gpa)
 		  bytes_in_text(em, text), why, (unsigned long long)gpa);
 }
 
-/* The guest goes on, so what it can do again and again is told so often and no more. */
+/*
+ * The guest goes on, so what it can do again and again is told so often and no more, until it starts
+ * anew and that is told (kernel/restart.c). All are counted.
+ */
 #define PROGRAMS_TOLD_MAX 4u
 
 static void refuse_program(struct emulation *em, const char *why)
@@ -54,6 +57,7 @@ static void refuse_program(struct emulation *em, const char *why)
 	u32 *told = &em->v->vm->restart->programs_told;
 	char text[TEXT_MAX];
 
+	WRITE_ONCE(em->v->refused, em->v->refused + 1);
 	if (__atomic_load_n(told, __ATOMIC_RELAXED) < PROGRAMS_TOLD_MAX) {
 		__atomic_fetch_add(told, 1, __ATOMIC_RELAXED);
 		log_warn("vm %s: a program's instruction at 0x%llx (bytes %s) %s, gpa 0x%llx: #UD",

@@ -13,12 +13,19 @@ static void choose_silence(struct restart *r, u64 now_ns)
 		r->told++;
 }
 
+static void tell_of_programs_again(struct restart *r)
+{
+	__atomic_store_n(&r->programs_told, 0, __ATOMIC_RELAXED);
+}
+
 void restart_ask(struct restart *r, u64 now_ns, u64 ran_ns)
 {
 	u64 delay = 0;
 
 	r->count++;
 	choose_silence(r, now_ns);
+	if (!r->silent)
+		tell_of_programs_again(r);
 	if (ran_ns < RESTART_QUICK_NS) {
 		u32 doublings = min(r->quick, 7u); /* the first that passes the longest delay */
 
@@ -49,6 +56,7 @@ void restart_by_hand(struct restart *r)
 	r->quick = 0;
 	r->crashes = 0;
 	r->silent = false;
+	tell_of_programs_again(r);
 }
 
 bool restart_is_loud(const struct restart *r)

@@ -31,7 +31,7 @@ struct restart {
 	bool silent;	   /* the log does not tell of this one */
 	u32 put_off;	   /* so often has it waited for memory, this time */
 	u32 lines_told;	   /* of the log that the guest can cause: they count over resets */
-	u32 programs_told; /* likewise, about its programs (kernel/emulation.c); atomic */
+	u32 programs_told; /* likewise, since a start that was told (kernel/emulation.c); atomic */
 };
 
 /* The guest asked for a reset after so long. */

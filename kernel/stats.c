@@ -77,6 +77,7 @@ static u64 longest_wait(const struct vm *vm)
 static u64 read_cpu(const void *owner, u32 i)
 {
 	const struct vm *vm = owner;
+	bool refused = i == offsetof(struct vm_cpu_stats, refused) / sizeof(u64);
 	u64 sum = 0;
 
 	if (i == offsetof(struct vm_cpu_stats, vcpus) / sizeof(u64))
@@ -86,7 +87,8 @@ static u64 read_cpu(const void *owner, u32 i)
 	if (i == offsetof(struct vm_cpu_stats, wait_max) / sizeof(u64))
 		return longest_wait(vm);
 	for (u32 k = 0; k < vm->vcpu_count; k++)
-		sum += thread_run_ns(vm->vcpus[k]->thread);
+		sum += refused ? READ_ONCE(vm->vcpus[k]->refused)
+			       : thread_run_ns(vm->vcpus[k]->thread);
 	return sum;
 }
 

@@ -19,7 +19,8 @@ struct vm;
 	X(paused, "count",                                                                        \
 	  "Whether the VM is paused: 1 by an operator, 2 for memory, 3 both, 0 not.", STAT_LEVEL) \
 	X(wait_max, "ns", "The longest that one of them waited for a CPU after a wake-up.",       \
-	  STAT_LEVEL)
+	  STAT_LEVEL)                                                                             \
+	X(refused, "count", "Instructions at a device that Weir does not run, in a program: #UD.")
 
 struct vm_cpu_stats {
 	VM_CPU_STATS(STAT_FIELD)

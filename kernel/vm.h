@@ -112,6 +112,7 @@ struct vcpu {
 	} pv_eoi;
 	bool yields;			 /* at the moment, between two instructions of the guest */
 	struct paravirt_counts paravirt; /* others may read */
+	u64 refused;			 /* likewise: #UD for programs (kernel/emulation.c) */
 };
 
 struct vm {

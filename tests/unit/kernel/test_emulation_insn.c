@@ -116,7 +116,8 @@ static void a_program_at_a_device_is_told_of(void **state)
 	lines = hosted_log_count(LOG_WARN);
 	assert_true(lines > 1 && lines < 10);
 	assert_int_equal(injected.count, 101);
-	/* Over resets, too. */
+	assert_int_equal(cpu.refused, 101);
+	/* Over resets, too, but for those that are told (test_restart.c). */
 	machine = (struct vm){.name = "again", .restart = &configured};
 	assert_int_equal(RUN(0, 0x0f, 0x58, 0x03), 0);
 	assert_int_equal(hosted_log_count(LOG_WARN), lines);

@@ -79,6 +79,26 @@ static void nor_slowly(void **state)
 	assert_true(restart_is_loud(&r));
 }
 
+/* What may be told of its programs, which is bounded, counts from the last start that was told. */
+static void programs_are_told_of_again(void **state)
+{
+	struct restart r = {.programs_told = 4};
+	u32 tellings = 0;
+
+	restart_ask(&r, 5 * SECOND, 0);
+	assert_int_equal(r.programs_told, 0);
+	for (u32 i = 1; i <= 100000; i++) {
+		r.programs_told = 4;
+		restart_ask(&r, 5 * SECOND + i, 0);
+		assert_int_equal(r.programs_told, restart_is_loud(&r) ? 0 : 4);
+		tellings += !r.programs_told;
+	}
+	assert_in_range(tellings, 4, 20);
+	r.programs_told = 4;
+	restart_by_hand(&r);
+	assert_int_equal(r.programs_told, 0);
+}
+
 static void short_of_memory(void **state)
 {
 	struct restart r = {0};
@@ -169,6 +189,7 @@ int main(void)
 		cmocka_unit_test(quick_runs_wait_longer_and_longer),
 		cmocka_unit_test(the_log_is_not_filled),
 		cmocka_unit_test(nor_slowly),
+		cmocka_unit_test(programs_are_told_of_again),
 		cmocka_unit_test(short_of_memory),
 		cmocka_unit_test(short_of_memory_over_and_over),
 	};

@@ -151,6 +151,9 @@ static void time_on_cpus_is_summed(void **state)
 	vm.paused = true;
 	assert_int_equal(value("vm.*.cpu.paused"), 1);
 	vm.paused = false;
+	vcpus[0].refused = 7;
+	vcpus[1].refused = 4;
+	assert_int_equal(value("vm.*.cpu.refused"), 11);
 	stats_vm_remove(&vm);
 }
 
