@@ -2,8 +2,9 @@
 /*
  * A guest that prints what its CPU does with its page tables, in 32-bit, PAE and 4-level paging: each
  * combination of rights at each level with each access from CPL 0 and 3, the marks that are left,
- * reserved bits, large pages, live tables written in each width, accesses that are the CPU's own. It
- * judges nothing: what it prints on the bare CPU is what it has to print under Weir.
+ * reserved bits, large pages, live tables written in each width, tables that become data and back, or
+ * change while paging is off, accesses that are the CPU's own. It judges nothing: what it prints on the
+ * bare CPU is what it has to print under Weir.
  */
 #include "tables.h"
 
@@ -441,6 +442,115 @@ static void check_ways(void)
 	say("it was not", see(0));
 }
 
+static void check_aliases(void)
+{
+	fresh();
+	set(0, (u32)page[2] | OPEN);
+	set(1, (u32)page[2] | P | U);
+	(void)see(1);
+	access_at(KIND_WRITE, at(0) + 4, 0xabcd, false);
+	say("one page at two addresses", see(1));
+	access_at(KIND_WRITE, base() + 4, 0xef01, true);
+	say("at its third", see(1));
+	set(1, (u32)page[3] | P | U);
+	say_two("one of them moves");
+}
+
+/* The window by another table, at both of its addresses. */
+static void lead_to(const void *other)
+{
+	set_directory(0, (u32)other | OPEN);
+	if (mode == MODE_LONG)
+		*upper(0) = (u32)other | OPEN;
+	flush();
+}
+
+static void clear(volatile void *table)
+{
+	for (u32 i = 0; i < 1024; i++)
+		((volatile u32 *)table)[i] = 0;
+}
+
+/* What leads to it no more is data, whatever it looks like, and can be a table again. */
+static void check_recycled(void)
+{
+	fresh();
+	set(0, (u32)page[2] | OPEN);
+	(void)see(0);
+	clear(other_table);
+	lead_to(other_table);
+	for (u32 i = 0; i < PTES; i++)
+		set(i, ((u32)page[3] + i) | OPEN);
+	say("a table that is data", (u32)get(7));
+	say("it is walked no more", see(0));
+	say("nor by the other way", see_at(base()));
+	*(volatile u32 *)other_table = (u32)page[4] | OPEN;
+	say("who took its place", see(0));
+	say("the data is as before", (u32)get(0));
+	clear(table());
+	set(0, (u32)page[5] | OPEN);
+	lead_to(table());
+	say("a table again", see(0));
+	say("by the other way, too", see_at(base()));
+}
+
+/* One of a level above, which then is of the last. */
+static void check_upper_recycled(void)
+{
+	static u64 spare[PTES] PAGE;
+
+	fresh();
+	set(0, (u32)page[2] | OPEN);
+	(void)see_at(base());
+	clear(spare);
+	*upper(2) = (u32)spare | OPEN;
+	flush();
+	for (u32 i = 0; i < PTES; i++)
+		((volatile u64 *)pdpt_high)[i] = (u32)page[3] | OPEN;
+	say("level 3 is data", see_at(base()));
+	spare[index_of(30)] = (u32)directory | OPEN;
+	say("by who took its place", see_at(base()));
+	set_directory(1, (u32)pdpt_high | OPEN);
+	say("of level 1 now", see_at(WINDOW + 0x200000));
+	((volatile u64 *)pdpt_high)[0] = (u32)page[4] | P;
+	invlpg(WINDOW + 0x200000);
+	say("changed as such", see_at(WINDOW + 0x200000));
+	set_directory(1, 0);
+	clear(pdpt_high);
+	*upper(1) = (u32)directory | OPEN;
+	*upper(2) = (u32)pdpt_high | OPEN;
+	flush();
+	say("of level 3 again", see_at(base()));
+}
+
+/* Paging that goes on is all the flush there is. */
+static void check_off_and_on(void)
+{
+	u32 cr0 = READ_CR(0), last = uppers() - 1;
+
+	fresh();
+	set(0, (u32)page[2] | OPEN);
+	(void)see(0);
+	(void)see_at(base());
+	WRITE_CR(0, cr0 & ~CR0_PG);
+	page[2][1] = 0x4321;
+	set(0, (u32)page[3] | OPEN);
+	WRITE_CR(0, cr0);
+	say("paging off, another page, and on", see(0));
+	WRITE_CR(0, cr0 & ~CR0_PG);
+	set(0, (u32)page[2] | OPEN);
+	WRITE_CR(0, cr0);
+	say("the first, written meanwhile", see_at(base()));
+	WRITE_CR(0, cr0 & ~CR0_PG);
+	set_upper(last, W | U);
+	WRITE_CR(0, cr0);
+	say("no table above", see_at(base()));
+	WRITE_CR(0, cr0 & ~CR0_PG);
+	set_upper(last, OPEN);
+	WRITE_CR(0, cr0);
+	say("and there again", see_at(base()));
+}
+
 /* --- What the CPU reads of its own accord --- */
 
 /* A segment of the LDT, whose descriptor it may have to mark. */
@@ -487,6 +597,11 @@ static void check_mode(void)
 	}
 	check_wide();
 	check_ways();
+	check_aliases();
+	check_recycled();
+	if (mode == MODE_LONG)
+		check_upper_recycled();
+	check_off_and_on();
 	check_implicit();
 	fresh();
 }

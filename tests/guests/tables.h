@@ -344,13 +344,19 @@ static void fresh(void)
 	flush();
 }
 
-/* What is read at page i of the window; a fault has no such value. */
-static u32 see(u32 i)
+/* What is read in the page there; a fault has no such value. */
+static u32 see_at(u64 address)
 {
-	access_at(KIND_READ, at(i) + 4, 0, false);
+	access_at(KIND_READ, address + 4, 0, false);
 	if (probe.vector == VECTOR_END)
 		return (u32)probe.value;
 	return NO_ANSWER | probe.vector << 8 | probe.error;
+}
+
+/* At page i of the window. */
+static u32 see(u32 i)
+{
+	return see_at(at(i));
 }
 
 /* --- Into a mode --- */
