@@ -77,6 +77,7 @@ PAGING = [
     Operation("entry-write", "write to its page-table entry: another page"),
     Operation("invlpg", "INVLPG of it"),
     Operation("page-read-remapped", "read of it then"),
+    Operation("directory-write", "write to an entry of the directory that CR3 has"),
     Operation("cr3-1", "MOV to CR3, its own value"),
     Operation("cr3-4", "MOV to CR3, the next of 4 processes'"),
     Operation("cr3-16", "MOV to CR3, the next of 16 processes'"),
