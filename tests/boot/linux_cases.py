@@ -20,7 +20,7 @@ def check_shell(boot):
     boot.ends()
 
 
-@case(machines=THREE_GENERATIONS + [NO_EPT], full=OTHER_MODELS + [RESTRICTED], guests=linux_guest,
+@case(machines=THREE_GENERATIONS + [RESTRICTED, NO_EPT], full=OTHER_MODELS, guests=linux_guest,
       deadline=900)
 def linux_shell(boot):
     """Debian's kernel boots by its PVH note to a shell that answers, and powers off."""
@@ -160,6 +160,16 @@ def linux_smp_8(boot):
     check_linux_smp(boot, 8)
 
 
+@case(machines=[NO_EPT], full=["tigerlake:2"], deadline=400,
+      guests=lambda: linux_guest(words="weir.poweroff", vm_words="vcpus=2 mmu=shadow"))
+def shadow_linux_smp_2(boot):
+    """Debian's kernel brings up two vCPUs without EPT, and powers off."""
+    boot.expect(r"weir-guest: alpha: .* 2 CPU\b")
+    boot.expect(r"vm alpha: powered off")
+    boot.frames_came_back()
+    boot.ends()
+
+
 @case(machines=[], full=["tigerlake:2", NO_EPT + ":2"], weir="stats", deadline=1800,
       guests=lambda: linux_guest(vm_words="vcpus=4 mmu=shadow", programs=SMP_PROGRAMS))
 def shadow_linux_smp(boot):
@@ -216,7 +226,7 @@ def faulty():
             image.Module(linux.initramfs(), "vm=epsilon kernel mem=64M -- this is no kernel")]
 
 
-@case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2", NO_EPT],
+@case(machines=["tigerlake"], full=["tigerlake:2", "corei7_sandy_bridge_2600k:2", RESTRICTED, NO_EPT],
       weir="consoel=com1", deadline=400,
       guests=lambda: (linux_guest("alpha", words="weir.poweroff") + faulty() +
                       linux_guest("beta", mem="192M", words="weir.poweroff", vm_words="mmu=shadow")))
