@@ -465,6 +465,14 @@ static void lead_to(const void *other)
 	flush();
 }
 
+static void lead_nowhere(void)
+{
+	set_directory(0, 0);
+	if (mode == MODE_LONG)
+		*upper(0) = 0;
+	flush();
+}
+
 static void clear(volatile void *table)
 {
 	for (u32 i = 0; i < 1024; i++)
@@ -476,7 +484,9 @@ static void check_recycled(void)
 {
 	fresh();
 	set(0, (u32)page[2] | OPEN);
+	set(5, (u32)page[1] | OPEN);
 	(void)see(0);
+	(void)see(5);
 	clear(other_table);
 	lead_to(other_table);
 	for (u32 i = 0; i < PTES; i++)
@@ -492,6 +502,9 @@ static void check_recycled(void)
 	lead_to(table());
 	say("a table again", see(0));
 	say("by the other way, too", see_at(base()));
+	say("what was there once", see(5));
+	set(5, (u32)page[6] | OPEN);
+	say("and is another now", see(5));
 }
 
 /* One of a level above, which then is of the last. */
@@ -521,6 +534,35 @@ static void check_upper_recycled(void)
 	*upper(2) = (u32)pdpt_high | OPEN;
 	flush();
 	say("of level 3 again", see_at(base()));
+}
+
+/* So many in a row that whoever looks at each write may stop doing so: the flush is what counts. */
+static void check_many(void)
+{
+	fresh();
+	for (u32 i = 0; i < PAGES; i++) {
+		set(i, (u32)page[i] | OPEN);
+		(void)see(i);
+	}
+	for (u32 i = 0; i < PAGES; i++)
+		set(i, (u32)page[PAGES - 1 - i] | OPEN);
+	flush();
+	for (u32 i = 0; i < PAGES; i++)
+		say("many written at once", see(i));
+	for (u32 i = 0; i < PAGES; i++)
+		set(i, (u32)page[PAGES - 1 - i] | P | (i & 1 ? U : W));
+	flush();
+	for (u32 i = 0; i < 2 * PAGES; i++)
+		put_in_line(try(KIND_WRITE, at(i / 2), i & 1));
+	begin_line("rights taken of many");
+	end_line();
+	/* What was not present needs no flush (SDM 3A 4.10.4.3), nor do the entries behind it. */
+	lead_nowhere();
+	for (u32 i = 0; i < PAGES; i++)
+		set(i, (u32)page[i] | OPEN);
+	set_directory(0, (u32)table() | OPEN);
+	for (u32 i = 0; i < PAGES; i++)
+		say("many, and then led to", see(i));
 }
 
 /* Paging that goes on is all the flush there is. */
@@ -601,6 +643,7 @@ static void check_mode(void)
 	check_recycled();
 	if (mode == MODE_LONG)
 		check_upper_recycled();
+	check_many();
 	check_off_and_on();
 	check_implicit();
 	fresh();
