@@ -187,6 +187,13 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 	return err ? err : ERR_AGAIN;
 }
 
+/* Where others have its contents, too, a page that is read comes in a frame that all of them show. */
+static bool comes_as_own(u64 entry, bool write)
+{
+	return write || gmem_entry_state(entry) != GMEM_PACKED ||
+	       !share_has_many(entry >> GMEM_PFN_SHIFT);
+}
+
 /*
  * The page comes back from where its contents were put. Of those who want it one does that, the
  * others wait. As fill_absent.
@@ -202,8 +209,9 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		return ERR_AGAIN;
 	err = gmem_may_grow(g, 1) ? 0 : ERR_NOMEM;
 	if (!err && (write || !tier_show(g, entry, &resident))) {
-		err = gmem_admits_back(g, write) ? frame_alloc(0, FRAME_FOR(GUEST), &pfn)
-						 : ERR_NOMEM;
+		err = gmem_admits_back(g, comes_as_own(entry, write))
+			      ? frame_alloc(0, FRAME_FOR(GUEST), &pfn)
+			      : ERR_NOMEM;
 		if (!err)
 			resident = tier_bring(g, entry, pfn, write);
 	}
