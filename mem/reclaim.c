@@ -258,11 +258,11 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 
 	if (!watermarks.min)
 		return false;
-	again = is_given_copies(t);
+	/* Before it makes room: a copy is no page more. For a page that is new it is told so once. */
+	if (is_given_copies(t))
+		return true;
 	if (t && t->object && !gmem_may_grow(t->object, 1))
 		return make_own_room(t);
-	if (again)
-		return true;
 	/* Another may have done it meanwhile; but more small frames make no large one. */
 	if (!reclaim_is_short()) {
 		forget_barren();

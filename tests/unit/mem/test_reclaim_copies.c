@@ -97,6 +97,25 @@ static void told_of_what_is_kept(void **state)
 	assert_false(reclaim_help(&b.target, 0));
 }
 
+/* Also where it has all that it may have: a copy is no page more, and no room is made for it. */
+static void told_of_what_is_kept_at_max(void **state)
+{
+	u64 own;
+
+	(void)state;
+	all_is_shared();
+	fill(&a, ELSEWHERE, 100, true);
+	__atomic_store_n(&a.g->resident_max, a.g->resident, __ATOMIC_RELAXED);
+	own = reclaim.stats.own;
+	watermarks.copies[1] = 0;
+	assert_true(reclaim_help(&a.target, 0));
+	assert_int_equal(reclaim.stats.own, own);
+	assert_in_range(watermarks.copies[1], PROMISED - 100 - FEW, PROMISED);
+	/* What it wants may be a page more. */
+	(void)reclaim_help(&a.target, 0);
+	assert_int_equal(reclaim.stats.own, own + 1);
+}
+
 /* Where there are too few each group has its part. */
 static void parts_of_groups(void **state)
 {
@@ -341,6 +360,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(kept_for_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_for_new_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(told_of_what_is_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(told_of_what_is_kept_at_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(parts_of_groups, setup, teardown),
 		cmocka_unit_test_setup_teardown(held_and_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_others_share_is_not_borrowed, setup, teardown),
