@@ -160,6 +160,8 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 		return true;
 	}
 	count_put(put, t);
+	if (gmem_entry_state(put) == GMEM_SHARED)
+		watermark_keep_copy(g->share_group);
 	frame_free(pfn, 0);
 	if (gmem_entry_resident(put))
 		put |= bits;

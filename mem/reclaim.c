@@ -166,6 +166,8 @@ static void make_effort(struct reclaim_effort *e)
 	e->more = e->more && !is_barren(e);
 	if (e->freed == 0 && e->urgent && !e->more)
 		take_any(e);
+	/* What was kept as pages went may be more than anybody lacks now. */
+	reclaim_count_owed();
 	if (e->freed == 0 && !e->more && !e->only)
 		e->freed = fetch_from_cpus();
 	e->trickles = is_trickle(e);

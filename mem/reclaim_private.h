@@ -157,7 +157,7 @@ bool reclaim_state_is_told(void);
 
 /* --- reclaim_target.c --- */
 
-/* watermarks.owed as it is now: told anew at each effort, for guests change it all the time. */
+/* watermarks.owed as it is now: told anew around each effort, for guests change it all the time. */
 void reclaim_count_owed(void);
 
 /* As reclaim_init does: those of o, unless there are none or they cannot be had. Thread context. */

@@ -36,7 +36,7 @@ static void give_copies(const u64 *copies, u64 all, u64 frames)
 static void count_owed(void)
 {
 	u64 before = __atomic_load_n(&watermarks.owed, __ATOMIC_RELAXED), owed = 0, all = 0;
-	u64 copies[SHARE_GROUPS] = {0}, free = frame_free_estimate();
+	u64 promised = 0, copies[SHARE_GROUPS] = {0}, free = frame_free_estimate();
 	struct reclaim_target *t;
 
 	list_for_each_entry (t, &reclaim.targets, link) {
@@ -44,6 +44,8 @@ static void count_owed(void)
 		u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
 		u64 own = resident - min(resident, gmem_borrowed(g));
 
+		if (t->terms.min)
+			promised |= BIT(g->share_group % SHARE_GROUPS);
 		owed += t->terms.min - min(t->terms.min, resident);
 		__atomic_store_n(&g->owed, t->terms.min - min(t->terms.min, resident),
 				 __ATOMIC_RELAXED);
@@ -57,6 +59,7 @@ static void count_owed(void)
 	/* Pages that were promised come first, and what leads to them: a quarter of min. */
 	free -= min(free, owed + watermarks.min / 4 * 3);
 	give_copies(copies, all, free);
+	__atomic_store_n(&watermarks.promised, promised, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&watermarks.owed, owed + all - before, __ATOMIC_RELAXED);
 }
 

@@ -30,7 +30,9 @@ struct watermarks {
 	 * kept for pages that they have not is not there. Below 0 where both was at once.
 	 */
 	s64 copies[SHARE_GROUPS];
+	u64 promised; /* atomic; share groups of which a VM was promised memory, by bit */
 };
+static_assert(SHARE_GROUPS == 64, "a bit for each group");
 extern struct watermarks watermarks;
 
 /* Frames that are free for anybody. Any context. */
@@ -77,6 +79,16 @@ static inline bool watermark_take_copy(u32 group)
 			return true;
 	}
 	return false;
+}
+
+/*
+ * Before a frame is free whose page shows another's from now on: in its group one may have less of his
+ * own by that than he was promised. Whether, the next count tells. Any context.
+ */
+static inline void watermark_keep_copy(u32 group)
+{
+	if (__atomic_load_n(&watermarks.promised, __ATOMIC_RELAXED) & BIT(group % SHARE_GROUPS))
+		__atomic_fetch_add(&watermarks.owed, 1, __ATOMIC_RELAXED);
 }
 
 /* For who has less than it was promised: what is kept for that is its own. */

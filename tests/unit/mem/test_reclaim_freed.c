@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: @mem @reclaim tests/unit/mem/fixture.c */
+/*
+ * What comes free as pages are taken, before anybody counts anew: efforts of other vCPUs are under
+ * way at once, and a guest takes what they free. What VMs lack more of their promises by it is kept.
+ */
+#include "tests/unit/mem/reclaim_groups.h"
+
+/* Part of an effort, before its end. */
+static u64 take(const struct vm *vm, u64 first, u64 pages)
+{
+	struct gmem_taken t = {0};
+	u64 marked[GMEM_LARGE_PAGES / 64];
+
+	memset(marked, 0xff, sizeof(marked));
+	gmem_take(vm->g, first, pages, marked, &t);
+	return t.freed;
+}
+
+/* Whose contents others come to show has less of its own from then on. */
+static void freed_by_merging(void **state)
+{
+	u64 freed;
+
+	(void)state;
+	fill(&a, 0, PROMISED, false);
+	assert_int_equal(take(&a, 0, PROMISED), 0);
+	assert_int_equal(gmem_lacks(a.g), 0);
+	fill(&b, 0, PROMISED, false);
+	leave_free(100);
+	reclaim_count_owed();
+	assert_int_equal(watermarks.owed, 0);
+	/* Some were evicted from the table by others of their bucket. */
+	freed = take(&b, 0, PROMISED);
+	assert_in_range(freed, PROMISED - FEW, PROMISED);
+	assert_int_equal(watermarks.owed, freed);
+	use_up();
+	assert_int_equal(gmem_lacks(a.g), freed);
+	reclaim_count_owed();
+	assert_in_range(watermarks.copies[1], freed - FEW, freed);
+	assert_in_range(writes(&a, PROMISED), PROMISED - FEW, PROMISED);
+}
+
+/* The same in one VM: two pages of it have one frame then. */
+static void freed_by_its_own(void **state)
+{
+	(void)state;
+	fill_equal(&a, 0, PROMISED, 123456, false);
+	leave_free(100);
+	reclaim_count_owed();
+	assert_int_equal(watermarks.owed, 0);
+	assert_int_equal(take(&a, 0, PROMISED), PROMISED - 1);
+	assert_int_equal(watermarks.owed, PROMISED - 1);
+	use_up();
+	reclaim_count_owed();
+	assert_in_range(writes(&a, PROMISED), PROMISED - FEW, PROMISED);
+}
+
+/* Others may have what comes free where nobody of the group was promised any. */
+static void groups_without_promises(void **state)
+{
+	(void)state;
+	unmake(&b);
+	make(&b, 2, 0);
+	fill(&b, 0, PROMISED, false);
+	fill(&c, 0, PROMISED, false);
+	assert_int_equal(take(&b, 0, PROMISED), 0);
+	reclaim_count_owed();
+	assert_int_equal(watermarks.owed, PROMISED);
+	assert_in_range(take(&c, 0, PROMISED), PROMISED - FEW, PROMISED);
+	assert_int_equal(watermarks.owed, PROMISED);
+	/* Nor after the end of who was. */
+	fill(&a, 0, 100, false);
+	assert_int_equal(take(&a, 0, 100), 0);
+	reclaim_remove(&a.target);
+	unmake(&b);
+	make(&b, 1, 0);
+	fill(&b, 0, 100, false);
+	assert_in_range(take(&b, 0, 100), 100 - FEW, 100);
+	assert_int_equal(watermarks.owed, 0);
+}
+
+/* What was kept, and is lacked by nobody, is free for all at the end of an effort. */
+static void kept_too_much(void **state)
+{
+	(void)state;
+	fill(&a, 0, 2 * PROMISED, false);
+	help(100);
+	assert_int_equal(watermarks.owed, 0);
+	fill(&b, 0, PROMISED, false);
+	help(1);
+	assert_true(share_saved(1) >= RECLAIM_BATCH);
+	assert_int_equal(gmem_lacks(a.g), 0);
+	assert_int_equal(watermarks.owed, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(freed_by_merging, setup, teardown),
+		cmocka_unit_test_setup_teardown(freed_by_its_own, setup, teardown),
+		cmocka_unit_test_setup_teardown(groups_without_promises, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_too_much, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
