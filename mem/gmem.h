@@ -112,7 +112,7 @@ struct gmem {
 	u64 generation;		    /* of pages that are used now (mem/reclaim.h) */
 	u64 resident_min;	    /* pages that it was promised, */
 	u64 resident_max;	    /* and that it may have: above it none is got */
-	u64 owed;     /* of watermarks.owed, for pages that it has not, or has given back since */
+	u64 owed;     /* of watermarks.owed, for pages that it has not, or that went since */
 	u64 fetched;  /* pages that came back from where they were put, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
@@ -329,7 +329,8 @@ struct gmem_taken {
 /*
  * Takes the frames of pages away and puts their contents where mem/tier.h says; the pages of
  * [first, first + pages), which is in one 2 MiB, that have a bit in `marked` (bit 0 is first). Who
- * touches one that is being taken gets it back at once. Begins and ends invalidations of its own.
+ * touches one that is being taken gets it back at once. What is lacked more by that of what was promised
+ * is kept (gmem_keep_promised, watermark_keep_copy). Begins and ends invalidations of its own.
  * Thread context, may sleep; the locks of gmem_drop_range. Adds to *t. Does nothing to an object of
  * 2 MiB pages.
  */

@@ -157,20 +157,20 @@ static void drop_contents(struct gmem *g, u64 entry)
 		free_own(g, entry);
 }
 
-/*
- * What the object now lacks more of what it was promised is kept for it from before it is free:
- * else others would have it for good until somebody counts anew.
- */
-static void keep_promised(struct gmem *g, u64 gone)
+void gmem_keep_promised(struct gmem *g, u64 gone)
 {
-	u64 lacks = gmem_lacks(g), owed = __atomic_load_n(&g->owed, __ATOMIC_RELAXED), more;
+	u64 lacks, owed, more;
 
+	if (!gone || !__atomic_load_n(&g->resident_min, __ATOMIC_RELAXED))
+		return;
+	lacks = gmem_lacks(g);
+	owed = __atomic_load_n(&g->owed, __ATOMIC_RELAXED);
 	/*
 	 * Once, however often it gives back what it got again since, but for frames that are kept for
 	 * copies of what it gives back: until the next count those are kept twice.
 	 */
 	do {
-		if (!gone || lacks <= owed)
+		if (lacks <= owed)
 			return;
 		more = min(lacks - owed, gone);
 	} while (!__atomic_compare_exchange_n(&g->owed, &owed, owed + more, false, __ATOMIC_RELAXED,
@@ -223,7 +223,7 @@ static int drop_batch(struct gmem *g, u64 *first, u64 end)
 	*first = claim_batch(g, from, end, &c, &err);
 	if (c.count) {
 		gmem_unmap(g, from, *first - from);
-		keep_promised(g, c.resident);
+		gmem_keep_promised(g, c.resident);
 		drop_claimed(g, from, *first, &c);
 	}
 	gmem_invalidate_end(g, from, end - from);

@@ -150,6 +150,13 @@ static inline bool gmem_admits_absent(const struct gmem *g, u64 pages)
 /* So many frames of all that is kept for it. Exit and thread context. */
 bool gmem_admits_promised(const struct gmem *g, u64 pages);
 
+/*
+ * So many of its pages are about to go, and are counted out. What it lacks more by that of what it was
+ * promised is kept for it from before their frames are free: else others would have it for good until
+ * somebody counts anew. Any context.
+ */
+void gmem_keep_promised(struct gmem *g, u64 gone);
+
 /* Whether it may have so many frames more (ERR_NOMEM otherwise). Exit and thread context. */
 static inline bool gmem_admits(const struct gmem *g, u64 pages)
 {

@@ -55,6 +55,7 @@ static u64 cool(struct gmem *g, u64 entry, struct gmem_taken *t)
 {
 	bool freed;
 
+	gmem_keep_promised(g, 1);
 	if (!tier_cool(g, &entry, &freed)) {
 		t->kept++;
 		return entry;
@@ -106,11 +107,22 @@ static u64 put_back(struct gmem *g, pfn_t pfn, struct gmem_taken *t)
 {
 	u64 entry = swap_put_back(pfn);
 
+	gmem_keep_promised(g, 1);
 	frame_free(pfn, 0);
 	t->freed++;
 	entry |= gmem_stamp_bits(g);
 	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
 	return entry;
+}
+
+/* Of a page that is put away, or stays and shows the frame of another. */
+static void free_taken(struct gmem *g, pfn_t pfn, u64 put)
+{
+	if (gmem_entry_state(put) == GMEM_SHARED)
+		watermark_keep_copy(g->share_group);
+	else
+		gmem_keep_promised(g, 1);
+	frame_free(pfn, 0);
 }
 
 /*
@@ -150,6 +162,7 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 	if (err == ERR_NOSPC)
 		*entry = (put & ~(GMEM_GEN_MASK | GMEM_COLD)) | bits;
 	if (err && to_disk(g, index, e, entry, batch)) {
+		gmem_keep_promised(g, 1);
 		t->writing++;
 		return false;
 	}
@@ -160,9 +173,7 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 		return true;
 	}
 	count_put(put, t);
-	if (gmem_entry_state(put) == GMEM_SHARED)
-		watermark_keep_copy(g->share_group);
-	frame_free(pfn, 0);
+	free_taken(g, pfn, put);
 	if (gmem_entry_resident(put))
 		put |= bits;
 	else if (put != GMEM_ABSENT)

@@ -94,6 +94,48 @@ static void kept_too_much(void **state)
 	assert_int_equal(watermarks.owed, 0);
 }
 
+/* What a VM takes from itself at its max= it may have back, also where that is min=. */
+static void freed_at_max(void **state)
+{
+	(void)state;
+	fill(&a, 0, PROMISED, true);
+	__atomic_store_n(&a.g->resident_max, PROMISED, __ATOMIC_RELAXED);
+	leave_free(100);
+	reclaim_count_owed();
+	assert_int_equal(watermarks.owed, 0);
+	assert_int_equal(take(&a, 0, PROMISED), PROMISED);
+	assert_int_equal(watermarks.owed, PROMISED);
+	use_up();
+	assert_int_equal(writes(&a, PROMISED), PROMISED);
+	/* Not once more for each time. */
+	assert_int_equal(take(&a, 0, PROMISED), PROMISED);
+	assert_int_equal(watermarks.owed, PROMISED);
+}
+
+/* Likewise pages of frames that were shown to others, who have gone. */
+static void cooled_at_max(void **state)
+{
+	struct vm *both[] = {&a, &b};
+	u64 kept;
+	pfn_t pfn;
+
+	(void)state;
+	fill(&a, 0, PROMISED, true);
+	fill(&b, 0, PROMISED, true);
+	pack_and_show(both, 2, 0, PROMISED);
+	assert_int_equal(gmem_drop_range(b.g, 0, PROMISED, NULL), 0);
+	assert_in_range(in_state(&a, GMEM_SHARED), PROMISED - FEW, PROMISED);
+	leave_free(100);
+	reclaim_count_owed();
+	kept = watermarks.owed;
+	assert_in_range(kept, 0, FEW);
+	assert_in_range(take(&a, 0, PROMISED), PROMISED - FEW, PROMISED);
+	assert_in_range(watermarks.owed, PROMISED - FEW, PROMISED + kept);
+	use_up();
+	for (u64 i = 0; i < PROMISED; i++)
+		assert_int_equal(gmem_get_page(a.g, i, false, &pfn), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +143,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(freed_by_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(groups_without_promises, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_too_much, setup, teardown),
+		cmocka_unit_test_setup_teardown(freed_at_max, setup, teardown),
+		cmocka_unit_test_setup_teardown(cooled_at_max, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,23 @@ static void clean_goes_back(void **state)
 	check(0, false);
 }
 
+/* What it lacks by that of what it was promised is kept for it, written or there already. */
+static void kept_for_who_is_owed(void **state)
+{
+	g->resident_min = 2;
+	for (u32 i = 0; i < 2; i++) {
+		g->owed = watermarks.owed = 0; /* counted anew */
+		if (i == 0)
+			put_pages_on_disk(0, 2);
+		else
+			assert_int_equal(take(0, 2).freed, 2);
+		assert_int_equal(watermarks.owed, 2);
+		check(0, false);
+		check(1, false);
+	}
+	watermarks.owed = 0;
+}
+
 /* What was written since is written again, elsewhere; the block is free. */
 static void dirty_does_not(void **state)
 {
@@ -502,6 +519,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CELL(clean_goes_back),
+		CELL(kept_for_who_is_owed),
 		CELL(dirty_does_not),
 		CELL(dirty_by_a_hold),
 		CELL(dirty_is_something_else),
