@@ -94,6 +94,27 @@ static void kept_too_much(void **state)
 	assert_int_equal(watermarks.owed, 0);
 }
 
+/* Who waits gets what merging frees, one effort after the other, but for what is promised of that. */
+static void who_waits_gets_the_rest(void **state)
+{
+	u64 got = ELSEWHERE;
+	pfn_t pfn;
+
+	(void)state;
+	fill(&a, 0, 2 * PROMISED, false);
+	help(100);
+	fill(&b, 0, 2 * PROMISED, false);
+	leave_free(100);
+	for (u32 i = 0; i < 100; i++) {
+		for (; gmem_get_page(c.g, got, true, &pfn) == 0; got++)
+			fill(&c, got, 1, false);
+		help(1);
+	}
+	assert_in_range(share_saved(1), 2 * PROMISED - FEW, 2 * PROMISED);
+	assert_in_range(got - ELSEWHERE, PROMISED - FEW, PROMISED + FEW);
+	assert_in_range(writes(&a, PROMISED), PROMISED - FEW, PROMISED);
+}
+
 /* What a VM takes from itself at its max= it may have back, also where that is min=. */
 static void freed_at_max(void **state)
 {
@@ -143,6 +164,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(freed_by_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(groups_without_promises, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_too_much, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waits_gets_the_rest, setup, teardown),
 		cmocka_unit_test_setup_teardown(freed_at_max, setup, teardown),
 		cmocka_unit_test_setup_teardown(cooled_at_max, setup, teardown),
 	};
