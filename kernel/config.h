@@ -94,7 +94,7 @@ struct weir_config {
 
 /*
  * The value of console=: a name or port, and an optional baud rate. 0 or ERR_INVAL, when nothing
- * is changed but perhaps the port. port 0: none. For boot/, which wants a console first of all.
+ * is changed. port 0: none. For boot/, which wants a console first of all.
  */
 int config_parse_console(const char *at, const char *end, u16 *port, u32 *baud);
 

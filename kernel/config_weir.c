@@ -16,7 +16,7 @@ int config_parse_console(const char *at, const char *end, u16 *port, u32 *baud)
 {
 	const char *comma = memchr(at, ',', (size_t)(end - at));
 	struct word name = {at, comma ? comma : end};
-	u64 n;
+	u64 n, rate;
 
 	if (word_is(&name, "none"))
 		n = 0;
@@ -30,12 +30,13 @@ int config_parse_console(const char *at, const char *end, u16 *port, u32 *baud)
 		n = 0x2e8;
 	else if (parse_u64(name.at, name.end, &n) || n == 0 || n > 0xfff8)
 		return ERR_INVAL;
-	*port = (u16)n;
 	if (comma) {
-		if (parse_u64(comma + 1, end, &n) || n == 0 || n > BAUD_MAX || BAUD_MAX % n)
+		if (parse_u64(comma + 1, end, &rate) || rate == 0 || rate > BAUD_MAX ||
+		    BAUD_MAX % rate)
 			return ERR_INVAL;
-		*baud = (u32)n;
+		*baud = (u32)rate;
 	}
+	*port = (u16)n;
 	return 0;
 }
 

@@ -199,6 +199,12 @@ static void test_malformed_own_words(void **state)
 				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=com1,7", "command line: 'console=com1,7' is ignored: accepted is "
 				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=com2,7", "command line: 'console=com2,7' is ignored: accepted is "
+				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=none,7", "command line: 'console=none,7' is ignored: accepted is "
+				   "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
+		{"console=com2,", "command line: 'console=com2,' is ignored: accepted is "
+				  "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"console=0x10000", "command line: 'console=0x10000' is ignored: accepted is "
 				    "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"loglevel=loud", "command line: 'loglevel=loud' is ignored: accepted is "
@@ -255,6 +261,9 @@ static void test_malformed_own_words(void **state)
 		assert_int_equal(config.message_count, 1);
 		assert_string_equal(config.messages[0], cases[i].message);
 		assert_int_equal(config.when_done, WHEN_DONE_REBOOT);
+		/* What is said to be ignored moves no console to another port. */
+		assert_int_equal(config.console_port, 0x3f8);
+		assert_int_equal(config.console_baud, 115200);
 	}
 }
 
