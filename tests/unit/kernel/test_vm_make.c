@@ -12,7 +12,7 @@
  *	kernel/guest/acpi_tables.c kernel/guest/image.c kernel/guest/unknown.c
  *	kernel/config_cpus.c tests/unit/mmu/fixture.c
  */
-/* unit-libs: -Wl,--wrap=thread_create_with */
+/* unit-libs: -Wl,--wrap=thread_create_with -Wl,--wrap=memslot_create */
 /*
  * A VM made of its real parts, with every allocation of it failing in turn, and every thread: half
  * a VM is taken apart, and all that it had comes back.
@@ -54,6 +54,8 @@ static char message[256];
 static u32 ran;	    /* atomic */
 static u32 in_list; /* of VMs with a console */
 static bool in_list_failed;
+static u32 no_slot_id;
+static int no_slot; /* 0, or what memslot_create returns for it */
 
 /* --- what is not a part of a VM's, or not made here --- */
 
@@ -80,6 +82,20 @@ int __wrap_thread_create_with(struct thread **out, const char *name, void (*fn)(
 	if (hosted_should_fail())
 		return ERR_NOMEM;
 	return __real_thread_create_with(out, name, fn, arg, options);
+}
+
+int __real_memslot_create(struct mmu_vm *m, u32 id, gfn_t base, u64 pages, struct gmem *g,
+			  u64 first, u32 flags);
+int __wrap_memslot_create(struct mmu_vm *m, u32 id, gfn_t base, u64 pages, struct gmem *g,
+			  u64 first, u32 flags);
+
+/* A part of RAM, or the page of the local APIC, that does not go where it would be. */
+int __wrap_memslot_create(struct mmu_vm *m, u32 id, gfn_t base, u64 pages, struct gmem *g,
+			  u64 first, u32 flags)
+{
+	if (no_slot && id == no_slot_id)
+		return no_slot;
+	return __real_memslot_create(m, id, base, pages, g, first, flags);
 }
 
 int console_vm_add(struct vm *m)
@@ -249,6 +265,42 @@ static void ages_as_its_cpu_can(void **state)
 	}
 }
 
+/* By its own layout no VM gets there: what it would say is seen all the same, and all comes back. */
+static void ram_that_does_not_go_where_it_would_be(void **state)
+{
+	static const struct {
+		u32 slot;
+		int err;
+		const char *message;
+	} cases[] = {
+		{0, ERR_ALIGN,
+		 "psize=4K: 640K of RAM from byte 0x0 on cannot be at guest address 0x0, "
+		 "elsewhere in their page: give psize=4K"},
+		{1, ERR_ALIGN,
+		 "psize=4K: 15488K of RAM from byte 0xe0000 on cannot be at guest address 0xe0000, "
+		 "elsewhere in their page: give psize=4K"},
+		{1, ERR_RANGE,
+		 "mem=16M: 15488K of it would be at guest address 0xe0000, which is more than this "
+		 "CPU can address: give less mem="},
+	};
+	struct stock before;
+	struct vm *made;
+
+	assert_int_equal(vm_make(&config, &restart, &made, message, sizeof(message)), 0);
+	run_and_unmake(made);
+	rcu_barrier();
+	before = take_stock();
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		no_slot_id = cases[i].slot;
+		no_slot = cases[i].err;
+		assert_int_equal(vm_make(&config, &restart, &made, message, sizeof(message)),
+				 cases[i].err);
+		no_slot = 0;
+		assert_string_equal(message, cases[i].message);
+		check_nothing_is_left(before);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +308,7 @@ int main(void)
 		cmocka_unit_test_setup(with_shadow_paging, setup),
 		cmocka_unit_test_setup(with_a_real_mode_area, setup),
 		cmocka_unit_test_setup(ages_as_its_cpu_can, setup),
+		cmocka_unit_test_setup(ram_that_does_not_go_where_it_would_be, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
