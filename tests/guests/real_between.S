@@ -81,6 +81,7 @@ between_notes:
 between_ticks:
 	incw 0x204
 	pushw %ax
+	timer_off
 	movb $0x20, %al
 	outb %al, $0x20
 	popw %ax
@@ -293,18 +294,13 @@ between_error32:
 
 	try "between modes: the timer"
 	between
-	timer_on
 	movw $0, 0x204
+1:	timer_on
 	sti
-1:	hlt
+	hlt
+	cli
 	cmpw $2, 0x204
 	jb 1b
-	cli
-	timer_off
-	pushl $0		/* over the flags of whenever it ticked */
-	pushl $0
-	pushl $0
-	addw $12, %sp
 	between_done
 
 	try "between modes: an RPL in CS", 0, RPL_IN_CS

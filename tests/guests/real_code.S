@@ -100,7 +100,10 @@ piece_\@:
 	popfw
 	.endm
 
-/* AL is lost. */
+/*
+ * Until the first tick: its handler ends with timer_off. How many ticks come while it runs, or behind
+ * it, is a matter of the CPU's speed, which is not compared. AL is lost.
+ */
 	.macro timer_on
 	movb $0xfe, %al
 	outb %al, $0x21
@@ -247,6 +250,7 @@ counts_steps:
 ticks_and_ends:
 	incw %cs:(ticks - blob)
 	pushw %ax
+	timer_off
 	movb $0x20, %al
 	outb %al, $0x20
 	popw %ax

@@ -247,13 +247,12 @@
 
 	try "the timer wakes"
 	set_vector 0x20, ticks_and_ends
-	timer_on
+1:	timer_on
 	sti
-1:	hlt
+	hlt
+	cli
 	cmpw $3, %cs:(ticks - blob)
 	jb 1b
-	cli
-	timer_off
 	xorw %ax, %ax
 	done
 
@@ -272,7 +271,6 @@
 	nop
 	cli
 	movw %cs:(ticks - blob), %cx
-	timer_off
 	xorw %ax, %ax
 	done
 
