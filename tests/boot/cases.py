@@ -147,6 +147,19 @@ def hidden(boot):
     boot.ends()
 
 
+@case(machines=["tigerlake:2"], deadline=400, weir="selftest=all",
+      kernel=lambda: os.path.join(BUILD, "release/weir.elf"), guests=lambda: small_guest("smoke", "one two"))
+def release(boot):
+    """The build for use (make DEBUG=0) passes its self-tests and runs a guest."""
+    passed, failed = boot.expect(r"(\d+) passed, (\d+) failed").groups()
+    assert failed == "0", f"{failed} self-tests failed"
+    skipped = set(re.findall(r"selftest (\S+): SKIP", boot.text()))
+    assert skipped == {"disk", "lock-order"}, f"skipped {skipped}: a debug build checks the order of locks"
+    boot.note(f"{passed} self-tests")
+    check_small_guest(boot, "smoke")
+    boot.ends()
+
+
 @case(machines=["tigerlake"], deadline=180, weir="mitigations=off selftest=vmx_reset",
       guests=lambda: small_guest("smoke", "one two"))
 def mitigations_off(boot):
