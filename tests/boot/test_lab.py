@@ -11,6 +11,7 @@ import time
 import pytest
 
 import boots
+import cases
 import test_boot
 from lab import ROOT, bochs, console
 
@@ -130,6 +131,11 @@ def test_wait_lets_a_fatal_line_come_whole(pipe):
         line.wait("never", soon(), fatal="halted: .*")
     os.close(theirs)
     line.close()
+
+
+def test_an_assert_of_a_case_says_what_it_compared():
+    """pytest writes those anew that conftest.py names; of others it only says that they failed."""
+    assert any(name.startswith("@py_assert") for name in cases.check_small_guest.__code__.co_varnames)
 
 
 REPORT = """\
