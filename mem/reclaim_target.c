@@ -41,14 +41,17 @@ static void count_owed(void)
 
 	list_for_each_entry (t, &reclaim.targets, link) {
 		struct gmem *g = t->object;
-		u64 resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
-		u64 own = resident - min(resident, gmem_borrowed(g));
+		u64 resident, own;
 
+		/* Before the look: of pages that go behind it gmem_keep_promised finds none owed. */
+		__atomic_exchange_n(&g->owed, 0, __ATOMIC_SEQ_CST);
+		resident = __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
+		own = resident - min(resident, gmem_borrowed(g));
 		if (t->terms.min)
 			promised |= BIT(g->share_group % SHARE_GROUPS);
 		owed += t->terms.min - min(t->terms.min, resident);
-		__atomic_store_n(&g->owed, t->terms.min - min(t->terms.min, resident),
-				 __ATOMIC_RELAXED);
+		__atomic_fetch_add(&g->owed, t->terms.min - min(t->terms.min, resident),
+				   __ATOMIC_RELAXED);
 		copies[g->share_group % SHARE_GROUPS] += min(t->terms.min, resident) -
 							 min(t->terms.min, own);
 	}

@@ -140,9 +140,14 @@ void console_write_line(const void *bytes, size_t n)
 {
 	struct console_hold hold = console_lock();
 
-	line_at = 0;
-	line_length = min(n, sizeof(line));
-	__builtin_memcpy(line, bytes, line_length);
+	n = min(n, sizeof(line));
+	/* A panic that stops this CPU here finds nothing of a line, or all of it. */
+	WRITE_ONCE(line_length, 0);
+	WRITE_ONCE(line_at, 0);
+	barrier();
+	__builtin_memcpy(line, bytes, n);
+	barrier();
+	WRITE_ONCE(line_length, n);
 	console_unlock(hold);
 	console_unlock(console_lock()); /* after the line */
 	let_others_in();

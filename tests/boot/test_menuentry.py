@@ -69,7 +69,9 @@ def test_tabs_and_small_letters_are_as_good(entry):
     ("}\n", "}\nmenuentry x {\n}\n", "line 9: a second menuentry"),
     (ENTRY, "menuentry x {\n}\n", "no line begins with multiboot2"),
     (ENTRY, "multiboot2 /boot/weir.elf\n", "no line begins with module2: there is no guest"),
-    (" when_done=poweroff", "", "HEADLESS=1 needs the word when_done=poweroff")])
+    (" when_done=poweroff", "", "HEADLESS=1 needs the word when_done=poweroff"),
+    ("when_done", "loglevel=warn when_done", "HEADLESS=1 reads at COM1 that the machine goes off: not with loglevel=warn"),
+    ("when_done", "console=none when_done", "HEADLESS=1 reads at COM1 that the machine goes off: not with console=none")])
 def test_a_menu_entry_that_is_wrong_is_one_line(entry, old, new, says):
     assert old in ENTRY
     with pytest.raises(SystemExit) as ended:

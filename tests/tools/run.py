@@ -33,6 +33,7 @@ from lab.console import Ended  # noqa: E402
 from lab.machine import OFF, Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
 
+NOT_AT_COM1 = r"loglevel=(warn|error)$|console=(?!(com1|0x3f8)\b)"  # words with which OFF is not seen
 WEIR = "console=com1,115200 loglevel=info when_done=poweroff"
 BANNER = r"weir-guest: shell ready"
 POWERED_OFF = r"vm alpha: powered off"
@@ -163,6 +164,9 @@ def what_boots(args):
         sys.exit(f"CONFIG={args.config}: {why}")
     if args.headless and "when_done=poweroff" not in words.split():
         sys.exit(f"CONFIG={args.config}: HEADLESS=1 needs the word when_done=poweroff: it would never end")
+    quiet = [word for word in words.split() if re.match(NOT_AT_COM1, word)]
+    if args.headless and quiet:
+        sys.exit(f"CONFIG={args.config}: HEADLESS=1 reads at COM1 that the machine goes off: not with {quiet[0]}")
     return words, modules, sum(menuentry.mem_of(module.words) for module in modules)
 
 

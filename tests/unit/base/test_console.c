@@ -13,7 +13,10 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define PORT	0x3f8
@@ -326,13 +329,48 @@ static void test_broken_lock(void **state)
 	assert_memory_equal(sent, "panic", 5);
 }
 
+static sigjmp_buf before_fault;
+
+static void leave_by_fault(int number)
+{
+	(void)number;
+	siglongjmp(before_fault, 1);
+}
+
+/* A panic finds nothing of a line that was being taken over when its CPU was stopped. */
+static void test_line_not_taken_over(void **state)
+{
+	char *pages = mmap(NULL, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			   -1, 0);
+	struct sigaction leave = {.sa_handler = leave_by_fault, .sa_flags = SA_NODEFER}, before;
+
+	(void)state;
+	assert_true(pages != MAP_FAILED);
+	assert_int_equal(mprotect(pages + PAGE_SIZE, PAGE_SIZE, PROT_NONE), 0);
+	write_line(); /* is still in the buffer */
+	sent_count = 0;
+	assert_int_equal(sigaction(SIGSEGV, &leave, &before), 0);
+	cpu = 6;
+	if (!sigsetjmp(before_fault, 1)) {
+		console_write_line(pages + PAGE_SIZE - 70, LINE);
+		fail_msg("it was taken over whole");
+	}
+	assert_int_equal(sigaction(SIGSEGV, &before, NULL), 0);
+	cpu = 7;
+	console_break_locks();
+	log_line();
+	assert_int_equal(sent_count, 5);
+	assert_memory_equal(sent, "log\r\n", 5);
+	munmap(pages, 2 * PAGE_SIZE);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sinks),		cmocka_unit_test(test_nested),
 		cmocka_unit_test(test_writers),		cmocka_unit_test(test_line_between),
 		cmocka_unit_test(test_line_of_stopped), cmocka_unit_test(test_line_writers),
-		cmocka_unit_test(test_broken_lock),
+		cmocka_unit_test(test_broken_lock),	cmocka_unit_test(test_line_not_taken_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
