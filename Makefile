@@ -13,7 +13,7 @@
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (not for what boots)
 #   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
-#   test-unit:  TESTS="mem/frame"          test-models: TESTS="srcu"
+#   test-unit:  TESTS="mem/test_frame"          test-models: TESTS="srcu"
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
 #   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit" (bench-kvm: "exits aged fit")
 

@@ -46,11 +46,12 @@ def mem_of(words):
 
 def parse(text):
     """(Weir's words, modules). Wrong: there is no such file, or GRUB or we would not understand it."""
-    weir, modules, entries = None, [], 0
+    weir, modules, entries, closed = None, [], 0, False
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         command, rest = (line.split(None, 1) + ["", ""])[:2]
         rest = re.sub(r"(?:^|\s)#.*", "", rest).strip() if not re.search(r"['\"]", rest) else rest.strip()
+        closed = closed or line == "}"
         if not line or line.startswith("#") or line == "}" or command in PASSED_OVER:
             continue
         if command == "menuentry":
@@ -77,6 +78,8 @@ def parse(text):
                         f"from {os.getcwd()} on")
         # Two of the same name may be different files.
         modules.append(Module(path, words, f"/guests/{len(modules) + 1}/{os.path.basename(path)}"))
+    if entries and not closed:
+        raise Wrong("the menuentry is not closed: '}' on a line of its own is missing")
     if weir is None:
         raise Wrong("no line begins with multiboot2")
     if not modules:
