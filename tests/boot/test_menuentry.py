@@ -67,6 +67,7 @@ def test_tabs_and_small_letters_are_as_good(entry):
     ("module2 one/kernel", "multiboot2 one/kernel", "line 5: a second multiboot2"),
     ("multiboot2", "# multiboot2", "line 5: module2 before multiboot2"),
     ("}\n", "}\nmenuentry x {\n}\n", "line 9: a second menuentry"),
+    (ENTRY, "}\n" + ENTRY.replace("}\n", ""), "the menuentry is not closed"),
     ("}\n", "", "the menuentry is not closed: '}' on a line of its own is missing"),
     (ENTRY, "menuentry x {\n}\n", "no line begins with multiboot2"),
     (ENTRY, "multiboot2 /boot/weir.elf\n", "no line begins with module2: there is no guest"),

@@ -51,7 +51,7 @@ def parse(text):
         line = line.strip()
         command, rest = (line.split(None, 1) + ["", ""])[:2]
         rest = re.sub(r"(?:^|\s)#.*", "", rest).strip() if not re.search(r"['\"]", rest) else rest.strip()
-        closed = closed or line == "}"
+        closed = closed or (entries > 0 and line == "}")
         if not line or line.startswith("#") or line == "}" or command in PASSED_OVER:
             continue
         if command == "menuentry":

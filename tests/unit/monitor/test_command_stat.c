@@ -7,7 +7,7 @@
 #include "kernel/monitor/metrics.h"
 #include "kernel/monitor/pager.h"
 #include "tests/hosted/fakes.h"
-#include "tests/unit/monitor/said.h"
+#include "tests/unit/monitor/say.h"
 
 #include <cmocka.h>
 
@@ -43,16 +43,6 @@ ANSWER(u64, log_mark, 0, void)
 ANSWER(u64, log_tail, 0, u32 lines)
 ANSWER(bool, log_next, false, u64 *at, char *line)
 NOTHING(pager_pass, void)
-
-static const char *say(void (*command)(u32 argc, char **argv), const char *word)
-{
-	char text[32], *argv[] = {text};
-
-	strlcpy(text, word, sizeof(text));
-	said[0] = 0;
-	command(word[0] != 0, argv);
-	return said;
-}
 
 /* None comes between those of OpenMetrics text, and they come after its end, whatever ended it. */
 static void the_log_waits_for_metrics(void **state)

@@ -10,7 +10,7 @@
 #include "smp/cpu.h"
 #include "tests/hosted/fakes.h"
 #include "tests/hosted/hosted.h"
-#include "tests/unit/monitor/said.h"
+#include "tests/unit/monitor/say.h"
 
 #include <cmocka.h>
 
@@ -52,16 +52,6 @@ bool monitor_stopped(void)
 
 static void nobody(void)
 {
-}
-
-static const char *say(void (*command)(u32 argc, char **argv), const char *word)
-{
-	char text[32], *argv[] = {text};
-
-	strlcpy(text, word, sizeof(text));
-	said[0] = 0;
-	command(word[0] != 0, argv);
-	return said;
 }
 
 static void without_records(void **state)
