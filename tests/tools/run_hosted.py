@@ -110,7 +110,8 @@ def main():
 
     total = [0, 0, 0]
     start = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Some wait more than they work.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
         running = [pool.submit(run, t, n, args, extent, DEADLINES[kind] * SLOW) for t, n in chosen]
         for future in concurrent.futures.as_completed(running):
             name, log, status, text, seconds = future.result()
