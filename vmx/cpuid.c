@@ -16,7 +16,8 @@
 #define TOPOLOGY_CORE	  (2u << 8)
 #define XSAVE_LEGACY_SIZE 576u /* the FXSAVE image and the XSAVE header */
 #define COMPONENT_ALIGNED BIT(1)
-#define EAX_D1_PASSED	  (BIT(0) | BIT(1) | BIT(2)) /* XSAVEOPT, XSAVEC, XGETBV of XINUSE */
+#define EAX_D1_XSAVEC	  BIT(1)
+#define EAX_D1_PASSED	  (BIT(0) | EAX_D1_XSAVEC | BIT(2)) /* XSAVEOPT, XGETBV of XINUSE */
 #define COMPONENTS	  63u
 
 enum reg {
@@ -241,7 +242,9 @@ static void leaf_xsave(const struct cpuid_view *v, u32 subleaf, struct cpuid_reg
 		r->ecx = xsave_size(offered, false);
 	} else if (subleaf == 1) {
 		r->eax = host.eax & (u32)EAX_D1_PASSED;
-		if (r->eax & BIT(1))
+		if (v->no_xsavec)
+			r->eax &= ~(u32)EAX_D1_XSAVEC;
+		if (r->eax & EAX_D1_XSAVEC)
 			r->ebx = xsave_size(v->xcr0, true);
 	} else if (subleaf < COMPONENTS && (offered & BIT(subleaf))) {
 		r->eax = host.eax;

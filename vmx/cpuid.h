@@ -43,6 +43,7 @@
 struct cpuid_view {
 	bool rdtscp, invpcid; /* the VMX controls that let these run */
 	bool no_pcid;	      /* shadow paging knows none */
+	bool no_xsavec;	      /* errata_compacted_xsave */
 	u64 xcr0_offered;     /* 0: no XSAVE */
 	u64 tsc_khz;
 	bool tsc_stable; /* clock_tsc_is_stable */

@@ -36,6 +36,7 @@ static void answer(struct vmx_vcpu *v, struct cpuid_answer *a)
 		.rdtscp = guest_features.rdtscp,
 		.invpcid = guest_features.invpcid && !v->shadow,
 		.no_pcid = v->shadow,
+		.no_xsavec = guest_features.no_xsavec,
 		.xcr0_offered = guest_features.xcr0,
 		.tsc_khz = clock_tsc_khz(),
 		.tsc_stable = clock_tsc_is_stable(),

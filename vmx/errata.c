@@ -62,3 +62,8 @@ bool errata_interrupt_delivery(bool bochs)
 {
 	return bochs;
 }
+
+bool errata_compacted_xsave(bool bochs)
+{
+	return bochs;
+}

@@ -49,4 +49,10 @@ u32 errata_longest_stay(bool emulated, u64 tsc_khz, u32 shift);
  */
 bool errata_interrupt_delivery(bool bochs);
 
+/*
+ * Bochs 2.7 does not restore what XSAVEC saved of vector registers: XRSTOR looks for registers 16 to
+ * 31 elsewhere, and refuses the AVX registers with #GP. So guests are not shown XSAVEC there.
+ */
+bool errata_compacted_xsave(bool bochs);
+
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "kernel/base/machine.h"
 #include "kernel/base/msr.h"
 #include "smp/irq.h"
 #include "vmx/capability.h"
@@ -103,6 +104,7 @@ void features_init(void)
 		.maxphyaddr = features_maxphyaddr(),
 		.rdtscp = vmx_boot_controls.proc2 & PROC2_RDTSCP,
 		.invpcid = vmx_boot_controls.proc2 & PROC2_INVPCID,
+		.no_xsavec = errata_compacted_xsave(machine_is_bochs()),
 	};
 	view.rdtscp = f->rdtscp;
 	view.invpcid = f->invpcid;

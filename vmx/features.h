@@ -14,7 +14,7 @@ struct guest_features {
 	u64 xcr0;	/* 0: no XSAVE */
 	u32 xsave_size; /* bytes of state that Weir keeps for a vCPU */
 	u32 maxphyaddr;
-	bool rdtscp, invpcid;
+	bool rdtscp, invpcid, no_xsavec;
 	bool pages_1g; /* in a page table's PDPTE PS is not reserved */
 	bool spec_ctrl, ibpb, arch_capabilities;
 	u64 spec_ctrl_bits;

@@ -7,8 +7,9 @@ from cases import NO_EPT, OTHER_MODELS, RESTRICTED, THREE_GENERATIONS
 from lab import bochs, image, linux
 
 
-def check_shell(boot):
-    boot.expect(r"weir-guest: shell ready")
+def check_shell(boot, ready=True):
+    if ready:
+        boot.expect(r"weir-guest: shell ready")
     boot.expect(r"guest# ")
     boot.type("echo $((6 * 7)) is the answer")
     boot.expect(r"^42 is the answer")
@@ -211,11 +212,16 @@ def shadow_typing(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED],
-      guests=lambda: linux_guest(stock=True), deadline=400)
+@case(machines=["tigerlake"], full=THREE_GENERATIONS[1:] + [RESTRICTED], deadline=400,
+      guests=lambda: linux_guest(stock=True, programs=("vectors",)))
 def linux_bzimage(boot):
-    """The bzImage as packaged boots, with nothing on its command line but the console."""
-    check_shell(boot)
+    """The bzImage as packaged boots, with nothing on its command line but the console, and programs keep
+    their vector registers as its kernel saves them by CPUID alone."""
+    boot.expect(r"weir-guest: shell ready")
+    boot.type("vectors 500; echo vectors ended with $?")
+    boot.note(boot.expect(r"^vectors: ([xyz]mm, \d+ switches, 0 lost)\b").group(1))
+    boot.expect(r"^vectors ended with 0\b")
+    check_shell(boot, ready=False)
 
 
 def faulty():

@@ -32,9 +32,10 @@ INIT = os.path.join(ROOT, "tests/guests/init.sh")
 # half changed is whole again by the third.
 PAUSES = (0, 0, 20)
 
-# What Weir's guests run with: nothing that only costs an emulator time. Bochs executes REP STOSB
-# and REP MOVSB a byte at a time, so Linux does better without knowing that they are fast. Its XRSTOR
-# raises #GP for what XSAVEC stored of AVX, and Linux then goes on without those registers.
+# What Weir's guests run with, and hosts below Weir: nothing that only costs an emulator time. Bochs
+# executes REP STOSB and REP MOVSB a byte at a time, so Linux does better without knowing that they are
+# fast. Its XRSTOR restores little of what XSAVEC saved, which Weir hides from guests, but who hides it
+# from a host (errata_compacted_xsave)?
 PLAIN_CMDLINE = "console=ttyS0,115200"
 CMDLINE = (PLAIN_CMDLINE + " tsc=reliable nokaslr mitigations=off cryptomgr.notests "
            "random.trust_cpu=on clearcpuid=erms,fsrm,xsavec")

@@ -226,6 +226,10 @@ static void xsave_sizes_fit_the_components(void **state)
 	/* XSAVEOPT, XSAVEC, XGETBV; no XSAVES. */
 	assert_int_equal(ask(&v, 0xd, 1).eax, 7);
 	assert_int_equal(ask(&v, 0xd, 1).ecx, 0);
+	v.no_xsavec = true;
+	assert_int_equal(ask(&v, 0xd, 1).eax, 5);
+	assert_int_equal(ask(&v, 0xd, 1).ebx, 0);
+	v.no_xsavec = false;
 	assert_int_equal(ask(&v, 0xd, 2).eax, 256);
 	assert_int_equal(ask(&v, 0xd, 2).ebx, 576);
 	/* PKRU and AMX are not offered, and so their subleaves are empty. */

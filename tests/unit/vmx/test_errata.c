@@ -63,13 +63,18 @@ static void who_delivers_interrupts(void **state)
 	assert_false(errata_interrupt_delivery(false));
 }
 
+static void who_restores_vectors(void **state)
+{
+	assert_true(errata_compacted_xsave(true));
+	assert_false(errata_compacted_xsave(false));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(code_in_large_pages),
-		cmocka_unit_test(what_leaks),
-		cmocka_unit_test(how_long_a_guest_stays),
-		cmocka_unit_test(who_delivers_interrupts),
+		cmocka_unit_test(code_in_large_pages),	  cmocka_unit_test(what_leaks),
+		cmocka_unit_test(how_long_a_guest_stays), cmocka_unit_test(who_delivers_interrupts),
+		cmocka_unit_test(who_restores_vectors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: vmx/features.c vmx/cpuid.c */
+/* unit-sources: vmx/features.c vmx/cpuid.c vmx/errata.c */
 /*
  * What a guest is told of how its CPU speculates: what it need not fear, and what it has to; and of
  * what its page tables may hold.
@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include "kernel/base/error.h"
+#include "kernel/base/machine.h"
 #include "kernel/base/msr.h"
 #include "smp/irq.h"
 #include "vmx/capability.h"
@@ -16,6 +17,7 @@ struct vmx_controls vmx_boot_controls;
 
 static u64 host_capabilities;
 static u32 host_lacks; /* bits of leaf 0x80000001's EDX */
+static bool in_bochs;
 
 static struct cpuid_regs host(u32 leaf, u32 subleaf)
 {
@@ -28,6 +30,11 @@ int rdmsr_safe(u32 index, u64 *value)
 {
 	*value = index == MSR_IA32_ARCH_CAPABILITIES ? host_capabilities : 0;
 	return 0;
+}
+
+bool machine_is_bochs(void)
+{
+	return in_bochs;
 }
 
 static void speculation(void **state)
@@ -72,9 +79,21 @@ static void page_tables(void **state)
 	host_lacks = 0;
 }
 
+static void vectors_in_bochs(void **state)
+{
+	hosted_machine.cpuid = host;
+	features_init();
+	assert_false(guest_features.no_xsavec);
+	in_bochs = true;
+	features_init();
+	assert_true(guest_features.no_xsavec);
+	in_bochs = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(vectors_in_bochs),
 		cmocka_unit_test(speculation),
 		cmocka_unit_test(page_tables),
 	};
