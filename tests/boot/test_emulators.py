@@ -44,6 +44,29 @@ def test_stop_ends_the_emulator_and_its_children(tmp_path, monkeypatch):
     assert group_is_gone(sleeper.process.pid, time.monotonic() + 5)
 
 
+class Talker(machine.Machine):
+    """Says a line, and goes on."""
+
+    def __init__(self, folder, line):
+        super().__init__(folder)
+        self.line = line
+
+    def command(self, serial):
+        return ["/bin/sh", "-c", 'echo "$1" >"$0"; exec sleep 1000', serial, self.line]
+
+
+@pytest.mark.parametrize("line", [
+    "Segmentation fault",
+    "[    1.500000] Kernel panic - not syncing: Attempted to kill init!",
+    "alpha: Illegal instruction",
+    "[   0.100000] cpu0 error: halted: PANIC on cpu0",
+])
+def test_a_guest_that_dies_is_not_waited_for(tmp_path, line):
+    with Talker(str(tmp_path / "logs"), line) as talker, \
+            pytest.raises(console.Ended, match="before it said /never/"):
+        talker.wait_line("never", soon())
+
+
 STARTS_ONE = """\
 import sys, threading, time
 sys.path.insert(0, {tests!r})

@@ -18,6 +18,8 @@ LAST_LINES = 12  # of what an emulator said that ended
 WITH_US = ["setpriv", "--pdeathsig", "KILL", "--"]
 # The last line of Weir's panic, and that of a machine that it refuses.
 PANIC = r"^\[ *\d+\.\d+\] cpu\d+ error: halted: .*"
+# A program of a Linux guest that dies, and its kernel: no case means it to.
+GUEST_DIED = r"(?:Segmentation fault|Illegal instruction|Bus error|Kernel panic - not syncing).*"
 OFF = r"info: (powering off|rebooting)\b"  # the last that Weir says otherwise
 
 
@@ -76,7 +78,7 @@ class Machine:
         return self.process is not None and self.process.poll() is None
 
     def wait_line(self, pattern, deadline, start=0):
-        return self.console.wait(pattern, deadline, self.alive, start, PANIC)
+        return self.console.wait(pattern, deadline, self.alive, start, f"{PANIC}|{GUEST_DIED}")
 
     def wait_exit(self, deadline):
         """The emulator's exit status."""
