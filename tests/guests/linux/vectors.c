@@ -32,39 +32,29 @@ static struct shared {
 	unsigned int lost;     /* atomic: registers */
 } * shared;
 
-/* Instructions for each of 16 registers, or of 32. */
-#define LOAD(op, n, reg, s)  op " " #n "*" #s "(%[from]), %%" reg #n "\n\t"
-#define STORE(op, n, reg, s) op " %%" reg #n ", " #n "*" #s "(%[to])\n\t"
-#define EACH_16(X, op, reg, s)                                                                  \
-	X(op, 0, reg, s)                                                                        \
-	X(op, 1, reg, s) X(op, 2, reg, s) X(op, 3, reg, s) X(op, 4, reg, s) X(op, 5, reg, s)    \
-		X(op, 6, reg, s) X(op, 7, reg, s) X(op, 8, reg, s) X(op, 9, reg, s)             \
-			X(op, 10, reg, s) X(op, 11, reg, s) X(op, 12, reg, s) X(op, 13, reg, s) \
-				X(op, 14, reg, s) X(op, 15, reg, s)
-#define EACH_32(X, op, reg, s)                                                                    \
-	EACH_16(X, op, reg, s)                                                                    \
-	X(op, 16, reg, s)                                                                         \
-	X(op, 17, reg, s) X(op, 18, reg, s) X(op, 19, reg, s) X(op, 20, reg, s) X(op, 21, reg, s) \
-		X(op, 22, reg, s) X(op, 23, reg, s) X(op, 24, reg, s) X(op, 25, reg, s)           \
-			X(op, 26, reg, s) X(op, 27, reg, s) X(op, 28, reg, s) X(op, 29, reg, s)   \
-				X(op, 30, reg, s) X(op, 31, reg, s)
+#define FIRST_16 "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"
+#define ALL_32	 FIRST_16 ",16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31"
 
 /* Between loading and storing the CPU is yielded, with nothing of the compiler's in between. */
-#define YIELDS(name, each, op, reg, s)                                                             \
+#define YIELDS(name, registers, move, kind, size)                                                  \
 	static void __attribute__((noinline)) name(void)                                           \
 	{                                                                                          \
 		long result = SYS_sched_yield;                                                     \
                                                                                                    \
-		__asm__ volatile(each(LOAD, op, reg, s) "syscall\n\t" each(STORE, op, reg, s)      \
+		__asm__ volatile(".irp r," registers "\n\t" move " \\r*" size "(%[from]), %%" kind \
+				 "\\r\n\t.endr\n\t"                                                \
+				 "syscall\n\t"                                                     \
+				 ".irp r," registers "\n\t" move " %%" kind "\\r, \\r*" size       \
+				 "(%[to])\n\t.endr"                                                \
 				 : "+a"(result)                                                    \
 				 : [from] "r"(filled), [to] "r"(found)                             \
 				 : "rcx", "r11", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", \
 				   "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",       \
 				   "xmm12", "xmm13", "xmm14", "xmm15");                            \
 	}
-YIELDS(yield_xmm, EACH_16, "movdqu", "xmm", 16)
-YIELDS(yield_ymm, EACH_16, "vmovdqu", "ymm", 32)
-YIELDS(yield_zmm, EACH_32, "vmovdqu64", "zmm", 64)
+YIELDS(yield_xmm, FIRST_16, "movdqu", "xmm", "16")
+YIELDS(yield_ymm, FIRST_16, "vmovdqu", "ymm", "32")
+YIELDS(yield_zmm, ALL_32, "vmovdqu64", "zmm", "64")
 
 static struct width {
 	const char *name;
