@@ -82,14 +82,19 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 		if (!err)
 			err = vm_make(config, restart, &vm, message, sizeof(message));
 	} while (err && ++tries < VM_START_TRIES && may_find_memory(err, message, &ends));
-	if (!err) {
+	if (!err && vm_list_add(vm)) {
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))
 			log_start(vm);
 		restart_done(restart);
-		vm_list_add(vm);
 		vm_let_go(vm);
 		return true;
+	}
+	if (!err) {
+		vm_discard(vm);
+		restart_done(restart);
+		log_info("vm %s: stays off", config->name);
+		return false;
 	}
 	if (must_wait(config, restart, err))
 		return false;

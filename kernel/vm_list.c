@@ -52,18 +52,17 @@ void vm_refuse_all(void)
 	wait_unlock(&vm_wait, on);
 }
 
-void vm_list_add(struct vm *vm)
+bool vm_list_add(struct vm *vm)
 {
 	int i = index_of(vm->name);
-	bool on = wait_lock(&vm_wait), unwanted;
+	bool on = wait_lock(&vm_wait), wanted = !plans[i].stays_off;
 
-	list_add_tail(&vm->link, &vms);
-	unwanted = plans[i].stays_off;
+	if (wanted)
+		list_add_tail(&vm->link, &vms);
 	/* Who asked for it while it was made has it. */
 	plans[i].may_start = plans[i].start_asked = plans[i].stays_off = false;
 	wait_unlock(&vm_wait, on);
-	if (unwanted)
-		(void)vm_kill(vm);
+	return wanted;
 }
 
 /* vm_wait's lock. */

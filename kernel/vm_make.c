@@ -259,16 +259,27 @@ static void let_threads(bool *flag)
 	wait_unlock(&vm_wait, on);
 }
 
+/* Of those that there are, none of which runs its vCPU. */
+static void end_threads(struct vm *vm)
+{
+	let_threads(&vm->threads_leave);
+	for (u32 i = 0; i < vm->vcpu_count && vm->vcpus[i]->thread; i++)
+		thread_join(vm->vcpus[i]->thread);
+}
+
 static int start_threads(struct vm *vm, char *message, size_t size)
 {
 	int err = create_threads(vm, message, size);
 
-	if (!err)
-		return 0;
-	let_threads(&vm->threads_leave);
-	for (u32 i = 0; i < vm->vcpu_count && vm->vcpus[i]->thread; i++)
-		thread_join(vm->vcpus[i]->thread);
+	if (err)
+		end_threads(vm);
 	return err;
+}
+
+void vm_discard(struct vm *vm)
+{
+	end_threads(vm);
+	vm_unmake(vm);
 }
 
 void vm_let_go(struct vm *vm)

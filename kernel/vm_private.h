@@ -27,6 +27,8 @@ int vm_make(const struct vm_config *config, struct restart *restart, struct vm *
 	    size_t size);
 /* Its vCPUs begin. It is on the list. The manager's thread. */
 void vm_let_go(struct vm *vm);
+/* Of one that was made, and was not let go: its vCPUs' threads end, then vm_unmake. The manager's thread. */
+void vm_discard(struct vm *vm);
 /*
  * Frees what there is of it. No thread of it is left; devices and local APICs may be gone. The thread
  * of ends; or the manager's, of one that has not begun.
@@ -39,8 +41,11 @@ void vm_life_init_vm(struct vm *vm);
 /* Any thread, its vCPUs', too: reasons that come and that go. Its vCPUs park soon, or go on. */
 void vm_set_paused(struct vm *vm, u32 on, u32 off);
 
-/* It runs from here on; or, where somebody does not want it any more, ends at once. */
-void vm_list_add(struct vm *vm);
+/*
+ * It runs from here on. False: it stays off, for somebody has said so while it was made; it is not on
+ * the list, and is to be discarded.
+ */
+bool vm_list_add(struct vm *vm);
 /* None runs, and none is being taken apart. */
 bool vm_list_empty(void);
 

@@ -150,18 +150,32 @@ static void none_comes_back_after_the_end_of_all(void **state)
 	}
 }
 
+static bool at_once(void)
+{
+	return true;
+}
+
 static void idle(struct vcpu *v)
 {
 }
 
-/* Who is told to stay off while it is made ends when it is. */
+/* Who is told to stay off while it is made never runs, nor is said to have been started. */
 static void who_loads_can_be_told_to_stay_off(void **state)
 {
 	guest = idle;
 	unwanted_while_it_loads = true;
 	run_all();
 	unwanted_while_it_loads = false;
-	assert_int_equal(starts, 1);
+	assert_int_equal(ran, 0);
+	assert_int_equal(parts, 0);
+	/* That it stays off, and that all have ended. */
+	assert_int_equal(hosted_log_count(LOG_INFO), 2);
+	assert_int_equal(vm_stay_off("alpha"), ERR_NOENT);
+	/* Asked for again it runs. */
+	guest = power_off;
+	assert_int_equal(vm_start("alpha"), 0);
+	vm_run_asked(&config, at_once);
+	assert_int_equal(ran, VCPUS);
 }
 
 /* Who is asked for while it is made again has been started by that: it stays off after its end. */
@@ -287,11 +301,6 @@ static void none_runs_that_cannot_end(void **state)
 	assert_int_equal(vm_start("alpha"), 0);
 	vm_run_asked(&config, nothing_is_planned);
 	assert_int_equal(starts, 1);
-}
-
-static bool at_once(void)
-{
-	return true;
 }
 
 /* The operator asks for it while the manager is about to end Weir, and leaves the monitor. */

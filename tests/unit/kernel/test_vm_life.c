@@ -262,7 +262,7 @@ static int setup(void **state)
 		cpus[i].id = i;
 		machine.vcpus[i] = &cpus[i];
 	}
-	vm_list_add(&machine);
+	assert_true(vm_list_add(&machine));
 	for (u32 i = 0; i < VCPUS; i++)
 		assert_int_equal(thread_create(&cpus[i].thread, "vcpu", run_vcpu, &cpus[i], 1 + i),
 				 0);
