@@ -103,6 +103,8 @@ static void tell_unknown(const char *word, const char *second)
 		monitor_print("'%s' is no command: exit goes to the VMs' consoles, poweroff ends "
 			      "Weir, help lists all",
 			      word);
+	else if (!seconds[0] && second && find(word, NULL))
+		monitor_print("'%s %s' is no command: help lists them", word, second);
 	else if (!seconds[0])
 		monitor_print("'%s' is no command: help lists them", word);
 	else if (second)

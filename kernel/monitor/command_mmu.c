@@ -8,15 +8,6 @@
 
 #define SLOTS_SHOWN 32
 
-static struct vm *get(const char *name)
-{
-	struct vm *vm = vm_find(name);
-
-	if (!vm)
-		monitor_print("no VM '%s' runs", name);
-	return vm;
-}
-
 static const char *slot_flags(u32 flags, char *out, size_t size)
 {
 	snprintf(out, size, "%s%s%s%s%s", flags & MEMSLOT_READONLY ? " readonly" : "",
@@ -30,7 +21,7 @@ static const char *slot_flags(u32 flags, char *out, size_t size)
 void command_slot(u32 argc, char **argv)
 {
 	static struct mmu_slot_look slots[SLOTS_SHOWN];
-	struct vm *vm = get(argv[0]);
+	struct vm *vm = command_vm_get(argv[0]);
 	char flags[64];
 	u64 generation;
 	u32 n;
@@ -102,7 +93,7 @@ void command_rmap(u32 argc, char **argv)
 	(void)argc;
 	if (!command_number("GFN", argv[1], &gfn))
 		return;
-	vm = get(argv[0]);
+	vm = command_vm_get(argv[0]);
 	if (!vm)
 		return;
 	err = mmu_look_at_gfn(&vm->mmu, GFN(gfn), &look);
@@ -112,8 +103,9 @@ void command_rmap(u32 argc, char **argv)
 	if (err == ERR_NOSLOT)
 		monitor_print("no slot has gfn %#llx: slot %s lists them", (unsigned long long)gfn,
 			      argv[0]);
-	else if (err)
-		monitor_print("its slot is on its way out: %s", error_name(err));
+	else if (err) /* ERR_AGAIN */
+		monitor_print("gfn %#llx: its slot is on its way out, ask again",
+			      (unsigned long long)gfn);
 	if (err)
 		return;
 	monitor_print("gfn %#llx: slot %u, page %#llx of its object, %s, entry %#llx",

@@ -32,14 +32,15 @@ static void tell_missing(const char *name)
 {
 	if (vm_is_refused(name))
 		monitor_print("vm %s was refused when Weir booted: log tells why", name);
+	else if (vm_may_start(name))
+		monitor_print("vm %s does not run yet: it is about to start", name);
 	else if (is_configured(name))
 		monitor_print("vm %s does not run: vm start %s", name, name);
 	else
 		monitor_print("no VM is called '%s': vm list lists them", name);
 }
 
-/* A reference, or NULL after it was said that there is none. */
-static struct vm *get(const char *name)
+struct vm *command_vm_get(const char *name)
 {
 	struct vm *vm = vm_find(name);
 
@@ -182,7 +183,7 @@ static void print_memory(const struct vm *vm)
 
 void command_vm_show(u32 argc, char **argv)
 {
-	struct vm *vm = get(argv[0]);
+	struct vm *vm = command_vm_get(argv[0]);
 	struct mmu_stats stats;
 
 	(void)argc;
@@ -221,7 +222,7 @@ static void answer(const struct vm *vm, int err, const char *done)
 
 static void steer(const char *name, int (*what)(struct vm *vm), const char *done)
 {
-	struct vm *vm = get(name);
+	struct vm *vm = command_vm_get(name);
 
 	if (!vm)
 		return;
@@ -244,7 +245,7 @@ void command_vm_start(u32 argc, char **argv)
 
 void command_vm_pause(u32 argc, char **argv)
 {
-	struct vm *vm = get(argv[0]);
+	struct vm *vm = command_vm_get(argv[0]);
 	bool was;
 
 	(void)argc;
@@ -257,7 +258,7 @@ void command_vm_pause(u32 argc, char **argv)
 
 void command_vm_resume(u32 argc, char **argv)
 {
-	struct vm *vm = get(argv[0]);
+	struct vm *vm = command_vm_get(argv[0]);
 
 	(void)argc;
 	if (!vm)
@@ -346,7 +347,7 @@ void command_vm_dump(u32 argc, char **argv)
 		monitor_print("ADDRESS needs BYTES after it");
 		return;
 	}
-	vm = get(argv[0]);
+	vm = command_vm_get(argv[0]);
 	if (!vm)
 		return;
 	if (argc == 1)

@@ -122,7 +122,7 @@ void command_vm_console(u32 argc, char **argv)
 	if (vm)
 		vm_put(vm);
 	if (console_show_vm(argv[0]))
-		monitor_print("no VM is called '%s'", argv[0]);
+		monitor_print("no VM is called '%s': vm list lists them", argv[0]);
 	else if (vm_is_refused(argv[0]))
 		monitor_print("vm %s was refused when Weir booted: Ctrl-] leads back, and log "
 			      "tells why there",

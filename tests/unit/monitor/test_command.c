@@ -115,6 +115,8 @@ static void test_tells_what_is_wrong(void **state)
 		{"vm dump a 1 2 3", "it is used so: vm dump NAME [AT BYTES]\n"},
 		{"a b c d e f g h i", "9 words are too many: no command has more than 8\n"},
 		{"help x", "'x' is no command: help lists them\n"},
+		{"help stat x", "'stat x' is no command: help lists them\n"},
+		{"help x x", "'x' is no command: help lists them\n"},
 		{"help vm x", "'vm x' is no command: after vm comes list, show, dump\n"},
 	};
 

@@ -24,10 +24,12 @@ bool command_number(const char *what, const char *text, u64 *out)
 	return parse_u64(text, text + strlen(text), out) == 0;
 }
 
-struct vm *vm_find(const char *name)
+struct vm *command_vm_get(const char *name)
 {
-	if (strcmp(name, "alpha"))
+	if (strcmp(name, "alpha")) {
+		monitor_print("no VM %s", name);
 		return NULL;
+	}
 	references++;
 	return &alpha;
 }
@@ -83,15 +85,28 @@ static void every_state_has_its_word(void **state)
 	}
 }
 
+static void words_of_the_reverse_map(void **state)
+{
+	look.small.there = false;
+	look.large = (struct mmu_word_look){.there = true, .word = RMAP_PINNED, .count = 1};
+	ask(command_rmap, "alpha", "0x10");
+	assert_non_null(strstr(said, "\n  word of 4 KiB: its chunk is not there\n"));
+	assert_non_null(strstr(said, " pinned, 1 spte\n    spte at 0: 0\n"));
+	look.small = (struct mmu_word_look){.there = true};
+	ask(command_rmap, "alpha", "0x10");
+	assert_non_null(strstr(said, "\n  word of 4 KiB: 0, 0 sptes\n"));
+}
+
 static void what_is_not_there(void **state)
 {
-	assert_string_equal(ask(command_rmap, "beta", "1"), "no VM 'beta' runs\n");
-	assert_string_equal(ask(command_slot, "beta", NULL), "no VM 'beta' runs\n");
+	assert_string_equal(ask(command_rmap, "beta", "1"), "no VM beta\n");
+	assert_string_equal(ask(command_slot, "beta", NULL), "no VM beta\n");
 	look_error = ERR_NOSLOT;
 	assert_string_equal(ask(command_rmap, "alpha", "17"),
 			    "no slot has gfn 0x11: slot alpha lists them\n");
 	look_error = ERR_AGAIN;
-	assert_non_null(strstr(ask(command_rmap, "alpha", "17"), "on its way out"));
+	assert_string_equal(ask(command_rmap, "alpha", "17"),
+			    "gfn 0x11: its slot is on its way out, ask again\n");
 	look_error = 0;
 }
 
@@ -108,6 +123,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_state_has_its_word),
+		cmocka_unit_test(words_of_the_reverse_map),
 		cmocka_unit_test(what_is_not_there),
 		cmocka_unit_test(more_slots_than_are_shown),
 	};

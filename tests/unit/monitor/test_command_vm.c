@@ -270,6 +270,8 @@ static void test_off_before_a_start(void **state)
 	assert_string_equal(say_of(command_vm_kill, "beta"),
 			    "vm beta was about to start, and stays off\n");
 	assert_string_equal(asked, "");
+	assert_string_equal(say_of(command_vm_reset, "alpha"),
+			    "vm alpha does not run yet: it is about to start\n");
 }
 
 /* Whatever it does at that moment it is told so, and the answer is right. */
