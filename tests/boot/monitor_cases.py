@@ -57,10 +57,11 @@ def monitor_early(boot):
     operator = Operator(boot)
     boot.anywhere(r"selftest \w+: PASS")  # before that a UART that is not read yet holds 16 bytes
     # In one piece: the self-tests, which take some seconds, do not wait for whom this runs on.
-    operator.send(LEAVE + b"vm list\rvm off talker\rvm start beta\r")
+    operator.send(LEAVE + b"vm list\rvm reset beta\rvm off talker\rvm start beta\r")
     operator.wait(r"the monitor\. help lists")
     operator.wait(r"^talker +starts")
     operator.wait(r"^beta +starts")
+    operator.wait(r"^vm beta does not run yet: it is about to start")
     operator.wait(r"^vm talker was about to start, and stays off")
     operator.wait(r"^vm beta is about to start")
     boot.anywhere(r"vm talker: stays off")

@@ -4,16 +4,20 @@ import re
 
 from boots import case, small_guest
 from monitor import LEAVE, Operator
+from monitor_answers import not_given
 from monitor_cases import FULL, two_talkers
 
 # Each command that changes nothing, and what its answer has. Those of a VM's life are below.
 QUESTIONS = (
+    ("help", r"^  vm console NAME +Go to a VM's console", r"^help COMMAND tells more\. ", r"^stops a command\. "),
     ("help vm", r"^  vm nmi NAME +Press", r"^  vm dump NAME \[ADDRESS BYTES\]"),
     ("help vm dump", r"^vm dump NAME", r"4096 at most\.$"),
     ("help metrics", r"^  From the first line"),
     ("vm show talker", r"^vm talker: runs for \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
      r"^  put away: 0 packed to 0", r"^  min=0 max=32M shares=32, ",
      r"^  faults: \d+", r"^  vCPU 0: (not )?halted, on CPU \d, ran ", r"^  kernel: \d+ bytes"),
+    ("vm list", r"^VM +STATE ", r"^talker +runs +1 ", r"^beta +runs +1 ", r"^nothing +off$"),
+    ("mem", r"^RAM for Weir and VMs ", r"^VM +RESIDENT ", r"^beta "),
     ("stat", r"^frames\.free \d+ frames: ", r"^vm\.talker\.cpu\.run \d+ ns: ",
      r"^vm\.beta\.mmu\.faults "),
     ("stat *.vcpus", r"^vm\.talker\.cpu\.vcpus 1 count: ", r"^vm\.beta\.cpu\.vcpus 1 "),
@@ -23,64 +27,79 @@ QUESTIONS = (
     ("rmap talker 0x100", r"^gfn 0x100: slot 1, page 0x100 of its object, resident, entry 0x",
      r"^  mapped: yes.* writable", r"^  word of 4 KiB: 0x[0-9a-f]+, 1 spte$",
      r"^    spte at 0x[0-9a-f]+: 0x[0-9a-f]+$", r"^  word of 2 MiB: 0, 0 sptes$"),
-    ("rmap talker 8191", r"^gfn 0x1fff: slot 1, .*, absent, entry 0$", r"^  mapped: no"),
+    ("rmap talker 8191", r"^gfn 0x1fff: slot 1, .*, absent, entry 0$", r"^  mapped: no",
+     r"^  word of 4 KiB: its chunk is not there$", r"^  word of 2 MiB: 0, 0 sptes$"),
     ("trace show", r"^there are no records: trace on begins$"),
 )
 
 VM_VERBS = ("show", "console", "start", "pause", "resume", "reset", "off", "kill", "nmi", "dump")
+# All that need a VM that runs.
+NEED_RUNNING = (*(f"vm {verb} {{}}" for verb in VM_VERBS if verb not in ("console", "start")),
+                "vm dump {} 0 16", "slot {}", "rmap {} 0")
+NO_NUMBER = "is no number: give digits, or 0x and hexadecimal ones$"
+TOO_LARGE = "is too large: it has more than 64 bits$"
+MUCH = "0x10000000000000000"
 
-# What is wrong, and what is said of it: of every command, all that it can say while two VMs run.
+# What is wrong, and what is said of it: of every command, all that it can say while two VMs run and a third
+# was refused. not_given() has what it says at other times.
 ERRORS = (
     ("nonsense", r"^'nonsense' is no command: help lists them$"),
     ("quit", r"^'quit' is no command: exit goes to the VMs' consoles, poweroff ends Weir, help lists all$"),
     ("?", r"^  help \[COMMAND\] "),
     ("Help", r"^'Help' is no command: help lists them$"),
     ("a b c d e f g h i", r"^9 words are too many: no command has more than 8$"),
-    ("help nonsense", r"^'nonsense' is no command: "),
-    ("help vm fly", r"^'vm fly' is no command: "),
+    ("help nonsense", r"^'nonsense' is no command: help lists them$"),
+    ("help vm fly", r"^'vm fly' is no command: after vm comes list, "),
+    ("help mem fly", r"^'mem fly' is no command: help lists them$"),
     ("help a b c", r"^it is used so: help \[COMMAND\]$"),
     ("vm", r"^'vm' alone is no command: after it comes list, show, "),
     ("vm fly talker", r"^'vm fly' is no command: after vm comes list, "),
     ("vm list x", r"^it is used so: vm list$"),
     *((f"vm {verb}", rf"^it is used so: vm {verb} NAME( \[ADDRESS BYTES\])?$") for verb in VM_VERBS),
     *((f"vm {verb} talker 1 2 3", rf"^it is used so: vm {verb} NAME") for verb in VM_VERBS),
-    *((f"vm {verb} nobody", r"^no VM is called 'nobody'(: vm list lists them)?$") for verb in VM_VERBS),
+    *((command.format("nobody"), r"^no VM is called 'nobody': vm list lists them$")
+      for command in (*NEED_RUNNING, "vm console {}", "vm start {}")),
     ("vm start talker", r"^vm talker runs already, or is about to$"),
-    *((f"vm {verb} nothing", r"^vm nothing was refused when Weir booted: log tells why$")
-      for verb in VM_VERBS if verb != "console"),
+    *((command.format("nothing"), r"^vm nothing was refused when Weir booted: log tells why$")
+      for command in (*NEED_RUNNING, "vm start {}")),
     ("vm resume talker", r"^vm talker is not paused$"),
     ("vm dump talker 0", r"^ADDRESS needs BYTES after it$"),
-    ("vm dump talker here 16", r"^ADDRESS 'here' is no number: "),
-    ("vm dump talker 0x 16", r"^ADDRESS '0x' is no number: "),
-    ("vm dump talker 0 much", r"^BYTES 'much' is no number: "),
-    ("vm dump talker 0 0", r"^BYTES is 1 to 4096, "),
-    ("vm dump talker 0 4097", r"^BYTES is 1 to 4096, "),
-    ("vm dump talker 0xffffffffffffffff 2", r"^BYTES is 1 to 4096, "),
+    ("vm dump talker here 16", rf"^ADDRESS 'here' {NO_NUMBER}"),
+    ("vm dump talker 0x 16", rf"^ADDRESS '0x' {NO_NUMBER}"),
+    (f"vm dump talker {MUCH} 16", rf"^ADDRESS '{MUCH}' {TOO_LARGE}"),
+    ("vm dump talker 0 much", rf"^BYTES 'much' {NO_NUMBER}"),
+    (f"vm dump talker 0 {MUCH}", rf"^BYTES '{MUCH}' {TOO_LARGE}"),
+    *((f"vm dump talker {address} {size}", r"^BYTES is 1 to 4096, and no address wraps$")
+      for address, size in ((0, 0), (0, 4097), ("0xffffffffffffffff", 2))),
     ("vm dump talker 0xd0000000 16", r"^there is no RAM there$"),
     ("vm dump talker 0x1fffff0 32", r"^there is no RAM from there on$"),
     ("mem x", r"^it is used so: mem$"),
     ("top x", r"^it is used so: top$"),
     ("stat a b", r"^it is used so: stat \[-m\|PATTERN\]$"),
     ("stat nothing.at.all", r"^no counter's name fits 'nothing\.at\.all'$"),
+    ("stat -x", r"^no counter's name fits '-x'$"),
     ("metrics x", r"^it is used so: metrics$"),
     ("trace", r"^'trace' alone is no command: after it comes on, off, show$"),
     ("trace fly", r"^'trace fly' is no command: after trace comes on, off, show$"),
     ("trace on x", r"^it is used so: trace on$"),
     ("trace off x", r"^it is used so: trace off$"),
     ("trace show 1 2", r"^it is used so: trace show \[RECORDS\]$"),
-    ("trace show x", r"^RECORDS 'x' is no number"),
+    ("trace show x", rf"^RECORDS 'x' {NO_NUMBER}"),
+    (f"trace show {MUCH}", rf"^RECORDS '{MUCH}' {TOO_LARGE}"),
+    ("trace show 0", r"^$"),
     ("slot", r"^it is used so: slot NAME$"),
     ("slot talker 1", r"^it is used so: slot NAME$"),
-    ("slot nobody", r"^no VM 'nobody' runs$"),
     ("rmap talker", r"^it is used so: rmap NAME GFN$"),
     ("rmap talker 1 2", r"^it is used so: rmap NAME GFN$"),
-    ("rmap talker x", r"^GFN 'x' is no number: give digits, "),
-    ("rmap talker 0xa0", r"^no slot has gfn 0xa0: slot talker lists them$"),
-    ("rmap talker 99999999999999999999", r"^GFN '9{20}' is too large: it has more than 64 bits$"),
-    ("rmap nobody 0", r"^no VM 'nobody' runs$"),
+    ("rmap talker x", rf"^GFN 'x' {NO_NUMBER}"),
+    ("rmap talker " + "9" * 20, rf"^GFN '9{{20}}' {TOO_LARGE}"),
+    *((f"rmap talker {gfn}", rf"^no slot has gfn {gfn}: slot talker lists them$")
+      for gfn in ("0xa0", "0x2000", "0xffffffffffffffff")),
     ("log 1 2", r"^it is used so: log \[LINES\]$"),
-    ("log x", r"^LINES 'x' is no number"),
-    ("log -1", r"^LINES '-1' is no number"),
+    ("log x", rf"^LINES 'x' {NO_NUMBER}"),
+    ("log -1", rf"^LINES '-1' {NO_NUMBER}"),
+    (f"log {MUCH}", rf"^LINES '{MUCH}' {TOO_LARGE}"),
+    ("log 0", r"^$"),
     ("pager", r"^'pager' alone is no command: after it comes on, off$"),
     ("pager maybe", r"^'pager maybe' is no command: after pager comes on, off$"),
     ("pager off x", r"^it is used so: pager off$"),
@@ -121,6 +140,13 @@ def monitor_commands(boot):
     operator.says("vm off beta", r"^vm beta is switched off$")
     boot.anywhere(r"vm beta: switched off after")
     operator.says("vm list", r"^beta +off$")
+    for command in NEED_RUNNING:
+        operator.says(command.format("beta"), r"^vm beta does not run: vm start beta$")
+    for name, why in (("beta", r"is off: Ctrl-\] leads back, and vm start beta there starts it"),
+                      ("nothing", r"was refused when Weir booted: Ctrl-\] leads back, and log tells why there")):
+        operator.console(name)
+        operator.wait(rf"^vm {name} {why}\r\n")
+        operator.enter()
     operator.says("vm start beta", r"^vm beta is about to start$")
     operator.console("beta")
     # Of before its end, too; that it is started may be said in between.
@@ -130,6 +156,10 @@ def monitor_commands(boot):
     operator.console("beta")
     operator.wait(r"talker: NMI")
     operator.enter()
+    operator.says("pager on", r"^what fills more than 23 lines is shown by the page$")
+    operator.says("pager off", r"^all is shown at once, lines as long as they are$")
+    missing = not_given(boot.machine.console.text)
+    assert not missing, "never answered: " + "; ".join(missing)
     boot.note(f"{len(QUESTIONS)} questions, {len(ERRORS)} errors")
     operator.send("reboot -f\r")
     operator.wait(r"vm beta: killed after")
@@ -137,6 +167,23 @@ def monitor_commands(boot):
     # With several CPUs Bochs's BIOS does not come up a second time: "Keyboard error:21".
     if ":" not in boot.machine_name:
         operator.wait(r"cpu0 info: loaded by GRUB")
+
+
+@case(machines=["tigerlake"], deadline=60, weir="monitor rma_pool=8M")
+def monitor_none(boot):
+    """What commands say where no VM is configured, and Weir stays for the monitor."""
+    operator = Operator(boot)
+    operator.arrive()
+    operator.says("vm list", r"^no VM is configured$")
+    operator.says("mem", r"^pool of real-mode areas 8M, in use 0, longest free piece 8M$", r"^no VM runs$")
+    operator.says("vm start alpha", r"^no VM is called 'alpha': vm list lists them$")
+    operator.says("stat vm.", r"^no counter's name fits 'vm\.'$")
+    operator.says("trace show", r"^there are no records: trace on begins$")
+    operator.says("exit", r"^no VM runs, and Weir stays for the monitor: poweroff or reboot ends it$")
+    operator.says("poweroff now", r"^'now': only -f may follow$")
+    operator.send("poweroff\r")
+    operator.wait(r"powering off")
+    boot.ends()
 
 
 # What is typed, and the line that it leaves, with the cursor as |. BELL: nothing could be done.
