@@ -10,6 +10,7 @@
 #include "mmu/fetch.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/string.h"
 #include "mmu/mmu_private.h"
 
 #define ENTRY_PRESENT BIT(0)
@@ -77,6 +78,20 @@ static inline bool read_words(struct mmu_vcpu *v, u64 slots, gpa_t gpa, u64 *wor
 bool fetch_word(struct mmu_vcpu *v, gpa_t gpa, u64 *word)
 {
 	return read_words(v, memslots_get(v->vm)->generation, gpa, word, 1);
+}
+
+bool fetch_copy(struct mmu_vcpu *v, gpa_t gpa, void *to, u64 size)
+{
+	u64 within = gpa.v & (sizeof(u64) - 1), words[FETCH_WORDS];
+	u32 count = (u32)((within + size + sizeof(u64) - 1) / sizeof(u64));
+	u32 reader = srcu_read_lock(&v->vm->srcu);
+	bool found = read_words(v, memslots_get(v->vm)->generation, GPA(gpa.v - within), words,
+				count);
+
+	srcu_read_unlock(&v->vm->srcu, reader);
+	if (found)
+		memcpy(to, (const u8 *)words + within, size);
+	return found;
 }
 
 /* Four levels of 512 entries (SDM 3A 4.5). */

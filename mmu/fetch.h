@@ -37,4 +37,13 @@ const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *code,
  */
 bool fetch_word(struct mmu_vcpu *v, gpa_t gpa, u64 *word);
 
+/*
+ * Copies `size` bytes, FETCH_COPY_MAX at most and all in one page, by the words that they are in: each
+ * as it was at some moment of the call. Any context, the vCPU's own thread, outside a reader of the
+ * VM's SRCU or in one. false: not resident, on its way out, or no RAM; nothing is copied.
+ */
+#define FETCH_COPY_MAX 16
+static_assert(FETCH_WORDS * sizeof(u64) >= sizeof(u64) - 1 + FETCH_COPY_MAX, "FETCH_COPY_MAX");
+bool fetch_copy(struct mmu_vcpu *v, gpa_t gpa, void *to, u64 size);
+
 #endif

@@ -384,6 +384,15 @@ static int walk_for_copy(struct mmu_vm *vm, const struct guest_paging *p, u64 gv
 	return err;
 }
 
+/* As an instruction is: without a hold of its page, where the vCPU reads for itself. */
+static int read_piece(struct mmu_vm *vm, const struct guest_paging *p, gpa_t gpa, void *to,
+		      u64 size)
+{
+	if (p->v && size <= FETCH_COPY_MAX && fetch_copy(p->v, gpa, to, size))
+		return 0;
+	return gpa_read(vm, gpa, to, size);
+}
+
 int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *buf, u64 size,
 	     u32 access, struct walk_fault *fault)
 {
@@ -395,7 +404,7 @@ int gva_read(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, void *b
 		int err = walk_for_copy(vm, p, gva.v, access, &w, fault);
 
 		if (!err)
-			err = gpa_read(vm, w.gpa, to, n);
+			err = read_piece(vm, p, w.gpa, to, n);
 		if (err)
 			return err;
 		to += n;

@@ -92,16 +92,35 @@ static const u8 *fetch(const struct fetch_code *code, u64 words[FETCH_WORDS])
 	return bytes;
 }
 
+/* The walker that reads for the vCPU itself remembers pages, too: the same bytes and faults. */
+static void compare_own(const struct guest_paging *p, u64 linear, int wanted,
+			const struct walk_fault *fault, const u8 *expected)
+{
+	struct guest_paging own = *p;
+	struct walk_fault mine = {0};
+	u8 bytes[INSN_MAX_LENGTH];
+
+	own.v = &vcpu;
+	assert_int_equal(gva_read(&vm, &own, GVA(linear), bytes, sizeof(bytes),
+				  MMU_READ | WALK_NO_AD, &mine),
+			 wanted);
+	if (!wanted)
+		assert_memory_equal(bytes, expected, sizeof(bytes));
+	if (wanted == ERR_FAULT)
+		assert_memory_equal(&mine, fault, sizeof(mine));
+}
+
 /* Returns whether it was fetched. */
 static bool compare(const struct fetch_code *code, const struct guest_paging *p)
 {
 	u64 words[FETCH_WORDS];
 	const u8 *bytes = fetch(code, words);
-	struct walk_fault fault;
+	struct walk_fault fault = {0};
 	u8 expected[INSN_MAX_LENGTH];
 	int err = gva_read(&vm, p, GVA(code->linear), expected, sizeof(expected),
 			   MMU_READ | WALK_NO_AD, &fault);
 
+	compare_own(p, code->linear, err, &fault, expected);
 	/* Reserved bits are the CPU's to check, and it has. */
 	if (err == ERR_FAULT && (fault.error_code & PAGE_FAULT_RSVD))
 		return false;
@@ -181,13 +200,18 @@ static void too_hard(void **state)
 	struct fetch_code code = {.linear = VICTIM * PAGE_SIZE};
 	u64 words[FETCH_WORDS];
 
+	gpa_t gpa = GPA(code.linear);
+
 	assert_non_null(fetch(&code, words));
+	assert_true(fetch_copy(&vcpu, gpa, words, FETCH_COPY_MAX));
 	gmem_invalidate_begin(ram, VICTIM, 1);
 	assert_null(fetch(&code, words));
+	assert_false(fetch_copy(&vcpu, gpa, words, FETCH_COPY_MAX));
 	gmem_invalidate_end(ram, VICTIM, 1);
 	assert_non_null(fetch(&code, words));
 	assert_int_equal(gmem_drop(ram, VICTIM), 0);
 	assert_null(fetch(&code, words));
+	assert_false(fetch_copy(&vcpu, gpa, words, FETCH_COPY_MAX));
 	assert_int_equal(gmem_entry_state(gmem_entry(ram, VICTIM)), GMEM_ABSENT);
 }
 
