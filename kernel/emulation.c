@@ -391,16 +391,29 @@ static bool is_for_the_cpu(const struct emulation *em)
 	       (kind >= INSN_INVLPG && kind <= INSN_INVD);
 }
 
+static int fetch_and_run(struct emulation *em, u32 port_size)
+{
+	int err;
+
+	take_snapshot(em);
+	err = fetch(em);
+	if (err || is_for_the_cpu(em) || !may_use_port(em, port_size))
+		return outcome(em, err);
+	return run_repeated(em);
+}
+
 int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	struct emulation em = {.v = v};
-	int err;
 
-	take_snapshot(&em);
-	err = fetch(&em);
-	if (err || is_for_the_cpu(&em) || !may_use_port(&em, port_size))
-		return outcome(&em, err);
-	return run_repeated(&em);
+	return fetch_and_run(&em, port_size);
+}
+
+int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+{
+	struct emulation em = {.v = v, .translated = true, .fault_gva = gva, .fault_gpa = gpa};
+
+	return fetch_and_run(&em, 0);
 }
 
 /* #UD in virtual-8086 mode alone: any other is the CPU's word on what it has. */

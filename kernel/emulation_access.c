@@ -16,6 +16,20 @@ struct piece {
 	u32 size;
 };
 
+/*
+ * These bytes, all of one page, have the one at which the CPU refused the write, and are to be written
+ * by the instruction itself: where that was found is where they are.
+ */
+static bool is_known(const struct emulation *em, u64 gva, u32 size, u32 access, gpa_t *gpa)
+{
+	u64 into = em->fault_gva.v - gva;
+
+	if (!em->translated || access != MMU_WRITE || into >= size)
+		return false;
+	*gpa = GPA(em->fault_gpa.v - into);
+	return true;
+}
+
 /* The guest physical pieces of the step's access, all translated before any is touched. */
 static int translate(struct emulation *em, bool write, struct piece pieces[PIECES_MAX], u32 *count)
 {
@@ -34,7 +48,9 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 		u32 most = em->e.atomic ? left : min(left, WORD);
 		u32 n = min(most, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
 
-		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
+		err = is_known(em, gva, n, access, &w.gpa)
+			      ? 0
+			      : guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
 		if (err)
 			return emulation_access_failed(
 				em, err, gva, w.error_code,
@@ -201,6 +217,7 @@ int emulation_write(struct emulation *em)
 		err = write_piece(em, &pieces[i], from);
 		from += pieces[i].size;
 	}
+	em->translated = false;
 	return err;
 }
 

@@ -200,6 +200,13 @@ static void emulate(struct vcpu *v, u32 port_size)
 		vcpu_wait_for_memory(v);
 }
 
+static void emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+{
+	v->mmio_gfn = gpa_to_gfn(gpa);
+	if (vcpu_emulate_write(v, gva, gpa) == ERR_NOMEM)
+		vcpu_wait_for_memory(v);
+}
+
 /* Until the CPU can go on by itself, or something else is to be done. */
 static void emulate_state(struct vcpu *v)
 {
@@ -372,6 +379,9 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 	case VMX_EXIT_MMIO:
 		v->mmio_gfn = gpa_to_gfn(e->mmio.gpa);
 		emulate(v, 0);
+		break;
+	case VMX_EXIT_TABLE:
+		emulate_write(v, e->table.gva, e->table.gpa);
 		break;
 	case VMX_EXIT_EMULATE:
 		emulate_state(v);

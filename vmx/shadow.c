@@ -195,9 +195,11 @@ static enum exit_verdict no_table(struct vmx_vcpu *v, struct vmx_exit *e, u64 gv
 
 /*
  * A write to one of the guest's tables. Where no instruction is to be run in its place, for an event
- * is being delivered there, the page is no table any more.
+ * is being delivered there, the page is no table any more. What the CPU wrote of its own accord the
+ * instruction itself may not write.
  */
-static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
+static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gva_t gva, gpa_t gpa,
+				 u32 access)
 {
 	if (v->event.valid) {
 		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa),
@@ -210,9 +212,14 @@ static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t g
 				  vcpu_name(), (unsigned long long)gpa.v);
 		return exit_kind(e, VMX_EXIT_ERROR);
 	}
-	e->mmio.gpa = gpa;
-	e->mmio.access = MMU_WRITE;
-	return exit_kind(e, VMX_EXIT_MMIO);
+	if (access & WALK_IMPLICIT_SUPERVISOR) {
+		e->mmio.gpa = gpa;
+		e->mmio.access = MMU_WRITE;
+		return exit_kind(e, VMX_EXIT_MMIO);
+	}
+	e->table.gva = gva;
+	e->table.gpa = gpa;
+	return exit_kind(e, VMX_EXIT_TABLE);
 }
 
 enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u32 error_code)
@@ -236,7 +243,7 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 		mmu_shadow_got_on(v->config.mmu_vcpu, vcpu_regs(v));
 		return EXIT_RESUME;
 	case SHADOW_EMULATE:
-		return emulate(v, e, answer.gpa);
+		return emulate(v, e, GVA(gva), answer.gpa, access);
 	case ERR_FAULT:
 		vmx_inject_page_fault(v, GVA(gva), answer.error_code);
 		return EXIT_RESUME;

@@ -62,6 +62,7 @@ enum vmx_exit_kind {
 	VMX_EXIT_TSC,	     /* the guest moved its TSC; rip is already past it */
 	VMX_EXIT_SHUTDOWN,   /* triple fault */
 	VMX_EXIT_EMULATE,    /* no entry as things are: instructions or an event in software */
+	VMX_EXIT_TABLE,	     /* a write to a table of the guest's: run the instruction at rip */
 	VMX_EXIT_NOMEM,	     /* a page could not be got: wait for memory, run again */
 	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already told, VM ends */
 };
@@ -84,6 +85,10 @@ struct vmx_exit {
 			 */
 			u8 length;
 		} mmio;
+		struct {
+			gva_t gva; /* at which the CPU refused the write */
+			gpa_t gpa; /* where by the guest's tables it may be written */
+		} table;
 		struct {
 			u32 index;
 			u64 value; /* WRMSR; RDMSR: the answer, of vmx_config.quick */

@@ -52,6 +52,7 @@ static u16 event_error;
 static struct vmx_segment segments[8];
 static struct vmx_table tables[2]; /* GDTR, IDTR */
 static u64 cr0, cr4;
+static u32 walks; /* of guest_walk */
 static int walk_error, read_error, write_error, dr_error;
 static u64 failing_page;   /* that alone write_error and read_error are about, or 0: all */
 static u64 tableless_page; /* that alone walk_error is about, or 0: all */
@@ -113,6 +114,7 @@ static int translate_page(u64 gva, u32 access, u32 *code)
 int guest_walk(struct mmu_vm *vm, const struct guest_paging *p, gva_t gva, u32 access,
 	       struct walk_result *out)
 {
+	walks++;
 	out->gpa = GPA(gva.v);
 	return translate_page(gva.v, access, &out->error_code);
 }

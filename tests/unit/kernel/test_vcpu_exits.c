@@ -37,6 +37,26 @@ static void string_io_blames_no_page(void **state)
 	assert_int_equal(emulated_at[1].v, ~0ull);
 }
 
+static bool writes_a_table(u32 id, u32 step, struct vmx_exit *e)
+{
+	if (id == 1)
+		return idle(id, e);
+	e->kind = VMX_EXIT_TABLE;
+	e->table.gva = GVA(0xc0001238);
+	e->table.gpa = GPA(BASE + 0x238);
+	return step < 1;
+}
+
+/* The emulator is told what the page fault has found. */
+static void a_write_to_a_table_is_translated(void **state)
+{
+	vcpus_start(writes_a_table);
+	vcpus_end();
+	assert_int_equal(emulated_at[0].v, BASE >> 12);
+	assert_int_equal(emulated_write.gva.v, 0xc0001238);
+	assert_int_equal(emulated_write.gpa.v, BASE + 0x238);
+}
+
 #define MORE 2 /* vCPUs that are not there but to be yielded to */
 
 static struct vcpu more[MORE];
@@ -168,9 +188,13 @@ static void of_a_vm_that_stays_down_it_is_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(string_io_blames_no_page),		  TEST(who_spins_yields_in_turn),
-		TEST(of_crashes_at_once_one_is_told),	  TEST(of_a_vm_that_ends_none_is_told),
-		TEST(of_silent_restarts_none_is_told),	  TEST(of_silent_restarts_the_last_is_told),
+		TEST(string_io_blames_no_page),
+		TEST(a_write_to_a_table_is_translated),
+		TEST(who_spins_yields_in_turn),
+		TEST(of_crashes_at_once_one_is_told),
+		TEST(of_a_vm_that_ends_none_is_told),
+		TEST(of_silent_restarts_none_is_told),
+		TEST(of_silent_restarts_the_last_is_told),
 		TEST(of_a_vm_that_stays_down_it_is_told),
 	};
 

@@ -107,6 +107,11 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	return 0;
 }
 
+int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+{
+	return vcpu_emulate(v, 0);
+}
+
 void vmx_vcpu_dump(struct vmx_vcpu *v)
 {
 	if (__atomic_fetch_add(&dumps_under_way, 1, __ATOMIC_SEQ_CST))

@@ -24,6 +24,7 @@ struct vm machine;
 struct vcpu cpus[VCPUS];
 struct vmx_vcpu guests[VCPUS];
 gfn_t emulated_at[2];
+struct emulated_write emulated_write;
 u32 waits_here, waits_elsewhere;
 u32 yielded_to[8], yields;
 u32 steps[VCPUS], injected, retries, waits_told, dumps;
@@ -187,6 +188,14 @@ int platform_interrupt_ack(struct vcpu *v)
 int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	emulated_at[port_size != 0] = v->mmio_gfn;
+	return 0;
+}
+
+int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+{
+	emulated_at[0] = v->mmio_gfn;
+	emulated_write.gva = gva;
+	emulated_write.gpa = gpa;
 	return 0;
 }
 

@@ -174,7 +174,7 @@ static void answers(void **state)
 	} cases[] = {
 		{0, EXIT_RESUME, VMX_EXIT_NONE, 0},
 		{ERR_NOSLOT, EXIT_RETURN, VMX_EXIT_MMIO, 0},
-		{SHADOW_EMULATE, EXIT_RETURN, VMX_EXIT_MMIO, 0},
+		{SHADOW_EMULATE, EXIT_RETURN, VMX_EXIT_TABLE, 0},
 		{ERR_NOMEM, EXIT_RETURN, VMX_EXIT_NOMEM, 0},
 		{ERR_IO, EXIT_RETURN, VMX_EXIT_ERROR, 0},
 		{ERR_CORRUPT, EXIT_RETURN, VMX_EXIT_ERROR, 0},
@@ -223,6 +223,22 @@ static void what_was_tried(void **state)
 	assert_int_equal(access_seen, MMU_READ | WALK_IMPLICIT_SUPERVISOR);
 	assert_int_equal(fault(0, PAGE_FAULT_US), EXIT_RESUME);
 	assert_int_equal(access_seen, MMU_READ);
+}
+
+/* What the instruction may do as well is told with its translation; what the CPU alone may is not. */
+static void a_table_is_written(void **state)
+{
+	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_TABLE);
+	assert_int_equal(e.table.gva.v, GVA_AT);
+	assert_int_equal(e.table.gpa.v, GPA_AT);
+	vmcs_write(GUEST_SS_ACCESS, 0x93 | 3 << 5);
+	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR | PAGE_FAULT_US), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_TABLE);
+	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR), EXIT_RETURN);
+	assert_int_equal(e.kind, VMX_EXIT_MMIO);
+	assert_int_equal(e.mmio.gpa.v, GPA_AT);
+	assert_int_equal(e.mmio.access, MMU_WRITE);
 }
 
 static void assert_page_fault(u32 error_code)
@@ -298,6 +314,7 @@ int main(void)
 		cmocka_unit_test_setup(answers, setup),
 		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(what_was_tried, setup),
+		cmocka_unit_test_setup(a_table_is_written, setup),
 		cmocka_unit_test_setup(the_guests_own, setup),
 		cmocka_unit_test_setup(events_to_tables, setup),
 		cmocka_unit_test_setup(a_guest_that_gets_on, setup),

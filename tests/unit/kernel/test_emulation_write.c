@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/*
+ * An instruction in software of which a page fault has translated one write: that one goes where the
+ * fault found, and of all others the guest's tables are asked. Where the fault found it is not where the
+ * tables say by now, so that each shows by whom it was translated.
+ */
+#include "tests/unit/kernel/emulation_run.h"
+
+#define FOUND	 0x2000ull /* the page */
+#define AT	 (DATA + 0x48)
+#define FOUND_AT (FOUND + 0x48)
+
+#define WRITE(gva, ...) run_write(gva, (const u8[]){__VA_ARGS__}, sizeof((u8[]){__VA_ARGS__}))
+
+/* The fault was at gva. */
+static int run_write(u64 gva, const u8 *code, size_t length)
+{
+	memcpy(memory + regs.rip, code, length);
+	walks = 0;
+	return vcpu_emulate_write(&cpu, GVA(gva), GPA(FOUND + (gva & (PAGE_SIZE - 1))));
+}
+
+static void the_write_itself(void **state)
+{
+	u64 before = load(AT, 8), found = load(FOUND_AT, 8);
+
+	regs.gpr[RBX] = AT;
+	regs.gpr[RAX] = 0x1122334455667788;
+	assert_int_equal(WRITE(AT, 0x48, 0x89, 0x03), 0); /* mov %rax, (%rbx) */
+	check_done(CODE + 3);
+	assert_true(load(FOUND_AT, 8) == 0x1122334455667788 && load(AT, 8) == before);
+	assert_int_equal(walks, 0);
+	/* What is modified is read there, too. */
+	start(NULL);
+	regs.gpr[RBX] = AT;
+	regs.gpr[RAX] = 5;
+	assert_int_equal(WRITE(AT, 0xf0, 0x48, 0x0f, 0xc1, 0x03), 0); /* lock xadd %rax, (%rbx) */
+	check_done(CODE + 5);
+	assert_true(regs.gpr[RAX] == found && load(FOUND_AT, 8) == found + 5);
+	assert_true(load(AT, 8) == before && walks == 0);
+	/* At another of its bytes the CPU may tell. */
+	start(NULL);
+	regs.gpr[RBX] = AT;
+	regs.gpr[RAX] = 7;
+	assert_int_equal(WRITE(AT + 3, 0x89, 0x03), 0); /* mov %eax, (%rbx) */
+	check_done(CODE + 2);
+	assert_true(load(FOUND_AT, 4) == 7 && walks == 0);
+}
+
+static void others_by_the_tables(void **state)
+{
+	static const s64 off[] = {-8, 8, PAGE_SIZE, -(s64)PAGE_SIZE + 0x800};
+	u8 found[PAGE_SIZE];
+
+	for (u32 i = 0; i < ARRAY_SIZE(off); i++) {
+		start(NULL);
+		memcpy(found, memory + FOUND, PAGE_SIZE);
+		regs.gpr[RBX] = AT;
+		regs.gpr[RAX] = ~0ull;
+		assert_int_equal(WRITE(AT + (u64)off[i], 0x48, 0x89, 0x03), 0);
+		check_done(CODE + 3);
+		assert_true(load(AT, 8) == ~0ull && walks == 1);
+		assert_memory_equal(memory + FOUND, found, PAGE_SIZE);
+	}
+	/* A read, though it is at the same address. */
+	start(NULL);
+	regs.gpr[RBX] = AT;
+	assert_int_equal(WRITE(AT, 0x48, 0x8b, 0x03), 0); /* mov (%rbx), %rax */
+	check_done(CODE + 3);
+	assert_true(regs.gpr[RAX] == load(AT, 8) && walks == 1);
+	/* The rights are those that the tables give. */
+	start(NULL);
+	regs.gpr[RBX] = READ_ONLY + 0x48;
+	assert_int_equal(WRITE(AT, 0x48, 0x89, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, READ_ONLY + 0x48);
+}
+
+/* Of an operand in two pages one had the fault. */
+static void a_page_of_two(void **state)
+{
+	u64 edge = DATA + PAGE_SIZE, after = load(FOUND, 2);
+
+	regs.gpr[RBX] = DATA + 2 * PAGE_SIZE - 2;
+	regs.gpr[RAX] = 0xaabbccdd;
+	assert_int_equal(WRITE(DATA + 2 * PAGE_SIZE, 0x89, 0x03), 0); /* mov %eax, (%rbx) */
+	check_done(CODE + 2);
+	assert_int_equal(load(DATA + 2 * PAGE_SIZE - 2, 2), 0xccdd);
+	assert_int_equal(load(FOUND, 2), 0xaabb);
+	assert_int_equal(walks, 1);
+
+	start(NULL);
+	after = load(edge, 2);
+	regs.gpr[RBX] = edge - 2;
+	regs.gpr[RAX] = 0xaabbccdd;
+	assert_int_equal(WRITE(edge - 2, 0x89, 0x03), 0);
+	check_done(CODE + 2);
+	assert_int_equal(load(FOUND + PAGE_SIZE - 2, 2), 0xccdd);
+	assert_int_equal(load(edge, 2), 0xaabb);
+	assert_true(after != 0xaabb && walks == 1);
+}
+
+/* One operand of two, and one iteration of many. */
+static void one_of_several(void **state)
+{
+	u64 source = load(DATA + 0x800, 8), behind = load(AT + 8, 8);
+
+	regs.gpr[RSI] = DATA + 0x800;
+	regs.gpr[RDI] = AT;
+	assert_int_equal(WRITE(AT, 0x48, 0xa5), 0); /* movsq */
+	check_done(CODE + 2);
+	assert_true(load(FOUND_AT, 8) == source && walks == 1);
+	/* Also where it is read, and then written, at one address. */
+	start(NULL);
+	regs.gpr[RSI] = regs.gpr[RDI] = AT;
+	source = load(AT, 8);
+	assert_int_equal(WRITE(AT, 0x48, 0xa5), 0);
+	check_done(CODE + 2);
+	assert_true(load(FOUND_AT, 8) == source && walks == 1);
+
+	start(NULL);
+	regs.gpr[RDI] = AT;
+	regs.gpr[RCX] = 3;
+	regs.gpr[RAX] = ~behind;
+	assert_int_equal(WRITE(AT, 0xf3, 0x48, 0xab), 0); /* rep stosq */
+	assert_true(regs.rip == CODE + 3 && completed == 3 && walks == 2);
+	assert_true(load(FOUND_AT, 8) == ~behind && load(AT + 8, 8) == ~behind);
+	/* The CPU has been refused no write but the first. */
+	start(NULL);
+	regs.gpr[RDI] = AT;
+	regs.gpr[RCX] = 3;
+	assert_int_equal(WRITE(AT + 8, 0xf3, 0x48, 0xab), 0);
+	assert_true(completed == 3 && walks == 3 && load(AT + 8, 8) == 0);
+	/* The next instruction is another. */
+	start(NULL);
+	regs.gpr[RBX] = AT;
+	regs.gpr[RAX] = 9;
+	assert_int_equal(RUN(0, 0x89, 0x03), 0);
+	assert_int_equal(load(AT, 4), 9);
+}
+
+static void a_protected_page(void **state)
+{
+	protected_page = FOUND;
+	regs.gpr[RBX] = AT;
+	assert_int_equal(WRITE(AT, 0x89, 0x03), 0);
+	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, AT);
+	assert_int_equal(walks, 0);
+}
+
+#define GDT	    0x3000ull
+#define SEL_DATA    8
+#define DESCRIPTOR  (GDT + SEL_DATA)
+#define FLAT	    0x00cf92000000ffffull /* data, not accessed */
+#define FLAT_CODE32 0xc09b
+#define FLAT_DATA32 0xc093
+
+/* The CPU's own write, to a descriptor, has other rights than the instruction's. */
+static void a_write_of_its_own(void **state)
+{
+	static const u64 flat = FLAT;
+	u8 found[PAGE_SIZE];
+
+	real_mode = true;
+	cr0 = CR0_PE | CR0_PG;
+	for (u32 i = 0; i < 8; i++)
+		segments[i] = (struct vmx_segment){.limit = ~0u, .access = FLAT_DATA32};
+	segments[SEG_CS].access = FLAT_CODE32;
+	tables[0] = (struct vmx_table){GDT, 0xf};
+	memcpy(memory + DESCRIPTOR, &flat, 8);
+	memcpy(found, memory + FOUND, PAGE_SIZE);
+	regs.gpr[RAX] = SEL_DATA;
+	assert_int_equal(WRITE(DESCRIPTOR + 5, 0x8e, 0xd8), 0); /* mov %eax, %ds */
+	check_done(CODE + 2);
+	real_mode = false;
+	assert_true(load(DESCRIPTOR, 8) == (FLAT | BIT(40)));
+	assert_memory_equal(memory + FOUND, found, PAGE_SIZE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(the_write_itself, start),
+		cmocka_unit_test_setup(others_by_the_tables, start),
+		cmocka_unit_test_setup(a_page_of_two, start),
+		cmocka_unit_test_setup(one_of_several, start),
+		cmocka_unit_test_setup(a_protected_page, start),
+		cmocka_unit_test_setup(a_write_of_its_own, start),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
