@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Registers, addresses, segments, and the end of an instruction. */
+#include "kernel/base/string.h"
 #include "mmu/emulate_internal.h"
 
 u64 emulate_get_reg(const struct emulate *e, struct insn_operand operand, unsigned int size)
@@ -110,8 +111,7 @@ enum emulate_step emulate_commit(struct emulate *e, bool leave)
 		e->next.rip = emulate_next_rip(e);
 		e->next.rflags &= ~RFLAGS_RF;
 	}
-	for (unsigned int i = 0; i < GPR_COUNT; i++)
-		e->regs->gpr[i] = e->next.gpr[i];
+	memcpy(e->regs->gpr, e->next.gpr, sizeof(e->next.gpr));
 	e->regs->rip = e->next.rip;
 	e->regs->rflags = e->next.rflags;
 	return EMULATE_DONE;

@@ -310,9 +310,5 @@ enum emulate_step emulate_next_replay(struct emulate *e)
 	e->replayed = 0;
 	if (!run(e))
 		return (enum emulate_step)(e->phase - 1);
-	for (unsigned int i = 0; i < GPR_COUNT; i++)
-		e->regs->gpr[i] = e->next.gpr[i];
-	e->regs->rip = e->next.rip;
-	e->regs->rflags = e->next.rflags;
-	return EMULATE_DONE;
+	return emulate_commit(e, false);
 }
