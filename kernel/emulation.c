@@ -391,6 +391,14 @@ static bool is_for_the_cpu(const struct emulation *em)
 	       (kind >= INSN_INVLPG && kind <= INSN_INVD);
 }
 
+/* All that is looked at before it is set: the rest, the emulator's log above all, is large. */
+static void begin(struct emulation *em, struct vcpu *v)
+{
+	em->v = v;
+	em->fetched = 0;
+	em->by_state = em->event = em->translated = false;
+}
+
 static int fetch_and_run(struct emulation *em, u32 port_size)
 {
 	int err;
@@ -404,15 +412,20 @@ static int fetch_and_run(struct emulation *em, u32 port_size)
 
 int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
-	struct emulation em = {.v = v};
+	struct emulation em;
 
+	begin(&em, v);
 	return fetch_and_run(&em, port_size);
 }
 
 int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
 {
-	struct emulation em = {.v = v, .translated = true, .fault_gva = gva, .fault_gpa = gpa};
+	struct emulation em;
 
+	begin(&em, v);
+	em.translated = true;
+	em.fault_gva = gva;
+	em.fault_gpa = gpa;
 	return fetch_and_run(&em, 0);
 }
 
@@ -424,11 +437,13 @@ static bool is_for_real_mode(const struct emulation *em)
 
 int vcpu_emulate_state(struct vcpu *v)
 {
-	struct emulation em = {.v = v, .by_state = true};
 	struct emulate_event event;
+	struct emulation em;
 	u8 vector;
 	int err;
 
+	begin(&em, v);
+	em.by_state = true;
 	take_snapshot(&em);
 	em.event = vmx_software_event(v->vmx, &event);
 	if (em.event) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/* unit-cflags: -ftrivial-auto-var-init=pattern */
 /*
  * What an instruction in software reads and writes where, with fakes of guest memory, of its page tables
  * and of the devices around it; which page fault goes in; and what becomes of it where memory runs out.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/* unit-cflags: -ftrivial-auto-var-init=pattern */
 /*
  * Instructions in software, with fakes of what is around the vCPU: how they are fetched, which are known,
  * how those go that are more than a load or a store, and what an instruction that another vCPU rewrote

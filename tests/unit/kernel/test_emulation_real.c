@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/* unit-cflags: -ftrivial-auto-var-init=pattern */
 /* Instructions and events of real mode in software, where the CPU has no unrestricted guest. */
 #include "tests/unit/kernel/emulation_machine.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/* unit-cflags: -ftrivial-auto-var-init=pattern */
 /*
  * The iterations of a string instruction, many for one decode: what ends them, and that what comes
  * amid them finds the registers as the iterations before have left them. The machine is that of

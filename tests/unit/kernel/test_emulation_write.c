@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/emulation.c kernel/emulation_access.c kernel/emulation_machine.c @emulate */
+/* unit-cflags: -ftrivial-auto-var-init=pattern */
 /*
  * An instruction in software of which a page fault has translated one write: that one goes where the
  * fault found, and of all others the guest's tables are asked. Where the fault found it is not where the
