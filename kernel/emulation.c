@@ -129,22 +129,36 @@ static_assert((int)SEG_ES == SEGMENT_ES && (int)SEG_GS == SEGMENT_GS &&
 		      (int)SEG_LDTR == EMULATE_LDTR && (int)SEG_TR == EMULATE_TR,
 	      "segments are numbered alike");
 
+static void read_segment(struct emulation *em, u32 i)
+{
+	struct vmx_segment s;
+
+	vmx_get_segment(em->v->vmx, (enum vmx_segment_id)i, &s);
+	em->cpu.segment[i] = (struct emulate_segment){s.base, s.limit, s.access, s.selector};
+}
+
+/* Of the others, CS being known, those that the instruction asks for. */
+static void read_segments(struct emulation *em)
+{
+	u32 uses = emulate_uses(&em->insn), left = uses & (BIT(EMULATE_SEGMENTS) - 1);
+	struct vmx_table gdt, idt;
+
+	for (left &= ~(u32)BIT(SEGMENT_CS); left; left &= left - 1)
+		read_segment(em, (u32)__builtin_ctz(left));
+	if (!(uses & EMULATE_USES_TABLES))
+		return;
+	vmx_get_tables(em->v->vmx, &gdt, &idt);
+	em->cpu.gdt = (struct emulate_table){gdt.base, gdt.limit};
+	em->cpu.idt = (struct emulate_table){idt.base, idt.limit};
+}
+
 static void take_snapshot(struct emulation *em)
 {
 	struct vmx_vcpu *vmx = em->v->vmx;
 	const struct guest_regs *regs = vmx_regs(vmx);
-	struct vmx_table gdt, idt;
-	struct vmx_segment s;
 
 	vmx_get_paging(vmx, &em->paging);
-	for (u32 i = 0; i < EMULATE_SEGMENTS; i++) {
-		vmx_get_segment(vmx, (enum vmx_segment_id)i, &s);
-		em->cpu.segment[i] = (struct emulate_segment){s.base, s.limit, s.access,
-							      s.selector};
-	}
-	vmx_get_tables(vmx, &gdt, &idt);
-	em->cpu.gdt = (struct emulate_table){gdt.base, gdt.limit};
-	em->cpu.idt = (struct emulate_table){idt.base, idt.limit};
+	read_segment(em, SEGMENT_CS);
 	em->cpu.vm86 = (em->paging.cr0 & CR0_PE) && (regs->rflags & RFLAGS_VM);
 	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !em->cpu.vm86;
 	em->cpu.long_mode = em->paging.efer & EFER_LMA;
@@ -370,8 +384,10 @@ static bool goes_on(const struct emulation *em)
 /* The bytes count as they were when the instruction began, as on a CPU. */
 static int run_repeated(struct emulation *em)
 {
-	int err = run(em);
+	int err;
 
+	read_segments(em);
+	err = run(em);
 	for (u32 i = 1; i < REPEATED_AT_ONCE && !err && goes_on(em); i++)
 		err = run(em);
 	return err;
@@ -448,6 +464,7 @@ int vcpu_emulate_state(struct vcpu *v)
 	em.event = vmx_software_event(v->vmx, &event);
 	if (em.event) {
 		emulate_make_event(&em.insn, &event, emulation_mode(&em));
+		read_segments(&em);
 		return run(&em);
 	}
 	err = fetch(&em);

@@ -195,6 +195,20 @@ static enum emulate_step next_plain(struct emulate *e)
 	return emulate_commit(e, true);
 }
 
+/* Next to no segment but its operand's is asked. */
+static bool is_plain(const struct insn *insn)
+{
+	return insn->kind >= INSN_ADD && insn->kind <= INSN_BTC &&
+	       (insn->kind != INSN_CMPXCHG8B || insn->op_size != 8);
+}
+
+u32 emulate_uses(const struct insn *insn)
+{
+	if (!is_plain(insn))
+		return (u32)(BIT(EMULATE_SEGMENTS) - 1 + EMULATE_USES_TABLES);
+	return insn->mem.present ? (u32)BIT(insn->mem.segment) : 0;
+}
+
 void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs *regs,
 		   const struct emulate_cpu *cpu)
 {
@@ -213,17 +227,15 @@ enum emulate_step emulate_next(struct emulate *e)
 {
 	unsigned int kind = e->insn->kind;
 
-	if (kind >= INSN_ROL)
-		return emulate_next_replay(e);
+	if (is_plain(e->insn))
+		return next_plain(e);
 	if (kind == INSN_OTHER)
 		return EMULATE_UNHANDLED;
-	if (kind == INSN_CMPXCHG8B && e->insn->op_size == 8)
-		return emulate_next_replay(e);
 	if (kind >= INSN_MOVS && kind <= INSN_OUTS)
 		return emulate_next_string(e);
 	if (kind == INSN_PUSH || kind == INSN_POP)
 		return emulate_next_stack(e);
 	if (kind == INSN_IN || kind == INSN_OUT)
 		return emulate_next_port(e);
-	return next_plain(e);
+	return emulate_next_replay(e);
 }

@@ -104,10 +104,7 @@ struct emulate_table {
 #define EMULATE_TR	 (SEGMENT_COUNT + 1)
 #define EMULATE_SEGMENTS (SEGMENT_COUNT + 2)
 
-/*
- * What of the vCPU's state decides how an address is made and what an instruction may do. For what
- * only reads and writes one place in memory the first three members suffice.
- */
+/* What of the vCPU's state decides how an address is made and what an instruction may do. */
 struct emulate_cpu {
 	struct emulate_segment segment[EMULATE_SEGMENTS];
 	bool protected_mode; /* CR0.PE set and RFLAGS.VM clear */
@@ -183,6 +180,14 @@ struct emulate {
 
 	struct emulate_cpu sys;
 };
+
+/*
+ * Which segments of struct emulate_cpu the instruction looks at, BIT(segment) for each of the eight;
+ * with EMULATE_USES_TABLES gdt and idt, too. The others need not be filled in; what is no segment and no
+ * table always is. More may be said than is so.
+ */
+#define EMULATE_USES_TABLES BIT(EMULATE_SEGMENTS)
+u32 emulate_uses(const struct insn *insn);
 
 /* Prepare to run *insn; all three pointers must stay good until the last emulate_next(). */
 void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs *regs,

@@ -133,6 +133,21 @@ static bool run_steps(struct emulate *e, struct native_result *out)
 	return false;
 }
 
+/* What the emulator does not ask for it does not get. */
+static void spoil_unused(const struct insn *insn, struct emulate_cpu *cpu)
+{
+	u32 uses = emulate_uses(insn);
+
+	for (u32 i = 0; i < EMULATE_SEGMENTS; i++) {
+		if (!(uses & BIT(i)))
+			memset(&cpu->segment[i], 0xfe, sizeof(cpu->segment[i]));
+	}
+	if (!(uses & EMULATE_USES_TABLES)) {
+		memset(&cpu->gdt, 0xfe, sizeof(cpu->gdt));
+		memset(&cpu->idt, 0xfe, sizeof(cpu->idt));
+	}
+}
+
 static void run_emulated(const struct native_case *c, struct native_result *out)
 {
 	struct guest_regs regs = {.rip = native_rip(c->mode, c->insn.length), .rflags = c->rflags};
@@ -144,6 +159,7 @@ static void run_emulated(const struct native_case *c, struct native_result *out)
 	set_cpu(c, &cpu);
 	out->vector = NATIVE_NO_VECTOR;
 	out->es = cpu.segment[SEGMENT_ES].selector;
+	spoil_unused(&c->insn, &cpu);
 	do {
 		emulate_start(&e, &c->insn, &regs, &cpu);
 		if (!run_steps(&e, out))
