@@ -152,12 +152,12 @@ static void read_segments(struct emulation *em)
 	em->cpu.idt = (struct emulate_table){idt.base, idt.limit};
 }
 
+/* But of what `paging` has. */
 static void take_snapshot(struct emulation *em)
 {
 	struct vmx_vcpu *vmx = em->v->vmx;
 	const struct guest_regs *regs = vmx_regs(vmx);
 
-	vmx_get_paging(vmx, &em->paging);
 	read_segment(em, SEGMENT_CS);
 	em->cpu.vm86 = (em->paging.cr0 & CR0_PE) && (regs->rflags & RFLAGS_VM);
 	em->cpu.protected_mode = (em->paging.cr0 & CR0_PE) && !em->cpu.vm86;
@@ -408,11 +408,16 @@ static bool is_for_the_cpu(const struct emulation *em)
 }
 
 /* All that is looked at before it is set: the rest, the emulator's log above all, is large. */
-static void begin(struct emulation *em, struct vcpu *v)
+static void begin(struct emulation *em, struct vcpu *v, const struct vmx_table_write *w)
 {
 	em->v = v;
+	em->translated = w;
 	em->fetched = 0;
-	em->by_state = em->event = em->translated = false;
+	em->by_state = em->event = false;
+	if (w)
+		em->paging = w->paging;
+	else
+		vmx_get_paging(v->vmx, &em->paging);
 }
 
 static int fetch_and_run(struct emulation *em, u32 port_size)
@@ -430,18 +435,15 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 {
 	struct emulation em;
 
-	begin(&em, v);
+	begin(&em, v, NULL);
 	return fetch_and_run(&em, port_size);
 }
 
-int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+int vcpu_emulate_write(struct vcpu *v, const struct vmx_table_write *w)
 {
 	struct emulation em;
 
-	begin(&em, v);
-	em.translated = true;
-	em.fault_gva = gva;
-	em.fault_gpa = gpa;
+	begin(&em, v, w);
 	return fetch_and_run(&em, 0);
 }
 
@@ -458,7 +460,7 @@ int vcpu_emulate_state(struct vcpu *v)
 	u8 vector;
 	int err;
 
-	begin(&em, v);
+	begin(&em, v, NULL);
 	em.by_state = true;
 	take_snapshot(&em);
 	em.event = vmx_software_event(v->vmx, &event);

@@ -22,11 +22,11 @@ struct piece {
  */
 static bool is_known(const struct emulation *em, u64 gva, u32 size, u32 access, gpa_t *gpa)
 {
-	u64 into = em->fault_gva.v - gva;
+	const struct vmx_table_write *w = em->translated;
 
-	if (!em->translated || access != MMU_WRITE || into >= size)
+	if (!w || access != MMU_WRITE || w->gva.v - gva >= size)
 		return false;
-	*gpa = GPA(em->fault_gpa.v - into);
+	*gpa = GPA(w->gpa.v - (w->gva.v - gva));
 	return true;
 }
 
@@ -217,7 +217,7 @@ int emulation_write(struct emulation *em)
 		err = write_piece(em, &pieces[i], from);
 		from += pieces[i].size;
 	}
-	em->translated = false;
+	em->translated = NULL;
 	return err;
 }
 

@@ -20,10 +20,8 @@ struct emulation {
 	u8 bytes[INSN_MAX_LENGTH];
 	u32 fetched;
 	u64 linear_rip;
-	/* Of vcpu_emulate_write, until that write is done. */
-	bool translated;
-	gva_t fault_gva;
-	gpa_t fault_gpa;
+	/* Of vcpu_emulate_write, until that write is done; else NULL. */
+	const struct vmx_table_write *translated;
 	bool committed; /* what cannot be done twice is done: the instruction goes on */
 	bool device;	/* one was asked, by memory or a port */
 	bool by_state;	/* the CPU cannot run it; not the access is why it is run here */

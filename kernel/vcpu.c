@@ -200,10 +200,10 @@ static void emulate(struct vcpu *v, u32 port_size)
 		vcpu_wait_for_memory(v);
 }
 
-static void emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+static void emulate_write(struct vcpu *v, const struct vmx_table_write *w)
 {
-	v->mmio_gfn = gpa_to_gfn(gpa);
-	if (vcpu_emulate_write(v, gva, gpa) == ERR_NOMEM)
+	v->mmio_gfn = gpa_to_gfn(w->gpa);
+	if (vcpu_emulate_write(v, w) == ERR_NOMEM)
 		vcpu_wait_for_memory(v);
 }
 
@@ -381,7 +381,7 @@ static void handle_exit(struct vcpu *v, const struct vmx_exit *e)
 		emulate(v, 0);
 		break;
 	case VMX_EXIT_TABLE:
-		emulate_write(v, e->table.gva, e->table.gpa);
+		emulate_write(v, &e->table);
 		break;
 	case VMX_EXIT_EMULATE:
 		emulate_state(v);

@@ -26,12 +26,11 @@ void vcpu_main(struct vcpu *v, const struct vmx_start *start);
 int vcpu_emulate(struct vcpu *v, u32 port_size);
 
 /*
- * The same after a write of the instruction's at gva that the CPU refused, and that is one to gpa: the
- * guest's tables were asked, with the rights of the instruction itself, when the CPU had just asked
- * them. That write is where they said then, as a CPU looks an address up once; of any other they are
- * asked now.
+ * The same after a write of the instruction's that the CPU refused, in that state: the guest's tables
+ * were asked, with the rights of the instruction itself, when the CPU had just asked them. That write
+ * is where they said then, as a CPU looks an address up once; of any other they are asked now.
  */
-int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa);
+int vcpu_emulate_write(struct vcpu *v, const struct vmx_table_write *w);
 
 /*
  * Runs what the CPU cannot: the instruction at rip, or the delivery of a vector in real mode, as

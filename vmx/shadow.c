@@ -199,7 +199,7 @@ static enum exit_verdict no_table(struct vmx_vcpu *v, struct vmx_exit *e, u64 gv
  * instruction itself may not write.
  */
 static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gva_t gva, gpa_t gpa,
-				 u32 access)
+				 u32 access, const struct guest_paging *p)
 {
 	if (v->event.valid) {
 		if (mmu_shadow_let_write(v->config.mmu_vcpu, gpa_to_gfn(gpa),
@@ -217,8 +217,7 @@ static enum exit_verdict emulate(struct vmx_vcpu *v, struct vmx_exit *e, gva_t g
 		e->mmio.access = MMU_WRITE;
 		return exit_kind(e, VMX_EXIT_MMIO);
 	}
-	e->table.gva = gva;
-	e->table.gpa = gpa;
+	e->table = (struct vmx_table_write){gva, gpa, *p};
 	return exit_kind(e, VMX_EXIT_TABLE);
 }
 
@@ -243,7 +242,7 @@ enum exit_verdict handle_shadow_fault(struct vmx_vcpu *v, struct vmx_exit *e, u3
 		mmu_shadow_got_on(v->config.mmu_vcpu, vcpu_regs(v));
 		return EXIT_RESUME;
 	case SHADOW_EMULATE:
-		return emulate(v, e, GVA(gva), answer.gpa, access);
+		return emulate(v, e, GVA(gva), answer.gpa, access, &p);
 	case ERR_FAULT:
 		vmx_inject_page_fault(v, GVA(gva), answer.error_code);
 		return EXIT_RESUME;

@@ -67,6 +67,13 @@ enum vmx_exit_kind {
 	VMX_EXIT_ERROR,	     /* entry failed or an exit that must not be; already told, VM ends */
 };
 
+/* Of VMX_EXIT_TABLE; by its own rights the instruction may write there. */
+struct vmx_table_write {
+	gva_t gva;		    /* at which the CPU refused the write */
+	gpa_t gpa;		    /* where that is by the guest's tables */
+	struct guest_paging paging; /* as vmx_get_paging has it */
+};
+
 struct vmx_exit {
 	enum vmx_exit_kind kind;
 	union {
@@ -85,10 +92,7 @@ struct vmx_exit {
 			 */
 			u8 length;
 		} mmio;
-		struct {
-			gva_t gva; /* at which the CPU refused the write */
-			gpa_t gpa; /* where by the guest's tables it may be written */
-		} table;
+		struct vmx_table_write table;
 		struct {
 			u32 index;
 			u64 value; /* WRMSR; RDMSR: the answer, of vmx_config.quick */

@@ -17,9 +17,13 @@
 /* The fault was at gva. */
 static int run_write(u64 gva, const u8 *code, size_t length)
 {
+	struct vmx_table_write w = {GVA(gva), GPA(FOUND + (gva & (PAGE_SIZE - 1))), {0}};
+
+	vmx_get_paging(cpu.vmx, &w.paging);
+	cpl = 0; /* it counts what it was at the fault */
 	memcpy(memory + regs.rip, code, length);
 	walks = 0;
-	return vcpu_emulate_write(&cpu, GVA(gva), GPA(FOUND + (gva & (PAGE_SIZE - 1))));
+	return vcpu_emulate_write(&cpu, &w);
 }
 
 static void the_write_itself(void **state)
@@ -140,13 +144,21 @@ static void one_of_several(void **state)
 	assert_int_equal(load(AT, 4), 9);
 }
 
+/* In the state that the fault was in. */
 static void a_protected_page(void **state)
 {
-	protected_page = FOUND;
-	regs.gpr[RBX] = AT;
-	assert_int_equal(WRITE(AT, 0x89, 0x03), 0);
-	check_fault(EXCEPTION_PF, PAGE_FAULT_P | PAGE_FAULT_WR, AT);
-	assert_int_equal(walks, 0);
+	static const u32 cpls[] = {0, 3};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cpls); i++) {
+		start(NULL);
+		cpl = cpls[i];
+		protected_page = FOUND;
+		regs.gpr[RBX] = AT;
+		assert_int_equal(WRITE(AT, 0x89, 0x03), 0);
+		check_fault(EXCEPTION_PF,
+			    PAGE_FAULT_P | PAGE_FAULT_WR | (cpls[i] ? PAGE_FAULT_US : 0), AT);
+		assert_int_equal(walks, 0);
+	}
 }
 
 #define GDT	    0x3000ull

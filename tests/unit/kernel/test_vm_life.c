@@ -107,7 +107,7 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	return 0;
 }
 
-int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+int vcpu_emulate_write(struct vcpu *v, const struct vmx_table_write *w)
 {
 	return vcpu_emulate(v, 0);
 }

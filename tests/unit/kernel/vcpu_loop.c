@@ -24,7 +24,7 @@ struct vm machine;
 struct vcpu cpus[VCPUS];
 struct vmx_vcpu guests[VCPUS];
 gfn_t emulated_at[2];
-struct emulated_write emulated_write;
+struct vmx_table_write emulated_write;
 u32 waits_here, waits_elsewhere;
 u32 yielded_to[8], yields;
 u32 steps[VCPUS], injected, retries, waits_told, dumps;
@@ -191,11 +191,10 @@ int vcpu_emulate(struct vcpu *v, u32 port_size)
 	return 0;
 }
 
-int vcpu_emulate_write(struct vcpu *v, gva_t gva, gpa_t gpa)
+int vcpu_emulate_write(struct vcpu *v, const struct vmx_table_write *w)
 {
 	emulated_at[0] = v->mmio_gfn;
-	emulated_write.gva = gva;
-	emulated_write.gpa = gpa;
+	emulated_write = *w;
 	return 0;
 }
 

@@ -26,10 +26,7 @@ extern struct vm machine;
 extern struct vcpu cpus[VCPUS];
 extern struct vmx_vcpu guests[VCPUS];
 extern gfn_t emulated_at[2]; /* what the last MMIO, and string I/O, are said to have touched */
-extern struct emulated_write {
-	gva_t gva;
-	gpa_t gpa;
-} emulated_write; /* to a table, the last */
+extern struct vmx_table_write emulated_write; /* the last */
 /* Masks of vCPUs that wait for the CPU of vCPU 0's thread, or for another; and whom it yielded to. */
 extern u32 waits_here, waits_elsewhere;
 extern u32 yielded_to[8], yields;

@@ -235,6 +235,7 @@ static void a_table_is_written(void **state)
 	vmcs_write(GUEST_SS_ACCESS, 0x93 | 3 << 5);
 	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR | PAGE_FAULT_US), EXIT_RETURN);
 	assert_int_equal(e.kind, VMX_EXIT_TABLE);
+	assert_int_equal(e.table.paging.cpl, 3);
 	assert_int_equal(fault(SHADOW_EMULATE, PAGE_FAULT_WR), EXIT_RETURN);
 	assert_int_equal(e.kind, VMX_EXIT_MMIO);
 	assert_int_equal(e.mmio.gpa.v, GPA_AT);
