@@ -38,8 +38,7 @@ DEADLINE = 5400
 # much slower, so it is one in two million.
 FORKS_IPS = 500000000
 # Where Weir is slower and it is known: at most so many times KVM's figure, and why.
-KNOWN = {"shadow directory-write": (1.15, "three walks of the guest's tables for one instruction, and all of its "
-                                          "segments read (docs/performance.md)")}
+KNOWN = {}
 MEMORY = 768  # MiB beside the host's: guests, and the files of the guest that boots
 QEMU = ("qemu-system-x86_64 -machine q35 -accel kvm -cpu host -nodefaults -no-user-config "
         "-display none -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=4 "
