@@ -24,9 +24,11 @@ static inline struct gmem_chunk *gmem_chunk_of(const struct gmem *g, u64 index)
 /* Where the entry is, or NULL while its chunk is not there. index < pages. */
 static inline u64 *gmem_entry_find(const struct gmem *g, u64 index)
 {
-	u64 *entries = __atomic_load_n(&gmem_chunk_of(g, index)->entries, __ATOMIC_ACQUIRE);
+	u64 at = index >> g->order;
+	u64 *entries = __atomic_load_n(&g->slot_phys[at / GMEM_CHUNK_ENTRIES].entries,
+				       __ATOMIC_ACQUIRE);
 
-	return entries ? &entries[(index >> g->order) % GMEM_CHUNK_ENTRIES] : NULL;
+	return entries ? &entries[at % GMEM_CHUNK_ENTRIES] : NULL;
 }
 
 /* As gmem_entry_find, making the chunk. Thread context; LOCK_ZONE. NULL: no memory. */

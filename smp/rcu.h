@@ -40,7 +40,7 @@ bool rcu_may_read(void);
  */
 static inline void rcu_read_lock(void)
 {
-	struct rcu_reader *r = &rcu_readers[cpu_id()];
+	struct rcu_reader *r = &rcu_readers[cpu_index()];
 
 	ASSERT(rcu_may_read());
 	if (r->nest++ == 0)
@@ -50,7 +50,7 @@ static inline void rcu_read_lock(void)
 
 static inline void rcu_read_unlock(void)
 {
-	struct rcu_reader *r = &rcu_readers[cpu_id()];
+	struct rcu_reader *r = &rcu_readers[cpu_index()];
 
 	ASSERT(r->nest > 0);
 	if (--r->nest == 0)

@@ -36,7 +36,7 @@ u32 srcu_read_lock(struct srcu *s)
 {
 	u32 index = __atomic_load_n(&s->index, __ATOMIC_RELAXED) & 1;
 
-	__atomic_fetch_add(&s->cpu[cpu_id()].lock[index], 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&s->cpu[cpu_index()].lock[index], 1, __ATOMIC_SEQ_CST);
 	lock_order_sleep_taken(s, "an SRCU reader", LOCK_SRCU_READ);
 	return index;
 }
@@ -52,7 +52,7 @@ void srcu_read_unlock(struct srcu *s, u32 index)
 {
 	ASSERT(srcu_read_held(s));
 	lock_order_sleep_dropped(s);
-	__atomic_fetch_add(&s->cpu[cpu_id()].unlock[index], 1, __ATOMIC_SEQ_CST);
+	__atomic_fetch_add(&s->cpu[cpu_index()].unlock[index], 1, __ATOMIC_SEQ_CST);
 	/* Either the next look at the sums sees this count, or this load sees that one is due. */
 	if (unlikely(__atomic_load_n(&s->draining, __ATOMIC_SEQ_CST) == index + 1))
 		reader_left(s);
