@@ -86,11 +86,11 @@ static u64 ept_with_access(u64 e, u32 access)
 	return (e & ~EPT_LEAF_BITS) | (access & EPT_LEAF_BITS);
 }
 
-#define EPT_LEVEL(s, is_leaf, leaf_maker)                                                   \
-	{                                                                                   \
-		.shift = (s), .bits = 9, .present = ept_present, .leaf = (is_leaf),         \
-		.address = ept_address, .access = ept_access, .make_table = ept_make_table, \
-		.make_leaf = (leaf_maker), .with_access = ept_with_access                   \
+#define EPT_LEVEL(s, is_leaf, leaf_maker)                                                        \
+	{                                                                                        \
+		.shift = (s), .present = ept_present, .leaf = (is_leaf), .address = ept_address, \
+		.access = ept_access, .make_table = ept_make_table, .make_leaf = (leaf_maker),   \
+		.with_access = ept_with_access                                                   \
 	}
 
 const struct page_table_format ept_format = {

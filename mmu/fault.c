@@ -10,6 +10,8 @@
 static void count_result(struct mmu_vcpu *v, int err, const struct memslot *s)
 {
 	mmu_count_own(&v->stats.faults, 1);
+	if (likely(!err))
+		return;
 	if (err == ERR_AGAIN)
 		mmu_count_own(&v->stats.faults_retry, 1);
 	else if (err == ERR_PERM)

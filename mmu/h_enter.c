@@ -21,11 +21,13 @@
 #include "kernel/base/x86.h"
 #include "mmu/mmu_private.h"
 
-/* What is linked, and where. */
+/* On the way of each fault, which is counted in instructions: inlined, however often it is used. */
+#define IN_PLACE static inline __attribute__((always_inline))
+
+/* What is linked, and where. A fault has its own in registers: it is handed to no function by address. */
 struct link {
 	const struct memslot *slot;
 	gfn_t gfn;
-	u32 level;
 	u64 *word;
 	u64 index; /* in the object */
 	u64 seq;   /* sampled before the page was looked up */
@@ -35,21 +37,26 @@ struct link {
 	u64 *entry; /* in the tables, once it has been reached */
 };
 
+static inline u32 level_of(const struct mmu_vm *vm, bool large)
+{
+	return large ? large_level(vm) : small_level(vm);
+}
+
 /*
  * What the rmap word and the dirty log leave of the access (word locked). A page of a slot that is
  * logged is either in the log or may not be written (R21), or the CPU logs it (PML).
  */
-static inline int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
+IN_PLACE int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
 {
 	bool writes = l->wanted & MMU_WRITE;
 
 	*access = l->access | (l->wanted ? PAGE_TABLE_ACCESSED : 0);
-	if (__atomic_load_n(l->word, __ATOMIC_RELAXED) & RMAP_PROTECTED) {
+	if (unlikely(__atomic_load_n(l->word, __ATOMIC_RELAXED) & RMAP_PROTECTED)) {
 		if (writes)
 			return ERR_PERM;
 		*access &= ~(u32)MMU_WRITE;
 	}
-	if (l->slot->flags & MEMSLOT_LOG_DIRTY) {
+	if (unlikely(l->slot->flags & MEMSLOT_LOG_DIRTY)) {
 		if (writes)
 			mmu_dirty_note(v->vm, l->slot, l->gfn);
 		else if (!mmu_uses_pml(v->vm))
@@ -60,35 +67,32 @@ static inline int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
 	return 0;
 }
 
-static u64 link_pages(const struct mmu_vm *vm, const struct link *l)
+IN_PLACE int make_leaf(struct mmu_vcpu *v, const struct link *l, bool large, u32 access)
 {
-	return l->level == small_level(vm) ? 1 : LARGE_PAGES;
-}
-
-static int make_leaf(struct mmu_vcpu *v, const struct link *l, u32 access)
-{
-	const struct page_table_level *level = &v->vm->format->level[l->level];
+	const struct page_table_level *level = &v->vm->format->level[level_of(v->vm, large)];
 	u64 nothing = 0;
 	int err;
 
 	/* First in the chain: taking it from there needs no memory, if the entry cannot be had. */
 	err = rmap_add(l->word, l->entry, &v->rmaps);
-	if (err)
+	if (unlikely(err))
 		return err;
-	if (!page_table_change(l->entry, &nothing, level->make_leaf(pfn_to_hpa(l->pfn), access))) {
+	if (unlikely(!page_table_change(l->entry, &nothing,
+					level->make_leaf(pfn_to_hpa(l->pfn), access)))) {
 		rmap_remove(l->word, l->entry);
 		return ERR_AGAIN; /* its table is being taken out, or has come */
 	}
-	mmu_count_own(&v->stats.mapped, link_pages(v->vm, l));
-	if (l->level != small_level(v->vm))
+	mmu_count_own(&v->stats.mapped, large ? LARGE_PAGES : 1);
+	if (large)
 		mmu_count_own(&v->stats.mapped_large, 1);
 	return 0;
 }
 
 /* The page is there, but perhaps not with all rights: who holds the old entry faults once more. */
-static int widen_leaf(struct mmu_vcpu *v, const struct link *l, u64 e, u32 access)
+static int __noinline widen_leaf(struct mmu_vcpu *v, bool large, u64 *entry, u64 e, pfn_t pfn,
+				 u32 access)
 {
-	const struct page_table_level *level = &v->vm->format->level[l->level];
+	const struct page_table_level *level = &v->vm->format->level[level_of(v->vm, large)];
 
 	do {
 		if (!level->present(e))
@@ -96,63 +100,67 @@ static int widen_leaf(struct mmu_vcpu *v, const struct link *l, u64 e, u32 acces
 		if (!level->leaf(e))
 			return ERR_EXIST;
 		/* Another page would have been taken away under this lock before. */
-		BUG_ON(level->address(e).v != pfn_to_hpa(l->pfn).v);
+		BUG_ON(level->address(e).v != pfn_to_hpa(pfn).v);
 		if ((level->access(e) & access) == access) {
 			mmu_count_own(&v->stats.faults_spurious, 1);
 			return 0;
 		}
-	} while (
-		!page_table_change(l->entry, &e, level->with_access(e, level->access(e) | access)));
+	} while (!page_table_change(entry, &e, level->with_access(e, level->access(e) | access)));
 	return 0;
 }
 
 /* The word is locked. ERR_EXIST: a large page was to be linked, and smaller ones are there. */
-static int link_locked(struct mmu_vcpu *v, const struct link *l)
+IN_PLACE int link_locked(struct mmu_vcpu *v, const struct link *l, bool large)
 {
 	u32 access;
 	u64 e;
 	int err;
 
-	if (!gmem_seq_unchanged(l->slot->object, l->index, l->seq))
+	if (unlikely(!gmem_seq_unchanged(l->slot->object, l->index, l->seq)))
 		return ERR_AGAIN;
 	/* What makes a region small counts first, and looks under this lock second. */
-	if (l->level != small_level(v->vm) && !memslot_may_be_large(l->slot, l->gfn))
+	if (large && !memslot_may_be_large(l->slot, l->gfn))
 		return ERR_EXIST;
 	err = allowed(v, l, &access);
-	if (err)
+	if (unlikely(err))
 		return err;
 	e = page_table_read(l->entry);
-	return e ? widen_leaf(v, l, e, access) : make_leaf(v, l, access);
+	if (unlikely(e))
+		return widen_leaf(v, large, l->entry, e, l->pfn, access);
+	return make_leaf(v, l, large, access);
 }
 
-static inline int reach(struct mmu_vcpu *v, struct link *l)
+IN_PLACE int reach(struct mmu_vcpu *v, struct link *l, bool large)
 {
 	struct page_table_cache cache = {v->cache, &v->cache_count};
-	u32 tables = 0;
+	u32 before = v->cache_count;
+	u64 *entry;
 	int err;
 
-	err = page_table_reach(v->vm->format, v->vm->root, gfn_to_gpa(l->gfn).v, l->level, &cache,
-			       &l->entry, &tables);
-	if (tables)
-		mmu_count_own(&v->stats.tables, tables);
+	err = page_table_reach(v->vm->format, v->vm->root, gfn_to_gpa(l->gfn).v,
+			       level_of(v->vm, large), &cache, &entry);
+	if (unlikely(v->cache_count != before))
+		mmu_count_own(&v->stats.tables, before - v->cache_count);
+	if (!err)
+		l->entry = entry;
 	return err;
 }
 
-static int link_reached(struct mmu_vcpu *v, const struct link *l)
+IN_PLACE int link_reached(struct mmu_vcpu *v, const struct link *l, bool large)
 {
 	int err;
 
 	rmap_lock(l->word);
-	err = link_locked(v, l);
+	err = link_locked(v, l, large);
 	rmap_unlock(l->word);
 	return err;
 }
 
-static int link(struct mmu_vcpu *v, struct link *l)
+IN_PLACE int link(struct mmu_vcpu *v, struct link *l, bool large)
 {
-	int err = reach(v, l);
+	int err = reach(v, l, large);
 
-	return err ? err : link_reached(v, l);
+	return err ? err : link_reached(v, l, large);
 }
 
 /*
@@ -161,7 +169,7 @@ static int link(struct mmu_vcpu *v, struct link *l)
  */
 static int __noinline is_there(struct mmu_vcpu *v, const struct link *l)
 {
-	const struct page_table_level *level = &v->vm->format->level[l->level];
+	const struct page_table_level *level = &v->vm->format->level[large_level(v->vm)];
 	int err = ERR_EXIST;
 	u32 access;
 	u64 e;
@@ -178,34 +186,39 @@ static int __noinline is_there(struct mmu_vcpu *v, const struct link *l)
 	return err;
 }
 
-/* ERR_EXIST: not as a large page. */
-static int enter_large(struct mmu_vcpu *v, struct link *l)
+/* What looks large, with the fault's index and sample. ERR_EXIST: not as a large page. */
+static int __noinline enter_large(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 index,
+				  u64 seq, u32 access)
 {
 	const struct page_table_level *level = &v->vm->format->level[large_level(v->vm)];
+	struct link l = {
+		.slot = s,
+		.gfn = region_base(gfn),
+		.word = rmap_large_word(s, gfn),
+		.index = index,
+		.seq = seq,
+		.wanted = access,
+	};
 	int err;
 	u64 e;
 
-	if (!gmem_looks_large(l->slot->object, l->index) || !mmu_hw.ept_2m ||
-	    !memslot_may_be_large(l->slot, l->gfn))
+	if (!mmu_hw.ept_2m || !memslot_may_be_large(s, gfn))
 		return ERR_EXIST;
 	/* What is executed is mapped by 4 KiB, and takes a large mapping that is there away. */
-	if (mmu_hw.large_nx && (l->wanted & MMU_EXEC))
+	if (mmu_hw.large_nx && (access & MMU_EXEC))
 		return ERR_EXIST;
-	l->level = large_level(v->vm);
-	l->gfn = region_base(l->gfn);
-	l->word = rmap_large_word(l->slot, l->gfn);
-	l->access = MMU_READ | (mmu_hw.large_nx ? 0 : MMU_EXEC) |
-		    (l->slot->flags & MEMSLOT_READONLY ? 0 : MMU_WRITE);
-	err = reach(v, l);
+	l.access = MMU_READ | (mmu_hw.large_nx ? 0 : MMU_EXEC) |
+		   (s->flags & MEMSLOT_READONLY ? 0 : MMU_WRITE);
+	err = reach(v, &l, true);
 	if (err)
 		return err;
-	e = page_table_read(l->entry);
+	e = page_table_read(l.entry);
 	if (level->present(e)) {
-		err = level->leaf(e) ? is_there(v, l) : ERR_EXIST;
+		err = level->leaf(e) ? is_there(v, &l) : ERR_EXIST;
 		if (err != ERR_EXIST || !level->leaf(e))
 			return err;
 	}
-	return gmem_large(l->slot->object, l->index, &l->pfn) ? link_reached(v, l) : ERR_EXIST;
+	return gmem_large(s->object, index, &l.pfn) ? link_reached(v, &l, true) : ERR_EXIST;
 }
 
 /* A page that reclaim would try in vain again once it may have been written waits for the write. */
@@ -220,37 +233,53 @@ static bool map_writable(const struct link *l)
  * The page and the access to map it with. A page that may be written is mapped so at once, mostly,
  * whatever the guest wanted of it first: the write that often follows then costs no second fault.
  */
-static int look_up(struct link *l)
+static inline int look_up(struct link *l)
 {
 	struct gmem *g = l->slot->object;
+	pfn_t pfn;
+	int err;
 
 	l->access = MMU_READ | MMU_EXEC;
-	if (map_writable(l) && gmem_lookup(g, l->index, true, &l->pfn) == 0) {
+	if (map_writable(l) && likely(gmem_lookup(g, l->index, true, &pfn) == 0)) {
 		l->access |= MMU_WRITE;
+		l->pfn = pfn;
 		return 0;
 	}
 	if (l->wanted & MMU_WRITE)
 		return ERR_TOO_HARD;
-	return gmem_lookup(g, l->index, false, &l->pfn);
+	err = gmem_lookup(g, l->index, false, &pfn);
+	if (!err)
+		l->pfn = pfn;
+	return err;
 }
 
-static int enter_small(struct mmu_vcpu *v, struct link *l)
+/* A large mapping that has not what is wanted is in the way: else it would be for ever (R07). */
+static int __noinline make_way_and_link(struct mmu_vcpu *v, struct link *l)
 {
 	int err;
 
-	l->level = small_level(v->vm);
+	mmu_drop_large(v->vm, l->slot, l->gfn);
+	err = link(v, l, false);
+	return err == ERR_EXIST ? ERR_AGAIN : err; /* another vCPU has put one there again */
+}
+
+static inline int enter_small(struct mmu_vcpu *v, struct link *l)
+{
+	struct link again;
+	int err;
+
 	l->word = rmap_word(l->slot, l->gfn);
-	if (!l->word)
+	if (unlikely(!l->word))
 		return ERR_TOO_HARD;
 	err = look_up(l);
 	if (!err)
-		err = link(v, l);
-	if (err != ERR_EXIST)
+		err = link(v, l, false);
+	if (likely(err != ERR_EXIST))
 		return err;
-	/* A large mapping that has not what is wanted is in the way: else it would be for ever (R07). */
-	mmu_drop_large(v->vm, l->slot, l->gfn);
-	err = link(v, l);
-	return err == ERR_EXIST ? ERR_AGAIN : err; /* another vCPU has put one there again */
+	again = *l;
+	err = make_way_and_link(v, &again);
+	l->entry = again.entry;
+	return err;
 }
 
 /* --- Fault-around --- */
@@ -277,21 +306,18 @@ static void enter_neighbour(struct mmu_vcpu *v, struct link *l)
 	/* Of an entry that stands for 2 MiB the lookup knows which frame is meant. */
 	if (!l->word || gmem_lookup(g, l->index, false, &l->pfn) || !rmap_trylock(l->word))
 		return;
-	if (!page_table_read(l->entry) && link_locked(v, l) == 0)
+	if (!page_table_read(l->entry) && link_locked(v, l, false) == 0)
 		mmu_count_own(&v->stats.mapped_around, 1);
 	rmap_unlock_tried(l->word);
 }
 
-/*
- * Maps what lies around gfn in the same table, `entry` being gfn's: a guest that was unmapped, or
- * another that shows the same pages, gets on without a fault for each. Nothing here is a failure.
- */
-static void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 *entry)
+static void __noinline enter_neighbours(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn,
+					u64 *entry)
 {
 	u64 around = v->vm->fault_around;
 	u64 first = max(align_down(gfn.v, around), s->base.v);
 	u64 end = min(align_down(gfn.v, around) + around, s->base.v + s->pages);
-	struct link l = {.slot = s, .level = small_level(v->vm)};
+	struct link l = {.slot = s};
 
 	for (u64 n = first; n < end; n++) {
 		l.entry = entry + (s64)(n - gfn.v);
@@ -301,16 +327,35 @@ static void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn,
 	}
 }
 
-static int enter(struct mmu_vcpu *v, struct link *l, gfn_t gfn, u32 try)
+/*
+ * Maps what lies around gfn in the same table, `entry` being gfn's: a guest that was unmapped, or
+ * another that shows the same pages, gets on without a fault for each. Nothing here is a failure.
+ * Where all is mapped already, the slot's or not, that is seen first, two by two.
+ */
+static inline void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 *entry)
 {
-	int err = try & H_ENTER_LARGE ? enter_large(v, l) : ERR_EXIST;
+	u64 size = v->vm->fault_around * sizeof(*entry);
+	const u64 *at = (const u64 *)align_down((u64)entry, size), *end = at + size / sizeof(*at);
 
+	for (; at != end; at += 2) {
+		if (unlikely(!page_table_read(at)) || unlikely(!page_table_read(at + 1))) {
+			enter_neighbours(v, s, gfn, entry);
+			return;
+		}
+	}
+}
+
+static inline int enter(struct mmu_vcpu *v, struct link *l, u32 try)
+{
+	int err = ERR_EXIST;
+
+	if ((try & H_ENTER_LARGE) && unlikely(gmem_looks_large(l->slot->object, l->index)))
+		err = enter_large(v, l->slot, l->gfn, l->index, l->seq, l->wanted);
 	if (err != ERR_EXIST)
 		return err;
-	l->gfn = gfn;
 	err = enter_small(v, l);
 	if (!err && (try & H_ENTER_AROUND) && v->vm->fault_around > 1)
-		enter_around(v, l->slot, gfn, l->entry);
+		enter_around(v, l->slot, l->gfn, l->entry);
 	return err;
 }
 
@@ -329,7 +374,7 @@ static int __noinline enter_at(struct mmu_vcpu *v, const struct memslot *s, gfn_
 
 	/* The tables on the way stay (R32). */
 	rcu_read_lock();
-	err = enter(v, &l, gfn, try);
+	err = enter(v, &l, try);
 	rcu_read_unlock();
 	return err;
 }

@@ -58,18 +58,36 @@ void memslots_wait_change(struct mmu_vm *vm, u64 generation)
 		   __atomic_load_n(&vm->slots_generation, __ATOMIC_ACQUIRE) > generation);
 }
 
+/* What the array says of it. */
+static inline int say(const struct memslots *slots, const struct memslot *s, bool write,
+		      const struct memslot **out, u64 *generation)
+{
+	*out = s;
+	*generation = slots->generation;
+	if (unlikely(!s))
+		return ERR_NOSLOT;
+	if (unlikely(s->flags & MEMSLOT_INVALID))
+		return ERR_AGAIN;
+	return write && (s->flags & MEMSLOT_READONLY) ? ERR_NOSLOT : 0;
+}
+
+/* Apart from memslot_look_up so that it has nothing to save and restore where the last hit serves. */
+static int __noinline search(const struct memslots *slots, gfn_t gfn, bool write, u32 *last,
+			     const struct memslot **out, u64 *generation)
+{
+	const struct memslot *s = memslot_find(slots, gfn);
+
+	if (s && last)
+		*last = s - slots->slots;
+	return say(slots, s, write, out, generation);
+}
+
 int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last, const struct memslot **out,
 		    u64 *generation)
 {
 	const struct memslots *slots = memslots_get(vm);
-	const struct memslot *s = last ? memslot_find_cached(slots, gfn, last)
-				       : memslot_find(slots, gfn);
 
-	*out = s;
-	*generation = slots->generation;
-	if (!s)
-		return ERR_NOSLOT;
-	if (s->flags & MEMSLOT_INVALID)
-		return ERR_AGAIN;
-	return write && (s->flags & MEMSLOT_READONLY) ? ERR_NOSLOT : 0;
+	if (last && *last < slots->count && covers(&slots->slots[*last], gfn))
+		return say(slots, &slots->slots[*last], write, out, generation);
+	return search(slots, gfn, write, last, out, generation);
 }

@@ -13,7 +13,7 @@ static u64 entry_size(const struct page_table_level *l)
 
 static u64 *entry_of(const struct page_table_level *l, void *table, u64 addr)
 {
-	return (u64 *)table + ((addr >> l->shift) & (BIT(l->bits) - 1));
+	return (u64 *)table + (addr >> l->shift) % PAGE_TABLE_ENTRIES;
 }
 
 static void *table_of(const struct page_table_level *l, u64 entry)
@@ -46,48 +46,47 @@ u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u3
 	return find(f, root, addr, level, value);
 }
 
-/* A table for an entry that is 0. Of two that come at once the loser keeps its page. */
-static int install(const struct page_table_level *l, u64 *entry, u64 *e,
-		   struct page_table_cache *cache, u32 *tables)
+/*
+ * A table for an entry that is 0. Of two that come at once the loser keeps its page. Returns what the
+ * entry holds now, 0: the cache is empty.
+ */
+static u64 __noinline install(const struct page_table_level *l, u64 *entry,
+			      struct page_table_cache *cache)
 {
-	u64 table;
+	u64 e = 0, table;
 
 	if (*cache->count == 0)
-		return ERR_TOO_HARD;
+		return 0;
 	table = l->make_table(virt_to_phys(cache->pages[*cache->count - 1]));
-	if (page_table_change(entry, e, table)) {
-		(*cache->count)--;
-		(*tables)++;
-		*e = table;
-	}
-	return 0;
+	if (!page_table_change(entry, &e, table))
+		return e;
+	(*cache->count)--;
+	return table;
 }
 
+/* Each fault comes this way: what is rare is elsewhere, and nothing is written on the way. */
 int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u32 level,
-		     struct page_table_cache *cache, u64 **entry, u32 *tables)
+		     struct page_table_cache *cache, u64 **entry)
 {
+	const struct page_table_level *l = f->level, *last = l + level;
 	void *table = root;
 
 	ASSERT(rcu_read_held());
-	for (u32 i = 0; i < level; i++) {
-		const struct page_table_level *l = &f->level[i];
-		u64 e;
-		int err;
+	for (; l != last; l++) {
+		u64 *at = entry_of(l, table, addr);
+		u64 e = page_table_read(at);
 
-		*entry = entry_of(l, table, addr);
-		e = page_table_read(*entry);
-		if (e == 0) {
-			err = install(l, *entry, &e, cache, tables);
-			if (err)
-				return err;
-		}
-		if (e == f->frozen || e == 0)
+		if (unlikely(e == 0))
+			e = install(l, at, cache);
+		if (unlikely(e == 0))
+			return ERR_TOO_HARD;
+		if (unlikely(e == f->frozen))
 			return ERR_AGAIN;
-		if (l->leaf(e))
+		if (unlikely(l->leaf(e)))
 			return ERR_EXIST;
 		table = table_of(l, e);
 	}
-	*entry = entry_of(&f->level[level], table, addr);
+	*entry = entry_of(l, table, addr);
 	return 0;
 }
 
@@ -95,17 +94,17 @@ int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u3
  * Makes sure that nothing is linked in the table any more, entry by entry. false: something is
  * there; it is as it was. Only the holder of mmu_lock freezes and thaws.
  */
-static bool freeze(const struct page_table_format *f, u64 *table, const struct page_table_level *l)
+static bool freeze(const struct page_table_format *f, u64 *table)
 {
-	u32 count = BIT(l->bits), i;
+	u32 i;
 
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < PAGE_TABLE_ENTRIES; i++) {
 		u64 nothing = 0;
 
 		if (!page_table_change(&table[i], &nothing, f->frozen))
 			break;
 	}
-	if (i == count)
+	if (i == PAGE_TABLE_ENTRIES)
 		return true;
 	while (i)
 		__atomic_store_n(&table[--i], 0, __ATOMIC_SEQ_CST);
@@ -131,7 +130,7 @@ static u32 prune(const struct page_table_format *f, u32 at, void *table, u64 add
 		child = table_of(l, e);
 		if (at + 2 < f->levels)
 			pruned += prune(f, at + 1, child, addr, min(next, end), out);
-		if (!freeze(f, child, &f->level[at + 1]))
+		if (!freeze(f, child))
 			continue;
 		__atomic_exchange_n(entry, 0, __ATOMIC_SEQ_CST);
 		list_add_tail(&frame_of(virt_to_pfn(child))->link, out);
@@ -149,7 +148,7 @@ u32 page_table_prune(const struct page_table_format *f, void *root, u64 addr, u6
 bool page_table_for_each_leaf(const struct page_table_format *f, void *root, u64 *addr, u32 most,
 			      void (*fn)(void *arg, u64 addr, u32 level, u64 *entry), void *arg)
 {
-	u64 end = BIT(f->level[0].shift + f->level[0].bits);
+	u64 end = PAGE_TABLE_ENTRIES << f->level[0].shift;
 
 	for (; *addr < end && most; most--) {
 		u32 level;

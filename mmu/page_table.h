@@ -30,9 +30,11 @@
 #define PAGE_TABLE_ACCESSED BIT(8)
 #define PAGE_TABLE_DIRTY    BIT(9)
 
+/* In every table of every format: a page of entries. */
+#define PAGE_TABLE_ENTRIES (PAGE_SIZE / sizeof(u64))
+
 struct page_table_level {
 	u8 shift; /* an entry covers 2^shift bytes */
-	u8 bits;  /* of the address select the entry */
 	bool (*present)(u64 entry);
 	bool (*leaf)(u64 entry);     /* of a present entry: maps a page, leads to no table */
 	hpa_t (*address)(u64 entry); /* of the page or the table */
@@ -77,12 +79,12 @@ u64 *page_table_find(const struct page_table_format *f, void *root, u64 addr, u3
 		     u64 *value);
 
 /*
- * The entry for addr at `level`. Tables that are missing on the way come out of the cache, *tables
- * counts them. ERR_TOO_HARD: the cache is empty (what is linked already stays). ERR_EXIST: a larger
+ * The entry for addr at `level`. Tables that are missing on the way come out of the cache, whose count
+ * tells how many. ERR_TOO_HARD: the cache is empty (what is linked already stays). ERR_EXIST: a larger
  * page is mapped there. ERR_AGAIN: a table on the way is being taken out. In an RCU reader, as above.
  */
 int page_table_reach(const struct page_table_format *f, void *root, u64 addr, u32 level,
-		     struct page_table_cache *cache, u64 **entry, u32 *tables);
+		     struct page_table_cache *cache, u64 **entry);
 
 /*
  * Takes out the tables on the way to [addr, end) that hold nothing, and adds the struct frame of

@@ -202,7 +202,7 @@ static void set_address(u64 *word, const void *p, u64 many)
 	store(word, rest | (p ? virt_to_phys(p).v : 0) | many);
 }
 
-static int add_many(u64 *word, u64 *spte, struct rmap_cache *cache)
+static int __noinline add_many(u64 *word, u64 *spte, struct rmap_cache *cache)
 {
 	struct rmap_desc *d = load(word) & RMAP_MANY ? address(load(word)) : NULL;
 
@@ -228,11 +228,15 @@ static int add_many(u64 *word, u64 *spte, struct rmap_cache *cache)
 	return 0;
 }
 
+/* Each fault comes this way: an empty chain's word has no RMAP_MANY to take away. */
 int rmap_add(u64 *word, u64 *spte, struct rmap_cache *cache)
 {
-	if (!rmap_empty(word))
+	u64 value = load(word);
+
+	if (unlikely(value & RMAP_ADDRESS))
 		return add_many(word, spte, cache);
-	set_address(word, spte, 0);
+	ASSERT(!(value & RMAP_MANY));
+	store(word, value | virt_to_phys(spte).v);
 	return 0;
 }
 

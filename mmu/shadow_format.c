@@ -68,11 +68,10 @@ static u64 make_table(hpa_t table)
 	return table.v | SPTE_P | SPTE_W | SPTE_U | SPTE_ACCESSED;
 }
 
-#define SHADOW_LEVEL(s, is_leaf)                                                   \
-	{                                                                          \
-		.shift = (s), .bits = 9, .present = present, .leaf = (is_leaf),    \
-		.address = address, .access = access_of, .make_table = make_table, \
-		.with_access = with_access                                         \
+#define SHADOW_LEVEL(s, is_leaf)                                                          \
+	{                                                                                 \
+		.shift = (s), .present = present, .leaf = (is_leaf), .address = address,  \
+		.access = access_of, .make_table = make_table, .with_access = with_access \
 	}
 
 const struct page_table_format shadow_format = {

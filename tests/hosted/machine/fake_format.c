@@ -162,12 +162,12 @@ static u64 with_access(u32 level, u64 e, u32 access)
 		return with_access(n, e, access);         \
 	}
 
-#define LEVEL(n)                                                                            \
-	{                                                                                   \
-		.shift = PAGE_SHIFT + 9 * (FAKE_LEVELS - 1 - n), .bits = 9,                 \
-		.present = present_##n, .leaf = leaf_##n, .address = address_##n,           \
-		.access = access_##n, .make_table = make_table_##n,                         \
-		.make_leaf = n == 0 ? NULL : make_leaf_##n, .with_access = with_access_##n, \
+#define LEVEL(n)                                                                          \
+	{                                                                                 \
+		.shift = PAGE_SHIFT + 9 * (FAKE_LEVELS - 1 - n), .present = present_##n,  \
+		.leaf = leaf_##n, .address = address_##n, .access = access_##n,           \
+		.make_table = make_table_##n, .make_leaf = n == 0 ? NULL : make_leaf_##n, \
+		.with_access = with_access_##n,                                           \
 	}
 
 #define ACCESS_ALL (MMU_READ | MMU_WRITE | MMU_EXEC)

@@ -95,6 +95,23 @@ static void neighbours_that_are_resident(void **state)
 	assert_int_equal(STAT(mapped_around), 14);
 }
 
+/* Wherever it is among those that are mapped. */
+static void the_only_neighbour_that_is_not_mapped(void **state)
+{
+	for (u64 i = 13; i < 29; i++)
+		get(i, true);
+	assert_int_equal(fault(&vcpu, PAGE(BASE + 13), MMU_WRITE), 0);
+	for (u64 i = 13; i < 29; i++) {
+		u64 other = i == 28 ? 13 : 28;
+
+		assert_int_equal(mmu_unmap(&vm, GFN(BASE + i), 1), 1);
+		assert_int_equal(mmu_unmap(&vm, GFN(BASE + other), 1), 1);
+		assert_int_equal(fault(&vcpu, PAGE(BASE + other), MMU_WRITE), 0);
+		assert_int_equal(bits(BASE + i), EPT_RWX);
+	}
+	assert_int_equal(STAT(mapped_around), 15 + 16);
+}
+
 static void a_first_touch_looks_at_none(void **state)
 {
 	get(13, true);
@@ -289,6 +306,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(neighbours_that_are_resident, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_only_neighbour_that_is_not_mapped, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(a_first_touch_looks_at_none, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_the_slot, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_beyond_its_window, setup, teardown),
