@@ -88,22 +88,23 @@ static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gp
 	return EXIT_RESUME;
 }
 
-static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e)
+static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION);
-	gpa_t gpa = GPA(vmcs_read(EXIT_GUEST_PHYSICAL));
 	u32 access = access_of(q);
 	int err;
 
-	event_iret_faulted(v, q);
+	if (unlikely(q & VIOLATION_UNBLOCKED_NMI))
+		event_iret_faulted(v, q);
 	err = mmu_fault(v->config.mmu_vcpu, gpa, access);
 	if (err == ERR_TOO_HARD) {
 		exit_to_thread(v);
 		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);
 	}
 	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name(), vcpu_number());
+	if (likely(!err))
+		return EXIT_RESUME;
 	switch (err) {
-	case 0:
 	case ERR_AGAIN:
 		return EXIT_RESUME;
 	case ERR_NOSLOT:
@@ -166,10 +167,12 @@ static enum exit_verdict __noinline handle_device_area(struct vmx_vcpu *v, struc
 
 	if (v->event.valid || (q & (own | VIOLATION_FETCH | VIOLATION_UNBLOCKED_NMI)) != own ||
 	    (apic_page && READ_ONCE(v->config.mmu->private_slots)))
-		return handle_memory(v, e);
+		return handle_memory(v, e, gpa);
 	err = offer(v, e, gpa, access_of(q), 0);
+	/* Read anew where it is rare, not kept across the call: this way is counted. */
 	if (unlikely(err))
-		return err == VMX_LOOK ? look_after_mmio(v, e) : handle_memory(v, e);
+		return err == VMX_LOOK ? look_after_mmio(v, e)
+				       : handle_memory(v, e, GPA(vmcs_read(EXIT_GUEST_PHYSICAL)));
 	vcpu_skip_fault(v, e->mmio.length);
 	return EXIT_RESUME;
 }
@@ -180,7 +183,7 @@ enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e)
 
 	if (gpa.v - v->config.device_area.v < v->config.device_area_size)
 		return handle_device_area(v, e, gpa);
-	return handle_memory(v, e);
+	return handle_memory(v, e, gpa);
 }
 
 /* An entry that Weir wrote makes no sense to the CPU. */
