@@ -63,6 +63,8 @@ GUEST = [
     Operation("h-enter-mapped", "H_ENTER of one page that is mapped"),
     Operation("h-remove-again", "H_REMOVE, again"),
     Operation("h-enter-absent", "H_ENTER of one page that was given back: zero fill"),
+    Operation("touch-unmapped", "first write to a 4 KiB page that is resident and not mapped, its neighbours mapped",
+              800),
 ]
 
 # Of them what concerns the local APIC, in the same words.
