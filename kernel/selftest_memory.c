@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Self-tests of memory under load from all CPUs, and of the page tables Weir lives on. */
+/*
+ * Self-tests of memory under load from all CPUs, of the page tables Weir lives on, and of what a
+ * library that packs pages is lent.
+ */
+#include "kernel/base/error.h"
+#include "kernel/base/msr.h"
 #include "kernel/base/string.h"
+#include "kernel/base/x86.h"
 #include "kernel/selftest_private.h"
 #include "mem/frame.h"
+#include "mem/lz4.h"
 #include "mem/slab.h"
 #include "mem/vmap.h"
 
@@ -150,9 +157,95 @@ static void test_page_tables(struct selftest *t)
 	selftest_note(t, "%lu mappings", audit.leaves);
 }
 
+/* --- liblz4 has FS for its stack guard, as long as it is called --- */
+
+struct packing {
+	u64 mark[8]; /* what FS points to otherwise, as if it were in use */
+	u64 lent;    /* FS as the library has it */
+	u32 size;
+	u8 packed[PAGE_SIZE];
+	u8 page[PAGE_SIZE] __aligned(16), copy[PAGE_SIZE] __aligned(16);
+};
+
+static int keep_packed(void *arg, const void *bytes, u32 size)
+{
+	struct packing *p = arg;
+
+	p->lent = rdmsr(MSR_FS_BASE);
+	p->size = size;
+	memcpy(p->packed, bytes, size);
+	return 0;
+}
+
+static u32 get_packed(void *arg, void *bytes)
+{
+	struct packing *p = arg;
+
+	p->lent = rdmsr(MSR_FS_BASE);
+	memcpy(bytes, p->packed, p->size);
+	return p->size;
+}
+
+static bool words_equal(const u64 *a, const u64 *b)
+{
+	return memcmp(a, b, PAGE_SIZE) == 0;
+}
+
+static bool fs_is_back(const struct packing *p)
+{
+	return rdmsr(MSR_FS_BASE) == (u64)p->mark;
+}
+
+/* Likewise, and the library had another since this was asked last. */
+static bool fs_was_lent(struct packing *p)
+{
+	bool lent = p->lent && p->lent != (u64)p->mark;
+
+	p->lent = 0;
+	return lent && fs_is_back(p);
+}
+
+static void pack_and_unpack(struct selftest *t, struct packing *p)
+{
+	u64 random = 0x2545f4914f6cdd1dull;
+
+	memset(p->page, 'w', sizeof(p->page));
+	EXPECT(t, lz4_pack(p->page, PAGE_SIZE / 2, keep_packed, p) == 0 && fs_was_lent(p));
+	EXPECT(t, lz4_unpack(get_packed, p, p->copy) && fs_was_lent(p));
+	EXPECT(t, memcmp(p->page, p->copy, PAGE_SIZE) == 0);
+	EXPECT(t, lz4_holds(get_packed, p, p->page, words_equal) && fs_was_lent(p));
+	for (u32 i = 0; i < PAGE_SIZE; i += sizeof(u64))
+		*(u64 *)(void *)&p->page[i] = next_random(&random);
+	EXPECT(t, lz4_pack(p->page, PAGE_SIZE / 2, keep_packed, p) == ERR_NOSPC && fs_is_back(p));
+}
+
+/* FS belongs to the CPU: the thread stays on it, and no other comes between. */
+static void packing_worker(struct selftest_worker *w)
+{
+	struct packing *p = kmalloc(sizeof(*p));
+	u64 before;
+	bool on;
+
+	if (!EXPECT(w->test, p != NULL))
+		return;
+	on = irq_save();
+	before = rdmsr(MSR_FS_BASE);
+	wrmsr(MSR_FS_BASE, (u64)p->mark);
+	pack_and_unpack(w->test, p);
+	wrmsr(MSR_FS_BASE, before);
+	irq_restore(on);
+	kfree(p);
+}
+
+static void test_packing(struct selftest *t)
+{
+	selftest_on_all(t, 1, packing_worker, NULL);
+}
+
 const struct selftest_case selftest_memory[] = {
 	{"frames", test_frames, false},
 	{"slab", test_slab, false},
 	{"page-tables", test_page_tables, false},
+	{"packing", test_packing, false},
 	{NULL, NULL, false},
 };

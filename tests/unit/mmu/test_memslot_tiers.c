@@ -12,7 +12,9 @@
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
 #include "mem/share.h"
+#include "mem/swap.h"
 #include "mmu/mmu_private.h"
+#include "tests/hosted/fake_disk.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
 #include "tests/hosted/schedule.h"
@@ -21,6 +23,8 @@
 #define BASE  0x140u /* gfn of the slot */
 #define PAGES 4u
 #define WORDS (PAGE_SIZE / sizeof(u64))
+
+#define BLOCKS 64u
 
 #define DELETE_STEP 7u /* from one of its points to the next that is tried: it has up to 1,750 */
 
@@ -119,6 +123,13 @@ static void check_contents(u64 index)
 		assert_int_equal(words[i], cell->word(i));
 }
 
+/* What the disk was asked for. */
+static void do_requests(void)
+{
+	while (fake_disk_do(NULL))
+		;
+}
+
 /* Pages that were put away, and a slot that shows them. */
 static void prepare(void)
 {
@@ -130,6 +141,7 @@ static void prepare(void)
 			((u64 *)pfn_to_virt(pfn))[i] = cell->word(i);
 	}
 	take(cell->alike);
+	do_requests();
 	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), PAGES, ram, 0, 0), 0);
 	cell->prepare();
 	for (u64 page = 0; page < cell->alike; page++)
@@ -144,6 +156,14 @@ static void show_all(void)
 {
 	for (u64 page = 0; page < cell->alike; page++)
 		assert_int_equal(touch(&vcpu, GPA((BASE + page) << 12), MMU_READ), 0);
+}
+
+/* They came from the disk, to be read, and are on it, too. */
+static void keep_all(void)
+{
+	show_all();
+	for (u64 page = 0; page < cell->alike; page++)
+		assert_true(gmem_entry_clean(gmem_entry(ram, page)));
 }
 
 /* As the guest's access: again where it is not there yet, until there is no slot. */
@@ -167,9 +187,24 @@ static void write_it(void)
 	access(MMU_WRITE);
 }
 
+/* Its frame is not the page's any more: nobody may have it mapped, whether the slot is there or not. */
 static void take_it(void)
 {
 	take(1);
+	assert_int_equal(ept_walk(&vm, GPA((u64)BASE << 12)), 0);
+}
+
+/* The disk has the request, and then has done it. */
+static void send_it_to_the_disk(void)
+{
+	assert_int_equal(gmem_write_packed(ram, 0, 1, 0, 1), 1);
+	assert_int_equal(fake_disk_waiting(), 1);
+	do_requests();
+}
+
+static bool is_a_guests(void (*change)(void))
+{
+	return change == read_it || change == write_it;
 }
 
 static void delete_it(void)
@@ -235,7 +270,7 @@ static void stop_at_points(u32 who, u32 step)
 	}
 	assert_true(came[true]);
 	/* A guest's change does not come about where the slot goes first. */
-	if (cell->change != take_it && cell->from != cell->to)
+	if (is_a_guests(cell->change) && cell->from != cell->to)
 		assert_true(came[false]);
 }
 
@@ -279,6 +314,46 @@ static void shared_taken(void **state)
 					   GMEM_SHARED});
 }
 
+/* --- With a disk --- */
+
+static int setup_disk(void **state)
+{
+	int err = setup(state);
+
+	fake_disk_init(BLOCKS);
+	assert_int_equal(swap_attach(&fake_disk, BLOCKS, 4711), 0);
+	fake_disk_hold_writes();
+	return err;
+}
+
+static int teardown_disk(void **state)
+{
+	struct swap_stats s;
+
+	assert_int_equal(gmem_drop_range(ram, 0, PAGES, NULL), 0);
+	swap_get_stats(&s);
+	assert_int_equal(s.used + s.kept + s.writing, 0);
+	swap_detach();
+	return teardown(state);
+}
+
+/* It goes back to its block without being written. */
+static void kept_taken(void **state)
+{
+	struct swap_stats s;
+
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_GOT_PAGE, keep_all, take_it,
+					   GMEM_SWAPPED});
+	swap_get_stats(&s);
+	assert_true(s.put_back > 50);
+}
+
+static void packed_to_the_disk(void **state)
+{
+	at_each_point(&(const struct cell){packs, 1, GMEM_PACKED, nothing, send_it_to_the_disk,
+					   GMEM_SWAPPED});
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -286,6 +361,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(packed_touched, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_taken, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_taken, setup_disk, teardown_disk),
+		cmocka_unit_test_setup_teardown(packed_to_the_disk, setup_disk, teardown_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
