@@ -83,7 +83,7 @@ void gmem_ref(struct gmem *g)
 static void free_chunk(struct gmem *g, u64 *entries)
 {
 	for (u32 i = 0; i < GMEM_CHUNK_ENTRIES; i++) {
-		if (entries[i] == GMEM_ABSENT)
+		if (gmem_entry_state(entries[i]) == GMEM_ABSENT)
 			continue;
 		if (tier_has(entries[i])) {
 			tier_free(g, entries[i]);
@@ -196,6 +196,29 @@ void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES])
 	for (u32 i = 0; i < GMEM_STATES; i++)
 		sum += pages[i];
 	pages[GMEM_ABSENT] = g->pages - min(g->pages, sum);
+}
+
+static u64 given_in(const struct gmem_chunk *chunk)
+{
+	const u64 *entries = __atomic_load_n(&chunk->entries, __ATOMIC_ACQUIRE);
+	u64 n = 0;
+
+	if (!entries || __atomic_load_n(&chunk->resident, __ATOMIC_RELAXED) == GMEM_CHUNK_ENTRIES)
+		return 0;
+	for (u32 i = 0; i < GMEM_CHUNK_ENTRIES; i++)
+		n += gmem_entry_load(&entries[i]) == GMEM_GIVEN;
+	return n;
+}
+
+u64 gmem_given_back(const struct gmem *g)
+{
+	u64 n = 0;
+
+	if (!__atomic_load_n(&g->removed, __ATOMIC_RELAXED))
+		return 0;
+	for (u64 i = 0; i < chunk_count(g); i++)
+		n += given_in(&g->slot_phys[i]);
+	return n << g->order;
 }
 
 u64 gmem_resident_peak(const struct gmem *g)

@@ -47,6 +47,7 @@ enum gmem_state {
 #define GMEM_STATE_BITS 3
 #define GMEM_STATE_MASK (BIT(GMEM_STATE_BITS) - 1)
 #define GMEM_DIRTY	BIT(3) /* was writable since it was last clean */
+#define GMEM_GIVEN	BIT(3) /* of ABSENT: the guest gave it back, and has not touched it since */
 #define GMEM_FOREIGN	BIT(4) /* someone else's frame: never freed with the object, never claimed */
 #define GMEM_HARD	BIT(5) /* does not pack, unless it was written since: DIRTY says so */
 #define GMEM_WANTED	BIT(6) /* of BUSY: somebody waits for the page */
@@ -116,6 +117,7 @@ struct gmem {
 	u64 fetched;  /* pages that came back from where they were put, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
+	u64 removed;  /* pages that held something when they were dropped */
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
 	u64 alone; /* SHARED ones that no other page has had the frame of since they were kept */
 	u64 packed_bytes;	 /* what its packed pages have been packed to, each for itself */
@@ -170,6 +172,13 @@ u64 gmem_resident_peak(const struct gmem *g);
  */
 void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES]);
 
+/*
+ * 4 KiB pages that were dropped and not touched since. A touch counts nothing, so that it costs
+ * nothing: this looks at the entries, 8 bytes for each page of 2 MiB that are not all resident, if
+ * anything was ever dropped. Any context; approximate while pages change.
+ */
+u64 gmem_given_back(const struct gmem *g);
+
 /* --- Entries -------------------------------------------------------------------------------- */
 
 static inline enum gmem_state gmem_entry_state(u64 e)
@@ -192,7 +201,7 @@ u64 gmem_entry(const struct gmem *g, u64 index);
  */
 int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
 
-/* Never touched, or dropped. Any context. */
+/* Never touched, or dropped, or known to be all zero. Any context. */
 static inline bool gmem_is_absent(const struct gmem *g, u64 index)
 {
 	u64 at = index >> g->order;
@@ -201,8 +210,8 @@ static inline bool gmem_is_absent(const struct gmem *g, u64 index)
 	if (index >= g->pages)
 		return true;
 	entries = __atomic_load_n(&g->slot_phys[at / GMEM_CHUNK_ENTRIES].entries, __ATOMIC_ACQUIRE);
-	return !entries ||
-	       __atomic_load_n(&entries[at % GMEM_CHUNK_ENTRIES], __ATOMIC_ACQUIRE) == GMEM_ABSENT;
+	return !entries || gmem_entry_state(__atomic_load_n(&entries[at % GMEM_CHUNK_ENTRIES],
+							    __ATOMIC_ACQUIRE)) == GMEM_ABSENT;
 }
 
 /* false: gmem_large would say no. index < pages. Any context. */
@@ -268,7 +277,8 @@ bool gmem_stays(const struct gmem *g, u64 index); /* pinned or foreign now. Any 
 void gmem_settle(struct gmem *g, u64 index, u64 entry);
 
 /*
- * Drops contents: the pages' next touch is a first touch. Begins and ends an invalidation of its
+ * Drops contents, which a guest gives back: the pages' next touch is a first touch, and until then
+ * they are GIVEN; what held something counts in `removed`. Begins and ends an invalidation of its
  * own where there is something to drop, and waits, holding nothing, for pages that are BUSY.
  * Pages that are ABSENT already are dropped. Thread context, may sleep, never allocates;
  * LOCK_NOTIFY, LOCK_SLOT_PHYS, LOCK_SHARE, LOCK_POOL, LOCK_SWAP, LOCK_SLAB, LOCK_ZONE, LOCK_WAIT.

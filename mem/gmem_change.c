@@ -188,7 +188,7 @@ static void drop_claimed(struct gmem *g, u64 first, u64 end, const struct claime
 			continue;
 		/* BUSY is as it was, but for the state. */
 		drop_contents(g, (gmem_entry_load(e) & ~GMEM_STATE_MASK) | was);
-		gmem_settle_entry(g, index, e, GMEM_ABSENT);
+		gmem_settle_entry(g, index, e, GMEM_GIVEN);
 	}
 	wait_wake_all(&g->busy);
 }
@@ -200,7 +200,7 @@ static u64 skip_absent(const struct gmem *g, u64 first, u64 end)
 
 	if (!e)
 		return end;
-	while (first < end && gmem_entry_load(e++) == GMEM_ABSENT)
+	while (first < end && gmem_entry_state(gmem_entry_load(e++)) == GMEM_ABSENT)
 		first += gmem_entry_pages(g);
 	return first;
 }
@@ -224,6 +224,7 @@ static int drop_batch(struct gmem *g, u64 *first, u64 end)
 	if (c.count) {
 		gmem_unmap(g, from, *first - from);
 		gmem_keep_promised(g, c.resident);
+		__atomic_fetch_add(&g->removed, c.count << g->order, __ATOMIC_RELAXED);
 		drop_claimed(g, from, *first, &c);
 	}
 	gmem_invalidate_end(g, from, end - from);
@@ -305,21 +306,24 @@ static int fill_check(const struct gmem *g, u64 first, pfn_t pfn, u64 pages)
 /* Makes all entries BUSY, or none. */
 static int reserve(struct gmem *g, u64 first, u64 end)
 {
-	u64 index, absent = GMEM_ABSENT;
+	u64 index;
 
 	for (index = first; index < end; index += gmem_entry_pages(g)) {
 		if (!gmem_entry_make(g, index))
 			return ERR_NOMEM;
 	}
 	for (index = first; index < end; index += gmem_entry_pages(g)) {
-		if (!gmem_entry_take(g, gmem_entry_find(g, index), &absent))
+		u64 *e = gmem_entry_find(g, index), entry = gmem_entry_load(e);
+
+		if (gmem_entry_state(entry) != GMEM_ABSENT || !gmem_entry_take(g, e, &entry))
 			break;
 	}
 	if (index == end)
 		return 0;
 	while (index > first) {
 		index -= gmem_entry_pages(g);
-		gmem_settle(g, index, GMEM_ABSENT);
+		/* BUSY is as it was, but for the state. */
+		gmem_settle(g, index, gmem_entry_load(gmem_entry_find(g, index)) & GMEM_GIVEN);
 	}
 	return ERR_EXIST;
 }

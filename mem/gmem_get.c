@@ -148,16 +148,15 @@ static int frame_for(const struct gmem *g, struct gmem_chunk *chunk, u64 index, 
 		       : err;
 }
 
-/* ERR_AGAIN: somebody else was first; what the entry is now tells what to do. */
-static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out)
+/* absent is the entry. ERR_AGAIN: somebody else was first; what it is now tells what to do. */
+static int fill_absent(struct gmem *g, u64 index, u64 *e, u64 absent, bool write, pfn_t *out)
 {
 	struct gmem_chunk *chunk = gmem_chunk_of(g, index);
-	u64 absent = GMEM_ABSENT;
 	bool vain;
 	int err = gmem_admits(g, 1) ? frame_for(g, chunk, index, out, &vain) : ERR_NOMEM;
 
 	if (err)
-		return gmem_entry_load(e) == GMEM_ABSENT ? err : ERR_AGAIN;
+		return gmem_entry_load(e) == absent ? err : ERR_AGAIN;
 	gmem_count_in(g, index);
 	if (!gmem_entry_exchange(e, &absent,
 				 out->v << GMEM_PFN_SHIFT | gmem_cold_bits(g) |
@@ -172,9 +171,8 @@ static int fill_absent(struct gmem *g, u64 index, u64 *e, bool write, pfn_t *out
 }
 
 /* 2 MiB are too much to be got and zeroed twice: one does, the others wait. As fill_absent. */
-static int fill_large(struct gmem *g, u64 index, u64 *e)
+static int fill_large(struct gmem *g, u64 index, u64 *e, u64 absent)
 {
-	u64 absent = GMEM_ABSENT;
 	pfn_t pfn;
 	int err;
 
@@ -183,7 +181,7 @@ static int fill_large(struct gmem *g, u64 index, u64 *e)
 	err = gmem_admits(g, GMEM_LARGE_PAGES)
 		      ? frame_alloc(GMEM_LARGE_ORDER, FRAME_ZERO | FRAME_FOR(GUEST), &pfn)
 		      : ERR_NOMEM;
-	gmem_settle(g, index, err ? GMEM_ABSENT : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
+	gmem_settle(g, index, err ? absent : pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE);
 	return err ? err : ERR_AGAIN;
 }
 
@@ -304,6 +302,12 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 	do {
 		u64 entry = gmem_entry_load(e);
 
+		/* Most calls are first touches. */
+		if (gmem_entry_state(entry) == GMEM_ABSENT) {
+			err = g->order ? fill_large(g, index, e, entry)
+				       : fill_absent(g, index, e, entry, write, out);
+			continue;
+		}
 		err = ERR_AGAIN;
 		if (fit_for(entry, write)) {
 			if (gmem_lookup(g, index, write, out) == 0)
@@ -311,10 +315,6 @@ int gmem_get_page(struct gmem *g, u64 index, bool write, pfn_t *out)
 			continue;
 		}
 		switch (gmem_entry_state(entry)) {
-		case GMEM_ABSENT:
-			err = g->order ? fill_large(g, index, e)
-				       : fill_absent(g, index, e, write, out);
-			break;
 		case GMEM_BUSY:
 			gmem_wait_settled(g, index, e);
 			break;

@@ -22,6 +22,10 @@ u64 gmem_stat_read(const void *owner, u32 i)
 		return gmem_resident_peak(g);
 	case STAT_INDEX(pins):
 		return READ_ONCE(g->pins);
+	case STAT_INDEX(given_back):
+		return gmem_given_back(g);
+	case STAT_INDEX(removed):
+		return __atomic_load_n(&g->removed, __ATOMIC_RELAXED);
 	default:
 		gmem_count_states(g, pages);
 		return pages[i];

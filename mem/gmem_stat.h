@@ -18,7 +18,10 @@
 	  STAT_LEVEL)                                                                              \
 	X(peak, "pages", "The most pages that were resident at any time.", STAT_LEVEL)             \
 	X(pins, "count", "Pins that keep pages where they are: under emulation, in queues.",       \
-	  STAT_LEVEL)
+	  STAT_LEVEL)                                                                              \
+	X(given_back, "pages", "Pages that the guest gave back and has not touched since.",        \
+	  STAT_LEVEL)                                                                              \
+	X(removed, "pages", "Pages that held something when the guest gave them back.")
 
 struct gmem_stats {
 	GMEM_STATS(STAT_FIELD)

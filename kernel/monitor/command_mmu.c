@@ -110,7 +110,9 @@ void command_rmap(u32 argc, char **argv)
 		return;
 	monitor_print("gfn %#llx: slot %u, page %#llx of its object, %s, entry %#llx",
 		      (unsigned long long)gfn, look.slot, (unsigned long long)look.index,
-		      states[gmem_entry_state(look.entry)], (unsigned long long)look.entry);
+		      look.entry == GMEM_GIVEN ? "given back"
+					       : states[gmem_entry_state(look.entry)],
+		      (unsigned long long)look.entry);
 	print_page(&page);
 	print_word("word of 4 KiB", &look.small);
 	print_word("word of 2 MiB", &look.large);

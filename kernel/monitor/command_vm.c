@@ -179,6 +179,9 @@ static void print_memory(const struct vm *vm)
 		(unsigned long long)__atomic_load_n(&g->taken, __ATOMIC_RELAXED),
 		(unsigned long long)__atomic_load_n(&g->fetched, __ATOMIC_RELAXED),
 		(unsigned long long)__atomic_load_n(&g->refaults, __ATOMIC_RELAXED));
+	monitor_print("  given back by the guest: %s now, %s in all",
+		      size_text(gmem_given_back(g) << PAGE_SHIFT).text,
+		      size_text(page_bytes(&g->removed)).text);
 }
 
 void command_vm_show(u32 argc, char **argv)

@@ -128,6 +128,22 @@ def monitor_metrics(boot):
     operator.end()
 
 
+@case(machines=["tigerlake"], full=FULL, deadline=120, guests=lambda: small_guest("hypercalls", "given"))
+def monitor_given_back(boot):
+    """What a guest gives back by H_REMOVE, and what of it it has touched since, is in the counters."""
+    operator = Operator(boot)
+    boot.anywhere("hypercalls: 256 pages are away")
+    operator.enter()
+    operator.says("vm show hypercalls", r"^  given back by the guest: 1M now, 1200K in all$")
+    operator.says("stat memory", r"^vm\.hypercalls\.memory\.given_back 256 pages: ",
+                  r"^vm\.hypercalls\.memory\.removed 300 pages: ")
+    operator.says("rmap hypercalls 0x102b", r", resident, entry 0x")
+    operator.says("rmap hypercalls 0x102c", r", given back, entry 0x8$")
+    operator.says("metrics", r'^weir_vm_memory_given_back_pages\{vm="hypercalls"\} 256$',
+                  r'^weir_vm_memory_removed_pages_total\{vm="hypercalls"\} 300$')
+    operator.end()
+
+
 @case(machines=["tigerlake"], full=FULL, deadline=240,
       guests=lambda: small_guest("talker") + small_guest("hostile", vm="wild"))
 def monitor_top(boot):

@@ -106,7 +106,7 @@ MODEL static u64 peek_entry(struct machine_object *o, u64 index)
 		entry = GMEM_ABSENT;
 		if (chunk)
 			entry = *(volatile u64 *)&chunk[n % GMEM_CHUNK_ENTRIES];
-		if (entry != GMEM_ABSENT)
+		if (gmem_entry_state(entry) != GMEM_ABSENT)
 			entry += (index & (BIT(g->order) - 1)) << GMEM_PFN_SHIFT;
 	}
 	__sync_synchronize();

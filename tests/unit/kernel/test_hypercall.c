@@ -445,6 +445,13 @@ static void pinning(void **state)
 	/* The rest is the VM's end's to give back. */
 }
 
+static void read_is(u64 gpa, u64 contents, u64 bits)
+{
+	assert_int_equal(call(READ, gpa, 0, 0), SUCCESS);
+	assert_int_equal(regs.gpr[RBX], contents);
+	assert_int_equal(regs.gpr[RCX], bits);
+}
+
 static void removing(void **state)
 {
 	pfn_t pfn;
@@ -453,12 +460,17 @@ static void removing(void **state)
 		write_byte(page(i), (u8)(i + 1));
 	EXPECT(REMOVE, page(1), 2, 0, SUCCESS, 2);
 	assert_int_equal(ram->resident, 2);
+	assert_int_equal(gmem_given_back(ram), 2);
+	read_is(page(1), 0, 0);
 	assert_int_equal(read_byte(page(0)), 1);
 	assert_int_equal(read_byte(page(1)) | read_byte(page(2)), 0);
 	assert_int_equal(read_byte(page(3)), 4);
 	/* What has no contents is given back; pins that there are none of, too. */
 	EXPECT(REMOVE, page(500), 512, 0, SUCCESS, 512);
 	EXPECT(REMOVE, page(500), 512, PINS, SUCCESS, 512);
+	/* The counters: pages that held something. Those that were read are back. */
+	assert_int_equal(gmem_given_back(ram), 0);
+	assert_int_equal(ram->removed, 2);
 	EXPECT(REMOVE, ROM, 1, 0, PERMISSION, 0);
 	/* Another's hold on the page. */
 	assert_int_equal(gmem_hold(ram, 3, true, &pfn), 0);
@@ -494,13 +506,6 @@ static void protecting(void **state)
 	EXPECT(PROTECT, BIG + 0x7000, 1, ON, SUCCESS, 1);
 	EXPECT(REMOVE, BIG, 512, 0, PERMISSION, 0);
 	EXPECT(PROTECT, BIG, 512, 0, SUCCESS, 512);
-}
-
-static void read_is(u64 gpa, u64 contents, u64 bits)
-{
-	assert_int_equal(call(READ, gpa, 0, 0), SUCCESS);
-	assert_int_equal(regs.gpr[RBX], contents);
-	assert_int_equal(regs.gpr[RCX], bits);
 }
 
 static void reading(void **state)

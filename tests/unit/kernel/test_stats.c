@@ -213,6 +213,9 @@ static void grace_periods_are_counted(void **state)
 	stats_vm_remove(&vm);
 }
 
+#define GIVEN_BACK (offsetof(struct gmem_stats, given_back) / sizeof(u64))
+#define REMOVED	   (offsetof(struct gmem_stats, removed) / sizeof(u64))
+
 static void large_pages_count_whole(void **state)
 {
 	struct gmem *g;
@@ -223,6 +226,11 @@ static void large_pages_count_whole(void **state)
 	assert_int_equal(gmem_get_page(g, GMEM_LARGE_PAGES + 9, true, &pfn), 0);
 	assert_int_equal(gmem_stat_read(g, GMEM_GOT_PAGE), GMEM_LARGE_PAGES);
 	assert_int_equal(gmem_stat_read(g, GMEM_ABSENT), 2 * GMEM_LARGE_PAGES);
+	assert_int_equal(gmem_drop(g, GMEM_LARGE_PAGES), 0);
+	assert_int_equal(gmem_stat_read(g, GIVEN_BACK), GMEM_LARGE_PAGES);
+	assert_int_equal(gmem_get_page(g, GMEM_LARGE_PAGES, true, &pfn), 0);
+	assert_int_equal(gmem_stat_read(g, GIVEN_BACK), 0);
+	assert_int_equal(gmem_stat_read(g, REMOVED), GMEM_LARGE_PAGES);
 	gmem_unref(g);
 }
 
@@ -238,8 +246,8 @@ static void one_line_for_each_and_only_when_wanted(void **state)
 	stats_log_vm(&vm);
 	assert_int_equal(hosted_log_count(LOG_INFO), of_vm);
 	assert_non_null(strstr(hosted_log_last(),
-			       "stat vm.a.long-name_of-the-most-letters.memory.pins "
-			       "0 count: Pins that keep"));
+			       "stat vm.a.long-name_of-the-most-letters.memory.removed "
+			       "0 pages: Pages that held"));
 	hosted_log_reset();
 	stats_log_weir();
 	assert_int_equal(hosted_log_count(LOG_INFO), of_weir);

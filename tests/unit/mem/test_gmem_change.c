@@ -158,7 +158,7 @@ static void drop_one(void **state)
 	assert_int_equal(busy_seen, 1);
 	assert_false(gmem_seq_unchanged(g, 9, seq));
 	assert_true(gmem_seq_idle(gmem_seq_sample(g, 9)));
-	assert_int_equal(gmem_entry(g, 9), GMEM_ABSENT);
+	assert_int_equal(gmem_entry(g, 9), GMEM_GIVEN);
 	assert_int_equal(g->resident, 0);
 	assert_int_equal(gmem_resident_peak(g), 1);
 	assert_int_equal(gmem_get_page(g, 9, false, &pfn), 0);
@@ -238,6 +238,53 @@ static void drop_up_to_what_stays(void **state)
 	gmem_notifier_remove(g, &unmaps.n);
 	gmem_unref(g);
 	frame_free(own, 0);
+	assert_int_equal(free_now(), before);
+}
+
+/* A touch takes a page out of what is given back now; in all only what held something counts. */
+static void given_back_is_counted(void **state)
+{
+	u64 before = start(MIB(16)), done;
+	struct gmem *g;
+	pfn_t pfn, own;
+
+	assert_int_equal(gmem_create(2000, &g), 0);
+	get_range(g, 508, 8);
+	assert_int_equal(gmem_given_back(g), 0);
+	assert_int_equal(gmem_drop_range(g, 500, 14, &done), 0);
+	assert_int_equal(done, 14);
+	assert_int_equal(gmem_given_back(g), 6);
+	assert_int_equal(gmem_drop_range(g, 500, 14, NULL), 0);
+	assert_int_equal(gmem_given_back(g), 6);
+	assert_int_equal(g->removed, 6);
+	/* Without a frame it stays so, and the vCPU waits. */
+	hosted_fail_after(1);
+	assert_int_equal(gmem_get_page(g, 508, true, &pfn), ERR_NOMEM);
+	hosted_fail_after(0);
+	assert_int_equal(gmem_given_back(g), 6);
+	assert_int_equal(gmem_get_page(g, 508, true, &pfn), 0);
+	assert_true(all_zero(pfn, 0));
+	assert_int_equal(gmem_get_page(g, 513, false, &pfn), 0);
+	assert_true(all_zero(pfn, 0));
+	assert_int_equal(gmem_get_page(g, 500, false, &pfn), 0);
+	assert_int_equal(gmem_given_back(g), 4);
+	assert_int_equal(gmem_drop_range(g, 508, 1, NULL), 0);
+	assert_int_equal(gmem_given_back(g), 5);
+	assert_int_equal(g->removed, 7);
+	/* Somebody's frames, in vain and then not: 514 is there. */
+	assert_int_equal(frame_alloc(2, 0, &own), 0);
+	assert_int_equal(gmem_fill(g, 511, own, 4), ERR_EXIST);
+	assert_int_equal(gmem_given_back(g), 5);
+	assert_int_equal(gmem_fill(g, 509, own, 2), 0);
+	assert_int_equal(gmem_given_back(g), 3);
+	assert_int_equal(g->removed, 7);
+	/* One among many that hold nothing. */
+	get_range(g, 100, 1);
+	assert_int_equal(gmem_drop_range(g, 90, 20, NULL), 0);
+	assert_int_equal(gmem_given_back(g), 4);
+	assert_int_equal(g->removed, 8);
+	gmem_unref(g);
+	frame_free(own, 2);
 	assert_int_equal(free_now(), before);
 }
 
@@ -330,6 +377,7 @@ int main(void)
 		cmocka_unit_test(drop_one),
 		cmocka_unit_test(drop_many),
 		cmocka_unit_test(drop_up_to_what_stays),
+		cmocka_unit_test(given_back_is_counted),
 		cmocka_unit_test(holes_filled_meanwhile_stay),
 		cmocka_unit_test(fill),
 	};

@@ -134,7 +134,8 @@ static void drop_whole_pages(void **state)
 	assert_int_equal(r.calls, 1);
 	assert_int_equal(r.first, 3 * LARGE);
 	assert_int_equal(r.pages, LARGE);
-	assert_int_equal(gmem_entry(g, 4 * LARGE - 1), GMEM_ABSENT);
+	assert_int_equal(gmem_entry(g, 4 * LARGE - 1), GMEM_GIVEN);
+	assert_int_equal(gmem_given_back(g), LARGE);
 	assert_int_equal(gmem_pin(g, 2 * LARGE + 9, false, &pfn), 0);
 	assert_int_equal(gmem_drop_range(g, 0, 10 * LARGE, &done), ERR_BUSY);
 	assert_int_equal(done, 2 * LARGE);
@@ -142,8 +143,11 @@ static void drop_whole_pages(void **state)
 	assert_int_equal(gmem_drop_range(g, 0, 10 * LARGE, &done), 0);
 	assert_int_equal(done, 10 * LARGE);
 	assert_int_equal(g->resident, 0);
+	assert_int_equal(gmem_given_back(g), 4 * LARGE);
 	assert_int_equal(gmem_get_page(g, 0, false, &pfn), 0);
 	assert_true(all_zero(pfn, 9));
+	assert_int_equal(gmem_given_back(g), 3 * LARGE);
+	assert_int_equal(g->removed, 4 * LARGE);
 	gmem_notifier_remove(g, &r.n);
 	gmem_unref(g);
 	assert_int_equal(free_now(), before);

@@ -63,7 +63,7 @@ static void touch(struct gmem *object, u64 index)
 static void touch_all(struct gmem *object, u64 first, u64 pages)
 {
 	for (u64 i = first; i < first + pages; i++) {
-		if (gmem_entry(object, i) == GMEM_ABSENT)
+		if (gmem_entry_state(gmem_entry(object, i)) == GMEM_ABSENT)
 			touch(object, i);
 	}
 }

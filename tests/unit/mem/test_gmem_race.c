@@ -244,7 +244,7 @@ static void *drop_around(void *arg)
 		__atomic_store_n(&stage, 1, __ATOMIC_RELEASE);
 		/* What the other can have is gone while it waits, and nothing of it is BUSY. */
 		for (u64 i = 0; i < STUCK; i++) {
-			while (gmem_entry(g, i) != GMEM_ABSENT)
+			while (gmem_entry_state(gmem_entry(g, i)) != GMEM_ABSENT)
 				sched_yield();
 		}
 		gmem_wait_idle(g, 0);

@@ -144,6 +144,12 @@ void gmem_count_states(const struct gmem *g, u64 pages[GMEM_STATES])
 	memset(pages, 0, GMEM_STATES * sizeof(u64));
 }
 
+u64 gmem_given_back(const struct gmem *g)
+{
+	assert_ptr_equal(g, &ram);
+	return 256;
+}
+
 u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason)
 {
 	return 1;
@@ -361,8 +367,10 @@ static void test_show(void **state)
 	alpha.vcpu_count = ARRAY_SIZE(vcpus);
 	for (u32 i = 0; i < ARRAY_SIZE(vcpus); i++)
 		alpha.vcpus[i] = &vcpus[i];
+	ram.removed = 1024;
 	say_of(command_vm_show, "alpha");
 	alpha.vcpu_count = 0;
+	assert_non_null(strstr(said, "\n  given back by the guest: 1M now, 4M in all\n"));
 	assert_non_null(strstr(said, "\n  vCPU 0: not halted, on CPU 3, ran 0.000 s, 0 exits\n"
 				     "  vCPU 1: halted, on CPU 3, ran 0.000 s, 0 exits\n"
 				     "  vCPU 2: waits for its start-up IPI, on CPU 3, ran 0.000 s, "
