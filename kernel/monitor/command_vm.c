@@ -82,13 +82,13 @@ static const char *state_text(const struct vm *vm)
 	return vm_is_paused(vm) ? "paused" : "runs";
 }
 
-static void print_row(const char *name, const struct vm *vm)
+static void print_row(const char *name, const struct vm *vm, bool may_start)
 {
 	struct size_text resident, mem;
 
 	if (!vm) {
 		monitor_print("%-*s %s", NAME_COLUMNS, pager_name(name, NAME_COLUMNS).text,
-			      vm_may_start(name) ? "starts" : "off");
+			      may_start ? "starts" : "off");
 		return;
 	}
 	resident = size_text(__atomic_load_n(&vm->ram->resident, __ATOMIC_RELAXED) << PAGE_SHIFT);
@@ -111,9 +111,11 @@ void command_vm_list(u32 argc, char **argv)
 		      "RESIDENT", "OF MEM", "CPU s", "UP s");
 	for (u32 i = 0; console_vm_name(i) && !monitor_stopped(); i++) {
 		const char *name = console_vm_name(i);
+		/* In this order: it can start in between. */
+		bool may_start = vm_may_start(name);
 		struct vm *vm = vm_find(name);
 
-		print_row(name, vm);
+		print_row(name, vm, may_start);
 		if (vm)
 			vm_put(vm);
 	}

@@ -115,10 +115,11 @@ void command_pager_off(u32 argc, char **argv)
 
 void command_vm_console(u32 argc, char **argv)
 {
+	/* In this order, and before all that it printed is shown: it can start or end meanwhile. */
+	bool may_start = vm_may_start(argv[0]);
 	struct vm *vm = vm_find(argv[0]);
 
 	(void)argc;
-	/* Before all that it printed is shown, which takes a while: it can end meanwhile. */
 	if (vm)
 		vm_put(vm);
 	if (console_show_vm(argv[0]))
@@ -127,7 +128,7 @@ void command_vm_console(u32 argc, char **argv)
 		monitor_print("vm %s was refused when Weir booted: Ctrl-] leads back, and log "
 			      "tells why there",
 			      argv[0]);
-	else if (!vm && !vm_may_start(argv[0]))
+	else if (!vm && !may_start)
 		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
 			      argv[0], argv[0]);
 }

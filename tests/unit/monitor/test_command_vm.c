@@ -21,7 +21,7 @@ static char asked[64];
 static struct gmem ram;
 static struct vm alpha = {.name = "alpha", .ram = &ram};
 static u32 references, paused, configured;
-static bool runs, may_start, refused;
+static bool runs, may_start, begins, refused;
 static int result, start_result;
 
 bool monitor_stopped(void)
@@ -48,6 +48,8 @@ struct cut_name pager_name(const char *name, u32 columns)
 
 struct vm *vm_find(const char *name)
 {
+	if (begins)
+		may_start = false; /* it is on the list from now on */
 	if (!runs || strcmp(name, "alpha"))
 		return NULL;
 	references++;
@@ -345,6 +347,13 @@ static void test_list(void **state)
 	may_start = true;
 	say(command_vm_list, 0, "", "", "");
 	assert_non_null(strstr(said, "\nbeta                    starts\n"));
+	begins = true;
+	configured = 1;
+	runs = false;
+	say(command_vm_list, 0, "", "", "");
+	assert_non_null(strstr(said, "\nalpha                   starts\n"));
+	begins = false;
+	may_start = true;
 	configured = 3;
 	say(command_vm_list, 0, "", "", "");
 	assert_non_null(strstr(said, "\na-name-of-a~tters-as-31 starts\n"));

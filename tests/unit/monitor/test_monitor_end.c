@@ -73,7 +73,6 @@ ANSWER(bool, console_input_waits, false, void)
 NOTHING(console_set_footer, const void *bytes, size_t n)
 NOTHING(console_show_last, void)
 NOTHING(console_show_shared, void)
-ANSWER(int, console_show_vm, 0, const char *name)
 NOTHING(edit_init, struct editor *e)
 ANSWER(enum edit_result, edit_key, EDIT_GO_ON, struct editor *e, enum key key, char c)
 NOTHING(edit_list, struct editor *e, void (*show)(void *arg, const char *candidate), void *arg)
@@ -83,8 +82,18 @@ ANSWER(enum key, monitor_key, KEY_NONE, u64 deadline_ns, char *c)
 NOTHING(pager_begin, void)
 ANSWER(bool, pager_end, false, void)
 NOTHING(pager_switch, bool on)
-static struct vm *there;
+static struct vm *there, *starts;
 static bool may_start, refused;
+
+/* It shows what the VM printed, which takes a while. */
+int console_show_vm(const char *name)
+{
+	if (starts) {
+		there = starts;
+		may_start = false;
+	}
+	return 0;
+}
 
 ANSWER(struct vm *, vm_find, there, const char *name)
 ANSWER(bool, vm_may_start, may_start, const char *name)
@@ -162,6 +171,12 @@ static void console_of_who_does_not_run(void **state)
 	refused = false;
 	there = &beta;
 	assert_string_equal(say_of_console(), "");
+	/* It starts meanwhile. */
+	there = NULL;
+	may_start = true;
+	starts = &beta;
+	assert_string_equal(say_of_console(), "");
+	assert_ptr_equal(there, &beta);
 }
 
 int main(void)
