@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Boot cases of guests that have more memory than there is."""
+import re
+
 from boots import case, counters, linux_guest, small_guest
 from cases import NO_EPT
+from monitor import Operator
 
 # Linux guests, their MiB, and how many of them each fills; the machine's MiB, and the swap disk's or 0.
 CROWD = {"pair": (2, 320, 40, 160, 0), "pair-swap": (2, 320, 56, 160, 512),
@@ -170,11 +173,13 @@ def share(boot):
 STARVED = {"keeper": (10, 6, "min=14M"), "beta": (12, 1, ""), "gamma": (14, 1, "")}
 
 
+def starved_guests():
+    return sum((small_guest("swap", f"{n} {mib} {passes}", mem=f"{mib + 4}M", vm=vm, vm_words=words)
+                for n, (vm, (mib, passes, words)) in enumerate(STARVED.items())), [])
+
+
 @case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=32,
-      deadline=200,
-      guests=lambda: sum((small_guest("swap", f"{n} {mib} {passes}", mem=f"{mib + 4}M", vm=vm,
-                                      vm_words=words)
-                          for n, (vm, (mib, passes, words)) in enumerate(STARVED.items())), []))
+      deadline=200, guests=starved_guests)
 def starved(boot):
     """Of VMs that wait for memory one is paused, and goes on by itself when another has ended."""
     paused = boot.anywhere(r"vm (\w+): paused for memory, being furthest over its share with \S+ "
@@ -187,3 +192,39 @@ def starved(boot):
     boot.ends()
     ended = boot.text().index("vm keeper: debug exit")
     assert boot.text().index("goes on, after") > ended, "nobody had given anything back"
+
+
+def steer_the_paused(boot, command):
+    """Does that to the VM that is paused because memory is short; its name."""
+    name = boot.anywhere(r"vm (\w+): paused for memory, being furthest over its share").group(1)
+    operator = Operator(boot)
+    operator.enter()
+    operator.says("vm list", rf"^{name} +no-mem ")
+    operator.ask(f"vm {command} {name}")
+    operator.send("exit\r")
+    return name
+
+
+def check_ends(boot, names):
+    for vm in names:
+        boot.anywhere(rf"vm {vm}: debug exit code 0\b")
+    boot.frames_came_back()
+    boot.ends()
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=32,
+      deadline=200, guests=starved_guests)
+def starved_killed(boot):
+    """A VM that is killed while it is paused for memory gives back all it has, and the others go on."""
+    killed = steer_the_paused(boot, "kill")
+    boot.anywhere(rf"vm {killed}: killed after")
+    check_ends(boot, set(STARVED) - {killed})
+    assert not re.search(rf"vm {killed}: (goes on|debug exit)", boot.text())
+
+
+@case(machines=[], full=["tigerlake", "tigerlake:2"], memory=32, deadline=300, guests=starved_guests)
+def starved_reset(boot):
+    """One that is reset then gives back all, too, starts anew, and gets to its end as the others do."""
+    reset = steer_the_paused(boot, "reset")
+    boot.anywhere(rf"(?s)vm {reset}: reset after.*vm {reset}: started")
+    check_ends(boot, STARVED)

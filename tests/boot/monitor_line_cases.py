@@ -16,6 +16,7 @@ QUESTIONS = (
     ("help metrics", r"^  From the first line"),
     ("vm show talker", r"^vm talker: runs for \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
      r"^  put away: 0 packed to 0", r"^  min=0 max=32M shares=32, ",
+     r"^  given back by the guest: 0 now, 0 in all$",
      r"^  faults: \d+", r"^  vCPU 0: (not )?halted, on CPU \d, ran ", r"^  kernel: \d+ bytes"),
     ("vm list", r"^VM +STATE ", r"^talker +runs +1 ", r"^beta +runs +1 ", r"^nothing +off$"),
     ("mem", r"^RAM for Weir and VMs ", r"^VM +RESIDENT ", r"^beta "),
