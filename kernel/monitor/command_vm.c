@@ -28,11 +28,11 @@ static bool is_configured(const char *name)
 	return false;
 }
 
-static void tell_missing(const char *name)
+static void tell_missing(const char *name, bool may_start)
 {
 	if (vm_is_refused(name))
 		monitor_print("vm %s was refused when Weir booted: log tells why", name);
-	else if (vm_may_start(name))
+	else if (may_start)
 		monitor_print("vm %s does not run yet: it is about to start", name);
 	else if (is_configured(name))
 		monitor_print("vm %s does not run: vm start %s", name, name);
@@ -42,10 +42,12 @@ static void tell_missing(const char *name)
 
 struct vm *command_vm_get(const char *name)
 {
+	/* In this order: it can start in between. */
+	bool may_start = vm_may_start(name);
 	struct vm *vm = vm_find(name);
 
 	if (!vm)
-		tell_missing(name);
+		tell_missing(name, may_start);
 	return vm;
 }
 
@@ -243,7 +245,7 @@ void command_vm_start(u32 argc, char **argv)
 	if (err == ERR_EXIST)
 		monitor_print("vm %s runs already, or is about to", argv[0]);
 	else if (err)
-		tell_missing(argv[0]);
+		tell_missing(argv[0], false);
 	else
 		monitor_print("vm %s is about to start", argv[0]);
 }
@@ -305,7 +307,7 @@ static void end(const char *name, int (*what)(struct vm *vm), const char *done)
 	else if (vm)
 		answer(vm, what(vm), done);
 	else
-		tell_missing(name);
+		tell_missing(name, false);
 	if (vm)
 		vm_put(vm);
 }

@@ -280,6 +280,10 @@ static void test_off_before_a_start(void **state)
 	assert_string_equal(asked, "");
 	assert_string_equal(say_of(command_vm_reset, "alpha"),
 			    "vm alpha does not run yet: it is about to start\n");
+	begins = true;
+	assert_string_equal(say_of(command_vm_reset, "alpha"),
+			    "vm alpha does not run yet: it is about to start\n");
+	begins = false;
 }
 
 /* Whatever it does at that moment it is told so, and the answer is right. */
