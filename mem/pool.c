@@ -10,7 +10,16 @@ struct pool_state pool;
 
 static u32 class_of(u32 size)
 {
-	return (u32)(size + sizeof(struct pool_header) - 1) / POOL_STEP;
+	u32 bytes = size + (u32)sizeof(struct pool_header);
+
+	if (bytes <= POOL_SMALLEST)
+		return 0;
+	if (bytes <= POOL_MIDDLE)
+		return (bytes - POOL_SMALLEST + POOL_STEP - 1) / POOL_STEP;
+	if (bytes <= POOL_LARGE)
+		return POOL_TO_MIDDLE +
+		       (bytes - POOL_MIDDLE + POOL_MIDDLE_STEP - 1) / POOL_MIDDLE_STEP;
+	return POOL_TO_LARGE + (bytes - POOL_LARGE + POOL_LARGE_STEP - 1) / POOL_LARGE_STEP;
 }
 
 /* As many frames as waste the smallest part of themselves. */

@@ -11,7 +11,17 @@
 #include "mem/pool.h"
 #include "smp/spinlock.h"
 
-#define POOL_STEP	 64u /* classes are so many bytes apart */
+/*
+ * Sizes of classes, headers included: 16 bytes apart up to 1 KiB, 32 up to 2 KiB, then 64, so that an
+ * object wastes some hundredth of itself by its class. Of a smaller one than the first a span would not
+ * be full with POOL_SLOTS_MAX.
+ */
+#define POOL_SMALLEST	 64u
+#define POOL_STEP	 16u
+#define POOL_MIDDLE	 1024u
+#define POOL_MIDDLE_STEP 32u
+#define POOL_LARGE	 2048u
+#define POOL_LARGE_STEP	 64u
 #define POOL_FRAMES_MAX	 4u
 #define POOL_SLOT_BITS	 6u
 #define POOL_SLOTS_MAX	 (1u << POOL_SLOT_BITS)
@@ -19,7 +29,11 @@
 #define POOL_SIZE_BITS	 12u
 #define POOL_SIZE_MASK	 ((1u << POOL_SIZE_BITS) - 1)
 #define POOL_CLASS_BYTES (POOL_OBJECT_MAX + sizeof(struct pool_header))
-#define POOL_CLASSES	 ((POOL_CLASS_BYTES + POOL_STEP - 1) / POOL_STEP)
+#define POOL_TO_MIDDLE	 ((POOL_MIDDLE - POOL_SMALLEST) / POOL_STEP)
+#define POOL_TO_LARGE	 (POOL_TO_MIDDLE + (POOL_LARGE - POOL_MIDDLE) / POOL_MIDDLE_STEP)
+#define POOL_CLASSES                                                                               \
+	(POOL_TO_LARGE + (POOL_CLASS_BYTES - POOL_LARGE + POOL_LARGE_STEP - 1) / POOL_LARGE_STEP + \
+	 1)
 
 /*
  * What a handle names: it stays where it is, and the bytes move. Some 24 bytes for each, in frames
@@ -71,9 +85,14 @@ struct pool_state {
 };
 extern struct pool_state pool;
 
+/* Of an object with its header. */
 static inline u32 pool_stride(u32 class)
 {
-	return (class + 1) * POOL_STEP;
+	if (class <= POOL_TO_MIDDLE)
+		return POOL_SMALLEST + class * POOL_STEP;
+	if (class <= POOL_TO_LARGE)
+		return POOL_MIDDLE + (class - POOL_TO_MIDDLE) * POOL_MIDDLE_STEP;
+	return POOL_LARGE + (class - POOL_TO_LARGE) * POOL_LARGE_STEP;
 }
 
 static inline u64 pool_place(const struct pool_object *o)
