@@ -90,7 +90,7 @@ static void free_chunk(struct gmem *g, u64 *entries)
 			continue;
 		}
 		if (gmem_entry_state(entries[i]) == GMEM_SHARED) {
-			(void)share_put(gmem_entry_pfn(entries[i]));
+			(void)share_put(g, gmem_entry_pfn(entries[i]));
 			continue;
 		}
 		/* What is left is resident: nobody may still be changing it. */

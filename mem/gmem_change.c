@@ -152,7 +152,7 @@ static void drop_contents(struct gmem *g, u64 entry)
 	if (tier_has(entry))
 		tier_free(g, entry);
 	else if (gmem_entry_state(entry) == GMEM_SHARED)
-		(void)share_put(gmem_entry_pfn(entry));
+		(void)share_put(g, gmem_entry_pfn(entry));
 	else
 		free_own(g, entry);
 }

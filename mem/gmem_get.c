@@ -265,7 +265,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 	now = entry;
 	if (gmem_entry_state(entry) != GMEM_SHARED) {
 		err = ERR_AGAIN;
-	} else if (share_own(gmem_entry_pfn(entry))) {
+	} else if (share_own(g, gmem_entry_pfn(entry))) {
 		/* What is mapped there may stay, and be widened. */
 		now = gmem_own_entry(g, gmem_entry_pfn(entry));
 		err = ERR_AGAIN;
@@ -281,7 +281,7 @@ static int leave_shared(struct gmem *g, u64 index, u64 *e)
 	}
 	gmem_settle(g, index, now);
 	if (!err)
-		share_left(gmem_entry_pfn(entry));
+		share_left(g, gmem_entry_pfn(entry));
 	return err ? err : ERR_AGAIN;
 }
 

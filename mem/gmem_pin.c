@@ -105,7 +105,7 @@ void gmem_release(struct gmem *g, u64 index, pfn_t pfn, bool dirty)
 
 	BUG_ON(!f || !e);
 	if (unlikely(share_is_frame(pfn))) {
-		(void)share_release(g, e, pfn);
+		(void)share_put(NULL, pfn);
 		return;
 	}
 	spin_lock(&g->lock);

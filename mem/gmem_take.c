@@ -74,7 +74,7 @@ static bool to_disk(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list *
 	if (!swap_takes())
 		return false;
 	if (gmem_entry_state(*entry) == GMEM_SHARED) {
-		if (!share_own(pfn))
+		if (!share_own(g, pfn))
 			return false;
 		*entry = (*entry & ~GMEM_STATE_MASK) | GMEM_GOT_PAGE;
 	}

@@ -105,33 +105,42 @@ u64 share_key_at(u64 place)
 /* --- References: under the lock of the key --- */
 
 /*
- * What a frame comes from: the object that it shows, shifted; or the gmem that kept it and has it
- * alone, with KEEPER; or 0.
+ * What a frame comes from: the object that it shows, shifted; or whose entries lead to it, with
+ * OWNERS: all their gmems, one xor the other, so that when one entry is left its gmem is known.
  */
-#define KEEPER	     BIT(0)
+#define OWNERS	     BIT(0)
 #define ORIGIN_SHIFT 1
 static_assert(POOL_HANDLE_BITS + ORIGIN_SHIFT <= 64, "an origin holds a handle");
 
 static u64 handle_shown(const struct frame *f)
 {
-	return f->share.origin & KEEPER ? 0 : f->share.origin >> ORIGIN_SHIFT;
+	return f->share.origin & OWNERS ? 0 : f->share.origin >> ORIGIN_SHIFT;
 }
 
-static void begin_alone(struct frame *f, struct gmem *g)
+/* An entry of g comes to lead to the frame, or does no more. */
+static void change_owners(struct frame *f, const struct gmem *g)
 {
-	f->share.origin = (u64)(uintptr_t)g | KEEPER;
-	__atomic_fetch_add(&g->alone, 1, __ATOMIC_RELAXED);
+	if (f->share.origin & OWNERS)
+		f->share.origin ^= (u64)(uintptr_t)g;
 }
 
-/* Whoever comes to have the frame, or leaves it: while it is alone its keeper is there. */
-static void end_alone(struct frame *f)
+/* Who has the frame alone, which is no object's; NULL: several, or one who holds it for a moment. */
+static struct gmem *alone_in(const struct frame *f)
 {
-	struct gmem *g = (struct gmem *)(uintptr_t)(f->share.origin & ~KEEPER);
+	if (!(f->share.origin & OWNERS) || f->refs != 1)
+		return NULL;
+	return (struct gmem *)(uintptr_t)(f->share.origin & ~OWNERS);
+}
 
-	if (!(f->share.origin & KEEPER))
+/* An entry of theirs leads to the frame, or did until now: they are there. */
+static void count_alone(struct gmem *was, struct gmem *is)
+{
+	if (was == is)
 		return;
-	__atomic_fetch_sub(&g->alone, 1, __ATOMIC_RELAXED);
-	f->share.origin = 0;
+	if (was)
+		__atomic_fetch_sub(&was->alone, 1, __ATOMIC_RELAXED);
+	if (is)
+		__atomic_fetch_add(&is->alone, 1, __ATOMIC_RELAXED);
 }
 
 static u32 *refs_at(u64 place)
@@ -153,6 +162,7 @@ u64 share_saved(u32 group)
 
 static bool ref_place(u64 place)
 {
+	struct gmem *alone = place & PLACE_FRAME ? alone_in(frame_at(place)) : NULL;
 	u32 *refs = refs_at(place);
 
 	if (*refs == UINT32_MAX)
@@ -160,7 +170,7 @@ static bool ref_place(u64 place)
 	/* Others look at it without the lock. */
 	__atomic_store_n(refs, *refs + 1, __ATOMIC_RELAXED);
 	if (place & PLACE_FRAME) {
-		end_alone(frame_at(place));
+		count_alone(alone, NULL);
 		count_saved(share_key_at(place), 1);
 	} else {
 		COUNT(packed_saved, 1);
@@ -189,15 +199,17 @@ static bool unref_place(u64 key, u64 place)
 	BUG_ON(*refs == 0);
 	if (*refs == 1) {
 		if (place & PLACE_FRAME)
-			end_alone(frame_at(place));
+			count_alone(alone_in(frame_at(place)), NULL);
 		remove_place(key, place);
 		return true;
 	}
 	__atomic_store_n(refs, *refs - 1, __ATOMIC_RELAXED);
-	if (place & PLACE_FRAME)
+	if (place & PLACE_FRAME) {
+		count_alone(NULL, alone_in(frame_at(place)));
 		count_saved(key, -1ull);
-	else
+	} else {
 		COUNT(packed_saved, -1);
+	}
 	return false;
 }
 
@@ -275,7 +287,20 @@ static bool holds(u64 place, const void *page)
 	return lz4_holds(copy, &handle, page, pages_equal);
 }
 
-bool share_find(u64 *key, const void *page, u64 *entry)
+/* Only from now on, for until it was compared the frame was held for a moment. */
+static void own_too(struct gmem *g, u64 key, u64 place)
+{
+	struct frame *f = frame_at(place);
+	struct gmem *was;
+
+	spin_lock(share_lock_of(key));
+	was = alone_in(f);
+	change_owners(f, g);
+	count_alone(was, alone_in(f));
+	spin_unlock(share_lock_of(key));
+}
+
+bool share_find(struct gmem *g, u64 *key, const void *page, u64 *entry)
 {
 	u64 place;
 
@@ -288,6 +313,8 @@ bool share_find(u64 *key, const void *page, u64 *entry)
 		return false;
 	if (holds(place, page)) {
 		COUNT(found, 1);
+		if (place & PLACE_FRAME)
+			own_too(g, *key, place);
 		*entry = place >> PLACE_SHIFT << GMEM_PFN_SHIFT |
 			 (place & PLACE_FRAME ? GMEM_HARD | GMEM_SHARED : GMEM_PACKED);
 		return true;
@@ -295,7 +322,7 @@ bool share_find(u64 *key, const void *page, u64 *entry)
 	COUNT(collisions, 1);
 	*key = 0;
 	if (place & PLACE_FRAME)
-		(void)share_put(PFN(place >> PLACE_SHIFT));
+		(void)share_put(NULL, PFN(place >> PLACE_SHIFT));
 	else
 		share_free_packed(place >> PLACE_SHIFT);
 	return false;
@@ -394,8 +421,12 @@ bool share_show(u64 handle, pfn_t *pfn)
 
 void share_keep(struct gmem *g, pfn_t pfn, u64 key)
 {
-	make_shared(frame_of(pfn), key);
-	begin_alone(frame_of(pfn), g);
+	struct frame *f = frame_of(pfn);
+
+	make_shared(f, key);
+	f->share.origin = OWNERS;
+	change_owners(f, g);
+	count_alone(NULL, alone_in(f));
 	insert(key, place_of_frame(pfn));
 }
 
@@ -431,8 +462,11 @@ static u64 end_sharing(struct frame *f)
 	return unref_place(key, place_of_object(handle)) ? handle : 0;
 }
 
-/* The last one's: whoever frees it, or has it alone, goes on without the lock. */
-static bool leave(pfn_t pfn, bool only_if_last)
+/*
+ * An entry of g, or with NULL who held the frame. The last one's: whoever frees it, or has it alone,
+ * goes on without the lock.
+ */
+static bool leave(const struct gmem *g, pfn_t pfn, bool only_if_last)
 {
 	struct frame *f = frame_of(pfn);
 	u64 key = f->share.key, handle = 0;
@@ -440,6 +474,9 @@ static bool leave(pfn_t pfn, bool only_if_last)
 
 	spin_lock(share_lock_of(key));
 	last = f->refs == 1;
+	BUG_ON(last && (f->share.origin & OWNERS) && alone_in(f) != g);
+	if (!last && !only_if_last)
+		change_owners(f, g);
 	if (last || !only_if_last)
 		(void)unref_place(key, place_of_frame(pfn));
 	if (last)
@@ -452,51 +489,28 @@ static bool leave(pfn_t pfn, bool only_if_last)
 	return last;
 }
 
-bool share_put(pfn_t pfn)
+bool share_put(const struct gmem *g, pfn_t pfn)
 {
-	bool last = leave(pfn, false);
+	bool last = leave(g, pfn, false);
 
 	if (last)
 		frame_free(pfn, 0);
 	return last;
 }
 
-/* Who leaves the frame makes the entry BUSY before, and takes the lock then. */
-static bool leads_to(const u64 *e, pfn_t pfn)
+bool share_own(const struct gmem *g, pfn_t pfn)
 {
-	u64 entry = __atomic_load_n(e, __ATOMIC_ACQUIRE);
-
-	return gmem_entry_state(entry) == GMEM_SHARED && gmem_entry_pfn(entry).v == pfn.v;
-}
-
-bool share_release(struct gmem *g, const u64 *e, pfn_t pfn)
-{
-	struct frame *f = frame_of(pfn);
-	struct spinlock *lock = share_lock_of(f->share.key);
-	bool last;
-
-	spin_lock(lock);
-	last = f->refs == 1;
-	if (!last && !unref_place(f->share.key, place_of_frame(pfn)) && f->refs == 1 &&
-	    !f->share.origin && leads_to(e, pfn))
-		begin_alone(f, g);
-	spin_unlock(lock);
-	return last && share_put(pfn);
-}
-
-bool share_own(pfn_t pfn)
-{
-	bool last = leave(pfn, true);
+	bool last = leave(g, pfn, true);
 
 	if (last)
 		COUNT(owned, 1);
 	return last;
 }
 
-void share_left(pfn_t pfn)
+void share_left(const struct gmem *g, pfn_t pfn)
 {
 	COUNT(copied, 1);
-	(void)share_put(pfn);
+	(void)share_put(g, pfn);
 }
 
 bool share_cool(pfn_t pfn, u64 *handle, bool *freed)
@@ -509,7 +523,7 @@ bool share_cool(pfn_t pfn, u64 *handle, bool *freed)
 	*handle = handle_shown(f);
 	cooled = *handle && ref_place(place_of_object(*handle));
 	spin_unlock(share_lock_of(key));
-	*freed = cooled && share_put(pfn);
+	*freed = cooled && share_put(NULL, pfn);
 	return cooled;
 }
 

@@ -32,10 +32,11 @@ int share_init(void);
 u64 share_key(u32 group, const void *page);
 
 /*
- * Looks for contents like those of the page: true, *entry (state and place, and HARD where they do not
+ * Looks for contents like those of the page, one of g: true, *entry (state and place, and HARD where they do not
  * pack) leads to them and is counted. *key is 0 then where others have the same one: to be looked for by it no more.
  */
-bool share_find(u64 *key, const void *page, u64 *entry);
+struct gmem;
+bool share_find(struct gmem *g, u64 *key, const void *page, u64 *entry);
 
 /* --- In the pool: handles of mem/pool.h ----------------------------------------------------- */
 
@@ -57,26 +58,23 @@ bool share_show(u64 handle, pfn_t *pfn);
 /* --- Frames --------------------------------------------------------------------------------- */
 
 /*
- * A frame of contents that do not pack is a shared one, that of one entry of g, and may be found. It
- * counts in g->alone until another entry comes to have it, or it is shared no longer.
+ * A frame of contents that do not pack is a shared one, that of one entry of g, and may be found. As
+ * long as one entry has it, and nobody holds it, it counts in `alone` of that one's object.
  */
-struct gmem;
 void share_keep(struct gmem *g, pfn_t pfn, u64 key);
 /* Whether a frame that the caller has a reference to is a shared one. */
 bool share_is_frame(pfn_t pfn);
-/* ERR_NOSPC: too many. */
+/* Whoever holds it for a moment, without an entry of its own. ERR_NOSPC: too many. */
 int share_ref(pfn_t pfn);
-/* True: it was the last, and the frame is free. */
-bool share_put(pfn_t pfn);
 /*
- * As share_put, by who held the frame for g, whose entry at e led to it then. Where that has it alone
- * now it counts in g->alone again.
+ * An entry of g leads to it no more; or, with NULL, share_ref's reference ends. True: it was the last,
+ * and the frame is free.
  */
-bool share_release(struct gmem *g, const u64 *e, pfn_t pfn);
-/* True: nobody else has the frame, and it is the caller's alone, no longer shared. */
-bool share_own(pfn_t pfn);
+bool share_put(const struct gmem *g, pfn_t pfn);
+/* True: nobody else has the frame, and it is the caller's alone, an entry of g's; no longer shared. */
+bool share_own(const struct gmem *g, pfn_t pfn);
 /* After share_own said no, and the page has a frame of its own. */
-void share_left(pfn_t pfn);
+void share_left(const struct gmem *g, pfn_t pfn);
 /*
  * An entry leads to the object of the frame in the place of the frame: true, *handle is that.
  * *freed: the frame was shown to nobody else. False: it has no object.

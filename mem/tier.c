@@ -164,7 +164,7 @@ int tier_put(struct gmem *g, const void *page, u64 *entry)
 	if (is_filled(page) && put_filled(*(const u64 *)page, entry))
 		return 0;
 	key = share_key(g->share_group, page);
-	if (share_find(&key, page, entry)) {
+	if (share_find(g, &key, page, entry)) {
 		count_packed(g, packed_size(*entry));
 		return 0;
 	}

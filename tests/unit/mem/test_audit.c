@@ -135,7 +135,7 @@ static void a_shared_frame(void **state)
 	assert_int_equal(keeper.alone, 1);
 	expect("1 frames of guests are, where 0 were before");
 	assert_int_equal(hosted_log_count(LOG_ERROR), 3);
-	assert_true(share_put(pfn));
+	assert_true(share_put(&keeper, pfn));
 	assert_int_equal(keeper.alone, 0);
 	mem_audit(0);
 }

@@ -97,6 +97,25 @@ static void compact(u64 *random)
 	pool_compact(~0u);
 }
 
+static struct gmem *gmem_at(u64 i)
+{
+	return ram[i / RAM_PAGES]->gmem;
+}
+
+/* Whose entries lead to the frame, one xor the other, as the frame has it. */
+static u64 owners_of(pfn_t pfn)
+{
+	u64 owners = 1;
+
+	for (u64 i = 0; i < 2 * RAM_PAGES; i++) {
+		u64 entry = gmem_entry(gmem_at(i), i % RAM_PAGES);
+
+		if (gmem_entry_state(entry) == GMEM_SHARED && gmem_entry_pfn(entry).v == pfn.v)
+			owners ^= (uintptr_t)gmem_at(i);
+	}
+	return owners;
+}
+
 /* What the counters say, and what the entries do. */
 static void check_counts(void)
 {
@@ -105,21 +124,20 @@ static void check_counts(void)
 	struct share_stats s;
 
 	for (u64 i = 0; i < 2 * RAM_PAGES; i++) {
-		u64 entry = gmem_entry(ram[i / RAM_PAGES]->gmem, i % RAM_PAGES);
+		u64 entry = gmem_entry(gmem_at(i), i % RAM_PAGES);
 		const struct frame *f = frame_of(gmem_entry_pfn(entry));
 
 		in[gmem_entry_state(entry)]++;
 		/* Whoever has the frame is counted in it: a part of one. */
-		if (gmem_entry_state(entry) == GMEM_SHARED && f->share.origin) {
-			if (!(f->share.origin & 1))
-				shown += 1000000 / f->refs;
-			else if (f->refs != 1 ||
-				 f->share.origin != ((uintptr_t)ram[i / RAM_PAGES]->gmem | 1))
-				machine_fail("page %llu has a frame alone that %u have",
-					     (unsigned long long)i, f->refs);
-			else
-				alone++;
-		}
+		if (gmem_entry_state(entry) != GMEM_SHARED)
+			continue;
+		if (!(f->share.origin & 1))
+			shown += 1000000 / f->refs;
+		else if (f->share.origin != owners_of(gmem_entry_pfn(entry)))
+			machine_fail("page %llu: %u have its frame, and others than it has noted",
+				     (unsigned long long)i, f->refs);
+		else
+			alone += f->refs == 1;
 	}
 	if (alone != ram[0]->gmem->alone + ram[1]->gmem->alone)
 		machine_fail("%llu pages are alone in their frames, %llu and %llu are counted",
