@@ -17,8 +17,8 @@ struct piece {
 };
 
 /*
- * These bytes, all of one page, have the one at which the CPU refused the write, and are to be written
- * by the instruction itself: where that was found is where they are.
+ * These bytes, all that the access has of one page, have the one at which the CPU refused the write, and
+ * are to be written by the instruction itself: where that was found is where they are.
  */
 static bool is_known(const struct emulation *em, u64 gva, u32 size, u32 access, gpa_t *gpa)
 {
@@ -30,7 +30,23 @@ static bool is_known(const struct emulation *em, u64 gva, u32 size, u32 access, 
 	return true;
 }
 
-/* The guest physical pieces of the step's access, all translated before any is touched. */
+static int look_up(struct emulation *em, u64 gva, u32 size, u32 access, struct walk_result *w)
+{
+	int err;
+
+	if (is_known(em, gva, size, access, &w->gpa))
+		return 0;
+	err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, w);
+	if (!err)
+		return 0;
+	return emulation_access_failed(em, err, gva, w->error_code,
+				       "goes through a page table that is not in RAM");
+}
+
+/*
+ * The guest physical pieces of the step's access, all translated before any is touched. A page is looked
+ * up once, as by a CPU: no access finds it in two places.
+ */
 static int translate(struct emulation *em, bool write, struct piece pieces[PIECES_MAX], u32 *count)
 {
 	u32 access = write ? MMU_WRITE : MMU_READ;
@@ -39,23 +55,22 @@ static int translate(struct emulation *em, bool write, struct piece pieces[PIECE
 	struct walk_result w = {0};
 	/* A descriptor table may lie anywhere in IA-32e mode, compatibility mode included. */
 	bool wraps = em->e.implicit ? !em->cpu.long_mode : emulation_mode(em) != DECODE_64;
-	int err;
+	int err = 0;
 
 	*count = 0;
 	if (em->e.implicit)
 		access |= (u32)WALK_IMPLICIT_SUPERVISOR;
 	while (left) {
-		u32 most = em->e.atomic ? left : min(left, WORD);
-		u32 n = min(most, (u32)(PAGE_SIZE - (gva & (PAGE_SIZE - 1))));
+		u32 offset = (u32)(gva & (PAGE_SIZE - 1));
+		u32 in_page = min(left, (u32)PAGE_SIZE - offset);
+		u32 n = em->e.atomic ? in_page : min(in_page, WORD);
 
-		err = is_known(em, gva, n, access, &w.gpa)
-			      ? 0
-			      : guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, &w);
+		if (!*count || !offset)
+			err = look_up(em, gva, in_page, access, &w);
 		if (err)
-			return emulation_access_failed(
-				em, err, gva, w.error_code,
-				"goes through a page table that is not in RAM");
+			return err;
 		pieces[(*count)++] = (struct piece){gva, w.gpa, n};
+		w.gpa.v += n;
 		gva += n;
 		if (wraps)
 			gva = (u32)gva;

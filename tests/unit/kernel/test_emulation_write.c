@@ -11,6 +11,9 @@
 #define FOUND	 0x2000ull /* the page */
 #define AT	 (DATA + 0x48)
 #define FOUND_AT (FOUND + 0x48)
+/* of 16 bytes */
+#define WIDE	   (DATA + 0x50)
+#define FOUND_WIDE (FOUND + 0x50)
 
 #define WRITE(gva, ...) run_write(gva, (const u8[]){__VA_ARGS__}, sizeof((u8[]){__VA_ARGS__}))
 
@@ -105,6 +108,115 @@ static void a_page_of_two(void **state)
 	assert_true(after != 0xaabb && walks == 1);
 }
 
+/* An access of 16 bytes, which is done in pieces: a page's are where that page was looked up to be, once. */
+static void sixteen_bytes(void **state)
+{
+	static const u8 stores[][4] = {
+		{0x0f, 0x11, 0x03},	  /* movups %xmm0, (%rbx) */
+		{0xf3, 0x0f, 0x7f, 0x03}, /* movdqu */
+		{0x0f, 0x29, 0x03},	  /* movaps */
+		{0x0f, 0x2b, 0x03},	  /* movntps */
+	};
+	static const u32 told[] = {0, 3, 8, 15};
+	u8 page[PAGE_SIZE];
+
+	for (u32 i = 0; i < ARRAY_SIZE(stores) * ARRAY_SIZE(told); i++) {
+		const u8 *code = stores[i / ARRAY_SIZE(told)];
+		u32 length = code[0] == 0xf3 ? 4 : 3;
+
+		start(NULL);
+		memcpy(page, memory + DATA, PAGE_SIZE);
+		memcpy(xmm[0], "0123456789abcdef", 16);
+		regs.gpr[RBX] = WIDE;
+		assert_int_equal(run_write(WIDE + told[i % ARRAY_SIZE(told)], code, length), 0);
+		check_done(CODE + length);
+		assert_memory_equal(memory + FOUND_WIDE, xmm[0], 16);
+		assert_memory_equal(memory + DATA, page, PAGE_SIZE);
+		assert_int_equal(walks, 0);
+	}
+	/* Not aligned, the fault in the piece that is second, and next to it. */
+	start(NULL);
+	regs.gpr[RBX] = WIDE + 4;
+	assert_int_equal(WRITE(WIDE + 4 + 15, 0x0f, 0x11, 0x03), 0);
+	check_done(CODE + 3);
+	assert_memory_equal(memory + FOUND_WIDE + 4, xmm[0], 16);
+	assert_int_equal(walks, 0);
+	for (u32 i = 0; i < 2; i++) {
+		start(NULL);
+		regs.gpr[RBX] = WIDE;
+		assert_int_equal(WRITE(i ? WIDE + 16 : WIDE - 1, 0x0f, 0x11, 0x03), 0);
+		check_done(CODE + 3);
+		assert_memory_equal(memory + WIDE, xmm[0], 16);
+		assert_int_equal(walks, 1);
+	}
+	/* A read is not what was refused: the tables are asked, once. */
+	start(NULL);
+	regs.gpr[RBX] = WIDE;
+	assert_int_equal(WRITE(WIDE + 8, 0x0f, 0x10, 0x03), 0); /* movups (%rbx), %xmm0 */
+	check_done(CODE + 3);
+	assert_memory_equal(xmm[0], memory + WIDE, 16);
+	assert_int_equal(walks, 1);
+}
+
+/* From its first byte to the edge, and beyond it; told is the distance of the fault from the first. */
+static void sixteen_in_two_pages(void **state)
+{
+	static const u32 befores[] = {1, 4, 8, 12, 15};
+	static const char text[] = "0123456789abcdef";
+
+	for (u32 i = 0; i < 16 * ARRAY_SIZE(befores); i++) {
+		u32 told = i % 16, before = befores[i / 16], after = 16 - before;
+		bool first = told < before;
+		/* The page that has the fault is not FOUND, whose bytes would be the same by the tables. */
+		u64 edge = first ? DATA + PAGE_SIZE : DATA + 2 * PAGE_SIZE, at = edge - before;
+		u64 where = first ? FOUND + PAGE_SIZE - before : FOUND;
+		u8 was[16];
+
+		start(NULL);
+		memcpy(was, memory + at, 16);
+		memcpy(xmm[0], text, 16);
+		regs.gpr[RBX] = at;
+		assert_int_equal(WRITE(at + told, 0x0f, 0x11, 0x03), 0); /* movups %xmm0, (%rbx) */
+		check_done(CODE + 3);
+		assert_memory_equal(memory + where, first ? text : text + before,
+				    first ? before : after);
+		assert_memory_equal(first ? memory + edge : memory + at,
+				    first ? text + before : text, first ? after : before);
+		assert_memory_equal(first ? memory + at : memory + edge, first ? was : was + before,
+				    first ? before : after);
+		assert_int_equal(walks, 1);
+		/* The same read. */
+		start(NULL);
+		regs.gpr[RBX] = at;
+		assert_int_equal(WRITE(at + told, 0x0f, 0x10, 0x03), 0);
+		check_done(CODE + 3);
+		assert_memory_equal(xmm[0], was, 16);
+		assert_int_equal(walks, 2);
+	}
+}
+
+/* CMPXCHG16B reads in pieces and writes in one. */
+static void an_exchange_of_sixteen(void **state)
+{
+	static const u32 told[] = {0, 8};
+	u8 page[PAGE_SIZE];
+
+	for (u32 i = 0; i < ARRAY_SIZE(told); i++) {
+		start(NULL);
+		memcpy(page, memory + DATA, PAGE_SIZE);
+		regs.gpr[RSI] = WIDE;
+		regs.gpr[RAX] = load(FOUND_WIDE, 8);
+		regs.gpr[RDX] = load(FOUND_WIDE + 8, 8);
+		regs.gpr[RBX] = 0x1111;
+		regs.gpr[RCX] = 0x2222;
+		assert_int_equal(WRITE(WIDE + told[i], 0xf0, 0x48, 0x0f, 0xc7, 0x0e), 0);
+		check_done(CODE + 5);
+		assert_true(load(FOUND_WIDE, 8) == 0x1111 && load(FOUND_WIDE + 8, 8) == 0x2222);
+		assert_memory_equal(memory + DATA, page, PAGE_SIZE);
+		assert_int_equal(walks, 0);
+	}
+}
+
 /* One operand of two, and one iteration of many. */
 static void one_of_several(void **state)
 {
@@ -196,6 +308,9 @@ int main(void)
 		cmocka_unit_test_setup(the_write_itself, start),
 		cmocka_unit_test_setup(others_by_the_tables, start),
 		cmocka_unit_test_setup(a_page_of_two, start),
+		cmocka_unit_test_setup(sixteen_bytes, start),
+		cmocka_unit_test_setup(sixteen_in_two_pages, start),
+		cmocka_unit_test_setup(an_exchange_of_sixteen, start),
 		cmocka_unit_test_setup(one_of_several, start),
 		cmocka_unit_test_setup(a_protected_page, start),
 		cmocka_unit_test_setup(a_write_of_its_own, start),
