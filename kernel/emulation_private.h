@@ -20,7 +20,7 @@ struct emulation {
 	u8 bytes[INSN_MAX_LENGTH];
 	u32 fetched;
 	u64 linear_rip;
-	/* Of vcpu_emulate_write, until that write is done; else NULL. */
+	/* Of vcpu_emulate_write, until the first write is done; else NULL. */
 	const struct vmx_table_write *translated;
 	bool committed; /* what cannot be done twice is done: the instruction goes on */
 	bool device;	/* one was asked, by memory or a port */

@@ -28,7 +28,9 @@ int vcpu_emulate(struct vcpu *v, u32 port_size);
 /*
  * The same after a write of the instruction's that the CPU refused, in that state: the guest's tables
  * were asked, with the rights of the instruction itself, when the CPU had just asked them. That write
- * is where they said then, as a CPU looks an address up once; of any other they are asked now.
+ * is where they said then, as a CPU looks an address up once; so is what the instruction reads there to
+ * modify it, and what INS looks at before it reads its port. Of any other access, and of each after the
+ * first write, they are asked now.
  */
 int vcpu_emulate_write(struct vcpu *v, const struct vmx_table_write *w);
 

@@ -248,6 +248,13 @@ static void one_of_several(void **state)
 	regs.gpr[RCX] = 3;
 	assert_int_equal(WRITE(AT + 8, 0xf3, 0x48, 0xab), 0);
 	assert_true(completed == 3 && walks == 3 && load(AT + 8, 8) == 0);
+	/* Looked at before the port is read, and then written. */
+	start(NULL);
+	regs.gpr[RDI] = AT;
+	behind = load(AT, 1);
+	assert_int_equal(WRITE(AT, 0x6c), 0); /* insb */
+	check_done(CODE + 1);
+	assert_true(load(FOUND_AT, 1) == 0x11 && load(AT, 1) == behind && walks == 0);
 	/* The next instruction is another. */
 	start(NULL);
 	regs.gpr[RBX] = AT;
