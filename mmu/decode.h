@@ -28,6 +28,7 @@ enum decode_mode {
 /* ADD to CMP stand in the order in which opcodes number them; so do BT to BTC. */
 enum insn_kind {
 	INSN_OTHER, /* valid, its length is right, and nothing else is promised */
+	/* ADD to BTC read and write one place in memory at most, and use no segment but its. */
 	INSN_ADD,
 	INSN_OR,
 	INSN_ADC,
@@ -52,7 +53,7 @@ enum insn_kind {
 	INSN_BT,
 	INSN_BTS,
 	INSN_BTR,
-	INSN_BTC,
+	INSN_BTC, /* the last of them (mmu/emulate.c: is_plain) */
 	INSN_PUSH,
 	INSN_POP,
 	INSN_MOVS,

@@ -195,7 +195,12 @@ static enum emulate_step next_plain(struct emulate *e)
 	return emulate_commit(e, true);
 }
 
-/* Next to no segment but its operand's is asked. */
+/*
+ * No segment but its operand's is asked, and of the others nothing is known (emulate_uses): a kind put in
+ * between must be one that next_plain does, and a line of destination[].
+ */
+static_assert(INSN_BTC - INSN_ADD == 24, "a kind was put between ADD and BTC, or taken away");
+
 static bool is_plain(const struct insn *insn)
 {
 	return insn->kind >= INSN_ADD && insn->kind <= INSN_BTC &&
