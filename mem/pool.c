@@ -6,6 +6,8 @@
 #include "kernel/base/string.h"
 #include "mem/slab.h"
 
+#define POOL_MUCH (MIB(256) >> PAGE_SHIFT) /* frames from which on spans may be large */
+
 struct pool_state pool;
 
 static u32 class_of(u32 size)
@@ -23,11 +25,11 @@ static u32 class_of(u32 size)
 }
 
 /* As many frames as waste the smallest part of themselves. */
-static void set_shape(struct pool_class *c, u32 stride)
+static void set_shape(struct pool_class *c, u32 stride, u32 frames_max)
 {
 	u32 best = 0;
 
-	for (u32 n = 1; n <= POOL_FRAMES_MAX; n++) {
+	for (u32 n = 1; n <= frames_max; n++) {
 		u32 slots = (u32)(n * PAGE_SIZE / stride);
 
 		if (slots * stride * 1000 / n > best && slots <= POOL_SLOTS_MAX) {
@@ -38,15 +40,17 @@ static void set_shape(struct pool_class *c, u32 stride)
 	}
 }
 
-void pool_init(void)
+void pool_init(u64 frames)
 {
+	u32 frames_max = frames < POOL_MUCH ? POOL_FRAMES_MAX / 2 : POOL_FRAMES_MAX;
+
 	for (u32 i = 0; i < POOL_CLASSES; i++) {
 		struct pool_class *c = &pool.classes[i];
 
 		memset(c, 0, sizeof(*c));
 		spin_init(&c->lock, "pool class", LOCK_POOL);
 		list_init(&c->partial);
-		set_shape(c, pool_stride(i));
+		set_shape(c, pool_stride(i), frames_max);
 	}
 	pool.moved = pool.emptied = 0;
 	pool.compact_next = 0;
@@ -96,15 +100,20 @@ struct pool_pieces {
 	u32 first_size, second_size;
 };
 
+static u8 *frame_at(const struct pool_span *s, u32 i)
+{
+	return phys_to_virt(pfn_to_hpa(PFN(s->frames[i])));
+}
+
 /* `size` bytes from byte `at` of the span on. */
 static struct pool_pieces pieces_at(const struct pool_span *s, u32 at, u32 size)
 {
 	u32 frame = at / (u32)PAGE_SIZE, in_frame = at % (u32)PAGE_SIZE;
-	struct pool_pieces p = {.first = s->frames[frame] + in_frame};
+	struct pool_pieces p = {.first = frame_at(s, frame) + in_frame};
 
 	p.first_size = min(size, (u32)PAGE_SIZE - in_frame);
 	p.second_size = size - p.first_size;
-	p.second = p.second_size ? s->frames[frame + 1] : NULL;
+	p.second = p.second_size ? frame_at(s, frame + 1) : NULL;
 	return p;
 }
 
@@ -159,9 +168,24 @@ void pool_free_span(struct pool_span *s)
 {
 	for (u32 i = 0; i < POOL_FRAMES_MAX; i++) {
 		if (s->frames[i])
-			frame_free_page(s->frames[i]);
+			frame_free(PFN(s->frames[i]), 0);
 	}
 	kfree(s);
+}
+
+/* The pool does without RAM above 16 TiB. */
+static bool get_frame(u32 *out)
+{
+	pfn_t pfn;
+
+	if (frame_alloc(0, FRAME_FOR(POOL), &pfn))
+		return false;
+	*out = (u32)pfn.v;
+	if (likely(*out == pfn.v))
+		return true;
+	frame_free(pfn, 0);
+	*out = 0;
+	return false;
 }
 
 static struct pool_span *make_span(u32 class)
@@ -172,8 +196,7 @@ static struct pool_span *make_span(u32 class)
 		return NULL;
 	s->class = (u16) class;
 	for (u32 i = 0; i < pool.classes[class].frames; i++) {
-		s->frames[i] = frame_alloc_page(FRAME_FOR(POOL));
-		if (!s->frames[i]) {
+		if (!get_frame(&s->frames[i])) {
 			pool_free_span(s);
 			return NULL;
 		}

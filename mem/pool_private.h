@@ -22,7 +22,7 @@
 #define POOL_MIDDLE_STEP 32u
 #define POOL_LARGE	 2048u
 #define POOL_LARGE_STEP	 64u
-#define POOL_FRAMES_MAX	 4u
+#define POOL_FRAMES_MAX	 8u
 #define POOL_SLOT_BITS	 6u
 #define POOL_SLOTS_MAX	 (1u << POOL_SLOT_BITS)
 #define POOL_ALIGN	 8u /* kmalloc's for what is as small as an object */
@@ -57,14 +57,14 @@ static_assert(POOL_OBJECT_MAX <= POOL_SIZE_MASK, "POOL_SIZE_BITS");
 static_assert(POOL_STEP % sizeof(struct pool_header) == 0, "a header is in one frame");
 
 struct pool_span {
-	struct list link; /* class->partial, or nowhere: full, or being emptied */
-	u8 *frames[POOL_FRAMES_MAX];
-	u64 taken; /* bit for each slot */
+	struct list link;	     /* class->partial, or nowhere: full, or being emptied */
+	u32 frames[POOL_FRAMES_MAX]; /* pfns; 0: none */
+	u64 taken;		     /* bit for each slot */
 	u16 class;
 	u16 used;
 	bool emptying;
 };
-static_assert(sizeof(struct pool_span) == 64, "one for every frame or two of the pool");
+static_assert(sizeof(struct pool_span) == 64, "one for some frames of the pool");
 
 struct pool_class {
 	struct spinlock lock;

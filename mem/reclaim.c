@@ -459,6 +459,7 @@ static void kaged(void *arg)
 
 int reclaim_init(const struct reclaim_options *o)
 {
+	struct frame_stats frames;
 	int err;
 
 	memset(&reclaim, 0, sizeof(reclaim));
@@ -468,7 +469,8 @@ int reclaim_init(const struct reclaim_options *o)
 	wait_queue_init(&progress_wait);
 	list_init(&reclaim.targets);
 	reclaim.tax = o->tax;
-	pool_init();
+	frame_get_stats(&frames);
+	pool_init(frames.total);
 	err = vector_init();
 	if (err)
 		return err;

@@ -29,7 +29,7 @@ void machine_start(u64 memory)
 
 	frames_start(memory);
 	slab_init();
-	pool_init();
+	pool_init(0);
 	mmu_init(&hw);
 }
 
