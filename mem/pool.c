@@ -6,7 +6,7 @@
 #include "kernel/base/string.h"
 #include "mem/slab.h"
 
-#define POOL_MUCH (MIB(256) >> PAGE_SHIFT) /* frames from which on spans may be large */
+#define SMALL_WASTE 8 /* percent of a small span that a large one would not waste */
 
 struct pool_state pool;
 
@@ -24,33 +24,36 @@ static u32 class_of(u32 size)
 	return POOL_TO_LARGE + (bytes - POOL_LARGE + POOL_LARGE_STEP - 1) / POOL_LARGE_STEP;
 }
 
-/* As many frames as waste the smallest part of themselves. */
-static void set_shape(struct pool_class *c, u32 stride, u32 frames_max)
+/* What of a span's frames its slots fill, in thousandths; 0: it would have more slots than it can. */
+static u32 filled(u32 frames, u32 stride)
 {
-	u32 best = 0;
+	u32 slots = (u32)(frames * PAGE_SIZE / stride);
 
-	for (u32 n = 1; n <= frames_max; n++) {
-		u32 slots = (u32)(n * PAGE_SIZE / stride);
-
-		if (slots * stride * 1000 / n > best && slots <= POOL_SLOTS_MAX) {
-			best = slots * stride * 1000 / n;
-			c->frames = n;
-			c->slots = slots;
-		}
-	}
+	return slots <= POOL_SLOTS_MAX ? slots * stride * 1000 / (u32)(frames * PAGE_SIZE) : 0;
 }
 
-void pool_init(u64 frames)
+/* The fewest frames of which no more than this part less is filled than could be. */
+static struct pool_shape shape_of(u32 stride, u32 percent)
 {
-	u32 frames_max = frames < POOL_MUCH ? POOL_FRAMES_MAX / 2 : POOL_FRAMES_MAX;
+	u32 best = 0, n = 1;
 
+	for (u32 i = 1; i <= POOL_FRAMES_MAX; i++)
+		best = max(best, filled(i, stride));
+	while (filled(n, stride) * 100 < best * (100 - percent))
+		n++;
+	return (struct pool_shape){(u8)n, (u8)(n * PAGE_SIZE / stride)};
+}
+
+void pool_init(void)
+{
 	for (u32 i = 0; i < POOL_CLASSES; i++) {
 		struct pool_class *c = &pool.classes[i];
 
 		memset(c, 0, sizeof(*c));
 		spin_init(&c->lock, "pool class", LOCK_POOL);
 		list_init(&c->partial);
-		set_shape(c, pool_stride(i), frames_max);
+		c->small = shape_of(pool_stride(i), SMALL_WASTE);
+		c->large = shape_of(pool_stride(i), 0);
 	}
 	pool.moved = pool.emptied = 0;
 	pool.compact_next = 0;
@@ -166,7 +169,7 @@ u32 pool_copy(u64 handle, void *bytes)
 
 void pool_free_span(struct pool_span *s)
 {
-	for (u32 i = 0; i < POOL_FRAMES_MAX; i++) {
+	for (u32 i = 0; i < s->frame_count; i++) {
 		if (s->frames[i])
 			frame_free(PFN(s->frames[i]), 0);
 	}
@@ -188,14 +191,16 @@ static bool get_frame(u32 *out)
 	return false;
 }
 
-static struct pool_span *make_span(u32 class)
+static struct pool_span *make_span(u32 class, struct pool_shape shape)
 {
 	struct pool_span *s = kmalloc(sizeof(*s));
 
 	if (!s)
 		return NULL;
 	s->class = (u16) class;
-	for (u32 i = 0; i < pool.classes[class].frames; i++) {
+	s->frame_count = shape.frames;
+	s->slots = shape.slots;
+	for (u32 i = 0; i < shape.frames; i++) {
 		if (!get_frame(&s->frames[i])) {
 			pool_free_span(s);
 			return NULL;
@@ -204,12 +209,12 @@ static struct pool_span *make_span(u32 class)
 	return s;
 }
 
-u32 pool_take_slot(struct pool_class *c, struct pool_span *s)
+u32 pool_take_slot(struct pool_span *s)
 {
 	u32 slot = (u32)__builtin_ctzll(~s->taken);
 
 	s->taken |= BIT(slot);
-	if (++s->used == c->slots)
+	if (++s->used == s->slots)
 		list_del(&s->link);
 	return slot;
 }
@@ -232,18 +237,19 @@ static int store_object(struct pool_object *o, const void *bytes, u32 size)
 
 	spin_lock(&c->lock);
 	if (list_empty(&c->partial)) {
+		struct pool_shape shape = c->spans < POOL_SMALL_SPANS ? c->small : c->large;
 		struct pool_span *made;
 
 		spin_unlock(&c->lock);
-		made = make_span(class);
+		made = make_span(class, shape);
 		if (!made)
 			return ERR_NOMEM;
 		spin_lock(&c->lock);
 		list_add(&made->link, &c->partial);
-		c->spans++;
+		pool_count_span(c, made, 1);
 	}
 	s = list_first(&c->partial, struct pool_span, link);
-	pool_place_object(o, s, pool_take_slot(c, s), size, bytes);
+	pool_place_object(o, s, pool_take_slot(s), size, bytes);
 	c->objects++;
 	c->bytes += size;
 	spin_unlock(&c->lock);
@@ -277,12 +283,12 @@ bool pool_release_slot(struct pool_class *c, struct pool_span *s, u32 slot)
 	s->used--;
 	if (s->emptying)
 		return false;
-	if (s->used == c->slots - 1u)
+	if (s->used == s->slots - 1u)
 		list_add_tail(&s->link, &c->partial);
 	if (s->used)
 		return false;
 	list_del(&s->link);
-	c->spans--;
+	pool_count_span(c, s, -1);
 	return true;
 }
 
@@ -324,7 +330,7 @@ void pool_get_stats(struct pool_stats *out)
 		spin_lock(&c->lock);
 		out->objects += c->objects;
 		out->bytes += c->bytes;
-		out->frames += c->spans * c->frames;
+		out->frames += c->frames;
 		spin_unlock(&c->lock);
 	}
 }

@@ -20,8 +20,7 @@
 #define POOL_OBJECT_MAX	 2990
 #define POOL_HANDLE_BITS 52
 
-/* Once, after slab_init. frames: what RAM there is, by which the pool's spans may be large. */
-void pool_init(u64 frames);
+void pool_init(void); /* once, after slab_init */
 
 /* An object of these bytes. ERR_NOMEM; ERR_RANGE: size. */
 int pool_store(const void *bytes, u32 size, u64 *handle);

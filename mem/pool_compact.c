@@ -14,14 +14,14 @@ static struct pool_span *pick_span(struct pool_class *c)
 	struct pool_span *s, *least = NULL;
 	u32 looked = 0;
 
-	if (c->spans * c->slots - c->objects < c->slots)
-		return NULL;
 	list_for_each_entry (s, &c->partial, link) {
 		if (!least || s->used < least->used)
 			least = s;
 		if (++looked == SPANS_LOOKED)
 			break;
 	}
+	if (least && c->slots - c->objects < least->slots)
+		return NULL;
 	if (least) {
 		least->emptying = true;
 		list_del(&least->link);
@@ -44,7 +44,7 @@ static bool move_object(struct pool_class *c, struct pool_span *from, u32 slot)
 		return false;
 	to = list_first(&c->partial, struct pool_span, link);
 	pool_read_bytes(place, bytes);
-	pool_place_object(o, to, pool_take_slot(c, to), pool_size_at(place), bytes);
+	pool_place_object(o, to, pool_take_slot(to), pool_size_at(place), bytes);
 	(void)pool_release_slot(c, from, slot);
 	return true;
 }
@@ -54,7 +54,7 @@ static void move_objects(struct pool_class *c, struct pool_span *s)
 {
 	bool room = true;
 
-	for (u32 slot = 0; slot < c->slots && room; slot++) {
+	for (u32 slot = 0; slot < s->slots && room; slot++) {
 		spin_lock(&c->lock);
 		if (pool_is_taken(s, slot)) {
 			room = move_object(c, s, slot);
@@ -68,15 +68,15 @@ static void move_objects(struct pool_class *c, struct pool_span *s)
 /* What could not be moved stays, and the span with it. Returns the frames that came free. */
 static u64 end_emptying(struct pool_class *c, struct pool_span *s)
 {
-	u64 frames = c->frames;
+	u64 frames = s->frame_count;
 	bool empty;
 
 	spin_lock(&c->lock);
 	s->emptying = false;
 	empty = s->used == 0;
 	if (empty)
-		c->spans--;
-	else if (s->used < c->slots)
+		pool_count_span(c, s, -1);
+	else if (s->used < s->slots)
 		list_add_tail(&s->link, &c->partial);
 	spin_unlock(&c->lock);
 	if (!empty)

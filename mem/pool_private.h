@@ -61,19 +61,28 @@ struct pool_span {
 	u32 frames[POOL_FRAMES_MAX]; /* pfns; 0: none */
 	u64 taken;		     /* bit for each slot */
 	u16 class;
-	u16 used;
+	u8 frame_count;
+	u8 slots, used;
 	bool emptying;
 };
 static_assert(sizeof(struct pool_span) == 64, "one for some frames of the pool");
 
+struct pool_shape {
+	u8 frames, slots; /* of a span */
+};
+
+/* A class has so many small spans, of which one that is hardly used costs little, before it has large ones. */
+#define POOL_SMALL_SPANS 16u
+
 struct pool_class {
 	struct spinlock lock;
 	/* set once */
-	u32 frames; /* of a span */
-	u32 slots;
+	struct pool_shape small, large;
 	/* lock */
 	struct list partial;
 	u64 spans;
+	u64 frames;
+	u64 slots;
 	u64 objects;
 	u64 bytes;
 } __aligned(64);
@@ -122,6 +131,14 @@ static inline bool pool_is_taken(const struct pool_span *s, u32 slot)
 
 /* --- Under the class's lock --- */
 
+/* It has come, or with -1 gone. */
+static inline void pool_count_span(struct pool_class *c, const struct pool_span *s, s64 n)
+{
+	c->spans += (u64)n;
+	c->frames += (u64)(n * s->frame_count);
+	c->slots += (u64)(n * s->slots);
+}
+
 struct pool_header *pool_header_of(const struct pool_span *s, u32 slot);
 /* Copies an object's bytes. */
 void pool_read_bytes(u64 place, u8 *bytes);
@@ -129,7 +146,7 @@ void pool_read_bytes(u64 place, u8 *bytes);
 void pool_place_object(struct pool_object *o, struct pool_span *s, u32 slot, u32 size,
 		       const u8 *bytes);
 /* Of a span that has a free one. */
-u32 pool_take_slot(struct pool_class *c, struct pool_span *s);
+u32 pool_take_slot(struct pool_span *s);
 /* Whether the span is empty, and its class's no more. */
 bool pool_release_slot(struct pool_class *c, struct pool_span *s, u32 slot);
 

@@ -459,7 +459,6 @@ static void kaged(void *arg)
 
 int reclaim_init(const struct reclaim_options *o)
 {
-	struct frame_stats frames;
 	int err;
 
 	memset(&reclaim, 0, sizeof(reclaim));
@@ -469,8 +468,7 @@ int reclaim_init(const struct reclaim_options *o)
 	wait_queue_init(&progress_wait);
 	list_init(&reclaim.targets);
 	reclaim.tax = o->tax;
-	frame_get_stats(&frames);
-	pool_init(frames.total);
+	pool_init();
 	err = vector_init();
 	if (err)
 		return err;

@@ -59,7 +59,7 @@ void machine_on(u64 memory, u64 random)
 	if (machine_memory_init) {
 		machine_memory_init();
 	} else {
-		pool_init(0);
+		pool_init();
 		BUG_ON(share_init());
 	}
 	mmu_init(&hw);

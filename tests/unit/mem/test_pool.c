@@ -23,7 +23,7 @@ static u64 begin(void)
 {
 	u64 before = start(MIB(32));
 
-	pool_init(0);
+	pool_init();
 	memset(objects, 0, sizeof(objects));
 	return before;
 }
@@ -98,27 +98,37 @@ static void sizes(void **state)
 	drop_all(before);
 }
 
-static void check_waste(u64 ram, u32 most_percent)
+/* Of each size by itself: what its class rounds it to, and what a span has left. */
+static void classes_are_close(void **state)
 {
 	for (u32 size = 240; size <= POOL_OBJECT_MAX; size += 13) {
 		struct pool_stats s;
 
 		begin();
-		pool_init(ram);
-		for (u32 i = 0; i < 960; i++)
+		for (u32 i = 0; i < OBJECTS; i++)
 			assert_int_equal(store(i, size, i), 0);
 		pool_get_stats(&s);
 		/* The last span may be empty but for one. */
-		assert_in_range((s.frames - 3) * PAGE_SIZE * 100 / (960 * (size + 8)), 97,
-				most_percent);
+		assert_in_range((s.frames - 7) * PAGE_SIZE * 100 / (OBJECTS * (size + 8)), 96, 109);
 	}
 }
 
-/* Of each size by itself: what its class rounds it to, and what a span has left. */
-static void classes_are_close(void **state)
+/* Of many sizes each class has few, and no large spans for them. */
+static void few_take_little(void **state)
 {
-	check_waste(0, 115);
-	check_waste(MIB(512) / PAGE_SIZE, 109);
+	u64 random = 20261128;
+	struct pool_stats s;
+
+	begin();
+	for (u32 i = 0; i < 500; i++)
+		assert_int_equal(store(i, 20 + random_below(&random, 981), i), 0);
+	pool_get_stats(&s);
+	assert_in_range(s.frames, s.bytes / PAGE_SIZE, 125);
+	begin();
+	for (u32 size = 20; size <= POOL_OBJECT_MAX; size += 13)
+		assert_int_equal(store(size / 13, size, size), 0);
+	pool_get_stats(&s);
+	assert_in_range(s.frames, s.bytes / PAGE_SIZE, 235);
 }
 
 /* A span costs little more than what is in it. */
@@ -339,6 +349,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(classes_are_close),
+		cmocka_unit_test(few_take_little),
 		cmocka_unit_test(little_is_wasted),
 		cmocka_unit_test(random_life),
 		cmocka_unit_test(compaction_gives_back),

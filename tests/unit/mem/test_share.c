@@ -24,7 +24,7 @@ static u64 before;
 static int setup(void **state)
 {
 	before = start(MIB(16));
-	pool_init(0);
+	pool_init();
 	assert_int_equal(share_init(), 0);
 	share_hash_mask = ~0ull;
 	before = free_now();

@@ -29,7 +29,7 @@ void machine_start(u64 memory)
 
 	frames_start(memory);
 	slab_init();
-	pool_init(0);
+	pool_init();
 	mmu_init(&hw);
 }
 

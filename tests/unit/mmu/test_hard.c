@@ -22,7 +22,7 @@ static struct gmem *ram;
 static int setup(void **state)
 {
 	fixture_start(MIB(32));
-	pool_init(0);
+	pool_init();
 	ram = object_new(PAGES);
 	assert_int_equal(memslot_create(&vm, 1, GFN(BASE), PAGES, ram, 0, 0), 0);
 	return 0;
