@@ -178,7 +178,7 @@ bool mmu_is_protected(struct mmu_vm *vm, gpa_t gpa)
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
 	u64 generation;
-	bool is = memslot_look_up(vm, gpa_to_gfn(gpa), true, NULL, &s, &generation) == 0 &&
+	bool is = memslot_look_up(vm, gpa_to_gfn(gpa), true, &s, &generation) == 0 &&
 		  rmap_has_flag(s, gpa_to_gfn(gpa), RMAP_PROTECTED);
 
 	srcu_read_unlock(&vm->srcu, reader);
@@ -242,7 +242,7 @@ static int try_piece(struct mmu_vm *vm, gpa_t gpa, const struct piece *p, bool *
 {
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	int err = memslot_look_up(vm, gpa_to_gfn(gpa), p->op != OP_READ, NULL, &s, generation);
+	int err = memslot_look_up(vm, gpa_to_gfn(gpa), p->op != OP_READ, &s, generation);
 
 	*invalid = err == ERR_AGAIN;
 	if (!err && (s->flags & MEMSLOT_PRIVATE))

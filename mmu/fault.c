@@ -31,7 +31,7 @@ int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 
 	reader = srcu_read_lock(&vm->srcu);
 	/* No slot: no table is made and nothing is retried (R11). */
-	err = memslot_look_up(vm, gfn, access & MMU_WRITE, &v->last_slot, &s, &generation);
+	err = memslot_look_up_cached(vm, gfn, access & MMU_WRITE, &v->last_slot, &s, &generation);
 	if (!err)
 		err = h_enter(v, s, gfn, access, H_ENTER_LARGE | H_ENTER_AROUND);
 	else if (err == ERR_AGAIN)
@@ -70,7 +70,7 @@ static int get_and_enter(struct mmu_vcpu *v, gfn_t gfn, u32 access, u64 *generat
 	pfn_t pfn;
 	int err;
 
-	err = memslot_look_up(v->vm, gfn, access & MMU_WRITE, &v->last_slot, &s, generation);
+	err = memslot_look_up_cached(v->vm, gfn, access & MMU_WRITE, &v->last_slot, &s, generation);
 	/* The page first: who is refused one, memory being short, gets no words for it either. */
 	if (!err)
 		err = gmem_get_page(s->object, memslot_index(s, gfn), access & MMU_WRITE, &pfn);
@@ -93,7 +93,7 @@ static void wait_for_page(struct mmu_vcpu *v, gfn_t gfn)
 	const struct memslot *s;
 	u64 generation, index = 0;
 
-	if (memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation) == 0) {
+	if (memslot_look_up_cached(v->vm, gfn, false, &v->last_slot, &s, &generation) == 0) {
 		object = s->object;
 		index = memslot_index(s, gfn);
 		gmem_ref(object);

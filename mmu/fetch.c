@@ -29,7 +29,7 @@ static bool __noinline look_up_page(struct mmu_vcpu *v, gfn_t gfn, struct fetch_
 	pfn_t pfn;
 
 	p->gfn = FETCH_NO_PAGE;
-	if (memslot_look_up(v->vm, gfn, false, &v->last_slot, &s, &generation) ||
+	if (memslot_look_up_cached(v->vm, gfn, false, &v->last_slot, &s, &generation) ||
 	    (s->flags & MEMSLOT_PRIVATE))
 		return false;
 	index = memslot_index(s, gfn);

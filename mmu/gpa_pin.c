@@ -34,7 +34,7 @@ static int try_pin(struct gpa_pin *p, u64 offset, bool *invalid, u64 *generation
 	struct mmu_vm *vm = p->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
 	const struct memslot *s;
-	int err = memslot_look_up(vm, p->gfn, true, NULL, &s, generation);
+	int err = memslot_look_up(vm, p->gfn, true, &s, generation);
 
 	*invalid = err == ERR_AGAIN;
 	if (!err) {

@@ -31,18 +31,6 @@ const struct memslot *memslot_find(const struct memslots *slots, gfn_t gfn)
 	return n && covers(&slots->slots[n - 1], gfn) ? &slots->slots[n - 1] : NULL;
 }
 
-const struct memslot *memslot_find_cached(const struct memslots *slots, gfn_t gfn, u32 *last)
-{
-	const struct memslot *s;
-
-	if (*last < slots->count && covers(&slots->slots[*last], gfn))
-		return &slots->slots[*last];
-	s = memslot_find(slots, gfn);
-	if (s)
-		*last = s - slots->slots;
-	return s;
-}
-
 const struct memslots *memslots_get(struct mmu_vm *vm)
 {
 	ASSERT(srcu_read_held(&vm->srcu) || mutex_held(&vm->slots_lock));
@@ -71,23 +59,31 @@ static inline int say(const struct memslots *slots, const struct memslot *s, boo
 	return write && (s->flags & MEMSLOT_READONLY) ? ERR_NOSLOT : 0;
 }
 
-/* Apart from memslot_look_up so that it has nothing to save and restore where the last hit serves. */
+int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, const struct memslot **out,
+		    u64 *generation)
+{
+	const struct memslots *slots = memslots_get(vm);
+
+	return say(slots, memslot_find(slots, gfn), write, out, generation);
+}
+
+/* Apart from its caller so that this has nothing to save and restore where the last hit serves. */
 static int __noinline search(const struct memslots *slots, gfn_t gfn, bool write, u32 *last,
 			     const struct memslot **out, u64 *generation)
 {
 	const struct memslot *s = memslot_find(slots, gfn);
 
-	if (s && last)
+	if (s)
 		*last = s - slots->slots;
 	return say(slots, s, write, out, generation);
 }
 
-int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last, const struct memslot **out,
-		    u64 *generation)
+int memslot_look_up_cached(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last,
+			   const struct memslot **out, u64 *generation)
 {
 	const struct memslots *slots = memslots_get(vm);
 
-	if (last && *last < slots->count && covers(&slots->slots[*last], gfn))
+	if (*last < slots->count && covers(&slots->slots[*last], gfn))
 		return say(slots, &slots->slots[*last], write, out, generation);
 	return search(slots, gfn, write, last, out, generation);
 }

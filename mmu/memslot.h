@@ -68,11 +68,19 @@ int memslot_set_flags(struct mmu_vm *vm, u32 id, u32 flags);
 /* The slot that covers gfn, or NULL. Pure search; the caller is in the SRCU reader. */
 const struct memslot *memslot_find(const struct memslots *slots, gfn_t gfn);
 
-/* The same, looking first at slot number *last, which it leaves at the one it found. */
-const struct memslot *memslot_find_cached(const struct memslots *slots, gfn_t gfn, u32 *last);
-
 /* The array, for a reader of the VM's SRCU or a holder of slots_lock: asserted (R27). */
 const struct memslots *memslots_get(struct mmu_vm *vm);
+
+/*
+ * What the array says of gfn: 0, ERR_NOSLOT, or ERR_AGAIN: the slot is on its way out, *generation
+ * is its array's. *out may be set in any case. For a reader of the VM's SRCU or a holder of slots_lock.
+ */
+int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, const struct memslot **out,
+		    u64 *generation);
+
+/* The same, looking first at slot number *last, which it leaves at the one it found. */
+int memslot_look_up_cached(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last,
+			   const struct memslot **out, u64 *generation);
 
 /*
  * For who met an INVALID slot in an array of this generation: sleeps until another array is

@@ -89,13 +89,6 @@ static inline bool memslot_may_be_large(const struct memslot *s, gfn_t gfn)
 
 /* --- memslot.c --- */
 
-/*
- * What the array says of gfn: 0, ERR_NOSLOT, or ERR_AGAIN: the slot is on its way out, *generation
- * is its array's. *out may be set in any case. In a reader; last: as memslot_find_cached, or NULL.
- */
-int memslot_look_up(struct mmu_vm *vm, gfn_t gfn, bool write, u32 *last, const struct memslot **out,
-		    u64 *generation);
-
 /* The number of slots whose base is at or below gfn. Any context. */
 u32 memslots_up_to(const struct memslots *slots, gfn_t gfn);
 

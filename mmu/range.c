@@ -52,7 +52,7 @@ static bool change_flag(u64 *word, u64 flag, bool set)
 static int look_up(struct mmu_vm *vm, gfn_t gfn, const struct memslot **s)
 {
 	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, s, &generation);
+	int err = memslot_look_up(vm, gfn, false, s, &generation);
 
 	return !err && ((*s)->flags & MEMSLOT_PRIVATE) ? ERR_NOSLOT : err;
 }

@@ -97,10 +97,10 @@ int shadow_make_invalid(struct mmu_vcpu *v, union shadow_role role, struct shado
 }
 
 /* The slot and the rmap word of a table of the guest's. */
-static int word_of(struct mmu_vm *vm, gfn_t gfn, const struct memslot **s, u64 **word)
+static int word_of(struct mmu_vcpu *v, gfn_t gfn, const struct memslot **s, u64 **word)
 {
 	u64 generation;
-	int err = memslot_look_up(vm, gfn, false, NULL, s, &generation);
+	int err = memslot_look_up_cached(v->vm, gfn, false, &v->last_slot, s, &generation);
 
 	if (err)
 		return err == ERR_AGAIN ? ERR_TOO_HARD : err;
@@ -119,7 +119,7 @@ int shadow_get(struct mmu_vcpu *v, gfn_t gfn, union shadow_role role, struct sha
 	if (*out)
 		return 0;
 	if (!role.direct) {
-		err = word_of(v->vm, gfn, &s, &word);
+		err = word_of(v, gfn, &s, &word);
 		if (err)
 			return err;
 	}

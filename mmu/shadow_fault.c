@@ -208,7 +208,8 @@ static int prepare_words(struct shadow_fault *f)
 	for (u32 i = 0; i < f->trace.count && !err; i++) {
 		gfn_t gfn = gpa_to_gfn(f->trace.where[i]);
 
-		err = memslot_look_up(f->v->vm, gfn, false, NULL, &s, &generation);
+		err = memslot_look_up_cached(f->v->vm, gfn, false, &f->v->last_slot, &s,
+					     &generation);
 		err = err ? ERR_AGAIN : rmap_prepare(s, gfn);
 	}
 	return err;
@@ -310,8 +311,8 @@ static int fault_once(struct shadow_fault *f)
 	struct mmu_vm *vm = f->v->vm;
 	u32 reader = srcu_read_lock(&vm->srcu);
 	struct shadow_leaf *l = &f->leaf;
-	int err = memslot_look_up(vm, l->gfn, l->write, &f->v->last_slot, &l->slot,
-				  &f->slots_generation);
+	int err = memslot_look_up_cached(vm, l->gfn, l->write, &f->v->last_slot, &l->slot,
+					 &f->slots_generation);
 
 	if (err == ERR_NOSLOT)
 		mmu_count_own(l->slot ? &f->v->stats.faults_readonly : &f->v->stats.faults_mmio, 1);

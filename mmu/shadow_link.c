@@ -156,7 +156,7 @@ bool shadow_read_entries(struct mmu_vm *vm, const struct shadow_page *sp, u32 i,
 	const void *table;
 	pfn_t pfn;
 
-	if (memslot_look_up(vm, sp->gfn, false, NULL, &s, &generation))
+	if (memslot_look_up(vm, sp->gfn, false, &s, &generation))
 		return false;
 	index = memslot_index(s, sp->gfn);
 	seq = gmem_seq_sample(s->object, index);
@@ -192,7 +192,7 @@ bool shadow_find_slot(struct mmu_vm *vm, struct shadow_leaf *l)
 
 	if (l->slot && l->gfn.v - l->slot->base.v < l->slot->pages)
 		return true;
-	if (memslot_look_up(vm, l->gfn, false, NULL, &l->slot, &generation) == 0)
+	if (memslot_look_up(vm, l->gfn, false, &l->slot, &generation) == 0)
 		return true;
 	l->slot = NULL;
 	return false;

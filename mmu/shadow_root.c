@@ -149,7 +149,7 @@ static int get_pages(struct mmu_vcpu *v, const struct wanted *w, u32 count,
 }
 
 /* Chunks of rmap words that the tables need. In a reader. */
-static int prepare(struct mmu_vm *vm, const struct wanted *w, u32 count, u64 *generation)
+static int prepare(struct mmu_vcpu *v, const struct wanted *w, u32 count, u64 *generation)
 {
 	const struct memslot *s;
 	int err = 0;
@@ -157,7 +157,7 @@ static int prepare(struct mmu_vm *vm, const struct wanted *w, u32 count, u64 *ge
 	for (u32 i = 0; i < count && !err; i++) {
 		if (!w[i].there || w[i].role.direct)
 			continue;
-		err = memslot_look_up(vm, w[i].gfn, false, NULL, &s, generation);
+		err = memslot_look_up_cached(v->vm, w[i].gfn, false, &v->last_slot, &s, generation);
 		if (!err)
 			err = rmap_prepare(s, w[i].gfn);
 		else if (err == ERR_NOSLOT)
@@ -170,7 +170,7 @@ static int load(struct mmu_vcpu *v, const struct wanted *w, u32 count, u64 *gene
 {
 	struct shadow_gone gone = SHADOW_GONE(gone);
 	u32 reader = srcu_read_lock(&v->vm->srcu);
-	int err = prepare(v->vm, w, count, generation);
+	int err = prepare(v, w, count, generation);
 	struct shadow_page *page[PDPTES];
 
 	if (!err) {

@@ -105,15 +105,32 @@ static bool oracle_free(u64 base, u64 pages, u32 except)
 	return true;
 }
 
+static const struct memslot *look_up(gfn_t gfn, u32 *last)
+{
+	const struct memslot *s, *cached;
+	u64 generation, same;
+	int err;
+
+	err = memslot_look_up(&vm, gfn, true, &s, &generation);
+	assert_int_equal(memslot_look_up_cached(&vm, gfn, true, last, &cached, &same), err);
+	assert_int_equal(err, s ? 0 : ERR_NOSLOT);
+	assert_ptr_equal(cached, s);
+	assert_ptr_equal(memslot_find(vm.slots, gfn), s);
+	assert_int_equal(generation, vm.slots->generation);
+	assert_int_equal(same, generation);
+	if (s)
+		assert_int_equal(*last, s - vm.slots->slots);
+	return s;
+}
+
 static void compare(void)
 {
-	u32 last = 7, n = 0;
+	u32 reader = srcu_read_lock(&vm.srcu), last = 7, n = 0;
 
 	for (u64 gfn = 0; gfn < SPACE + 70; gfn++) {
-		const struct memslot *s = memslot_find(vm.slots, GFN(gfn));
+		const struct memslot *s = look_up(GFN(gfn), &last);
 		u32 id;
 
-		assert_ptr_equal(s, memslot_find_cached(vm.slots, GFN(gfn), &last));
 		for (id = 0; id < IDS; id++) {
 			if (oracle[id].there && gfn >= oracle[id].base &&
 			    gfn < oracle[id].base + oracle[id].pages)
@@ -131,7 +148,8 @@ static void compare(void)
 	for (u32 i = 0; i < IDS; i++)
 		n += oracle[i].there;
 	assert_int_equal(vm.slots->count, n);
-	assert_null(memslot_find(vm.slots, GFN(~0ull)));
+	assert_null(look_up(GFN(~0ull), &last));
+	srcu_read_unlock(&vm.srcu, reader);
 }
 
 static void random_changes(void **state)
@@ -174,7 +192,7 @@ static void random_changes(void **state)
 static void as_many_as_there_may_be(void **state)
 {
 	struct gmem *g = object_new(1);
-	u32 last = 0;
+	u32 reader, last = 0;
 
 	/* From the top down and in twos, so that inserting happens in all places. */
 	for (u32 i = 0; i < MEMSLOTS_MAX; i++)
@@ -183,13 +201,14 @@ static void as_many_as_there_may_be(void **state)
 				 0);
 	assert_int_equal(memslot_create(&vm, 9999, GFN(9000), 1, g, 0, 0), ERR_NOSPC);
 	assert_int_equal(g->refs, MEMSLOTS_MAX + 1);
+	reader = srcu_read_lock(&vm.srcu);
 	for (u32 i = 0; i < MEMSLOTS_MAX; i++) {
 		gfn_t gfn = GFN(i & 1 ? 3000 - 2 * i : 3000 + 2 * i);
 
-		assert_int_equal(memslot_find(vm.slots, gfn)->id, i);
-		assert_int_equal(memslot_find_cached(vm.slots, gfn, &last)->id, i);
-		assert_null(memslot_find(vm.slots, GFN(gfn.v + 1)));
+		assert_int_equal(look_up(gfn, &last)->id, i);
+		assert_null(look_up(GFN(gfn.v + 1), &last));
 	}
+	srcu_read_unlock(&vm.srcu, reader);
 	for (u32 i = 1; i < vm.slots->count; i++)
 		assert_true(vm.slots->slots[i - 1].base.v < vm.slots->slots[i].base.v);
 	gmem_unref(g);

@@ -65,8 +65,8 @@ static void looks(void *arg)
 		hosted_stand(1);
 	announced = __atomic_load_n(&vm.slots_generation, __ATOMIC_SEQ_CST);
 	reader = srcu_read_lock(&vm.srcu);
-	seen.old = memslot_look_up(&vm, BASE, false, NULL, &s, &generation);
-	seen.new = memslot_look_up(&vm, NEW_BASE, false, NULL, &s, &of_new);
+	seen.old = memslot_look_up(&vm, BASE, false, &s, &generation);
+	seen.new = memslot_look_up(&vm, NEW_BASE, false, &s, &of_new);
 	srcu_read_unlock(&vm.srcu, reader);
 	/* Stopped, the change publishes nothing in between; else this looks again. */
 	if (of_new != generation)
