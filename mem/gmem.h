@@ -200,6 +200,12 @@ u64 gmem_entry(const struct gmem *g, u64 index);
  * gmem_seq_unchanged, under the lock that guards its link (R08).
  */
 int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
+/*
+ * The same for who maps the page: if may_write for writing as well, whatever is wanted of it now,
+ * unless it is only read and does not pack, for reclaim would try that in vain again. 1: the mapping
+ * may allow writes, and the page is dirty; 0: it may not; ERR_TOO_HARD.
+ */
+int gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out);
 
 /* Never touched, or dropped, or known to be all zero. Any context. */
 static inline bool gmem_is_absent(const struct gmem *g, u64 index)
@@ -223,9 +229,6 @@ static inline bool gmem_looks_large(const struct gmem *g, u64 index)
 	       (__atomic_load_n(&chunk->resident, __ATOMIC_ACQUIRE) == GMEM_CHUNK_ENTRIES &&
 		!__atomic_load_n(&chunk->scattered, __ATOMIC_RELAXED));
 }
-
-/* Does not pack, and was not written since that was found. Any context. */
-bool gmem_is_hard(const struct gmem *g, u64 index);
 
 /*
  * Whether the 2 MiB of the object that index is in are one piece of memory that is aligned to its

@@ -32,9 +32,18 @@ int gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
 	return 0;
 }
 
-bool gmem_is_hard(const struct gmem *g, u64 index)
+int gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out)
 {
-	return gmem_entry_hard(gmem_entry(g, index));
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
+
+	if (likely(may_write && gmem_entry_state(entry) == GMEM_GOT_PAGE) &&
+	    (likely(entry & GMEM_DIRTY) ||
+	     ((write || !(entry & GMEM_HARD)) && mark_dirty(e, entry)))) {
+		*out = gmem_page_pfn(g, index, entry);
+		return 1;
+	}
+	return write ? ERR_TOO_HARD : gmem_lookup(g, index, false, out);
 }
 
 /* At order 0 a chunk of entries is just the 2 MiB that are asked for. */

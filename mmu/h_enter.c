@@ -221,36 +221,23 @@ static int __noinline enter_large(struct mmu_vcpu *v, const struct memslot *s, g
 	return gmem_large(s->object, index, &l.pfn) ? link_reached(v, &l, true) : ERR_EXIST;
 }
 
-/* A page that reclaim would try in vain again once it may have been written waits for the write. */
-static bool map_writable(const struct link *l)
-{
-	if (l->slot->flags & MEMSLOT_READONLY)
-		return false;
-	return (l->wanted & MMU_WRITE) || !gmem_is_hard(l->slot->object, l->index);
-}
-
 /*
  * The page and the access to map it with. A page that may be written is mapped so at once, mostly,
  * whatever the guest wanted of it first: the write that often follows then costs no second fault.
  */
-static inline int look_up(struct link *l)
+IN_PLACE int look_up(struct link *l)
 {
-	struct gmem *g = l->slot->object;
+	bool may_write = !(l->slot->flags & MEMSLOT_READONLY);
 	pfn_t pfn;
-	int err;
+	int found;
 
-	l->access = MMU_READ | MMU_EXEC;
-	if (map_writable(l) && likely(gmem_lookup(g, l->index, true, &pfn) == 0)) {
-		l->access |= MMU_WRITE;
-		l->pfn = pfn;
-		return 0;
-	}
-	if (l->wanted & MMU_WRITE)
-		return ERR_TOO_HARD;
-	err = gmem_lookup(g, l->index, false, &pfn);
-	if (!err)
-		l->pfn = pfn;
-	return err;
+	found = gmem_lookup_to_map(l->slot->object, l->index, l->wanted & MMU_WRITE, may_write,
+				   &pfn);
+	if (unlikely(found < 0))
+		return found;
+	l->access = MMU_READ | MMU_EXEC | (found ? MMU_WRITE : 0);
+	l->pfn = pfn;
+	return 0;
 }
 
 /* A large mapping that has not what is wanted is in the way: else it would be for ever (R07). */

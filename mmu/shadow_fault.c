@@ -232,16 +232,15 @@ static int look_up(struct shadow_fault *f)
 {
 	struct shadow_leaf *l = &f->leaf;
 	struct gmem *g = l->slot->object;
-	bool wants = !(l->slot->flags & MEMSLOT_READONLY) &&
-		     (l->write || (maps_writable(f) && !gmem_is_hard(g, l->index)));
+	bool may_write = !(l->slot->flags & MEMSLOT_READONLY) && (l->write || maps_writable(f));
+	int found;
 
 	l->seq = gmem_seq_sample(g, l->index);
 	if (!gmem_seq_idle(l->seq))
 		return ERR_TOO_HARD;
-	l->may_write = wants && gmem_lookup(g, l->index, true, &l->pfn) == 0;
-	if (l->may_write)
-		return 0;
-	return l->write ? ERR_TOO_HARD : gmem_lookup(g, l->index, false, &l->pfn);
+	found = gmem_lookup_to_map(g, l->index, l->write, may_write, &l->pfn);
+	l->may_write = found > 0;
+	return min(found, 0);
 }
 
 /* The page, and after it its word: who is refused the one, memory being short, gets no other. */

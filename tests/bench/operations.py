@@ -65,6 +65,7 @@ GUEST = [
     Operation("h-enter-absent", "H_ENTER of one page that was given back: zero fill"),
     Operation("touch-unmapped", "first write to a 4 KiB page that is resident and not mapped, its neighbours mapped",
               800),
+    Operation("read-unmapped", "first read of such a page, which is mapped to be written, too", 800),
 ]
 
 # Of them what concerns the local APIC, in the same words.

@@ -3,6 +3,7 @@
 /* Guest memory objects: their life, first touch, and failing allocations, on one thread. */
 #include <string.h>
 #include "kernel/base/error.h"
+#include "mem/gmem_private.h"
 #include "mem/slab.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mem/fixture.h"
@@ -135,6 +136,57 @@ static void first_touch(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/* What a mapping may be allowed is what the guest wants, or all that it may want without harm. */
+static void looked_up_to_be_mapped(void **state)
+{
+	static const struct {
+		u64 entry; /* state and flags */
+		bool write, may_write;
+		int want;
+		bool dirty; /* then */
+	} cases[] = {
+		{GMEM_GOT_PAGE, false, true, 1, true},
+		{GMEM_GOT_PAGE, true, true, 1, true},
+		{GMEM_GOT_PAGE, false, false, 0, false},
+		{GMEM_GOT_PAGE, true, false, ERR_TOO_HARD, false},
+		{GMEM_GOT_PAGE | GMEM_DIRTY, false, true, 1, true},
+		{GMEM_GOT_PAGE | GMEM_DIRTY, true, true, 1, true},
+		{GMEM_GOT_PAGE | GMEM_DIRTY, false, false, 0, true},
+		{GMEM_GOT_PAGE | GMEM_DIRTY, true, false, ERR_TOO_HARD, true},
+		{GMEM_GOT_PAGE | GMEM_HARD, false, true, 0, false},
+		{GMEM_GOT_PAGE | GMEM_HARD, true, true, 1, true},
+		{GMEM_GOT_PAGE | GMEM_HARD | GMEM_DIRTY, false, true, 1, true},
+		{GMEM_SHARED, false, true, 0, false},
+		{GMEM_SHARED, true, true, ERR_TOO_HARD, false},
+		{GMEM_SHARED | GMEM_DIRTY, false, true, 0, true},
+		{GMEM_BUSY, false, true, ERR_TOO_HARD, false},
+		{GMEM_PACKED | GMEM_DIRTY, false, true, ERR_TOO_HARD, true},
+	};
+	u64 before = start(MIB(16)), *e, was;
+	struct gmem *g;
+	pfn_t pfn, got;
+
+	assert_int_equal(gmem_create(100, &g), 0);
+	assert_int_equal(gmem_lookup_to_map(g, 7, false, true, &got), ERR_TOO_HARD);
+	assert_int_equal(gmem_get_page(g, 7, false, &pfn), 0);
+	e = gmem_entry_find(g, 7);
+	was = *e;
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		*e = (was & ~(GMEM_STATE_MASK | GMEM_DIRTY)) | cases[i].entry;
+		got = PFN(0);
+		assert_int_equal(gmem_lookup_to_map(g, 7, cases[i].write, cases[i].may_write, &got),
+				 cases[i].want);
+		assert_int_equal(got.v, cases[i].want < 0 ? 0 : pfn.v);
+		assert_int_equal(!!(*e & GMEM_DIRTY), cases[i].dirty);
+	}
+	*e = was;
+	assert_int_equal(gmem_lookup_to_map(g, 8, true, true, &got), ERR_TOO_HARD);
+	assert_int_equal(gmem_lookup_to_map(g, 100, false, true, &got), ERR_TOO_HARD);
+	assert_int_equal(gmem_lookup_to_map(g, ~0ull, true, true, &got), ERR_TOO_HARD);
+	gmem_unref(g);
+	assert_int_equal(free_now(), before);
+}
+
 /* R12: who looks a page up or gets it holds no reference, so whoever takes it away puts none. */
 static void r12_no_reference(void **state)
 {
@@ -263,6 +315,7 @@ int main(void)
 		cmocka_unit_test(creation),
 		cmocka_unit_test(last_reference),
 		cmocka_unit_test(first_touch),
+		cmocka_unit_test(looked_up_to_be_mapped),
 		cmocka_unit_test(r12_no_reference),
 		cmocka_unit_test(out_of_memory),
 		cmocka_unit_test(every_allocation_fails_once),

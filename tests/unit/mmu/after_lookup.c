@@ -10,6 +10,8 @@ u64 after_index, after_frame;
 
 int __real_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
 int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __real_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out);
+int __wrap_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out);
 
 static void *on_another_cpu(void *what)
 {
@@ -26,17 +28,33 @@ void run_on_another_cpu(void (*what)(void))
 	pthread_join(other, NULL);
 }
 
+static void found(u64 index, pfn_t pfn)
+{
+	void (*what)(void) = after_lookup;
+
+	if (!what || index != after_index)
+		return;
+	after_lookup = NULL;
+	after_frame = pfn.v;
+	run_on_another_cpu(what);
+}
+
 int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
 {
 	int err = __real_gmem_lookup(g, index, write, out);
-	void (*what)(void) = after_lookup;
 
-	if (err || !what || index != after_index)
-		return err;
-	after_lookup = NULL;
-	after_frame = out->v;
-	run_on_another_cpu(what);
+	if (!err)
+		found(index, *out);
 	return err;
+}
+
+int __wrap_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out)
+{
+	int how = __real_gmem_lookup_to_map(g, index, write, may_write, out);
+
+	if (how >= 0)
+		found(index, *out);
+	return how;
 }
 
 void take_page(struct gmem *g, u64 index)

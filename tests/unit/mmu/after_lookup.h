@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What others do in the moment between a fault's look at the page and its linking. Threads hit that
- * moment too seldom, so the linker puts this there: gmem_lookup goes through it. The test needs
- * -Wl,--wrap=gmem_lookup.
+ * moment too seldom, so the linker puts this there: gmem_lookup and gmem_lookup_to_map go through it.
+ * The test needs -Wl,--wrap= for both.
  */
 #ifndef TESTS_UNIT_MMU_AFTER_LOOKUP_H
 #define TESTS_UNIT_MMU_AFTER_LOOKUP_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/after_lookup.c */
-/* unit-libs: -Wl,--wrap=gmem_lookup */
+/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=gmem_lookup_to_map */
 /* What others do in the moment between a fault's look at the page and its linking. */
 #include <cmocka.h>
 #include "kernel/base/error.h"

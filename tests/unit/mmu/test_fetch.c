@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/after_lookup.c */
 /* unit-cflags: -include tests/hosted/points.h */
-/* unit-libs: -Wl,--wrap=gmem_lookup */
+/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=gmem_lookup_to_map */
 /*
  * Instructions as they are fetched in exit context: the same bytes as by the walker that knows
  * every case, or none; and none of a page that is taken away meanwhile.

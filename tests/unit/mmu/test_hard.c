@@ -59,18 +59,23 @@ static void make_hard(u64 first, u64 pages)
 	assert_int_equal(t.hard, pages);
 }
 
+static bool is_hard(u64 i)
+{
+	return gmem_entry_hard(gmem_entry(ram, i));
+}
+
 static void reads_keep_it(void **state)
 {
 	make_hard(3, 1);
 	assert_int_equal(ept_walk(&vm, page(3)), 0);
 	assert_int_equal(touch(&vcpu, page(3), MMU_READ), 0);
 	assert_int_equal(ept_walk(&vm, page(3)) & EPT_RWX, EPT_R | EPT_X);
-	assert_true(gmem_is_hard(ram, 3));
+	assert_true(is_hard(3));
 	assert_int_equal(touch(&vcpu, page(3), MMU_EXEC), 0);
-	assert_true(gmem_is_hard(ram, 3));
+	assert_true(is_hard(3));
 	assert_int_equal(touch(&vcpu, page(3), MMU_WRITE), 0);
 	assert_int_equal(ept_walk(&vm, page(3)) & EPT_RWX, EPT_RWX);
-	assert_false(gmem_is_hard(ram, 3));
+	assert_false(is_hard(3));
 	assert_true(gmem_entry(ram, 3) & GMEM_DIRTY);
 }
 
@@ -86,13 +91,13 @@ static void reads_of_many_keep_them(void **state)
 		assert_int_equal(touch(&vcpu, page(i), MMU_READ), 0);
 	assert_false(gmem_large(ram, 0, &pfn)); /* which makes all of them dirty */
 	for (u64 i = 0; i < PAGES; i++)
-		assert_true(gmem_is_hard(ram, i));
+		assert_true(is_hard(i));
 	assert_int_equal(STAT(mapped_large), large);
 	/* Once all were written they may be one again. */
 	for (u64 i = 0; i < PAGES; i++)
 		assert_int_equal(touch(&vcpu, page(i), MMU_WRITE), 0);
 	for (u64 i = 0; i < PAGES; i++)
-		assert_false(gmem_is_hard(ram, i));
+		assert_false(is_hard(i));
 }
 
 int main(void)

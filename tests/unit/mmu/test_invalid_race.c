@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/after_lookup.c */
-/* unit-libs: -Wl,--wrap=gmem_lookup */
+/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=gmem_lookup_to_map */
 /*
  * R23, R24: what meets a slot that is INVALID, for it moves, with its page still in it. Weir's own
  * accesses and faults sleep until the move is complete, outside the reader that it waits for, and

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/peek.c */
-/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=slot_maps_free */
+/* unit-libs: -Wl,--wrap=gmem_lookup_to_map -Wl,--wrap=slot_maps_free */
 /* Flags that change under live mappings; and what comes to slots on their way out. */
 #include <cmocka.h>
 #include <pthread.h>
@@ -17,21 +17,21 @@ static struct gmem *ram;
 static void (*after_lookup)(void);    /* once, after a lookup that finds a page */
 static void (*after_maps_free)(void); /* once */
 
-int __real_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
-int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out);
+int __real_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out);
+int __wrap_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out);
 void __real_slot_maps_free(struct slot_maps *m);
 void __wrap_slot_maps_free(struct slot_maps *m);
 
-int __wrap_gmem_lookup(struct gmem *g, u64 index, bool write, pfn_t *out)
+int __wrap_gmem_lookup_to_map(struct gmem *g, u64 index, bool write, bool may_write, pfn_t *out)
 {
-	int err = __real_gmem_lookup(g, index, write, out);
+	int found = __real_gmem_lookup_to_map(g, index, write, may_write, out);
 	void (*fn)(void) = after_lookup;
 
-	if (!err && fn) {
+	if (found >= 0 && fn) {
 		after_lookup = NULL;
 		fn();
 	}
-	return err;
+	return found;
 }
 
 void __wrap_slot_maps_free(struct slot_maps *m)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mmu @mem tests/unit/mmu/fixture.c tests/unit/mmu/shadow_cpu.c
    tests/unit/mmu/shadow_guest.c tests/unit/mmu/after_lookup.c */
-/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=gmem_entry -Wl,--wrap=shadow_link_ahead */
+/* unit-libs: -Wl,--wrap=gmem_lookup -Wl,--wrap=gmem_lookup_to_map -Wl,--wrap=gmem_entry -Wl,--wrap=shadow_link_ahead */
 /*
  * What others do in the moment between a shadow fault's look at the page and its linking, as
  * test_fault_race does it with EPT; and between those looks at its neighbours, which go by gmem_entry.
