@@ -24,7 +24,11 @@
 /* On the way of each fault, which is counted in instructions: inlined, however often it is used. */
 #define IN_PLACE static inline __attribute__((always_inline))
 
-/* What is linked, and where. A fault has its own in registers: it is handed to no function by address. */
+/*
+ * What is linked, and where. That of enter_at is handed by address to none but functions that are
+ * IN_PLACE, so that the compiler may keep each member where it likes: others get a copy, or what they
+ * need of it.
+ */
 struct link {
 	const struct memslot *slot;
 	gfn_t gfn;
@@ -250,7 +254,7 @@ static int __noinline make_way_and_link(struct mmu_vcpu *v, struct link *l)
 	return err == ERR_EXIST ? ERR_AGAIN : err; /* another vCPU has put one there again */
 }
 
-static inline int enter_small(struct mmu_vcpu *v, struct link *l)
+IN_PLACE int enter_small(struct mmu_vcpu *v, struct link *l)
 {
 	struct link again;
 	int err;
@@ -317,14 +321,16 @@ static void __noinline enter_neighbours(struct mmu_vcpu *v, const struct memslot
 /*
  * Maps what lies around gfn in the same table, `entry` being gfn's: a guest that was unmapped, or
  * another that shows the same pages, gets on without a fault for each. Nothing here is a failure.
- * Where all is mapped already, the slot's or not, that is seen first, two by two.
+ * Where all is mapped already, the slot's or not, that is seen first, two by two: the number is a
+ * power of two; of any other the last would be passed over rather than read beyond.
  */
-static inline void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 *entry)
+IN_PLACE void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 *entry)
 {
 	u64 size = v->vm->fault_around * sizeof(*entry);
-	const u64 *at = (const u64 *)align_down((u64)entry, size), *end = at + size / sizeof(*at);
+	const u64 *at = (const u64 *)align_down((u64)entry, size);
+	const u64 *last = at + size / sizeof(*at) - 1;
 
-	for (; at != end; at += 2) {
+	for (; at < last; at += 2) {
 		if (unlikely(!page_table_read(at)) || unlikely(!page_table_read(at + 1))) {
 			enter_neighbours(v, s, gfn, entry);
 			return;
@@ -332,7 +338,7 @@ static inline void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn
 	}
 }
 
-static inline int enter(struct mmu_vcpu *v, struct link *l, u32 try)
+IN_PLACE int enter(struct mmu_vcpu *v, struct link *l, u32 try)
 {
 	int err = ERR_EXIST;
 

@@ -12,6 +12,9 @@
 #define FAULT_AROUND 16
 /* One has to be looked at in more places, and fewer are used before their table goes. */
 #define SHADOW_FAULT_AROUND 8
+static_assert(!(FAULT_AROUND & (FAULT_AROUND - 1)) &&
+		      !(SHADOW_FAULT_AROUND & (SHADOW_FAULT_AROUND - 1)),
+	      "what is around a page is aligned to its size");
 
 struct mmu_hw mmu_hw;
 
