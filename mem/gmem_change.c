@@ -205,6 +205,18 @@ static u64 skip_absent(const struct gmem *g, u64 first, u64 end)
 	return first;
 }
 
+/* Frames that nobody else has count as its own while it is reckoned what it lacks without them. */
+static void own_shared(const struct gmem *g, u64 first, u64 end, struct claimed *c)
+{
+	for (u64 index = first; index < end; index += gmem_entry_pages(g)) {
+		u8 *was = &c->state[index - first];
+
+		if (*was == GMEM_SHARED &&
+		    share_own(g, gmem_entry_pfn(gmem_entry_load(gmem_entry_find(g, index)))))
+			*was = GMEM_GOT_PAGE;
+	}
+}
+
 /*
  * [*first, end) is in one 2 MiB. *first moves up to what is not done yet. The first page is waited
  * for if it is BUSY, while none is held; the others are only tried (R35).
@@ -223,6 +235,7 @@ static int drop_batch(struct gmem *g, u64 *first, u64 end)
 	*first = claim_batch(g, from, end, &c, &err);
 	if (c.count) {
 		gmem_unmap(g, from, *first - from);
+		own_shared(g, from, *first, &c);
 		gmem_keep_promised(g, c.resident);
 		__atomic_fetch_add(&g->removed, c.count << g->order, __ATOMIC_RELAXED);
 		drop_claimed(g, from, *first, &c);

@@ -97,7 +97,9 @@ u64 share_saved(u32 group);
 	X(found, "pages", "Cold pages whose contents were there already.")                         \
 	X(shown, "pages", "Frames that were made for all readers of packed contents.")             \
 	X(copied, "pages", "Pages that were written and got a frame of their own.")                \
-	X(owned, "pages", "Frames that went back to the one page that had them, to be written.")   \
+	X(owned, "pages",                                                                          \
+	  "Frames that went back to the one page that had them, to be written, sent to the disk "  \
+	  "or dropped.")                                                                           \
 	X(collisions, "count", "Contents that differed and had the same hash.")                    \
 	X(evicted, "count", "Contents that others took the place of in the table.")                \
 	X(table, "bytes", "Memory of the table.", STAT_LEVEL)

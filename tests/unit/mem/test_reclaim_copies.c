@@ -69,6 +69,21 @@ static void kept_for_copies(void **state)
 	assert_in_range(watermarks.owed, 100 - FEW, 100);
 }
 
+/* What it gives back of frames that it had alone is what it lacks, not what others have of it. */
+static void alone_and_dropped(void **state)
+{
+	(void)state;
+	fill(&a, 0, 2 * PROMISED, false);
+	help(100);
+	fill(&b, 0, PROMISED - FEW, false);
+	help(100);
+	assert_in_range(a.g->alone, PROMISED, PROMISED + 2 * FEW);
+	assert_int_equal(gmem_lacks(a.g), 0);
+	assert_int_equal(gmem_drop_range(a.g, PROMISED, PROMISED, NULL), 0);
+	assert_in_range(gmem_lacks(a.g), PROMISED - 3 * FEW, PROMISED);
+	assert_in_range(a.g->owed, gmem_lacks(a.g), PROMISED + FEW);
+}
+
 /* It may have them for what is new, too: pages, and the words that lead to them. */
 static void kept_for_new_pages(void **state)
 {
@@ -364,6 +379,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(both_are_promised, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_more_is_kept_than_is_saved, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_for_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(alone_and_dropped, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_for_new_pages, setup, teardown),
 		cmocka_unit_test_setup_teardown(told_of_what_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(told_of_what_is_kept_at_max, setup, teardown),
