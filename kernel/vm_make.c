@@ -263,8 +263,10 @@ static void let_threads(bool *flag)
 static void end_threads(struct vm *vm)
 {
 	let_threads(&vm->threads_leave);
-	for (u32 i = 0; i < vm->vcpu_count && vm->vcpus[i]->thread; i++)
+	for (u32 i = 0; i < vm->vcpu_count && vm->vcpus[i]->thread; i++) {
 		thread_join(vm->vcpus[i]->thread);
+		vm->vcpus[i]->thread = NULL;
+	}
 }
 
 static int start_threads(struct vm *vm, char *message, size_t size)

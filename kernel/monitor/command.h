@@ -38,6 +38,9 @@ void command_complete(void *arg, const char *line, u32 cursor, struct edit_compl
 /* A number, decimal or 0x. False: it is none, and that was said. what: as arguments calls it. */
 bool command_number(const char *what, const char *text, u64 *out);
 
+/* A reference to the VM of that name, for vm_put. NULL: it does not run; whether it is about to. */
+struct vm *command_vm_find(const char *name, bool *may_start);
+
 /* A reference to the VM of that name, for vm_put. NULL: it does not run, and that was said, with why. */
 struct vm *command_vm_get(const char *name);
 

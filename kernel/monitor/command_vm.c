@@ -40,11 +40,22 @@ static void tell_missing(const char *name, bool may_start)
 		monitor_print("no VM is called '%s': vm list lists them", name);
 }
 
+struct vm *command_vm_find(const char *name, bool *may_start)
+{
+	struct vm *vm;
+
+	/* Asked before: it can start in between. And once more: it can end, to start again. */
+	*may_start = vm_may_start(name);
+	vm = vm_find(name);
+	if (!vm && !*may_start)
+		*may_start = vm_may_start(name);
+	return vm;
+}
+
 struct vm *command_vm_get(const char *name)
 {
-	/* In this order: it can start in between. */
-	bool may_start = vm_may_start(name);
-	struct vm *vm = vm_find(name);
+	bool may_start;
+	struct vm *vm = command_vm_find(name, &may_start);
 
 	if (!vm)
 		tell_missing(name, may_start);
@@ -113,9 +124,8 @@ void command_vm_list(u32 argc, char **argv)
 		      "RESIDENT", "OF MEM", "CPU s", "UP s");
 	for (u32 i = 0; console_vm_name(i) && !monitor_stopped(); i++) {
 		const char *name = console_vm_name(i);
-		/* In this order: it can start in between. */
-		bool may_start = vm_may_start(name);
-		struct vm *vm = vm_find(name);
+		bool may_start;
+		struct vm *vm = command_vm_find(name, &may_start);
 
 		print_row(name, vm, may_start);
 		if (vm)

@@ -115,9 +115,9 @@ void command_pager_off(u32 argc, char **argv)
 
 void command_vm_console(u32 argc, char **argv)
 {
-	/* In this order, and before all that it printed is shown: it can start or end meanwhile. */
-	bool may_start = vm_may_start(argv[0]);
-	struct vm *vm = vm_find(argv[0]);
+	/* Before all that it printed is shown: it can start or end meanwhile. */
+	bool may_start;
+	struct vm *vm = command_vm_find(argv[0], &may_start);
 
 	(void)argc;
 	if (vm)

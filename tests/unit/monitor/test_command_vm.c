@@ -21,7 +21,7 @@ static char asked[64];
 static struct gmem ram;
 static struct vm alpha = {.name = "alpha", .ram = &ram};
 static u32 references, paused, configured;
-static bool runs, may_start, begins, refused;
+static bool runs, may_start, begins, ends, refused;
 static int result, start_result;
 
 bool monitor_stopped(void)
@@ -50,6 +50,8 @@ struct vm *vm_find(const char *name)
 {
 	if (begins)
 		may_start = false; /* it is on the list from now on */
+	if (ends)
+		may_start = true; /* it has ended just now, and starts again */
 	if (!runs || strcmp(name, "alpha"))
 		return NULL;
 	references++;
@@ -283,7 +285,11 @@ static void test_off_before_a_start(void **state)
 	begins = true;
 	assert_string_equal(say_of(command_vm_reset, "alpha"),
 			    "vm alpha does not run yet: it is about to start\n");
-	begins = false;
+	begins = may_start = false;
+	ends = true;
+	assert_string_equal(say_of(command_vm_reset, "alpha"),
+			    "vm alpha does not run yet: it is about to start\n");
+	ends = false;
 }
 
 /* Whatever it does at that moment it is told so, and the answer is right. */

@@ -97,6 +97,12 @@ int console_show_vm(const char *name)
 
 ANSWER(struct vm *, vm_find, there, const char *name)
 ANSWER(bool, vm_may_start, may_start, const char *name)
+
+struct vm *command_vm_find(const char *name, bool *starts_soon)
+{
+	*starts_soon = vm_may_start(name);
+	return vm_find(name);
+}
 ANSWER(bool, vm_is_refused, refused, const char *name)
 NOTHING(vm_put, struct vm *vm)
 
