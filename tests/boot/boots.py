@@ -130,8 +130,7 @@ def bare_output(boot, name, words="", modules=(), model=None):
     checks."""
     kernel = os.path.join(BUILD, "guests", name + ".elf")
     iso = image.cached_iso(words, list(modules), kernel=kernel, bios_only=True, protocol="multiboot")
-    machine = Bochs(boot.folder + "-bare", iso, cpu=model or boot.machine_name.partition(":")[0],
-                    memory=64)
+    machine = Bochs(boot.folder + "-bare", iso, cpu=model or boot.model, memory=64)
     machine.start()
     try:
         machine.wait_line(r"guest: \d+ passed, \d+ failed", boot.deadline)
@@ -153,6 +152,8 @@ class Boot:
     def __init__(self, chosen, machine):
         self.case = chosen
         self.machine_name = machine
+        self.model, _, cpus = machine.partition(":")
+        self.cpus = int(cpus or 1)
         self.folder = os.path.join(LOGS, f"{chosen.name}-{machine.replace(':', '-')}")
         self.deadline = None
         self.machine = None
@@ -160,8 +161,7 @@ class Boot:
         self.notes = []
 
     def __enter__(self):
-        model, _, cpus = self.machine_name.partition(":")
-        cpus = int(cpus or 1)
+        model, cpus = self.model, self.cpus
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = self.case.usb or image.cached_iso(cmdline, self.case.guests(), self.case.kernel(),
                                                 bios_only=model not in QEMU,

@@ -175,9 +175,9 @@ def monitor_top(boot):
     assert lines[-1].startswith("by CPU %; c CPU, ") and len(lines) == 9, shown
     with open(os.path.join(boot.folder, "top.txt"), "w") as file:
         file.write(shown.rstrip() + "\n")
-    if os.environ.get("WEIR_CAPTURE") and boot.machine_name in ("tigerlake", "tigerlake:1"):
+    if os.environ.get("WEIR_CAPTURE") and (boot.model, boot.cpus) == ("tigerlake", 1):
         write_capture(lines)
-    if boot.machine_name in ("tigerlake", "tigerlake:1"):
+    if (boot.model, boot.cpus) == ("tigerlake", 1):
         assert [shape(line) for line in read_capture()] == [shape(line) for line in lines], \
             "docs/monitor.md shows another top: WEIR_CAPTURE=1 makes it anew"
     operator.end()

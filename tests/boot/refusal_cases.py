@@ -38,7 +38,7 @@ def vmx_locked_off(boot):
       vmx_off="others", guests=lambda: small_guest("smoke", "one two"))
 def vmx_on_one(boot):
     """Where other CPUs' firmware has locked VMX off the boot CPU runs the guests."""
-    others = int(boot.machine_name.partition(":")[2]) - 1
+    others = boot.cpus - 1
     for cpu in range(1, others + 1):
         boot.expect(rf"CPU {cpu} hosts no vCPU: its firmware locked VMX off")
     boot.expect(rf"VMX: on, 1 of {others + 1} CPUs")
@@ -74,7 +74,7 @@ UNCORRECTED = 0xbd00000000000134  # valid, uncorrected, enabled, with address an
 
 def check_panic(boot, reason):
     """What happened, where, by name, with the registers, and what the other CPUs do."""
-    others = int(boot.machine_name.partition(":")[2] or 1) - 1
+    others = boot.cpus - 1
     boot.anywhere(reason)
     boot.anywhere(r"rax [0-9a-f]{16} rbx [0-9a-f]{16} ")
     boot.anywhere(r"backtrace:")

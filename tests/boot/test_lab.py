@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The harness itself: consoles that are waited for, which cases run where, what is counted."""
 import argparse
+import contextlib
 import os
 import re
 import subprocess
@@ -171,6 +172,18 @@ def test_cpus_choose_models_and_keep_counts():
     assert boots.machines_of(selftest, False, ["broadwell_ult:3"]) == ["broadwell_ult:3"]
     no_vmx = boots.CASES["no-vmx"]
     assert boots.machines_of(no_vmx, False, ["tigerlake"]) == []
+
+
+@pytest.mark.parametrize("machine", ["corei7_sandy_bridge_2600k", "corei7_sandy_bridge_2600k:1"])
+@pytest.mark.parametrize("writes,fails", [("guest: the CPU writes to a protected directory", False), ("", True)])
+def test_a_case_knows_its_model_without_the_count_of_cpus(monkeypatch, machine, writes, fails):
+    """As CPUS=MODEL:1 calls the machine of a row that names the model alone."""
+    monkeypatch.setattr(cases, "check_small_guest", lambda *_: None)
+    boot = boots.Boot(boots.CASES["hypercalls"], machine)
+    boot.text, boot.ends = lambda: writes, lambda: None
+    assert (boot.model, boot.cpus) == ("corei7_sandy_bridge_2600k", 1)
+    with pytest.raises(AssertionError) if fails else contextlib.nullcontext():
+        boot.case.function(boot)
 
 
 def test_cases_of_test_full_run_when_they_are_named():
