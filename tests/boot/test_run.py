@@ -34,6 +34,15 @@ if mode == "small":
     say("[ 1.1] cpu0 info: powering off\\r\\n")
     print("Bochs is exiting")
     sys.exit(0)
+if mode == "crash":
+    say("[ 1.0] cpu0 warn: vm alpha: vCPU 0: triple fault at rip 0x10\\r\\n")
+    say("[ 1.0] cpu0 info: vm alpha: crashed after 1.000 s\\r\\n")
+    say("[ 1.1] cpu0 info: powering off\\r\\n")
+    print("Bochs is exiting")
+    sys.exit(0)
+if mode == "flood":
+    while True:
+        say("more " * 10 + "\\r\\n")
 if mode == "dead":
     print("no such machine")
     sys.exit(1)
@@ -124,6 +133,46 @@ def test_the_last_line_says_why_no_guest_ran(relay, options):
     terminal.wait("by MEM=", soon())
     assert terminal.text.splitlines()[-1] == (
         "run: vm alpha: not started: its bzImage needs 52 MiB: raise mem=, here by MEM=")
+    assert "Bochs" not in terminal.text, "it did as it was told"
+
+
+def test_the_last_line_says_what_weir_complained_of(relay):
+    child, terminal = relay("crash", "--headless")
+    assert child.wait(20) == 1
+    terminal.wait("run: Weir said", soon())
+    last = terminal.text.splitlines()[-2:]
+    assert last[0].startswith("run: failed: ") and last[1] == "run: Weir said before: vm alpha: crashed after 1.000 s"
+    assert "Bochs" not in terminal.text, "it did as it was told"
+
+
+@pytest.mark.parametrize("mode,options,lines", [
+    ("flood", [], 0), ("flood", [], 3), ("flood", ["--headless"], 0), ("flood", ["--headless"], 3),
+    ("dead", ["--headless"], 0)])
+def test_a_pipe_that_nobody_reads_ends_it_in_silence(tmp_path, mode, options, lines):
+    """As of make run | head: the machine is stopped, and the terminal put back."""
+    program = tmp_path / "emulator"
+    program.write_text(FAKE_EMULATOR.format(mode=mode))
+    program.chmod(0o755)
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    reader, writer = os.pipe()
+    if not lines:
+        os.close(reader)
+    with subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/tools/run.py"), "--emulator", str(program),
+                           *options], stdin=theirs, stdout=writer, stderr=subprocess.PIPE) as child:
+        os.close(writer)
+        if lines:
+            with open(reader, "rb") as pipe:
+                for _ in range(lines):
+                    pipe.readline()
+        try:
+            assert child.wait(20) == 128 + signal.SIGPIPE
+        finally:
+            child.kill()
+        assert child.stderr.read() == b""
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize("options", [[], ["--headless"]])
@@ -169,7 +218,7 @@ def test_a_slow_machine_has_more_time_for_a_headless_run(tmp_path, monkeypatch):
             raise console.Ended("so far")
 
     made = Watched(str(tmp_path / "logs"))
-    made.console = argparse.Namespace(listen=lambda listener: None)
+    made.console = argparse.Namespace(listen=lambda listener: None, text="")
     (tmp_path / "logs/emulator.txt").touch()
     monkeypatch.setattr(run, "SLOW", 3.0)
     assert run.headless(made, 1000.0) == 1
@@ -187,6 +236,16 @@ def test_an_emulator_that_dies_is_a_failure_and_is_shown(relay, mode, says, opti
                      terminal.text[:shown.start()], re.S)
     assert said and says in said.group(1)
     assert "the machine is off" not in terminal.text
+
+
+def test_a_second_write_into_that_pipe_does_not_break_off_the_end():
+    was = signal.signal(signal.SIGPIPE, run.leave)
+    try:
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGPIPE)
+        signal.raise_signal(signal.SIGPIPE)
+    finally:
+        signal.signal(signal.SIGPIPE, was)
 
 
 @pytest.fixture

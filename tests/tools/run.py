@@ -7,7 +7,8 @@
 
 The guest's console is the terminal, both ways; Ctrl-] then q at once leaves, and Ctrl-] alone goes
 to Weir, whose monitor it calls (docs/monitor.md). An emulator that ends though Weir did not switch
-the machine off shows what it said last, and the status is 1. --config boots the guests of a GRUB menu
+the machine off shows what it said last, and the status is 1; what Weir complained of last comes after it.
+Where nobody reads what is shown, as of `| head`, the machine is stopped. --config boots the guests of a GRUB menu
 entry (docs/configuration.md) instead of one Linux. With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
@@ -49,6 +50,9 @@ OWN_MEMORY = 256  # MiB of the machine's beside the guest's
 CPU = "tigerlake"
 QUIET_SECONDS = 30 * SLOW  # after which a machine that has said nothing is a word worth
 NOT_STARTED = r"^\[.*(vm \S+: not started: [^\r\n]*)"
+# Of Weir's other lines those that may say why a run failed.
+TROUBLE = (r"^\[ *\d+\.\d+\] cpu\d+ (?:(?:error|warn): (?!vm \S+: not started)|"
+           r"info: (?=vm \S+: (?:crashed|killed) after))([^\r\n]+)")
 
 
 def kvm_offers_vmx():
@@ -230,8 +234,12 @@ def relay(machine):
 
 
 def show(data):
+    """Of a pipe that nobody reads any more SIGPIPE tells, which ends us."""
     while data:
-        data = data[os.write(1, data):]
+        try:
+            data = data[os.write(1, data):]
+        except BrokenPipeError:
+            return
 
 
 class Silence:
@@ -263,11 +271,15 @@ def not_started(machine):
 
 
 def failed(machine, why):
-    """Says so, with the end of what the emulator itself said."""
-    said = machine.last_words()
-    if said:
+    """Says so, with the end of what the emulator itself said; not where Weir switched the machine off, for
+    then that is not why. Last comes what Weir complained of last."""
+    said, text = machine.last_words(), machine.console.text
+    if said and not re.search(OFF, text):
         print("\nrun: the emulator said last:\n    " + "\n    ".join(said), end="")
     print(f"\nrun: failed: {why}; logs: {machine.folder}")
+    trouble = re.findall(TROUBLE, text, re.M)
+    if trouble and trouble[-1] not in str(why):
+        print(f"run: Weir said before: {trouble[-1]}")
     return 1
 
 
@@ -310,6 +322,8 @@ def headless(machine, start, config=False):
 
 def leave(which, _):
     """A signal that ends us: the machine is stopped first, and the terminal put back."""
+    if which == signal.SIGPIPE:  # whatever comes next is not read either, and would end us amid our end
+        signal.signal(which, signal.SIG_IGN)
     sys.exit(128 + which)
 
 
@@ -331,6 +345,7 @@ def main():
     for which in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(which) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(which, leave)
+    signal.signal(signal.SIGPIPE, leave)
     machine = make_machine(args)
     start = time.monotonic()
     if not args.headless:
@@ -341,4 +356,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # of a print, which may be quicker than the signal
+        leave(signal.SIGPIPE, None)
