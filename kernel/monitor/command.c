@@ -226,21 +226,41 @@ struct counter_names {
 	char last[STAT_NAME_MAX];
 };
 
-/* Up to the next dot after what is there, each once: there are hundreds. */
+/*
+ * How long the part of a counter's name is that ends at the next dot after what is there. A VM's name
+ * is in one part, though it may have dots: else such VMs would be found by parts of their names, each
+ * anew for every VM that has it. 0: it is the rest.
+ */
+static size_t counter_part(const char *name, u32 typed)
+{
+	const char *dot = strchr(name + typed, '.'), *vm;
+	size_t part = dot ? (size_t)(dot + 1 - name) : 0, scope = strlen("vm."), end;
+
+	if (!dot || typed < scope || strncmp(name, "vm.", scope))
+		return part;
+	for (u32 i = 0; (vm = console_vm_name(i)); i++) {
+		end = scope + strlen(vm);
+		if (end >= part && strncmp(name + scope, vm, end - scope) == 0 && name[end] == '.')
+			part = end + 1;
+	}
+	return part;
+}
+
+/* Each part once: there are hundreds of names. */
 static void offer_counter(const char *name, void *arg)
 {
 	struct counter_names *names = arg;
 	char part[STAT_NAME_MAX];
-	const char *dot;
+	size_t n;
 
 	if (strncmp(name, names->c->word, names->c->length))
 		return;
-	dot = strchr(name + names->c->length, '.');
-	snprintf(part, sizeof(part), "%.*s", dot ? (int)(dot + 1 - name) : STAT_NAME_MAX, name);
+	n = counter_part(name, names->c->length);
+	snprintf(part, sizeof(part), "%.*s", n ? (int)n : STAT_NAME_MAX, name);
 	if (strcmp(part, names->last) == 0)
 		return;
 	strlcpy(names->last, part, sizeof(names->last));
-	names->c->open = dot != NULL;
+	names->c->open = n != 0;
 	edit_offer(names->c, part);
 }
 

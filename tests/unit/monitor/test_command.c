@@ -16,7 +16,7 @@ static char ran[512];
 
 const char *console_vm_name(u32 i)
 {
-	static const char *const names[] = {"alpha", "alphabet", "beta"};
+	static const char *const names[] = {"alpha", "alphabet", "beta", "beta.1", "beta.2"};
 
 	return i < ARRAY_SIZE(names) ? names[i] : NULL;
 }
@@ -52,7 +52,9 @@ static const struct stat_desc descs[] = {
 static u64 counts[2];
 static struct stat_group groups[] = {
 	{.scope = "vm.alpha", .name = "pond", .descs = descs, .count = 2, .owner = counts},
+	{.scope = "vm.beta.1", .name = "pond", .descs = descs, .count = 2, .owner = counts},
 	{.scope = "vm.beta", .name = "pond", .descs = descs, .count = 2, .owner = counts},
+	{.scope = "vm.beta.2", .name = "pond", .descs = descs, .count = 2, .owner = counts},
 	{.scope = "", .name = "sea", .descs = descs, .count = 1, .owner = counts},
 };
 
@@ -179,7 +181,7 @@ static void test_completes(void **state)
 		{"x", ""},
 		{"vm ", "list show dump "},
 		{"vm s", "show "},
-		{"vm show ", "alpha alphabet beta "},
+		{"vm show ", "alpha alphabet beta beta.1 beta.2 "},
 		{"vm show al", "alpha alphabet "},
 		{"vm show alpha ", ""},
 		{"vm dump alpha ", ""},
@@ -189,7 +191,11 @@ static void test_completes(void **state)
 		{"help stat ", ""},
 		{"help vm show ", ""},
 		{"stat ", "-m -x vm. sea. "},
-		{"stat vm.", "vm.alpha. vm.beta. "},
+		{"stat v", "vm. "},
+		{"stat vm.", "vm.alpha. vm.beta.1. vm.beta. vm.beta.2. "},
+		{"stat vm.beta.", "vm.beta.1. vm.beta.pond. vm.beta.2. "},
+		{"stat vm.beta.2", "vm.beta.2. "},
+		{"stat vm.beta.2.", "vm.beta.2.pond. "},
 		{"stat vm.alpha.pond.", "vm.alpha.pond.leaps vm.alpha.pond.legs "},
 		{"end ", "-f "},
 		{"a b c d e f g h i j", ""},
