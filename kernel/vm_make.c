@@ -13,6 +13,7 @@
 #include "kernel/base/printf.h"
 #include "kernel/base/size_text.h"
 #include "kernel/base/string.h"
+#include "kernel/base/trace.h"
 #include "kernel/dev/platform.h"
 #include "kernel/guest/loader.h"
 #include "mem/slab.h"
@@ -229,6 +230,8 @@ static int set_cpus(const struct vm *vm, struct cpu_set *allowed, char *message,
 }
 
 static_assert(CPU_MAX <= 64, "a configuration has a bit for each CPU");
+static_assert(THREAD_NAME_MAX >= CONFIG_NAME_MAX && TRACE_WHO_MAX >= CONFIG_NAME_MAX,
+	      "a trace, and the log of an exit, tell VMs apart whose names begin alike");
 
 static int create_threads(struct vm *vm, char *message, size_t size)
 {

@@ -23,7 +23,7 @@ enum thread_state {
 	THREAD_DEAD
 };
 
-#define THREAD_NAME_MAX 24
+#define THREAD_NAME_MAX 32
 #define THREAD_ANY_CPU	(~0u)
 
 struct thread {

@@ -10,7 +10,7 @@
 #include "kernel/base/types.h"
 
 #define TRACE_CPUS_MAX	64
-#define TRACE_WHO_MAX	16
+#define TRACE_WHO_MAX	32    /* a whole name: VMs may differ in its last letter */
 #define TRACE_RING_SIZE 65536 /* bytes for each CPU */
 
 enum trace_kind {
@@ -25,7 +25,7 @@ struct trace_record {
 	u16 number; /* which thread of that name, from 1: a vCPU's is one less; 0: it is alone */
 	u32 what;
 	u64 a, b;
-	char who[TRACE_WHO_MAX]; /* the thread's name, cut; a VM's vCPUs have the VM's */
+	char who[TRACE_WHO_MAX]; /* the thread's name; a VM's vCPUs have the VM's */
 };
 #define TRACE_RING_RECORDS (TRACE_RING_SIZE / sizeof(struct trace_record))
 

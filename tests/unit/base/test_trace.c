@@ -50,7 +50,7 @@ static void show(u64 count, u32 *enough)
 
 static void put(u64 a)
 {
-	TRACE(TRACE_FAULT, 0, a, a * 3 + cpu, "a name that is too long", 0);
+	TRACE(TRACE_FAULT, 0, a, a * 3 + cpu, "a name that is too long for a record", 0);
 }
 
 static void test_off_and_without_rings(void **state)

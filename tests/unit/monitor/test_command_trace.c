@@ -81,7 +81,7 @@ static void without_memory_to_spare(void **state)
 	assert_int_equal(memory, 1);
 	free_frames = 25;
 	assert_string_equal(say(command_trace_on, ""),
-			    "the trace is on: the last 1365 records of each CPU are kept\n");
+			    "the trace is on: the last 1024 records of each CPU are kept\n");
 	assert_string_equal(say(command_trace_show, ""), "there are no records yet\n");
 	say(command_trace_off, "");
 }
@@ -103,6 +103,18 @@ static void with_records(void **state)
 	say(command_trace_show, "");
 	assert_non_null(strstr(said, "[   1.000001] cpu0 a.exits/31: runs\n"));
 	assert_false(trace_is_on);
+}
+
+/* Of VMs whose names differ in the last of 31 letters. */
+static void names_are_whole(void **state)
+{
+	say(command_trace_on, "");
+	TRACE(TRACE_SWITCH, 0, 0, 0, "a-name-of-just-thirty-1-letters", 0);
+	TRACE(TRACE_SWITCH, 0, 0, 0, "a-name-of-just-thirty-1-letter2", 0);
+	say(command_trace_show, "2");
+	assert_non_null(strstr(said, " a-name-of-just-thirty-1-letters: runs\n"));
+	assert_non_null(strstr(said, " a-name-of-just-thirty-1-letter2: runs\n"));
+	say(command_trace_off, "");
 }
 
 /* CPUs write more in a line's time than a ring has: they do not, until all is shown. */
@@ -137,6 +149,7 @@ int main(void)
 		cmocka_unit_test(without_records),
 		cmocka_unit_test(without_memory_to_spare),
 		cmocka_unit_test(with_records),
+		cmocka_unit_test(names_are_whole),
 		cmocka_unit_test(what_is_shown_is_not_pushed_out),
 	};
 
