@@ -291,6 +291,19 @@ void console_vm_remove(struct vm *vm)
 	mutex_unlock(&output_lock);
 }
 
+void console_vm_is_off(const char *name)
+{
+	bool shown;
+
+	mutex_lock(&output_lock);
+	shown = view == CONSOLE_VM && strcmp(viewed->name, name) == 0;
+	mutex_unlock(&output_lock);
+	if (shown && console_running())
+		log_info("monitor: vm %s is off, and others run: Ctrl-] leads to the monitor, vm "
+			 "console NAME there to another, exit to all",
+			 name);
+}
+
 static void add_slot(const char *name)
 {
 	struct vm_console *c = &slots[slot_count++];

@@ -29,6 +29,13 @@ void console_init(const struct weir_config *config);
 int console_vm_add(struct vm *vm);
 void console_vm_remove(struct vm *vm);
 
+/*
+ * After console_vm_remove of one that does not start again by itself. Where it is the one that is shown
+ * while others run, a line of the log says how to go on; where none runs, monitor_stay does. Thread
+ * context; LOCK_CONSOLE.
+ */
+void console_vm_is_off(const char *name);
+
 /* --- who has the console: the console's thread only, but for console_view --- */
 
 enum console_view {

@@ -106,6 +106,8 @@ static void take_apart(struct vm *vm, u32 config_index)
 	stats_vm_remove(vm);
 	platform_console_flush(vm->platform);
 	console_vm_remove(vm);
+	if (!again)
+		console_vm_is_off(vm->name);
 	for (u32 i = 0; i < vm->vcpu_count; i++)
 		platform_vcpu_destroy(vm->vcpus[i]);
 	platform_destroy(vm->platform);

@@ -336,11 +336,19 @@ def monitor_stays(boot):
     boot.ends()
 
 
-@case(machines=["tigerlake"], deadline=60, guests=lambda: small_guest("talker"))
+@case(machines=["tigerlake"], deadline=60,
+      guests=lambda: small_guest("talker", vm="first") + small_guest("talker"))
 def monitor_last_end(boot):
-    """Who looks at the console of the last VM that ends is told how to go on, and later that it is off."""
+    """Who looks at a VM's console is told how to go on when it ends, the last one too, and later that it is off."""
     operator = Operator(boot)
-    boot.anywhere(r"talker: ready")
+    boot.anywhere(r"first\| talker: ready")
+    boot.anywhere(r"talker\| talker: ready")
+    operator.enter()
+    operator.console("first")
+    operator.wait(r"talker: ready")
+    operator.send("q")
+    operator.wait(r"vm first: left by debug exit")
+    operator.wait(r"vm first is off, and others run: Ctrl-\] leads to the monitor")
     operator.enter()
     operator.console("talker")
     operator.wait(r"talker: ready")

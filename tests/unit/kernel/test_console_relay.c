@@ -7,6 +7,7 @@
 
 #include "kernel/base/console.h"
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/serial.h"
 #include "kernel/base/string.h"
 #include "kernel/dev/platform.h"
@@ -268,6 +269,27 @@ static void lines_go_out_whole(void **state)
 	assert_string_equal(line, "guest0| no end yet\r\n");
 }
 
+/* Who looks at one of several VMs is told how to go on when that one ends, and when no other does. */
+static void whose_vm_ends_is_told(void **state)
+{
+	hosted_log_reset();
+	console_vm_remove(&guests[0].vm);
+	console_vm_is_off("guest0"); /* all are shown */
+	assert_int_equal(console_vm_add(&guests[0].vm), 0);
+	assert_int_equal(console_show_vm("guest0"), 0);
+	console_vm_remove(&guests[1].vm);
+	console_vm_is_off("guest1");
+	assert_int_equal(hosted_log_count(LOG_INFO), 0);
+	console_vm_remove(&guests[0].vm);
+	console_vm_is_off("guest0"); /* the last: others say it */
+	assert_int_equal(hosted_log_count(LOG_INFO), 0);
+	assert_int_equal(console_vm_add(&guests[1].vm), 0);
+	console_vm_is_off("guest0");
+	assert_non_null(
+		strstr(hosted_log_last(), "monitor: vm guest0 is off, and others run: Ctrl-] "));
+	console_show_shared();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +300,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(up_to_leave, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_follows, setup, teardown),
 		cmocka_unit_test_setup_teardown(lines_go_out_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(whose_vm_ends_is_told, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, start, NULL);

@@ -234,6 +234,16 @@ static void starts_after_its_end(void **state)
 	assert_int_equal(lifted_then, WEIGHT_LIFT);
 }
 
+/* At its console, if it is shown: but not of one that starts again. */
+static void is_said_to_be_off_once(void **state)
+{
+	guest = reset_once;
+	offs_told = 0;
+	run_all();
+	assert_int_equal(starts, 2);
+	assert_int_equal(offs_told, 1);
+}
+
 static void kill_itself(struct vcpu *v)
 {
 	assert_int_equal(vm_kill(v->vm), 0);
@@ -363,6 +373,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_waits_meanwhile, setup, teardown),
 		cmocka_unit_test_setup_teardown(is_off_while_it_is_taken_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_after_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(is_said_to_be_off_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_though_it_just_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_end_beside_the_last_look, setup, teardown),
 		cmocka_unit_test_setup_teardown(stays_off_after_its_end, setup, teardown),
