@@ -81,7 +81,8 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 		err = vm_ends_start(); /* or nobody would take it apart */
 		if (!err)
 			err = vm_make(config, restart, &vm, message, sizeof(message));
-	} while (err && ++tries < VM_START_TRIES && may_find_memory(err, message, &ends));
+	} while (err && ++tries < VM_START_TRIES && vm_may_start(config->name) &&
+		 may_find_memory(err, message, &ends));
 	if (!err && vm_list_add(vm)) {
 		stats_vm_add(vm);
 		if (restart_is_loud(restart))
@@ -90,8 +91,9 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 		vm_let_go(vm);
 		return true;
 	}
-	if (!err) {
-		vm_discard(vm);
+	if (!err || !vm_may_start(config->name)) {
+		if (!err)
+			vm_discard(vm);
 		restart_done(restart);
 		log_info("vm %s: stays off", config->name);
 		return false;

@@ -178,6 +178,33 @@ static void who_loads_can_be_told_to_stay_off(void **state)
 	assert_int_equal(ran, VCPUS);
 }
 
+static u32 loads;
+
+static void count_load(void)
+{
+	loads++;
+}
+
+/* Nor is memory looked for any more, or said to be missing. */
+static void who_finds_no_memory_can_be_told_to_stay_off(void **state)
+{
+	guest = idle;
+	while_it_loads = count_load;
+	unwanted_while_it_loads = true;
+	threads_made = loads = 0;
+	fail_at = 0;
+	helps = 3;
+	run_all();
+	unwanted_while_it_loads = false;
+	while_it_loads = NULL;
+	assert_int_equal(loads, 1);
+	assert_int_equal(helps, 3);
+	helps = 0;
+	assert_int_equal(parts, 0);
+	assert_int_equal(hosted_log_count(LOG_INFO), 2);
+	assert_int_equal(hosted_log_count(LOG_ERROR) + hosted_log_count(LOG_WARN), 0);
+}
+
 /* Who is asked for while it is made again has been started by that: it stays off after its end. */
 static void who_loads_is_started_once(void **state)
 {
@@ -390,6 +417,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(none_comes_back_after_the_end_of_all, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(who_loads_can_be_told_to_stay_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_finds_no_memory_can_be_told_to_stay_off, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(who_loads_is_started_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(starts_on_what_others_give, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_on_what_is_not_there, setup, teardown),
