@@ -60,7 +60,7 @@ void command_stat(u32 argc, char **argv)
 		snprintf(pattern, sizeof(pattern), whole ? "%s" : "*%s*", argv[0]);
 	}
 	if (!stat_for_each(pattern, print_counter, &l))
-		monitor_print("no counter's name fits '%s'", argv[0]);
+		monitor_print("no counter's name fits '%s': stat lists all", argv[0]);
 }
 
 /* --- log --- */

@@ -207,7 +207,7 @@ void command_vm_show(u32 argc, char **argv)
 	if (!vm)
 		return;
 	mmu_stats_get(&vm->mmu, &stats);
-	monitor_print("vm %s: %s for %s s, ran %s s of CPU time", vm->name, state_text(vm),
+	monitor_print("vm %s: %s, up %s s, ran %s s of CPU time", vm->name, state_text(vm),
 		      seconds(clock_ns() - vm->start_ns).text, seconds(run_ns(vm)).text);
 	monitor_print(
 		"  memory: mem=%s psize=%s rma=%s, %s resident, %s", size_text(vm->config.mem).text,

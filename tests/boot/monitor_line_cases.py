@@ -14,7 +14,7 @@ QUESTIONS = (
     ("help vm", r"^  vm nmi NAME +Press", r"^  vm dump NAME \[ADDRESS BYTES\]"),
     ("help vm dump", r"^vm dump NAME", r"4096 at most\.$"),
     ("help metrics", r"^  From the first line"),
-    ("vm show talker", r"^vm talker: runs for \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
+    ("vm show talker", r"^vm talker: runs, up \d+\.\d{3} s", r"^  memory: mem=32M psize=4K rma=0, ",
      r"^  put away: 0 packed to 0", r"^  min=0 max=32M shares=32, ",
      r"^  given back by the guest: 0 now, 0 in all$",
      r"^  faults: \d+", r"^  vCPU 0: (not )?halted, on CPU \d, ran ", r"^  kernel: \d+ bytes"),
@@ -78,8 +78,8 @@ ERRORS = (
     ("mem x", r"^it is used so: mem$"),
     ("top x", r"^it is used so: top$"),
     ("stat a b", r"^it is used so: stat \[-m\|PATTERN\]$"),
-    ("stat nothing.at.all", r"^no counter's name fits 'nothing\.at\.all'$"),
-    ("stat -x", r"^no counter's name fits '-x'$"),
+    ("stat nothing.at.all", r"^no counter's name fits 'nothing\.at\.all': stat lists all$"),
+    ("stat -x", r"^no counter's name fits '-x': stat lists all$"),
     ("metrics x", r"^it is used so: metrics$"),
     ("trace", r"^'trace' alone is no command: after it comes on, off, show$"),
     ("trace fly", r"^'trace fly' is no command: after trace comes on, off, show$"),
@@ -179,7 +179,7 @@ def monitor_none(boot):
     operator.says("vm list", r"^no VM is configured$")
     operator.says("mem", r"^pool of real-mode areas 8M, in use 0, longest free piece 8M$", r"^no VM runs$")
     operator.says("vm start alpha", r"^no VM is called 'alpha': vm list lists them$")
-    operator.says("stat vm.", r"^no counter's name fits 'vm\.'$")
+    operator.says("stat vm.", r"^no counter's name fits 'vm\.': stat lists all$")
     operator.says("trace show", r"^there are no records: trace on begins$")
     operator.says("exit", r"^no VM runs, and Weir stays for the monitor: poweroff or reboot ends it$")
     operator.says("poweroff now", r"^'now': only -f may follow$")
