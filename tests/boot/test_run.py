@@ -145,11 +145,13 @@ def test_the_last_line_says_what_weir_complained_of(relay):
     assert "Bochs" not in terminal.text, "it did as it was told"
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize("mode,options,lines", [
     ("flood", [], 0), ("flood", [], 3), ("flood", ["--headless"], 0), ("flood", ["--headless"], 3),
     ("dead", ["--headless"], 0)])
-def test_a_pipe_that_nobody_reads_ends_it_in_silence(tmp_path, mode, options, lines):
-    """As of make run | head: the machine is stopped, and the terminal put back."""
+def test_a_pipe_that_nobody_reads_ends_it_in_silence(tmp_path, mode, options, lines, unbuffered):
+    """As of make run | head: the machine is stopped, and the terminal put back. What Python keeps back is
+    written at its end, too."""
     program = tmp_path / "emulator"
     program.write_text(FAKE_EMULATOR.format(mode=mode))
     program.chmod(0o755)
@@ -159,7 +161,8 @@ def test_a_pipe_that_nobody_reads_ends_it_in_silence(tmp_path, mode, options, li
     if not lines:
         os.close(reader)
     with subprocess.Popen([sys.executable, os.path.join(ROOT, "tests/tools/run.py"), "--emulator", str(program),
-                           *options], stdin=theirs, stdout=writer, stderr=subprocess.PIPE) as child:
+                           *options], stdin=theirs, stdout=writer, stderr=subprocess.PIPE,
+                          env=dict(os.environ, PYTHONUNBUFFERED=unbuffered)) as child:
         os.close(writer)
         if lines:
             with open(reader, "rb") as pipe:

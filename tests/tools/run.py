@@ -322,8 +322,11 @@ def headless(machine, start, config=False):
 
 def leave(which, _):
     """A signal that ends us: the machine is stopped first, and the terminal put back."""
-    if which == signal.SIGPIPE:  # whatever comes next is not read either, and would end us amid our end
+    if which == signal.SIGPIPE:
+        # Whatever comes next is not read either, and would end us amid our end; and what Python still has
+        # of it, it writes at the very end, and takes the error for a status of 120.
         signal.signal(which, signal.SIG_IGN)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(128 + which)
 
 
@@ -357,6 +360,9 @@ def main():
 
 if __name__ == "__main__":
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()  # or Python does it, when nobody can hear of it any more
     except BrokenPipeError:  # of a print, which may be quicker than the signal
         leave(signal.SIGPIPE, None)
