@@ -15,13 +15,11 @@ static struct pool_span *pick_span(struct pool_class *c)
 	u32 looked = 0;
 
 	list_for_each_entry (s, &c->partial, link) {
-		if (!least || s->used < least->used)
+		if (c->slots - c->objects >= s->slots && (!least || s->used < least->used))
 			least = s;
 		if (++looked == SPANS_LOOKED)
 			break;
 	}
-	if (least && c->slots - c->objects < least->slots)
-		return NULL;
 	if (least) {
 		least->emptying = true;
 		list_del(&least->link);

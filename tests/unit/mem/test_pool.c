@@ -196,6 +196,27 @@ static void compaction_gives_back(void **state)
 	assert_int_equal(free_now(), before);
 }
 
+/*
+ * Five to a small span and 26 to a large one, of 5 frames. The large one has the fewest, and no other has
+ * room for them; but it has room for those of a small one.
+ */
+static void small_ones_go_into_large_ones(void **state)
+{
+	const u32 small = 16, in_small = 5;
+	u64 before = begin();
+	struct pool_stats s;
+
+	for (u32 i = 0; i < small * in_small + 3; i++)
+		assert_int_equal(store(i, 776, i), 0);
+	pool_get_stats(&s);
+	assert_int_equal(s.frames, small + 5);
+	drop(0);
+	assert_int_equal(pool_compact(1), 1);
+	for (u32 i = 1; i < small * in_small + 3; i++)
+		check_object(i);
+	drop_all(before);
+}
+
 /* --- Objects are read, freed and stored by others while they move --- */
 
 #define LIVERS	   2u
@@ -353,6 +374,7 @@ int main(void)
 		cmocka_unit_test(little_is_wasted),
 		cmocka_unit_test(random_life),
 		cmocka_unit_test(compaction_gives_back),
+		cmocka_unit_test(small_ones_go_into_large_ones),
 		cmocka_unit_test(life_while_it_moves),
 		cmocka_unit_test(read_while_it_moves),
 		cmocka_unit_test(no_memory),
