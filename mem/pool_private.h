@@ -71,7 +71,7 @@ struct pool_shape {
 	u8 frames, slots; /* of a span */
 };
 
-/* A class has so many small spans, of which one that is hardly used costs little, before it has large ones. */
+/* So many small spans, of which one that is hardly used costs little, has a class before large ones. */
 #define POOL_SMALL_SPANS 16u
 
 struct pool_class {

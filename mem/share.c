@@ -287,16 +287,17 @@ static bool holds(u64 place, const void *page)
 	return lz4_holds(copy, &handle, page, pages_equal);
 }
 
-/* Only from now on, for until it was compared the frame was held for a moment. */
+/*
+ * Only from now on, for until it was compared the frame was held for a moment: so nobody has it alone
+ * before, but g may now, if who had it has left it meanwhile.
+ */
 static void own_too(struct gmem *g, u64 key, u64 place)
 {
 	struct frame *f = frame_at(place);
-	struct gmem *was;
 
 	spin_lock(share_lock_of(key));
-	was = alone_in(f);
 	change_owners(f, g);
-	count_alone(was, alone_in(f));
+	count_alone(NULL, alone_in(f));
 	spin_unlock(share_lock_of(key));
 }
 

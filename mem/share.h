@@ -25,6 +25,8 @@
 #include "kernel/base/stat.h"
 #include "mem/frame.h"
 
+struct gmem;
+
 /* Once, after frames and pool are there. ERR_NOMEM: nothing is shared. */
 int share_init(void);
 
@@ -32,10 +34,10 @@ int share_init(void);
 u64 share_key(u32 group, const void *page);
 
 /*
- * Looks for contents like those of the page, one of g: true, *entry (state and place, and HARD where they do not
- * pack) leads to them and is counted. *key is 0 then where others have the same one: to be looked for by it no more.
+ * Looks for contents like those of the page, one of g: true, *entry (state and place, and HARD where
+ * they do not pack) leads to them and is counted. *key is 0 then where others have the same one: to be
+ * looked for by it no more.
  */
-struct gmem;
 bool share_find(struct gmem *g, u64 *key, const void *page, u64 *entry);
 
 /* --- In the pool: handles of mem/pool.h ----------------------------------------------------- */

@@ -6,8 +6,8 @@
  *
  * Two processes on one CPU fill the widest vector registers that there are, each with values of its
  * own, yield to each other and compare. What Linux saves and loads at each switch goes wrong where
- * CPUID and the CPU's XSAVE instructions do not agree; and what Weir does where its threads change.
- * Ends with 0 if nothing was lost and they did change places.
+ * CPUID and the CPU's XSAVE instructions do not agree. Ends with 0 if nothing was lost and they did
+ * change places.
  */
 #define _GNU_SOURCE
 #include <sched.h>
