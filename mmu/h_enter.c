@@ -21,13 +21,10 @@
 #include "kernel/base/x86.h"
 #include "mmu/mmu_private.h"
 
-/* On the way of each fault, which is counted in instructions: inlined, however often it is used. */
-#define IN_PLACE static inline __attribute__((always_inline))
-
 /*
- * What is linked, and where. That of enter_at is handed by address to none but functions that are
- * IN_PLACE, so that the compiler may keep each member where it likes: others get a copy, or what they
- * need of it.
+ * What is linked, and where. The way of each fault is counted in instructions: that of enter_at is handed
+ * by address to none but functions that are inlined, so that the compiler may keep each member where it
+ * likes. Others get a copy, or what they need of it.
  */
 struct link {
 	const struct memslot *slot;
@@ -50,7 +47,7 @@ static inline u32 level_of(const struct mmu_vm *vm, bool large)
  * What the rmap word and the dirty log leave of the access (word locked). A page of a slot that is
  * logged is either in the log or may not be written (R21), or the CPU logs it (PML).
  */
-IN_PLACE int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
+static __always_inline int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
 {
 	bool writes = l->wanted & MMU_WRITE;
 
@@ -71,7 +68,8 @@ IN_PLACE int allowed(struct mmu_vcpu *v, const struct link *l, u32 *access)
 	return 0;
 }
 
-IN_PLACE int make_leaf(struct mmu_vcpu *v, const struct link *l, bool large, u32 access)
+static __always_inline int make_leaf(struct mmu_vcpu *v, const struct link *l, bool large,
+				     u32 access)
 {
 	const struct page_table_level *level = &v->vm->format->level[level_of(v->vm, large)];
 	u64 nothing = 0;
@@ -114,7 +112,7 @@ static int __noinline widen_leaf(struct mmu_vcpu *v, bool large, u64 *entry, u64
 }
 
 /* The word is locked. ERR_EXIST: a large page was to be linked, and smaller ones are there. */
-IN_PLACE int link_locked(struct mmu_vcpu *v, const struct link *l, bool large)
+static __always_inline int link_locked(struct mmu_vcpu *v, const struct link *l, bool large)
 {
 	u32 access;
 	u64 e;
@@ -134,7 +132,7 @@ IN_PLACE int link_locked(struct mmu_vcpu *v, const struct link *l, bool large)
 	return make_leaf(v, l, large, access);
 }
 
-IN_PLACE int reach(struct mmu_vcpu *v, struct link *l, bool large)
+static __always_inline int reach(struct mmu_vcpu *v, struct link *l, bool large)
 {
 	struct page_table_cache cache = {v->cache, &v->cache_count};
 	u32 before = v->cache_count;
@@ -150,7 +148,7 @@ IN_PLACE int reach(struct mmu_vcpu *v, struct link *l, bool large)
 	return err;
 }
 
-IN_PLACE int link_reached(struct mmu_vcpu *v, const struct link *l, bool large)
+static __always_inline int link_reached(struct mmu_vcpu *v, const struct link *l, bool large)
 {
 	int err;
 
@@ -160,7 +158,7 @@ IN_PLACE int link_reached(struct mmu_vcpu *v, const struct link *l, bool large)
 	return err;
 }
 
-IN_PLACE int link(struct mmu_vcpu *v, struct link *l, bool large)
+static __always_inline int link(struct mmu_vcpu *v, struct link *l, bool large)
 {
 	int err = reach(v, l, large);
 
@@ -229,7 +227,7 @@ static int __noinline enter_large(struct mmu_vcpu *v, const struct memslot *s, g
  * The page and the access to map it with. A page that may be written is mapped so at once, mostly,
  * whatever the guest wanted of it first: the write that often follows then costs no second fault.
  */
-IN_PLACE int look_up(struct link *l)
+static __always_inline int look_up(struct link *l)
 {
 	bool may_write = !(l->slot->flags & MEMSLOT_READONLY);
 	pfn_t pfn;
@@ -254,7 +252,7 @@ static int __noinline make_way_and_link(struct mmu_vcpu *v, struct link *l)
 	return err == ERR_EXIST ? ERR_AGAIN : err; /* another vCPU has put one there again */
 }
 
-IN_PLACE int enter_small(struct mmu_vcpu *v, struct link *l)
+static __always_inline int enter_small(struct mmu_vcpu *v, struct link *l)
 {
 	struct link again;
 	int err;
@@ -324,7 +322,8 @@ static void __noinline enter_neighbours(struct mmu_vcpu *v, const struct memslot
  * Where all is mapped already, the slot's or not, that is seen first, two by two: the number is a
  * power of two; of any other the last would be passed over rather than read beyond.
  */
-IN_PLACE void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn, u64 *entry)
+static __always_inline void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gfn,
+					 u64 *entry)
 {
 	u64 size = v->vm->fault_around * sizeof(*entry);
 	const u64 *at = (const u64 *)align_down((u64)entry, size);
@@ -338,7 +337,7 @@ IN_PLACE void enter_around(struct mmu_vcpu *v, const struct memslot *s, gfn_t gf
 	}
 }
 
-IN_PLACE int enter(struct mmu_vcpu *v, struct link *l, u32 try)
+static __always_inline int enter(struct mmu_vcpu *v, struct link *l, u32 try)
 {
 	int err = ERR_EXIST;
 

@@ -21,10 +21,12 @@ typedef int16_t s16;
 typedef int32_t s32;
 typedef int64_t s64;
 
-#define __packed	    __attribute__((packed))
-#define __aligned(n)	    __attribute__((aligned(n)))
-#define __noreturn	    __attribute__((noreturn))
-#define __noinline	    __attribute__((noinline))
+#define __packed     __attribute__((packed))
+#define __aligned(n) __attribute__((aligned(n)))
+#define __noreturn   __attribute__((noreturn))
+#define __noinline   __attribute__((noinline))
+#undef __always_inline /* the hosted build's C library has it, too */
+#define __always_inline	    inline __attribute__((always_inline))
 #define __must_check	    __attribute__((warn_unused_result))
 #define __unused	    __attribute__((unused))
 #define __section(s)	    __attribute__((section(s)))
