@@ -29,6 +29,7 @@ static struct cache caches[CPU_MAX];
 
 void frame_pool_reset(void)
 {
+	frame_node_reset();
 	frame_zone_reset();
 	frame_use_reset();
 	for (u32 i = 0; i < CPU_MAX; i++) {
@@ -169,10 +170,21 @@ static struct frame *alloc_one(void)
 	return f;
 }
 
+/* It is not for who wants one of the CPU's own node. */
+static bool is_far(const struct frame *f)
+{
+	return unlikely(frame_node_count > 1) &&
+	       frame_node_of(frame_pfn(f)) != frame_node_of_cpu(cpu_id());
+}
+
 static void free_one(struct frame *f)
 {
 	struct cache *c = &caches[cpu_id()];
 
+	if (is_far(f)) {
+		frame_zone_put(0, &f, 1);
+		return;
+	}
 	if (!cache_put(c, &f, 1))
 		return;
 	(void)cache_drain(c, CACHE_BATCH);

@@ -228,7 +228,7 @@ void frame_adopt(pfn_t pfn, u64 pages)
 		frame_use_begin(f, 0, FRAME_FOR(GUEST));
 		frame_set_state(f, FRAME_USED);
 	}
-	frame_zone_adopted(pages);
+	frame_zone_adopted(pfn.v, pfn.v + pages);
 }
 
 void frame_release_range(u64 start, u64 end)

@@ -7,6 +7,7 @@
 #define MEM_FRAME_INTERNAL_H
 
 #include "mem/frame.h"
+#include "mem/frame_node.h"
 #include "smp/cpu.h"
 
 /*
@@ -89,6 +90,16 @@ void frame_use_reset(void); /* nothing is in use; boot CPU */
 /* Empties the allocator. Boot CPU. */
 void frame_pool_reset(void);
 
+/* --- mem/frame_node.c. Any context. ----------------------------------------------------------- */
+
+void frame_node_reset(void); /* there is one; boot CPU */
+
+/* The node that is the i-th, from 0, by how far it is from this one: which is itself for 0. */
+u32 frame_node_near(u32 node, u32 i);
+
+/* All of [pfn, the result) is of one node; no more than end. */
+u64 frame_node_end(u64 pfn, u64 end);
+
 /* --- The buddy. Each takes LOCK_ZONE; exit and thread context. -------------------------------- */
 
 void frame_zone_reset(void); /* nothing is free; boot CPU */
@@ -105,8 +116,10 @@ int frame_zone_take_apart(u32 number, struct frame **out);
 int frame_zone_take_at(struct frame *f, u64 pfn);
 bool frame_zone_reserve(u64 pages, u64 align, u64 *start);
 
-/* So many frames more are in use that were not the allocator's. */
-void frame_zone_adopted(u64 count);
+/* These frames are in use from now on that were not the allocator's. */
+void frame_zone_adopted(u64 start_pfn, u64 end_pfn);
+/* So many of those that node 0 was said to have are this one's. */
+void frame_zone_move_total(u32 node, u64 frames);
 void frame_zone_count(u64 *total, u64 *free);
 
 #endif

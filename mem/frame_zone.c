@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The buddy: the free lists under all frames, without a cache over them. */
+/*
+ * The buddy: the free lists under all frames, a zone of them for each memory node, without a cache over
+ * them. No block that is free lies in two zones; one that was handed out before nodes were known may.
+ */
 #include "mem/fail.h"
 #include "mem/frame_internal.h"
 #include "kernel/base/error.h"
@@ -22,33 +25,46 @@ enum {
 	POOLS
 };
 
-static struct zone {
+struct zone {
 	struct spinlock lock;
 	/* lock */
 	struct pool pools[POOLS];
 	u64 free_frames;  /* read without, too */
 	u64 whole_frames; /* those of them that are in blocks of 2 MiB or more */
 	u64 total_frames;
-} zone = {.lock = SPINLOCK_INIT("frame zone", LOCK_ZONE)};
+	u64 kept; /* atomic: frame_node_keep's */
+} __aligned(64);
 
-/* --- zone.lock held -------------------------------------------------------------------------- */
+static struct zone zones[FRAME_NODES_MAX]; /* by node */
 
-static void count_free(s64 frames)
+static struct zone *zone_of(u64 pfn)
 {
-	__atomic_store_n(&zone.free_frames, zone.free_frames + (u64)frames, __ATOMIC_RELAXED);
+	return &zones[frame_node_of(PFN(pfn))];
 }
 
-static void list_block(struct frame *f, u32 order, struct pool *pool)
+static bool is_of(const struct zone *z, u64 pfn)
+{
+	return zone_of(pfn) == z;
+}
+
+/* --- The zone's lock held -------------------------------------------------------------------- */
+
+static void count_free(struct zone *z, s64 frames)
+{
+	__atomic_store_n(&z->free_frames, z->free_frames + (u64)frames, __ATOMIC_RELAXED);
+}
+
+static void list_block(struct zone *z, struct frame *f, u32 order, u32 pool)
 {
 	f->order = order;
 	frame_set_state(f, FRAME_FREE);
-	list_add(&f->link, &pool->free[order]);
-	pool->nonempty |= 1u << order;
+	list_add(&f->link, &z->pools[pool].free[order]);
+	z->pools[pool].nonempty |= 1u << order;
 	if (order >= FRAME_LARGE_ORDER)
-		zone.whole_frames += 1ull << order;
+		z->whole_frames += 1ull << order;
 }
 
-static void unlist_block(struct frame *f)
+static void unlist_block(struct zone *z, struct frame *f)
 {
 	struct list *head = f->link.next;
 	u32 order = f->order;
@@ -56,9 +72,9 @@ static void unlist_block(struct frame *f)
 
 	list_del(&f->link);
 	if (order >= FRAME_LARGE_ORDER)
-		zone.whole_frames -= 1ull << order;
+		z->whole_frames -= 1ull << order;
 	if (alone)
-		zone.pools[head != &zone.pools[POOL_USUAL].free[order]].nonempty &= ~(1u << order);
+		z->pools[head != &z->pools[POOL_USUAL].free[order]].nonempty &= ~(1u << order);
 }
 
 /* The smallest block of at least that order, or NULL. */
@@ -72,35 +88,34 @@ static struct frame *pool_find(const struct pool *pool, u32 order)
 }
 
 /* A block with a lower half that is wanted gives up its upper halves. NULL: nothing that large. */
-static struct frame *zone_take(u32 order)
+static struct frame *zone_take(struct zone *z, u32 order)
 {
-	struct pool *pool = &zone.pools[POOL_USUAL];
-	struct frame *f = pool_find(pool, order);
-	u32 have;
+	u32 pool = POOL_USUAL, have;
+	struct frame *f = pool_find(&z->pools[pool], order);
 
 	if (!f) {
-		pool = &zone.pools[POOL_APART];
-		f = pool_find(pool, order);
+		pool = POOL_APART;
+		f = pool_find(&z->pools[pool], order);
 	}
 	if (!f)
 		return NULL;
 	have = f->order;
-	unlist_block(f);
+	unlist_block(z, f);
 	while (have > order) {
 		have--;
-		list_block(f + (1ull << have), have, pool);
+		list_block(z, f + (1ull << have), have, pool);
 	}
 	f->order = order;
-	count_free(-(1ll << order));
+	count_free(z, -(1ll << order));
 	return f;
 }
 
 /* Takes one frame out of a free block. */
-static void zone_take_at(struct frame *block, struct frame *f)
+static void zone_take_at(struct zone *z, struct frame *block, struct frame *f)
 {
 	u32 have = block->order;
 
-	unlist_block(block);
+	unlist_block(z, block);
 	while (have > 0) {
 		struct frame *half = block + (1ull << --have), *rest = half;
 
@@ -108,63 +123,69 @@ static void zone_take_at(struct frame *block, struct frame *f)
 			rest = block;
 			block = half;
 		}
-		list_block(rest, have,
-			   &zone.pools[have < FRAME_LARGE_ORDER ? POOL_APART : POOL_USUAL]);
+		list_block(z, rest, have, have < FRAME_LARGE_ORDER ? POOL_APART : POOL_USUAL);
 	}
 	f->order = 0;
 	frame_set_state(f, FRAME_USED);
-	count_free(-1);
+	count_free(z, -1);
+}
+
+/* The first frame of the block of that order that pfn would be in, or NULL: not the zone's. */
+static struct frame *block_at(const struct zone *z, u64 pfn, u32 order)
+{
+	u64 first = align_down(pfn, 1ull << order);
+
+	/* Another zone's is in change under a lock of its own. */
+	return is_of(z, first) ? frame_slot(first) : NULL;
 }
 
 /* The free block that the frame of pfn is in, or NULL. It is mostly the first of one. */
-static struct frame *zone_find(struct frame *f, u64 pfn)
+static struct frame *zone_find(const struct zone *z, u64 pfn)
 {
 	for (u32 order = 0; order < ORDERS; order++) {
-		if (order)
-			f = frame_slot(align_down(pfn, 1ull << order));
+		struct frame *f = block_at(z, pfn, order);
+
 		if (f && frame_state(f) == FRAME_FREE && f->order >= order)
 			return f;
 	}
 	return NULL;
 }
 
-static void zone_put(struct frame *f, u32 order)
+static void zone_put(struct zone *z, u64 pfn, u32 order)
 {
-	u64 pfn = frame_pfn(f).v;
-
-	count_free(1ll << order);
-	frame_set_state(f, FRAME_BODY);
+	count_free(z, 1ll << order);
+	frame_set_state(frame_slot(pfn), FRAME_BODY);
 	while (order < FRAME_ORDER_MAX) {
-		struct frame *buddy = frame_slot(pfn ^ (1ull << order));
+		struct frame *buddy = block_at(z, pfn ^ (1ull << order), order);
 
 		if (!buddy || frame_state(buddy) != FRAME_FREE || buddy->order != order)
 			break;
-		unlist_block(buddy);
+		unlist_block(z, buddy);
 		frame_set_state(buddy, FRAME_BODY);
 		pfn &= ~(1ull << order);
 		order++;
 	}
-	list_block(frame_slot(pfn), order, &zone.pools[POOL_USUAL]);
+	list_block(z, frame_slot(pfn), order, POOL_USUAL);
 }
 
-/* Any range, as the largest blocks that it holds. */
-static void zone_put_range(u64 start_pfn, u64 end_pfn)
+/* Any range of the zone's, as the largest blocks that it holds. */
+static void zone_put_range(struct zone *z, u64 start_pfn, u64 end_pfn)
 {
 	while (start_pfn < end_pfn) {
 		u32 order = FRAME_ORDER_MAX;
 
 		while (!is_aligned(start_pfn, 1ull << order) || end_pfn - start_pfn < 1ull << order)
 			order--;
-		zone_put(frame_slot(start_pfn), order);
+		zone_put(z, start_pfn, order);
 		start_pfn += 1ull << order;
 	}
 }
 
 /*
- * The first free run that holds so many frames from a multiple of align: where they begin, and where
- * the run does, which is the beginning of a block.
+ * The zone's first free run that holds so many frames from a multiple of align: where they begin, and
+ * where the run does, which is the beginning of a block.
  */
-static bool find_run(u64 pages, u64 align, u64 *start, u64 *run)
+static bool find_run(const struct zone *z, u64 pages, u64 align, u64 *start, u64 *run)
 {
 	const struct mem_range *ram;
 	u32 count;
@@ -175,7 +196,7 @@ static bool find_run(u64 pages, u64 align, u64 *start, u64 *run)
 
 		*run = at;
 		while (at < end) {
-			struct frame *f = frame_slot(at);
+			struct frame *f = block_at(z, at, 0);
 
 			if (!f || frame_state(f) != FRAME_FREE) {
 				*run = ++at;
@@ -190,7 +211,7 @@ static bool find_run(u64 pages, u64 align, u64 *start, u64 *run)
 	return false;
 }
 
-static void reserve_frames(u64 start_pfn, u64 end_pfn)
+static void reserve_frames(struct zone *z, u64 start_pfn, u64 end_pfn)
 {
 	for (u64 pfn = start_pfn; pfn < end_pfn; pfn++) {
 		struct frame *f = frame_slot(pfn);
@@ -199,7 +220,7 @@ static void reserve_frames(u64 start_pfn, u64 end_pfn)
 		f->refs = 0;
 		f->pins = 0;
 	}
-	zone.total_frames -= end_pfn - start_pfn;
+	z->total_frames -= end_pfn - start_pfn;
 }
 
 /*
@@ -207,141 +228,241 @@ static void reserve_frames(u64 start_pfn, u64 end_pfn)
  * them has start inside: whichever is smaller, the block or the alignment of start, both are aligned
  * to it.
  */
-static void take_run(u64 at, u64 start, u64 end)
+static void take_run(struct zone *z, u64 at, u64 start, u64 end)
 {
 	while (at < end) {
 		struct frame *f = frame_slot(at);
 		u64 next = at + (1ull << f->order);
 
 		if (at >= start) {
-			unlist_block(f);
-			count_free(-(s64)(next - at));
-			reserve_frames(at, min(next, end));
-			zone_put_range(min(next, end), next);
+			unlist_block(z, f);
+			count_free(z, -(s64)(next - at));
+			reserve_frames(z, at, min(next, end));
+			zone_put_range(z, min(next, end), next);
 		}
 		at = next;
 	}
 }
 
-/* --- For frame.c and frame_array.c ----------------------------------------------------------- */
-
-void frame_zone_reset(void)
+/*
+ * 2 MiB may be broken up for one frame: half of what is free then stays whole. Else a guest that
+ * touches one page of each 2 MiB takes the large pages away from all others.
+ */
+static bool may_break_up(const struct zone *z)
 {
-	__atomic_store_n(&zone.free_frames, 0, __ATOMIC_RELAXED);
-	zone.whole_frames = 0;
-	zone.total_frames = 0;
-	for (u32 i = 0; i < POOLS; i++) {
-		zone.pools[i].nonempty = 0;
-		for (u32 order = 0; order < ORDERS; order++)
-			list_init(&zone.pools[i].free[order]);
-	}
+	u64 large = 1ull << FRAME_LARGE_ORDER;
+
+	return z->whole_frames >= large && (z->whole_frames - large) * 2 >= z->free_frames;
 }
 
-void frame_pool_add(u64 start_pfn, u64 end_pfn)
-{
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	zone.total_frames += end_pfn - start_pfn;
-	zone_put_range(start_pfn, end_pfn);
-	spin_unlock_irqrestore(&zone.lock, on);
-}
-
-u32 frame_zone_take(u32 order, struct frame **blocks, u32 count)
-{
-	bool on = spin_lock_irqsave(&zone.lock);
-	u32 n = 0;
-
-	while (n < count && (blocks[n] = zone_take(order)))
-		frame_set_state(blocks[n++], FRAME_USED);
-	spin_unlock_irqrestore(&zone.lock, on);
-	return n;
-}
-
-void frame_zone_put(u32 order, struct frame **blocks, u32 count)
-{
-	bool on = spin_lock_irqsave(&zone.lock);
-
-	for (u32 i = 0; i < count; i++)
-		zone_put(blocks[i], order);
-	spin_unlock_irqrestore(&zone.lock, on);
-}
-
-/* zone.lock held. A failure is asked for where there is memory: each allocation asks once. */
-static int take_from(struct frame *block, struct frame *f)
+/* A failure is asked for where there is memory: each allocation asks once. */
+static int take_from(struct zone *z, struct frame *block, struct frame *f)
 {
 	if (!block)
 		return ERR_BUSY;
 	if (hosted_should_fail())
 		return ERR_NOMEM;
-	zone_take_at(block, f);
+	zone_take_at(z, block, f);
 	return 0;
 }
 
-/*
- * zone.lock held. 2 MiB may be broken up for one frame: half of what is free then stays whole. Else
- * a guest that touches one page of each 2 MiB takes the large pages away from all others.
- */
-static bool may_break_up(void)
-{
-	u64 large = 1ull << FRAME_LARGE_ORDER;
+/* --- For frame.c, frame_array.c and frame_node.c ---------------------------------------------- */
 
-	return zone.whole_frames >= large && (zone.whole_frames - large) * 2 >= zone.free_frames;
+void frame_zone_reset(void)
+{
+	for (u32 node = 0; node < FRAME_NODES_MAX; node++) {
+		struct zone *z = &zones[node];
+
+		*z = (struct zone){0};
+		spin_init(&z->lock, "frame zone", LOCK_ZONE);
+		for (u32 i = 0; i < POOLS; i++) {
+			for (u32 order = 0; order < ORDERS; order++)
+				list_init(&z->pools[i].free[order]);
+		}
+	}
+}
+
+/* Of each zone its part of the range. */
+static void put_range(u64 start_pfn, u64 end_pfn, bool is_new)
+{
+	while (start_pfn < end_pfn) {
+		u64 next = frame_node_end(start_pfn, end_pfn);
+		struct zone *z = zone_of(start_pfn);
+		bool on = spin_lock_irqsave(&z->lock);
+
+		if (is_new)
+			z->total_frames += next - start_pfn;
+		zone_put_range(z, start_pfn, next);
+		spin_unlock_irqrestore(&z->lock, on);
+		start_pfn = next;
+	}
+}
+
+void frame_pool_add(u64 start_pfn, u64 end_pfn)
+{
+	put_range(start_pfn, end_pfn, true);
+}
+
+static u32 take_blocks(struct zone *z, u32 order, struct frame **blocks, u32 count, u64 kept)
+{
+	bool on = spin_lock_irqsave(&z->lock);
+	u32 n = 0;
+
+	while (n < count && z->free_frames > kept && (blocks[n] = zone_take(z, order)))
+		frame_set_state(blocks[n++], FRAME_USED);
+	spin_unlock_irqrestore(&z->lock, on);
+	return n;
+}
+
+u32 frame_zone_take(u32 order, struct frame **blocks, u32 count)
+{
+	u32 near = frame_node_of_cpu(cpu_id()), n = 0;
+
+	if (likely(frame_node_count == 1))
+		return take_blocks(&zones[0], order, blocks, count, 0);
+	for (u32 i = 0; i < 2 * frame_node_count && !n; i++) {
+		struct zone *z = &zones[frame_node_near(near, i % frame_node_count)];
+		u64 kept = __atomic_load_n(&z->kept, __ATOMIC_RELAXED);
+
+		n = take_blocks(z, order, blocks, count, i < frame_node_count ? kept : 0);
+	}
+	return n;
+}
+
+void frame_zone_put(u32 order, struct frame **blocks, u32 count)
+{
+	struct zone *z = &zones[0];
+	bool on;
+
+	if (unlikely(frame_node_count > 1)) {
+		for (u32 i = 0; i < count; i++) {
+			u64 pfn = frame_pfn(blocks[i]).v;
+
+			frame_set_state(blocks[i], FRAME_BODY);
+			put_range(pfn, pfn + (1ull << order), false);
+		}
+		return;
+	}
+	on = spin_lock_irqsave(&z->lock);
+	for (u32 i = 0; i < count; i++)
+		zone_put(z, frame_pfn(blocks[i]).v, order);
+	spin_unlock_irqrestore(&z->lock, on);
+}
+
+static int take_apart(struct zone *z, u32 number, struct frame **out)
+{
+	bool on = spin_lock_irqsave(&z->lock);
+	struct frame *block = NULL;
+	int err;
+
+	if (may_break_up(z))
+		block = pool_find(&z->pools[POOL_USUAL], FRAME_LARGE_ORDER);
+	*out = block ? block + number : NULL;
+	err = take_from(z, block, *out);
+	spin_unlock_irqrestore(&z->lock, on);
+	return err;
 }
 
 int frame_zone_take_apart(u32 number, struct frame **out)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-	struct frame *block = NULL;
-	int err;
+	u32 near = frame_node_of_cpu(cpu_id());
+	int err = ERR_BUSY;
 
-	if (may_break_up())
-		block = pool_find(&zone.pools[POOL_USUAL], FRAME_LARGE_ORDER);
-
-	*out = block ? block + number : NULL;
-	err = take_from(block, *out);
-	spin_unlock_irqrestore(&zone.lock, on);
+	for (u32 i = 0; i < frame_node_count && err == ERR_BUSY; i++)
+		err = take_apart(&zones[frame_node_near(near, i)], number, out);
 	return err;
 }
 
 int frame_zone_take_at(struct frame *f, u64 pfn)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-	int err = take_from(zone_find(f, pfn), f);
+	struct zone *z = zone_of(pfn);
+	bool on = spin_lock_irqsave(&z->lock);
+	int err = take_from(z, zone_find(z, pfn), f);
 
-	spin_unlock_irqrestore(&zone.lock, on);
+	spin_unlock_irqrestore(&z->lock, on);
 	return err;
 }
 
 bool frame_zone_reserve(u64 pages, u64 align, u64 *start)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
-	u64 run;
-	bool found = find_run(pages, align, start, &run);
+	bool found = false;
 
-	if (found)
-		take_run(run, *start, *start + pages);
-	spin_unlock_irqrestore(&zone.lock, on);
+	for (u32 i = 0; i < frame_node_count && !found; i++) {
+		struct zone *z = &zones[frame_node_near(frame_node_of_cpu(cpu_id()), i)];
+		bool on = spin_lock_irqsave(&z->lock);
+		u64 run;
+
+		found = find_run(z, pages, align, start, &run);
+		if (found)
+			take_run(z, run, *start, *start + pages);
+		spin_unlock_irqrestore(&z->lock, on);
+	}
 	return found;
 }
 
-void frame_zone_adopted(u64 count)
+static void add_total(struct zone *z, u64 frames)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
+	bool on = spin_lock_irqsave(&z->lock);
 
-	zone.total_frames += count;
-	spin_unlock_irqrestore(&zone.lock, on);
+	z->total_frames += frames;
+	spin_unlock_irqrestore(&z->lock, on);
+}
+
+void frame_zone_adopted(u64 start_pfn, u64 end_pfn)
+{
+	while (start_pfn < end_pfn) {
+		u64 next = frame_node_end(start_pfn, end_pfn);
+
+		add_total(zone_of(start_pfn), next - start_pfn);
+		start_pfn = next;
+	}
+}
+
+void frame_zone_move_total(u32 node, u64 frames)
+{
+	add_total(&zones[0], -frames);
+	add_total(&zones[node], frames);
+}
+
+static void zone_count(struct zone *z, u64 *total, u64 *free)
+{
+	bool on = spin_lock_irqsave(&z->lock);
+
+	*total += z->total_frames;
+	*free += z->free_frames;
+	spin_unlock_irqrestore(&z->lock, on);
 }
 
 void frame_zone_count(u64 *total, u64 *free)
 {
-	bool on = spin_lock_irqsave(&zone.lock);
+	*total = *free = 0;
+	for (u32 node = 0; node < frame_node_count; node++)
+		zone_count(&zones[node], total, free);
+}
 
-	*total = zone.total_frames;
-	*free = zone.free_frames;
-	spin_unlock_irqrestore(&zone.lock, on);
+u64 frame_node_total(u32 node)
+{
+	u64 total = 0, free = 0;
+
+	zone_count(&zones[node], &total, &free);
+	return total;
+}
+
+u64 frame_node_free(u32 node)
+{
+	return __atomic_load_n(&zones[node].free_frames, __ATOMIC_RELAXED);
+}
+
+void frame_node_keep(u32 node, u64 frames)
+{
+	__atomic_store_n(&zones[node].kept, frames, __ATOMIC_RELAXED);
 }
 
 u64 frame_free_estimate(void)
 {
-	return __atomic_load_n(&zone.free_frames, __ATOMIC_RELAXED);
+	u64 free = frame_node_free(0);
+
+	for (u32 node = 1; node < frame_node_count; node++)
+		free += frame_node_free(node);
+	return free;
 }

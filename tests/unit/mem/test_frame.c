@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/memmap.c
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c mem/memmap.c
    tests/unit/mem/frame_arena.c */
 /* The frame allocator against an oracle, and each way to have a frame. */
 #include <cmocka.h>

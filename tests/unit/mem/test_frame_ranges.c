@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/memmap.c
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c mem/memmap.c
    tests/unit/mem/frame_arena.c */
 /* Where frames come from: memory as it is found or given later, and runs that leave the allocator. */
 #include <cmocka.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/watermark.c
+/* unit-sources: mem/frame.c mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c mem/watermark.c
    mem/share_table.c */
 /* unit-sanitizer: thread */
 /*

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: mem/slab.c mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c */
+/* unit-sources: mem/slab.c mem/frame.c mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c */
 /* Objects of all sizes: zeroed, aligned, apart, given back; and each misuse that is caught. */
 #include <cmocka.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: mem/vmap.c mem/vmap_area.c mem/vmap_audit.c mem/pagetable.c mem/slab.c
- *               mem/frame.c mem/frame_array.c mem/frame_use.c mem/frame_zone.c mem/memmap.c */
+ *               mem/frame.c mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c mem/memmap.c */
 /*
  * The final page tables, built over the fake machine's memory and read back entry by entry: what
  * is shown where with which rights, what the audit finds when they are spoilt, and that addresses

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * unit-sources: vmx/pml.c vmx/capability.c vmx/inject.c vmx/event.c vmx/regs.c mem/frame.c
- *   mem/frame_array.c mem/frame_use.c mem/frame_zone.c tests/unit/vmx/pml_cpu.c
+ *   mem/frame_array.c mem/frame_node.c mem/frame_use.c mem/frame_zone.c tests/unit/vmx/pml_cpu.c
  */
 /* unit-cflags: -include tests/hosted/points.h */
 /*
