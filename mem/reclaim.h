@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking memory from guests that do not use it. kaged, the page-aging daemon, takes nothing while there
- * is enough, and looks only at times what is used. Below the low watermark it goes through the objects it was given, 2 MiB at a time: it asks
+ * Taking memory from guests that do not use it. kaged, the page-aging daemon, of which each memory node
+ * has one, takes nothing while there is enough, and looks only at times what is used. Below the low watermark it goes through the objects it was given, 2 MiB at a time: it asks
  * which pages were used since it came by last, so that each has an age in rounds, and takes the
  * oldest of whoever pays least for his (mem/reclaim_policy.h) until the high watermark is reached. A
  * vCPU that finds less than the min watermark helps: any number of threads may be at it.
@@ -11,6 +11,7 @@
 
 #include "kernel/base/list.h"
 #include "kernel/base/stat.h"
+#include "mem/frame_node.h"
 #include "mem/gmem.h"
 
 #define RECLAIM_AGES	    8 /* a page that was not used for longer stays as old as it can be */
@@ -32,6 +33,15 @@ struct reclaim_terms {
 	u64 costs; /* frames that must be there for it: for min, and what the VM takes besides */
 };
 
+/* Of a target what is in frames of one memory node. reclaim.lock. */
+struct reclaim_part {
+	u64 take_next; /* chunk where the next pages are taken */
+	/* Pages, as far as the round has come; below 0 where others were taken than it counted. */
+	s64 by_age[RECLAIM_AGES];
+	/* Chunks that were gone through for pages so old, in vain, since it counted any of them. */
+	u64 gone_through[RECLAIM_AGES];
+};
+
 /* An object that pages may be taken from. Everything in it is reclaim's. */
 struct reclaim_target {
 	/* set by reclaim_add */
@@ -43,7 +53,6 @@ struct reclaim_target {
 	u64 barren; /* chunks that it looked at, at its max, since it freed something last */
 	/* reclaim.lock */
 	struct list link;
-	u64 take_next;		/* chunk where the next pages are taken */
 	u64 taking;		/* pages that somebody is about to take */
 	u64 disk_next;		/* chunk where packed pages are looked for that go to the disk, */
 	u64 disk_found;		/* how many were in this look at all of it, */
@@ -56,10 +65,7 @@ struct reclaim_target {
 	bool passes, passed;	/* it passes over some, or the one before did */
 	u64 used_staying;	/* that this one found used of those, as in `used` */
 	u64 working_set;	/* pages; as of the last whole round */
-	/* Pages, as far as the round has come; below 0 where others were taken than it counted. */
-	s64 by_age[RECLAIM_AGES];
-	/* Chunks that were gone through for pages so old, in vain, since it counted any of them. */
-	u64 gone_through[RECLAIM_AGES];
+	struct reclaim_part in[FRAME_NODES_MAX]; /* by memory node */
 };
 
 /* How it is to be done; 0 in place of a watermark: by how much memory there is. */

@@ -26,7 +26,7 @@ struct piece {
 	bool looks;	   /* or all is said to be as it was */
 	bool whole, stale; /* stale: of pages that were passed over nothing says how old they are */
 	u64 aged, young, used, used_staying, passed;
-	u64 by_age[RECLAIM_AGES];
+	u64 by_age[FRAME_NODES_MAX][RECLAIM_AGES];
 };
 
 /* As it was when it was looked at last, though a round has begun since; or as when it came. */
@@ -76,7 +76,7 @@ static void age_entry(struct piece *p, u64 *e, bool young)
 	p->used += age < 2 && (p->whole || !stays);
 	p->used_staying += age < 2 && stays;
 	if (reclaim_may_go(entry))
-		p->by_age[age]++;
+		p->by_age[frame_node_of(gmem_entry_pfn(entry))][age]++;
 }
 
 /*
@@ -186,8 +186,10 @@ static bool is_due(const struct reclaim_target *t, u64 now, u64 gap)
 
 static void begin_round(struct reclaim_target *t, u64 now)
 {
-	memset(t->by_age, 0, sizeof(t->by_age));
-	memset(t->gone_through, 0, sizeof(t->gone_through));
+	for (u32 node = 0; node < frame_node_count; node++) {
+		memset(t->in[node].by_age, 0, sizeof(t->in[node].by_age));
+		memset(t->in[node].gone_through, 0, sizeof(t->in[node].gone_through));
+	}
 	t->gap_ns = t->aged_ns ? now - t->aged_ns : RECLAIM_MEMORY_NS;
 	t->aged_ns = now;
 	t->whole = !t->whole_ns || now - t->whole_ns >= WHOLE_GAP_NS;
@@ -212,7 +214,7 @@ static void end_chunks(struct reclaim_target *t, u64 n)
 		return;
 	t->working_set = reclaim_working_set(before, t->used, t->gap_ns);
 	if (t->working_set != before)
-		__atomic_store_n(&reclaim.found_other, true, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&reclaim.found_other, 1, __ATOMIC_RELAXED);
 	reclaim_count(&reclaim.stats.rounds, 1);
 }
 
@@ -236,6 +238,8 @@ static struct reclaim_target *pick(const struct reclaim_effort *e, u64 now)
 
 	list_for_each_entry (t, &reclaim.targets, link) {
 		if (t->object->order || (e->only && e->only != t))
+			continue;
+		if (e->own && !reclaim_looks_after(e->node, t))
 			continue;
 		if (!under_way(t) && !is_due(t, now, gap))
 			continue;
@@ -274,19 +278,26 @@ static bool next_piece(const struct reclaim_effort *e, struct piece *p, u64 now)
 	return t != NULL;
 }
 
+static void add_ages(struct reclaim_part *part, const u64 *by_age)
+{
+	bool old = false;
+
+	for (u32 i = RECLAIM_AGES; i-- > 0;) {
+		part->by_age[i] += (s64)by_age[i];
+		old |= by_age[i] != 0;
+		/* Who goes through all for pages so old has not seen these. */
+		if (old)
+			part->gone_through[i] = 0;
+	}
+}
+
 static void end_piece(const struct piece *p)
 {
 	struct reclaim_target *t = p->t;
-	bool old = false;
 
 	spin_lock(&reclaim.lock);
-	for (u32 i = RECLAIM_AGES; i-- > 0;) {
-		t->by_age[i] += (s64)p->by_age[i];
-		old |= p->by_age[i] != 0;
-		/* Who goes through all for pages so old has not seen these. */
-		if (old)
-			t->gone_through[i] = 0;
-	}
+	for (u32 node = 0; node < frame_node_count; node++)
+		add_ages(&t->in[node], p->by_age[node]);
 	t->used += p->used;
 	if (p->whole)
 		t->used_staying += p->used_staying;
@@ -298,14 +309,14 @@ static void end_piece(const struct piece *p)
 	reclaim_count(&reclaim.stats.passed, p->passed);
 }
 
-bool reclaim_aged_since(u64 ns)
+bool reclaim_aged_since(u32 node, u64 ns)
 {
 	struct reclaim_target *t;
 	bool all = true;
 
 	spin_lock(&reclaim.lock);
 	list_for_each_entry (t, &reclaim.targets, link) {
-		if (!t->object->order)
+		if (!t->object->order && reclaim_looks_after(node, t))
 			all &= t->aged_ns >= ns && t->age_done == reclaim_chunks(t);
 	}
 	spin_unlock(&reclaim.lock);

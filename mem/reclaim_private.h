@@ -16,8 +16,9 @@
 #include "smp/timer.h"
 
 #define RECLAIM_DISK_AGE \
-	24u		  /* of packed pages that go to the disk first; steps of gmem_private.h */
-#define RECLAIM_BATCH 64u /* frames that one effort is for */
+	24u /* of packed pages that go to the disk first; steps of gmem_private.h */
+#define RECLAIM_BATCH	     64u /* frames that one effort is for */
+#define RECLAIM_HELP_WAIT_NS 10000000ull
 
 /* Targets, by id. */
 struct reclaim_ids {
@@ -47,15 +48,17 @@ struct reclaim {
 	u64 tell_gap_ns;
 	/* atomic */
 	struct reclaim_stats stats;
-	u64 barren; /* chunks that were looked at for all since something was freed last */
+	/* By memory node: chunks that were looked at for all since something was freed last. */
+	u64 barren[FRAME_NODES_MAX];
 	bool compacting;
-	bool found_other; /* a round ended that found another working set than the one before */
+	u64 found_other; /* rounds that ended and found another working set than the one before */
 	struct wait_queue unused; /* who removes a target waits on it */
 };
 extern struct reclaim reclaim;
 
-/* One thread's attempt to get frames, in bounds of its own. */
+/* One thread's attempt to get frames of one memory node, in bounds of its own. */
 struct reclaim_effort {
+	u32 node;
 	u64 want, freed;
 	u64 tries;  /* pages that may still be tried, */
 	u64 looks;  /* entries that may still be looked at for them, */
@@ -73,6 +76,7 @@ struct reclaim_effort {
 	bool more;		     /* a bound ended it: another effort may find something */
 	bool full;		     /* there was no memory to put a page away */
 	bool trickles;		     /* what it freed helps nobody */
+	bool own;		     /* it ages no targets but those that its node looks after */
 	struct reclaim_target *only; /* NULL: of all */
 };
 
@@ -129,17 +133,17 @@ void reclaim_put(struct reclaim_target *t);
  */
 void reclaim_wait_unused(struct reclaim_target *t);
 
-/*
- * kaged's: from low to high, a batch after the other. False: in vain. Sleeps while the disk is busy.
- * Thread context, no lock is held.
- */
-bool reclaim_fill_up(void);
+/* At rest each target is looked after by one node's kaged, wherever its pages are. */
+static inline bool reclaim_looks_after(u32 node, const struct reclaim_target *t)
+{
+	return t->id % frame_node_count == node;
+}
 
 /* Ages what is due, within the effort's bounds. Whether any round is under way or has ended. */
 bool reclaim_age(struct reclaim_effort *e);
 
-/* Whether all that there is has been gone through in rounds that began since. */
-bool reclaim_aged_since(u64 ns);
+/* Whether all that the node looks after has been gone through in rounds that began since. */
+bool reclaim_aged_since(u32 node, u64 ns);
 
 /* Takes pages that were not used in the last round (youngest 1), or any (0). */
 void reclaim_take(struct reclaim_effort *e, u32 youngest);
@@ -154,6 +158,45 @@ struct reclaim_claim reclaim_claim_of(const struct reclaim_target *t);
 enum reclaim_state reclaim_tell_state(void);
 /* Nothing has that is still to be said. */
 bool reclaim_state_is_told(void);
+
+/* --- reclaim.c. Thread context, no lock is held. --- */
+
+/* e->want, urgent, node and only are given. Its bounds are the usual ones. */
+void reclaim_make_effort(struct reclaim_effort *e);
+/* It freed something, or may find something that it did not come to look at. */
+bool reclaim_is_worth_another(const struct reclaim_effort *e);
+void reclaim_forget_barren(
+	void); /* memory is there: what is short the next time is another matter */
+
+/* Efforts that freed something; and waits until there is one more, or a moment. Whether there is. */
+u64 reclaim_progress(void);
+bool reclaim_wait_progress(u64 before);
+
+/* --- reclaim_node.c: the watermarks' parts by memory node. Any context below LOCK_GENERATION. --- */
+
+/* By how much memory each has. Thread context; LOCK_ZONE. */
+void reclaim_set_node_parts(void);
+/* Frames that must come free on the node until its part of the watermark `mark` is free. */
+u64 reclaim_node_lacks(u32 node, u64 mark);
+u32 reclaim_neediest_node(void); /* the one that lacks most of what is to be free there */
+
+/* --- reclaim_kaged.c --- */
+
+void kaged_init(void);
+int kaged_start(void); /* ERR_NOMEM */
+
+/*
+ * Has kaged take in the caller's place, where that gets little of the CPU, and waits a moment: pages are
+ * BUSY while they are taken, and other VMs may wait for those. False: the caller is to do it. *again:
+ * something was freed.
+ */
+bool reclaim_ask_kaged(bool *again);
+
+/*
+ * A kaged's: from low to high, a batch after the other. False: in vain. Sleeps while the disk is busy.
+ * Thread context, no lock is held.
+ */
+bool reclaim_fill_up(u32 node);
 
 /* --- reclaim_target.c --- */
 

@@ -16,6 +16,8 @@
 /* Part of an effort: so many pages of one target. */
 struct part {
 	struct reclaim_target *t;
+	struct reclaim_part *in; /* the effort's node */
+	u32 node;
 	u64 pages;
 	u64 own;    /* of these in frames of its own */
 	u32 age;    /* no younger ones */
@@ -74,11 +76,11 @@ static u64 spare(const struct reclaim_effort *e, const struct reclaim_target *t)
 }
 
 /* The oldest age that there are pages of; 0: of none. */
-static u32 oldest_age(const struct reclaim_target *t)
+static u32 oldest_age(const struct reclaim_part *in)
 {
 	u32 age = RECLAIM_AGES - 1;
 
-	while (age && t->by_age[age] <= 0)
+	while (age && in->by_age[age] <= 0)
 		age--;
 	return age;
 }
@@ -87,7 +89,7 @@ static bool has_some(const struct reclaim_effort *e, const struct reclaim_target
 {
 	if (reclaim_ids_have(&e->passed, t->id) || (e->only && e->only != t))
 		return false;
-	return spare(e, t) && (!youngest || oldest_age(t) >= youngest);
+	return spare(e, t) && (!youngest || oldest_age(&t->in[e->node]) >= youngest);
 }
 
 static struct reclaim_target *pick(const struct reclaim_effort *e, u32 youngest)
@@ -109,10 +111,10 @@ static struct reclaim_target *pick(const struct reclaim_effort *e, u32 youngest)
 }
 
 /* Of this age and above nothing is left, as far as anybody knows. */
-static void forget_ages(struct reclaim_target *t, u32 from)
+static void forget_ages(struct reclaim_part *in, u32 from)
 {
 	for (u32 age = from; age < RECLAIM_AGES; age++)
-		t->by_age[age] = 0;
+		in->by_age[age] = 0;
 }
 
 /*
@@ -121,7 +123,7 @@ static void forget_ages(struct reclaim_target *t, u32 from)
  */
 static bool is_gone_through(const struct part *p)
 {
-	return !p->left || p->t->gone_through[p->age] >= reclaim_chunks(p->t);
+	return !p->left || p->in->gone_through[p->age] >= reclaim_chunks(p->t);
 }
 
 /* The next chunk that has a page, if it is not far; ~0: it is not. */
@@ -131,11 +133,11 @@ static u64 next_chunk(struct reclaim_effort *e, struct part *p)
 	u64 chunks = reclaim_chunks(t);
 
 	for (u32 i = 0; i < SKIP_MOST && !is_gone_through(p) && e->looks > p->looks; i++) {
-		u64 chunk = t->take_next;
+		u64 chunk = p->in->take_next;
 
 		p->left--;
-		t->gone_through[p->age]++;
-		t->take_next = (chunk + 1) % chunks;
+		p->in->gone_through[p->age]++;
+		p->in->take_next = (chunk + 1) % chunks;
 		if (!reclaim_chunk_empty(t, chunk))
 			return chunk;
 		e->looks -= min(e->looks, (u64)LOOKS_EMPTY);
@@ -154,9 +156,11 @@ static bool begin_part(struct reclaim_effort *e, u32 youngest, struct part *p)
 	if (t) {
 		reclaim_use(t);
 		p->t = t;
+		p->in = &t->in[e->node];
+		p->node = e->node;
 		p->pages = min(e->want - e->freed, spare(e, t));
 		p->own = spare_own(e, t);
-		p->age = youngest ? oldest_age(t) : 0;
+		p->age = youngest ? oldest_age(p->in) : 0;
 		p->left = reclaim_chunks(t);
 		p->looks = e->looks - min(e->looks, (u64)PART_LOOKS);
 		p->tries = e->tries - min(e->tries, (u64)PART_TRIES);
@@ -174,12 +178,12 @@ struct marked {
 };
 
 /*
- * Up to `most` of the pages of 2 MiB from `from` on that are so old at least, `own` of them at most
- * in frames of their own; where it ended.
+ * Up to `most` of the part's pages of 2 MiB from `from` on that are so old at least, `own` of them at
+ * most in frames of their own; where it ended.
  */
-static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most, u64 own,
-		    struct marked *m)
+static u64 mark_old(const struct part *p, u64 first, u64 from, u64 most, u64 own, struct marked *m)
 {
+	const struct gmem *g = p->t->object;
 	u64 pages = min(g->pages - first, (u64)GMEM_LARGE_PAGES), i;
 	const u64 *e = gmem_entry_find(g, first);
 
@@ -188,7 +192,8 @@ static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most
 		u64 entry = gmem_entry_load(e + i);
 		u32 is = gmem_entry_age(g, entry);
 
-		if (!reclaim_may_go(entry) || is < age)
+		if (!reclaim_may_go(entry) || is < p->age ||
+		    frame_node_of(gmem_entry_pfn(entry)) != p->node)
 			continue;
 		if (gmem_entry_state(entry) == GMEM_GOT_PAGE) {
 			if (!own)
@@ -206,8 +211,9 @@ static u64 mark_old(const struct gmem *g, u64 first, u64 from, u32 age, u64 most
  * Of what the round has counted, or has under way: a page that is taken in between makes a count less
  * than 0 until it is counted. `stayed` of them still are what they were. reclaim.lock.
  */
-static void uncount(struct reclaim_target *t, u64 chunk, const struct marked *m, u64 stayed)
+static void uncount(const struct part *p, u64 chunk, const struct marked *m, u64 stayed)
 {
+	const struct reclaim_target *t = p->t;
 	u64 gone = m->n - min(m->n, stayed);
 
 	if (chunk >= t->age_next ||
@@ -216,7 +222,7 @@ static void uncount(struct reclaim_target *t, u64 chunk, const struct marked *m,
 	for (u32 age = RECLAIM_AGES; age-- > 0;) {
 		u64 n = min(m->by_age[age], gone);
 
-		t->by_age[age] -= (s64)n;
+		p->in->by_age[age] -= (s64)n;
 		gone -= n;
 	}
 }
@@ -224,14 +230,14 @@ static void uncount(struct reclaim_target *t, u64 chunk, const struct marked *m,
 /* more: the chunk may have others. */
 static void note_taken(struct part *p, u64 chunk, const struct marked *m, u64 stayed, bool more)
 {
-	struct reclaim_target *t = p->t;
+	u64 *gone_through = &p->in->gone_through[p->age];
 
 	spin_lock(&reclaim.lock);
-	uncount(t, chunk, m, stayed);
+	uncount(p, chunk, m, stayed);
 	if (more) {
-		t->take_next = chunk;
+		p->in->take_next = chunk;
 		p->left++;
-		t->gone_through[p->age] -= min(t->gone_through[p->age], 1ull);
+		*gone_through -= min(*gone_through, 1ull);
 	}
 	spin_unlock(&reclaim.lock);
 }
@@ -283,8 +289,7 @@ static void take_chunk(struct reclaim_effort *e, struct part *p, u64 chunk,
 		u64 still = stayed(taken);
 
 		most = min(p->pages - gained(taken), tries_left(e, p, taken));
-		at = mark_old(p->t->object, first, at, p->age, most,
-			      p->own - min(p->own, gained(taken)), &m);
+		at = mark_old(p, first, at, most, p->own - min(p->own, gained(taken)), &m);
 		e->tries -= m.n;
 		if (!m.n)
 			return;
@@ -330,9 +335,9 @@ static void end_part(struct reclaim_effort *e, const struct part *p, u32 younges
 	p->t->taking -= p->pages;
 	gone_through = !enough && !e->full && !p->spent && is_gone_through(p);
 	if (gone_through && !busy)
-		forget_ages(p->t, p->age);
+		forget_ages(p->in, p->age);
 	if (gone_through || busy)
-		p->t->gone_through[p->age] = 0;
+		p->in->gone_through[p->age] = 0;
 	spin_unlock(&reclaim.lock);
 	/* There it would find nothing younger than what it looked for. */
 	if (gone_through && (busy || p->age <= max(youngest, 1u)))

@@ -171,6 +171,7 @@ static void set_watermarks(u64 frames)
 	watermarks.min = given ? asked.min : least;
 	watermarks.high = given ? asked.high : 3 * least;
 	watermarks.low = given ? asked.low : 2 * least;
+	reclaim_set_node_parts();
 }
 
 /* Guests' pages, and modules, have costs of their own. */

@@ -43,13 +43,11 @@ u64 thread_group_turns(void)
 
 bool thread_groups_rest(u64 turns)
 {
-	bool running = false, rest;
+	bool running = false;
 
+	/* Also where the answer is no: another may sleep who was told yes. */
 	__atomic_store_n(&armed, true, __ATOMIC_RELAXED);
-	rest = count_turns(&running) == turns && !running;
-	if (!rest)
-		__atomic_store_n(&armed, false, __ATOMIC_RELAXED);
-	return rest;
+	return count_turns(&running) == turns && !running;
 }
 
 void sched_rest_over(const struct thread *t)

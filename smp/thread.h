@@ -183,11 +183,11 @@ u64 thread_run_ns(const struct thread *t);
 u64 thread_wait_max_ns(const struct thread *t);
 
 /*
- * For who has nothing to do while no vCPU runs, the threads of groups: one such thread, that is
- * (smp/sched_rest.c). It takes a number of thread_group_turns at a time of its own, and asks later
- * whether none of them runs, or has run since then. true: as soon as one runs again `ends` is called,
- * once, with interrupts off and no lock held, and may wake threads; it may also be called where the
- * answer was false. Thread context; LOCK_RUNQUEUE. thread_rest_init: once, before both.
+ * For threads that have nothing to do while no vCPU runs, the threads of groups (smp/sched_rest.c). Such
+ * a one takes a number of thread_group_turns at a time of its own, and asks later whether none of them
+ * runs, or has run since then. true: as soon as one runs again `ends` is called, once for all who asked,
+ * with interrupts off and no lock held, and may wake threads; it is also called where the answer was
+ * false. Thread context; LOCK_RUNQUEUE. thread_rest_init: once, before both.
  */
 void thread_rest_init(void (*ends)(void));
 u64 thread_group_turns(void);

@@ -88,7 +88,7 @@ static void passed_over_until_there_is_a_disk(void **state)
 		assert_int_equal(swap_attach(&fake_disk, HARD_PAGES, 1), 0);
 		assert_true(looked_in(1) >= HARD_PAGES);
 		assert_int_equal(target.used, 0);
-		assert_int_equal(target.by_age[RECLAIM_AGES - 2], HARD_PAGES);
+		assert_int_equal(target.in[0].by_age[RECLAIM_AGES - 2], HARD_PAGES);
 		swap_detach();
 	}
 }

@@ -157,7 +157,7 @@ static void old_pages(bool packs)
 	for (u64 i = 1; i <= OLD; i++)
 		fill(&wide, i, i, packs);
 	pass_time(20);
-	assert_int_equal(wide.target.by_age[OLDEST], OLD);
+	assert_int_equal(wide.target.in[0].by_age[OLDEST], OLD);
 }
 
 static void dropped(void **state)
@@ -193,7 +193,7 @@ static void shared_and_written(void **state)
 	for (u64 i = 1; i <= OLD; i++)
 		(void)page(&wide, i, false);
 	pass_time(20);
-	assert_int_equal(wide.target.by_age[OLDEST], OLD);
+	assert_int_equal(wide.target.in[0].by_age[OLDEST], OLD);
 	for (u64 i = 1; i <= OLD; i++)
 		fill(&wide, i, i, true);
 	others_go();
@@ -245,12 +245,12 @@ static void taken_before_it_is_counted(void **state)
 		fill(&wide, first + 2 * RACE_RUN + i, i, true);
 	}
 	pass_time(6);
-	assert_int_equal(wide.target.by_age[OLDEST], 10 + 2 * RACE_RUN);
-	wide.target.take_next = 1;
+	assert_int_equal(wide.target.in[0].by_age[OLDEST], 10 + 2 * RACE_RUN);
+	wide.target.in[0].take_next = 1;
 	racing = true;
 	pass_time(1);
 	assert_false(racing);
-	assert_int_equal(wide.target.by_age[OLDEST], 10 + RACE_RUN);
+	assert_int_equal(wide.target.in[0].by_age[OLDEST], 10 + RACE_RUN);
 	others_go();
 }
 
@@ -268,7 +268,7 @@ static void younger_ones_are_found(void **state)
 		fill(&other, i, i, true);
 	pass_time(2);
 	assert_int_equal(gmem_drop_range(wide.g, 1, OLD, &done), 0);
-	wide.target.take_next = 0;
+	wide.target.in[0].take_next = 0;
 	resident = wide.g->resident;
 	for (u32 i = 0; i < EFFORTS && wide.g->resident == resident; i++) {
 		hosted_clock_set(now_ns += 50000000);
@@ -288,11 +288,11 @@ static void one_of_a_batch_stays(void **state)
 	for (u64 i = 0; i < GMEM_LARGE_PAGES; i++)
 		fill(&other, i, i, true);
 	pass_time(20);
-	assert_int_equal(other.target.by_age[OLDEST], GMEM_LARGE_PAGES);
+	assert_int_equal(other.target.in[0].by_age[OLDEST], GMEM_LARGE_PAGES);
 	assert_int_equal(gmem_pin(other.g, 5, false, &pfn), 0);
 	reclaim_remove(&wide.target);
 	(void)reclaim_help(NULL, 0);
-	left = other.target.by_age[OLDEST];
+	left = other.target.in[0].by_age[OLDEST];
 	reclaim_add(&wide.target, wide.g, &terms);
 	gmem_unpin(other.g, 5, pfn, false);
 	assert_in_range(left, GMEM_LARGE_PAGES / 2, GMEM_LARGE_PAGES - 60);

@@ -109,7 +109,7 @@ static void kaged(u64 *random)
 	struct reclaim_effort e = {.ages = 4, .gap_ns = 1, .rest = random_below(random, 2)};
 
 	if (reclaim_is_short())
-		(void)reclaim_fill_up();
+		(void)reclaim_fill_up(0);
 	else
 		(void)reclaim_age(&e);
 }

@@ -112,15 +112,26 @@ static void one_that_runs_anywhere(void **state)
 	}
 }
 
-/* As the answer is no, nobody is to be told. */
-static void not_told_for_nothing(void **state)
+/*
+ * Who was told no sleeps not; another may sleep who was told yes, and is told. Each is told once, however
+ * many asked.
+ */
+static void one_is_told_though_another_was_told_no(void **state)
 {
+	u64 turns, before;
+
 	start(1);
+	before = thread_group_turns();
 	run_vcpu();
-	assert_false(thread_groups_rest(thread_group_turns()));
+	block_vcpu();
+	turns = thread_group_turns();
+	assert_true(thread_groups_rest(turns));
+	assert_false(thread_groups_rest(before));
+	run_vcpu();
+	assert_int_equal(ends, 1);
 	block_vcpu();
 	run_vcpu();
-	assert_int_equal(ends, 0);
+	assert_int_equal(ends, 1);
 	teardown();
 }
 
@@ -150,7 +161,7 @@ int main(void)
 		cmocka_unit_test(they_rest_until_one_runs),
 		cmocka_unit_test(one_that_runs_does_not_rest),
 		cmocka_unit_test(one_that_runs_anywhere),
-		cmocka_unit_test(not_told_for_nothing),
+		cmocka_unit_test(one_is_told_though_another_was_told_no),
 		cmocka_unit_test(one_that_waits_rests),
 	};
 
