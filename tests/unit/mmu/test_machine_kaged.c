@@ -39,10 +39,19 @@ static const struct reclaim_terms terms = {.max = ~0ull, .shares = 100};
 static u64 ends;     /* of VMs */
 static u64 replaced; /* slots */
 
+/* Every other run is on two memory nodes, with pages of both in 2 MiB. */
 static void memory_init(void)
 {
 	const struct reclaim_options options = {.min = 64, .low = 128, .high = 192, .tax = 75};
+	static const struct frame_nodes nodes = {
+		.count = 2,
+		.range_count = 1,
+		.ranges = {{MIB(2) - 9 * PAGE_SIZE, MEMORY, 1}},
+		.of_cpu = {[1] = 1, [3] = 1, [5] = 1, [7] = 1},
+	};
 
+	if (machine.seed % 2)
+		frame_set_nodes(&nodes);
 	BUG_ON(reclaim_init(&options));
 }
 
@@ -106,10 +115,12 @@ static void set_up(u64 *random)
 /* As kaged: at rest a round now and then, else what it takes. */
 static void kaged(u64 *random)
 {
-	struct reclaim_effort e = {.ages = 4, .gap_ns = 1, .rest = random_below(random, 2)};
+	u32 node = (u32)random_below(random, frame_node_count);
+	struct reclaim_effort e = {
+		.node = node, .ages = 4, .gap_ns = 1, .rest = random_below(random, 2)};
 
 	if (reclaim_is_short())
-		(void)reclaim_fill_up(0);
+		(void)reclaim_fill_up(node);
 	else
 		(void)reclaim_age(&e);
 }
