@@ -249,8 +249,9 @@ int thread_create(struct thread **out, const char *name, void (*fn)(void *), voi
 	return 0;
 }
 
-int thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
-		       const struct thread_options *options)
+int __attribute__((weak))
+thread_create_with(struct thread **out, const char *name, void (*fn)(void *), void *arg,
+		   const struct thread_options *options)
 {
 	return thread_create(out, name, fn, arg, THREAD_ANY_CPU);
 }
