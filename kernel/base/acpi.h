@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the firmware's ACPI tables say about the machine: CPUs, IOAPICs, clocks, power (ACPI 6.4
- * chapter 5). Tables are the firmware's: every length is checked, a broken table is named and
- * passed over, and the rest stands. acpi_parse is pure over a mapping function and runs once on
- * the boot CPU; its result is read-only after.
+ * What the firmware's ACPI tables say about the machine: CPUs, IOAPICs, clocks, power, which memory
+ * is near which CPUs (ACPI 6.4 chapter 5). Tables are the firmware's: every length is checked, a
+ * broken table is named and passed over, and the rest stands. acpi_parse is pure over a mapping
+ * function and runs once on the boot CPU; its result is read-only after.
  */
 #ifndef KERNEL_BASE_ACPI_H
 #define KERNEL_BASE_ACPI_H
@@ -15,6 +15,8 @@
 #define ACPI_OVERRIDES_MAX  16
 #define ACPI_NMIS_MAX	    ACPI_CPUS_MAX /* firmware likes to list one for each */
 #define ACPI_DMARS_MAX	    16
+#define ACPI_MEMORIES_MAX   128 /* ranges of memory that have a proximity domain */
+#define ACPI_LOCALITIES_MAX 64	/* proximity domains whose distances are kept */
 #define ACPI_TABLES_MAX	    128 /* entries of the RSDT or XSDT that are looked at */
 #define ACPI_TABLE_SIZE_MAX MIB(16)
 
@@ -67,6 +69,17 @@ struct acpi_block {
 	u64 address;
 };
 
+/* Memory of a proximity domain, whether there is RAM in all of it or not. */
+struct acpi_memory {
+	u64 start, end; /* bytes, end exclusive, in the table's order; they may overlap */
+	u32 domain;
+};
+
+struct acpi_cpu_domain {
+	u32 apic_id;
+	u32 domain;
+};
+
 struct acpi_info {
 	bool madt_present;
 	u64 lapic_address;
@@ -83,6 +96,20 @@ struct acpi_info {
 	struct {
 		bool cpus, ioapics, overrides, nmis;
 	} madt_full;
+
+	bool srat_present;
+	u32 memory_count;
+	struct acpi_memory memories[ACPI_MEMORIES_MAX];
+	u32 cpu_domain_count;
+	struct acpi_cpu_domain cpu_domains[ACPI_CPUS_MAX];
+	struct {
+		bool cpus, memories;
+	} srat_full; /* as madt_full */
+
+	bool slit_present;
+	u32 locality_count; /* domains from 0 on that distances are known of */
+	/* From, to: 10 is to itself, twice as far 20; 255: no way there. */
+	u8 distances[ACPI_LOCALITIES_MAX][ACPI_LOCALITIES_MAX];
 
 	bool dmar_present;
 	u32 dmar_count;
