@@ -29,6 +29,17 @@ static bool sum_is_zero(const u8 *p, u64 n)
 	return sum == 0;
 }
 
+bool acpi_room(const char *table, u32 count, u32 limit, bool *full, const char *what)
+{
+	if (count < limit)
+		return true;
+	if (!*full)
+		log_warn("ACPI: %s lists more than %u %s; the rest is left out", table, limit,
+			 what);
+	*full = true;
+	return false;
+}
+
 /* Maps a table whole after a look at its header. 0, or an error after one line that names it. */
 static int open_table(acpi_map_fn map, u64 address, const char *as, struct acpi_table *t,
 		      struct acpi_info *out)
@@ -81,7 +92,7 @@ static void parse_dsdt(acpi_map_fn map, u64 address, struct acpi_info *out)
 static void parse_one(acpi_map_fn map, u64 address, struct acpi_info *out)
 {
 	const u8 *sig = address ? map(HPA(address), ACPI_HEADER_SIZE) : NULL;
-	bool madt, fadt, hpet, dmar;
+	bool madt, fadt, hpet, dmar, srat, slit;
 	struct acpi_table t;
 	char name[5] = "?";
 	u64 dsdt = 0;
@@ -92,7 +103,9 @@ static void parse_one(acpi_map_fn map, u64 address, struct acpi_info *out)
 	fadt = !strcmp(name, "FACP") && !out->fadt_present;
 	hpet = !strcmp(name, "HPET") && !out->hpet_present;
 	dmar = !strcmp(name, "DMAR") && !out->dmar_present;
-	if (sig && !madt && !fadt && !hpet && !dmar)
+	srat = !strcmp(name, "SRAT") && !out->srat_present;
+	slit = !strcmp(name, "SLIT") && !out->slit_present;
+	if (sig && !madt && !fadt && !hpet && !dmar && !srat && !slit)
 		return;
 	if (open_table(map, address, name, &t, out))
 		return;
@@ -100,6 +113,10 @@ static void parse_one(acpi_map_fn map, u64 address, struct acpi_info *out)
 		out->madt_present = acpi_parse_madt(&t, out) == 0;
 	if (dmar)
 		acpi_parse_dmar(&t, out);
+	if (srat)
+		out->srat_present = acpi_parse_srat(&t, out) == 0;
+	if (slit)
+		out->slit_present = acpi_parse_slit(&t, out) == 0;
 	if (hpet)
 		out->hpet_present = acpi_parse_hpet(&t, out) == 0;
 	if (fadt) {

@@ -43,17 +43,6 @@ static u32 least_size(u8 type)
 	return 2;
 }
 
-/* *full: it was said already. A table of megabytes may hold a million that do not fit. */
-static bool room(u32 count, u32 limit, bool *full, const char *what)
-{
-	if (count < limit)
-		return true;
-	if (!*full)
-		log_warn("ACPI: MADT lists more than %u %s; the rest is left out", limit, what);
-	*full = true;
-	return false;
-}
-
 /* A CPU that stands there both as xAPIC and as x2APIC entry is one CPU. */
 static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags, bool x2apic)
 {
@@ -64,7 +53,7 @@ static void add_cpu(struct acpi_info *out, u32 apic_id, u32 uid, u32 flags, bool
 		if (out->cpus[i].apic_id == apic_id)
 			return;
 	}
-	if (room(out->cpu_count, ACPI_CPUS_MAX, &out->madt_full.cpus, "CPUs"))
+	if (acpi_room("MADT", out->cpu_count, ACPI_CPUS_MAX, &out->madt_full.cpus, "CPUs"))
 		out->cpus[out->cpu_count++] = (struct acpi_cpu){apic_id, uid, x2apic};
 }
 
@@ -81,7 +70,8 @@ static bool flags_level(u16 flags)
 
 static void add_nmi(struct acpi_info *out, u32 uid, u16 flags, u8 lint)
 {
-	if (lint > 1 || !room(out->nmi_count, ACPI_NMIS_MAX, &out->madt_full.nmis, "NMI lines"))
+	if (lint > 1 ||
+	    !acpi_room("MADT", out->nmi_count, ACPI_NMIS_MAX, &out->madt_full.nmis, "NMI lines"))
 		return;
 	out->nmis[out->nmi_count++] = (struct acpi_nmi){uid, lint, flags_active_low(flags),
 							flags_level(flags)};
@@ -93,8 +83,8 @@ static void add_override(const struct acpi_table *t, u32 at, struct acpi_info *o
 
 	if (acpi_read8(t, at + 2) != 0)
 		return; /* a bus other than ISA */
-	if (!room(out->override_count, ACPI_OVERRIDES_MAX, &out->madt_full.overrides,
-		  "interrupt overrides"))
+	if (!acpi_room("MADT", out->override_count, ACPI_OVERRIDES_MAX, &out->madt_full.overrides,
+		       "interrupt overrides"))
 		return;
 	out->overrides[out->override_count++] = (struct acpi_override){
 		.isa_irq = acpi_read8(t, at + 3),
@@ -106,7 +96,8 @@ static void add_override(const struct acpi_table *t, u32 at, struct acpi_info *o
 
 static void add_ioapic(const struct acpi_table *t, u32 at, struct acpi_info *out)
 {
-	if (!room(out->ioapic_count, ACPI_IOAPICS_MAX, &out->madt_full.ioapics, "IOAPICs"))
+	if (!acpi_room("MADT", out->ioapic_count, ACPI_IOAPICS_MAX, &out->madt_full.ioapics,
+		       "IOAPICs"))
 		return;
 	out->ioapics[out->ioapic_count++] = (struct acpi_ioapic){
 		.id = acpi_read8(t, at + 2),

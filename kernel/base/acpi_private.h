@@ -45,9 +45,17 @@ static inline u64 acpi_read64(const struct acpi_table *t, u32 offset)
 	return acpi_read(t, offset, 8);
 }
 
+/*
+ * Is there room for one more? *full: it was said already that there is none. A table of megabytes
+ * may hold a million entries that do not fit.
+ */
+bool acpi_room(const char *table, u32 count, u32 limit, bool *full, const char *what);
+
 /* Each: 0, or ERR_CORRUPT when what is there makes no sense (already named in the log). */
 int acpi_parse_madt(const struct acpi_table *t, struct acpi_info *out);
 void acpi_parse_dmar(const struct acpi_table *t, struct acpi_info *out);
+int acpi_parse_srat(const struct acpi_table *t, struct acpi_info *out);
+int acpi_parse_slit(const struct acpi_table *t, struct acpi_info *out);
 int acpi_parse_hpet(const struct acpi_table *t, struct acpi_info *out);
 /* dsdt: its address, 0 for none. */
 int acpi_parse_fadt(const struct acpi_table *t, struct acpi_info *out, u64 *dsdt);

@@ -65,6 +65,12 @@ void table(u32 at, const char *signature, u32 size)
 	put(at + 4, size, 4);
 }
 
+void table_bytes(u32 at, const u8 *bytes, u32 n)
+{
+	memcpy(memory + at + size_of(at), bytes, n);
+	put(at + 4, size_of(at) + n, 4);
+}
+
 u32 madt_end;
 
 void madt_bytes(const u8 *bytes, u32 n)
@@ -127,13 +133,73 @@ static void build_dsdt(const u8 *aml, u32 n)
 	seal_table(DSDT_AT);
 }
 
+void srat_memory(u64 start, u64 size, u32 domain, u32 flags)
+{
+	u8 entry[40] = {1, 40};
+
+	memcpy(entry + 2, &domain, 4);
+	memcpy(entry + 8, &start, 8);
+	memcpy(entry + 16, &size, 8);
+	memcpy(entry + 28, &flags, 4);
+	table_bytes(SRAT_AT, entry, sizeof(entry));
+}
+
+void srat_lapic(u8 id, u32 domain, u32 flags)
+{
+	u8 entry[16] = {0, 16, (u8)domain, id};
+
+	memcpy(entry + 4, &flags, 4);
+	domain >>= 8;
+	memcpy(entry + 9, &domain, 3);
+	table_bytes(SRAT_AT, entry, sizeof(entry));
+}
+
+void srat_x2apic(u32 id, u32 domain, u32 flags)
+{
+	u8 entry[24] = {2, 24};
+
+	memcpy(entry + 4, &domain, 4);
+	memcpy(entry + 8, &id, 4);
+	memcpy(entry + 12, &flags, 4);
+	table_bytes(SRAT_AT, entry, sizeof(entry));
+}
+
+static void build_srat(void)
+{
+	table(SRAT_AT, "SRAT", 48);
+	put(SRAT_AT + 8, 3, 1);
+	put(SRAT_AT + 36, 1, 4);
+	srat_lapic(0, 0, SRAT_ENABLED);
+	srat_lapic(2, 0x12345601, SRAT_ENABLED);
+	srat_lapic(4, 1, 0);
+	srat_x2apic(256, 0x12345601, SRAT_ENABLED);
+	srat_x2apic(2, 7, SRAT_ENABLED); /* CPU 2 again */
+	srat_memory(0, 0xa0000, 0, SRAT_ENABLED);
+	srat_memory(MIB(1), MIB(127), 0, SRAT_ENABLED);
+	table_bytes(SRAT_AT, (const u8[]){5, 4, 1, 2}, 4); /* of a type that is not read */
+	srat_memory(GIB(4), GIB(1), 0x12345601, SRAT_ENABLED | SRAT_HOT_PLUG);
+	srat_memory(GIB(5), GIB(1), 0, SRAT_HOT_PLUG);
+	srat_memory(GIB(6), GIB(1), 0, SRAT_ENABLED | SRAT_NON_VOLATILE);
+	seal_table(SRAT_AT);
+}
+
+void build_slit(u32 count)
+{
+	table(SLIT_AT, "SLIT", 44 + count * count);
+	put(SLIT_AT + 36, count, 8);
+	memset(memory + SLIT_AT + 44, 20, count * count);
+	for (u32 i = 0; i < count; i++)
+		memory[SLIT_AT + 44 + i * count + i] = 10;
+	seal_table(SLIT_AT);
+}
+
 static void build_roots(void)
 {
-	static const u32 tables[] = {OTHER_AT, MADT_AT, FADT_AT, HPET_AT};
+	static const u32 tables[] = {OTHER_AT, MADT_AT, FADT_AT, HPET_AT, SRAT_AT, SLIT_AT};
 
-	table(RSDT_AT, "RSDT", HEADER + 16);
-	table(XSDT_AT, "XSDT", HEADER + 32);
-	for (u32 i = 0; i < 4; i++) {
+	table(RSDT_AT, "RSDT", HEADER + 4 * ARRAY_SIZE(tables));
+	table(XSDT_AT, "XSDT", HEADER + 8 * ARRAY_SIZE(tables));
+	for (u32 i = 0; i < ARRAY_SIZE(tables); i++) {
 		put(RSDT_AT + HEADER + 4 * i, tables[i], 4);
 		put(XSDT_AT + HEADER + 8 * i, tables[i], 8);
 	}
@@ -159,6 +225,11 @@ int build(void **state)
 	memset(memory, 0, sizeof(memory));
 	build_madt();
 	build_fadt();
+	build_srat();
+	build_slit(3);
+	memory[SLIT_AT + 44 + 1] = 21;
+	memory[SLIT_AT + 44 + 3] = 255;
+	seal_table(SLIT_AT);
 	build_dsdt(aml, sizeof(aml));
 	table(HPET_AT, "HPET", 56);
 	put(HPET_AT + 44, 0xfed00000, 8);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c
-   tests/unit/base/acpi_fixture.c */
+   kernel/base/acpi_srat.c tests/unit/base/acpi_fixture.c */
 /* The way to the tables, their checksums and lengths; and all of them damaged at random. */
 #include <cmocka.h>
 #include <string.h>
@@ -55,6 +55,8 @@ static void check_rest(void)
 	assert_true(info.s5_present);
 	assert_int_equal(info.s5_type_a, 5);
 	assert_int_equal(info.s5_type_b, 6);
+	assert_true(info.srat_present && info.memory_count == 3 && info.cpu_domain_count == 3);
+	assert_true(info.slit_present && info.locality_count == 3);
 }
 
 static void test_good(void **state)
@@ -141,6 +143,11 @@ static void test_each_checksum(void **state)
 	broken_table(HPET_AT, "HPET");
 	assert_false(info.hpet_present);
 	check_madt();
+	broken_table(SRAT_AT, "SRAT");
+	assert_false(info.srat_present || info.memory_count || info.cpu_domain_count);
+	broken_table(SLIT_AT, "SLIT");
+	assert_false(info.slit_present || info.locality_count);
+	assert_true(info.srat_present);
 	broken_table(DSDT_AT, "DSDT");
 	assert_true(info.fadt_present && !info.s5_present);
 }
@@ -252,8 +259,10 @@ static u64 next_random(u64 *s)
 /* Random bytes in random tables, checksums made good again so that the damage is looked at. */
 static void test_mutation(void **state)
 {
-	static const u32 tables[] = {RSDT_AT, XSDT_AT, MADT_AT, FADT_AT, HPET_AT, DSDT_AT};
+	static const u32 tables[] = {RSDT_AT, XSDT_AT, MADT_AT, FADT_AT,
+				     HPET_AT, DSDT_AT, SRAT_AT, SLIT_AT};
 	u64 random = 0x2545f4914f6cdd1dull, parsed = 0, refused = 0;
+	u64 srats = 0, slits = 0; /* damaged so that something else is read */
 
 	for (u32 round = 0; round < 20000; round++) {
 		u32 hits = 1 + next_random(&random) % 4;
@@ -276,8 +285,16 @@ static void test_mutation(void **state)
 			refused++;
 		assert_true(info.cpu_count <= ACPI_CPUS_MAX);
 		assert_true(info.s5_type_a <= 7 && info.s5_type_b <= 7);
+		for (u32 i = 0; i < info.memory_count; i++)
+			assert_true(info.memories[i].start < info.memories[i].end);
+		for (u32 i = 0; i < info.locality_count; i++)
+			assert_int_equal(info.distances[i][i], 10);
+		srats += info.srat_present &&
+			 (info.memory_count != 3 || info.cpu_domain_count != 3);
+		slits += info.srat_present && info.tables_broken == 0 && !info.slit_present;
 	}
 	assert_true(parsed > 1000);
+	assert_true(srats > 100 && slits > 100);
 	assert_true(refused > 0 || parsed == 20000);
 }
 

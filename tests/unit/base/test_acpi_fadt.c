@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c
-   tests/unit/base/acpi_fixture.c */
+   kernel/base/acpi_srat.c tests/unit/base/acpi_fixture.c */
 /* What is read of the FADT, of the DSDT and of the DMAR. */
 #include <cmocka.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c
-   tests/unit/base/acpi_fixture.c */
+   kernel/base/acpi_srat.c tests/unit/base/acpi_fixture.c */
 /* The MADT's entries. */
 #include <cmocka.h>
 #include <string.h>

@@ -4,7 +4,8 @@
  * masked, what stays the firmware's, whose an NMI is, and that a LAPIC that errs does not fill the
  * log. The boot CPU is set up once for a process, so each test has one of its own.
  */
-/* unit-sources: smp/apic.c kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c */
+/* unit-sources: smp/apic.c kernel/base/acpi.c kernel/base/acpi_madt.c kernel/base/acpi_fadt.c
+   kernel/base/acpi_srat.c */
 #include <cmocka.h>
 #include <string.h>
 #include <sys/wait.h>

@@ -4,7 +4,8 @@
  * the ACPI timer and the PIT say of it what the test wants.
  */
 /* unit-sources: smp/clock.c smp/clock_reference.c smp/cmos.c kernel/base/acpi.c
- *	kernel/base/acpi_madt.c kernel/base/acpi_fadt.c kernel/base/machine.c */
+ *	kernel/base/acpi_madt.c kernel/base/acpi_fadt.c kernel/base/acpi_srat.c
+ *	kernel/base/machine.c */
 #include <cmocka.h>
 #include <string.h>
 #include <time.h>
