@@ -83,6 +83,7 @@ struct weir_config {
 	enum config_when_done when_done;
 	bool mitigations_off;  /* mitigations=off */
 	bool pstate_firmware;  /* pstate=firmware: CPUs stay as fast as they were left */
+	bool numa_off;	       /* numa=off: all memory is one node */
 	bool unrestricted_off; /* unrestricted=off */
 	enum vmx_apicv apicv;  /* apicv=: the most that the CPU does of local APICs */
 	u32 message_count;     /* of unknown or malformed words; may exceed what is kept */

@@ -126,6 +126,11 @@ static bool take_mitigations(struct weir_config *c, const struct word *v)
 	return take_switch(v, &c->mitigations_off);
 }
 
+static bool take_numa(struct weir_config *c, const struct word *v)
+{
+	return take_switch(v, &c->numa_off);
+}
+
 static bool take_pstate(struct weir_config *c, const struct word *v)
 {
 	static const char *const names[] = {"highest", "firmware"};
@@ -179,6 +184,7 @@ static const struct {
 	{"watermarks", take_watermarks,
 	 "watermarks=MIN,LOW,HIGH, sizes from 1M to 1024G, none less than the one before it"},
 	{"tax", take_tax, "tax=PERCENT with PERCENT from 0 to 99"},
+	{"numa", take_numa, "numa=on|off"},
 	{"swap", take_swap, "swap=auto or swap=ataN or swap=ataNpM, N from 0 to 7, M from 1"},
 	{"mitigations", take_mitigations, "mitigations=on|off"},
 	{"pstate", take_pstate, "pstate=highest|firmware"},

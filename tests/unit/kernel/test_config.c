@@ -37,7 +37,7 @@ static void add(const char *line)
 static void test_full_example(void **state)
 {
 	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
-	      "pstate=firmware "
+	      "pstate=firmware numa=off "
 	      "rma_pool=96M apicv=off stats watermarks=2M,4M,8M tax=50 swap=ata1p12");
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
 	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
@@ -55,6 +55,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.max_cpus, 4);
 	assert_true(config.mitigations_off);
 	assert_true(config.pstate_firmware);
+	assert_true(config.numa_off);
 	assert_int_equal(config.apicv, VMX_APICV_OFF);
 	assert_true(config.stats);
 	assert_int_equal(config.rma_pool, MIB(96));
@@ -174,12 +175,12 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= swap= "
-		 "mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= numa= "
+		 "swap= mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= swap= "
-		 "mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
+		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= numa= "
+		 "swap= mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
 		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
 			    "PERCENT from 0 to 99"},
 		{"tax=", "command line: 'tax=' is ignored: accepted is tax=PERCENT with PERCENT "
@@ -244,6 +245,8 @@ static void test_malformed_own_words(void **state)
 				   "rma_pool=SIZE, a multiple of 2M up to 1024G"},
 		{"mitigations=maybe", "command line: 'mitigations=maybe' is ignored: accepted is "
 				      "mitigations=on|off"},
+		{"numa=maybe", "command line: 'numa=maybe' is ignored: accepted is "
+			       "numa=on|off"},
 		{"pstate=lowest", "command line: 'pstate=lowest' is ignored: accepted is "
 				  "pstate=highest|firmware"},
 		{"apicv=maybe", "command line: 'apicv=maybe' is ignored: accepted is "
