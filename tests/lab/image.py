@@ -27,14 +27,24 @@ class Module:
         return self.name or "/guests/" + os.path.basename(self.path)
 
 
-def grub_config(cmdline, modules, timeout=0, protocol="multiboot2", gfxpayload=""):
+def table_target(path):
+    """Where an ACPI table is inside the image."""
+    return "/boot/acpi/" + os.path.basename(path)
+
+
+def grub_config(cmdline, modules, timeout=0, protocol="multiboot2", gfxpayload="", tables=()):
     """timeout is how many seconds the menu stands; 0: none. gfxpayload: the mode of the screen that GRUB
-    is to set, where docs/bare-metal.md says that the line has its place."""
+    is to set, where docs/bare-metal.md says that the line has its place. tables: files of ACPI tables that
+    GRUB adds to the firmware's."""
     lines = [f"set timeout={timeout}", "set default=0",
              "serial --unit=0 --speed=115200",
              "terminal_input console", "terminal_output console",
              "insmod all_video",
-             'menuentry "Weir" {', f"\t{protocol} /boot/weir.elf {cmdline}"]
+             'menuentry "Weir" {']
+    if tables:
+        # It makes a new RSDP, whose copy is what `multiboot2` gives Weir. The firmware's tables stay.
+        lines.append("\tacpi " + " ".join(table_target(path) for path in tables))
+    lines.append(f"\t{protocol} /boot/weir.elf {cmdline}")
     module = "module2" if protocol == "multiboot2" else "module"
     lines += [f"\t{module} {m.target()} {m.words}" for m in modules]
     # `multiboot2` sets gfxpayload itself, by Weir's header, so what is set before it is lost; and it
@@ -67,28 +77,28 @@ def stripped(kernel):
     return out
 
 
-def _digest(config, kernel, modules, bios_only):
+def _digest(config, kernel, modules, bios_only, tables):
     digest = hashlib.sha256(f"{bios_only}{config}".encode())
-    for path in [stripped(kernel)] + [m.path for m in modules]:
+    for path in [stripped(kernel), *tables] + [m.path for m in modules]:
         with open(path, "rb") as file:
             digest.update(hashlib.sha256(file.read()).digest())
     return digest.hexdigest()[:24]
 
 
 def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, protocol="multiboot2",
-             gfxpayload=""):
+             gfxpayload="", tables=()):
     """Writes a hybrid image, for CD and USB stick, BIOS and UEFI; bios_only is smaller."""
     kernel = stripped(kernel or os.path.join(BUILD, "weir.elf"))
     with tempfile.TemporaryDirectory(dir=BUILD) as tree:
         os.makedirs(os.path.join(tree, "boot/grub"))
         with open(os.path.join(tree, "boot/grub/grub.cfg"), "w") as file:
-            file.write(grub_config(cmdline, modules, timeout, protocol, gfxpayload))
+            file.write(grub_config(cmdline, modules, timeout, protocol, gfxpayload, tables))
         shutil.copy(kernel, os.path.join(tree, "boot/weir.elf"))
-        for module in modules:
-            target = tree + module.target()
+        for path, target in [(m.path, m.target()) for m in modules] + [(t, table_target(t)) for t in tables]:
+            target = tree + target
             os.makedirs(os.path.dirname(target), exist_ok=True)
             if not os.path.exists(target):
-                shutil.copy(module.path, target)
+                shutil.copy(path, target)
         command = ["grub-mkrescue", "-o", out, "--fonts=", "--locales=", "--themes="]
         if bios_only:
             command += ["-d", "/usr/lib/grub/i386-pc"]
@@ -98,20 +108,22 @@ def make_iso(out, cmdline, modules, kernel=None, bios_only=False, timeout=0, pro
         raise RuntimeError(f"grub-mkrescue failed:\n{done.stdout}")
 
 
-def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multiboot2", gfxpayload=""):
+def cached_iso(cmdline, modules, kernel=None, bios_only=False, protocol="multiboot2", gfxpayload="",
+               tables=()):
     """The path of an image with these contents, made now if it is not there. kernel: in Weir's place,
-    started by this protocol. gfxpayload: as of grub_config()."""
+    started by this protocol. gfxpayload, tables: as of grub_config()."""
     folder = os.path.join(CACHE, "iso")
     os.makedirs(folder, exist_ok=True)
     kernel = kernel or os.path.join(BUILD, "weir.elf")
-    name = _digest(grub_config(cmdline, modules, protocol=protocol, gfxpayload=gfxpayload), kernel, modules,
-                   bios_only)
+    config = grub_config(cmdline, modules, protocol=protocol, gfxpayload=gfxpayload, tables=tables)
+    name = _digest(config, kernel, modules, bios_only, tables)
     path = os.path.join(folder, name + ".iso")
     if os.path.exists(path):
         os.utime(path)
         return path
     fresh = _fresh(path)
-    make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol, gfxpayload=gfxpayload)
+    make_iso(fresh, cmdline, modules, kernel, bios_only, protocol=protocol, gfxpayload=gfxpayload,
+             tables=tables)
     os.replace(fresh, path)
     drop_old(folder, ".iso", KEPT_IMAGES)
     return path

@@ -98,14 +98,14 @@ class Host(LinuxHost):
         super().__init__(folder, iso, memory=HOST_MEMORY + memory, ips=IPS)
 
 
-def weir_command(iso, cpus, memory, serial="/dev/ttyS1", monitor="/tmp/monitor"):
-    """What make run starts where there is KVM."""
-    return command_line(iso, serial, monitor, cpus, memory, "kvm", "")
+def weir_command(iso, cpus, memory, serial="/dev/ttyS1", monitor="/tmp/monitor", numa=()):
+    """What make run starts where there is KVM, but for nodes."""
+    return command_line(iso, serial, monitor, cpus, memory, "kvm", "", numa=numa)
 
 
 class Kvm(Host):
     """Weir in QEMU with KVM, started as make run starts it where there is KVM."""
 
-    def __init__(self, folder, iso, cpus=1, memory=256):
-        script = shlex.join(weir_command("/weir.iso", cpus, memory)) + "\n"
+    def __init__(self, folder, iso, cpus=1, memory=256, numa=()):
+        script = shlex.join(weir_command("/weir.iso", cpus, memory, numa=numa)) + "\n"
         super().__init__(folder, {"/weir.iso": iso}, script, memory)
