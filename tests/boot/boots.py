@@ -20,7 +20,7 @@ import sys
 import time
 from typing import Callable
 
-from lab import BUILD, ROOT, SLOW, image, linux, screen
+from lab import BUILD, ROOT, SLOW, acpi, image, linux, screen
 from lab.bochs import Bochs, MODELS, firmware_without_vmx
 from lab.console import Ended
 from lab.machine import PANIC
@@ -59,6 +59,7 @@ class Case:
     vmx_off: str
     skip: Callable
     watch: bool
+    nodes: list
 
     @property
     def name(self):
@@ -72,16 +73,20 @@ class Case:
 def case(machines, full=(), weir="", guests=lambda: [], deadline=60, memory=512,
          when_done="poweroff", qemu_cpu="max", apart="", disk=0,
          signed=True, kernel=lambda: None, usb="", gfxpayload="", vmx_off="", skip=lambda: None,
-         watch=False):
+         watch=False, nodes=()):
     """apart: why make test leaves it out, which it counts as a test that was skipped. kernel: the path of
     one in Weir's place. usb: that of an image which is booted as it is, from a USB stick; for QEMU. gfxpayload:
     the mode of the screen that GRUB is asked for. vmx_off: the CPUs (`boot` or `others`) on which Bochs's
     firmware locks VMX off. skip: why the emulator that is installed cannot run it, or None. watch:
-    screen.text() is to see the screen of a Bochs with one CPU, too, whose time goes on as ours does."""
+    screen.text() is to see the screen of a Bochs with one CPU, too, whose time goes on as ours does. nodes:
+    (MiB, CPUs) of each node of the machine, which has so much memory; by tables that GRUB adds (lab/acpi.py), or by
+    QEMU's own."""
+    memory = sum(mib for mib, _ in nodes) or memory
+
     def register(function):
         made = Case(function, list(machines), list(full), weir, guests, deadline, memory,
                     when_done, qemu_cpu, apart, disk, signed, kernel, usb, gfxpayload, vmx_off,
-                    skip, watch)
+                    skip, watch, list(nodes))
         assert made.name not in CASES, made.name
         CASES[made.name] = made
         return function
@@ -165,7 +170,8 @@ class Boot:
         cmdline = f"{WEIR} when_done={self.case.when_done} {self.case.weir}".rstrip()
         iso = self.case.usb or image.cached_iso(cmdline, self.case.guests(), self.case.kernel(),
                                                 bios_only=model not in QEMU,
-                                                gfxpayload=self.case.gfxpayload)
+                                                gfxpayload=self.case.gfxpayload,
+                                                tables=self.tables())
         # Beside the logs' folder, which the machine makes afresh.
         disk = self.folder + ".disk" if self.case.disk else None
         if disk:
@@ -173,17 +179,21 @@ class Boot:
             remove(disk + ".lock")  # of a Bochs that was killed: another would not open the disk
             swap_image.make_image(disk, self.case.disk << 20, self.case.signed)
         if model == KVM:
-            self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory)
+            self.machine = Kvm(self.folder, iso, cpus=cpus, memory=self.case.memory, numa=self.case.nodes)
         elif model in QEMU:
             self.machine = Qemu(self.folder, iso, firmware=QEMU[model], cpus=cpus,
                                 memory=self.case.memory, cpu=self.case.qemu_cpu, disk=disk,
-                                usb=bool(self.case.usb))
+                                usb=bool(self.case.usb), numa=self.case.nodes)
         else:
             self.machine = Bochs(self.folder, iso, cpu=model, cpus=cpus,
                                  memory=self.case.memory, disk=disk, **self.bochs_only())
         self.deadline = time.monotonic() + self.case.deadline * SLOW
         self.machine.start()
         return self
+
+    def tables(self):
+        """ACPI tables that are not the firmware's."""
+        return acpi.node_tables(self.case.nodes) if self.model not in OTHERS else []
 
     def bochs_only(self):
         """Bochs's other arguments: where VMX is to be locked off, and where its screen is read."""

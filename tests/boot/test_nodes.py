@@ -5,7 +5,8 @@ import struct
 
 import pytest
 
-from lab import acpi, image, qemu
+import boots
+from lab import acpi, image, nested, qemu
 
 NODES = [(96, 1), (0, 2), (160, 0)]
 HEADER = "<4sIBB6s8sI4sI"  # ACPI 5.2.6
@@ -97,3 +98,30 @@ def test_qemus_own_nodes_are_the_same():
         "-object", "memory-backend-ram,id=node0,size=96M", "-numa", "node,nodeid=0,memdev=node0,cpus=0-0",
         "-numa", "node,nodeid=1,cpus=1-2",
         "-object", "memory-backend-ram,id=node2,size=160M", "-numa", "node,nodeid=2,memdev=node2"]
+
+
+def nodes_case():
+    """A case as the decorator makes it, known to nobody else."""
+    def two_nodes(_boot):
+        """Nothing."""
+    boots.case(machines=["tigerlake:2"], nodes=NODES)(two_nodes)
+    return boots.CASES.pop("two-nodes")
+
+
+def test_a_case_has_the_memory_of_its_nodes():
+    assert nodes_case().memory == 256
+
+
+@pytest.mark.parametrize("machine,ours", [("tigerlake:3", True), ("qemu-bios:3", False),
+                                          ("qemu-uefi:3", False), ("kvm:3", False)])
+def test_grub_gives_tables_where_the_emulator_has_none(monkeypatch, tmp_path, machine, ours):
+    asked, made = [], []
+    monkeypatch.setattr(boots, "LOGS", str(tmp_path))
+    monkeypatch.setattr(image, "cached_iso", lambda *_, **more: asked.append(more["tables"]) or "weir.iso")
+    monkeypatch.setattr(nested, "host_image", lambda _files, script, _cmdline: made.append(script) or "host.iso")
+    monkeypatch.setattr(boots.Bochs, "start", lambda _: None)
+    monkeypatch.setattr(qemu.Qemu, "start", lambda self: made.append(" ".join(self.command("pts"))))
+    with boots.Boot(nodes_case(), machine):
+        pass
+    assert [bool(tables) for tables in asked] == [ours]
+    assert [" ".join(qemu.numa_options(NODES)) in line for line in made] == ([] if ours else [True])
