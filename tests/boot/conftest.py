@@ -22,6 +22,7 @@ import memtest_cases  # noqa: E402,F401
 import monitor_cases  # noqa: E402,F401
 import monitor_line_cases  # noqa: E402,F401
 import nested_cases  # noqa: E402,F401
+import node_cases  # noqa: E402,F401
 import refusal_cases  # noqa: E402,F401
 import swap_cases  # noqa: E402,F401
 from lab import bochs  # noqa: E402
