@@ -3,6 +3,7 @@
 #include "kernel/config.h"
 #include "kernel/console.h"
 #include "kernel/disk/swap_disk.h"
+#include "kernel/memory_nodes.h"
 #include "kernel/monitor/monitor.h"
 #include "kernel/rma.h"
 #include "kernel/selftest.h"
@@ -78,8 +79,9 @@ void __noreturn kernel_main(void)
 	log_set_level(config.loglevel);
 	pstate_keep_firmware(config.pstate_firmware);
 	smp_bring_up(config.max_cpus);
-	stats_init(config.stats);
 	log_configuration();
+	memory_nodes_find(config.numa_off);
+	stats_init(config.stats);
 	rma_start(config.rma_pool);
 	if (start_reclaim())
 		log_error(

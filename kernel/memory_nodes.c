@@ -248,4 +248,5 @@ void memory_nodes_find(bool off)
 		memory_nodes_make(&in, &nodes);
 	for (u32 i = 0; nodes.count > 1 && i < nodes.count; i++)
 		log_node(&in, &nodes, i);
+	frame_set_nodes(&nodes);
 }

@@ -43,6 +43,8 @@ void stats_init(bool log)
 	stat_register(&pool_stat_group);
 	stat_register(&reclaim_stat_group);
 	stat_register(&reclaim_memory_stat_group);
+	for (u32 node = 0; frame_node_count > 1 && node < frame_node_count; node++)
+		stat_register(reclaim_node_stat_group(node));
 	stat_register(&share_stat_group);
 	stat_register(&swap_stat_group);
 	stat_register(&vmx_vpid_stats);

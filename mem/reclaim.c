@@ -170,6 +170,7 @@ void reclaim_make_effort(struct reclaim_effort *e)
 	if (e->freed == 0 && !e->more && !e->only)
 		e->freed = fetch_from_cpus();
 	e->trickles = is_trickle(e);
+	reclaim_count(&reclaim.taken[e->node], e->freed);
 	if (e->freed && !e->trickles) {
 		__atomic_fetch_add(&progress, 1, __ATOMIC_RELEASE);
 		wait_wake_all(&progress_wait);

@@ -173,6 +173,19 @@ struct reclaim_memory_stats {
 };
 extern struct stat_group reclaim_memory_stat_group;
 
+/* Of a memory node, in the scope "node.0" for the first: its part of each watermark, as above. */
+#define RECLAIM_NODE_STATS(X)                                                                 \
+	X(total, "frames", "Frames of 4 KiB that the allocator manages.", STAT_LEVEL)         \
+	X(free, "frames", "Frames that are free, but for those in CPUs' caches.", STAT_LEVEL) \
+	X(low, "frames", "Its part of memory.low.", STAT_LEVEL)                               \
+	X(high, "frames", "Its part of memory.high.", STAT_LEVEL)                             \
+	X(taken, "frames", "Frames that came free by looking for some of the node.")
+
+struct reclaim_node_stats {
+	RECLAIM_NODE_STATS(STAT_FIELD)
+};
+struct stat_group *reclaim_node_stat_group(u32 node);
+
 /* Of a target: owner is the struct reclaim_target. */
 #define RECLAIM_VM_STATS(X)                                                                     \
 	X(working_set, "pages", "Pages that were used twice lately, as estimated.", STAT_LEVEL) \

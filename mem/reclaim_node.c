@@ -4,6 +4,7 @@
  * for whom it was promised. Guests are refused by what is free in all: where one node has nothing left
  * another's frames do. Rounded up, so that where no node lacks anything memory does not, either.
  */
+#include "kernel/base/printf.h"
 #include "mem/reclaim_private.h"
 
 #define PARTS_SHIFT 16
@@ -58,4 +59,41 @@ u32 reclaim_neediest_node(void)
 		}
 	}
 	return neediest;
+}
+
+static const struct stat_desc stat_descs[] = {RECLAIM_NODE_STATS(STAT_DESC)};
+STAT_CHECK(reclaim_node_stats, stat_descs);
+
+/* One for each node, with its name. */
+static struct group {
+	struct stat_group group;
+	char scope[sizeof("node.99")];
+} groups[FRAME_NODES_MAX];
+
+static u64 read_stat(const void *owner, u32 i)
+{
+	u32 node = (u32)((const struct group *)owner - groups);
+	struct reclaim_node_stats s = {
+		.total = frame_node_total(node),
+		.free = frame_node_free(node),
+		.low = part_of(watermarks.low, node),
+		.high = part_of(watermarks.high, node),
+		.taken = __atomic_load_n(&reclaim.taken[node], __ATOMIC_RELAXED),
+	};
+
+	return stat_read_field(&s, i);
+}
+
+struct stat_group *reclaim_node_stat_group(u32 node)
+{
+	struct group *g = &groups[node];
+
+	snprintf(g->scope, sizeof(g->scope), "node.%u", node);
+	g->group = (struct stat_group){.scope = g->scope,
+				       .name = "memory",
+				       .descs = stat_descs,
+				       .count = ARRAY_SIZE(stat_descs),
+				       .read = read_stat,
+				       .owner = g};
+	return &g->group;
 }

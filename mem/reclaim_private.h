@@ -50,6 +50,7 @@ struct reclaim {
 	struct reclaim_stats stats;
 	/* By memory node: chunks that were looked at for all since something was freed last. */
 	u64 barren[FRAME_NODES_MAX];
+	u64 taken[FRAME_NODES_MAX]; /* frames that were freed for it */
 	bool compacting;
 	u64 found_other; /* rounds that ended and found another working set than the one before */
 	struct wait_queue unused; /* who removes a target waits on it */

@@ -159,6 +159,28 @@ static void print_machine(void)
 			      pages_text(counter("rma_pool.longest_free")).text);
 }
 
+static void note_node(const struct stat_value *v, void *arg)
+{
+	u64 *node = arg;
+
+	node[0] = strcmp(v->desc->name, "total") == 0 ? v->value : node[0];
+	node[1] = strcmp(v->desc->name, "free") == 0 ? v->value : node[1];
+	node[2] = strcmp(v->desc->name, "low") == 0 ? v->value : node[2];
+	if (strcmp(v->desc->name, "high"))
+		return;
+	monitor_print("%s: %s, free %s; its part of low %s, of high %s", v->scope,
+		      pages_text(node[0]).text, pages_text(node[1]).text, pages_text(node[2]).text,
+		      pages_text(v->value).text);
+}
+
+/* Where there is more than one. */
+static void print_nodes(void)
+{
+	u64 node[3] = {0};
+
+	stat_for_each("node.*", note_node, node);
+}
+
 void command_mem(u32 argc, char **argv)
 {
 	static struct memory_table t;
@@ -166,6 +188,7 @@ void command_mem(u32 argc, char **argv)
 	(void)argc;
 	(void)argv;
 	print_machine();
+	print_nodes();
 	t.count = 0;
 	stat_for_each("vm.*.memory.*", note_memory, &t);
 	stat_for_each("vm.*.reclaim.*", note_memory, &t);

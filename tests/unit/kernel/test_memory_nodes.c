@@ -248,34 +248,43 @@ static void test_cpus_without_memory(void **state)
 
 static void test_more_than_fit(void **state)
 {
-	u32 n = FRAME_NODES_MAX + 2;
+	u32 n = FRAME_NODES_MAX + 2, last = FRAME_NODES_MAX - 1;
 
 	has_ram(0, MIB(n));
 	for (u32 i = 0; i < n; i++)
 		memory(MIB(i), MIB(i + 1), i);
 	cpu(0, n - 2);
 	cpu(2, n - 1);
-	cpu(4, 31);
+	cpu(4, last);
 	slit(n);
 	acpi.distances[n - 2][9] = 12;
 	acpi.distances[n - 2][n - 1] = 11; /* which has no number either */
-	acpi.distances[n - 1][31] = 12;
+	acpi.distances[n - 1][last] = 12;
 	memory_nodes_make(&in, &nodes);
 	assert_int_equal(nodes.count, FRAME_NODES_MAX);
 	assert_int_equal(nodes.range_count, n);
-	check_range(31, MIB(31), MIB(32), 31);
-	check_range(32, MIB(32), MIB(33), 9);
-	check_range(33, MIB(33), MIB(34), 31);
-	assert_memory_equal(nodes.of_cpu, ((u8[]){9, 31, 31, 0}), 4);
+	check_range(last, MIB(last), MIB(last + 1), last);
+	check_range(n - 2, MIB(n - 2), MIB(n - 1), 9);
+	check_range(n - 1, MIB(n - 1), MIB(n), last);
+	assert_memory_equal(nodes.of_cpu, ((u8[]){9, (u8)last, (u8)last, 0}), 4);
 	assert_int_equal(hosted_log_count(LOG_WARN), 1);
-	assert_non_null(strstr(hosted_log_last(), "memory in 34 domains, of which 32 are nodes"));
+	assert_non_null(strstr(hosted_log_last(), "memory in 18 domains, of which 16 are nodes"));
+}
+
+static u32 nodes_set;
+
+void frame_set_nodes(const struct frame_nodes *n)
+{
+	nodes_set = n->count;
 }
 
 static void find(bool off, u32 lines, const char *last)
 {
 	hosted_log_reset();
 	acpi_info = acpi;
+	nodes_set = 0;
 	memory_nodes_find(off);
+	assert_int_equal(nodes_set, max(lines, 1u));
 	assert_int_equal(hosted_log_count(LOG_INFO), lines);
 	if (last)
 		assert_string_equal(hosted_log_last(), last);
@@ -401,7 +410,7 @@ static void oracle_make(struct oracle *o)
 	for (u32 domain = 0; domain < ARRAY_SIZE(o->nodes); domain++) {
 		u32 least = ~0u;
 
-		for (u32 i = 0; i < min(o->count, 32u); i++) {
+		for (u32 i = 0; i < min(o->count, (u32)FRAME_NODES_MAX); i++) {
 			u32 far = o->domains[i] == domain ? 0
 							  : oracle_distance(domain, o->domains[i]);
 
@@ -481,17 +490,17 @@ static void test_random(void **state)
 		oracle_make(&o);
 		memory_nodes_make(&in, &nodes);
 		check_form();
-		assert_int_equal(nodes.count, o.count ? min(o.count, 32u) : 1);
+		assert_int_equal(nodes.count, o.count ? min(o.count, (u32)FRAME_NODES_MAX) : 1);
 		check_pages(&o);
 		check_cpus(&o);
-		for (u32 i = 0; i < o.count && i < 32; i++) {
-			for (u32 j = 0; j < o.count && j < 32; j++)
+		for (u32 i = 0; i < nodes.count; i++) {
+			for (u32 j = 0; j < nodes.count; j++)
 				assert_int_equal(nodes.distance[i][j],
 						 oracle_distance(o.domains[i], o.domains[j]));
 		}
 		single += o.count <= 1;
-		many += o.count > 1 && o.count <= 32;
-		overfull += o.count > 32;
+		many += o.count > 1 && o.count <= FRAME_NODES_MAX;
+		overfull += o.count > FRAME_NODES_MAX;
 	}
 	assert_true(single > 10 && many > 50 && overfull > 10);
 }

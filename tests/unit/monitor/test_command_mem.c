@@ -79,6 +79,34 @@ static void names_with_dots(void **state)
 	}
 }
 
+#define STAT(name)                                       \
+	{                                                \
+		name, "frames", "Of a node.", STAT_LEVEL \
+	}
+
+/* A line for each memory node, where there are such. */
+static void with_nodes(void **state)
+{
+	static const struct stat_desc descs[] = {STAT("total"), STAT("free"), STAT("low"),
+						 STAT("high"), STAT("taken")};
+	static const u64 values[2][5] = {{512, 256, 1, 2, 9}, {1024, 0, 3, 4, 9}};
+	static const char *const scopes[] = {"node.0", "node.1"};
+
+	for (u32 i = 0; i < 2; i++) {
+		groups[i] = (struct stat_group){.scope = scopes[i],
+						.name = "memory",
+						.descs = descs,
+						.count = ARRAY_SIZE(descs),
+						.read = stat_read_field,
+						.owner = values[i]};
+		stat_register(&groups[i]);
+	}
+	said[0] = 0;
+	command_mem(0, NULL);
+	assert_non_null(strstr(said, "\nnode.0: 2M, free 1M; its part of low 4K, of high 8K\n"
+				     "node.1: 4M, free 0; its part of low 12K, of high 16K\n"));
+}
+
 static void without_vms(void **state)
 {
 	said[0] = 0;
@@ -90,6 +118,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(names_with_dots, end),
+		cmocka_unit_test_teardown(with_nodes, end),
 		cmocka_unit_test_teardown(without_vms, end),
 	};
 
