@@ -192,21 +192,33 @@ void stats_vm_remove(struct vm *vm)
 		stat_unregister(&vm->stats.groups[i]);
 }
 
-static void log_one(const struct stat_value *v, void *scope)
+static void log_one(const struct stat_value *v)
+{
+	log_info("stat %s %llu %s: %s", v->name, (unsigned long long)v->value, v->desc->unit,
+		 v->desc->sentence);
+}
+
+static void log_of_scope(const struct stat_value *v, void *scope)
 {
 	if (strcmp(v->scope, scope) == 0)
-		log_info("stat %s %llu %s: %s", v->name, (unsigned long long)v->value,
-			 v->desc->unit, v->desc->sentence);
+		log_one(v);
+}
+
+static void log_of_no_vm(const struct stat_value *v, void *arg)
+{
+	(void)arg;
+	if (strncmp(v->scope, "vm.", 3))
+		log_one(v);
 }
 
 void stats_log_vm(struct vm *vm)
 {
 	if (log_wanted)
-		stat_for_each(NULL, log_one, vm->stats.scope);
+		stat_for_each(NULL, log_of_scope, vm->stats.scope);
 }
 
 void stats_log_weir(void)
 {
 	if (log_wanted)
-		stat_for_each(NULL, log_one, "");
+		stat_for_each(NULL, log_of_no_vm, NULL);
 }

@@ -159,6 +159,7 @@ extern struct stat_group reclaim_stat_group;
 /* Of the machine's memory as a whole. */
 #define RECLAIM_MEMORY_STATS(X)                                                                  \
 	X(state, "count", "Rung of the ladder: 0 enough is free, 1 low, 2 short.", STAT_LEVEL)   \
+	X(moves, "count", "Times that it was found on another rung than before.")                \
 	X(min, "frames", "Below so many free frames guests get none.", STAT_LEVEL)               \
 	X(low, "frames", "Below so many free frames cold pages are taken.", STAT_LEVEL)          \
 	X(high, "frames", "Cold pages are taken until so many frames are free.", STAT_LEVEL)     \

@@ -43,8 +43,10 @@ struct reclaim {
 	u32 tax;
 	u64 own_frames;		  /* Weir's own before the first VM, the swap disk's among them */
 	enum reclaim_state state; /* as it was last looked at, */
-	enum reclaim_state told;  /* and as the log has it, which is not told all */
-	u64 told_ns;		  /* 0: never */
+	enum reclaim_state told;  /* and as the log has it, which is not told all, */
+	u64 moves,
+		moves_told; /* changes of it, and of those what was told of, one by one or in all */
+	u64 told_ns;	    /* 0: never */
 	u64 tell_gap_ns;
 	/* atomic */
 	struct reclaim_stats stats;

@@ -30,18 +30,26 @@ struct reclaim_free_text reclaim_free_text(void)
 	return t;
 }
 
-/* reclaim.lock. From low on until high is reached it is low, whether or not it was told. */
-static enum reclaim_state look_at_state(u64 free)
+/* From low on until high is reached it is low, whether or not it was told. */
+static enum reclaim_state state_after(enum reclaim_state before, u64 free)
 {
 	if (free < watermarks.min)
-		reclaim.state = RECLAIM_SHORT;
-	else if (free < watermarks.low)
-		reclaim.state = RECLAIM_LOW;
-	else if (free >= watermarks.high)
-		reclaim.state = RECLAIM_ENOUGH;
-	else if (reclaim.state == RECLAIM_SHORT)
-		reclaim.state = RECLAIM_LOW;
-	return reclaim.state;
+		return RECLAIM_SHORT;
+	if (free < watermarks.low)
+		return RECLAIM_LOW;
+	if (free >= watermarks.high)
+		return RECLAIM_ENOUGH;
+	return before == RECLAIM_SHORT ? RECLAIM_LOW : before;
+}
+
+/* reclaim.lock. */
+static enum reclaim_state look_at_state(u64 free)
+{
+	enum reclaim_state now = state_after(reclaim.state, free);
+
+	reclaim.moves += now != reclaim.state;
+	reclaim.state = now;
+	return now;
 }
 
 static enum reclaim_state state_now(void)
@@ -54,12 +62,16 @@ static enum reclaim_state state_now(void)
 	return state;
 }
 
-/* reclaim.lock. Whether it is to be told now: not more often than anybody wants to read. */
-static bool is_to_be_told(u64 now)
+/*
+ * reclaim.lock. Whether it is to be told now: not more often than anybody wants to read. *moves: how
+ * often it has changed since it was told last.
+ */
+static bool is_to_be_told(u64 now, u64 *moves)
 {
 	/* Another may have told after `now`. */
 	u64 since = now - min(now, reclaim.told_ns);
 
+	*moves = reclaim.moves - reclaim.moves_told;
 	if (reclaim.state == reclaim.told || (reclaim.told_ns && since < reclaim.tell_gap_ns))
 		return false;
 	if (reclaim.told_ns && since < TELL_GAP_MOST_NS)
@@ -68,6 +80,7 @@ static bool is_to_be_told(u64 now)
 		reclaim.tell_gap_ns = TELL_GAP_NS;
 	reclaim.told = reclaim.state;
 	reclaim.told_ns = now;
+	reclaim.moves_told = reclaim.moves;
 	return true;
 }
 
@@ -79,26 +92,6 @@ bool reclaim_state_is_told(void)
 	told = look_at_state(watermark_free()) == reclaim.told;
 	spin_unlock(&reclaim.lock);
 	return told;
-}
-
-enum reclaim_state reclaim_tell_state(void)
-{
-	u64 now = clock_ns();
-	enum reclaim_state state;
-	struct pool_stats pool;
-	bool tell;
-
-	spin_lock(&reclaim.lock);
-	state = look_at_state(watermark_free());
-	tell = is_to_be_told(now);
-	spin_unlock(&reclaim.lock);
-	if (!tell)
-		return state;
-	pool_get_stats(&pool);
-	log_info("memory: %s: %s; %llu pages packed in %llu frames", state_texts[state],
-		 reclaim_free_text().text, (unsigned long long)pool.objects,
-		 (unsigned long long)pool.frames);
-	return state;
 }
 
 static const struct stat_desc stat_descs[] = {RECLAIM_STATS(STAT_DESC)};
@@ -115,6 +108,11 @@ struct stat_group reclaim_stat_group = {
 
 /* --- The machine's memory --- */
 
+static u64 look(const u64 *p)
+{
+	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
 static const struct stat_desc memory_descs[] = {RECLAIM_MEMORY_STATS(STAT_DESC)};
 STAT_CHECK(reclaim_memory_stats, memory_descs);
 
@@ -130,6 +128,44 @@ static u64 committed(void)
 	return pages;
 }
 
+/* In one line: the rung, what VMs have and where it is, and how often the rung changed unsaid. */
+static void tell(enum reclaim_state state, u64 moves)
+{
+	struct frame_stats frames;
+	struct pool_stats pool;
+	struct swap_stats swap;
+	char unsaid[64] = "";
+	u64 tenths;
+
+	frame_get_stats(&frames);
+	pool_get_stats(&pool);
+	swap_get_stats(&swap);
+	tenths = committed() * 10 / max(frames.total, 1ull);
+	if (moves > 1)
+		snprintf(unsaid, sizeof(unsaid), "; %llu moves since this was said last",
+			 (unsigned long long)moves);
+	log_info("memory: %s: %s; VMs have %llu.%llu times RAM; %llu pages packed in %llu frames, "
+		 "%llu swapped%s",
+		 state_texts[state], reclaim_free_text().text, (unsigned long long)(tenths / 10),
+		 (unsigned long long)(tenths % 10), (unsigned long long)pool.objects,
+		 (unsigned long long)pool.frames, (unsigned long long)swap.used, unsaid);
+}
+
+enum reclaim_state reclaim_tell_state(void)
+{
+	u64 now = clock_ns(), moves;
+	enum reclaim_state state;
+	bool told;
+
+	spin_lock(&reclaim.lock);
+	state = look_at_state(watermark_free());
+	told = is_to_be_told(now, &moves);
+	spin_unlock(&reclaim.lock);
+	if (told)
+		tell(state, moves);
+	return state;
+}
+
 static u64 read_memory(const void *owner, u32 i)
 {
 	struct reclaim_room room;
@@ -139,6 +175,7 @@ static u64 read_memory(const void *owner, u32 i)
 	reclaim_get_room(&room);
 	s = (struct reclaim_memory_stats){
 		.state = state_now(),
+		.moves = look(&reclaim.moves),
 		.min = watermarks.min,
 		.low = watermarks.low,
 		.high = watermarks.high,
@@ -162,11 +199,6 @@ struct stat_group reclaim_memory_stat_group = {
 
 const struct stat_desc reclaim_vm_stat_descs[] = {RECLAIM_VM_STATS(STAT_DESC)};
 STAT_CHECK(reclaim_vm_stats, reclaim_vm_stat_descs);
-
-static u64 look(const u64 *p)
-{
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
 
 u64 reclaim_vm_stat_read(const void *target, u32 i)
 {

@@ -174,9 +174,19 @@ void stat_for_each_name(void (*fn)(const char *name, void *arg), void *arg)
 	registry_unlock();
 }
 
+/* Both of VMs, or of whatever else comes before the first dot. */
+static bool same_kind(const char *a, const char *b)
+{
+	while (*a && *a != '.' && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
 static bool same_family(const struct stat_group *a, const struct stat_group *b)
 {
-	return a->descs == b->descs && !*a->scope == !*b->scope && !strcmp(a->name, b->name);
+	return a->descs == b->descs && same_kind(a->scope, b->scope) && !strcmp(a->name, b->name);
 }
 
 static bool is_first_of_family(const struct stat_group *g)

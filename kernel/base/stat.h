@@ -53,7 +53,7 @@ u64 stat_sum_field(const void *first, size_t stride, u32 n, u32 i);
 
 struct stat_group {
 	struct list link;  /* the registry's */
-	const char *scope; /* "vm.alpha"; "" for what belongs to no VM. Stays while registered */
+	const char *scope; /* "vm.alpha", "node.0"; "" for the machine. Stays while registered */
 	const char *name;
 	const struct stat_desc *descs;
 	u32 count;

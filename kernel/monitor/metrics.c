@@ -5,7 +5,6 @@
 
 #define NS_PER_S 1000000000ull
 #define NAME_MAX 160
-#define VM_SCOPE "vm."
 
 struct metrics {
 	bool (*emit)(const char *line, void *arg);
@@ -34,11 +33,20 @@ static bool ends_with(const char *name, const char *unit)
 	return n >= u && strcmp(name + n - u, unit) == 0 && (n == u || name[n - u - 1] == '_');
 }
 
+/* "vm.alpha" is of the kind "vm", and the one whose name comes after its dot. */
+static int kind_length(const char *scope)
+{
+	const char *dot = strchr(scope, '.');
+
+	return dot ? (int)(dot - scope) : 0;
+}
+
 static void family_name(const struct stat_value *v, char name[NAME_MAX])
 {
 	const char *unit = unit_of(v->desc);
-	int n = snprintf(name, NAME_MAX, "weir_%s%s_%s", *v->scope ? "vm_" : "", v->group,
-			 v->desc->name);
+	int kind = kind_length(v->scope);
+	int n = snprintf(name, NAME_MAX, "weir_%.*s%s%s_%s", kind, v->scope, kind ? "_" : "",
+			 v->group, v->desc->name);
 
 	if (unit && !ends_with(v->desc->name, unit))
 		snprintf(name + n, NAME_MAX - (size_t)n, "_%s", unit);
@@ -77,11 +85,11 @@ static void put_value(struct metrics *m, const struct stat_value *v, const char 
 {
 	char line[METRICS_LINE_MAX], label[64] = "";
 	unsigned long long value = v->value;
-	int n;
+	int kind = kind_length(v->scope), n;
 
-	if (*v->scope)
-		snprintf(label, sizeof(label), "{vm=\"%s\"}",
-			 v->scope + (strncmp(v->scope, VM_SCOPE, 3) == 0 ? 3 : 0));
+	if (kind)
+		snprintf(label, sizeof(label), "{%.*s=\"%s\"}", kind, v->scope,
+			 v->scope + kind + 1);
 	n = snprintf(line, sizeof(line), "%s%s%s ", name, v->desc->level ? "" : "_total", label);
 	if (strcmp(v->desc->unit, "ns") == 0)
 		snprintf(line + n, sizeof(line) - (size_t)n, "%llu.%09llu", value / NS_PER_S,

@@ -4,7 +4,7 @@ import re
 
 from boots import case, small_guest
 from cases import NO_VMX_MESSAGE, check_small_guest
-from density_cases import check_dense, dense_guests
+from density_cases import check_dense, counters, dense_guests
 
 LESS = 6  # MiB of a node that are not RAM: some below 1 MiB, and what the firmware keeps, OVMF most
 
@@ -50,6 +50,13 @@ DENSE = (8, 12)  # guests, MiB of each
 @case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2"], nodes=[(24, 1), (24, 1)],
       weir="stats", deadline=400, guests=lambda: dense_guests(*DENSE))
 def density_nodes(boot):
-    """Guests whose memory sums to more than twice that of both nodes fill it and find every word."""
+    """Guests whose memory sums to more than twice that of both nodes fill it and find every word; each
+    node's kaged takes of its own."""
     check_nodes(boot, (24, "CPU 0"), (24, "CPU 1"))
     check_dense(boot, *DENSE)
+    found = counters(boot)
+    for node in range(2):
+        of = {name: found[f"node.{node}.memory.{name}"] for name in ("total", "free", "high", "taken")}
+        assert of["taken"] > 1000, of
+        assert of["high"] < of["free"] <= of["total"], of
+    assert found["frames.total"] == sum(found[f"node.{node}.memory.total"] for node in range(2))

@@ -416,6 +416,11 @@ static void flapping_is_told_seldom(void **state)
 		(void)help();
 	}
 	assert_in_range(hosted_log_count(LOG_INFO), 5, 7);
+	/* How often it changed meanwhile is, and what is there is told with it. */
+	assert_non_null(strstr(hosted_log_last(), " moves since this was said last"));
+	assert_non_null(strstr(hosted_log_last(), "; VMs have 0."));
+	assert_non_null(strstr(hosted_log_last(), " swapped; "));
+	assert_true(reclaim.moves > 400 && reclaim.moves_told <= reclaim.moves);
 	watermarks.low = watermarks.high = high;
 }
 

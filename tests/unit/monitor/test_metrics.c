@@ -30,6 +30,7 @@ static struct pond_stats own = {1, 2, 3, 4000000005ull, 6}, of_a = {~0ull, 7, 8,
 static struct stat_group groups[4] = {
 	{.scope = "vm.a-1.x_", .owner = &of_a},
 	{.scope = "", .owner = &own},
+	{.scope = "node.0", .owner = &own},
 	{.scope = "vm.b", .owner = &of_b},
 };
 
@@ -54,7 +55,7 @@ static void make_text(u32 wanted)
 
 static int add_groups(void **state)
 {
-	for (u32 i = 0; i < 3; i++) {
+	for (u32 i = 0; i < ARRAY_SIZE(groups); i++) {
 		groups[i].name = "pond";
 		groups[i].descs = pond_descs;
 		groups[i].count = ARRAY_SIZE(pond_descs);
@@ -66,7 +67,7 @@ static int add_groups(void **state)
 
 static int remove_groups(void **state)
 {
-	for (u32 i = 0; i < 3; i++)
+	for (u32 i = 0; i < ARRAY_SIZE(groups); i++)
 		stat_unregister(&groups[i]);
 	return 0;
 }
@@ -85,6 +86,7 @@ static void test_families(void **state)
 
 	make_text(~0u);
 	assert_memory_equal(text, vms, sizeof(vms) - 1);
+	assert_non_null(strstr(text, "\nweir_node_pond_leaps_total{node=\"0\"} 1\n"));
 	assert_non_null(strstr(text, "# UNIT weir_pond_asleep_seconds seconds\n"));
 	assert_non_null(strstr(text, "\nweir_pond_asleep_seconds_total 4.000000005\n"));
 	assert_non_null(strstr(text, "\nweir_pond_drunk_pages_total 3\n"));
