@@ -7,6 +7,7 @@
 #include "kernel/base/panic.h"
 #include "smp/cpu.h"
 #include "smp/spinlock.h"
+#include "smp/thread.h"
 
 /*
  * Order-0 frames at hand. A CPU uses its own; when memory runs out the others' are emptied too,
@@ -31,6 +32,7 @@ void frame_pool_reset(void)
 {
 	frame_node_reset();
 	frame_zone_reset();
+	frame_leave_to_reclaim(0);
 	frame_use_reset();
 	for (u32 i = 0; i < CPU_MAX; i++) {
 		spin_init(&caches[i].lock, "frame cache", LOCK_ZONE);
@@ -215,12 +217,39 @@ static void make_ready(struct frame *f, pfn_t pfn, u32 order, u32 flags)
 		memset(pfn_to_virt(pfn), 0, PAGE_SIZE << order);
 }
 
+static u64 left_to_reclaim; /* atomic */
+
+void frame_leave_to_reclaim(u64 frames)
+{
+	__atomic_store_n(&left_to_reclaim, frames, __ATOMIC_RELAXED);
+}
+
+void frame_reclaim_begin(void)
+{
+	thread_current()->makes_memory++;
+}
+
+void frame_reclaim_end(void)
+{
+	thread_current()->makes_memory--;
+}
+
+static bool is_left_to_reclaim(u32 order)
+{
+	u64 left = __atomic_load_n(&left_to_reclaim, __ATOMIC_RELAXED);
+
+	return unlikely(frame_free_estimate() < left + (1ull << order)) && left &&
+	       !thread_current()->makes_memory;
+}
+
 int frame_alloc(u32 order, u32 flags, pfn_t *out)
 {
 	struct frame *f;
 
 	if (order > FRAME_ORDER_MAX)
 		return ERR_INVAL;
+	if (is_left_to_reclaim(order))
+		return ERR_NOMEM;
 	if (hosted_should_fail())
 		return ERR_NOMEM;
 	f = order ? zone_alloc(order) : alloc_one();
@@ -242,6 +271,8 @@ int frame_alloc_apart(u32 number, u32 flags, pfn_t *out)
 
 	if (number >= 1u << FRAME_LARGE_ORDER)
 		return ERR_INVAL;
+	if (is_left_to_reclaim(0))
+		return ERR_NOMEM;
 	err = frame_zone_take_apart(number, &f);
 	if (err)
 		return err;
@@ -257,6 +288,8 @@ int frame_alloc_at(pfn_t pfn, u32 flags)
 
 	if (!f)
 		return ERR_BUSY;
+	if (is_left_to_reclaim(0))
+		return ERR_NOMEM;
 	/* What has just been given back is still at hand. */
 	if (unlikely(frame_state(f) == FRAME_CACHED))
 		err = cache_take_at(&caches[cpu_id()], f);

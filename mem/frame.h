@@ -97,6 +97,15 @@ void frame_init_high(void);
 const struct mem_range *frame_ram(u32 *count);
 
 /*
+ * So many frames, but for what CPUs have at hand, are left to threads that make memory: who is not
+ * between frame_reclaim_begin and _end, which nest, finds none when no more are free. 0: until it is set.
+ * Any context; begin and end: thread context.
+ */
+void frame_leave_to_reclaim(u64 frames);
+void frame_reclaim_begin(void);
+void frame_reclaim_end(void);
+
+/*
  * 2^order contiguous frames, aligned to their size. flags: FRAME_ZERO | FRAME_FOR(use), FRAME_FOR(OTHER)
  * where none is given. ERR_NOMEM; ERR_INVAL: order too large.
  */
@@ -105,7 +114,7 @@ int frame_alloc(u32 order, u32 flags, pfn_t *out);
  * One frame: that with this number in some 2 MiB that are free as a whole. What is left of them is
  * handed out by frame_alloc when there is nothing else; until then frame_alloc_at finds it.
  * ERR_BUSY: no such 2 MiB, or less than half of what is free would be left in such; ERR_INVAL:
- * number. ERR_NOMEM only when a test makes it fail.
+ * number. ERR_NOMEM: what is free is left to reclaim, or a test makes it fail.
  */
 int frame_alloc_apart(u32 number, u32 flags, pfn_t *out);
 /* This frame and no other. ERR_BUSY: not free, or in another CPU's cache. ERR_NOMEM as above. */

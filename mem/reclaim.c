@@ -146,7 +146,7 @@ static u64 fetch_from_cpus(void)
  * A round of aging costs a look at every page, so it is made when what the last one found is used
  * up.
  */
-void reclaim_make_effort(struct reclaim_effort *e)
+static void make_effort(struct reclaim_effort *e)
 {
 	e->tries = TRIES;
 	e->looks = LOOKS;
@@ -177,6 +177,13 @@ void reclaim_make_effort(struct reclaim_effort *e)
 	} else if (!e->more) {
 		reclaim_count(&reclaim.stats.fruitless, 1);
 	}
+}
+
+void reclaim_make_effort(struct reclaim_effort *e)
+{
+	frame_reclaim_begin();
+	make_effort(e);
+	frame_reclaim_end();
 }
 
 /* While the disk is busy it is waited for, rather than that all is looked at again. */

@@ -50,6 +50,7 @@ struct reclaim_target {
 	u32 id;
 	/* atomic */
 	u32 users;
+	u64 zero;   /* pages of it that were taken and all zero */
 	u64 barren; /* chunks that it looked at, at its max, since it freed something last */
 	/* reclaim.lock */
 	struct list link;
@@ -191,6 +192,7 @@ struct stat_group *reclaim_node_stat_group(u32 node);
 #define RECLAIM_VM_STATS(X)                                                                     \
 	X(working_set, "pages", "Pages that were used twice lately, as estimated.", STAT_LEVEL) \
 	X(taken, "pages", "Pages that were put away.")                                          \
+	X(zero, "pages", "Of those, pages that were all zero: they cost nothing.")              \
 	X(fetched, "pages", "Pages that came back from where they were put.")                   \
 	X(refaults, "pages", "Of those, pages that would have stayed in twice the memory.")     \
 	X(packed_bytes, "bytes", "What its packed pages take in the pool.", STAT_LEVEL)         \

@@ -317,6 +317,7 @@ static void take_part(struct reclaim_effort *e, struct part *p)
 			take_chunk(e, p, chunk, &taken);
 	}
 	count(&taken);
+	reclaim_count(&p->t->zero, taken.zero);
 	e->freed += gained(&taken);
 	e->full |= taken.full;
 	p->gained = gained(&taken);

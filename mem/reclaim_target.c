@@ -10,6 +10,9 @@
 #define MIN_LEAST 256u
 #define MIN_MOST  16384u
 
+/* Of min nobody but reclaim has this part: for the pool that pages are packed into, and what leads there. */
+#define RESERVE_PART 4u
+
 struct reclaim reclaim = {.targets = LIST_INIT(reclaim.targets)};
 
 /*
@@ -172,6 +175,7 @@ static void set_watermarks(u64 frames)
 	watermarks.high = given ? asked.high : 3 * least;
 	watermarks.low = given ? asked.low : 2 * least;
 	reclaim_set_node_parts();
+	frame_leave_to_reclaim(watermarks.min / RESERVE_PART);
 }
 
 /* Guests' pages, and modules, have costs of their own. */

@@ -207,6 +207,7 @@ u64 reclaim_vm_stat_read(const void *target, u32 i)
 	struct reclaim_vm_stats s = {
 		.working_set = look(&t->working_set),
 		.taken = look(&g->taken),
+		.zero = look(&t->zero),
 		.fetched = look(&g->fetched),
 		.refaults = look(&g->refaults),
 		.packed_bytes = look(&g->packed_bytes),

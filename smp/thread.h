@@ -78,6 +78,7 @@ struct thread {
 	void (*sched_leave)(struct thread *t);
 	void *sched_data;
 	/* own */
+	u32 makes_memory;	       /* > 0: it may have the last frames (mem/frame.h) */
 	struct lock_stack sleep_locks; /* debug: sleeping locks held */
 	/* exit_wait.lock */
 	struct wait_queue exit_wait;

@@ -94,6 +94,7 @@ int setup(void **state)
 	before = free_now();
 	watermarks.low = watermarks.high = 1u << 20; /* memory is short for whoever asks */
 	watermarks.min = 1;
+	frame_leave_to_reclaim(0);
 	assert_int_equal(gmem_create(PAGES, &g), 0);
 	memset(&guest, 0, sizeof(guest));
 	guest.n.notify = notify;

@@ -228,6 +228,46 @@ static void dropped_from_the_pool(void **state)
 	/* The other goes with the object. */
 }
 
+/*
+ * Others get none of the last frames, whatever these are for, and with those pages can still be packed;
+ * what comes free is there for everybody.
+ */
+static void the_last_frames_are_for_reclaim(void **state)
+{
+	static pfn_t hold[MIB(16) / PAGE_SIZE];
+	u32 held = 0;
+	pfn_t pfn;
+
+	for (u64 i = 0; i < PAGES; i++)
+		fill_page(i, true);
+	frame_leave_to_reclaim(16);
+	while (frame_alloc(0, 0, &hold[held]) == 0)
+		held++;
+	/* Some are at hand for the CPU, which others' are when there is nothing else. */
+	assert_int_equal(free_now(), 16);
+	assert_null(frame_alloc_page(0));
+	assert_int_equal(frame_alloc(1, 0, &pfn), ERR_NOMEM);
+	assert_int_equal(frame_alloc_apart(3, 0, &pfn), ERR_NOMEM);
+	frame_reclaim_begin();
+	frame_reclaim_begin();
+	frame_reclaim_end();
+	assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	frame_reclaim_end();
+	frame_free(pfn, 0);
+	(void)frame_drain();
+	assert_int_equal(frame_alloc_at(pfn, 0), ERR_NOMEM);
+	for (u32 i = 0; i < 40; i++)
+		(void)help();
+	assert_true(frame_free_estimate() > PAGES / 2);
+	assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	frame_free(pfn, 0);
+	while (held)
+		frame_free(hold[--held], 0);
+	frame_leave_to_reclaim(0);
+	for (u64 i = 0; i < PAGES; i++)
+		check_page(i, true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +279,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
+		cmocka_unit_test_setup_teardown(the_last_frames_are_for_reclaim, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,10 +160,12 @@ static void leave_on(u32 node, u64 frames)
 	hosted_cpu_set(node);
 	frame_node_keep(!node, 0);
 	frame_node_keep(node, 0);
+	frame_reclaim_begin();
 	while (frame_node_free(node) > frames) {
 		assert_int_equal(frame_alloc(0, 0, &hold[node][held[node]]), 0);
 		assert_int_equal(frame_node_of(hold[node][held[node]++]), node);
 	}
+	frame_reclaim_end();
 	hosted_cpu_set(0);
 	reclaim_set_node_parts();
 }
