@@ -57,6 +57,8 @@ void mem_audit(u64 pages)
 	wrong += is_more("objects of the pool", pool.objects, 0);
 	wrong += is_more("frames of the pool", pool.frames, 0);
 	wrong += is_more("shared frames", share.frames, 0);
+	wrong += is_more("frames that sharing saves", share.frames_saved, 0);
+	wrong += is_more("packed pages that sharing saves", share.packed_saved, 0);
 	wrong += is_more("known contents", share_table_taken(), 0);
 	wrong += is_more("frames of guests", frame_used_for(FRAME_USE_GUEST), pages);
 	for (u32 i = 0; i < ARRAY_SIZE(uses); i++)

@@ -117,6 +117,7 @@ void gmem_unref(struct gmem *g)
 		if (g->slot_phys[i].entries)
 			free_chunk(g, g->slot_phys[i].entries);
 	}
+	BUG_ON(g->alone);
 	kfree(g->slot_phys);
 	if (g->on_free)
 		g->on_free(g->on_free_arg);

@@ -135,9 +135,53 @@ static void a_shared_frame(void **state)
 	assert_int_equal(keeper.alone, 1);
 	expect("1 frames of guests are, where 0 were before");
 	assert_int_equal(hosted_log_count(LOG_ERROR), 3);
+	/* And one who holds it. */
+	assert_int_equal(share_ref(pfn), 0);
+	hosted_log_reset();
+	expect("1 frames of guests are, where 0 were before");
+	assert_int_equal(hosted_log_count(LOG_ERROR), 4);
+	assert_false(share_put(NULL, pfn));
 	assert_true(share_put(&keeper, pfn));
 	assert_int_equal(keeper.alone, 0);
 	mem_audit(0);
+}
+
+/* Two pages of one object of the pool, and what that saves. */
+static void packed_contents(void **state)
+{
+	struct gmem *g;
+	u64 entry;
+
+	assert_int_equal(gmem_create(PAGES, &g), 0);
+	gmem_set_share_group(g, 1);
+	fill(g);
+	(void)take_range(g, 1, 1);
+	(void)take_range(g, 5, 1);
+	entry = gmem_entry(g, 1);
+	assert_int_equal(gmem_entry_state(entry), GMEM_PACKED);
+	assert_int_equal(gmem_entry(g, 5) >> GMEM_PFN_SHIFT, entry >> GMEM_PFN_SHIFT);
+	mem_audit_begin();
+	assert_true(hosted_catch_panic(run, (void *)(u64)PAGES));
+	/* The object, the frames of it, and that it is known. */
+	assert_int_equal(hosted_log_count(LOG_ERROR), 4);
+	gmem_unref(g);
+	mem_audit(0);
+}
+
+static void unref(void *g)
+{
+	gmem_unref(g);
+}
+
+/* An object of which it is thought that it has frames alone, and no page is left. */
+static void alone_for_ever(void **state)
+{
+	struct gmem *g;
+
+	assert_int_equal(gmem_create(PAGES, &g), 0);
+	g->alone = 1;
+	assert_true(hosted_catch_panic(unref, g));
+	assert_non_null(strstr(hosted_panic_text(), "g->alone"));
 }
 
 static void leave(struct rcu_head *h)
@@ -180,6 +224,8 @@ int main(void)
 		cmocka_unit_test_setup(an_object_of_the_pool, setup),
 		cmocka_unit_test_setup(a_block_of_the_disk, setup),
 		cmocka_unit_test_setup(a_shared_frame, setup),
+		cmocka_unit_test_setup(packed_contents, setup),
+		cmocka_unit_test_setup(alone_for_ever, setup),
 		cmocka_unit_test_setup(frames_on_their_way, setup),
 		cmocka_unit_test_setup(frames, setup),
 	};
