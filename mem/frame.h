@@ -60,7 +60,7 @@ struct frame {
 		struct list link;    /* free lists; the owner's use while allocated */
 		struct rcu_head rcu; /* while the owner waits for readers to leave */
 		struct {
-			u64 key, origin;
+			u64 origin, owners;
 		} share;  /* mem/share.c's, while it is FRAME_SHARED */
 		u64 kept; /* mem/swap.c's, of a page that is GMEM_KEPT: its entry as it was there */
 	};

@@ -119,7 +119,7 @@ struct gmem {
 	u64 taken;    /* pages that were put away */
 	u64 removed;  /* pages that held something when they were dropped */
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
-	u64 alone;	  /* SHARED ones, HARD, whose frame no other page has, nor anybody holds */
+	u64 alone;	  /* SHARED ones whose contents no other page has, nor anybody holds */
 	u64 packed_bytes; /* what its packed pages have been packed to, each for itself */
 	u32 refs;	  /* memslots and the VM */
 	u32 swapping;	  /* pages on their way to or from the swap disk */

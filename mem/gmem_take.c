@@ -53,15 +53,18 @@ static u64 claim_run(struct gmem *g, u64 first, u64 at, u64 pages, const u64 *ma
 /* It leaves a frame of several. What is nowhere else stays. */
 static u64 cool(struct gmem *g, u64 entry, struct gmem_taken *t)
 {
-	bool freed;
+	pfn_t pfn = gmem_entry_pfn(entry);
+	bool last;
 
-	gmem_keep_promised(g, 1);
-	if (!tier_cool(g, &entry, &freed)) {
+	if (!tier_cool(g, &entry, &last)) {
 		t->kept++;
 		return entry;
 	}
+	gmem_keep_promised(g, 1);
+	if (last)
+		frame_free(pfn, 0);
 	t->packed++;
-	t->freed += freed;
+	t->freed += last;
 	__atomic_fetch_add(&g->taken, 1, __ATOMIC_RELAXED);
 	return entry | gmem_stamp_bits(g);
 }
@@ -115,12 +118,19 @@ static u64 put_back(struct gmem *g, pfn_t pfn, struct gmem_taken *t)
 	return entry;
 }
 
+/* The page shows the frame of another, who may have had it alone, or could without a frame more. */
+static bool may_be_anothers(u64 put)
+{
+	return gmem_entry_state(put) == GMEM_SHARED ||
+	       (gmem_entry_state(put) == GMEM_PACKED && share_is_shown(put >> GMEM_PFN_SHIFT));
+}
+
 /* Of a page that is put away, or stays and shows the frame of another. */
 static void free_taken(struct gmem *g, pfn_t pfn, u64 put)
 {
-	if (gmem_entry_state(put) == GMEM_SHARED)
+	if (may_be_anothers(put))
 		watermark_keep_copy(g->share_group);
-	else
+	if (gmem_entry_state(put) != GMEM_SHARED)
 		gmem_keep_promised(g, 1);
 	frame_free(pfn, 0);
 }

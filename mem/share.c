@@ -5,37 +5,18 @@
 #include "kernel/base/panic.h"
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
-#include "mem/gmem.h"
 #include "mem/lz4.h"
-#include "mem/pool.h"
+#include "mem/share_refs.h"
 #include "mem/share_table.h"
 
 /* A key: the group, and as much of the hash as there is room for. Two groups have no key in common. */
 #define HASH_MASK (BIT(SHARE_HASH_BITS) - 1)
-
-/* A place: 0, or where contents are, and part of their key. */
-#define PLACE_FRAME	BIT(0) /* else an object of the pool */
-#define PLACE_FOUND	BIT(1) /* since others were last evicted for want of such */
-#define PLACE_TAG_SHIFT 2
-#define PLACE_TAG_BITS	10
-#define PLACE_TAG_MASK	((BIT(PLACE_TAG_BITS) - 1) << PLACE_TAG_SHIFT)
-#define PLACE_SHIFT	12
-static_assert(POOL_HANDLE_BITS + PLACE_SHIFT <= 64, "a place holds a handle");
-
-static struct {
-	u64 seed[2]; /* set once */
-	/* atomic */
-	struct share_stats stats; /* but for frames_saved, which is the sum of: */
-	u64 saved[SHARE_GROUPS];
-} share;
 
 #ifdef WEIR_HOSTED
 u64 share_hash_mask = ~0ull;
 #else
 #define share_hash_mask (~0ull)
 #endif
-
-#define COUNT(field, n) __atomic_fetch_add(&share.stats.field, (u64)(n), __ATOMIC_RELAXED)
 
 int share_init(void)
 {
@@ -76,143 +57,6 @@ static u64 tag_of(u64 key)
 	return (key & HASH_MASK) >> (SHARE_HASH_BITS - PLACE_TAG_BITS) << PLACE_TAG_SHIFT;
 }
 
-static u64 place_of_frame(pfn_t pfn)
-{
-	return pfn.v << PLACE_SHIFT | PLACE_FRAME;
-}
-
-static u64 place_of_object(u64 handle)
-{
-	return handle << PLACE_SHIFT;
-}
-
-static struct frame *frame_at(u64 place)
-{
-	return frame_of(PFN(place >> PLACE_SHIFT));
-}
-
-static bool same_place(u64 a, u64 b)
-{
-	return a >> PLACE_SHIFT == b >> PLACE_SHIFT && !((a ^ b) & PLACE_FRAME);
-}
-
-u64 share_key_at(u64 place)
-{
-	return place & PLACE_FRAME ? frame_at(place)->share.key
-				   : pool_share(place >> PLACE_SHIFT)->key;
-}
-
-/* --- References: under the lock of the key --- */
-
-/*
- * What a frame comes from: the object that it shows, shifted; or whose entries lead to it, with
- * OWNERS: all their gmems, one xor the other, so that when one entry is left its gmem is known.
- */
-#define OWNERS	     BIT(0)
-#define ORIGIN_SHIFT 1
-static_assert(POOL_HANDLE_BITS + ORIGIN_SHIFT <= 64, "an origin holds a handle");
-
-static u64 handle_shown(const struct frame *f)
-{
-	return f->share.origin & OWNERS ? 0 : f->share.origin >> ORIGIN_SHIFT;
-}
-
-/* An entry of g comes to lead to the frame, or does no more. */
-static void change_owners(struct frame *f, const struct gmem *g)
-{
-	if (f->share.origin & OWNERS)
-		f->share.origin ^= (u64)(uintptr_t)g;
-}
-
-/* Who has the frame alone, which is no object's; NULL: several, or one who holds it for a moment. */
-static struct gmem *alone_in(const struct frame *f)
-{
-	if (!(f->share.origin & OWNERS) || f->refs != 1)
-		return NULL;
-	return (struct gmem *)(uintptr_t)(f->share.origin & ~OWNERS);
-}
-
-/* An entry of theirs leads to the frame, or did until now: they are there. */
-static void count_alone(struct gmem *was, struct gmem *is)
-{
-	if (was == is)
-		return;
-	if (was)
-		__atomic_fetch_sub(&was->alone, 1, __ATOMIC_RELAXED);
-	if (is)
-		__atomic_fetch_add(&is->alone, 1, __ATOMIC_RELAXED);
-}
-
-static u32 *refs_at(u64 place)
-{
-	return place & PLACE_FRAME ? &frame_at(place)->refs
-				   : &pool_share(place >> PLACE_SHIFT)->refs;
-}
-
-static void count_saved(u64 key, u64 n)
-{
-	__atomic_fetch_add(&share.saved[(key >> SHARE_HASH_BITS) % SHARE_GROUPS], n,
-			   __ATOMIC_RELAXED);
-}
-
-u64 share_saved(u32 group)
-{
-	return __atomic_load_n(&share.saved[group % SHARE_GROUPS], __ATOMIC_RELAXED);
-}
-
-static bool ref_place(u64 place)
-{
-	struct gmem *alone = place & PLACE_FRAME ? alone_in(frame_at(place)) : NULL;
-	u32 *refs = refs_at(place);
-
-	if (*refs == UINT32_MAX)
-		return false;
-	/* Others look at it without the lock. */
-	__atomic_store_n(refs, *refs + 1, __ATOMIC_RELAXED);
-	if (place & PLACE_FRAME) {
-		count_alone(alone, NULL);
-		count_saved(share_key_at(place), 1);
-	} else {
-		COUNT(packed_saved, 1);
-	}
-	return true;
-}
-
-static void remove_place(u64 key, u64 place)
-{
-	u64 *at = share_bucket_of(key);
-
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		if (at[i] && same_place(at[i], place)) {
-			at[i] = 0;
-			share_count_place(-1);
-			return;
-		}
-	}
-}
-
-/* True: it was the last, and nobody finds it any more; what it was is the caller's to free. */
-static bool unref_place(u64 key, u64 place)
-{
-	u32 *refs = refs_at(place);
-
-	BUG_ON(*refs == 0);
-	if (*refs == 1) {
-		if (place & PLACE_FRAME)
-			count_alone(alone_in(frame_at(place)), NULL);
-		remove_place(key, place);
-		return true;
-	}
-	__atomic_store_n(refs, *refs - 1, __ATOMIC_RELAXED);
-	if (place & PLACE_FRAME) {
-		count_alone(NULL, alone_in(frame_at(place)));
-		count_saved(key, -1ull);
-	} else {
-		COUNT(packed_saved, -1);
-	}
-	return false;
-}
-
 /* --- The table ------------------------------------------------------------------------------ */
 
 /* The first with this key, which gets a reference; 0: none. */
@@ -223,7 +67,7 @@ static u64 look_up(u64 key)
 	for (u32 i = 0; i < SHARE_PLACES; i++) {
 		if (!at[i] || (at[i] & PLACE_TAG_MASK) != tag_of(key) || share_key_at(at[i]) != key)
 			continue;
-		if (!ref_place(at[i]))
+		if (!share_ref_place(key, at[i]))
 			return 0;
 		at[i] |= PLACE_FOUND;
 		return at[i];
@@ -242,7 +86,7 @@ static u64 *choose_place(u64 key)
 		share_count_place(1);
 		return &at[i];
 	}
-	COUNT(evicted, 1);
+	SHARE_COUNT(evicted, 1);
 	for (u32 i = 0; i < SHARE_PLACES; i++) {
 		u32 n = (u32)(key + i) % SHARE_PLACES;
 
@@ -293,11 +137,8 @@ static bool holds(u64 place, const void *page)
  */
 static void own_too(struct gmem *g, u64 key, u64 place)
 {
-	struct frame *f = frame_at(place);
-
 	spin_lock(share_lock_of(key));
-	change_owners(f, g);
-	count_alone(NULL, alone_in(f));
+	share_enter(share_frame_at(place), g);
 	spin_unlock(share_lock_of(key));
 }
 
@@ -313,14 +154,14 @@ bool share_find(struct gmem *g, u64 *key, const void *page, u64 *entry)
 	if (!place)
 		return false;
 	if (holds(place, page)) {
-		COUNT(found, 1);
+		SHARE_COUNT(found, 1);
 		if (place & PLACE_FRAME)
 			own_too(g, *key, place);
 		*entry = place >> PLACE_SHIFT << GMEM_PFN_SHIFT |
 			 (place & PLACE_FRAME ? GMEM_HARD | GMEM_SHARED : GMEM_PACKED);
 		return true;
 	}
-	COUNT(collisions, 1);
+	SHARE_COUNT(collisions, 1);
 	*key = 0;
 	if (place & PLACE_FRAME)
 		(void)share_put(NULL, PFN(place >> PLACE_SHIFT));
@@ -336,7 +177,7 @@ void share_offer(u64 handle, u64 key)
 	if (!key)
 		return;
 	pool_share(handle)->key = key;
-	insert(key, place_of_object(handle));
+	insert(key, share_place_of_object(handle));
 }
 
 bool share_has_many(u64 handle)
@@ -351,7 +192,7 @@ void share_free_packed(u64 handle)
 
 	if (key) {
 		spin_lock(share_lock_of(key));
-		last = unref_place(key, place_of_object(handle));
+		last = share_unref_place(key, share_place_of_object(handle));
 		spin_unlock(share_lock_of(key));
 	}
 	if (!last)
@@ -361,38 +202,53 @@ void share_free_packed(u64 handle)
 		share_table_fit();
 }
 
-/* Under the lock: the entry has the frame and not the object. */
-static bool change_to_frame(struct pool_share *s, u64 key, u64 handle, pfn_t *out)
+bool share_is_shown(u64 handle)
 {
-	if (!s->frame || !ref_place(place_of_frame(PFN(s->frame))))
+	return __atomic_load_n(&pool_share(handle)->frame, __ATOMIC_RELAXED) != 0;
+}
+
+/* Under the lock: the entry of g has the frame and not the object. */
+static bool change_to_frame(const struct gmem *g, u64 key, u64 handle, pfn_t *out)
+{
+	const struct pool_share *s = pool_share(handle);
+
+	if (!s->frame || !share_ref_place(key, share_place_of_frame(PFN(s->frame))))
 		return false;
-	BUG_ON(unref_place(key, place_of_object(handle)));
+	share_enter(frame_of(PFN(s->frame)), g);
+	BUG_ON(share_unref_place(key, share_place_of_object(handle)));
 	*out = PFN(s->frame);
 	return true;
 }
 
-bool share_shown(u64 handle, pfn_t *out)
+bool share_shown(const struct gmem *g, u64 handle, pfn_t *out)
 {
-	struct pool_share *s = pool_share(handle);
-	u64 key = s->key;
+	u64 key = pool_share(handle)->key;
 	bool shown;
 
 	if (!key)
 		return false;
 	spin_lock(share_lock_of(key));
-	shown = change_to_frame(s, key, handle, out);
+	shown = change_to_frame(g, key, handle, out);
 	spin_unlock(share_lock_of(key));
 	return shown;
 }
 
-static void make_shared(struct frame *f, u64 key)
+/* A frame of one entry, of g. */
+static void make_shared(struct frame *f, u64 origin, u64 shows, const struct gmem *g)
 {
-	f->share.key = key;
+	f->share.origin = origin;
+	f->share.owners = shows;
 	f->slab_class = FRAME_SHARED;
-	COUNT(frames, 1);
+	SHARE_COUNT(frames, 1);
+	share_enter(f, g);
 }
 
-bool share_show(u64 handle, pfn_t *pfn)
+static void set_frame(u64 handle, u32 pfn)
+{
+	__atomic_store_n(&pool_share(handle)->frame, pfn, __ATOMIC_RELAXED);
+}
+
+bool share_show(const struct gmem *g, u64 handle, pfn_t *pfn)
 {
 	struct pool_share *s = pool_share(handle);
 	u64 key = s->key;
@@ -402,19 +258,18 @@ bool share_show(u64 handle, pfn_t *pfn)
 	if (!key)
 		return false;
 	spin_lock(share_lock_of(key));
-	other = change_to_frame(s, key, handle, pfn);
+	other = change_to_frame(g, key, handle, pfn);
 	show = !other && s->refs > 1 && !s->frame && mine.v <= UINT32_MAX;
 	if (show) {
-		/* The entry's reference to the object is the frame's now. */
-		make_shared(frame_of(mine), key);
-		frame_of(mine)->share.origin = handle << ORIGIN_SHIFT;
-		s->frame = (u32)mine.v;
+		/* The entry's reference to the object is the frame's now; others have one, too. */
+		make_shared(frame_of(mine), handle, SHARE_SHOWS, g);
+		set_frame(handle, (u32)mine.v);
 	}
 	spin_unlock(share_lock_of(key));
 	if (other)
 		frame_free(mine, 0);
 	if (show)
-		COUNT(shown, 1);
+		SHARE_COUNT(shown, 1);
 	return other || show;
 }
 
@@ -422,13 +277,8 @@ bool share_show(u64 handle, pfn_t *pfn)
 
 void share_keep(struct gmem *g, pfn_t pfn, u64 key)
 {
-	struct frame *f = frame_of(pfn);
-
-	make_shared(f, key);
-	f->share.origin = OWNERS;
-	change_owners(f, g);
-	count_alone(NULL, alone_in(f));
-	insert(key, place_of_frame(pfn));
+	make_shared(frame_of(pfn), key, 0, g);
+	insert(key, share_place_of_frame(pfn));
 }
 
 bool share_is_frame(pfn_t pfn)
@@ -438,12 +288,12 @@ bool share_is_frame(pfn_t pfn)
 
 int share_ref(pfn_t pfn)
 {
-	struct spinlock *lock = share_lock_of(frame_of(pfn)->share.key);
+	u64 key = share_key_of(frame_of(pfn));
 	bool done;
 
-	spin_lock(lock);
-	done = ref_place(place_of_frame(pfn));
-	spin_unlock(lock);
+	spin_lock(share_lock_of(key));
+	done = share_ref_place(key, share_place_of_frame(pfn));
+	spin_unlock(share_lock_of(key));
 	return done ? 0 : ERR_NOSPC;
 }
 
@@ -451,16 +301,16 @@ int share_ref(pfn_t pfn)
  * Under the lock, by the last who had the frame: it is a frame like any other again. Returns the
  * object of which it was the last too, or 0.
  */
-static u64 end_sharing(struct frame *f)
+static u64 end_sharing(struct frame *f, u64 key)
 {
-	u64 handle = handle_shown(f), key = f->share.key;
+	u64 handle = share_handle_shown(f);
 
 	__atomic_store_n(&f->slab_class, 0, __ATOMIC_RELAXED);
-	COUNT(frames, -1);
+	SHARE_COUNT(frames, -1);
 	if (!handle)
 		return 0;
-	pool_share(handle)->frame = 0;
-	return unref_place(key, place_of_object(handle)) ? handle : 0;
+	set_frame(handle, 0);
+	return share_unref_place(key, share_place_of_object(handle)) ? handle : 0;
 }
 
 /*
@@ -470,18 +320,18 @@ static u64 end_sharing(struct frame *f)
 static bool leave(const struct gmem *g, pfn_t pfn, bool only_if_last)
 {
 	struct frame *f = frame_of(pfn);
-	u64 key = f->share.key, handle = 0;
+	u64 key = share_key_of(f), handle = 0;
 	bool last;
 
 	spin_lock(share_lock_of(key));
 	last = f->refs == 1;
-	BUG_ON(last && (f->share.origin & OWNERS) && alone_in(f) != g);
+	BUG_ON(last && share_owner_of(f) != g);
 	if (!last && !only_if_last)
-		change_owners(f, g);
+		share_exit(f, g);
 	if (last || !only_if_last)
-		(void)unref_place(key, place_of_frame(pfn));
+		(void)share_unref_place(key, share_place_of_frame(pfn));
 	if (last)
-		handle = end_sharing(f);
+		handle = end_sharing(f, key);
 	spin_unlock(share_lock_of(key));
 	if (handle)
 		pool_free(handle);
@@ -504,33 +354,33 @@ bool share_own(const struct gmem *g, pfn_t pfn)
 	bool last = leave(g, pfn, true);
 
 	if (last)
-		COUNT(owned, 1);
+		SHARE_COUNT(owned, 1);
 	return last;
 }
 
 void share_left(const struct gmem *g, pfn_t pfn)
 {
-	COUNT(copied, 1);
+	SHARE_COUNT(copied, 1);
 	(void)share_put(g, pfn);
 }
 
-bool share_cool(pfn_t pfn, u64 *handle, bool *freed)
+bool share_cool(const struct gmem *g, pfn_t pfn, u64 *handle, bool *last)
 {
 	struct frame *f = frame_of(pfn);
-	u64 key = f->share.key;
+	u64 key = share_key_of(f);
 	bool cooled;
 
 	spin_lock(share_lock_of(key));
-	*handle = handle_shown(f);
-	cooled = *handle && ref_place(place_of_object(*handle));
+	*handle = share_handle_shown(f);
+	cooled = *handle && share_ref_place(key, share_place_of_object(*handle));
 	spin_unlock(share_lock_of(key));
-	*freed = cooled && share_put(NULL, pfn);
+	*last = cooled && leave(g, pfn, false);
 	return cooled;
 }
 
 void share_count_evicted(void)
 {
-	COUNT(evicted, 1);
+	SHARE_COUNT(evicted, 1);
 }
 
 /* --- Statistics ----------------------------------------------------------------------------- */

@@ -46,22 +46,26 @@ bool share_find(struct gmem *g, u64 *key, const void *page, u64 *entry);
 void share_offer(u64 handle, u64 key);
 /* Has several entries. */
 bool share_has_many(u64 handle);
+/* A frame shows it, which others may have had for themselves until an entry more came to lead here. */
+bool share_is_shown(u64 handle);
 /* An entry leads to it no more. The last one frees it. */
 void share_free_packed(u64 handle);
-/* The frame that shows it, counted for the entry in the place of the object. False: there is none. */
-bool share_shown(u64 handle, pfn_t *out);
+/* The frame that shows it, counted for the entry, of g, in the place of the object. False: there is none. */
+bool share_shown(const struct gmem *g, u64 handle, pfn_t *out);
 /*
- * The frame at *pfn holds its contents: it is shown to all from now on, counted for the entry in the
- * place of the object; or, where another came first, that one, and this is freed. False: nobody else
- * has them.
+ * The frame at *pfn holds its contents: it is shown to all from now on, counted for the entry, of g, in
+ * the place of the object; or, where another came first, that one, and this is freed. False: nobody
+ * else has them.
  */
-bool share_show(u64 handle, pfn_t *pfn);
+bool share_show(const struct gmem *g, u64 handle, pfn_t *pfn);
 
 /* --- Frames --------------------------------------------------------------------------------- */
 
 /*
- * A frame of contents that do not pack is a shared one, that of one entry of g, and may be found. As
- * long as one entry has it, and nobody holds it, it counts in `alone` of that one's object.
+ * Who has a shared frame alone: as long as one entry leads to it, nobody holds it, and none to the object
+ * that it shows, it counts in `alone` of that entry's gmem.
+ *
+ * A frame of contents that do not pack is a shared one, that of one entry of g, and may be found.
  */
 void share_keep(struct gmem *g, pfn_t pfn, u64 key);
 /* Whether a frame that the caller has a reference to is a shared one. */
@@ -78,10 +82,10 @@ bool share_own(const struct gmem *g, pfn_t pfn);
 /* After share_own said no, and the page has a frame of its own. */
 void share_left(const struct gmem *g, pfn_t pfn);
 /*
- * An entry leads to the object of the frame in the place of the frame: true, *handle is that.
- * *freed: the frame was shown to nobody else. False: it has no object.
+ * An entry of g leads to the object of the frame in the place of the frame: true, *handle is that.
+ * *last: the frame was shown to nobody else, and is the caller's to free. False: it has no object.
  */
-bool share_cool(pfn_t pfn, u64 *handle, bool *freed);
+bool share_cool(const struct gmem *g, pfn_t pfn, u64 *handle, bool *last);
 
 /*
  * Frames that those who show them in this group would have beside: so many more are needed, if all

@@ -184,7 +184,7 @@ bool tier_show(struct gmem *g, u64 entry, u64 *resident)
 	u64 size = packed_size(entry);
 	pfn_t pfn;
 
-	if (!size || !share_shown(handle_of(entry), &pfn))
+	if (!size || !share_shown(g, handle_of(entry), &pfn))
 		return false;
 	count_unpacked(g, size);
 	*resident = shared_entry(pfn);
@@ -196,7 +196,7 @@ u64 tier_bring(struct gmem *g, u64 entry, pfn_t pfn, bool write)
 	u64 size = packed_size(entry);
 
 	tier_get(entry, pfn_to_virt(pfn));
-	if (!write && size && share_show(handle_of(entry), &pfn)) {
+	if (!write && size && share_show(g, handle_of(entry), &pfn)) {
 		count_unpacked(g, size);
 		return shared_entry(pfn);
 	}
@@ -204,11 +204,11 @@ u64 tier_bring(struct gmem *g, u64 entry, pfn_t pfn, bool write)
 	return pfn.v << GMEM_PFN_SHIFT | GMEM_GOT_PAGE;
 }
 
-bool tier_cool(struct gmem *g, u64 *entry, bool *freed)
+bool tier_cool(struct gmem *g, u64 *entry, bool *last)
 {
 	u64 handle;
 
-	if (!share_cool(gmem_entry_pfn(*entry), &handle, freed))
+	if (!share_cool(g, gmem_entry_pfn(*entry), &handle, last))
 		return false;
 	*entry = packed_entry(handle);
 	count_packed(g, packed_size(*entry));

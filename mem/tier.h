@@ -46,9 +46,10 @@ static inline bool tier_has(u64 entry)
 }
 
 /*
- * What is in a frame with others, and also packed, is to be packed alone: true, *entry is that,
- * *freed: the frame, too. False: it stays as it is. The entry is unmapped.
+ * What is in a frame with others, and also packed, is to be packed alone: true, *entry is that.
+ * *last: nobody is left in the frame, which is the caller's to free. False: it stays as it is. The
+ * entry is unmapped.
  */
-bool tier_cool(struct gmem *g, u64 *entry, bool *freed);
+bool tier_cool(struct gmem *g, u64 *entry, bool *last);
 
 #endif

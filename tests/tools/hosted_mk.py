@@ -35,8 +35,9 @@ SMP = [f"smp/{name}.c" for name in ("lock_order", "mutex", "rcu", "rcu_worker", 
 # What tests name by one word.
 GROUPS = {
     "@mem": [f"mem/{name}.c" for name in (
-        "audit", "frame", "frame_array", "frame_node", "frame_use", "frame_zone", "lz4", "pool", "pool_compact", "share",
-        "share_table", "slab", "swap", "swap_blocks", "swap_read", "swap_write", "tier", "watermark",
+        "audit", "frame", "frame_array", "frame_node", "frame_use", "frame_zone", "lz4", "pool", "pool_compact",
+        "share", "share_refs", "share_table", "slab", "swap", "swap_blocks", "swap_read", "swap_write", "tier",
+        "watermark",
         )] + sorted(glob.glob("mem/gmem*.c")),
     "@reclaim": sorted(glob.glob("mem/reclaim*.c")),
     "@mmu": [f"mmu/{name}.c" for name in (

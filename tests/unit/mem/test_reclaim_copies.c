@@ -218,7 +218,6 @@ static void copies_leave_what_was_promised(void **state)
 	pfn_t pfn;
 
 	(void)state;
-	/* Of frames that show what is packed nobody knows who has them alone. */
 	half_of_it_equal();
 	fill(&a, 0, PROMISED, true);
 	fill(&b, 0, PROMISED, true);
@@ -226,7 +225,6 @@ static void copies_leave_what_was_promised(void **state)
 	pack_and_show(both, 2, 0, PROMISED);
 	for (u64 at = PROMISED; at < 4 * PROMISED; at++)
 		assert_int_equal(gmem_get_page(b.g, at, false, &pfn), 0);
-	assert_int_equal(gmem_drop_range(b.g, 0, PROMISED, NULL), 0);
 	assert_in_range(in_state(&a, GMEM_SHARED), 2 * PROMISED - FEW, 2 * PROMISED);
 	assert_true(gmem_lacks(a.g) > PROMISED / 2);
 	leave_free(PROMISED + 200);

@@ -102,10 +102,16 @@ static struct gmem *gmem_at(u64 i)
 	return ram[i / RAM_PAGES]->gmem;
 }
 
+/* The object of the pool that the frame shows; 0: none. */
+static u64 handle_of(const struct frame *f)
+{
+	return f->share.owners & 1 ? f->share.origin : 0;
+}
+
 /* Whose entries lead to the frame, one xor the other, as the frame has it. */
 static u64 owners_of(pfn_t pfn)
 {
-	u64 owners = 1;
+	u64 owners = frame_of(pfn)->share.owners & 1;
 
 	for (u64 i = 0; i < 2 * RAM_PAGES; i++) {
 		u64 entry = gmem_entry(gmem_at(i), i % RAM_PAGES);
@@ -131,13 +137,12 @@ static void check_counts(void)
 		/* Whoever has the frame is counted in it: a part of one. */
 		if (gmem_entry_state(entry) != GMEM_SHARED)
 			continue;
-		if (!(f->share.origin & 1))
-			shown += 1000000 / f->refs;
-		else if (f->share.origin != owners_of(gmem_entry_pfn(entry)))
+		if (f->share.owners != owners_of(gmem_entry_pfn(entry)))
 			machine_fail("page %llu: %u have its frame, and others than it has noted",
 				     (unsigned long long)i, f->refs);
-		else
-			alone += f->refs == 1;
+		if (handle_of(f))
+			shown += 1000000 / f->refs;
+		alone += f->refs == 1 && !(handle_of(f) && share_has_many(handle_of(f)));
 	}
 	if (alone != ram[0]->gmem->alone + ram[1]->gmem->alone)
 		machine_fail("%llu pages are alone in their frames, %llu and %llu are counted",
