@@ -71,6 +71,11 @@ static struct pool_object *object_of(u64 handle)
 	return phys_to_virt(HPA(handle * POOL_ALIGN));
 }
 
+u64 pool_last_handle(u64 end)
+{
+	return end / POOL_ALIGN;
+}
+
 static u64 place_of(const struct pool_span *s, u32 slot, u32 size)
 {
 	u64 span = virt_to_phys(s).v / POOL_ALIGN;

@@ -25,6 +25,8 @@ void pool_init(void); /* once, after slab_init */
 /* An object of these bytes. ERR_NOMEM; ERR_RANGE: size. */
 int pool_store(const void *bytes, u32 size, u64 *handle);
 u32 pool_size(u64 handle);
+/* In memory that ends there no handle is more than this. */
+u64 pool_last_handle(u64 end);
 /* Copies its bytes, of which there is room for POOL_OBJECT_MAX; their number. */
 u32 pool_copy(u64 handle, void *bytes);
 void pool_free(u64 handle);

@@ -18,6 +18,15 @@ u64 share_hash_mask = ~0ull;
 #define share_hash_mask (~0ull)
 #endif
 
+/* Numbers of frames are less than handles. */
+static u64 last_place(void)
+{
+	u32 count;
+	const struct mem_range *ram = frame_ram(&count);
+
+	return pool_last_handle(ram[count - 1].end) << PLACE_SHIFT | PLACE_FRAME;
+}
+
 int share_init(void)
 {
 	memset(&share.stats, 0, sizeof(share.stats));
@@ -25,7 +34,7 @@ int share_init(void)
 	/* So that nobody computes at home what collides here. */
 	share.seed[0] = rdtsc() * 0x9e3779b97f4a7c15ull | 1;
 	share.seed[1] = (share.seed[0] ^ (u64)rdtsc()) * 0xd1342543de82ef95ull | 1;
-	return share_table_init();
+	return share_table_init(last_place());
 }
 
 /* --- Keys and places ------------------------------------------------------------------------ */
@@ -52,58 +61,14 @@ u64 share_key(u32 group, const void *page)
 	return (u64)group << SHARE_HASH_BITS | (hash & HASH_MASK);
 }
 
-static u64 tag_of(u64 key)
-{
-	return (key & HASH_MASK) >> (SHARE_HASH_BITS - PLACE_TAG_BITS) << PLACE_TAG_SHIFT;
-}
-
 /* --- The table ------------------------------------------------------------------------------ */
 
-/* The first with this key, which gets a reference; 0: none. */
+/* One with this key, which gets a reference; 0: none. */
 static u64 look_up(u64 key)
 {
-	u64 *at = share_bucket_of(key);
+	u64 place = share_table_find(key);
 
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		if (!at[i] || (at[i] & PLACE_TAG_MASK) != tag_of(key) || share_key_at(at[i]) != key)
-			continue;
-		if (!share_ref_place(key, at[i]))
-			return 0;
-		at[i] |= PLACE_FOUND;
-		return at[i];
-	}
-	return 0;
-}
-
-/* A free place, or one of contents that nobody found; in the end any, by turns of the key. */
-static u64 *choose_place(u64 key)
-{
-	u64 *at = share_bucket_of(key);
-
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		if (at[i])
-			continue;
-		share_count_place(1);
-		return &at[i];
-	}
-	SHARE_COUNT(evicted, 1);
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		u32 n = (u32)(key + i) % SHARE_PLACES;
-
-		if (!(at[n] & PLACE_FOUND))
-			return &at[n];
-	}
-	for (u32 i = 0; i < SHARE_PLACES; i++)
-		at[i] &= ~PLACE_FOUND;
-	return &at[key % SHARE_PLACES];
-}
-
-static void insert(u64 key, u64 place)
-{
-	spin_lock(share_lock_of(key));
-	*choose_place(key) = place | tag_of(key);
-	spin_unlock(share_lock_of(key));
-	share_table_fit();
+	return place && share_ref_place(key, place) ? place : 0;
 }
 
 static bool pages_equal(const u64 *a, const u64 *b)
@@ -177,7 +142,7 @@ void share_offer(u64 handle, u64 key)
 	if (!key)
 		return;
 	pool_share(handle)->key = key;
-	insert(key, share_place_of_object(handle));
+	share_table_add(key, share_place_of_object(handle));
 }
 
 bool share_has_many(u64 handle)
@@ -278,7 +243,7 @@ bool share_show(const struct gmem *g, u64 handle, pfn_t *pfn)
 void share_keep(struct gmem *g, pfn_t pfn, u64 key)
 {
 	make_shared(frame_of(pfn), key, 0, g);
-	insert(key, share_place_of_frame(pfn));
+	share_table_add(key, share_place_of_frame(pfn));
 }
 
 bool share_is_frame(pfn_t pfn)

@@ -11,9 +11,9 @@
  *	a frame, read-only		SHARED entries. Of an object, which then counts the frame; or
  *					alone, where the contents do not pack (HARD).
  *
- * The table by which they are found (mem/share_table.h) has buckets of eight places. Who finds none free
- * takes that of contents that nobody has found yet: they are found no more, and stay with whoever has
- * them. So a look costs one bucket and one comparison, whatever guests do.
+ * Two buckets of ten places are looked at in the table by which they are found (mem/share_table.h).
+ * Who finds both full takes the place of contents that nobody has found yet: they are found no more,
+ * and stay with whoever has them. So a look costs two buckets and one comparison, whatever guests do.
  *
  * The caller holds the entry that it comes with BUSY, or another reference. Thread context.
  * LOCK_SHARE; what frees also LOCK_POOL, LOCK_SLAB, LOCK_ZONE.

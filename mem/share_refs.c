@@ -98,24 +98,6 @@ bool share_ref_place(u64 key, u64 place)
 	return true;
 }
 
-static bool same_place(u64 a, u64 b)
-{
-	return a >> PLACE_SHIFT == b >> PLACE_SHIFT && !((a ^ b) & PLACE_FRAME);
-}
-
-static void remove_place(u64 key, u64 place)
-{
-	u64 *at = share_bucket_of(key);
-
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		if (at[i] && same_place(at[i], place)) {
-			at[i] = 0;
-			share_count_place(-1);
-			return;
-		}
-	}
-}
-
 bool share_unref_place(u64 key, u64 place)
 {
 	u32 *refs = refs_at(place);
@@ -123,7 +105,7 @@ bool share_unref_place(u64 key, u64 place)
 	BUG_ON(*refs == 0);
 	if (*refs == 1) {
 		count_alone(frame_for(place), -1ull);
-		remove_place(key, place);
+		share_table_remove(key, place);
 		return true;
 	}
 	__atomic_store_n(refs, *refs - 1, __ATOMIC_RELAXED);

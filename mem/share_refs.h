@@ -22,13 +22,9 @@ extern struct share_state share;
 
 #define SHARE_COUNT(field, n) __atomic_fetch_add(&share.stats.field, (u64)(n), __ATOMIC_RELAXED)
 
-/* A place: 0, or where contents are, and part of their key. */
-#define PLACE_FRAME	BIT(0) /* else an object of the pool */
-#define PLACE_FOUND	BIT(1) /* since others were last evicted for want of such */
-#define PLACE_TAG_SHIFT 2
-#define PLACE_TAG_BITS	10
-#define PLACE_TAG_MASK	((BIT(PLACE_TAG_BITS) - 1) << PLACE_TAG_SHIFT)
-#define PLACE_SHIFT	12
+/* A place: 0, or where contents are. */
+#define PLACE_FRAME BIT(0) /* else an object of the pool */
+#define PLACE_SHIFT 1
 static_assert(POOL_HANDLE_BITS + PLACE_SHIFT <= 64, "a place holds a handle");
 
 static inline u64 share_place_of_frame(pfn_t pfn)

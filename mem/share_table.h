@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where contents that several pages may have are found (mem/share.c): buckets of eight places, each a
- * word. Linear hashing (Litwin, VLDB 1980): the table grows and shrinks by one bucket at a time, so that
- * there are some one to three contents to a bucket, and nobody ever waits for a whole one to be moved.
+ * Where contents that several pages may have are found (mem/share.c): buckets of ten places, a cache
+ * line each. A key leads to two of them (Azar et al., Balanced Allocations, STOC 1994): contents go to
+ * the emptier one, and where both are full something there may move to its own other one. So with
+ * four places of five taken hardly any contents find none. Linear hashing (Litwin, VLDB 1980): the table
+ * grows and shrinks by one bucket at a time, so that nobody ever waits for a whole one to be moved.
  *
- * Keys of one lock stay with it whatever the number of buckets: while it is held their bucket is the
+ * Keys of one lock stay with it whatever the number of buckets: while it is held their buckets are the
  * same. Thread context. LOCK_SHARE; what changes the number also takes LOCK_ZONE, apart from it.
  */
 #ifndef MEM_SHARE_TABLE_H
@@ -13,20 +15,22 @@
 #include "kernel/base/types.h"
 #include "smp/spinlock.h"
 
-#define SHARE_PLACES	8u /* of a bucket: a cache line */
-#define SHARE_HASH_BITS 48 /* of a key; the group is above them */
+#define SHARE_PLACES	10u /* of a bucket */
+#define SHARE_HASH_BITS 48  /* of a key; the group is above them */
 
-/* ERR_NOMEM: there is no table, and there must be no keys. */
-int share_table_init(void);
+/* No place is more than the last one. ERR_NOMEM: there is no table, and there must be no keys. */
+int share_table_init(u64 last_place);
 bool share_table_is_there(void);
 
 struct spinlock *share_lock_of(u64 key);
 
-/* Under the key's lock: the places of its bucket; and to count one that was free, or comes free. */
-u64 *share_bucket_of(u64 key);
-void share_count_place(int n);
-
-/* Holding no lock of it, after a place was taken or came free: makes the table larger or smaller. */
+/* Under the key's lock. A place that has the key, and is the last to be taken for others now; 0: none. */
+u64 share_table_find(u64 key);
+/* Under the key's lock. Nothing where the place was lost to others. */
+void share_table_remove(u64 key, u64 place);
+/* Holding no lock of it. Where both buckets are full others lose theirs: such as nobody found, if any. */
+void share_table_add(u64 key, u64 place);
+/* Holding no lock of it, after some were removed: makes the table smaller. */
 void share_table_fit(void);
 
 /* Bytes; places that are taken. */

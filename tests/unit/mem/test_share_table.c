@@ -4,7 +4,7 @@
 /* unit-sanitizer: thread */
 /*
  * The table of contents by itself: what is put there is found however the number of buckets changes
- * meanwhile, and an empty table is as small as it began.
+ * meanwhile, it takes few bytes for each, and an empty one is as small as it began.
  */
 #include <cmocka.h>
 #include <pthread.h>
@@ -18,14 +18,22 @@
 
 #define CONTENTS 24000u
 #define THREADS	 3u
-#define SHIFT	 12 /* a place: the number of the contents, from 1 on */
+#define STEP	 0x1000001ull /* between places, so that they have bits above 32, too */
+#define LAST	 BIT(39)
 
 static u64 keys[CONTENTS], evicted, before;
-static bool lost[CONTENTS]; /* whoever has the lock of the key */
+
+/* A place: that of the contents of this number. */
+static u64 place_of(u32 i)
+{
+	return (u64)(i + 1) * STEP;
+}
 
 u64 share_key_at(u64 place)
 {
-	return keys[(place >> SHIFT) - 1];
+	assert_int_equal(place % STEP, 0);
+	assert_in_range(place / STEP, 1, CONTENTS);
+	return keys[place / STEP - 1];
 }
 
 void share_count_evicted(void)
@@ -54,79 +62,41 @@ static int setup(void **state)
 	map.count = 1;
 	map.ranges[0] = (struct mem_range){MIB(1), MIB(256)};
 	assert_int_equal(frame_init(&map), 0);
-	memset(lost, 0, sizeof(lost));
 	evicted = 0;
 	for (u32 i = 0; i < CONTENTS; i++)
 		keys[i] = (random_next(&random) & (BIT(SHARE_HASH_BITS) - 1)) |
 			  (u64)(1 + i % 3) << SHARE_HASH_BITS;
-	assert_int_equal(share_table_init(), 0);
+	assert_int_equal(share_table_init(LAST), 0);
 	before = free_now();
 	return 0;
 }
 
-/* In its bucket; NULL: it is not. */
-static u64 *find(u64 *bucket, u64 place)
-{
-	for (u32 i = 0; i < SHARE_PLACES; i++) {
-		if (bucket[i] == place)
-			return &bucket[i];
-	}
-	return NULL;
-}
-
-static u64 place_of(u32 i)
-{
-	return (u64)(i + 1) << SHIFT;
-}
-
-/* Another's place is taken where there is no room. */
 static void insert(u32 i)
 {
-	struct spinlock *lock = share_lock_of(keys[i]);
-	u64 *bucket, *free;
-
-	spin_lock(lock);
-	bucket = share_bucket_of(keys[i]);
-	free = find(bucket, 0);
-	if (free) {
-		share_count_place(1);
-	} else {
-		free = &bucket[i % SHARE_PLACES];
-		share_count_evicted();
-		lost[(*free >> SHIFT) - 1] = true;
-	}
-	*free = place_of(i);
-	lost[i] = false;
-	spin_unlock(lock);
-	share_table_fit();
+	share_table_add(keys[i], place_of(i));
 }
 
-/* What was there is there, or lost its place. */
 static void remove(u32 i)
 {
 	struct spinlock *lock = share_lock_of(keys[i]);
-	u64 *at;
 
 	spin_lock(lock);
-	at = find(share_bucket_of(keys[i]), place_of(i));
-	if (at) {
-		*at = 0;
-		share_count_place(-1);
-	}
-	assert_true(at || lost[i] || __atomic_load_n(&evicted, __ATOMIC_RELAXED));
+	share_table_remove(keys[i], place_of(i));
 	spin_unlock(lock);
 	share_table_fit();
 }
 
+/* No two have one key here. */
 static bool is_there(u32 i)
 {
 	struct spinlock *lock = share_lock_of(keys[i]);
-	bool there;
+	u64 place;
 
 	spin_lock(lock);
-	there = find(share_bucket_of(keys[i]), place_of(i)) != NULL;
+	place = share_table_find(keys[i]);
 	spin_unlock(lock);
-	return there;
+	assert_true(!place || place == place_of(i));
+	return place;
 }
 
 static u32 count(void)
@@ -138,27 +108,107 @@ static u32 count(void)
 	return n;
 }
 
-/* Of random contents few lose their place, and no others are lost; a third of the places is taken. */
+/* Of random contents hardly one loses its place, though some four places of five are taken. */
 static void grows_and_shrinks(void **state)
 {
 	u64 size = share_table_size();
 
-	for (u32 i = 0; i < CONTENTS; i++)
+	for (u32 i = 0; i < CONTENTS; i++) {
 		insert(i);
+		assert_true(share_table_size() <= max(KIB(64), 8ull * i) + 3 * PAGE_SIZE);
+	}
 	assert_int_equal(count(), CONTENTS - evicted);
-	assert_true(evicted < CONTENTS / 25);
-	assert_true(share_table_size() > 8 * CONTENTS && share_table_size() < 24 * CONTENTS);
+	assert_int_equal(share_table_taken(), CONTENTS - evicted);
+	assert_true(evicted < CONTENTS / 200);
 	assert_int_equal(free_now(), before - (share_table_size() - size) / PAGE_SIZE);
-	evicted = 0;
 	for (u32 i = 0; i < CONTENTS / 2; i++)
 		remove(2 * i);
-	for (u32 i = 0; i < CONTENTS / 2; i++)
-		assert_true(is_there(2 * i + 1) || lost[2 * i + 1] || evicted);
+	assert_true(count() >= CONTENTS / 2 - evicted);
 	for (u32 i = 0; i < CONTENTS / 2; i++)
 		remove(2 * i + 1);
+	assert_true(evicted < CONTENTS / 200);
 	assert_int_equal(count(), 0);
+	assert_int_equal(share_table_taken(), 0);
 	assert_int_equal(share_table_size(), size);
 	assert_int_equal(free_now(), before);
+}
+
+/*
+ * What is done at random, and what is there by it: more often put there than taken away, or less, by
+ * turns. Allocations fail at times.
+ */
+static void as_if_in_an_array(void **state)
+{
+	static bool there[CONTENTS];
+	u64 random = 7;
+	u32 n = 0;
+
+	memset(there, 0, sizeof(there));
+	for (u32 step = 0; step < 20 * CONTENTS; step++) {
+		u32 i = (u32)random_below(&random, CONTENTS);
+		bool more = step / (2 * CONTENTS) % 2 == 0;
+
+		if (step % CONTENTS == 0)
+			hosted_fail_often(step / CONTENTS % 3 == 1, 3);
+		if (there[i] && !is_there(i)) {
+			assert_true(evicted > 0);
+			evicted--;
+			there[i] = false;
+			n--;
+		} else if (!there[i]) {
+			assert_false(is_there(i));
+		}
+		if (!there[i] && (more || random_below(&random, 8) == 0)) {
+			insert(i);
+			there[i] = true;
+			n++;
+		} else if (there[i] && (!more || random_below(&random, 8) == 0)) {
+			remove(i);
+			assert_false(is_there(i));
+			there[i] = false;
+			n--;
+		}
+		assert_int_equal(share_table_taken(), n - evicted);
+	}
+	hosted_fail_often(0, 0);
+	for (u32 i = 0; i < CONTENTS; i++)
+		remove(i);
+	assert_int_equal(free_now(), before);
+}
+
+/* Where there is no room for more, those that were found stay, and others go. */
+static void found_ones_stay(void **state)
+{
+	u32 stay = 200;
+
+	hosted_fail_often(1, 1);
+	for (u32 i = 0; i < stay; i++) {
+		insert(i);
+		assert_true(is_there(i));
+	}
+	for (u32 i = stay; i < CONTENTS; i++)
+		insert(i);
+	for (u32 i = 0; i < stay; i++)
+		assert_true(is_there(i));
+	assert_int_equal(share_table_taken(), CONTENTS - evicted);
+	assert_true(evicted > CONTENTS / 2);
+	/* And through buckets being split, and merged. */
+	hosted_fail_often(0, 0);
+	for (u32 i = stay; i < CONTENTS; i++)
+		remove(i);
+	for (u32 i = 0; i < stay; i++)
+		assert_true(is_there(i));
+}
+
+/* Where all were found, even those lose their places. */
+static void all_found(void **state)
+{
+	hosted_fail_often(1, 1);
+	for (u32 i = 0; i < CONTENTS; i++) {
+		insert(i);
+		assert_true(is_there(i));
+	}
+	hosted_fail_often(0, 0);
 }
 
 static void takes_nothing(u64 min, u64 owed)
@@ -213,7 +263,7 @@ static void without_memory(void **state)
 	assert_int_equal(free_now(), before);
 	for (u32 n = 1; n < 4; n++) {
 		hosted_fail_after(n);
-		if (share_table_init()) {
+		if (share_table_init(LAST)) {
 			assert_false(share_table_is_there());
 			assert_int_equal(free_now(), before);
 		}
@@ -255,6 +305,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(grows_and_shrinks, setup),
+		cmocka_unit_test_setup(as_if_in_an_array, setup),
+		cmocka_unit_test_setup(found_ones_stay, setup),
+		cmocka_unit_test_setup(all_found, setup),
 		cmocka_unit_test_setup(nothing_below_min, setup),
 		cmocka_unit_test_setup(nothing_that_is_promised, setup),
 		cmocka_unit_test_setup(without_memory, setup),
