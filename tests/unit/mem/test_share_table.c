@@ -18,8 +18,8 @@
 
 #define CONTENTS 24000u
 #define THREADS	 3u
-#define STEP	 0x1000001ull /* between places, so that they have bits above 32, too */
-#define LAST	 BIT(39)
+#define STEP	 0x20000001ull /* between places, so that they have bits above 32, too */
+#define LAST	 (BIT(44) - 1) /* the most that a bucket has room for */
 
 static u64 keys[CONTENTS], evicted, before;
 
@@ -176,28 +176,55 @@ static void as_if_in_an_array(void **state)
 	assert_int_equal(free_now(), before);
 }
 
-/* Where there is no room for more, those that were found stay, and others go. */
+/*
+ * Where there is no room for more, those that were found stay, and others go; also where buckets were
+ * split since, and what was beside them removed.
+ */
 static void found_ones_stay(void **state)
 {
-	u32 stay = 200;
+	u32 known = CONTENTS / 3, n = 0;
 
-	hosted_fail_often(1, 1);
-	for (u32 i = 0; i < stay; i++) {
+	for (u32 i = 0; i < known; i++) {
 		insert(i);
-		assert_true(is_there(i));
+		if (i % 16 == 0)
+			n += is_there(i);
 	}
-	for (u32 i = stay; i < CONTENTS; i++)
+	assert_int_equal(n, known / 16);
+	for (u32 i = 0; i < known; i++) {
+		if (i % 4 == 1)
+			remove(i);
+	}
+	hosted_fail_often(1, 1);
+	for (u32 i = known; i < CONTENTS; i++)
 		insert(i);
-	for (u32 i = 0; i < stay; i++)
-		assert_true(is_there(i));
-	assert_int_equal(share_table_taken(), CONTENTS - evicted);
-	assert_true(evicted > CONTENTS / 2);
-	/* And through buckets being split, and merged. */
 	hosted_fail_often(0, 0);
-	for (u32 i = stay; i < CONTENTS; i++)
-		remove(i);
-	for (u32 i = 0; i < stay; i++)
+	assert_true(evicted > CONTENTS / 8);
+	for (u32 i = 0; i < known; i += 16)
 		assert_true(is_there(i));
+	assert_int_equal(share_table_taken(), CONTENTS - known / 4 - evicted);
+}
+
+/* Contents of one lock are in one bucket in the end: in the smallest table. Others of them go. */
+static void too_many_for_the_smallest(void **state)
+{
+	u64 size = share_table_size();
+	u32 n = 0;
+
+	for (u32 i = 0; i < CONTENTS; i++)
+		insert(i);
+	evicted = 0;
+	for (u32 i = 0; i < CONTENTS; i++) {
+		if (n < 3 * SHARE_PLACES && is_there(i) &&
+		    share_lock_of(keys[i]) == share_lock_of(keys[0]))
+			n++;
+		else
+			remove(i);
+	}
+	assert_int_equal(n, 3 * SHARE_PLACES);
+	assert_int_equal(share_table_size(), size);
+	assert_int_equal(share_table_taken(), SHARE_PLACES);
+	assert_int_equal(count(), SHARE_PLACES);
+	assert_int_equal(evicted, 2 * SHARE_PLACES);
 }
 
 /* Where all were found, even those lose their places. */
@@ -271,6 +298,29 @@ static void without_memory(void **state)
 	}
 }
 
+/* Each allocation fails once: what is known is found, and the table grows a little later. */
+static void every_allocation_fails_once(void **state)
+{
+	u32 n = 0;
+	bool failed = true;
+
+	while (failed) {
+		evicted = 0;
+		hosted_fail_after(++n);
+		for (u32 i = 0; i < CONTENTS / 4; i++)
+			insert(i);
+		failed = hosted_fail_happened();
+		hosted_fail_after(0);
+		assert_int_equal(count(), CONTENTS / 4 - evicted);
+		assert_int_equal(share_table_taken(), CONTENTS / 4 - evicted);
+		assert_true(evicted < CONTENTS / 800);
+		for (u32 i = 0; i < CONTENTS / 4; i++)
+			remove(i);
+		assert_int_equal(free_now(), before);
+	}
+	assert_true(n > 10);
+}
+
 static void *worker(void *arg)
 {
 	u32 id = (u32)(u64)arg;
@@ -307,10 +357,12 @@ int main(void)
 		cmocka_unit_test_setup(grows_and_shrinks, setup),
 		cmocka_unit_test_setup(as_if_in_an_array, setup),
 		cmocka_unit_test_setup(found_ones_stay, setup),
+		cmocka_unit_test_setup(too_many_for_the_smallest, setup),
 		cmocka_unit_test_setup(all_found, setup),
 		cmocka_unit_test_setup(nothing_below_min, setup),
 		cmocka_unit_test_setup(nothing_that_is_promised, setup),
 		cmocka_unit_test_setup(without_memory, setup),
+		cmocka_unit_test_setup(every_allocation_fails_once, setup),
 		cmocka_unit_test_setup(all_at_once, setup),
 	};
 
