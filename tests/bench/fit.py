@@ -132,15 +132,16 @@ def row(ram, mix, n, found):
     kvm = KVM.get((ram, mix), "")
     start = [f"{ram} MiB", mix, str(n), str(limit(ram, float(mix.split(":")[0]))), str(kvm)]
     if not n:
-        return start + [""] * 5
+        return start + [""] * 6
     packed = found["pool.objects"] / max(found["pool.frames"], 1)
-    return start + [f"{weirs_own(found, ram):.1f}", f"{found['share.table'] // 1024:,}",
-                    f"{per_vm(found, n):,}", f"{packed:.1f}:1", f"{kaged_share(found):.0f}"]
+    table = found["share.table"] // 1024
+    return start + [f"{weirs_own(found, ram):.1f}", f"{table:,}", f"{per_vm(found, n):,}",
+                    f"{per_vm(found, n) + table // n:,}", f"{packed:.1f}:1", f"{kaged_share(found):.0f}"]
 
 
 HEAD = ["RAM", "its compressible pages pack", "guests that fit", "at most", "KVM, KSM and zram",
-        "Weir, MB", "table of contents, KiB", "for each VM, KiB", "packed pages by the pool's frames",
-        "kaged, % of busy CPU"]
+        "Weir, MB", "table of contents, KiB", "for each VM, KiB", "with its part of the table",
+        "packed pages by the pool's frames", "kaged, % of busy CPU"]
 
 
 def idle(folder, kernel, ram, n):
