@@ -9,6 +9,7 @@
 #include "mem/tier.h"
 
 #define RUN_MAX 32 /* pages that are BUSY at a time */
+static_assert(RUN_MAX <= 32, "a word says which of a run are left");
 
 /* Neighbours that are claimed. */
 struct run {
@@ -147,11 +148,6 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 	u64 put, bits;
 	int err;
 
-	if (gmem_entry_load(e) & GMEM_WANTED) {
-		t->wanted++;
-		*entry = (*entry & ~GMEM_GEN_MASK) | gmem_generation_bits(g);
-		return true;
-	}
 	if (shared && !(*entry & GMEM_HARD)) {
 		*entry = cool(g, *entry, t);
 		return true;
@@ -193,17 +189,40 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 	return true;
 }
 
+/* Those that somebody waits for stay as they were, and are used. Returns which of the run are left. */
+static u32 give_back_wanted(struct gmem *g, const struct run *r, u32 left, struct gmem_taken *t)
+{
+	u32 wanted = 0;
+
+	for (u32 i = 0; i < r->count; i++) {
+		if (!(left & BIT(i)) || !(gmem_entry_load(r->e + i) & GMEM_WANTED))
+			continue;
+		wanted |= (u32)BIT(i);
+		t->wanted++;
+		gmem_settle_entry(g, r->first + i, r->e + i,
+				  (r->entry[i] & ~GMEM_GEN_MASK) | gmem_generation_bits(g));
+	}
+	if (wanted)
+		wait_wake_all(&g->busy);
+	return left & ~wanted;
+}
+
 /*
  * No CPU has the pages mapped, and they are BUSY: nobody links or holds one until it is settled,
- * each as soon as it can be.
+ * each as soon as it can be. To put one away takes long: who waits for any comes before that.
  */
 static void settle_run(struct gmem *g, struct run *r, struct gmem_taken *t)
 {
 	struct list batch = LIST_INIT(batch);
+	u32 left = (u32)(BIT(r->count) - 1);
 
 	for (u32 i = 0; i < r->count; i++) {
 		bool waited;
 
+		left = give_back_wanted(g, r, left, t);
+		if (!(left & BIT(i)))
+			continue;
+		left &= ~(u32)BIT(i);
 		if (!put_away(g, r->first + i, r->e + i, &r->entry[i], &batch, t))
 			continue;
 		waited = gmem_entry_load(r->e + i) & GMEM_WANTED;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mem @reclaim tests/unit/mem/fixture.c tests/unit/mem/reclaim_object.c */
+/* unit-libs: -Wl,--wrap=lz4_pack */
 /* Taking cold pages: what becomes of each kind of page. */
 #include <string.h>
 #include "kernel/base/error.h"
+#include "mem/lz4.h"
 #include "mem/pool.h"
 #include "tests/hosted/hosted.h"
 #include "tests/unit/mem/reclaim_object.h"
@@ -182,6 +184,66 @@ static void wanted_is_given_back(void **state)
 		check_page(i, true);
 }
 
+static void (*before_packing)(void); /* NULL: nothing */
+
+int __real_lz4_pack(const void *bytes, u32 most, int (*use)(void *arg, const void *bytes, u32 size),
+		    void *arg);
+int __wrap_lz4_pack(const void *bytes, u32 most, int (*use)(void *arg, const void *bytes, u32 size),
+		    void *arg);
+
+int __wrap_lz4_pack(const void *bytes, u32 most, int (*use)(void *arg, const void *bytes, u32 size),
+		    void *arg)
+{
+	if (before_packing)
+		before_packing();
+	return __real_lz4_pack(bytes, most, use, arg);
+}
+
+#define LAST_OF_RUN 31u
+
+static u32 packings;
+
+static void *touch_last(void *arg)
+{
+	check_page(LAST_OF_RUN, true);
+	return NULL;
+}
+
+/* While the first is packed the last is touched. When the second is, it is there again. */
+static void want_the_last(void)
+{
+	if (packings++ == 0) {
+		const u64 *e = gmem_entry_find(g, LAST_OF_RUN);
+
+		assert_int_equal(pthread_create(&guest.waiter, NULL, touch_last, NULL), 0);
+		hosted_wait_until(gmem_entry_load(e) & GMEM_WANTED);
+	} else {
+		assert_int_equal(state_of(LAST_OF_RUN), GMEM_GOT_PAGE);
+		assert_int_equal(gmem_entry_age(g, gmem_entry(g, LAST_OF_RUN)), 0);
+	}
+}
+
+/* However many come before it in what is taken at a time. */
+static void last_is_given_back_first(void **state)
+{
+	struct gmem_taken t = {0};
+	u64 marked = BIT(LAST_OF_RUN + 1) - 1;
+
+	for (u64 i = 0; i <= LAST_OF_RUN; i++)
+		fill_page(i, true);
+	g->generation += 3;
+	packings = 0;
+	before_packing = want_the_last;
+	gmem_take(g, 0, LAST_OF_RUN + 1, &marked, &t);
+	before_packing = NULL;
+	pthread_join(guest.waiter, NULL);
+	assert_int_equal(packings, LAST_OF_RUN);
+	assert_int_equal(t.wanted, 1);
+	assert_int_equal(t.packed, LAST_OF_RUN);
+	for (u64 i = 0; i <= LAST_OF_RUN; i++)
+		check_page(i, true);
+}
+
 /* Memory that is short where a page would be put away: it stays as it is. */
 static void no_memory_to_put_it(void **state)
 {
@@ -277,6 +339,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_word_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(hard_until_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
+		cmocka_unit_test_setup_teardown(last_is_given_back_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_frames_are_for_reclaim, setup, teardown),
