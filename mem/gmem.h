@@ -114,7 +114,7 @@ struct gmem {
 	u64 resident_min;	    /* pages that it was promised, */
 	u64 resident_max;	    /* and that it may have: above it none is got */
 	u64 owed;     /* of watermarks.owed, for pages that it has not, or that went since */
-	u64 fetched;  /* pages that came back from where they were put, */
+	u64 fetched;  /* pages that came back from where they were put, or were written, */
 	u64 refaults; /* and those that would have stayed with less than twice the memory */
 	u64 taken;    /* pages that were put away */
 	u64 removed;  /* pages that held something when they were dropped */

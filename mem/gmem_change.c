@@ -297,7 +297,8 @@ bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
 	}
 	tier_free(g, entry);
 	gmem_settle(g, index,
-		    pfn.v << GMEM_PFN_SHIFT | gmem_cold_bits(g) | GMEM_DIRTY | GMEM_GOT_PAGE);
+		    pfn.v << GMEM_PFN_SHIFT | gmem_come_back(g, entry) | GMEM_DIRTY |
+			    GMEM_GOT_PAGE);
 	return true;
 }
 

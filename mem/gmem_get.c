@@ -208,7 +208,6 @@ static bool comes_as_own(u64 entry, bool write)
 static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 {
 	u64 resident = 0;
-	bool near;
 	pfn_t pfn;
 	int err;
 
@@ -222,15 +221,10 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		if (!err)
 			resident = tier_bring(g, entry, pfn, write);
 	}
-	near = gmem_refault_is_near(g, entry);
 	if (!err)
-		entry = resident | (near ? gmem_generation_bits(g) : gmem_cold_bits(g));
+		entry = resident | gmem_come_back(g, entry);
 	gmem_settle(g, index, entry);
-	if (err)
-		return err;
-	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&g->refaults, near, __ATOMIC_RELAXED);
-	return ERR_AGAIN;
+	return err ? err : ERR_AGAIN;
 }
 
 bool gmem_takes_kept(const struct gmem *g, bool lacks)

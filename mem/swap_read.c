@@ -58,12 +58,7 @@ static u64 place_of_read(const struct swap_op *op, pfn_t pfn)
 
 static u64 entry_of_read(const struct swap_op *op, pfn_t pfn)
 {
-	struct gmem *g = op->g;
-	bool near = gmem_refault_is_near(g, op->entry);
-
-	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&g->refaults, near, __ATOMIC_RELAXED);
-	return place_of_read(op, pfn) | (near ? gmem_generation_bits(g) : gmem_cold_bits(g));
+	return place_of_read(op, pfn) | gmem_come_back(op->g, op->entry);
 }
 
 u64 swap_put_back(pfn_t pfn)
