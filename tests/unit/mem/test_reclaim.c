@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* unit-sources: @mem @reclaim tests/unit/mem/fixture.c tests/unit/mem/reclaim_object.c */
-/* unit-libs: -Wl,--wrap=lz4_pack */
+/* unit-libs: -Wl,--wrap=lz4_pack,--wrap=lz4_unpack */
 /* Taking cold pages: what becomes of each kind of page. */
 #include <string.h>
 #include "kernel/base/error.h"
 #include "mem/lz4.h"
 #include "mem/pool.h"
 #include "tests/hosted/hosted.h"
+#include "tests/hosted/random.h"
 #include "tests/unit/mem/reclaim_object.h"
 
 static void each_kind_of_page(void **state)
@@ -244,21 +245,67 @@ static void last_is_given_back_first(void **state)
 		check_page(i, true);
 }
 
-/* Memory that is short where a page would be put away: it stays as it is. */
+/* To some 2,700 bytes: a span of that class has several frames. */
+static void fill_half(u64 index)
+{
+	u64 *p = (u64 *)(void *)page(index), random = index + 1;
+
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		p[i] = i % 2 ? 0x1111 : random_next(&random);
+}
+
+static void check_half(u64 index)
+{
+	const u64 *p = (const u64 *)(void *)page(index);
+	u64 random = index + 1;
+
+	for (u32 i = 0; i < PAGE_SIZE / 8; i++)
+		assert_int_equal(p[i], i % 2 ? 0x1111 : random_next(&random));
+}
+
+/* Each allocation fails that packing it takes: it stays as it is. Returns how many there are. */
+static u32 pack_without_memory(u64 index, void (*check)(u64 index))
+{
+	const u64 free = free_now();
+
+	for (u32 n = 1;; n++) {
+		struct gmem_taken t = {0};
+		u64 one = 1;
+		bool failed;
+
+		hosted_fail_after(n);
+		gmem_take(g, index, 1, &one, &t);
+		failed = hosted_fail_happened();
+		hosted_fail_after(0);
+		if (!failed) {
+			assert_int_equal(t.packed, 1);
+			check(index);
+			return n - 1;
+		}
+		assert_true(t.full);
+		assert_int_equal(t.freed, 0);
+		assert_int_equal(state_of(index), GMEM_GOT_PAGE);
+		assert_int_equal(free_now(), free);
+		check(index);
+	}
+}
+
+static void check_packing(u64 index)
+{
+	check_page(index, true);
+}
+
+/* Memory that is short where a page would be put away: its handle, its span's record, and frames. */
 static void no_memory_to_put_it(void **state)
 {
 	struct gmem_taken t = {0};
 	u64 one = 1;
 
 	fill_page(0, true);
-	hosted_fail_after(1);
-	gmem_take(g, 0, 1, &one, &t);
-	hosted_fail_after(0);
-	assert_true(t.full);
-	assert_int_equal(t.freed, 0);
-	check_page(0, true);
+	fill_half(1);
+	assert_true(pack_without_memory(0, check_packing) > 3);
+	assert_true(pack_without_memory(1, check_half) > 4);
 	/* And where one would come back it stays where it is. */
-	t.full = false;
 	gmem_take(g, 0, 1, &one, &t);
 	assert_int_equal(t.packed, 1);
 	for (u64 n = 1; n < 3; n++) {
@@ -272,6 +319,48 @@ static void no_memory_to_put_it(void **state)
 	}
 	hosted_fail_after(0);
 	check_page(0, true);
+}
+
+static u32 unpackings;
+
+bool __real_lz4_unpack(lz4_get_fn get, void *arg, void *to);
+bool __wrap_lz4_unpack(lz4_get_fn get, void *arg, void *to);
+
+bool __wrap_lz4_unpack(lz4_get_fn get, void *arg, void *to)
+{
+	unpackings++;
+	return __real_lz4_unpack(get, arg, to);
+}
+
+/* All of a page is written where it was put: nothing of that is made again, and its place is free. */
+static void written_whole(void **state)
+{
+	static const u64 words[PAGE_SIZE / 8] = {7, 8, 9};
+	struct gmem_taken t = {0};
+	struct pool_stats pool;
+	u64 both = 3;
+
+	memset(page(0), 0x77, PAGE_SIZE);
+	fill_page(1, true);
+	gmem_take(g, 0, 2, &both, &t);
+	assert_int_equal(state_of(0), GMEM_FILLED);
+	assert_int_equal(state_of(1), GMEM_PACKED);
+	unpackings = 0;
+	for (u64 i = 0; i < 2; i++) {
+		hosted_fail_after(1);
+		assert_false(gmem_write_stored(g, i, words));
+		hosted_fail_after(0);
+		assert_int_equal(state_of(i), i ? GMEM_PACKED : GMEM_FILLED);
+		assert_true(gmem_write_stored(g, i, words));
+		assert_int_equal(state_of(i), GMEM_GOT_PAGE);
+		assert_true(gmem_entry(g, i) & GMEM_DIRTY);
+		assert_memory_equal(page(i), words, PAGE_SIZE);
+	}
+	assert_int_equal(unpackings, 0);
+	assert_int_equal(g->resident, 2);
+	assert_int_equal(g->packed_bytes, 0);
+	pool_get_stats(&pool);
+	assert_int_equal(pool.objects, 0);
 }
 
 static void dropped_from_the_pool(void **state)
@@ -341,6 +430,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(wanted_is_given_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(last_is_given_back_first, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_put_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(written_whole, setup, teardown),
 		cmocka_unit_test_setup_teardown(dropped_from_the_pool, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_frames_are_for_reclaim, setup, teardown),
 	};

@@ -279,6 +279,37 @@ static void a_write_copies(void **state)
 	check_page(b, 0, 5, false);
 }
 
+/* All of a page that others have, too, packed: they keep it, and it has what was written. */
+static void written_whole_with_others(void **state)
+{
+	static const u64 words[WORDS] = {7, 8, 9};
+	pfn_t pfn;
+
+	for (u64 i = 0; i < 3; i++)
+		fill(a, i, 100, true);
+	(void)take(a, 0, 3);
+	for (u64 i = 0; i < 3; i++) {
+		hosted_fail_after(1);
+		assert_false(gmem_write_stored(a, i, words));
+		hosted_fail_after(0);
+		assert_int_equal(state_of(a, i), GMEM_PACKED);
+		assert_int_equal(stats().packed_saved, i < 2 ? 2 - i : 0);
+		assert_true(gmem_write_stored(a, i, words));
+		assert_int_equal(state_of(a, i), GMEM_GOT_PAGE);
+		assert_int_equal(objects(), i < 2);
+		assert_int_equal(gmem_get_page(a, i, false, &pfn), 0);
+		assert_memory_equal(pfn_to_virt(pfn), words, PAGE_SIZE);
+	}
+	/* Also while one of the others is shown. */
+	for (u64 i = 4; i < 7; i++)
+		fill(a, i, 100, true);
+	(void)take(a, 4, 3);
+	pfn = check_page(a, 4, 100, true);
+	assert_true(gmem_write_stored(a, 5, words));
+	assert_int_equal(check_page(a, 6, 100, true).v, pfn.v);
+	assert_int_equal(check_page(a, 4, 100, true).v, pfn.v);
+}
+
 static void nobody(void)
 {
 }
@@ -563,6 +594,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(collisions_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_full_bucket, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_write_copies, setup, teardown),
+		cmocka_unit_test_setup_teardown(written_whole_with_others, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_is_owed_pages_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_a_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(held_while_written, setup, teardown),

@@ -24,13 +24,14 @@
 #define PAGES 4u
 #define WORDS (PAGE_SIZE / sizeof(u64))
 
-#define BLOCKS 64u
+#define BLOCKS 2048u /* one that cannot be read is not used again */
 
 #define DELETE_STEP 7u /* from one of its points to the next that is tried: it has up to 1,750 */
 
 enum {
 	CHANGES, /* the page */
 	DELETES, /* its slot */
+	DISK,	 /* does what it is asked for, where a cell has it held */
 	JOBS
 };
 
@@ -47,7 +48,16 @@ static struct gmem *ram;
 static const struct cell *cell;
 static u32 stopped; /* which of the two */
 static bool begun;  /* atomic; what that does */
+static u32 ended;   /* atomic: of the two */
+static u32 told;    /* atomic: the object's owner, of the page that is lost */
 static u64 frames;
+
+static void is_told(void *arg, u64 index, u64 block, int err)
+{
+	assert_int_equal(index, 0);
+	assert_int_equal(err, ERR_IO);
+	__atomic_fetch_add(&told, 1, __ATOMIC_RELAXED);
+}
 
 static int setup(void **state)
 {
@@ -60,6 +70,7 @@ static int setup(void **state)
 	assert_int_equal(mmu_vcpu_topup(&vcpu), 0);
 	ram = object_new(PAGES);
 	gmem_set_share_group(ram, 1);
+	gmem_on_lost(ram, is_told, NULL);
 	return 0;
 }
 
@@ -77,6 +88,11 @@ static int teardown(void **state)
 	mmu_vm_destroy(&vm);
 	assert_int_equal(hosted_locks_held(), 0);
 	assert_int_equal(frames_free(), frames);
+	return 0;
+}
+
+static u64 zero(u32 i)
+{
 	return 0;
 }
 
@@ -117,6 +133,10 @@ static void check_contents(u64 index)
 	const u64 *words;
 	pfn_t pfn;
 
+	if (gmem_entry(ram, index) & GMEM_LOST && state_of(index) == GMEM_SWAPPED) {
+		assert_int_equal(gmem_get_page(ram, index, false, &pfn), ERR_IO);
+		return;
+	}
 	assert_int_equal(gmem_get_page(ram, index, false, &pfn), 0);
 	words = pfn_to_virt(pfn);
 	for (u32 i = 0; i < WORDS; i++)
@@ -158,12 +178,52 @@ static void show_all(void)
 		assert_int_equal(touch(&vcpu, GPA((BASE + page) << 12), MMU_READ), 0);
 }
 
+static void write_all(void)
+{
+	for (u64 page = 0; page < cell->alike; page++)
+		assert_int_equal(touch(&vcpu, GPA((BASE + page) << 12), MMU_WRITE), 0);
+}
+
 /* They came from the disk, to be read, and are on it, too. */
 static void keep_all(void)
 {
 	show_all();
 	for (u64 page = 0; page < cell->alike; page++)
 		assert_true(gmem_entry_clean(gmem_entry(ram, page)));
+}
+
+/* On their way to the disk, which has done nothing yet. */
+static void send_all(void)
+{
+	write_all();
+	take(cell->alike);
+	assert_int_equal(fake_disk_waiting(), cell->alike);
+}
+
+static void hold_reads(void)
+{
+	fake_disk_hold(true);
+}
+
+/* The disk gives them once more, or it would be given up before long. */
+static void fail_reads(void)
+{
+	show_all();
+	take(cell->alike);
+	fake_disk_fail(1, 0);
+	told = 0;
+}
+
+static void lose_it(void)
+{
+	fail_reads();
+	assert_int_equal(touch(&vcpu, GPA((u64)BASE << 12), MMU_READ), ERR_IO);
+	assert_int_equal(told, 1);
+}
+
+static bool loses(void)
+{
+	return cell->prepare == fail_reads || cell->prepare == lose_it;
 }
 
 /* As the guest's access: again where it is not there yet, until there is no slot. */
@@ -173,8 +233,8 @@ static void access(u32 how)
 
 	do {
 		err = touch(&vcpu, GPA((u64)BASE << 12), how);
-	} while (err == ERR_AGAIN);
-	assert_true(err == 0 || err == ERR_NOSLOT);
+	} while (err == ERR_AGAIN || (loses() && !err));
+	assert_true(err == (loses() ? ERR_IO : 0) || err == ERR_NOSLOT);
 }
 
 static void read_it(void)
@@ -192,6 +252,13 @@ static void take_it(void)
 {
 	take(1);
 	assert_int_equal(ept_walk(&vm, GPA((u64)BASE << 12)), 0);
+}
+
+static void take_it_to_the_disk(void)
+{
+	take_it();
+	assert_int_equal(fake_disk_waiting(), 1);
+	do_requests();
 }
 
 /* The disk has the request, and then has done it. */
@@ -218,6 +285,7 @@ static void counted(void (*what)(void))
 	hosted_count_points();
 	what();
 	hosted_count_no_more();
+	__atomic_fetch_add(&ended, 1, __ATOMIC_RELEASE);
 }
 
 /* Who is to be stopped is first. */
@@ -235,18 +303,41 @@ static void deletes(void *arg)
 	counted(delete_it);
 }
 
+static void disk(void *arg)
+{
+	while (cell->prepare == hold_reads && __atomic_load_n(&ended, __ATOMIC_ACQUIRE) < DISK) {
+		if (!fake_disk_do(NULL))
+			hosted_stand(1);
+	}
+}
+
+/* The owner knows of it, and of none that is not. */
+static bool check_lost(void)
+{
+	bool lost = gmem_entry(ram, 0) & GMEM_LOST;
+
+	fake_disk_fail(0, 0);
+	assert_int_equal(lost, told > 0);
+	return lost;
+}
+
 /* True: the change came about. */
 static bool check(void)
 {
 	enum gmem_state now = state_of(0);
+	bool came = now == cell->to;
 
 	assert_int_equal(ept_walk(&vm, GPA((u64)BASE << 12)), 0);
 	assert_true(now == cell->from || now == cell->to);
+	if (loses())
+		came = check_lost();
+	fake_disk_hold_writes();
 	for (u64 page = 0; page < cell->alike; page++)
 		check_contents(page);
 	assert_int_equal(gmem_drop_range(ram, 0, PAGES, NULL), 0);
+	do_requests();
 	grace();
-	return now == cell->to;
+	return came;
 }
 
 static void stop_at_points(u32 who, u32 step)
@@ -254,6 +345,7 @@ static void stop_at_points(u32 who, u32 step)
 	const struct hosted_job jobs[JOBS] = {
 		[CHANGES] = {"change", changes, NULL},
 		[DELETES] = {"delete", deletes, NULL},
+		[DISK] = {"disk", disk, NULL},
 	};
 	u32 came[2] = {0};
 
@@ -263,6 +355,7 @@ static void stop_at_points(u32 who, u32 step)
 
 		prepare();
 		begun = false;
+		ended = 0;
 		hosted_run(jobs, JOBS, &way);
 		came[check()]++;
 		if (hosted_points_counted(who) < point)
@@ -279,6 +372,26 @@ static void at_each_point(const struct cell *c)
 	cell = c;
 	stop_at_points(CHANGES, 1);
 	stop_at_points(DELETES, DELETE_STEP);
+}
+
+static void absent_touched(void **state)
+{
+	at_each_point(&(const struct cell){zero, 1, GMEM_ABSENT, nothing, read_it, GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){zero, 1, GMEM_ABSENT, nothing, write_it, GMEM_GOT_PAGE});
+}
+
+/* To each tier that needs no disk. */
+static void got_page_taken(void **state)
+{
+	at_each_point(&(const struct cell){zero, 1, GMEM_GOT_PAGE, show_all, take_it, GMEM_ABSENT});
+	at_each_point(
+		&(const struct cell){one_word, 1, GMEM_GOT_PAGE, write_all, take_it, GMEM_FILLED});
+	at_each_point(
+		&(const struct cell){packs, 1, GMEM_GOT_PAGE, write_all, take_it, GMEM_PACKED});
+	at_each_point(
+		&(const struct cell){packs, 2, GMEM_GOT_PAGE, write_all, take_it, GMEM_PACKED});
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_GOT_PAGE, write_all, take_it,
+					   GMEM_SHARED});
 }
 
 static void filled_touched(void **state)
@@ -348,6 +461,41 @@ static void kept_taken(void **state)
 	assert_true(s.put_back > 50);
 }
 
+static void got_page_taken_to_the_disk(void **state)
+{
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_GOT_PAGE, write_all,
+					   take_it_to_the_disk, GMEM_SWAPPED});
+}
+
+/* The slot goes while it is written, too: given back, or there. */
+static void being_written(void **state)
+{
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_BUSY, send_all, read_it,
+					   GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_BUSY, send_all, write_it,
+					   GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_BUSY, send_all, do_requests,
+					   GMEM_SWAPPED});
+}
+
+/* And while it is read. */
+static void swapped_touched(void **state)
+{
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_SWAPPED, hold_reads, read_it,
+					   GMEM_GOT_PAGE});
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_SWAPPED, hold_reads, write_it,
+					   GMEM_GOT_PAGE});
+}
+
+/* The owner is told, whoever waits for the touch to end. */
+static void lost_touched(void **state)
+{
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_SWAPPED, fail_reads, read_it,
+					   GMEM_SWAPPED});
+	at_each_point(&(const struct cell){does_not_pack, 1, GMEM_SWAPPED, lose_it, write_it,
+					   GMEM_SWAPPED});
+}
+
 static void packed_to_the_disk(void **state)
 {
 	at_each_point(&(const struct cell){packs, 1, GMEM_PACKED, nothing, send_it_to_the_disk,
@@ -357,11 +505,18 @@ static void packed_to_the_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(absent_touched, setup, teardown),
+		cmocka_unit_test_setup_teardown(got_page_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(filled_touched, setup, teardown),
 		cmocka_unit_test_setup_teardown(packed_touched, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(shared_taken, setup, teardown),
 		cmocka_unit_test_setup_teardown(kept_taken, setup_disk, teardown_disk),
+		cmocka_unit_test_setup_teardown(got_page_taken_to_the_disk, setup_disk,
+						teardown_disk),
+		cmocka_unit_test_setup_teardown(being_written, setup_disk, teardown_disk),
+		cmocka_unit_test_setup_teardown(swapped_touched, setup_disk, teardown_disk),
+		cmocka_unit_test_setup_teardown(lost_touched, setup_disk, teardown_disk),
 		cmocka_unit_test_setup_teardown(packed_to_the_disk, setup_disk, teardown_disk),
 	};
 
