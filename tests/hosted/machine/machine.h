@@ -25,7 +25,7 @@
 #define MACHINE_GUARDS	64  /* pages */
 #define MACHINE_VIEWS	256 /* slot arrays that are remembered */
 
-/* Where a page has its count of writes. */
+/* Where a page has its count of writes: from 0 on, or from its stamp where that was all over it. */
 #define MACHINE_COUNT_AT 8
 
 struct machine_page {
@@ -277,6 +277,8 @@ void machine_drop_page(struct machine_object *o, u64 index);
 /* The same by someone else: false, somebody has it. Around it; dropped: it came to that. */
 bool machine_drop_begins(struct machine_page *page);
 void machine_drop_ended(struct machine_page *page, bool dropped);
+/* The page's stamp is all over it, also where it counts; in runs whose pages are alike. */
+void machine_fill(struct machine_object *o, u64 index);
 /* Some pages are aged, or asked whether they are young. */
 void machine_age(struct machine_object *o, u64 *random);
 

@@ -194,6 +194,27 @@ void machine_drop(struct machine_object *o, u64 *random)
 						     : machine_hot_page(random));
 }
 
+/* Who writes meanwhile may see it lost, or find the page without its stamp, as with a drop. */
+void machine_fill(struct machine_object *o, u64 index)
+{
+	const struct candidate c = {.slot.object = o, .index = index};
+	pfn_t pfn;
+	int err;
+
+	BUG_ON(!machine.alike);
+	if (!machine_drop_begins(&o->page[index]))
+		return;
+	err = machine_may_fail(gmem_hold(o->gmem, index, true, &pfn), 0);
+	if (!err) {
+		u64 *word = pfn_to_virt(pfn);
+
+		for (u32 i = 0; i < PAGE_SIZE / sizeof(*word); i++)
+			relaxed_set(&word[i], stamp_of(&c));
+		gmem_release(o->gmem, index, pfn, true);
+	}
+	machine_drop_ended(&o->page[index], !err);
+}
+
 void machine_age(struct machine_object *o, u64 *random)
 {
 	u64 n = 1 + random_below(random, 16);

@@ -382,9 +382,17 @@ static u64 object_number(const struct machine_object *o)
 
 u64 stamp_of(const struct candidate *c)
 {
+	/* One that the entry of a FILLED page can tell; no count comes from one to another. */
 	if (machine.alike)
-		return 0x57a3ull << 48 | c->index % machine.alike;
+		return 0x57ull << 40 | c->index % machine.alike << 32;
 	return 0x57a3ull << 48 | object_number(c->slot.object) << 32 | c->index;
+}
+
+/* A page that its stamp was all over counts from there (machine_fill). */
+static u64 count_of(const struct candidate *c, u64 count)
+{
+	return machine.alike && count != COUNT_UNKNOWN && count >= stamp_of(c) ? count - stamp_of(c)
+									       : count;
 }
 
 static bool is_resident(u64 entry)
@@ -440,6 +448,7 @@ static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pf
 		return "it has another stamp";
 	if (count == COUNT_UNKNOWN)
 		return NULL;
+	count = count_of(c, count);
 	if (kept && relaxed(&c->page->low) >> 32 == c->low >> 32 && count < (c->low & LOW_COUNT))
 		return "writes are lost";
 	/* In this order: a write is in the one until it is in the other. */
@@ -568,7 +577,7 @@ static void check_page(const struct machine_object *o, u64 index)
 			fake_check_frame(gmem_entry_pfn(entry), "page");
 		}
 		stamp = relaxed(&word[PAGE_STAMP]);
-		count = relaxed(&word[PAGE_COUNT]);
+		count = count_of(&c, relaxed(&word[PAGE_COUNT]));
 	}
 	if ((stamp && stamp != stamp_of(&c)) || count < (p->low & LOW_COUNT) || count > p->high)
 		machine_fail(

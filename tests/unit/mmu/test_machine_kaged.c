@@ -5,8 +5,8 @@
  * Guests on all CPUs read and write numbered pages, four times as many as there are frames, while kaged
  * and whoever is refused a frame take what is old: zero, equal, packed, and put on a disk that is slow,
  * does things in any order and fails. Pages are dropped, a slot is deleted and comes back, and a VM ends
- * with pages on their way to the disk, and another takes its place. Every tier is met but FILLED, which a
- * stamp and a count keep each page from. R13, R38.
+ * with pages on their way to the disk, and another takes its place. Every tier is met: some pages are
+ * their stamp all over, until they are written. R13, R38.
  */
 #include <cmocka.h>
 #include <string.h>
@@ -55,14 +55,27 @@ static void memory_init(void)
 	BUG_ON(reclaim_init(&options));
 }
 
-/* What they hold behind stamp and count: nothing, what packs, and what does not, each in some pages. */
-static void fill(struct gmem *g, u64 index)
+static bool is_filled(u64 index)
+{
+	return index % ALIKE % 8 == 4 || index % ALIKE % 8 == 6;
+}
+
+/*
+ * What they hold behind stamp and count: nothing, what packs, and what does not, each in some pages; or
+ * they are one word all over.
+ */
+static void fill(struct machine_object *o, u64 index)
 {
 	u64 kind = index % ALIKE, random = kind, *word;
+	struct gmem *g = o->gmem;
 	pfn_t pfn;
 
 	while (gmem_get_page(g, index, true, &pfn))
 		(void)reclaim_help(NULL, 0);
+	if (is_filled(index)) {
+		machine_fill(o, index);
+		return;
+	}
 	word = pfn_to_virt(pfn);
 	for (u32 i = 2; kind % 8 && i < PAGE_SIZE / sizeof(*word); i++)
 		word[i] = kind % 4 == 1 ? random_next(&random) : kind + i % 5;
@@ -106,7 +119,7 @@ static void set_up(u64 *random)
 	populate_second();
 	for (u32 i = 0; i < 2; i++) {
 		for (u64 page = 0; page < RAM_PAGES; page++)
-			fill(ram[i]->gmem, page);
+			fill(ram[i], page);
 	}
 	fake_disk_fail(0, random_below(random, 2) ? 20 : 0);
 	fake_disk_hold_writes();
@@ -152,6 +165,23 @@ static void drop(u64 *random)
 	machine_drop(ram[random_below(random, 2)], random);
 }
 
+/* As a guest that clears a page to some word, also one that was written since the last time. */
+static void fill_again(u64 *random)
+{
+	u64 page = random_below(random, 2) ? machine_hot_page(random)
+					   : random_below(random, RAM_PAGES);
+
+	machine_fill(ram[random_below(random, 2)], page);
+}
+
+static void drop_or_fill(u64 *random)
+{
+	if (random_below(random, 2))
+		drop(random);
+	else
+		fill_again(random);
+}
+
 /* A slot goes, whose pages are on their way somewhere, and comes back. */
 static void replace_slot(void)
 {
@@ -191,6 +221,7 @@ static void change(u64 *random)
 
 #define NEED(X)                         \
 	X(zero, reclaim.stats.zero)     \
+	X(filled, reclaim.stats.filled) \
 	X(packed, reclaim.stats.packed) \
 	X(found, share.found)           \
 	X(rounds, reclaim.stats.rounds) \
@@ -258,7 +289,7 @@ static const struct machine_scenario scenario = {
 	.jobs = {{"kaged", kaged},
 		 {"help", help},
 		 {"disk", disk, true},
-		 {"drop", drop},
+		 {"drop", drop_or_fill},
 		 {"slots", change},
 		 {"disk too", disk, true}},
 	.tear_down = check,
