@@ -88,8 +88,10 @@ void fake_disk_hold(bool hold)
 
 void fake_disk_hold_writes(void)
 {
-	fake_disk_hold(true);
+	pthread_mutex_lock(&lock);
+	holding = true;
 	holding_reads = false;
+	pthread_mutex_unlock(&lock);
 }
 
 u32 fake_disk_waiting(void)

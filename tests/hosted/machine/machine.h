@@ -34,6 +34,7 @@ struct machine_page {
 	/* times of writing that surely, and at most, are in its count */
 	u64 low; /* upper half: how often it was dropped */
 	u64 high;
+	u64 unreadable; /* the disk could not give it, and its owner was told: nobody has it again */
 };
 
 /* Stays until the run's end, without its gmem when that is gone. Its place is in its stamps. */
@@ -296,7 +297,11 @@ void machine_disk(u64 *random);
 void machine_disk_turn(u64 *random, u32 most);
 /* Pages have been written, and read back; or allocations fail, and perhaps none can be. */
 bool machine_disk_was_used(void);
-/* In tear_down: what is still on its way gets there, and nothing was damaged. */
+/* One read in so many fails from now on; 0: none any more. After machine_disk_attach. */
+void machine_disk_fail_reads(u32 every);
+/* The object's owner is told that this page is lost: whoever wants it is told so, too, from now on. */
+void machine_page_is_lost(struct machine_object *o, u64 index);
+/* In tear_down: what is still on its way gets there, and nothing was damaged that was not to be. */
 void machine_disk_finish(void);
 /* That; then the object's pages are dropped, no block may be left, and the disk goes. */
 void machine_disk_end(struct machine_object *o);

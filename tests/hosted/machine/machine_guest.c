@@ -129,6 +129,10 @@ static void judge_fault(const struct intent *in, const struct window *w, int err
 	case ERR_NOMEM:
 		if (machine.failing || machine.reclaims)
 			return;
+		break;
+	case ERR_IO:
+		judge_lost(w, in->gfn, err);
+		return;
 	}
 	machine_fail("fault at gfn %#llx: %s", (unsigned long long)in->gfn, error_name(err));
 }
@@ -282,7 +286,7 @@ static bool run_guest(struct intent *in, u32 left, u64 *random)
 		err = guest_fault(in);
 		if (err == ERR_NOMEM && machine_no_memory)
 			machine_no_memory(in->vm);
-		if (err == ERR_NOSLOT || err == ERR_NOMEM || err == ERR_PERM)
+		if (err == ERR_NOSLOT || err == ERR_NOMEM || err == ERR_PERM || err == ERR_IO)
 			return false;
 		if (err == ERR_AGAIN)
 			hosted_relax();

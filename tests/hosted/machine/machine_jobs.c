@@ -38,6 +38,10 @@ static void judge_device_error(const struct window *w, u64 gfn, bool write, int 
 		return;
 	if (err == ERR_PERM && write && !always_open(w))
 		return;
+	if (err == ERR_IO) {
+		judge_lost(w, gfn, err);
+		return;
+	}
 	if (err == ERR_NOSLOT && (w->lost || !(write ? w->writable : w->always)))
 		return;
 	machine_fail("a device at gfn %#llx: %s", (unsigned long long)gfn, error_name(err));

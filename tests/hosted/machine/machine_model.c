@@ -312,6 +312,7 @@ MODEL static void add_candidate(struct window *w, const struct machine_slot *s, 
 	c->moves = relaxed(&c->page->moves);
 	c->drops = relaxed(&c->page->drops);
 	c->low = relaxed(&c->page->low);
+	c->unreadable = relaxed(&c->page->unreadable);
 	barrier();
 	c->taken = peek_taken(s->object);
 	barrier();
@@ -444,6 +445,8 @@ static const char *misfit(const struct candidate *c, u32 access, const pfn_t *pf
 	kept = c->early && !(c->drops & 1) && relaxed(&c->page->drops) == c->drops;
 	if ((access & MMU_WRITE) && (c->slot.flags & MEMSLOT_READONLY))
 		return "it is read-only";
+	if (c->unreadable)
+		return "it is lost";
 	if (stamp && stamp != stamp_of(c))
 		return "it has another stamp";
 	if (count == COUNT_UNKNOWN)
@@ -498,6 +501,16 @@ const struct candidate *judge(const struct window *w, u64 gfn, u32 access, const
 			(unsigned long long)count, pfn ? (unsigned long long)pfn->v : 0ull,
 			(unsigned long long)w->from, (unsigned long long)w->to, why);
 	return fits == 1 && !w->lost ? fit : NULL;
+}
+
+void judge_lost(const struct window *w, u64 gfn, int err)
+{
+	for (u32 i = 0; i < w->count; i++) {
+		if (relaxed(&w->candidate[i].page->unreadable))
+			return;
+	}
+	if (!w->lost)
+		machine_fail("gfn %#llx is not lost: %s", (unsigned long long)gfn, error_name(err));
 }
 
 void write_begins(void)

@@ -36,6 +36,7 @@ struct candidate {
 	bool early; /* was one when the access began: the rest is from then */
 	u64 moves, drops, low, entry;
 	u64 taken; /* pages of the object that had been put away */
+	bool unreadable;
 };
 
 #define CANDIDATES_MAX 8
@@ -55,6 +56,9 @@ void window_open(const struct machine_vm *vm, struct window *w, u64 gfn);
 void window_close(const struct machine_vm *vm, struct window *w, u64 gfn);
 
 u64 stamp_of(const struct candidate *c);
+
+/* The access may be told that the page is lost. Fails the run unless one that it may meet is. */
+void judge_lost(const struct window *w, u64 gfn, int err);
 
 /* All the time the guest's own protection let it write, or kept it from that. */
 bool always_open(const struct window *w);
