@@ -58,7 +58,7 @@ def linux_pair(boot):
     check_crowd(boot, "pair")
 
 
-@crowd_case("pair-swap", 600)
+@crowd_case("pair-swap", 600, ["tigerlake"], [])
 def linux_pair_swap(boot):
     """The same with what does not pack, and a disk."""
     check_crowd(boot, "pair-swap")

@@ -186,10 +186,15 @@ def test_a_case_knows_its_model_without_the_count_of_cpus(monkeypatch, machine, 
         boot.case.function(boot)
 
 
+@pytest.mark.parametrize("name", ["linux-pair", "linux-pair-swap"])
+def test_make_test_runs_both_of_the_dense_linux_cases(name):
+    assert boots.machines_of(boots.CASES[name], False, []) == ["tigerlake"]
+
+
 def test_cases_of_test_full_run_when_they_are_named():
-    pair = boots.CASES["linux-pair-swap"]
-    assert boots.machines_of(pair, False, []) == []
-    assert boots.machines_of(pair, False, [], named=True) == pair.full
+    crowd = boots.CASES["linux-crowd"]
+    assert boots.machines_of(crowd, False, []) == []
+    assert boots.machines_of(crowd, False, [], named=True) == crowd.full
 
 
 @pytest.mark.parametrize("words", (["--cases", "smoke", "--cpus", "kvm"],
