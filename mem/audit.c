@@ -12,7 +12,12 @@
 
 #ifdef WEIR_DEBUG
 
-/* What a VM has of its own; guests' pages and the pool are looked at by themselves. */
+/*
+ * What a VM has of its own, in frames or in objects cut from them; its pages, the pool and known contents
+ * are looked at by themselves. The rest comes and goes without a VM: each configured one has a frame of
+ * CONSOLE from boot to the end, and the operator's pager more; SCRATCH is each CPU's, OWN_TABLES stay where
+ * a stack was, and of OTHER is the ring of `trace`.
+ */
 static struct use {
 	enum frame_use use;
 	const char *name;
@@ -22,6 +27,10 @@ static struct use {
 	{.use = FRAME_USE_TABLES, .name = "frames of tables"},
 	{.use = FRAME_USE_RMAPS, .name = "frames of reverse maps"},
 	{.use = FRAME_USE_VCPU, .name = "frames of vCPUs"},
+	{.use = FRAME_USE_SLAB, .name = "frames of small objects"},
+	{.use = FRAME_USE_BLOCKS, .name = "frames of large objects"},
+	{.use = FRAME_USE_STACKS, .name = "frames of stacks"},
+	{.use = FRAME_USE_SWAP, .name = "frames of the swap disk's"},
 };
 
 static u32 is_more(const char *what, u64 now, u64 before)

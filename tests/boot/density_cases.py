@@ -228,3 +228,51 @@ def starved_reset(boot):
     reset = steer_the_paused(boot, "reset")
     boot.anywhere(rf"(?s)vm {reset}: reset after.*vm {reset}: started")
     check_ends(boot, STARVED)
+
+
+# Those two are killed with pages of every kind; the third gets to its end.
+CUT_DOWN = {"wild": ("swap", "0 16 1000", 16), "beta": ("density", "1 12 1000", 12),
+            "gamma": ("density", "2 12 1", 12)}
+
+
+def cut_down_guests():
+    return sum((small_guest(name, words, mem=f"{mib + 4}M", vm=vm, vm_words="share=us")
+                for vm, (name, words, mib) in CUT_DOWN.items()), [])
+
+
+def levels(operator, pattern):
+    """Counters by name, as the monitor has them now."""
+    return {name: int(value) for name, value in
+            re.findall(r"^(\S+) (\d+) \S+: ", operator.ask(f"stat {pattern}"), re.M)}
+
+
+def await_level(operator, name):
+    """Asks until it is not 0: what it is then."""
+    while True:
+        found = levels(operator, name)[name]
+        if found:
+            return found
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=24,
+      weir="swap=ata1 stats", deadline=300, disk=64, guests=cut_down_guests)
+def cut_down(boot):
+    """VMs that are killed while pages of theirs are packed, shared and being written to the disk give back
+    every frame, place in the pool and block."""
+    operator = Operator(boot)
+    for vm in CUT_DOWN:
+        boot.anywhere(rf"vm {vm}: started")
+    operator.enter()
+    then = {name: await_level(operator, name) for name in
+            ("vm.wild.memory.swapped", "vm.beta.memory.packed", "pool.objects", "share.frames", "swap.writing")}
+    for vm in ("wild", "beta"):
+        operator.ask(f"vm kill {vm}")
+        boot.anywhere(rf"vm {vm}: killed after")
+    operator.send("exit\r")
+    check_ends(boot, {"gamma"})
+    found = counters(boot)
+    left = {name: found[name] for name in ("swap.used", "swap.writing", "pool.objects", "pool.frames",
+                                           "share.frames")}
+    assert not any(left.values()), left
+    boot.note(f"when the first was killed {then['swap.writing']} pages were being written, "
+              f"{then['pool.objects']} packed and {then['share.frames']} frames shared")

@@ -74,6 +74,7 @@ static void all_that_a_vm_has(void **state)
 
 	fake_disk_init(1000);
 	assert_int_equal(swap_attach(&fake_disk, 1000, 4711), 0);
+	mem_audit_begin(); /* with the disk's sums */
 	assert_int_equal(gmem_create(PAGES, &g), 0);
 	gmem_set_share_group(g, 1);
 	fill(g);
@@ -102,8 +103,8 @@ static void an_object_of_the_pool(void **state)
 	u64 handle;
 
 	assert_int_equal(pool_store("contents", 8, &handle), 0);
-	expect("frames of the pool are, where 0 were before");
-	assert_int_equal(hosted_log_count(LOG_ERROR), 2); /* and the object */
+	expect("frames of small objects are, where 0 were before");
+	assert_int_equal(hosted_log_count(LOG_ERROR), 3); /* and the object, and the pool's frame */
 	pool_free(handle);
 	mem_audit(0);
 }
@@ -206,6 +207,10 @@ static void frames(void **state)
 		{FRAME_FOR(RMAPS), "1 frames of reverse maps are, where 0 were before"},
 		{FRAME_FOR(ENTRIES), "1 frames of entries are, where 0 were before"},
 		{FRAME_FOR(VCPU), "1 frames of vCPUs are, where 0 were before"},
+		{FRAME_FOR(SLAB), "1 frames of small objects are, where 0 were before"},
+		{FRAME_FOR(BLOCKS), "1 frames of large objects are, where 0 were before"},
+		{FRAME_FOR(STACKS), "1 frames of stacks are, where 0 were before"},
+		{FRAME_FOR(SWAP), "1 frames of the swap disk's are, where 0 were before"},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(uses); i++) {
