@@ -42,33 +42,41 @@ def table(found):
     return rows
 
 
-def plot(found):
-    """Bars of misses per thousand accesses, grouped by trace."""
-    width, height, left, bottom, bar, gap = 720, 300, 46, 250, 30, 44
-    most = 1000
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-           'font-family="sans-serif" font-size="12">',
-           f'<rect width="{width}" height="{height}" fill="white"/>',
-           f'<text x="{left}" y="16">misses per thousand accesses, memory for a quarter of the '
-           'pages</text>']
-    for value in range(0, most + 1, 250):
-        y = bottom - value * 210 / most
-        out.append(f'<line x1="{left}" x2="{width - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
-        out.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
-    x = left + 14
+WIDTH, PANEL, LEFT, BAR, GAP, MOST = 720, 270, 46, 30, 44, 1000
+
+
+def panel(found, top, title, part, whole):
+    """Bars of one number per thousand of another, by their places in what was found; grouped by trace."""
+    bottom = top + 232
+    out = [f'<text x="{LEFT}" y="{top}">{title}</text>']
+    for value in range(0, MOST + 1, 250):
+        y = bottom - value * 210 / MOST
+        out.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
+        out.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
+    x = LEFT + 14
     for trace, about in TRACES.items():
         for policy, (_, colour) in POLICIES.items():
-            accesses, misses, _, _ = found[trace][policy]
-            value = per_thousand(misses, accesses)
-            y = bottom - value * 210 / most
-            out.append(f'<rect x="{x}" y="{y:.1f}" width="{bar - 2}" height="{bottom - y:.1f}" '
+            value = per_thousand(found[trace][policy][part], found[trace][policy][whole])
+            y = bottom - value * 210 / MOST
+            out.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR - 2}" height="{bottom - y:.1f}" '
                        f'fill="{colour}"/>')
-            out.append(f'<text x="{x + bar / 2 - 1}" y="{y - 3:.1f}" text-anchor="middle" '
+            out.append(f'<text x="{x + BAR / 2 - 1}" y="{y - 3:.1f}" text-anchor="middle" '
                        f'font-size="10">{value}</text>')
-            x += bar
-        out.append(f'<text x="{x - 2 * bar}" y="{bottom + 16}" text-anchor="middle">{about}</text>')
-        x += gap
-    x = left + 14
+            x += BAR
+        out.append(f'<text x="{x - 2 * BAR}" y="{bottom + 16}" text-anchor="middle">{about}</text>')
+        x += GAP
+    return out
+
+
+def plot(found):
+    """Misses per thousand accesses, and below them refaults per thousand pages that were reclaimed."""
+    height = 2 * PANEL + 40
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+           'font-family="sans-serif" font-size="12">',
+           f'<rect width="{WIDTH}" height="{height}" fill="white"/>']
+    out += panel(found, 18, "misses per thousand accesses, memory for a quarter of the pages", 1, 0)
+    out += panel(found, 18 + PANEL, "refaults per thousand pages that were reclaimed", 3, 2)
+    x = LEFT + 14
     for name, colour in POLICIES.values():
         out.append(f'<rect x="{x}" y="{height - 20}" width="12" height="12" fill="{colour}"/>')
         out.append(f'<text x="{x + 17}" y="{height - 10}">{name}</text>')
