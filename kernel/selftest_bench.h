@@ -11,7 +11,8 @@
 #define PAGES	SAMPLES /* each is faulted in once */
 
 extern u32 bench_samples[SAMPLES];
-void bench_report(const char *name);
+/* Each sample is what so many cost. */
+void bench_report(const char *name, u32 times);
 
 /* The statement sees the number of the sample as i. */
 #define MEASURE(name, statement)                                     \
@@ -21,7 +22,7 @@ void bench_report(const char *name);
 			statement;                                   \
 			bench_samples[i] = (u32)(rdtsc() - before_); \
 		}                                                    \
-		bench_report(name);                                  \
+		bench_report(name, 1);                               \
 	} while (0)
 
 static inline gpa_t bench_page_at(u32 i)
@@ -29,7 +30,9 @@ static inline gpa_t bench_page_at(u32 i)
 	return GPA((u64)i << PAGE_SHIFT);
 }
 
+/* A fault by a write; and by a read. */
 int bench_fault(struct mmu_vcpu *v, gpa_t gpa);
+int bench_read(struct mmu_vcpu *v, gpa_t gpa);
 
 /* Pages that are taken, and come back: the slot's page i is the object's page i + 1, resident. */
 void bench_tiers(struct selftest *t, struct mmu_vcpu *v, struct gmem *g);

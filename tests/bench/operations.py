@@ -119,16 +119,24 @@ WEIR = [
     Operation("unmap-flush", "unmap one page and flush"),
     Operation("unmap-flush-invept", "the same, and INVEPT at the next entry"),
     Operation("age-2m", "ask of 512 mapped pages which were used"),
+    Operation("age-page", "a round of aging, for each page: pages that were used"),
+    Operation("age-page-idle", "the same: pages that were not"),
+    Operation("age-page-no-ad", "the same without accessed bits, on Sandy Bridge: pages that were used, and lose their mapping"),
     Operation("take-zero", "take a page that is all zero: unmap, flush, look, free"),
     Operation("take-packed", "take a page that LZ4 packs to a third"),
     Operation("fault-packed", "fault of such a page: unpack and map"),
     Operation("fault-filled", "fault of a page that is one word all over"),
     Operation("take-swapped", "take a page that does not pack: try, write it to the swap disk, without its driver"),
     Operation("fault-swapped", "fault of such a page: read it back, alone, without the disk's driver"),
+    Operation("fault-swapped-ahead", "the same where 7 lie behind it, which it reads, too"),
+    Operation("take-kept", "take a page that was read from there and not written: it is there still"),
     Operation("take-shared", "take a page that does not pack and that another has: hash, compare, free"),
     Operation("fault-copy", "write to such a page: copy and map"),
+    Operation("fault-show-first", "read of a page that is packed with another's: unpack into a frame for both, map"),
+    Operation("fault-shown", "read of the other: map that frame"),
 ]
-
+# Rows that come from a CPU whose EPT has no accessed bits, and what they are called there.
+WEIR_NO_AD = {"age-page-no-ad": "age-page"}
 
 
 def wait_bound(others, times=1):
