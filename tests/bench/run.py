@@ -19,7 +19,7 @@ faults  how many faults one thread takes a second, and two at once, of Weir's ow
         machine (tests/bench/faults.py): by the clock, so nothing else should run
 reclaim which pages are taken, simulated on this machine with Weir's own code: misses of traces,
         beside those of LRU, FIFO and the optimum
-fit     how many guests fit into memory (tests/bench/fit.py); only when it is asked for: it takes an hour
+fit     how many guests fit into memory (tests/bench/fit.py); only when it is asked for: it takes hours
 
 Ends with 1 where something costs more than its aim.
 

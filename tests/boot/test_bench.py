@@ -320,6 +320,107 @@ def test_a_panic_ends_the_search_for_what_fits_at_once(panicked, tmp_path):
     ends_at_once(folder + "-idle-512-0", fit.idle, folder, "weir.elf", 512, 0)
 
 
+class Said:
+    """A machine that has said all it will, but for what comes when its guests go on."""
+
+    def __init__(self, before, after):
+        self.console = types.SimpleNamespace(text=before)
+        self.after = after
+        self.path = lambda name: name
+
+    def wait_line(self, pattern, _, start=0):
+        found = re.compile(pattern, re.M).search(self.console.text, start)
+        assert found, f"it would wait for {pattern} for ever"
+        return found
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What fit.py's ask() finds of two guests that say so: None, or what is counted."""
+    fit = program(monkeypatch, "fit")
+
+    def ask(before, after, as_kvm=False, answer="is paused"):
+        machine = Said("\n".join(before) + "\n", "\n".join(after) + "\n")
+
+        class Typist:
+            def __init__(self, boot):
+                pass
+
+            def enter(self):
+                pass
+
+            def ask(self, command):
+                return ", up 10.5 s" if command.startswith("vm show") else answer
+
+            def says(self, *_):
+                pass
+
+            def send(self, _):
+                machine.console.text += machine.after
+
+        monkeypatch.setattr(fit, "Operator", Typist)
+        monkeypatch.setattr(fit.footprint, "counters", lambda *_: {"frames.total": 7})
+        try:
+            return fit.ask(machine, 2, as_kvm)
+        except fit.Full:
+            return None
+    ask.fit = fit
+    return ask
+
+
+def filled(i):
+    return f"dense{i}| density: filled"
+
+
+def read_once(i):
+    return f"dense{i}| density: read once more"
+
+
+def left(i, code=0):
+    return f"[ 9.0] cpu0 info: vm dense{i}: debug exit code {code}"
+
+
+ALL_READ = [filled(0), filled(1), read_once(1), read_once(0)]
+
+
+@pytest.mark.parametrize("before,after,fit", [
+    (ALL_READ, [read_once(0), left(0), read_once(1), left(1)], True),
+    ([filled(0), read_once(0), filled(1), read_once(1)], [read_once(0), left(0), left(1)], True),
+    # The first had ended, or was about to, before the last had filled.
+    ([filled(0), left(0), *ALL_READ[1:]], [left(1)], False),
+    ([filled(0), left(0), filled(1), read_once(1)], [left(1)], False),
+    ([filled(0), filled(1), read_once(1), left(1), read_once(0)], [left(0)], False),
+    ([filled(0), read_once(0), read_once(0), filled(1), read_once(1)], [left(0), left(1)], False),
+    # One was refused, or paused, or found another word than it had written.
+    (["vm dense1: not started: no memory", *ALL_READ], [left(0), left(1)], False),
+    (ALL_READ, ["vm dense0: paused for memory, being furthest", left(0), left(1)], False),
+    (ALL_READ, [left(0), left(1, 1)], False)])
+def test_guests_fit_that_end_after_all_were_there(asked, before, after, fit):
+    assert (asked(before, after) is not None) == fit
+
+
+def test_guests_that_fit_are_counted_while_they_are_there(asked):
+    assert asked(ALL_READ, [left(0), left(1)], answer="vm dense0 does not run") is None
+    with pytest.raises(SystemExit, match="damaged"):
+        asked(ALL_READ[:2] + ["dense1| density: wrong word in page 3"], [])
+
+
+@pytest.mark.parametrize("more,fit", [([], None), ([1], None), ([0, 1], True), ([1, 0], True)])
+def test_fit_asks_also_as_of_kvm(asked, more, fit):
+    """Each reads all once more after the last has filled, and is in the midst of a reading then."""
+    said = [filled(0), read_once(0), filled(1), read_once(0), read_once(1), *map(read_once, more)]
+    with contextlib.nullcontext() if fit else pytest.raises(AssertionError, match="for ever"):
+        assert asked(said, [], as_kvm=True)
+    asked.fit.LIMIT = 10
+    if fit:
+        assert asked(said, [], as_kvm=True) is None
+
+
+def test_both_are_given_the_same_time(kvm):
+    """Of Weir's machine a second has 50 million instructions, of KVM's host's 400."""
+    assert kvm.bench.kvm_fit.fit.LIMIT * 50 == kvm.bench.kvm_fit.LIMIT * 400
+
+
 def test_a_panic_of_the_host_ends_bench_kvm_at_once(panicked, tmp_path, monkeypatch):
     bench = panicked("kvm")
     HostPanicked.off, HostPanicked.panic = bench.nested.Host.off, bench.nested.Host.panic
