@@ -227,28 +227,44 @@ HEAD = ["RAM", "its compressible pages pack", "guests that fit", "at most", "KVM
         "packed pages by the pool's frames", "kaged, % of busy CPU"]
 
 
+def at_rest(operator):
+    """(seconds of the machine's time, nanoseconds that kaged has had of it)"""
+    return up_seconds(operator, "idle0"), footprint.counters(operator, "reclaim.kaged")["reclaim.kaged"]
+
+
+def minute(operator):
+    """kaged's share of a minute, in percent."""
+    begin = end = at_rest(operator)
+    while end[0] - begin[0] < REST:
+        end = at_rest(operator)
+    return (end[1] - begin[1]) / (end[0] - begin[0]) / 1e7
+
+
 def idle(folder, kernel, ram, n):
-    """[Linux guests, RAM, their mem= in all by RAM, kaged's share of all time in percent]: guests that
-    boot, do nothing for a minute and power off, none having been paused."""
-    vms = sum((linux_guest(f"idle{i}", words=f"weir.poweroff weir.rest={REST}", stock=True,
-                           vm_words="share=idle") for i in range(n)), [])
-    iso = image.cached_iso(f"{WEIR} stats", vms, kernel=kernel, bios_only=True)
+    """[Linux guests, RAM, their mem= in all by RAM, kaged's share in percent]: of the minute after the last has
+    come to its shell, in which none does anything, none having been paused."""
+    vms = sum((linux_guest(f"idle{i}", words="weir.rest=1000000", stock=True, vm_words="share=idle")
+               for i in range(n)), [])
+    iso = image.cached_iso(WEIR, vms, kernel=kernel, bios_only=True)
     machine = Bochs(f"{folder}-idle-{ram}-{n}", iso, memory=ram)
     with running("fit", machine):
-        machine.wait_off(deadline(DEADLINE))
-    text = machine.console.text
-    if len(re.findall(r"vm idle\d+: powered off", text)) != n or "paused for memory" in text:
-        raise SystemExit(f"bench fit: idle guests did not end; see {machine.path('console.txt')}")
-    seconds, kaged = re.search(r"\[ *([\d.]+)\] .*stat reclaim\.kaged (\d+) ", text).groups()
-    return [str(n), f"{ram} MiB", f"{n * 256 / ram:g}:1",
-            f"{int(kaged) / float(seconds) / 1e7:.2f}"]
+        boot = types.SimpleNamespace(machine=machine, deadline=deadline(DEADLINE))
+        for i in range(n):
+            machine.wait_line((rf"idle{i}\| " if n > 1 else "") + "weir-guest: shell ready", boot.deadline)
+        operator = Operator(boot)
+        operator.enter()
+        share = minute(operator)
+        there = re.findall(r"^idle\d+ +runs\b", operator.ask("vm list"), re.M)
+    if len(there) != n or re.search(REFUSED, machine.console.text):
+        raise SystemExit(f"bench fit: not all guests were idle; see {machine.path('console.txt')}")
+    return [str(n), f"{ram} MiB", f"{n * 256 / ram:g}:1", f"{share:.2f}"]
 
 
 def ordered(results):
     return sorted(results, key=lambda key: (int(key.split()[0]), -float(key.split()[1].split(":")[0])))
 
 
-IDLE_HEAD = ["Idle Linux guests of 256 MiB", "RAM", "mem= by RAM", "kaged, % of all time"]
+IDLE_HEAD = ["Idle Linux guests of 256 MiB", "RAM", "mem= by RAM", "kaged, % of a minute at rest"]
 
 
 def plot(results):

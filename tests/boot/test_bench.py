@@ -416,6 +416,14 @@ def test_fit_asks_also_as_of_kvm(asked, more, fit):
         assert asked(said, [], as_kvm=True) is None
 
 
+def test_kaged_at_rest_is_counted_from_when_all_rest(monkeypatch):
+    """What it had of the boots, and before the first look, does not count."""
+    fit = program(monkeypatch, "fit")
+    looks = iter([(100.0, 5e9), (130.0, 5.5e9), (161.0, 5.61e9), (999.0, 9e9)])
+    monkeypatch.setattr(fit, "at_rest", lambda _: next(looks))
+    assert fit.minute(None) == pytest.approx(1.0)
+
+
 def test_both_are_given_the_same_time(kvm):
     """Of Weir's machine a second has 50 million instructions, of KVM's host's 400."""
     assert kvm.bench.kvm_fit.fit.LIMIT * 50 == kvm.bench.kvm_fit.LIMIT * 400
