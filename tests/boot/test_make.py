@@ -36,7 +36,9 @@ def test_switches_may_be_off():
     ("run", "MEM=0", "MEM=0: it is a number from 1 to 32768 (MiB)"), ("run", "CPU=nonesuch", "CPU=nonesuch: Bochs has "),
     ("run", "ACCEL=nonesuch", "ACCEL=nonesuch: it is auto, kvm or bochs"),
     ("run", "GUEST=/etc/passwd", "GUEST=/etc/passwd: there is no such folder; "),
-    ("run", "CONFIG=nonesuch", "CONFIG=nonesuch: there is no such file")])
+    ("run", "CONFIG=nonesuch", "CONFIG=nonesuch: there is no such file"),
+    ("run", "CONFIG=README.md", "CONFIG=README.md: line 3: 'Weir' is none of "),
+    ("run", "CONFIG=/proc/self/mem", "CONFIG=/proc/self/mem: Input/output error")])
 def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, says):
     alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(["make", goal, word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=alone,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """GRUB menu entries of a person's own, as `make run CONFIG=` takes them."""
 import os
+import sys
 
 import pytest
 
@@ -79,6 +80,19 @@ def test_a_menu_entry_that_is_wrong_is_one_line(entry, old, new, says):
     with pytest.raises(SystemExit) as ended:
         entry(ENTRY.replace(old, new))
     assert str(ended.value).startswith(f"CONFIG=entry.cfg: {says}") and "\n" not in str(ended.value)
+
+
+def test_what_make_run_makes_need_not_be_there_before(entry, tmp_path, monkeypatch):
+    """The entry is looked at before anything is built or fetched, and again after that."""
+    monkeypatch.setattr(sys, "argv", ["run.py", "--config", "entry.cfg", "--check"])
+    text = ENTRY.replace("one/kernel", "build/kernel")
+    with pytest.raises(SystemExit, match="line 5: there is no file build/kernel "):
+        entry(text)
+    monkeypatch.setattr(run, "BUILD", str(tmp_path / "build"))
+    run.main()
+    monkeypatch.setattr(run, "BUILD", str(tmp_path / "buil"))
+    with pytest.raises(SystemExit, match="line 5: there is no file build/kernel "):
+        run.main()
 
 
 def test_what_a_menu_entry_says_is_not_said_twice(entry, tmp_path):

@@ -44,8 +44,17 @@ def mem_of(words):
     return int(sizes[-1].group(1)) << shift >> 20
 
 
-def parse(text):
-    """(Weir's words, modules). Wrong: there is no such file, or GRUB or we would not understand it."""
+def _is_readable(path):
+    return os.path.isfile(path) and os.access(path, os.R_OK)
+
+
+def _is_in(folder, path):
+    return os.path.commonpath([os.path.abspath(path), folder]) == folder
+
+
+def parse(text, made_later=None):
+    """(Weir's words, modules). Wrong: there is no such file, or GRUB or we would not understand it. What is in
+    the folder made_later may not be there yet."""
     weir, modules, entries, closed = None, [], 0, False
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -73,7 +82,7 @@ def parse(text):
             continue
         if weir is None:
             raise Wrong(f"line {number}: module2 before multiboot2")
-        if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        if not _is_readable(path) and not (made_later and _is_in(made_later, path)):
             raise Wrong(f"line {number}: there is no file {path} that can be read; paths are this computer's, "
                         f"from {os.getcwd()} on")
         # Two of the same name may be different files.
@@ -87,10 +96,10 @@ def parse(text):
     return weir, modules
 
 
-def read(path):
+def read(path, made_later=None):
     """As parse, of the file at path."""
     try:
         with open(path) as file:
-            return parse(file.read())
+            return parse(file.read(), made_later)
     except (OSError, UnicodeDecodeError) as error:
         raise Wrong(error.strerror if isinstance(error, OSError) else "it is not text") from None

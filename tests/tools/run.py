@@ -162,8 +162,14 @@ def what_boots(args):
     if not args.config:
         mem = args.mem or MEM
         return WEIR, guest_modules(args.guest or "linux", mem, args.headless), mem
+    words, modules = menu_entry(args)
+    return words, modules, sum(menuentry.mem_of(module.words) for module in modules)
+
+
+def menu_entry(args, made_later=None):
+    """Weir's words and the modules of --config, of which those in the folder made_later need not be there yet."""
     try:
-        words, modules = menuentry.read(args.config)
+        words, modules = menuentry.read(args.config, made_later)
     except menuentry.Wrong as why:
         sys.exit(f"CONFIG={args.config}: {why}")
     if args.headless and "when_done=poweroff" not in words.split():
@@ -171,7 +177,7 @@ def what_boots(args):
     quiet = [word for word in words.split() if re.match(NOT_AT_COM1, word)]
     if args.headless and quiet:
         sys.exit(f"CONFIG={args.config}: HEADLESS=1 reads at COM1 that the machine goes off: not with {quiet[0]}")
-    return words, modules, sum(menuentry.mem_of(module.words) for module in modules)
+    return words, modules
 
 
 def make_machine(args):
@@ -344,7 +350,10 @@ def main():
     parser.add_argument("--emulator")
     args = parser.parse_args()
     if args.check:
-        return check(args)
+        check(args)
+        if args.config:
+            menu_entry(args, made_later=BUILD)
+        return
     for which in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(which) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(which, leave)
