@@ -13,7 +13,7 @@
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (not for what boots)
 #   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
-#   test-unit:  TESTS="mem/test_frame"          test-models: TESTS="srcu"
+#   test-unit:  TESTS="mem/test_frame" LIST=1   test-models: TESTS="srcu" LIST=1
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
 #   bench:      BENCH="guest apicv paging weir sched memory boot faults reclaim fit" (bench-kvm: "exits aged fit")
 
@@ -129,24 +129,36 @@ $(BUILD)/weir.lst: $(BUILD)/weir.elf
 # Every tests/unit/**/test_*.c and tests/fuzz/fuzz_*.c is an executable of its own; the comment
 # lines at its top say what it links (docs/testing.md). tests/tools/hosted_mk.py turns them to rules.
 
-.PHONY: test-unit test-fuzz
+.PHONY: test-unit test-fuzz test-models
+ifeq ($(LIST),1)
+test-unit test-fuzz: test-%: deps-python
+	$(Q)$(PYTHON) tests/tools/run_hosted.py $* --list $(TESTS)
+test-models: deps-python
+	$(Q)$(PYTHON) tests/tools/run_models.py --full --list $(TESTS)
+else
+# What is chosen is looked at before anything is built for it.
+.PHONY: choose-unit choose-fuzz choose-models
+choose-unit choose-fuzz: choose-%: deps-python
+	$(Q)$(PYTHON) tests/tools/run_hosted.py $* --list $(TESTS) >/dev/null
+choose-models: deps-python
+	$(Q)$(PYTHON) tests/tools/run_models.py --full --list $(TESTS) >/dev/null
+
 HOSTED = +$(Q)$(MAKE) --no-print-directory -f tests/hosted/hosted.mk CC='$(CC)' \
 	V='$(V)' TESTS='$(TESTS)'
-test-unit: deps-test
+test-unit: $(if $(TESTS),choose-unit) deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted unit
 	$(Q)$(PYTHON) tests/tools/run_hosted.py unit --quick --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/unit $(TESTS)
-test-fuzz: deps-test
+test-fuzz: $(if $(TESTS),choose-fuzz) deps-test
 	$(HOSTED) BUILD=$(BUILD)/hosted fuzz
 	$(Q)$(PYTHON) tests/tools/run_hosted.py fuzz --full --build $(BUILD)/hosted \
 		--logs $(BUILD)/logs/fuzz $(TESTS)
 
-# --- Models of what runs in parallel --------------------------------------------------------
-
-.PHONY: test-models
-test-models: deps-test
+# Models of what runs in parallel.
+test-models: $(if $(TESTS),choose-models) deps-test
 	$(Q)$(PYTHON) tests/tools/run_models.py --full --build $(BUILD)/models \
 		--logs $(BUILD)/logs/model $(TESTS)
+endif
 
 # --- Small guests --------------------------------------------------------------------------
 # Each tests/guests/NAME.c but guest.c, which they share, is a multiboot 1 kernel of 32 bits.

@@ -32,6 +32,9 @@ def test_switches_may_be_off():
 @pytest.mark.parametrize("goal,word,says", [
     ("test-boot", "CASES=nonesuch", "CASES: no boot case 'nonesuch'; make test-boot LIST=1 lists them"),
     ("test-boot", "CPUS=nonesuch", "CPUS: 'nonesuch' is none of: "),
+    ("test-unit", "TESTS=mem/ nosuch", "TESTS: no unit test's name contains 'nosuch'; make test-unit LIST=1 lists them"),
+    ("test-fuzz", "TESTS=nosuch", "TESTS: no fuzz test's name contains 'nosuch'; make test-fuzz LIST=1 lists them"),
+    ("test-models", "TESTS=nosuch", "TESTS: no model's name contains 'nosuch'; make test-models LIST=1 lists them"),
     ("bench", "BENCH=nonesuch", "BENCH: there is no group nonesuch; there are guest, "),
     ("run", "MEM=0", "MEM=0: it is a number from 1 to 32768 (MiB)"), ("run", "CPU=nonesuch", "CPU=nonesuch: Bochs has "),
     ("run", "ACCEL=nonesuch", "ACCEL=nonesuch: it is auto, kvm or bochs"),
@@ -76,6 +79,16 @@ def test_an_image_is_made_of_the_kernel_just_built(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["make_iso.py", *recipe.split()])
     runpy.run_path(os.path.join(ROOT, "tests/tools/make_iso.py"))
     assert made == [tuple(recipe.split())]
+
+
+@pytest.mark.parametrize("goal,name", [
+    ("test-unit", "mem/test_frame"), ("test-fuzz", "fuzz_devices"), ("test-models", "rcu-SECTIONS2-ROUNDS2/NO_BARRIER")])
+def test_hosted_tests_and_models_are_listed(tmp_path, goal, name):
+    """By the names that TESTS chooses from, where nothing is built."""
+    command = ["make", "-s", goal, "LIST=1", f"BUILD={tmp_path}"]
+    every, one = (subprocess.run([*command, *words], cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE)
+                  .stdout.split() for words in ((), (f"TESTS={name}",)))
+    assert name in one and set(one) <= set(every) and len(one) < len(every), every
 
 
 def test_listing_cases_needs_no_compiler():

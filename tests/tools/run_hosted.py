@@ -3,13 +3,15 @@
 """Run the hosted tests, some at a time, and sum up.
 
     tests/tools/run_hosted.py unit|fuzz --build DIR --logs DIR [--quick|--full] [--total FILE] [NAME...]
+    tests/tools/run_hosted.py unit|fuzz --list [NAME...]
 
-NAME chooses tests whose path contains it. Each test's output is kept in DIR/<path>.log; that of a
+NAME chooses tests whose path contains it; --list only says which those are. Each test's output is kept in DIR/<path>.log; that of a
 failing one is shown. What goes by random numbers finds WEIR_FUZZ=quick, short or full in its
 environment and WEIR_SEED, from the date, unless the caller set one. --total adds "passed failed skipped" to FILE.
 """
 import argparse
 import concurrent.futures
+import glob
 import os
 import re
 import signal
@@ -19,6 +21,7 @@ import threading
 import time
 
 DEADLINES = {"unit-quick": 120, "unit-short": 120, "unit-full": 1200, "fuzz-short": 180, "fuzz-full": 3600}
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SLOW = float(os.environ.get("WEIR_SLOW", "1"))
 GRACE = 10  # a program that does not end itself
 SHOWN_LINES = 40
@@ -85,11 +88,27 @@ def run(target, name, args, extent, deadline):
     return name, log, status, text, time.monotonic() - start
 
 
+def chosen_of(names, wanted, kind):
+    """Those that contain one of the words that are wanted, of which each is to be in one."""
+    for word in wanted:
+        if not any(word in name for name in names):
+            sys.exit(f"TESTS: no {kind} test's name contains '{word}'; make test-{kind} LIST=1 lists them")
+    return [name for name in names if not wanted or any(word in name for word in wanted)]
+
+
+def names_of_sources(kind):
+    """Built or not."""
+    folder = os.path.join(TESTS, kind)
+    pattern = os.path.join(folder, "**", "test_*.c" if kind == "unit" else "fuzz_*.c")
+    return sorted(os.path.relpath(path, folder)[:-len(".c")] for path in glob.glob(pattern, recursive=True))
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("unit", "fuzz"))
     for option in ("--build", "--logs"):
-        parser.add_argument(option, required=True)
+        parser.add_argument(option)
+    parser.add_argument("--list", action="store_true")
     extents = parser.add_mutually_exclusive_group()
     extents.add_argument("--quick", action="store_true")
     extents.add_argument("--full", action="store_true")
@@ -98,21 +117,24 @@ def main():
     args = parser.parse_intermixed_args()
     extent = "full" if args.full else "quick" if args.quick else "short"
     kind = f"{args.kind}-{extent}"
+    if args.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of `| head`
+        print("\n".join(chosen_of(names_of_sources(args.kind), args.names, args.kind)))
+        return
 
     with open(os.path.join(args.build, args.kind + ".txt")) as file:
         targets = file.read().split()
     base = os.path.join(args.build, args.kind)
-    chosen = [(t, os.path.relpath(t, base)) for t in targets]
-    if args.names:
-        chosen = [(t, n) for t, n in chosen if any(wanted in n for wanted in args.names)]
-    if not chosen:
-        sys.exit(f"no {args.kind} test" + (f" matches {' '.join(args.names)}" if args.names else ""))
+    names = chosen_of([os.path.relpath(t, base) for t in targets], args.names, args.kind)
+    if not names:
+        sys.exit(f"no {args.kind} test")
 
     total = [0, 0, 0]
     start = time.monotonic()
     # Some wait more than they work.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() + 1) as pool:
-        running = [pool.submit(run, t, n, args, extent, DEADLINES[kind] * SLOW) for t, n in chosen]
+        running = [pool.submit(run, os.path.join(base, name), name, args, extent, DEADLINES[kind] * SLOW)
+                   for name in names]
         for future in concurrent.futures.as_completed(running):
             name, log, status, text, seconds = future.result()
             counts = count(text, status)
@@ -122,7 +144,7 @@ def main():
             if counts[1]:
                 print("\n".join("    " + l for l in text.splitlines()[-SHOWN_LINES:]))
                 print(f"    status {status}, whole output: {log}", flush=True)
-    print(f"{kind}: {len(chosen)} programs in {time.monotonic() - start:.0f} s")
+    print(f"{kind}: {len(names)} programs in {time.monotonic() - start:.0f} s")
     print(f"{total[0]} passed, {total[1]} failed" + (f", {total[2]} skipped" if total[2] else ""))
     if args.total:
         with open(args.total, "a") as file:

@@ -3,6 +3,7 @@
 """Check the models of tests/models with spin, and that their mutants are refuted.
 
     tests/tools/run_models.py --build DIR --logs DIR [--full] [--total FILE] [NAME...]
+    tests/tools/run_models.py [--full] --list [NAME...]
 
 A model's head says how it is checked, in one line or several for each size:
 
@@ -10,7 +11,7 @@ A model's head says how it is checked, in one line or several for each size:
 
 The words before the colon are macros; in every order of steps nothing may go wrong. The words
 after it are the mutants: with such a macro as well, spin must find an order in which something
-does. A size after "model full:" is for --full only. NAME chooses those whose name contains it. A
+does. A size after "model full:" is for --full only. NAME chooses those whose name contains it; --list only says which those are. A
 check's output is kept in the folder of logs, a refuted one's with the steps that lead there.
 --total adds "model passed failed skipped" to FILE.
 """
@@ -109,16 +110,21 @@ def attempt(check, build, logs):
 def main():
     parser = argparse.ArgumentParser()
     for option in ("--build", "--logs"):
-        parser.add_argument(option, required=True)
+        parser.add_argument(option)
+    parser.add_argument("--list", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--total")
     parser.add_argument("names", nargs="*")
     args = parser.parse_intermixed_args()
-    chosen = [check for path in sorted(glob.glob("tests/models/*.pml")) for check in checks_of(path)
-              if (args.full or not check.full) and
-              (not args.names or any(name in check.name for name in args.names))]
-    if not chosen:
-        sys.exit(f"no model matches {' '.join(args.names)}")
+    every = [check for path in sorted(glob.glob("tests/models/*.pml")) for check in checks_of(path)
+             if args.full or not check.full]
+    for name in args.names:
+        if not any(name in check.name for check in every):
+            sys.exit(f"TESTS: no model's name contains '{name}'; make test-models LIST=1 lists them")
+    chosen = [check for check in every if not args.names or any(name in check.name for name in args.names)]
+    if args.list:
+        print("\n".join(check.name for check in chosen))
+        return
     failed = 0
     start = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
