@@ -29,6 +29,17 @@ $(foreach switch,DEBUG V HEADLESS LIST FULL,$(if $(filter-out 0 1,$($(switch)))$
 $(if $(filter-out . .. /,$(BUILD)),,$(error BUILD=$(BUILD): it is a folder that make may fill and clean))
 $(if $(word 2,$(BUILD)),$(error BUILD=$(BUILD): the name of the folder has a space))
 Q	:= $(if $(filter 0,$(V)),@)
+
+# A misspelt variable would be ignored. Of whose make calls this one nothing is asked, as its variables come
+# along; compilers' flags, which a caller may have for whatever he builds, and make's own pass, too.
+VARIABLES := CC DEBUG V BUILD CPU SMP MEM RAM GUEST CONFIG ACCEL HEADLESS SIZE SWAP_IMAGE TESTS LIST CASES \
+	CPUS FULL BOOT_JOBS BENCH
+ALSO := PYTHON WARNINGS %FLAGS %FLAGS_WEIR %FLAGS_GUEST MAKE SHELL
+ifeq ($(MAKELEVEL),0)
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(filter-out $(VARIABLES) $(ALSO),$(GIVEN)),\
+	$(error $(name)=$($(name)): there is no such variable; make help explains $(VARIABLES)))
+endif
 MAKEFLAGS += --no-builtin-rules
 
 .DEFAULT_GOAL := all

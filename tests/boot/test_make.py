@@ -29,6 +29,36 @@ def test_switches_may_be_off():
     assert done.returncode == 0
 
 
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
+
+@pytest.mark.parametrize("word", ["HEADLES=1", "Cpu=tigerlake", "GUESTS=a b", "prefix=/usr"])
+def test_a_variable_that_is_none_is_named(tmp_path, word):
+    done = subprocess.run(["make", "run", "DEBUG=0", word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=ALONE,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [done.stdout.strip()], "more than a line"
+    assert f"*** {word}: there is no such variable; make help explains CC DEBUG " in done.stdout
+    assert not os.path.exists(tmp_path / "build")
+
+
+def test_variables_that_are_there_may_be_given():
+    """All that help names, those that callers have for whatever they build, and anything from the make above."""
+    named = set(re.findall(r"\b([A-Z_]+)=", subprocess.run(["make", "help"], cwd=ROOT, text=True, env=ALONE,
+                                                           stdout=subprocess.PIPE).stdout))
+    with open(os.path.join(ROOT, "Makefile")) as file:
+        known = re.search(r"^VARIABLES := ((?:\\\n|.)*)$", file.read(), re.M).group(1).replace("\\\n", " ").split()
+    assert named == set(known) > {"CC", "CPUS", "BENCH"}
+    switches = {"DEBUG", "V", "HEADLESS", "LIST", "FULL"}
+    words = [f"{name}={1 if name in switches else 'build'}" for name in known]
+    flags = ["CFLAGS=-O2 -g", "LDFLAGS=-s", "CPPFLAGS=", "MAKEFLAGS=-s", "WARNINGS=-Wall", "PYTHON=python3", "SHELL=/bin/bash"]
+    for given, environment in (words, {}), (flags, {}), (["-j2", "-s"], {}), (
+            ["HEADLES=1"], {"MAKELEVEL": "1"}), ([], {"HEADLES": "1"}), ([], {"MAKEFLAGS": " -- X=1", "MAKELEVEL": "2"}):
+        done = subprocess.run(["make", "-n", "clean", *given], cwd=ROOT, text=True, env=ALONE | environment,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("goal,word,says", [
     ("test-boot", "CASES=nonesuch", "CASES: no boot case 'nonesuch'; make test-boot LIST=1 lists them"),
     ("test-boot", "CPUS=nonesuch", "CPUS: 'nonesuch' is none of: "),
@@ -43,8 +73,7 @@ def test_switches_may_be_off():
     ("run", "CONFIG=README.md", "CONFIG=README.md: line 3: 'Weir' is none of "),
     ("run", "CONFIG=/proc/self/mem", "CONFIG=/proc/self/mem: Input/output error")])
 def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, says):
-    alone = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    done = subprocess.run(["make", goal, word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=alone,
+    done = subprocess.run(["make", goal, word, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True, env=ALONE,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
     first, failed = done.stdout.splitlines()[:2]
     assert first.startswith(says) and failed.startswith("make: ***"), done.stdout
