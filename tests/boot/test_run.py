@@ -331,6 +331,33 @@ def test_a_guest_may_have_more_memory_than_its_machine(kvm, no_images, monkeypat
         run.number("MEM", 1, run.MEM_MAX)("32769")
 
 
+RUNS_ON = """
+import argparse, sys, run
+from lab import image
+run.BUILD, run.guest_modules, image.cached_iso = sys.argv[1], lambda *_: [], lambda *_: "weir.iso"
+made = run.make_machine(argparse.Namespace(emulator=None, accel="bochs", cpu="", guest="linux", mem=128, smp=1,
+                                           headless=True, config=None, ram=None))
+open(made.path("console.txt"), "w").write("one")
+print(made.folder, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_runs_have_logs_of_their_own(kvm, no_images, tmp_path, capsys):
+    """The second takes nothing from the first, and says where its own are; after that the place is free again."""
+    kvm("N")
+    with subprocess.Popen([sys.executable, "-c", RUNS_ON, str(tmp_path)], text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.path.dirname(run.__file__)}) as first:
+        assert first.stdout.readline().strip() == str(tmp_path / "logs/run")
+        second, third = machine_for(accel="bochs"), machine_for(accel="bochs")
+        assert [second.folder, third.folder] == [str(tmp_path / f"logs/run-{number}") for number in (2, 3)]
+        assert f"run: another make run goes on here; this one's logs: {third.folder}\n" in capsys.readouterr().out
+        assert (tmp_path / "logs/run/console.txt").read_text() == "one"
+        first.kill()
+    assert machine_for(accel="bochs").folder == str(tmp_path / "logs/run")
+    assert not (tmp_path / "logs/run/console.txt").exists() and not capsys.readouterr().out
+
+
 @pytest.mark.parametrize("guest", ["/etc/passwd", "nonesuch"])
 def test_a_guest_that_is_no_folder_is_refused(guest):
     with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):

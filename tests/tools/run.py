@@ -16,6 +16,8 @@ with the terminal's name as its argument. --check only looks at the arguments, a
 anything is built or fetched.
 """
 import argparse
+import fcntl
+import itertools
 import os
 import re
 import select
@@ -180,8 +182,23 @@ def menu_entry(args, made_later=None):
     return words, modules
 
 
+def own_folder():
+    """For the logs: one that no other run from this clone has as long as we live, which the lock does not outlive."""
+    for number in itertools.count(1):
+        folder = os.path.join(BUILD, "logs/run" + (f"-{number}" if number > 1 else ""))
+        os.makedirs(os.path.dirname(folder), exist_ok=True)
+        lock = os.open(folder + ".lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            continue
+        if number > 1:
+            print(f"run: another make run goes on here; this one's logs: {folder}", flush=True)
+        return folder
+
+
 def make_machine(args):
-    folder = os.path.join(BUILD, "logs/run")
     if args.emulator:
         return Other(args.emulator + ".logs", args.emulator)
     check(args)
@@ -191,6 +208,7 @@ def make_machine(args):
     words, modules, guests = what_boots(args)
     memory = machine_memory(guests, accel, args.ram)
     iso = image.cached_iso(words, modules)
+    folder = own_folder()
     if accel == "kvm":
         return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm")
     return Bochs(folder, iso, cpu=args.cpu or CPU, cpus=args.smp, memory=memory)
