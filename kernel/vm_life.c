@@ -10,7 +10,7 @@
 #include "kernel/dev/platform.h"
 #include "smp/timer.h"
 
-#define DUMP_LINE 16
+#define DUMP_LINE 8 /* bytes: its line fits 80 columns with what stands before it in the log */
 
 void vm_life_init_vm(struct vm *vm)
 {
@@ -259,7 +259,7 @@ int vm_dump(struct vm *vm)
 	return has_ended(vm) ? ERR_NOENT : 0;
 }
 
-static void dump_line(const struct vm *vm, u64 gpa, const u8 *bytes, u32 count)
+static void dump_line(u64 gpa, const u8 *bytes, u32 count)
 {
 	char hex[3 * DUMP_LINE + 1], text[DUMP_LINE + 1];
 	u32 at = 0;
@@ -269,7 +269,7 @@ static void dump_line(const struct vm *vm, u64 gpa, const u8 *bytes, u32 count)
 		text[i] = bytes[i] >= ' ' && bytes[i] < 0x7f ? (char)bytes[i] : '.';
 	}
 	text[count] = 0;
-	log_info("vm %s: %012llx  %-48s %s", vm->name, (unsigned long long)gpa, hex, text);
+	log_info("  %012llx  %-24s %s", (unsigned long long)gpa, hex, text);
 }
 
 int vm_dump_memory(struct vm *vm, u64 gpa, u64 size)
@@ -284,8 +284,10 @@ int vm_dump_memory(struct vm *vm, u64 gpa, u64 size)
 		u32 count = (u32)min(size - at, (u64)DUMP_LINE);
 
 		err = gpa_read(&vm->mmu, GPA(gpa + at), bytes, count);
+		if (!err && !at)
+			log_info("vm %s: memory", vm->name);
 		if (!err)
-			dump_line(vm, gpa + at, bytes, count);
+			dump_line(gpa + at, bytes, count);
 	}
 	mutex_unlock(&vm->dump_lock);
 	return err;

@@ -70,7 +70,7 @@ int vm_nmi(struct vm *vm);
 int vm_dump(struct vm *vm);
 
 /*
- * [gpa, gpa + size) into the log, 16 bytes a line, read page by page as they are at the moment.
+ * [gpa, gpa + size) into the log, 8 bytes a line, read page by page as they are at the moment.
  * ERR_RANGE: more than VM_DUMP_MAX, nothing, or a sum that wraps. ERR_NOSLOT: from some page on
  * there is no RAM; what comes before it is shown. ERR_NOMEM; others of gpa_read: ERR_IO and ERR_CORRUPT
  * where a page is lost. Of a VM that has ended it shows what is left.

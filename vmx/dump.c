@@ -90,48 +90,32 @@ void vcpu_log_entry_failure(struct vmx_vcpu *v, bool refused)
 	vmcs_dump(v);
 }
 
+/* The lines of what follows fit 80 columns with what stands before each in the log. */
+
+static void dump_pair(const char *name, u64 value, const char *name2, u64 value2)
+{
+	log_info("  %-4s %016llx  %-4s %016llx", name, (unsigned long long)value, name2,
+		 (unsigned long long)value2);
+}
+
 static void dump_segment(struct vmx_vcpu *v, const char *name, enum vmx_segment_id id)
 {
 	struct vmx_segment s;
 
 	vmx_get_segment(v, id, &s);
-	log_info("  %-4s %04x base %#llx limit %#x access %#x", name, s.selector,
-		 (unsigned long long)s.base, s.limit, s.access);
+	log_info("  %-4s %04x %016llx %08x %05x", name, s.selector, (unsigned long long)s.base,
+		 s.limit, s.access);
 }
 
 static void dump_table(const char *name, enum vmcs_field base, enum vmcs_field limit)
 {
-	log_info("  %-4s base %#llx limit %#llx", name, (unsigned long long)vmcs_read(base),
-		 (unsigned long long)vmcs_read(limit));
+	log_info("  %-4s      %016llx %08x", name, (unsigned long long)vmcs_read(base),
+		 (u32)vmcs_read(limit));
 }
 
-void vmx_vcpu_dump(struct vmx_vcpu *v)
+static void dump_segments(struct vmx_vcpu *v)
 {
-	static const char *const names[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
-						     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
-						     "r12", "r13", "r14", "r15"};
-	const struct guest_regs *regs = vcpu_regs(v);
-	const u64 *r = regs->gpr;
-	struct cr_state cr;
-
-	cr_get(v, &cr);
-	log_info("vm %s: last exit %u (%s), rip %#llx, rflags %#llx", vcpu_name(), v->reason,
-		 vmx_exit_name(v->reason), (unsigned long long)regs->rip,
-		 (unsigned long long)regs->rflags);
-	for (u32 i = 0; i < GPR_COUNT; i += 4)
-		log_info("  %-3s %016llx  %-3s %016llx  %-3s %016llx  %-3s %016llx", names[i],
-			 (unsigned long long)r[i], names[i + 1], (unsigned long long)r[i + 1],
-			 names[i + 2], (unsigned long long)r[i + 2], names[i + 3],
-			 (unsigned long long)r[i + 3]);
-	log_info("  cr0 %#llx cr2 %#llx cr3 %#llx cr4 %#llx cr8 %#llx efer %#llx xcr0 %#llx",
-		 (unsigned long long)cr.cr0, (unsigned long long)regs->cr2,
-		 (unsigned long long)cr.cr3, (unsigned long long)cr.cr4,
-		 (unsigned long long)apic_cr8(v), (unsigned long long)cr.efer,
-		 (unsigned long long)v->xcr0);
-	if (v->apic_full)
-		log_info("  requested %#llx in service %#llx",
-			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) & 0xff,
-			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) >> 8);
+	log_info("       sel  base             limit    access");
 	dump_segment(v, "cs", SEG_CS);
 	dump_segment(v, "ss", SEG_SS);
 	dump_segment(v, "ds", SEG_DS);
@@ -142,4 +126,28 @@ void vmx_vcpu_dump(struct vmx_vcpu *v)
 	dump_segment(v, "ldtr", SEG_LDTR);
 	dump_table("gdtr", GUEST_GDTR_BASE, GUEST_GDTR_LIMIT);
 	dump_table("idtr", GUEST_IDTR_BASE, GUEST_IDTR_LIMIT);
+}
+
+void vmx_vcpu_dump(struct vmx_vcpu *v)
+{
+	static const char *const names[GPR_COUNT] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp",
+						     "rsi", "rdi", "r8",  "r9",	 "r10", "r11",
+						     "r12", "r13", "r14", "r15"};
+	const struct guest_regs *regs = vcpu_regs(v);
+	struct cr_state cr;
+
+	cr_get(v, &cr);
+	log_info("  last exit %u (%s)", v->reason, vmx_exit_name(v->reason));
+	dump_pair("rip", regs->rip, "rflags", regs->rflags);
+	for (u32 i = 0; i < GPR_COUNT; i += 2)
+		dump_pair(names[i], regs->gpr[i], names[i + 1], regs->gpr[i + 1]);
+	dump_pair("cr0", cr.cr0, "cr2", regs->cr2);
+	dump_pair("cr3", cr.cr3, "cr4", cr.cr4);
+	dump_pair("efer", cr.efer, "xcr0", v->xcr0);
+	log_info("  cr8  %#llx", (unsigned long long)apic_cr8(v));
+	if (v->apic_full)
+		log_info("  requested %#llx in service %#llx",
+			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) & 0xff,
+			 (unsigned long long)vmcs_read(GUEST_INTERRUPT_STATUS) >> 8);
+	dump_segments(v);
 }

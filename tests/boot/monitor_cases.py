@@ -298,7 +298,7 @@ def monitor_loops(boot):
     operator.says("vm list", *(rf"^{name} +runs " for name in LOOPS))
     for name in LOOPS:
         operator.says(f"vm pause {name}", rf"^vm {name} is paused$")
-        operator.says(f"vm dump {name}", rf"vm {name}: last exit ", rf"^vm {name} is in the log$")
+        operator.says(f"vm dump {name}", rf"vm {name}: vCPU 0", r"  last exit ", rf"^vm {name} is in the log$")
         operator.says(f"vm resume {name}", rf"^vm {name} goes on$")
         operator.says(f"vm nmi {name}", rf"^vm {name} got an NMI$")
     operator.console("talker")

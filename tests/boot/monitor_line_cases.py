@@ -131,8 +131,11 @@ def monitor_commands(boot):
     operator.says("vm pause talker", r"^vm talker is paused$")
     operator.says("vm pause talker", r"^vm talker was paused already$")
     operator.says("vm resume talker", r"^vm talker goes on$")
-    operator.says("vm dump talker", r"^\[.*vm talker: vCPU 0", r"rip", r"^vm talker is in the log$")
-    operator.says("vm dump talker 0x100000 32", r"vm talker: 000000100000  02 b0 ad 1b ")
+    dumps = operator.says("vm dump talker", r"^\[.*vm talker: vCPU 0", r"info:   last exit \d+ \(hlt\)$",
+                          r"info:   rip  0{10}1", r"info:   cs   0\w{3} 0{16} f{8} \w{5}$", r"^vm talker is in the log$")
+    dumps += operator.says("vm dump talker 0x100000 32", r"vm talker: memory$",
+                           r"info:   000000100000  02 b0 ad 1b ", r"info:   000000100018  ")
+    assert max(map(len, dumps.splitlines())) <= 80, dumps
     operator.says("trace on", r"^the trace is on: ")
     operator.says("trace off", r"^the trace is off; ")
     operator.says("trace show 1000", r"cpu\d+ talker: exit hlt at rip 0x1", r"cpu\d+ talker: runs",

@@ -8,6 +8,7 @@
  * the real loop. Instead of a guest each vCPU has something that it does again and again.
  */
 #include "kernel/base/error.h"
+#include "kernel/base/log.h"
 #include "kernel/base/string.h"
 #include "kernel/apic_page.h"
 #include "kernel/dev/lapic.h"
@@ -618,13 +619,28 @@ static void dump_shows_each(void **state)
 	assert_false(moved(10000));
 }
 
+#define LOG_BODY \
+	51 /* columns that the log leaves a line of its 80, after three hours and on CPU 10 */
+
 static void dump_memory_is_bounded(void **state)
 {
+	u32 lines;
+
+	hosted_log_reset();
 	assert_int_equal(vm_dump_memory(&machine, 4, 40), 0);
+	lines = hosted_log_count(LOG_INFO);
+	assert_int_equal(lines, 1 + 5);
+	assert_string_equal(hosted_log_last(), "  000000000024  78 78 78 78 78 78 78 78  xxxxxxxx");
+	assert_true(strlen(hosted_log_last()) <= LOG_BODY);
+	assert_int_equal(vm_dump_memory(&machine, 0, 3), 0);
+	assert_string_equal(hosted_log_last(), "  000000000000  78 78 78                 xxx");
 	assert_int_equal(vm_dump_memory(&machine, 0, 0), ERR_RANGE);
 	assert_int_equal(vm_dump_memory(&machine, 0, VM_DUMP_MAX + 1), ERR_RANGE);
 	assert_int_equal(vm_dump_memory(&machine, ~0ull - 4, 16), ERR_RANGE);
 	assert_int_equal(vm_dump_memory(&machine, 8192 - 32, 64), ERR_NOSLOT);
+	lines = hosted_log_count(LOG_INFO);
+	assert_int_equal(vm_dump_memory(&machine, 8192, 64), ERR_NOSLOT);
+	assert_int_equal(hosted_log_count(LOG_INFO), lines);
 	assert_int_equal(vm_nmi(&machine), 0);
 	assert_int_equal(nmis, 1);
 }

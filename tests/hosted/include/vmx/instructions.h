@@ -18,6 +18,12 @@ static inline u64 vmcs_read(enum vmcs_field field)
 	return hosted_vmcs[field];
 }
 
+static inline bool vmcs_try_read(enum vmcs_field field, u64 *value)
+{
+	*value = hosted_vmcs[field];
+	return true;
+}
+
 static inline void vmcs_write(enum vmcs_field field, u64 value)
 {
 	hosted_vmcs[field] = value;
