@@ -5,7 +5,11 @@
 const struct command commands[] = {
 	{"help", NULL, "[COMMAND]", "|cc", NULL, "Explain a command, or list all of them.", NULL,
 	 command_help},
-	{"vm", "list", "", "", NULL, "List the VMs: state, memory, CPU time.", NULL,
+	{"vm", "list", "", "", NULL, "List the VMs: state, memory, CPU time.",
+	 "STATE is runs, paused, no-mem (paused for memory alone), ending, starts (it\n"
+	 "waits for its turn) or off. RESIDENT is what it has in RAM, shared pages\n"
+	 "included, OF MEM its mem=. CPU s is the time that its vCPUs had on CPUs, UP s\n"
+	 "the time since its start.",
 	 command_vm_list},
 	{"vm", "show", "NAME", "v", NULL, "Show one VM: vCPUs, memory, modules.", NULL,
 	 command_vm_show},
@@ -32,16 +36,26 @@ const struct command commands[] = {
 	 "Without ADDRESS the registers of every vCPU; with it so many bytes of guest\n"
 	 "physical memory from there on, 4096 at most.",
 	 command_vm_dump},
-	{"mem", NULL, "", "", NULL, "How memory is used: by Weir, its pool, each VM.", NULL,
+	{"mem", NULL, "", "", NULL, "How memory is used: by Weir, its pool, each VM.",
+	 "committed is mem= of all VMs, and modules; promised what is kept for them, by\n"
+	 "min= and for what they cost besides, of all that can be. Then, for each VM,\n"
+	 "where its pages are. RESIDENT: in RAM, in frames of its own. ZERO: never\n"
+	 "touched, given back, or all zero. SAME: one word all over, which takes no\n"
+	 "RAM. SHARED: in RAM, in frames that others show too. PACKED: compressed, by\n"
+	 "their size before; RATIO is that divided by their size now. SWAPPED: on the\n"
+	 "swap disk. WORKING is its working set: pages that were used twice lately, as\n"
+	 "estimated.",
 	 command_mem},
 	{"top", NULL, "", "", NULL, "Show who uses the machine; q ends it.",
 	 "CPU % is of one CPU, since the last refresh. EXITS/s and FAULTS/s are what\n"
 	 "the guest took, with the four most frequent reasons of exits below, and where\n"
 	 "its memory is. Who uses most CPU comes first; other keys sort otherwise: e by\n"
 	 "exits, f by faults, m by memory, n by name, c by CPU again. With many VMs the\n"
-	 "last have no details: the last line says how many rows are left out.",
+	 "last have no details: the last line says how many rows are left out. STATE,\n"
+	 "VCPUS, RESIDENT and OF are those of vm list.",
 	 command_top},
 	{"stat", NULL, "[-m|PATTERN]", "|s", "-m", "Show counters, each with what it means.",
+	 "A line has a counter's name, its value, its unit, and what it counts.\n"
 	 "In PATTERN * stands for any text and ? for one character; a pattern with\n"
 	 "neither is looked for anywhere in a name. -m shows all as `metrics` does.",
 	 command_stat},
@@ -63,7 +77,14 @@ const struct command commands[] = {
 	 "ended, who runs from then on; of several vCPUs also which one, as in\n"
 	 "alpha/3. What happens while they are shown is not recorded.",
 	 command_trace_show},
-	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.", NULL,
+	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.",
+	 "generation counts the changes of slots. gfn: the guest frames that it shows,\n"
+	 "from the first to the one after the last; page: where they begin in the\n"
+	 "memory object that has them. Flags: readonly (writes go to a device), invalid\n"
+	 "(on its way out), private (Weir's own), log_dirty (writes are noted),\n"
+	 "no_large (no entries of 2 MiB). A chunk has words for 512 frames and is made\n"
+	 "when one of them is touched first; pinned and protected are how many words\n"
+	 "say so: the page stays where it is, or the guest may not write it.",
 	 command_slot},
 	{"rmap", NULL, "NAME GFN", "v.", NULL, "Show a guest frame: page, reverse map, entries.",
 	 "Words are read under their lock bit; sptes are shown with the addresses they\n"

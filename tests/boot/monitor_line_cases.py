@@ -128,6 +128,9 @@ def monitor_commands(boot):
     operator.enter()
     for question, *patterns in QUESTIONS + ERRORS:
         operator.says(question, *patterns)
+    for table in ("vm list", "mem"):
+        heading = re.search(r"^VM (.*)", operator.ask(table), re.M).group(1).split()
+        operator.says(f"help {table}", *(rf"(?s)(\A|\s){word}\b" for word in heading if word != "VCPUS"))
     operator.says("vm pause talker", r"^vm talker is paused$")
     operator.says("vm pause talker", r"^vm talker was paused already$")
     operator.says("vm resume talker", r"^vm talker goes on$")

@@ -12,6 +12,7 @@
 #define COLUMNS 79 /* a terminal of 80 may wrap after the last */
 
 static u32 printed;
+static char help[4096];
 static const char *ran;
 
 void monitor_print(const char *fmt, ...)
@@ -26,6 +27,7 @@ void monitor_print(const char *fmt, ...)
 	printed++;
 	if (n > COLUMNS)
 		fail_msg("%d columns: %s", n, line);
+	strlcpy(help + strlen(help), line, sizeof(help) - strlen(help));
 }
 
 const char *console_vm_name(u32 i)
@@ -88,6 +90,37 @@ static void test_help_fits(void **state)
 	}
 }
 
+/* What heads a column, or stands before a value, is explained. */
+static void test_columns_are_explained(void **state)
+{
+	static const struct {
+		const char *command, *words[11];
+	} tables[] = {
+		{"vm list",
+		 {"STATE", "RESIDENT", "OF MEM", "CPU s", "UP s", "no-mem", "starts", "ending"}},
+		{"mem",
+		 {"RESIDENT", "ZERO", "SAME", "SHARED", "PACKED", "RATIO", "SWAPPED", "WORKING",
+		  "committed", "promised"}},
+		{"top", {"STATE", "VCPUS", "CPU %", "EXITS/s", "FAULTS/s", "RESIDENT", "OF"}},
+		{"slot",
+		 {"generation", "gfn", "page", "chunk", "pinned", "protected", "readonly",
+		  "invalid", "private", "log_dirty", "no_large"}},
+		{"stat", {"name", "value", "unit"}},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(tables); i++) {
+		char line[80];
+
+		snprintf(line, sizeof(line), "help %s", tables[i].command);
+		help[0] = 0;
+		command_run(line);
+		for (u32 k = 0; k < ARRAY_SIZE(tables[i].words) && tables[i].words[k]; k++) {
+			if (!strstr(help, tables[i].words[k]))
+				fail_msg("help %s: no '%s'", tables[i].command, tables[i].words[k]);
+		}
+	}
+}
+
 /* With as many arguments as it takes at most, and at least. */
 static void test_each_is_called(void **state)
 {
@@ -120,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_help_fits),
+		cmocka_unit_test(test_columns_are_explained),
 		cmocka_unit_test(test_each_is_called),
 	};
 
