@@ -8,6 +8,7 @@
 #include "kernel/version.h"
 
 #include "kernel/base/error.h"
+#include "kernel/base/msr.h"
 #include "kernel/base/string.h"
 #include "smp/timer.h"
 
@@ -28,13 +29,7 @@
 #define KVM_FEATURE_PV_SCHED_YIELD     BIT(13)
 #define KVM_FEATURE_CLOCKSOURCE_STABLE BIT(24)
 
-#define MSR_KVM_WALL_CLOCK_OLD	0x11
-#define MSR_KVM_SYSTEM_TIME_OLD 0x12
-#define MSR_KVM_WALL_CLOCK	0x4b564d00
-#define MSR_KVM_SYSTEM_TIME	0x4b564d01
-#define MSR_KVM_STEAL_TIME	0x4b564d03
-#define MSR_KVM_PV_EOI		0x4b564d04
-#define SYSTEM_TIME_ENABLE	BIT(0)
+#define SYSTEM_TIME_ENABLE BIT(0)
 
 /* The guest reads these: the layouts are KVM's ABI. */
 struct pvclock_time {

@@ -15,8 +15,7 @@
 #include "vmx/regs.h"
 #include "vmx/stay.h"
 
-#define MASKED_EXITS_MAX     64
-#define REASON_EPT_VIOLATION 48
+#define MASKED_EXITS_MAX 64
 
 /*
  * The flag comes before the look at in_guest here, and in_guest before the look at the flag in
@@ -83,12 +82,22 @@ static void __noinline turn_back(struct vmx_vcpu *v, struct vmx_exit *e)
 	e->kind = VMX_EXIT_NONE;
 }
 
-static void __noinline trace_exit(u64 reason)
+static void __noinline trace_exit(const struct vmx_vcpu *v)
 {
-	u64 detail = vmcs_read(reason == REASON_EPT_VIOLATION ? EXIT_GUEST_PHYSICAL
-							      : EXIT_QUALIFICATION);
+	u64 detail;
 
-	trace_put(TRACE_EXIT, reason, vmcs_read(GUEST_RIP), detail, vcpu_name(), vcpu_number());
+	switch (v->reason) {
+	case VMX_REASON_EPT_VIOLATION:
+		detail = vmcs_read(EXIT_GUEST_PHYSICAL);
+		break;
+	case VMX_REASON_RDMSR:
+	case VMX_REASON_WRMSR:
+		detail = (u32)v->regs.gpr[RCX];
+		break;
+	default:
+		detail = vmcs_read(EXIT_QUALIFICATION);
+	}
+	trace_put(TRACE_EXIT, v->reason, vmcs_read(GUEST_RIP), detail, vcpu_name(), vcpu_number());
 }
 
 /* What happened, as the exit's reason says. */
@@ -101,7 +110,7 @@ static inline enum exit_verdict handle_exit(struct vmx_vcpu *v, struct vmx_exit 
 		return exit_odd(v, e);
 	v->exits[reason]++;
 	if (unlikely(IS_SET(trace_is_on)))
-		trace_exit(reason);
+		trace_exit(v);
 	if (!exit_at_instruction[reason])
 		event_collect(v);
 	return exit_handlers[reason](v, e);

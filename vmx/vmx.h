@@ -380,7 +380,10 @@ void vmx_set_paravirt_cpuid(bool (*fn)(u32 leaf, struct cpuid_regs *regs));
 void vmx_vcpu_dump(struct vmx_vcpu *v);
 
 /* Counters of exits by reason since creation, and what each means. Any context. */
-#define VMX_EXIT_REASONS 78
+#define VMX_EXIT_REASONS	 78
+#define VMX_REASON_RDMSR	 31
+#define VMX_REASON_WRMSR	 32
+#define VMX_REASON_EPT_VIOLATION 48
 extern const struct stat_desc vmx_exit_stat_descs[VMX_EXIT_REASONS];
 u64 vmx_exit_count(const struct vmx_vcpu *v, u32 reason);
 const char *vmx_exit_name(u32 reason);

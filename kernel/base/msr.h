@@ -39,6 +39,13 @@
 #define MSR_GS_BASE		   0xc0000101
 #define MSR_KERNEL_GS_BASE	   0xc0000102
 #define MSR_TSC_AUX		   0xc0000103
+/* KVM's, for its guests: Linux Documentation/virt/kvm/x86/msr.rst. */
+#define MSR_KVM_WALL_CLOCK_OLD	0x11
+#define MSR_KVM_SYSTEM_TIME_OLD 0x12
+#define MSR_KVM_WALL_CLOCK	0x4b564d00
+#define MSR_KVM_SYSTEM_TIME	0x4b564d01
+#define MSR_KVM_STEAL_TIME	0x4b564d03
+#define MSR_KVM_PV_EOI		0x4b564d04
 
 #define FEATURE_CONTROL_LOCKED	    BIT(0)
 #define FEATURE_CONTROL_VMX_IN_SMX  BIT(1)

@@ -14,7 +14,8 @@
 #define TRACE_RING_SIZE 65536 /* bytes for each CPU */
 
 enum trace_kind {
-	TRACE_EXIT,   /* what: reason; a: rip; b: qualification, for an EPT violation the gpa */
+	/* what: reason; a: rip; b: qualification, for an EPT violation the gpa, for an MSR which */
+	TRACE_EXIT,
 	TRACE_FAULT,  /* what: access; a: gpa; b: how it ended, an error or 0 */
 	TRACE_SWITCH, /* who runs from now on */
 };

@@ -4,6 +4,7 @@
 #include "kernel/base/printf.h"
 #include "kernel/base/trace.h"
 #include "kernel/monitor/command.h"
+#include "kernel/monitor/msr_name.h"
 #include "mem/frame.h"
 #include "mem/watermark.h"
 #include "mmu/mmu.h"
@@ -64,14 +65,23 @@ static void fault_text(const struct trace_record *r, char *out, size_t size)
 		 r->what & MMU_EXEC ? " fetch" : "", r->b ? error_name((int)(s64)r->b) : "mapped");
 }
 
+static void exit_text(const struct trace_record *r, char *out, size_t size)
+{
+	bool of_msr = r->what == VMX_REASON_RDMSR || r->what == VMX_REASON_WRMSR;
+	const char *name = of_msr ? msr_name((u32)r->b) : NULL;
+
+	snprintf(out, size, "exit %s at rip %#llx, %#llx%s%s", vmx_exit_name(r->what),
+		 (unsigned long long)r->a, (unsigned long long)r->b, name ? " " : "",
+		 name ? name : "");
+}
+
 static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
 {
 	u64 us = r->ns / NS_PER_US;
 	char text[160] = "runs", vcpu[8] = "";
 
 	if (r->kind == TRACE_EXIT)
-		snprintf(text, sizeof(text), "exit %s at rip %#llx, %#llx", vmx_exit_name(r->what),
-			 (unsigned long long)r->a, (unsigned long long)r->b);
+		exit_text(r, text, sizeof(text));
 	else if (r->kind == TRACE_FAULT)
 		fault_text(r, text, sizeof(text));
 	if (r->number)

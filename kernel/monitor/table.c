@@ -73,9 +73,10 @@ const struct command commands[] = {
 	 command_trace_off},
 	{"trace", "show", "[RECORDS]", "|.", NULL, "Show the newest records, 40 by default.",
 	 "Of all CPUs in the order of time: an exit with the guest's rip and the\n"
-	 "qualification (an EPT violation's guest physical address), a fault and how it\n"
-	 "ended, who runs from then on; of several vCPUs also which one, as in\n"
-	 "alpha/3. What happens while they are shown is not recorded.",
+	 "qualification (an EPT violation's guest physical address, of RDMSR and WRMSR\n"
+	 "the MSR), a fault and how it ended, who runs from then on; of several vCPUs\n"
+	 "also which one, as in alpha/3. What happens while they are shown is not\n"
+	 "recorded.",
 	 command_trace_show},
 	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.",
 	 "generation counts the changes of slots. gfn: the guest frames that it shows,\n"

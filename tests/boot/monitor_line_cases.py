@@ -143,6 +143,13 @@ def monitor_commands(boot):
     operator.says("trace off", r"^the trace is off; ")
     operator.says("trace show 1000", r"cpu\d+ talker: exit hlt at rip 0x1", r"cpu\d+ talker: runs",
                   r"cpu\d+ talker: exit (apic_write|apic_access) at rip 0x\w+, 0x\w*b0$")
+    operator.console("talker")
+    operator.send("m")
+    operator.wait("<109>")
+    operator.enter()
+    operator.ask("trace on")
+    operator.until("trace show 60", r"cpu\d+ talker: exit rdmsr at rip 0x1\w+, 0x1a0 IA32_MISC_ENABLE$")
+    operator.ask("trace off")
     operator.says("vm reset talker", r"^vm talker is reset$")
     boot.anywhere(r"vm talker: reset after")
     operator.says("vm off beta", r"^vm beta is switched off$")

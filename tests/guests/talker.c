@@ -6,6 +6,7 @@
  *	h	writes sequences that steer a terminal, ask it something, or do not end
  *	f	writes 40 KiB, more than Weir keeps, ending in "flooded"
  *	n	writes empty lines without end
+ *	m	reads an MSR at each interrupt of its timer
  *	z	takes nothing that is typed any more
  *	q	leaves
  * An NMI is said.
@@ -20,15 +21,21 @@
 #define LVT_NMI	     0x400
 #define LVT_PERIODIC 0x20000
 
+#define MSR_MISC_ENABLE 0x1a0
+
 static void mmio_write(u32 at, u32 v)
 {
 	*(volatile u32 *)at = v;
 }
 
+static bool reads_msr;
+
 static void hook(struct frame *f)
 {
 	if (f->vector == VECTOR_TIMER)
 		mmio_write(LAPIC + 0xb0, 0);
+	if (f->vector == VECTOR_TIMER && reads_msr)
+		rdmsr(MSR_MISC_ENABLE);
 	if (f->vector == VECTOR_NMI)
 		print("talker: NMI\n");
 }
@@ -70,6 +77,9 @@ static void answer(u8 byte)
 	case 'n':
 		for (;;)
 			print("\n");
+	case 'm':
+		reads_msr = true;
+		break;
 	case 'z':
 		print("talker: deaf\n");
 		for (;;)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* unit-sources: kernel/monitor/command_trace.c kernel/monitor/command.c kernel/base/trace.c vmx/exit_stats.c */
+/* unit-sources: kernel/monitor/command_trace.c kernel/monitor/command.c kernel/monitor/msr_name.c kernel/base/trace.c vmx/exit_stats.c */
 /* What `trace` says, from real rings: with records and without, as many as are asked for. */
 #include "kernel/base/trace.h"
 #include "kernel/base/error.h"
@@ -105,6 +105,30 @@ static void with_records(void **state)
 	assert_false(trace_is_on);
 }
 
+/* An MSR has its name beside its number, where it is one that many know; of other exits the number is none. */
+static void msrs_have_names(void **state)
+{
+	static const struct {
+		u32 reason, msr;
+		const char *said;
+	} cases[] = {
+		{31, 0x10, "exit rdmsr at rip 0x1000, 0x10 IA32_TSC\n"},
+		{32, 0x6e0, "exit wrmsr at rip 0x1000, 0x6e0 IA32_TSC_DEADLINE\n"},
+		{32, 0x80b, "exit wrmsr at rip 0x1000, 0x80b IA32_X2APIC_EOI\n"},
+		{31, 0xc0000080, "exit rdmsr at rip 0x1000, 0xc0000080 EFER\n"},
+		{32, 0x4b564d01, "exit wrmsr at rip 0x1000, 0x4b564d01 KVM_SYSTEM_TIME\n"},
+		{31, 0x12345, "exit rdmsr at rip 0x1000, 0x12345\n"},
+		{48, 0x10, "exit ept_violation at rip 0x1000, 0x10\n"},
+	};
+
+	say(command_trace_on, "");
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		TRACE(TRACE_EXIT, cases[i].reason, 0x1000, cases[i].msr, "a", 0);
+		assert_non_null(strstr(say(command_trace_show, "1"), cases[i].said));
+	}
+	say(command_trace_off, "");
+}
+
 /* Of VMs whose names differ in the last of 31 letters. */
 static void names_are_whole(void **state)
 {
@@ -149,6 +173,7 @@ int main(void)
 		cmocka_unit_test(without_records),
 		cmocka_unit_test(without_memory_to_spare),
 		cmocka_unit_test(with_records),
+		cmocka_unit_test(msrs_have_names),
 		cmocka_unit_test(names_are_whole),
 		cmocka_unit_test(what_is_shown_is_not_pushed_out),
 	};

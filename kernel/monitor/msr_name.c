@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+#include "kernel/monitor/msr_name.h"
+#include "kernel/base/msr.h"
+
+#define KNOWN(name)               \
+	{                         \
+		MSR_##name, #name \
+	}
+#define X2APIC(reg, name)                                     \
+	{                                                     \
+		MSR_X2APIC_BASE + (reg), "IA32_X2APIC_" #name \
+	}
+
+static const struct {
+	u32 index;
+	const char *name;
+} names[] = {
+	KNOWN(IA32_TSC),
+	KNOWN(KVM_WALL_CLOCK_OLD),
+	KNOWN(KVM_SYSTEM_TIME_OLD),
+	{0x17, "IA32_PLATFORM_ID"},
+	KNOWN(IA32_APIC_BASE),
+	KNOWN(TEST_CTRL),
+	KNOWN(IA32_FEATURE_CONTROL),
+	KNOWN(IA32_TSC_ADJUST),
+	KNOWN(IA32_SPEC_CTRL),
+	KNOWN(IA32_PRED_CMD),
+	{0x79, "IA32_BIOS_UPDT_TRIG"},
+	KNOWN(IA32_BIOS_SIGN_ID),
+	{0xce, "PLATFORM_INFO"},
+	{0xcf, "IA32_CORE_CAPABILITIES"},
+	{0xe1, "IA32_UMWAIT_CONTROL"},
+	KNOWN(IA32_MTRRCAP),
+	KNOWN(IA32_ARCH_CAPABILITIES),
+	KNOWN(IA32_FLUSH_CMD),
+	{0x122, "IA32_TSX_CTRL"},
+	{0x140, "MISC_FEATURES_ENABLES"},
+	KNOWN(IA32_SYSENTER_CS),
+	KNOWN(IA32_SYSENTER_ESP),
+	KNOWN(IA32_SYSENTER_EIP),
+	KNOWN(IA32_MCG_CAP),
+	KNOWN(IA32_MCG_STATUS),
+	{0x186, "IA32_PERFEVTSEL0"},
+	{0x198, "IA32_PERF_STATUS"},
+	{0x199, "IA32_PERF_CTL"},
+	{0x19b, "IA32_THERM_INTERRUPT"},
+	{0x19c, "IA32_THERM_STATUS"},
+	KNOWN(IA32_MISC_ENABLE),
+	{0x1b0, "IA32_ENERGY_PERF_BIAS"},
+	KNOWN(IA32_DEBUGCTL),
+	KNOWN(IA32_PAT),
+	KNOWN(IA32_MTRR_DEF_TYPE),
+	{0x345, "IA32_PERF_CAPABILITIES"},
+	{0x38f, "IA32_PERF_GLOBAL_CTRL"},
+	KNOWN(IA32_VMX_BASIC),
+	{0x606, "RAPL_POWER_UNIT"},
+	KNOWN(IA32_TSC_DEADLINE),
+	X2APIC(0x02, APICID),
+	X2APIC(0x03, VERSION),
+	X2APIC(0x08, TPR),
+	X2APIC(0x0a, PPR),
+	X2APIC(0x0b, EOI),
+	X2APIC(0x0d, LDR),
+	X2APIC(0x0f, SIVR),
+	X2APIC(0x28, ESR),
+	X2APIC(0x30, ICR),
+	X2APIC(0x32, LVT_TIMER),
+	X2APIC(0x34, LVT_PMI),
+	X2APIC(0x35, LVT_LINT0),
+	X2APIC(0x36, LVT_LINT1),
+	X2APIC(0x37, LVT_ERROR),
+	X2APIC(0x38, INIT_COUNT),
+	X2APIC(0x39, CUR_COUNT),
+	X2APIC(0x3e, DIV_CONF),
+	X2APIC(0x3f, SELF_IPI),
+	KNOWN(IA32_XSS),
+	KNOWN(KVM_WALL_CLOCK),
+	KNOWN(KVM_SYSTEM_TIME),
+	KNOWN(KVM_STEAL_TIME),
+	KNOWN(KVM_PV_EOI),
+	KNOWN(EFER),
+	KNOWN(STAR),
+	KNOWN(LSTAR),
+	KNOWN(CSTAR),
+	KNOWN(SFMASK),
+	KNOWN(FS_BASE),
+	KNOWN(GS_BASE),
+	KNOWN(KERNEL_GS_BASE),
+	KNOWN(TSC_AUX),
+};
+
+const char *msr_name(u32 index)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(names); i++) {
+		if (names[i].index == index)
+			return names[i].name;
+	}
+	return NULL;
+}
