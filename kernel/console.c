@@ -27,6 +27,7 @@ struct vm_console {
 	struct list link; /* those that run, in the order of starting */
 	/* output_lock */
 	u64 written; /* bytes ever kept; the last CONSOLE_KEPT of them are there */
+	u64 marked;  /* of them, up to the last line of keep_end */
 	struct console_text text;
 	u32 length;
 	char line[TEXT_MAX];
@@ -83,6 +84,22 @@ static void keep(struct vm_console *c, const u8 *bytes, u32 count)
 {
 	for (u32 i = 0; c->kept && i < count; i++)
 		c->kept[c->written++ % CONSOLE_KEPT] = bytes[i];
+}
+
+/* A line among what was kept, where a run ends. The end of line before it ends a sequence, too. */
+static void keep_end(struct vm_console *c, const char *how)
+{
+	char text[CONSOLE_LINE_MAX];
+	bool amid;
+	int n;
+
+	if (!c->kept || c->written == c->marked)
+		return;
+	amid = c->kept[(c->written - 1) % CONSOLE_KEPT] != '\n';
+	n = snprintf(text, sizeof(text), "%s--- vm %s: %s ---\r\n", amid ? "\r\n" : "", c->name,
+		     how);
+	keep(c, (const u8 *)text, (u32)n);
+	c->marked = c->written;
 }
 
 void vm_console_write(struct vm *vm, const u8 *bytes, u32 count)
@@ -272,7 +289,7 @@ int console_vm_add(struct vm *vm)
 	return 0;
 }
 
-void console_vm_remove(struct vm *vm)
+void console_vm_remove(struct vm *vm, const char *how)
 {
 	struct vm_console *c = vm->console;
 
@@ -288,6 +305,8 @@ void console_vm_remove(struct vm *vm)
 	if (c->length)
 		flush_line(c);
 	c->text = (struct console_text){0};
+	if (how)
+		keep_end(c, how);
 	mutex_unlock(&output_lock);
 }
 

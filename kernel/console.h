@@ -23,11 +23,12 @@ struct vm_console;
 void console_init(const struct weir_config *config);
 
 /*
- * Thread context; of one name one after the other. ERR_NOENT: not a configured VM. Removing twice is
- * harmless. LOCK_CONSOLES; removing, which may wait for output, then LOCK_CONSOLE.
+ * Thread context; of one name one after the other. ERR_NOENT: not a configured VM. how: its end, in a few
+ * words, which stand where what it wrote is shown again; NULL: it never ran. Removing twice is harmless.
+ * LOCK_CONSOLES; removing, which may wait for output, then LOCK_CONSOLE.
  */
 int console_vm_add(struct vm *vm);
-void console_vm_remove(struct vm *vm);
+void console_vm_remove(struct vm *vm, const char *how);
 
 /*
  * After console_vm_remove of one that does not start again by itself. Where it is the one that is shown

@@ -105,7 +105,7 @@ static void take_apart(struct vm *vm, u32 config_index)
 		stats_log_vm(vm);
 	stats_vm_remove(vm);
 	platform_console_flush(vm->platform);
-	console_vm_remove(vm);
+	console_vm_remove(vm, end_text(vm->end));
 	if (!again)
 		console_vm_is_off(vm->name);
 	for (u32 i = 0; i < vm->vcpu_count; i++)

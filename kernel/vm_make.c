@@ -177,7 +177,7 @@ static int create_parts(struct vm *vm, char *message, size_t size)
 void vm_unmake(struct vm *vm)
 {
 	/* First: what is typed goes to the devices of a VM that has a console. */
-	console_vm_remove(vm);
+	console_vm_remove(vm, NULL);
 	destroy_vcpus(vm);
 	if (vm->platform)
 		platform_destroy(vm->platform);

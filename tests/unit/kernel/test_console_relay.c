@@ -165,7 +165,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	for (u32 i = 0; i < GUESTS; i++)
-		console_vm_remove(&guests[i].vm);
+		console_vm_remove(&guests[i].vm, NULL);
 	return 0;
 }
 
@@ -195,7 +195,7 @@ static void what_has_no_room_is_offered_again(void **state)
 	make_room(&guests[0], 100);
 	assert_got(&guests[0], "first");
 	assert_int_equal(read_locked(&guests[1].offers), 0);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	type("second"); /* nothing of it was another's */
 	assert_got(&guests[1], "second");
 }
@@ -206,7 +206,7 @@ static void what_is_not_taken_goes_with_its_vm(void **state)
 	make_room(&guests[0], 2);
 	type("root\nsecret\n");
 	wait_until_more(&guests[0].offers, 1);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	assert_gets_nothing_else(&guests[1]);
 	type("hello");
 	assert_got(&guests[1], "hello");
@@ -225,7 +225,7 @@ static void nor_what_waits_behind(void **state)
 	make_room(&guests[0], 0);
 	type_much();
 	wait_until_more(&guests[0].offers, 1);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	assert_gets_nothing_else(&guests[1]);
 }
 
@@ -239,7 +239,7 @@ static void up_to_leave(void **state)
 	put(KEY_LEAVE_BYTE);
 	type("....");
 	wait_until_more(&guests[0].offers, 1);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	wait_until_more(&monitor_runs, runs);
 	assert_got(&guests[1], "....");
 }
@@ -247,11 +247,11 @@ static void up_to_leave(void **state)
 /* One that nobody follows takes it along, and comes back without. */
 static void nobody_follows(void **state)
 {
-	console_vm_remove(&guests[1].vm);
+	console_vm_remove(&guests[1].vm, NULL);
 	make_room(&guests[0], 0);
 	type("secret");
 	wait_until_more(&guests[0].offers, 1);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	usleep(100000);
 	make_room(&guests[0], 1000);
 	assert_int_equal(console_vm_add(&guests[0].vm), 0);
@@ -273,14 +273,14 @@ static void lines_go_out_whole(void **state)
 static void whose_vm_ends_is_told(void **state)
 {
 	hosted_log_reset();
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	console_vm_is_off("guest0"); /* all are shown */
 	assert_int_equal(console_vm_add(&guests[0].vm), 0);
 	assert_int_equal(console_show_vm("guest0"), 0);
-	console_vm_remove(&guests[1].vm);
+	console_vm_remove(&guests[1].vm, NULL);
 	console_vm_is_off("guest1");
 	assert_int_equal(hosted_log_count(LOG_INFO), 0);
-	console_vm_remove(&guests[0].vm);
+	console_vm_remove(&guests[0].vm, NULL);
 	console_vm_is_off("guest0"); /* the last: others say it */
 	assert_int_equal(hosted_log_count(LOG_INFO), 0);
 	assert_int_equal(console_vm_add(&guests[1].vm), 0);

@@ -239,9 +239,11 @@ static void is_said_to_be_off_once(void **state)
 {
 	guest = reset_once;
 	offs_told = 0;
+	ends_told[0] = 0;
 	run_all();
 	assert_int_equal(starts, 2);
 	assert_int_equal(offs_told, 1);
+	assert_string_equal(ends_told, "reset. powered off. ");
 }
 
 static void kill_itself(struct vcpu *v)

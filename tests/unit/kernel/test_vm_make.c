@@ -108,7 +108,7 @@ int console_vm_add(struct vm *m)
 	return 0;
 }
 
-void console_vm_remove(struct vm *m)
+void console_vm_remove(struct vm *m, const char *how)
 {
 	in_list -= m->console != NULL;
 	m->console = NULL;

@@ -274,6 +274,7 @@ void platform_vcpu_destroy(struct vcpu *v)
 }
 
 u32 offs_told;
+char ends_told[64];
 
 int console_vm_add(struct vm *vm)
 {
@@ -285,10 +286,13 @@ int console_vm_add(struct vm *vm)
 	return 0;
 }
 
-void console_vm_remove(struct vm *vm)
+void console_vm_remove(struct vm *vm, const char *how)
 {
 	if (vm->console)
 		unmade();
+	if (vm->console && how)
+		snprintf(ends_told + strlen(ends_told), sizeof(ends_told) - strlen(ends_told),
+			 "%s. ", how);
 	vm->console = NULL;
 }
 

@@ -34,6 +34,7 @@ extern bool alpha_has_ram; /* nor is one loaded; */
 extern bool alpha_is_owed; /* or admitted */
 extern bool alpha_has_ended, beta_is_asked, beta_loads, beta_has_failed;
 extern bool beta_fails, loads_when_alpha_is_gone; /* "beta" */
+extern char ends_told[64];			  /* what its console was told of each end */
 extern u32 offs_told; /* how often who looks at a console was told that its VM is off */
 extern void (*while_it_ends)(void);  /* before its devices go */
 extern void (*while_it_loads)(void); /* any VM */
