@@ -177,6 +177,11 @@ enum console_view console_view(void)
 	return READ_ONCE(view);
 }
 
+const char *console_shown_vm(void)
+{
+	return view == CONSOLE_VM ? viewed->name : NULL;
+}
+
 static struct vm_console *find_slot(const char *name)
 {
 	for (u32 i = 0; i < slot_count; i++) {

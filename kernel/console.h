@@ -46,6 +46,9 @@ enum console_view {
 };
 enum console_view console_view(void);
 
+/* The one VM whose console is shown, NULL where it is all VMs', or the monitor's. */
+const char *console_shown_vm(void);
+
 void console_show_shared(void);
 /* Shows what was kept of the VM, then what it writes. ERR_NOENT: no VM is configured so. */
 int console_show_vm(const char *name);

@@ -53,13 +53,62 @@ static void leave_line(const char *mark)
 	monitor_draw("\r\n", 2);
 }
 
+/* --- going back --- */
+
+static u32 why_paused(const char *name)
+{
+	struct vm *vm = vm_find(name);
+	u32 why = 0;
+
+	if (!vm)
+		return 0;
+	if (__atomic_load_n(&vm->end, __ATOMIC_ACQUIRE) == VM_END_NONE)
+		why = vm_paused_why(vm);
+	vm_put(vm);
+	return why;
+}
+
+/* Nothing comes from it, nor is anything taken that is typed: nobody there could know why. */
+static void tell_paused(void)
+{
+	const char *only = console_shown_vm(), *name, *paused = NULL;
+	u32 count = 0, why = 0;
+
+	for (u32 i = 0; (name = console_vm_name(i)) != NULL; i++) {
+		u32 now = !only || strcmp(name, only) == 0 ? why_paused(name) : 0;
+
+		if (!now)
+			continue;
+		count++;
+		paused = name;
+		why = now;
+	}
+	if (!count)
+		return;
+	monitor_draw("\r\n", 2); /* what a guest wrote last may be half a line */
+	if (count > 1)
+		monitor_print("%u VMs are paused: Ctrl-] leads back, and vm list there tells which",
+			      count);
+	else if (why == VM_PAUSED_FOR_MEMORY)
+		monitor_print(
+			"vm %s is paused for memory, and goes on by itself when there is some",
+			paused);
+	else
+		monitor_print("vm %s is paused: Ctrl-] leads back, and vm resume %s there lets it "
+			      "go on",
+			      paused, paused);
+}
+
 /* Ctrl-]: back to where one was. */
 static void leave(void)
 {
 	edit_init(&editor);
 	console_show_last();
+	tell_paused();
 	vm_wake_manager();
 }
+
+/* --- completion, and pages --- */
 
 struct candidates {
 	char line[COLUMNS];
@@ -111,7 +160,7 @@ void command_pager_off(u32 argc, char **argv)
 	monitor_print("all is shown at once, lines as long as they are");
 }
 
-/* --- coming and going --- */
+/* --- commands that go to a console --- */
 
 void command_vm_console(u32 argc, char **argv)
 {
@@ -131,6 +180,8 @@ void command_vm_console(u32 argc, char **argv)
 	else if (!vm && !may_start)
 		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
 			      argv[0], argv[0]);
+	else
+		tell_paused();
 }
 
 void command_exit(u32 argc, char **argv)
@@ -143,6 +194,7 @@ void command_exit(u32 argc, char **argv)
 		return;
 	}
 	console_show_shared();
+	tell_paused();
 	vm_wake_manager();
 }
 

@@ -28,6 +28,8 @@ ELSEWHERE = {
     "vm %s has ended meanwhile": "monitor/test_command_vm",
     "vm %s is paused for memory, and goes on by itself when there is some": "monitor/test_command_vm",
     "goes on when there is memory": "monitor/test_command_vm",
+    "vm %s is paused: Ctrl-] leads back, and vm resume %s there lets it go on": "monitor",
+    "%u VMs are paused: Ctrl-] leads back, and vm list there tells which": "monitor/test_monitor_end",
     "pool of real-mode areas %s, in use %s, longest free piece %s": "monitor-none",
     "no memory for the trace of CPU %u, %u KiB": "monitor/test_command_trace",
     "and %u more": "monitor/test_command_mmu",

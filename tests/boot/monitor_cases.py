@@ -30,6 +30,12 @@ def monitor(boot):
     operator.says("help", r"^  vm console NAME +Go to a VM's console", r"^  poweroff \[-f\]")
     operator.says("vm pause beta", r"^vm beta is paused$")
     operator.says("vm list", r"^beta +paused ")
+    operator.console("beta")
+    operator.wait(r"^vm beta is paused: Ctrl-\] leads back, and vm resume beta there lets it go on\r?\n")
+    operator.enter()
+    operator.send(LEAVE)
+    operator.wait(r"^vm beta is paused: Ctrl-\] leads back, and vm resume beta there lets it go on\r?\n")
+    operator.enter()
     operator.says("vm resume beta", r"^vm beta goes on$")
     operator.says("stat vm.beta.exits.hlt", r"^vm\.beta\.exits\.hlt [1-9]\d* count: HLT instr")
     operator.says("mem", r"^RAM for Weir and VMs", r"^in use for guest \d+K.*, tables \d+K",

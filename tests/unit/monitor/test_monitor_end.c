@@ -2,7 +2,7 @@
 /* unit-sources: kernel/monitor/monitor.c */
 /*
  * `poweroff` and `reboot`: what they ask of the manager, and what they do where that does not end Weir.
- * And what `vm console` says of a VM that shows nothing.
+ * And what is said, as one goes to a VM's console, of a VM that shows nothing.
  */
 #include "kernel/base/console.h"
 #include "kernel/base/log.h"
@@ -64,17 +64,27 @@ void __noreturn machine_reboot(void)
 	longjmp(end, AGAIN);
 }
 
-ANSWER(enum console_view, console_view, CONSOLE_MONITOR, void)
+static enum console_view view = CONSOLE_MONITOR;
+ANSWER(enum console_view, console_view, view, void)
 NOTHING(vm_wake_manager, void)
 NOTHING(command_complete, void *arg, const char *line, u32 cursor, struct edit_completion *c)
 NOTHING(command_run, char *line)
 NOTHING(console_call_monitor, void)
 ANSWER(bool, console_input_waits, false, void)
 NOTHING(console_set_footer, const void *bytes, size_t n)
-NOTHING(console_show_last, void)
+
+void console_show_last(void)
+{
+	view = CONSOLE_VM;
+}
+
 NOTHING(console_show_shared, void)
+static const char *names[] = {"alpha", "beta", NULL}, *shown;
+ANSWER(const char *, console_vm_name, names[i], u32 i)
+ANSWER(const char *, console_shown_vm, shown, void)
 NOTHING(edit_init, struct editor *e)
-ANSWER(enum edit_result, edit_key, EDIT_GO_ON, struct editor *e, enum key key, char c)
+static enum edit_result edited = EDIT_GO_ON;
+ANSWER(enum edit_result, edit_key, edited, struct editor *e, enum key key, char c)
 NOTHING(edit_list, struct editor *e, void (*show)(void *arg, const char *candidate), void *arg)
 ANSWER(u32, edit_show, 0, struct editor *e, char out[EDIT_SHOW_MAX])
 NOTHING(monitor_draw, const char *bytes, size_t n)
@@ -83,6 +93,8 @@ NOTHING(pager_begin, void)
 ANSWER(bool, pager_end, false, void)
 NOTHING(pager_switch, bool on)
 static struct vm *there, *starts;
+static struct vm vms[2]; /* alpha and beta, where both run */
+static bool both_run;
 static bool may_start, refused;
 
 /* It shows what the VM printed, which takes a while. */
@@ -95,7 +107,7 @@ int console_show_vm(const char *name)
 	return 0;
 }
 
-ANSWER(struct vm *, vm_find, there, const char *name)
+ANSWER(struct vm *, vm_find, both_run ? &vms[name[0] == 'b'] : there, const char *name)
 ANSWER(bool, vm_may_start, may_start, const char *name)
 
 struct vm *command_vm_find(const char *name, bool *starts_soon)
@@ -103,6 +115,8 @@ struct vm *command_vm_find(const char *name, bool *starts_soon)
 	*starts_soon = vm_may_start(name);
 	return vm_find(name);
 }
+static u32 paused[2]; /* why */
+ANSWER(u32, vm_paused_why, both_run ? paused[vm - vms] : 0, const struct vm *vm)
 ANSWER(bool, vm_is_refused, refused, const char *name)
 NOTHING(vm_put, struct vm *vm)
 
@@ -185,12 +199,60 @@ static void console_of_who_does_not_run(void **state)
 	assert_ptr_equal(there, &beta);
 }
 
+static void go(const char *one, u32 alpha, u32 beta)
+{
+	said[0] = 0;
+	shown = one;
+	paused[0] = alpha;
+	paused[1] = beta;
+}
+
+static const char *say_at_ctrl_bracket(const char *one, u32 alpha, u32 beta)
+{
+	go(one, alpha, beta);
+	view = CONSOLE_MONITOR;
+	edited = EDIT_LEAVE;
+	monitor_run();
+	view = CONSOLE_MONITOR;
+	return strchr(said, '\n') + 1; /* after the greeting */
+}
+
+/* Nothing at the console itself would say it, whichever way one goes there. */
+static void console_of_who_is_paused(void **state)
+{
+	static const char by_operator[] =
+		"vm beta is paused: Ctrl-] leads back, and vm resume beta there lets it go on\n";
+	static const char for_memory[] =
+		"vm beta is paused for memory, and goes on by itself when there is some\n";
+	const u32 operator= VM_PAUSED_BY_OPERATOR, memory = VM_PAUSED_FOR_MEMORY;
+
+	both_run = true;
+	shown = "beta";
+	paused[1] = operator;
+	assert_string_equal(say_of_console(), by_operator);
+	assert_string_equal(say_at_ctrl_bracket("beta", 0, operator), by_operator);
+	assert_string_equal(say_at_ctrl_bracket("beta", 0, operator| memory), by_operator);
+	assert_string_equal(say_at_ctrl_bracket("beta", 0, memory), for_memory);
+	assert_string_equal(say_at_ctrl_bracket("beta", operator, 0), "");
+	/* Of all that are shown. */
+	assert_string_equal(say_at_ctrl_bracket(NULL, 0, operator), by_operator);
+	assert_string_equal(say_at_ctrl_bracket(NULL, 0, 0), "");
+	go(NULL, memory, operator);
+	command_exit(0, NULL);
+	assert_string_equal(said, "2 VMs are paused: Ctrl-] leads back, and vm list there tells "
+				  "which\n");
+	vms[1].end = VM_END_KILLED;
+	assert_string_equal(say_at_ctrl_bracket("beta", 0, operator), "");
+	both_run = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(vms_are_not_killed_by_chance),
 		cmocka_unit_test(what_does_not_end),
 		cmocka_unit_test(console_of_who_does_not_run),
+		cmocka_unit_test(console_of_who_is_paused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
