@@ -19,7 +19,7 @@ static void both_read(u64 pages)
 	make(&c, 1, 0);
 	fill(&a, 0, pages, true);
 	fill(&b, 0, pages, true);
-	fill_equal(&c, 0, 3 * PROMISED, 77, true);
+	fill_equal(&c, 0, 3 * PROMISED, 77777, true);
 	pack_and_show(all, 3, 0, pages);
 	for (u64 at = pages; at < 3 * PROMISED; at++)
 		assert_int_equal(gmem_get_page(c.g, at, false, &pfn), 0);
