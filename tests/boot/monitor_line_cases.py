@@ -165,7 +165,7 @@ def monitor_commands(boot):
     operator.says("vm start beta", r"^vm beta is about to start$")
     operator.console("beta")
     # Of before its end, too; that it is started may be said in between.
-    operator.wait(r"talker: ready\r\n(\[.*\r\n)?talker: ready")
+    operator.wait(r"talker: ready\r\n--- vm beta: switched off ---\r\n(\[.*\r\n)?talker: ready")
     operator.enter()
     operator.says("vm nmi beta", r"^vm beta got an NMI$")
     operator.console("beta")
