@@ -199,6 +199,14 @@ void emulate_start(struct emulate *e, const struct insn *insn, struct guest_regs
  */
 enum emulate_step emulate_next(struct emulate *e) __must_check;
 
+/*
+ * After emulate_start, instead of emulate_next: is it REP STOS that is to store to all of the page at
+ * linear address gva next, upwards, and may? *word is what its words of 8 bytes become. No register has
+ * changed; emulate_page_filled makes them what they are after that page.
+ */
+bool emulate_fills_page(struct emulate *e, u64 gva, u64 *word);
+void emulate_page_filled(struct emulate *e);
+
 /* An interrupt or exception that is to be delivered. */
 struct emulate_event {
 	u8 vector;

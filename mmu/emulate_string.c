@@ -158,3 +158,40 @@ enum emulate_step emulate_next_string(struct emulate *e)
 	}
 	return advance(e);
 }
+
+/* --- A page at a time ------------------------------------------------------------------------ */
+
+/* That many bytes after RDI it may store, and the linear address is so many after gva. */
+static bool stores_at(struct emulate *e, u64 gva, u64 after)
+{
+	u64 offset = emulate_get_reg(e, reg_rdi, e->insn->addr_size) + after;
+
+	return emulate_access(e, SEGMENT_ES, offset & size_mask(e->insn->addr_size),
+			      e->insn->op_size, EMULATE_WRITE) == EMULATE_WRITE &&
+	       e->gva == gva + after;
+}
+
+/* Where it may store to the first and to the last, one page apart, it may store to all between. */
+bool emulate_fills_page(struct emulate *e, u64 gva, u64 *word)
+{
+	const struct insn *insn = e->insn;
+	unsigned int size = insn->op_size;
+
+	if (insn->kind != INSN_STOS || insn->repeat == REPEAT_NONE ||
+	    (e->next.rflags & RFLAGS_DF) ||
+	    emulate_get_reg(e, reg_rcx, insn->addr_size) < PAGE_SIZE / size ||
+	    !stores_at(e, gva, 0) || !stores_at(e, gva, PAGE_SIZE - size))
+		return false;
+	*word = emulate_get_reg(e, reg_rax, size) * (~0ull / size_mask(size));
+	return true;
+}
+
+void emulate_page_filled(struct emulate *e)
+{
+	const struct insn *insn = e->insn;
+	u64 left = emulate_get_reg(e, reg_rcx, insn->addr_size) - PAGE_SIZE / insn->op_size;
+
+	emulate_set_reg(e, reg_rcx, insn->addr_size, left);
+	emulate_set_reg(e, reg_rdi, insn->addr_size, e->next.gpr[RDI] + PAGE_SIZE);
+	(void)emulate_commit(e, !left);
+}
