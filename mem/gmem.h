@@ -114,8 +114,8 @@ struct gmem {
 	u64 resident_min;	    /* pages that it was promised, */
 	u64 resident_max;	    /* and that it may have: above it none is got */
 	u64 owed;     /* of watermarks.owed, for pages that it has not, or that went since */
-	u64 fetched;  /* pages that came back from where they were put, or were written, */
-	u64 refaults; /* and those that would have stayed with less than twice the memory */
+	u64 fetched;  /* pages whose contents came back from where they were put; */
+	u64 refaults; /* pages put away that are there again, but had stayed in twice the memory */
 	u64 taken;    /* pages that were put away */
 	u64 removed;  /* pages that held something when they were dropped */
 	u64 in_state[GMEM_STATES]; /* entries; but for GOT_PAGE and ABSENT */
@@ -303,6 +303,11 @@ bool gmem_drop_stored(struct gmem *g, u64 index);
  * False: as above, or there is no frame for it, and it is as it was. Thread context; locks as above.
  */
 bool gmem_write_stored(struct gmem *g, u64 index, const void *page);
+/*
+ * The same of a page that is this word all over, which needs no frame where an entry can tell the word:
+ * it stays where it is then, as if it had been taken so, and with 0 it is ABSENT.
+ */
+bool gmem_fill_stored(struct gmem *g, u64 index, u64 word);
 
 /*
  * Fills entries with contiguous frames from pfn up, which stay the caller's (GMEM_FOREIGN). All or

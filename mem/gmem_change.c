@@ -281,16 +281,9 @@ bool gmem_drop_stored(struct gmem *g, u64 index)
 	return true;
 }
 
-bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
+/* The frame has what the page is to hold instead. False: it is freed. */
+static bool replace_stored(struct gmem *g, u64 index, u64 *e, u64 entry, pfn_t pfn)
 {
-	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
-	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
-	pfn_t pfn;
-
-	if (!tier_has(entry) || !gmem_admits_back(g, true) ||
-	    frame_alloc(0, FRAME_FOR(GUEST), &pfn))
-		return false;
-	memcpy(pfn_to_virt(pfn), page, PAGE_SIZE);
 	if (!gmem_entry_take(g, e, &entry)) {
 		frame_free(pfn, 0);
 		return false;
@@ -299,6 +292,46 @@ bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
 	gmem_settle(g, index,
 		    pfn.v << GMEM_PFN_SHIFT | gmem_come_back(g, entry) | GMEM_DIRTY |
 			    GMEM_GOT_PAGE);
+	return true;
+}
+
+static bool frame_to_replace(const struct gmem *g, pfn_t *pfn)
+{
+	return gmem_admits_back(g, true) && frame_alloc(0, FRAME_FOR(GUEST), pfn) == 0;
+}
+
+bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
+{
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT;
+	pfn_t pfn;
+
+	if (!tier_has(entry) || !frame_to_replace(g, &pfn))
+		return false;
+	memcpy(pfn_to_virt(pfn), page, PAGE_SIZE);
+	return replace_stored(g, index, e, entry, pfn);
+}
+
+/* The stamp stays: nobody has touched the page since but to overwrite it. */
+bool gmem_fill_stored(struct gmem *g, u64 index, u64 word)
+{
+	u64 *e = index < g->pages ? gmem_entry_find(g, index) : NULL;
+	u64 entry = e ? gmem_entry_load(e) : GMEM_ABSENT, filled;
+	pfn_t pfn;
+
+	if (!tier_has(entry))
+		return false;
+	if (!tier_fill(word, &filled)) {
+		if (!frame_to_replace(g, &pfn))
+			return false;
+		for (u64 i = 0; i < PAGE_SIZE / sizeof(word); i++)
+			((u64 *)pfn_to_virt(pfn))[i] = word;
+		return replace_stored(g, index, e, entry, pfn);
+	}
+	if (!gmem_entry_take(g, e, &entry))
+		return false;
+	tier_free(g, entry);
+	gmem_settle(g, index, filled == GMEM_ABSENT ? filled : filled | (entry & GMEM_STAMP_MASK));
 	return true;
 }
 

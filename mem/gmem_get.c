@@ -221,8 +221,10 @@ static int fetch(struct gmem *g, u64 index, u64 *e, u64 entry, bool write)
 		if (!err)
 			resident = tier_bring(g, entry, pfn, write);
 	}
-	if (!err)
+	if (!err) {
 		entry = resident | gmem_come_back(g, entry);
+		__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
+	}
 	gmem_settle(g, index, entry);
 	return err ? err : ERR_AGAIN;
 }

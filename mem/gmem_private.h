@@ -258,12 +258,11 @@ static inline bool gmem_refault_is_near(const struct gmem *g, u64 entry)
 	       __atomic_load_n(&g->resident, __ATOMIC_RELAXED);
 }
 
-/* A page comes back from where it was put as `entry`, and is counted. What its entry is to say of its age. */
+/* A page that was put away as `entry` is resident again, counted if near: what its entry is to say of its age. */
 static inline u64 gmem_come_back(struct gmem *g, u64 entry)
 {
 	bool near = gmem_refault_is_near(g, entry);
 
-	__atomic_fetch_add(&g->fetched, 1, __ATOMIC_RELAXED);
 	__atomic_fetch_add(&g->refaults, near, __ATOMIC_RELAXED);
 	return near ? gmem_generation_bits(g) : gmem_cold_bits(g);
 }

@@ -133,6 +133,9 @@ struct reclaim_room {
 };
 void reclaim_get_room(struct reclaim_room *out); /* thread context; LOCK_GENERATION, LOCK_ZONE */
 
+/* For `overwritten` below. Any context. */
+void reclaim_count_overwritten(void);
+
 #define RECLAIM_STATS(X)                                                                         \
 	X(rounds, "count", "Rounds in which the pages of an object were aged.")                  \
 	X(aged, "pages", "Pages that were looked at in them.")                                   \
@@ -145,6 +148,8 @@ void reclaim_get_room(struct reclaim_room *out); /* thread context; LOCK_GENERAT
 	X(hard, "pages", "Pages that stayed because they do not pack.")                          \
 	X(wanted, "pages", "Pages that stayed because they were touched while they were taken.") \
 	X(kept, "pages", "Pages that stayed because they were pinned or in change.")             \
+	X(overwritten, "pages",                                                                  \
+	  "Pages that a guest's REP STOS overwrote whole: they were not brought back first.")    \
 	X(direct, "count", "Times that a vCPU without memory took pages itself.")                \
 	X(asked, "count", "Times that a vCPU of little weight left that to kaged.")              \
 	X(own, "count", "Times that a VM at its max made room itself.")                          \
@@ -194,7 +199,7 @@ struct stat_group *reclaim_node_stat_group(u32 node);
 	X(taken, "pages", "Pages that were put away.")                                          \
 	X(zero, "pages", "Of those, pages that were all zero: they cost nothing.")              \
 	X(fetched, "pages", "Pages that came back from where they were put.")                   \
-	X(refaults, "pages", "Of those, pages that would have stayed in twice the memory.")     \
+	X(refaults, "pages", "Pages needed again that would have stayed in twice the memory.")  \
 	X(packed_bytes, "bytes", "What its packed pages take in the pool.", STAT_LEVEL)         \
 	X(min, "pages", "Resident pages that it is left with, by min=.", STAT_LEVEL)            \
 	X(max, "pages", "Resident pages that it may have, by max= or mem=.", STAT_LEVEL)        \

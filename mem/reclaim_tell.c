@@ -94,6 +94,11 @@ bool reclaim_state_is_told(void)
 	return told;
 }
 
+void reclaim_count_overwritten(void)
+{
+	reclaim_count(&reclaim.stats.overwritten, 1);
+}
+
 static const struct stat_desc stat_descs[] = {RECLAIM_STATS(STAT_DESC)};
 STAT_CHECK(reclaim_stats, stat_descs);
 

@@ -58,6 +58,7 @@ static u64 place_of_read(const struct swap_op *op, pfn_t pfn)
 
 static u64 entry_of_read(const struct swap_op *op, pfn_t pfn)
 {
+	__atomic_fetch_add(&op->g->fetched, 1, __ATOMIC_RELAXED);
 	return place_of_read(op, pfn) | gmem_come_back(op->g, op->entry);
 }
 

@@ -63,7 +63,7 @@ static u64 filled_entry(enum filled how, u64 word)
 }
 
 /* False: the word has no such entry. */
-static bool put_filled(u64 word, u64 *entry)
+static inline bool put_filled(u64 word, u64 *entry)
 {
 	u64 upper = word >> FILLED_VALUE_BITS;
 
@@ -78,6 +78,11 @@ static bool put_filled(u64 word, u64 *entry)
 	else
 		return false;
 	return true;
+}
+
+bool tier_fill(u64 word, u64 *entry)
+{
+	return put_filled(word, entry);
 }
 
 static u64 filled_word(u64 entry)

@@ -46,6 +46,12 @@ static inline bool tier_has(u64 entry)
 }
 
 /*
+ * The entry of a page that is this word all over: ABSENT where it is 0. False: the word has none. Pure;
+ * any context.
+ */
+bool tier_fill(u64 word, u64 *entry);
+
+/*
  * What is in a frame with others, and also packed, is to be packed alone: true, *entry is that.
  * *last: nobody is left in the frame, which is the caller's to free. False: it stays as it is. The
  * entry is unmapped.

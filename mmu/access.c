@@ -12,6 +12,7 @@ enum operation {
 	OP_READ,
 	OP_WRITE,
 	OP_ZERO,
+	OP_FILL,
 	OP_CMPXCHG
 };
 
@@ -23,6 +24,7 @@ struct piece {
 	u64 size;
 	u64 *old; /* OP_CMPXCHG: in and out */
 	u64 new_value, new_high;
+	u64 word;   /* OP_FILL */
 	bool marks; /* A and D in a page-table entry are set, nothing else */
 };
 
@@ -206,6 +208,8 @@ static bool replace_stored(struct gmem *g, u64 index, const struct piece *p)
 		return gmem_drop_stored(g, index);
 	case OP_WRITE:
 		return gmem_write_stored(g, index, p->from);
+	case OP_FILL:
+		return gmem_fill_stored(g, index, p->word);
 	default:
 		return false;
 	}
@@ -226,6 +230,8 @@ static int on_page(struct mmu_vm *vm, const struct memslot *s, gpa_t gpa, const 
 		note_written(vm, s, gpa, p);
 		return 0;
 	}
+	if (p->op == OP_FILL)
+		return ERR_STORED;
 	err = gmem_hold(s->object, index, write, &pfn);
 	if (err)
 		return err;
@@ -302,6 +308,13 @@ int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size)
 int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size)
 {
 	return do_range(vm, gpa, (struct piece){.op = OP_ZERO}, size);
+}
+
+int gpa_fill_stored(struct mmu_vm *vm, gpa_t gpa, u64 word)
+{
+	struct piece p = {.op = OP_FILL, .size = PAGE_SIZE, .word = word};
+
+	return is_aligned(gpa.v, PAGE_SIZE) ? do_piece(vm, gpa, &p) : ERR_ALIGN;
 }
 
 static int cmpxchg(struct mmu_vm *vm, gpa_t gpa, u32 size, u64 *old, u64 new_value, bool marks)

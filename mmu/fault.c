@@ -118,12 +118,14 @@ int mmu_fault_slow(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 	rwsem_read_lock(&v->vm->mem_sem);
 	err = get_and_enter(v, gfn, access, &generation, &entered);
 	rwsem_read_unlock(&v->vm->mem_sem);
+	if (likely(!err && !entered))
+		return 0;
 	if (err == ERR_AGAIN) {
 		mmu_count_own(&v->stats.faults_invalid, 1);
 		memslots_wait_change(v->vm, generation);
 		return 0;
 	}
-	if (entered == ERR_TOO_HARD || entered == ERR_AGAIN) {
+	if (entered == ERR_TOO_HARD || entered == ERR_AGAIN || entered == ERR_STORED) {
 		mmu_count_own(&v->stats.faults_retry, 1);
 		wait_for_page(v, gfn);
 		return 0;

@@ -26,7 +26,7 @@ static_assert(FETCH_WORDS * sizeof(u64) >= sizeof(u64) - 1 + INSN_MAX_LENGTH + 1
 /*
  * Copies the words of memory that hold the instruction, and returns its first byte: fifteen more
  * follow. Rights are not checked: the CPU has. NULL: too hard, as where the words go on in another
- * page. Exit context, not inside a reader of the VM's SRCU.
+ * page. Any context, the vCPU's own thread, not inside a reader of the VM's SRCU.
  */
 const u8 *fetch_instruction(struct mmu_vcpu *v, const struct fetch_code *code,
 			    u64 words[FETCH_WORDS]);

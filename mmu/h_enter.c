@@ -19,6 +19,7 @@
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
 #include "kernel/base/x86.h"
+#include "mem/tier.h"
 #include "mmu/mmu_private.h"
 
 /*
@@ -223,6 +224,12 @@ static int __noinline enter_large(struct mmu_vcpu *v, const struct memslot *s, g
 	return gmem_large(s->object, index, &l.pfn) ? link_reached(v, &l, true) : ERR_EXIST;
 }
 
+/* Who writes may be about to overwrite all of it, and then need not have it brought back. */
+static int __noinline not_there(const struct gmem *g, u64 index, u32 wanted)
+{
+	return wanted == MMU_WRITE && tier_has(gmem_entry(g, index)) ? ERR_STORED : ERR_TOO_HARD;
+}
+
 /*
  * The page and the access to map it with. A page that may be written is mapped so at once, mostly,
  * whatever the guest wanted of it first: the write that often follows then costs no second fault.
@@ -236,7 +243,7 @@ static __always_inline int look_up(struct link *l)
 	found = gmem_lookup_to_map(l->slot->object, l->index, l->wanted & MMU_WRITE, may_write,
 				   &pfn);
 	if (unlikely(found < 0))
-		return found;
+		return not_there(l->slot->object, l->index, l->wanted);
 	l->access = MMU_READ | MMU_EXEC | (found ? MMU_WRITE : 0);
 	l->pfn = pfn;
 	return 0;

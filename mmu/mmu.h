@@ -186,7 +186,8 @@ static inline void mmu_exit(struct mmu_vm *vm)
 /*
  * An EPT violation at gpa. Exit context ("real mode").
  * 0: mapped, resume. ERR_AGAIN: lost a race, resume and let it fault again. ERR_TOO_HARD: call
- * mmu_fault_slow in thread context. ERR_NOSLOT: no memslot (or a write to a read-only one):
+ * mmu_fault_slow in thread context. ERR_STORED: likewise, but for a guest that overwrites all of the
+ * page, which is in no frame (gpa_fill_stored). ERR_NOSLOT: no memslot (or a write to a read-only one):
  * device emulation. ERR_PERM: a write to a page that the guest itself protected.
  */
 int mmu_fault(struct mmu_vcpu *v, gpa_t gpa, u32 access);
@@ -285,6 +286,11 @@ const char *mmu_audit(struct mmu_vm *vm);
 int gpa_read(struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size);
 int gpa_write(struct mmu_vm *vm, gpa_t gpa, const void *buf, u64 size);
 int gpa_zero(struct mmu_vm *vm, gpa_t gpa, u64 size);
+/*
+ * This word all over the page at gpa, if what it holds is elsewhere than in a frame; else ERR_STORED, and
+ * nothing is done, as where there is no frame for it. ERR_ALIGN: gpa is no page's start.
+ */
+int gpa_fill_stored(struct mmu_vm *vm, gpa_t gpa, u64 word);
 /* Compare-and-exchange of 1, 2, 4 or 8 bytes of a page of guest memory; *old in and out.
  * 0 done, ERR_AGAIN: it held something else (now in *old). ERR_NOSLOT, ERR_PERM, ERR_ALIGN: over
  * a page's end; ERR_INVAL (size), ERR_NOMEM; others of gmem_hold. Context as above. */

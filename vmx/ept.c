@@ -88,6 +88,19 @@ static enum exit_verdict refuse_write(struct vmx_vcpu *v, struct vmx_exit *e, gp
 	return EXIT_RESUME;
 }
 
+/* As mmu_fault_slow, of a page that is packed, say: it may be that nothing of it is needed. */
+static int fault_stored(struct vmx_vcpu *v, gpa_t gpa, u32 access, u64 qualification)
+{
+	u64 own = VIOLATION_LINEAR | VIOLATION_FINAL;
+	int err = 0;
+
+	exit_to_thread(v);
+	if ((qualification & (own | VIOLATION_UNBLOCKED_NMI)) != own || !vcpu_overwrite(v, gpa))
+		err = mmu_fault_slow(v->config.mmu_vcpu, gpa, access);
+	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name(), vcpu_number());
+	return err;
+}
+
 static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx_exit *e, gpa_t gpa)
 {
 	u64 q = vmcs_read(EXIT_QUALIFICATION);
@@ -104,7 +117,10 @@ static enum exit_verdict __noinline handle_memory(struct vmx_vcpu *v, struct vmx
 	TRACE(TRACE_FAULT, access, gpa.v, (u64)(s64)err, vcpu_name(), vcpu_number());
 	if (likely(!err))
 		return EXIT_RESUME;
+	if (err == ERR_STORED)
+		err = fault_stored(v, gpa, access, q);
 	switch (err) {
+	case 0:
 	case ERR_AGAIN:
 		return EXIT_RESUME;
 	case ERR_NOSLOT:

@@ -322,6 +322,11 @@ enum exit_verdict handle_mov_dr(struct vmx_vcpu *v, struct vmx_exit *e);    /* d
 enum exit_verdict handle_rdmsr(struct vmx_vcpu *v, struct vmx_exit *e);	    /* msr.c */
 enum exit_verdict handle_wrmsr(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_ept_violation(struct vmx_vcpu *v, struct vmx_exit *e); /* ept.c */
+/*
+ * overwrite.c: the guest's write to the page at gpa, at EXIT_GUEST_LINEAR, was ERR_STORED. True: it was
+ * REP STOS, and that page is done. Thread context.
+ */
+bool vcpu_overwrite(struct vmx_vcpu *v, gpa_t gpa);
 enum exit_verdict handle_ept_misconfiguration(struct vmx_vcpu *v, struct vmx_exit *e);
 enum exit_verdict handle_apic_access(struct vmx_vcpu *v, struct vmx_exit *e); /* apic.c */
 enum exit_verdict handle_apic_write(struct vmx_vcpu *v, struct vmx_exit *e);

@@ -21,6 +21,7 @@ static const char *const names[] = {
 	[-ERR_PERM] = "not allowed",
 	[-ERR_TOO_HARD] = "needs thread context",
 	[-ERR_NOSLOT] = "no memslot",
+	[-ERR_STORED] = "not in a frame",
 };
 
 const char *error_name(int err)

@@ -25,6 +25,7 @@ enum error {
 	ERR_PERM = -15,	    /* not allowed */
 	ERR_TOO_HARD = -16, /* needs thread context: do it again there */
 	ERR_NOSLOT = -17,   /* no memslot covers the address: device emulation */
+	ERR_STORED = -18,   /* what it holds is elsewhere than in a frame: needs thread context */
 };
 
 const char *error_name(int err);

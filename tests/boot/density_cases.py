@@ -34,8 +34,10 @@ def check_crowd(boot, size):
                 for n in range(guests))
     assert peaks << 8 > int(frames.group(2)), "no guest had to make room for another"
     boot.note(f"{guests} guests of {mib} MiB filled {fill} each in {memory}; {found['reclaim.packed']} pages packed, "
-              f"{found['share.found']} found, {found['share.copied']} copied" +
+              f"{found['share.found']} found, {found['share.copied']} copied, "
+              f"{found['reclaim.overwritten']} overwritten" +
               (f"; {found['swap.writes']} written, {found['swap.reads']} read" if disk else ""))
+    assert found["reclaim.overwritten"] > 0, "what Linux clears was brought back first"
     if disk:
         too_many = (guests * fill << 8) - int(frames.group(2))
         assert found["swap.writes"] > too_many > 0, "it did without the disk"

@@ -2,7 +2,7 @@
 """Boot cases of the swap disk: guests whose memory does not pack, the driver, disks that are none."""
 import os
 
-from boots import case, small_guest
+from boots import case, counters, small_guest
 
 QEMU = ["qemu-bios", "qemu-uefi"]
 RANDOM_GUESTS, RANDOM_MIB = 2, 16
@@ -42,6 +42,25 @@ def swap(boot):
     boot.frames_came_back()
     boot.ends()
     signature_is_there(boot)
+
+
+OVERWRITTEN_MIB = 24
+
+
+@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=24,
+      weir="swap=ata1 stats", deadline=300, disk=64,
+      guests=lambda: small_guest("overwrite", f"0 {OVERWRITTEN_MIB}", mem=f"{OVERWRITTEN_MIB + 4}M"))
+def overwrite(boot):
+    """REP STOS over pages that are packed or on the disk does as ever, and few of them are read first."""
+    boot.anywhere(r"vm overwrite: debug exit code 0\b")
+    boot.frames_came_back()
+    boot.ends()
+    found = counters(boot)
+    boot.note(f"{found['reclaim.overwritten']} pages overwritten where they were put away, "
+              f"{found['swap.reads']} + {found['swap.read_ahead']} read")
+    assert found["reclaim.overwritten"] > 1000, "they were brought back"
+    # The modules are back in memory, and still on the disk, too.
+    assert found["swap.used"] == found["swap.kept"] and found["swap.damaged"] == 0
 
 
 @case(machines=[], full=["tigerlake"], memory=24, weir="swap=ata1 stats", deadline=300, disk=64,

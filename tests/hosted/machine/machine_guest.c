@@ -153,7 +153,7 @@ static int guest_fault(const struct intent *in)
 	fake_cpu_interrupts_on();
 	if (machine.shadow)
 		err = linear_fault(in->vm, in->vcpu, gpa.v, in->access, &answer);
-	else if (err == ERR_TOO_HARD)
+	else if (err == ERR_TOO_HARD || err == ERR_STORED)
 		err = mmu_fault_slow(in->vcpu, gpa, in->access);
 	window_close(in->vm, &w, in->gfn);
 	judge_fault(in, &w, err);

@@ -188,14 +188,14 @@ static void test_parse_size(void **state)
 
 static void test_error_names(void **state)
 {
-	for (int err = ERR_NOSLOT; err <= 0; err++) {
+	for (int err = ERR_STORED; err <= 0; err++) {
 		assert_non_null(error_name(err));
 		assert_string_not_equal(error_name(err), "unknown error");
 		for (int other = err + 1; other <= 0; other++)
 			assert_string_not_equal(error_name(err), error_name(other));
 	}
 	assert_string_equal(error_name(1), "unknown error");
-	assert_string_equal(error_name(ERR_NOSLOT - 1), "unknown error");
+	assert_string_equal(error_name(ERR_STORED - 1), "unknown error");
 	assert_string_equal(error_name(INT_MIN), "unknown error");
 }
 

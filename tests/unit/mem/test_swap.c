@@ -122,6 +122,24 @@ static void swapped_written_whole(void **state)
 	assert_memory_equal(page(0), words, PAGE_SIZE);
 }
 
+/* One word all over: neither read nor in a frame. */
+static void swapped_filled(void **state)
+{
+	put_on_disk(2);
+	assert_true(gmem_fill_stored(g, 0, 0x4242));
+	assert_int_equal(state_of(0), GMEM_FILLED);
+	assert_true(gmem_fill_stored(g, 0, 0));
+	assert_int_equal(state_of(0), GMEM_ABSENT);
+	assert_false(gmem_fill_stored(g, 0, 0x4242));
+	assert_false(gmem_fill_stored(g, PAGES, 0));
+	assert_true(gmem_fill_stored(g, 1, 0x4242));
+	assert_int_equal(stats_now().used, 0);
+	assert_int_equal(stats_now().reads, 0);
+	assert_int_equal(g->resident, 0);
+	assert_memory_equal(page(1), "BB\0\0\0\0\0\0BB", 10);
+	assert_false(gmem_fill_stored(g, 1, 0)); /* resident */
+}
+
 static void drop_first(void)
 {
 	assert_true(gmem_drop_stored(g, 0));
@@ -389,6 +407,7 @@ int main(void)
 		CELL(swapped_dropped),
 		CELL(swapped_zeroed),
 		CELL(swapped_written_whole),
+		CELL(swapped_filled),
 		CELL(swapped_gone_not_written_whole),
 		CELL(on_its_way_not_written_whole),
 		CELL(written_touched),

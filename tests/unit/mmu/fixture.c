@@ -90,7 +90,7 @@ int touch(struct mmu_vcpu *v, gpa_t gpa, u32 access)
 {
 	int err = fault(v, gpa, access);
 
-	return err == ERR_TOO_HARD ? mmu_fault_slow(v, gpa, access) : err;
+	return err == ERR_TOO_HARD || err == ERR_STORED ? mmu_fault_slow(v, gpa, access) : err;
 }
 
 static const u64 *table_at(u64 hpa)

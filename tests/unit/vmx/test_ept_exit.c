@@ -48,6 +48,17 @@ int mmu_fault_slow(struct mmu_vcpu *m, gpa_t gpa, u32 access)
 	return slow_answer;
 }
 
+static bool overwrites; /* what vmx/overwrite.c finds */
+static u32 asked;
+
+bool vcpu_overwrite(struct vmx_vcpu *vcpu, gpa_t gpa)
+{
+	assert_int_equal(gpa.v, GPA_AT);
+	assert_true(in_thread);
+	asked++;
+	return overwrites;
+}
+
 void exit_to_thread(struct vmx_vcpu *vcpu)
 {
 	in_thread = true;
@@ -101,6 +112,8 @@ static int setup(void **state)
 	crs = (struct cr_state){.cr0 = CR0_PE | CR0_PG};
 	in_thread = false;
 	fast_answer = slow_answer = 0;
+	overwrites = false;
+	asked = 0;
 	vmcs_write(GUEST_CR0, CR0_PE | CR0_PG);
 	hosted_log_reset();
 	return 0;
@@ -130,6 +143,9 @@ static void answers(void **state)
 		{ERR_TOO_HARD, ERR_NOSLOT, EXIT_RETURN, VMX_EXIT_MMIO},
 		{ERR_TOO_HARD, ERR_NOMEM, EXIT_RETURN, VMX_EXIT_NOMEM},
 		{ERR_TOO_HARD, ERR_IO, EXIT_RETURN, VMX_EXIT_ERROR},
+		{ERR_STORED, 0, EXIT_RESUME, VMX_EXIT_NONE},
+		{ERR_STORED, ERR_NOMEM, EXIT_RETURN, VMX_EXIT_NOMEM},
+		{ERR_STORED, ERR_CORRUPT, EXIT_RETURN, VMX_EXIT_ERROR},
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -145,6 +161,24 @@ static void answers(void **state)
 	assert_int_equal(access_seen, MMU_READ | MMU_WRITE);
 	assert_int_equal(violate(Q_FETCH | Q_LINEAR, 0), EXIT_RESUME);
 	assert_int_equal(access_seen, MMU_EXEC);
+}
+
+/* A write of the guest's own, not of a table's entry nor of an IRET's. What is done is not done again. */
+static void overwritten(void **state)
+{
+	fast_answer = ERR_STORED;
+	slow_answer = ERR_IO;
+	overwrites = true;
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_int_equal(asked, 1);
+	slow_answer = 0;
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR, 0), EXIT_RESUME);
+	assert_int_equal(violate(Q_WRITE, 0), EXIT_RESUME);
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL | Q_NMI, 0), EXIT_RESUME);
+	assert_int_equal(asked, 1);
+	fast_answer = ERR_TOO_HARD;
+	assert_int_equal(violate(Q_WRITE | Q_LINEAR | Q_FINAL, 0), EXIT_RESUME);
+	assert_int_equal(asked, 1);
 }
 
 static enum exit_verdict load_pdptes(int fast, int slow)
@@ -441,6 +475,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(answers, setup),
+		cmocka_unit_test_setup(overwritten, setup),
 		cmocka_unit_test_setup(pdptes_that_are_not_there_are_gp, setup),
 		cmocka_unit_test_setup(no_line_where_none_is_wanted, setup),
 		cmocka_unit_test_setup(device_page, setup),

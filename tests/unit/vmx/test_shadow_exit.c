@@ -95,6 +95,11 @@ void vmcs_set_proc_controls(struct vmx_vcpu *vcpu, u32 value)
 
 /* --- Not called --- */
 
+bool vcpu_overwrite(struct vmx_vcpu *vcpu, gpa_t gpa)
+{
+	return false;
+}
+
 int mmu_fault(struct mmu_vcpu *m, gpa_t gpa, u32 access)
 {
 	return ERR_NOTSUP;
