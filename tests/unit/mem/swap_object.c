@@ -113,8 +113,8 @@ static void *other_main(void *arg)
 	struct other *o = arg;
 	pfn_t pfn;
 
-	if (o->what == TOUCH)
-		o->err = gmem_get_page(g, o->index, true, &pfn);
+	if (o->what == TOUCH || o->what == READ)
+		o->err = gmem_get_page(g, o->index, o->what == TOUCH, &pfn);
 	else if (o->what == DROP)
 		o->err = gmem_drop(g, o->index);
 	else

@@ -44,12 +44,13 @@ void put_on_disk(u64 n);
 void do_all(void);
 void wait_requests(u32 n);
 
-/* A thread that touches or drops a page while it is on its way; or lets go of the object. */
+/* A thread that writes to, reads or drops a page while it is on its way; or lets go of the object. */
 struct other {
 	pthread_t thread;
 	u64 index;
 	enum {
-		TOUCH,
+		TOUCH, /* to write */
+		READ,
 		DROP,
 		UNREF
 	} what;

@@ -300,15 +300,15 @@ static void written_object_goes(void **state)
 
 /* --- Being read ----------------------------------------------------------------------------- */
 
-static void read_touched(void **state)
+static void touched_while_read(int how)
 {
 	struct other first, second;
 
 	put_on_disk(1);
 	fake_disk_hold(true);
-	other_start(&first, TOUCH, 0);
+	other_start(&first, READ, 0);
 	wait_requests(1);
-	other_start(&second, TOUCH, 0);
+	other_start(&second, how, 0);
 	wait_wanted(0);
 	assert_int_equal(fake_disk_waiting(), 1);
 	assert_false(has_ended(&second));
@@ -317,7 +317,15 @@ static void read_touched(void **state)
 	pthread_join(second.thread, NULL);
 	assert_int_equal(first.err, 0);
 	assert_int_equal(second.err, 0);
+	fake_disk_hold(false);
 	verify(0);
+	assert_int_equal(gmem_drop(g, 0), 0);
+}
+
+static void read_touched(void **state)
+{
+	touched_while_read(TOUCH);
+	touched_while_read(READ);
 }
 
 static void read_taken(void **state)
