@@ -5,6 +5,7 @@
  * Guests on all CPUs fault while their pages go to a disk that cannot give some of them again. Who wants
  * one of these is told so, each time, and nobody else is; its VM ends, with pages on their way there and
  * back, and another takes its place. What other pages hold, of that VM and of the other, stays as it was.
+ * R13.
  */
 #include <cmocka.h>
 #include "kernel/base/error.h"
