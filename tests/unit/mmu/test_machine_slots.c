@@ -166,7 +166,7 @@ static bool was_used(void)
 	struct swap_stats s;
 
 	swap_get_stats(&s);
-	return machine.failing || s.writes;
+	return machine.failing || (s.writes && s.reads);
 }
 
 static const struct machine_scenario scenario = {
