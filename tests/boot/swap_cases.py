@@ -47,7 +47,7 @@ def swap(boot):
 OVERWRITTEN_MIB = 24
 
 
-@case(machines=["tigerlake"], full=["corei7_sandy_bridge_2600k", "tigerlake:2"], memory=24,
+@case(machines=["tigerlake"], full=["corei5_lynnfield_750", "corei7_sandy_bridge_2600k", "tigerlake:2"], memory=24,
       weir="swap=ata1 stats", deadline=300, disk=64,
       guests=lambda: small_guest("overwrite", f"0 {OVERWRITTEN_MIB}", mem=f"{OVERWRITTEN_MIB + 4}M"))
 def overwrite(boot):
