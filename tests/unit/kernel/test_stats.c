@@ -22,7 +22,7 @@
 #include <cmocka.h>
 #include <string.h>
 
-#define COUNTERS_MAX 400
+#define COUNTERS_MAX 500
 #define OBJECT_PAGES (3 * GMEM_CHUNK_ENTRIES + 5) /* its last chunk is not whole */
 
 static struct vm vm;
