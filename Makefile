@@ -31,10 +31,12 @@ $(if $(word 2,$(BUILD)),$(error BUILD=$(BUILD): the name of the folder has a spa
 Q	:= $(if $(filter 0,$(V)),@)
 
 # A misspelt variable would be ignored. Of whose make calls this one nothing is asked, as its variables come
-# along; compilers' flags, which a caller may have for whatever he builds, and make's own pass, too.
+# along; compilers' flags, which a caller may have for whatever he builds, make's own, and what tests look up
+# in the environment pass, too.
 VARIABLES := CC DEBUG V BUILD CPU SMP MEM RAM GUEST CONFIG ACCEL HEADLESS SIZE SWAP_IMAGE TESTS LIST CASES \
 	CPUS FULL BOOT_JOBS BENCH
-ALSO := PYTHON WARNINGS %FLAGS %FLAGS_WEIR %FLAGS_GUEST MAKE SHELL
+ALSO := PYTHON WARNINGS %FLAGS %FLAGS_WEIR %FLAGS_GUEST MAKE SHELL \
+	WEIR_SLOW WEIR_SEED WEIR_FUZZ WEIR_TEST_LOG WEIR_CAPTURE PYTEST_ADDOPTS
 ifeq ($(MAKELEVEL),0)
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 $(foreach name,$(filter-out $(VARIABLES) $(ALSO),$(GIVEN)),\

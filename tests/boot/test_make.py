@@ -51,7 +51,8 @@ def test_variables_that_are_there_may_be_given():
     assert named == set(known) > {"CC", "CPUS", "BENCH"}
     switches = {"DEBUG", "V", "HEADLESS", "LIST", "FULL"}
     words = [f"{name}={1 if name in switches else 'build'}" for name in known]
-    flags = ["CFLAGS=-O2 -g", "LDFLAGS=-s", "CPPFLAGS=", "MAKEFLAGS=-s", "WARNINGS=-Wall", "PYTHON=python3", "SHELL=/bin/bash"]
+    flags = ["CFLAGS=-O2 -g", "LDFLAGS=-s", "CPPFLAGS=", "MAKEFLAGS=-s", "WARNINGS=-Wall", "PYTHON=python3", "SHELL=/bin/bash",
+             "WEIR_SLOW=2", "WEIR_SEED=1", "PYTEST_ADDOPTS=-x"]
     for given, environment in (words, {}), (flags, {}), (["-j2", "-s"], {}), (
             ["HEADLES=1"], {"MAKELEVEL": "1"}), ([], {"HEADLES": "1"}), ([], {"MAKEFLAGS": " -- X=1", "MAKELEVEL": "2"}):
         done = subprocess.run(["make", "-n", "clean", *given], cwd=ROOT, text=True, env=ALONE | environment,
