@@ -363,14 +363,19 @@ static int take_apart(struct zone *z, u32 number, struct frame **out)
 	return err;
 }
 
+/* Of the node that a frame would be of, and no other: what is near goes before what is large. */
 int frame_zone_take_apart(u32 number, struct frame **out)
 {
 	u32 near = frame_node_of_cpu(cpu_id());
-	int err = ERR_BUSY;
 
-	for (u32 i = 0; i < frame_node_count && err == ERR_BUSY; i++)
-		err = take_apart(&zones[frame_node_near(near, i)], number, out);
-	return err;
+	for (u32 i = 0; i < frame_node_count; i++) {
+		u32 node = frame_node_near(near, i);
+		u64 kept = __atomic_load_n(&zones[node].kept, __ATOMIC_RELAXED);
+
+		if (frame_node_free(node) > kept)
+			return take_apart(&zones[node], number, out);
+	}
+	return ERR_BUSY;
 }
 
 int frame_zone_take_at(struct frame *f, u64 pfn)

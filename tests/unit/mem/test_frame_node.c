@@ -251,6 +251,23 @@ static void far_frames_go_home(void **state)
 	assert_int_equal(pfn.v % 512, 77);
 }
 
+/* A large piece that is farther away is not taken for a small one that is near, while there are such. */
+static void near_before_large(void **state)
+{
+	pfn_t pfn;
+
+	start(ARENA);
+	set_three();
+	hosted_cpu_set(0);
+	while (frame_alloc(FRAME_LARGE_ORDER, 0, &pfn) == 0 && frame_node_of(pfn) == 0)
+		;
+	assert_true(frame_node_free(0) > 100);
+	assert_int_equal(frame_alloc_apart(5, 0, &pfn), ERR_BUSY);
+	frame_node_keep(0, frame_node_free(0));
+	assert_int_equal(frame_alloc_apart(5, 0, &pfn), 0);
+	is_near(pfn, 0, 1);
+}
+
 /* What is set aside is of one node, and the CPU's own where it has it. */
 static void reserve(void **state)
 {
@@ -306,9 +323,10 @@ static void what_comes_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nodes_of_pages),  cmocka_unit_test(random_operations),
-		cmocka_unit_test(near_before_far), cmocka_unit_test(far_frames_go_home),
-		cmocka_unit_test(reserve),	   cmocka_unit_test(what_comes_later),
+		cmocka_unit_test(nodes_of_pages),    cmocka_unit_test(random_operations),
+		cmocka_unit_test(near_before_far),   cmocka_unit_test(far_frames_go_home),
+		cmocka_unit_test(near_before_large), cmocka_unit_test(reserve),
+		cmocka_unit_test(what_comes_later),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
