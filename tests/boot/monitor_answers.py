@@ -31,6 +31,7 @@ ELSEWHERE = {
     "vm %s is paused: Ctrl-] leads back, and vm resume %s there lets it go on": "monitor",
     "%u VMs are paused: Ctrl-] leads back, and vm list there tells which": "monitor/test_monitor_end",
     "pool of real-mode areas %s, in use %s, longest free piece %s": "monitor-none",
+    "%s: %s, free %s; its part of low %s, of high %s": "nodes",
     "no memory for the trace of CPU %u, %u KiB": "monitor/test_command_trace",
     "and %u more": "monitor/test_command_mmu",
     "gfn %#llx: its slot is on its way out, ask again": "monitor/test_command_mmu",

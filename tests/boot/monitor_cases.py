@@ -51,7 +51,7 @@ def monitor(boot):
     operator.says("vm show beta", r"^vm beta does not run: vm start beta$")
     operator.says("poweroff", r"^1 VM runs: -f kills what runs$")
     operator.send("poweroff -f\r")
-    operator.wait(r"vm talker: killed after")
+    boot.anywhere(r"vm talker: killed after")
     operator.wait(r"powering off")
     boot.ends()
 
@@ -277,7 +277,7 @@ def monitor_weak(boot):
     operator.says("vm pause weak", r"^vm weak is paused$")
     operator.says("vm resume weak", r"^vm weak goes on$")
     operator.says("vm kill weak", r"^vm weak is killed$")
-    operator.wait(r"vm weak: killed after")
+    boot.anywhere(r"vm weak: killed after")
     assert "vm strong: debug exit" not in boot.text()
     operator.end()
 

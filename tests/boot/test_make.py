@@ -13,10 +13,13 @@ from lab import ROOT, image
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
 
+# As where no make is above: that names folders, and lets any variable pass.
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+
 
 @pytest.mark.parametrize("word", ["HEADLESS=yes", "LIST=y", "DEBUG=yes", "V=2", "DEBUG=1 0"])
 def test_a_switch_is_0_or_1(word):
-    done = subprocess.run(["make", "-n", "clean", word], cwd=ROOT, text=True,
+    done = subprocess.run(["make", "-n", "clean", word], cwd=ROOT, env=ALONE, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 2
     assert done.stdout.splitlines() == [done.stdout.strip()], "more than a line"
@@ -24,12 +27,9 @@ def test_a_switch_is_0_or_1(word):
 
 
 def test_switches_may_be_off():
-    done = subprocess.run(["make", "-n", "clean", "HEADLESS=0", "LIST=", "DEBUG=0", "V=1"], cwd=ROOT,
+    done = subprocess.run(["make", "-n", "clean", "HEADLESS=0", "LIST=", "DEBUG=0", "V=1"], cwd=ROOT, env=ALONE,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0
-
-
-ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
 
 
 @pytest.mark.parametrize("word", ["HEADLES=1", "Cpu=tigerlake", "GUESTS=a b", "prefix=/usr"])
@@ -51,8 +51,8 @@ def test_variables_that_are_there_may_be_given():
     assert named == set(known) > {"CC", "CPUS", "BENCH"}
     switches = {"DEBUG", "V", "HEADLESS", "LIST", "FULL"}
     words = [f"{name}={1 if name in switches else 'build'}" for name in known]
-    flags = ["CFLAGS=-O2 -g", "LDFLAGS=-s", "CPPFLAGS=", "MAKEFLAGS=-s", "WARNINGS=-Wall", "PYTHON=python3", "SHELL=/bin/bash",
-             "WEIR_SLOW=2", "WEIR_SEED=1", "PYTEST_ADDOPTS=-x"]
+    flags = ["CFLAGS=-O2 -g", "LDFLAGS=-s", "CPPFLAGS=", "MAKEFLAGS=-s", "WARNINGS=-Wall", "PYTHON=python3",
+             "SHELL=/bin/bash", "WEIR_SLOW=2", "WEIR_SEED=1", "PYTEST_ADDOPTS=-x"]
     for given, environment in (words, {}), (flags, {}), (["-j2", "-s"], {}), (
             ["HEADLES=1"], {"MAKELEVEL": "1"}), ([], {"HEADLES": "1"}), ([], {"MAKEFLAGS": " -- X=1", "MAKELEVEL": "2"}):
         done = subprocess.run(["make", "-n", "clean", *given], cwd=ROOT, text=True, env=ALONE | environment,
@@ -84,7 +84,7 @@ def test_a_wrong_choice_is_said_before_anything_is_built(tmp_path, goal, word, s
 @pytest.mark.parametrize("goal", ["run", "test", "test-full", "test-boot", "test-nested", "bench", "bench-kvm"])
 def test_what_boots_out_of_build_is_refused_elsewhere(tmp_path, goal):
     """The lab would take what lies in build/, however old, and say that it is this build's."""
-    done = subprocess.run(["make", "-n", goal, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True,
+    done = subprocess.run(["make", "-n", goal, f"BUILD={tmp_path / 'build'}"], cwd=ROOT, env=ALONE, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1 and "take what they boot from build/: leave BUILD= out" in done.stderr
@@ -93,12 +93,12 @@ def test_what_boots_out_of_build_is_refused_elsewhere(tmp_path, goal):
 
 @pytest.mark.parametrize("build", ["build", "./build/", os.path.join(ROOT, "build")])
 def test_build_may_be_named(build):
-    done = subprocess.run(["make", "-n", "in-build", f"BUILD={build}"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    done = subprocess.run(["make", "-n", "in-build", f"BUILD={build}"], cwd=ROOT, env=ALONE, stdout=subprocess.DEVNULL)
     assert done.returncode == 0
 
 
 def test_an_image_is_made_of_the_kernel_just_built(tmp_path, monkeypatch):
-    done = subprocess.run(["make", "-n", "iso", f"BUILD={tmp_path}"], cwd=ROOT, text=True, check=True,
+    done = subprocess.run(["make", "-n", "iso", f"BUILD={tmp_path}"], cwd=ROOT, env=ALONE, text=True, check=True,
                           stdout=subprocess.PIPE)
     recipe = re.search(r"make_iso\.py (.*)", done.stdout).group(1)
     assert recipe.split() == [f"{tmp_path}/weir.iso", f"{tmp_path}/weir.elf"]
@@ -122,7 +122,7 @@ def test_hosted_tests_and_models_are_listed(tmp_path, goal, name):
 
 
 def test_listing_cases_needs_no_compiler():
-    done = subprocess.run(["make", "-n", "test-boot", "LIST=1"], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(["make", "-n", "test-boot", "LIST=1"], cwd=ROOT, env=ALONE, text=True, stdout=subprocess.PIPE)
     assert "deps.sh --quiet list" in done.stdout and "deps.sh --quiet test " not in done.stdout
     script = os.path.join(ROOT, "tests/tools/deps.sh")
     with open(script) as file:
@@ -132,7 +132,8 @@ def test_listing_cases_needs_no_compiler():
 
 def test_benchmarks_install_all_that_they_build_with():
     """Where no tests ever ran either: the groups faults and reclaim are built like hosted tests, with cmocka."""
-    done = subprocess.run(["make", "-n", "bench", "MAKE=true"], cwd=ROOT, text=True, check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(["make", "-n", "bench", "MAKE=true"], cwd=ROOT, env=ALONE, text=True, check=True,
+                          stdout=subprocess.PIPE)
     purposes = set(re.findall(r"deps\.sh --quiet (\w+)", done.stdout))
     assert {"build", "run", "iso", "test"} <= purposes, purposes
     with open(os.path.join(ROOT, "tests/tools/deps.sh")) as file:
@@ -143,7 +144,7 @@ def test_benchmarks_install_all_that_they_build_with():
     ("deps", False), ("deps-run clean", False), ("clean", False), ("distclean", False), ("", True), ("deps all", True)])
 def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
     """By sudo it would be root's, and a later make could not write there."""
-    done = subprocess.run(["make", "-n", *goals.split(), f"BUILD={tmp_path / 'build'}"], cwd=ROOT,
+    done = subprocess.run(["make", "-n", *goals.split(), f"BUILD={tmp_path / 'build'}"], cwd=ROOT, env=ALONE,
                           stdout=subprocess.DEVNULL)
     assert done.returncode == 0
     assert os.path.exists(tmp_path / "build/flags.txt") == builds
@@ -151,7 +152,7 @@ def test_make_deps_leaves_nothing_in_the_build_folder(tmp_path, goals, builds):
 
 
 def test_help_is_the_head_of_the_makefile_and_names_all_targets(tmp_path):
-    done = subprocess.run(["make", "help", f"BUILD={tmp_path / 'build'}"], cwd=ROOT, text=True,
+    done = subprocess.run(["make", "help", f"BUILD={tmp_path / 'build'}"], cwd=ROOT, env=ALONE, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0 and not os.path.exists(tmp_path / "build")
     lines = done.stdout.splitlines()
@@ -186,12 +187,12 @@ def test_make_clean_keeps_what_was_fetched(tmp_path):
 @pytest.mark.parametrize("goal", ["clean", "distclean"])
 def test_make_clean_touches_nothing_that_is_not_its_own(tmp_path, goal):
     (tmp_path / "letters").mkdir()
-    done = subprocess.run(["make", "-s", goal, f"BUILD={tmp_path}"], cwd=ROOT, text=True,
+    done = subprocess.run(["make", "-s", goal, f"BUILD={tmp_path}"], cwd=ROOT, env=ALONE, text=True,
                           stderr=subprocess.PIPE)
     assert done.returncode and "nothing was built there" in done.stderr
     assert os.listdir(tmp_path) == ["letters"]
     for word in ("", ".", "/", "a b"):  # tried without doing anything
-        done = subprocess.run(["make", "-n", goal, f"BUILD={word}"], cwd=ROOT, text=True,
+        done = subprocess.run(["make", "-n", goal, f"BUILD={word}"], cwd=ROOT, env=ALONE, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert done.returncode and f"BUILD={word}: " in done.stderr and not done.stdout
 
