@@ -314,17 +314,27 @@ static u32 take_blocks(struct zone *z, u32 order, struct frame **blocks, u32 cou
 	return n;
 }
 
+/* The i-th that is asked: all for what they have beyond what is kept there, and then for that, too. */
+static struct zone *zone_to_ask(u32 i, u64 *kept)
+{
+	u32 near = frame_node_of_cpu(cpu_id());
+	struct zone *z = &zones[frame_node_near(near, i % frame_node_count)];
+
+	*kept = i < frame_node_count ? __atomic_load_n(&z->kept, __ATOMIC_RELAXED) : 0;
+	return z;
+}
+
 u32 frame_zone_take(u32 order, struct frame **blocks, u32 count)
 {
-	u32 near = frame_node_of_cpu(cpu_id()), n = 0;
+	u64 kept;
+	u32 n = 0;
 
 	if (likely(frame_node_count == 1))
 		return take_blocks(&zones[0], order, blocks, count, 0);
 	for (u32 i = 0; i < 2 * frame_node_count && !n; i++) {
-		struct zone *z = &zones[frame_node_near(near, i % frame_node_count)];
-		u64 kept = __atomic_load_n(&z->kept, __ATOMIC_RELAXED);
+		struct zone *z = zone_to_ask(i, &kept);
 
-		n = take_blocks(z, order, blocks, count, i < frame_node_count ? kept : 0);
+		n = take_blocks(z, order, blocks, count, kept);
 	}
 	return n;
 }
@@ -363,17 +373,15 @@ static int take_apart(struct zone *z, u32 number, struct frame **out)
 	return err;
 }
 
-/* Of the node that a frame would be of, and no other: what is near goes before what is large. */
+/* Of the node that any frame would be of: that others have whole 2 MiB makes them no nearer. */
 int frame_zone_take_apart(u32 number, struct frame **out)
 {
-	u32 near = frame_node_of_cpu(cpu_id());
+	for (u32 i = 0; i < 2 * frame_node_count; i++) {
+		u64 kept;
+		struct zone *z = zone_to_ask(i, &kept);
 
-	for (u32 i = 0; i < frame_node_count; i++) {
-		u32 node = frame_node_near(near, i);
-		u64 kept = __atomic_load_n(&zones[node].kept, __ATOMIC_RELAXED);
-
-		if (frame_node_free(node) > kept)
-			return take_apart(&zones[node], number, out);
+		if (__atomic_load_n(&z->free_frames, __ATOMIC_RELAXED) > kept)
+			return take_apart(z, number, out);
 	}
 	return ERR_BUSY;
 }

@@ -251,21 +251,52 @@ static void far_frames_go_home(void **state)
 	assert_int_equal(pfn.v % 512, 77);
 }
 
-/* A large piece that is farther away is not taken for a small one that is near, while there are such. */
-static void near_before_large(void **state)
+/* Nor are pages that lie together got where no more is free than is kept, while others have more. */
+static void kept_from_who_wants_one_apart(void **state)
 {
+	static const u64 ends[] = {6144, PAGES};
+	static const u32 node[] = {0, 1};
+	u64 kept;
 	pfn_t pfn;
 
 	start(ARENA);
-	set_three();
+	set_nodes(2, ends, node, 2);
 	hosted_cpu_set(0);
-	while (frame_alloc(FRAME_LARGE_ORDER, 0, &pfn) == 0 && frame_node_of(pfn) == 0)
-		;
-	assert_true(frame_node_free(0) > 100);
-	assert_int_equal(frame_alloc_apart(5, 0, &pfn), ERR_BUSY);
-	frame_node_keep(0, frame_node_free(0));
-	assert_int_equal(frame_alloc_apart(5, 0, &pfn), 0);
+	kept = frame_node_free(0) - 100;
+	frame_node_keep(0, kept);
+	while (frame_node_free(0) > kept) {
+		assert_int_equal(frame_alloc_apart(7, 0, &pfn), 0);
+		is_near(pfn, 0, 0);
+		for (u64 i = 0; i < 512; i++)
+			(void)frame_alloc_at(PFN(align_down(pfn.v, 512) + i), 0);
+	}
+	assert_int_equal(frame_alloc_apart(7, 0, &pfn), 0);
 	is_near(pfn, 0, 1);
+	/* Where all are down to that it is for who asks. */
+	frame_node_keep(1, PAGES);
+	assert_int_equal(frame_alloc_apart(8, 0, &pfn), 0);
+	is_near(pfn, 0, 0);
+}
+
+/* Where 2 MiB may not be broken up any more, single frames are still of the own node. */
+static void none_apart_is_not_far(void **state)
+{
+	static const u64 ends[] = {6144, PAGES};
+	static const u32 node[] = {0, 1};
+	pfn_t pfn;
+	u32 had = 0;
+
+	start(ARENA);
+	set_nodes(2, ends, node, 2);
+	hosted_cpu_set(0);
+	while (frame_alloc_apart(7, 0, &pfn) == 0) {
+		is_near(pfn, 0, 0);
+		had++;
+	}
+	assert_true(had > 3);
+	assert_true(frame_node_free(0) > 4000);
+	assert_int_equal(frame_alloc(0, 0, &pfn), 0);
+	is_near(pfn, 0, 0);
 }
 
 /* What is set aside is of one node, and the CPU's own where it has it. */
@@ -323,9 +354,13 @@ static void what_comes_later(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nodes_of_pages),    cmocka_unit_test(random_operations),
-		cmocka_unit_test(near_before_far),   cmocka_unit_test(far_frames_go_home),
-		cmocka_unit_test(near_before_large), cmocka_unit_test(reserve),
+		cmocka_unit_test(nodes_of_pages),
+		cmocka_unit_test(random_operations),
+		cmocka_unit_test(near_before_far),
+		cmocka_unit_test(far_frames_go_home),
+		cmocka_unit_test(kept_from_who_wants_one_apart),
+		cmocka_unit_test(none_apart_is_not_far),
+		cmocka_unit_test(reserve),
 		cmocka_unit_test(what_comes_later),
 	};
 
