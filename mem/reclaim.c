@@ -205,13 +205,36 @@ bool reclaim_wait_progress(u64 before)
 
 /* --- Who needs a frame ---------------------------------------------------------------------- */
 
+/* Where it has most pages that are not young, as far as that is known. */
+static u32 node_of_most(const struct reclaim_target *t)
+{
+	u32 found = 0;
+	s64 most = 0;
+
+	spin_lock(&reclaim.lock);
+	for (u32 node = 0; node < frame_node_count; node++) {
+		s64 n = 0;
+
+		for (u32 age = 1; age < RECLAIM_AGES; age++)
+			n += t->in[node].by_age[age];
+		if (n > most) {
+			most = n;
+			found = node;
+		}
+	}
+	spin_unlock(&reclaim.lock);
+	return found;
+}
+
 /*
- * One after the other is asked for frames of its own, first the one that lacks most of what is to be free
- * there. Whether another such effort may find something.
+ * One after the other is asked for frames of its own until one has some, first the one that lacks most of
+ * what is to be free there; for a target's own frames that where it has most. Whether another try may
+ * find something.
  */
 static bool take_of_nodes(struct reclaim_target *only)
 {
-	u32 first = reclaim_neediest_node();
+	u32 first = only ? node_of_most(only) : reclaim_neediest_node();
+	bool more = false;
 
 	for (u32 i = 0; i < frame_node_count; i++) {
 		struct reclaim_effort e = {.node = (first + i) % frame_node_count,
@@ -220,10 +243,11 @@ static bool take_of_nodes(struct reclaim_target *only)
 					   .only = only};
 
 		reclaim_make_effort(&e);
-		if (reclaim_is_worth_another(&e))
+		if (e.freed && !e.trickles)
 			return true;
+		more |= reclaim_is_worth_another(&e);
 	}
-	return false;
+	return more;
 }
 
 /* Memory is there, but not for this one, which may not have more than it has. */

@@ -291,6 +291,41 @@ static void who_needs_a_frame(void **state)
 	assert_true(resident_on(1, 1) < HAVE);
 }
 
+#define WIDE 200u /* chunks of which each has a page: more than an effort looks at */
+
+/* At its own max=, all its pages on node 1: none is looked for on another for long. */
+static void all_on_another_node(void **state)
+{
+	const struct reclaim_terms terms = {.max = ANY, .shares = 100};
+	struct reclaim_target t;
+	struct gmem_notifier n = {.notify = notify};
+	struct gmem *g;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_create(WIDE * GMEM_LARGE_PAGES, &g), 0);
+	gmem_notifier_add(g, &n);
+	reclaim_add(&t, g, &terms);
+	hosted_cpu_set(1);
+	for (u64 i = 0; i < WIDE; i++) {
+		assert_int_equal(gmem_get_page(g, i * GMEM_LARGE_PAGES, true, &pfn), 0);
+		assert_int_equal(frame_node_of(pfn), 1);
+		memset(pfn_to_virt(pfn), (int)i + 1, PAGE_SIZE);
+	}
+	hosted_cpu_set(0);
+	g->resident_max = 1; /* so that it is at it all the time */
+	for (u32 i = 0; i < 3; i++) {
+		u64 had = g->resident, fruitless = reclaim.stats.fruitless;
+
+		assert_true(help(&t));
+		assert_true(g->resident < had);
+		/* From then on it is known where. */
+		assert_int_equal(reclaim.stats.fruitless, fruitless);
+	}
+	reclaim_remove(&t);
+	gmem_notifier_remove(g, &n);
+	gmem_unref(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(to_its_own_part, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(for_one_that_cannot, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(who_needs_a_frame, setup_marks, teardown),
+		cmocka_unit_test_setup_teardown(all_on_another_node, setup_marks, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
