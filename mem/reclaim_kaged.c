@@ -183,7 +183,9 @@ static bool fill(struct kaged *k)
 		count_time(k);
 	} while (reclaim_is_worth_another(&e) || (e.want && wait_for_disk(k, &pause)));
 	lacks = watermark_free() < watermarks.low && reclaim_node_lacks(k->node, watermarks.low);
-	set_in_vain(k, lacks && e.want);
+	/* Until high: the others are to go on that far. */
+	set_in_vain(k, e.want && watermark_free() < watermarks.high &&
+			       reclaim_node_lacks(k->node, watermarks.high));
 	if (watermark_free() >= watermarks.low)
 		reclaim_forget_barren();
 	return !lacks && !(e.want && reclaim_is_short());

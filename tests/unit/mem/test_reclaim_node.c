@@ -269,6 +269,28 @@ static void for_one_that_cannot(void **state)
 	give_back(1);
 }
 
+/* Nor does the one that looks again meanwhile, and finds nothing again, make the other leave off at low. */
+static void for_one_that_still_cannot(void **state)
+{
+	make_vm(0, 0, &any);
+	make_vm(1, 0, &any);
+	touch_on(0, 0, 0, HAVE, false);
+	touch_on(1, 1, 0, PAGES, true);
+	leave_on(0, 10);
+	leave_on(1, 500);
+	fill_up(0, 1);
+	give_back(1);
+	leave_on(1, 1600);
+	assert_in_range(watermark_free(), watermarks.low, watermarks.high - 1);
+	assert_int_equal(lacks(1), 0);
+	fill_up(0, 1);
+	assert_int_equal(resident_on(0, 0), HAVE);
+	fill_up(1, 8);
+	assert_true(watermark_free() >= watermarks.high);
+	give_back(0);
+	give_back(1);
+}
+
 /* A vCPU finds some wherever they are, for all or at its own max=. */
 static void who_needs_a_frame(void **state)
 {
@@ -336,6 +358,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(parts_of_the_watermarks, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(to_its_own_part, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(for_one_that_cannot, setup_marks, teardown),
+		cmocka_unit_test_setup_teardown(for_one_that_still_cannot, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(who_needs_a_frame, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(all_on_another_node, setup_marks, teardown),
 	};
