@@ -234,12 +234,15 @@ void frame_reclaim_end(void)
 	thread_current()->makes_memory--;
 }
 
+/* Nor is what CPUs have at hand kept from who finds no more than is left. */
 static bool is_left_to_reclaim(u32 order)
 {
 	u64 left = __atomic_load_n(&left_to_reclaim, __ATOMIC_RELAXED);
+	u64 needs = left + (1ull << order);
 
-	return unlikely(frame_free_estimate() < left + (1ull << order)) && left &&
-	       !thread_current()->makes_memory;
+	if (likely(frame_free_estimate() >= needs) || !left || thread_current()->makes_memory)
+		return false;
+	return !frame_drain() || frame_free_estimate() < needs;
 }
 
 int frame_alloc(u32 order, u32 flags, pfn_t *out)

@@ -394,11 +394,20 @@ static void the_last_frames_are_for_reclaim(void **state)
 	frame_leave_to_reclaim(16);
 	while (frame_alloc(0, 0, &hold[held]) == 0)
 		held++;
-	/* Some are at hand for the CPU, which others' are when there is nothing else. */
 	assert_int_equal(free_now(), 16);
 	assert_null(frame_alloc_page(0));
 	assert_int_equal(frame_alloc(1, 0, &pfn), ERR_NOMEM);
 	assert_int_equal(frame_alloc_apart(3, 0, &pfn), ERR_NOMEM);
+	/* What other CPUs have at hand beside them is not left to anybody. */
+	for (u32 i = 0; i < 2; i++) {
+		(void)frame_drain();
+		hosted_cpu_set(1);
+		frame_free(hold[--held], 0);
+		assert_int_equal(frame_free_estimate(), 16);
+		hosted_cpu_set(0);
+		assert_int_equal(frame_alloc(0, 0, &hold[held]), 0);
+		held++;
+	}
 	frame_reclaim_begin();
 	frame_reclaim_begin();
 	frame_reclaim_end();
