@@ -73,7 +73,7 @@ static struct pool_object *object_of(u64 handle)
 
 u64 pool_last_handle(u64 end)
 {
-	return end / POOL_ALIGN;
+	return (end - 1) / POOL_ALIGN;
 }
 
 static u64 place_of(const struct pool_span *s, u32 slot, u32 size)

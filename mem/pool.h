@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pool that packed pages are in. An object is 1 to POOL_OBJECT_MAX bytes, which never change.
- * Objects of like size share a span of one to four frames, which need not be neighbours; an object
+ * Objects of like size share a span of one to eight frames, which need not be neighbours; an object
  * may go on from one frame in the next.
  *
  * A handle names an object until it is freed, wherever it is: objects move, whoever leads to them,

@@ -8,7 +8,8 @@
 #include "kernel/base/error.h"
 #include "mem/gmem_private.h"
 #include "mem/pool.h"
-#include "mem/share.h"
+#include "mem/share_refs.h"
+#include "mem/share_table.h"
 #include "mem/watermark.h"
 #include "tests/hosted/hosted.h"
 #include "tests/hosted/random.h"
@@ -310,6 +311,20 @@ static void written_whole_with_others(void **state)
 	assert_int_equal(check_page(a, 4, 100, true).v, pfn.v);
 }
 
+static void make_table(void *last_place)
+{
+	assert_int_equal(share_table_init((u64)last_place), 0);
+}
+
+/* A place in the most memory that Weir takes (RAM_END in mem/frame_array.c) fits in the table. */
+static void places_in_all_memory(void **state)
+{
+	u64 last = pool_last_handle(BIT(46)) << PLACE_SHIFT | PLACE_FRAME;
+
+	(void)start(MIB(16));
+	assert_false(hosted_catch_panic(make_table, (void *)last));
+}
+
 static void nobody(void)
 {
 }
@@ -595,6 +610,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_full_bucket, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_write_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(written_whole_with_others, setup, teardown),
+		cmocka_unit_test(places_in_all_memory),
 		cmocka_unit_test_setup_teardown(who_is_owed_pages_copies, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_a_copy, setup, teardown),
 		cmocka_unit_test_setup_teardown(held_while_written, setup, teardown),
