@@ -123,6 +123,7 @@ struct gmem {
 	u64 packed_bytes; /* what its packed pages have been packed to, each for itself */
 	u32 refs;	  /* memslots and the VM */
 	u32 swapping;	  /* pages on their way to or from the swap disk */
+	u32 waiting;	  /* threads that wait for BUSY pages, or are about to */
 	struct gmem_account own; /* where account points until one is set */
 	/* lock */
 	struct spinlock lock; /* slot_phys_lock */

@@ -19,6 +19,10 @@ void gmem_wait_settled(struct gmem *g, u64 index, u64 *e)
 {
 	u64 entry = gmem_entry_load(e);
 
+	if (gmem_entry_state(entry) != GMEM_BUSY)
+		return;
+	/* Before it is marked: who sees the mark sees that, too. */
+	__atomic_fetch_add(&g->waiting, 1, __ATOMIC_RELAXED);
 	while (gmem_entry_state(entry) == GMEM_BUSY) {
 		if (!(entry & GMEM_WANTED) && !gmem_entry_exchange(e, &entry, entry | GMEM_WANTED))
 			continue;
@@ -26,6 +30,7 @@ void gmem_wait_settled(struct gmem *g, u64 index, u64 *e)
 		wait_event(&g->busy, !is_awaited(gmem_entry_load(e)));
 		entry = gmem_entry_load(e);
 	}
+	__atomic_fetch_sub(&g->waiting, 1, __ATOMIC_RELAXED);
 }
 
 static bool must_stay(u64 entry)

@@ -189,11 +189,16 @@ static bool put_away(struct gmem *g, u64 index, u64 *e, u64 *entry, struct list 
 	return true;
 }
 
-/* Those that somebody waits for stay as they were, and are used. Returns which of the run are left. */
+/*
+ * Those that somebody waits for stay as they were, and are used. Returns which of the run are left. Mostly
+ * nobody waits for any page: that is seen without a look at each.
+ */
 static u32 give_back_wanted(struct gmem *g, const struct run *r, u32 left, struct gmem_taken *t)
 {
 	u32 wanted = 0;
 
+	if (likely(!__atomic_load_n(&g->waiting, __ATOMIC_RELAXED)))
+		return left;
 	for (u32 i = 0; i < r->count; i++) {
 		if (!(left & BIT(i)) || !(gmem_entry_load(r->e + i) & GMEM_WANTED))
 			continue;
