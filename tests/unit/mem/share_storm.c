@@ -46,12 +46,14 @@ static void count(u64 *counter, u64 n)
 
 static u64 word_of(u64 content, u64 i, u64 *random)
 {
+	if (content > CONTENTS)
+		return content; /* one word all over */
 	return content % 2 ? random_next(random) : content + i % 8;
 }
 
-static void write_content(pfn_t pfn, u64 content)
+static void write_content(u64 *p, u64 content)
 {
-	u64 *p = pfn_to_virt(pfn), random = content;
+	u64 random = content;
 
 	for (u64 i = 1; i < WORDS; i++)
 		__atomic_store_n(&p[i], word_of(content, i, &random), __ATOMIC_RELAXED);
@@ -86,8 +88,24 @@ static void write_page(struct stormer *s, struct gmem *g, u64 index)
 	count(&counts.no_memory, err == ERR_NOMEM);
 	if (err)
 		return;
-	write_content(pfn, content);
+	write_content(pfn_to_virt(pfn), content);
 	gmem_unpin(g, index, pfn, true);
+}
+
+/* All of it, if it is put away: as Weir does, or as a guest by REP STOS. */
+static void write_whole(struct stormer *s, struct gmem *g, u64 index)
+{
+	static const u64 fills[] = {0, 0x7777, 0x123456789abcdef0ull /* no entry tells it */};
+	u64 words[WORDS];
+	bool done;
+
+	index = index / THREADS * THREADS + (u64)(s - stormers);
+	write_content(words, 1 + random_below(&s->random, CONTENTS));
+	if (random_below(&s->random, 2))
+		done = gmem_write_stored(g, index, words);
+	else
+		done = gmem_fill_stored(g, index, fills[random_below(&s->random, 3)]);
+	count(&counts.whole, done);
 }
 
 static void read_page(struct gmem *g, u64 index)
@@ -170,8 +188,10 @@ static void change_page(struct stormer *s, u32 object)
 		read_page(g, index);
 	else if (what < 75)
 		take_pages(g, index, pages);
-	else if (what < 82)
+	else if (what < 79)
 		drop_pages(g, index, pages);
+	else if (what < 84)
+		write_whole(s, g, index);
 	else if (what < 90)
 		count(&counts.on_disk, gmem_write_packed(g, index, 1, 0, 1));
 	else if (!h->g)

@@ -24,10 +24,10 @@ static void add(struct share_storm_counts *sum, const struct share_storm_counts 
 static void print(const struct share_storm_counts *c)
 {
 	printf("alone %llu, of them packed %llu, without memory %llu, to the disk %llu, ended "
-	       "%llu\n",
+	       "%llu, written whole %llu\n",
 	       (unsigned long long)c->alone, (unsigned long long)c->alone_shown,
 	       (unsigned long long)c->no_memory, (unsigned long long)c->on_disk,
-	       (unsigned long long)c->ended);
+	       (unsigned long long)c->ended, (unsigned long long)c->whole);
 }
 
 static void counted_after_each_step(void **state)
@@ -43,6 +43,7 @@ static void counted_after_each_step(void **state)
 	print(&sum);
 	assert_true(sum.alone > sum.alone_shown && sum.alone_shown > 10 * runs);
 	assert_true(sum.no_memory > runs && sum.on_disk > runs && sum.ended > runs);
+	assert_true(sum.whole > runs);
 }
 
 static void in_many_orders(void **state)
