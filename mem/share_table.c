@@ -474,7 +474,8 @@ void share_table_fit(void)
 			done = split();
 		else if (wanted() < 0)
 			merge();
-		__atomic_store_n(&table.changing, false, __ATOMIC_RELEASE);
+		/* And only then the look at what is taken: who has just gone without has counted before. */
+		__atomic_store_n(&table.changing, false, __ATOMIC_SEQ_CST);
 		if (!done)
 			return;
 	}
