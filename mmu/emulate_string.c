@@ -171,7 +171,15 @@ static bool stores_at(struct emulate *e, u64 gva, u64 after)
 	       e->gva == gva + after;
 }
 
-/* Where it may store to the first and to the last, one page apart, it may store to all between. */
+/* Else the offsets begin again at 0 within the page, where another part of the segment is. */
+static bool goes_straight_on(struct emulate *e)
+{
+	u64 last = size_mask(e->insn->addr_size) - (PAGE_SIZE - 1);
+
+	return emulate_get_reg(e, reg_rdi, e->insn->addr_size) <= last;
+}
+
+/* Where it may store to the first and, straight on, to the last, it may store to all between. */
 bool emulate_fills_page(struct emulate *e, u64 gva, u64 *word)
 {
 	const struct insn *insn = e->insn;
@@ -180,7 +188,7 @@ bool emulate_fills_page(struct emulate *e, u64 gva, u64 *word)
 	if (insn->kind != INSN_STOS || insn->repeat == REPEAT_NONE ||
 	    (e->next.rflags & RFLAGS_DF) ||
 	    emulate_get_reg(e, reg_rcx, insn->addr_size) < PAGE_SIZE / size ||
-	    !stores_at(e, gva, 0) || !stores_at(e, gva, PAGE_SIZE - size))
+	    !goes_straight_on(e) || !stores_at(e, gva, 0) || !stores_at(e, gva, PAGE_SIZE - size))
 		return false;
 	*word = emulate_get_reg(e, reg_rax, size) * (~0ull / size_mask(size));
 	return true;

@@ -91,12 +91,14 @@ static void make_state(void)
 		page ^= PAGE_SIZE;
 }
 
-/* Iteration by iteration: would it store to all of the page? *r is what it leaves. */
+/* Iteration by iteration: would it store to all of the page, upwards? *r is what it leaves. */
 static bool iterate(struct guest_regs *r, u64 *word)
 {
-	u64 n = PAGE_SIZE / insn.op_size;
+	u64 n = PAGE_SIZE / insn.op_size, most = ~0ull >> (64 - 8 * insn.addr_size);
 	struct emulate e;
 
+	if ((r->gpr[RDI] & most) > most - (PAGE_SIZE - 1))
+		return false;
 	for (u64 i = 0; i < n; i++) {
 		if (insn.kind != INSN_STOS || insn.repeat == REPEAT_NONE || r->rip != RIP)
 			return false;
@@ -143,10 +145,41 @@ static void as_one_by_one(void **state)
 	assert_true(by_mode[DECODE_16] > 30 && by_mode[DECODE_32] > 30 && by_mode[DECODE_64] > 30);
 }
 
+/* The page's linear addresses go on where the offsets begin again, at which the segment may not be. */
+static void over_the_end_of_a_segment(void **state)
+{
+	static const struct {
+		const char *bytes;
+		u32 size, offset, limit, access;
+		bool may;
+	} cases[] = {
+		{"\xf3\xaa", 1, 0xfffff800, 0x100, DATA_DOWN, false},
+		{"\xf3\xab", 4, 0xfffff800, 0x7f0, DATA_DOWN, false},
+		{"\xf3\xab", 4, 0xfffff802, 0xffffffff, DATA_WRITABLE, false},
+		{"\xf3\xab", 4, 0xfffff000, 0x7f0, DATA_DOWN, true},
+	};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct emulate e;
+		u64 word;
+
+		assert_int_equal(decode_insn(&insn, (const u8 *)cases[i].bytes, 2, DECODE_32), 0);
+		regs = (struct guest_regs){.rip = RIP, .rflags = FLAGS_FIXED};
+		regs.gpr[RDI] = cases[i].offset;
+		regs.gpr[RCX] = PAGE_SIZE / cases[i].size;
+		cpu = (struct emulate_cpu){.protected_mode = true, .linear_bits = 48};
+		cpu.segment[SEGMENT_ES] = (struct emulate_segment){-cases[i].offset, cases[i].limit,
+								   cases[i].access, 0};
+		emulate_start(&e, &insn, &regs, &cpu);
+		assert_int_equal(emulate_fills_page(&e, 0, &word), cases[i].may);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_one_by_one),
+		cmocka_unit_test(over_the_end_of_a_segment),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
