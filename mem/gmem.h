@@ -306,7 +306,8 @@ bool gmem_drop_stored(struct gmem *g, u64 index);
 bool gmem_write_stored(struct gmem *g, u64 index, const void *page);
 /*
  * The same of a page that is this word all over, which needs no frame where an entry can tell the word:
- * it stays where it is then, as if it had been taken so, and with 0 it is ABSENT.
+ * it stays where it is then, as if it had been taken so, and with 0 it is ABSENT, but where memory is
+ * too short for a first touch.
  */
 bool gmem_fill_stored(struct gmem *g, u64 index, u64 word);
 

@@ -317,6 +317,15 @@ bool gmem_write_stored(struct gmem *g, u64 index, const void *page)
 	return replace_stored(g, index, e, entry, pfn);
 }
 
+/*
+ * ABSENT its first touch, which mostly comes next, would be refused a frame that a page which comes back
+ * may have: then it gets that at once, as if it had come back to be written over.
+ */
+static bool may_be_absent(const struct gmem *g)
+{
+	return watermark_admits(1) || gmem_admits_absent(g, 1);
+}
+
 /* The stamp stays: nobody has touched the page since but to overwrite it. */
 bool gmem_fill_stored(struct gmem *g, u64 index, u64 word)
 {
@@ -326,7 +335,7 @@ bool gmem_fill_stored(struct gmem *g, u64 index, u64 word)
 
 	if (!tier_has(entry))
 		return false;
-	if (!tier_fill(word, &filled)) {
+	if (!tier_fill(word, &filled) || (filled == GMEM_ABSENT && !may_be_absent(g))) {
 		if (!frame_to_replace(g, &pfn))
 			return false;
 		for (u64 i = 0; i < PAGE_SIZE / sizeof(word); i++)

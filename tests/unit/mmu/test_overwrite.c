@@ -151,6 +151,26 @@ static void no_memory(void **state)
 	is_all(0, 3);
 }
 
+static void nobody(void)
+{
+}
+
+/* What comes back may have a frame of those that a first touch is refused: it may also be written over. */
+static void below_the_min_watermark(void **state)
+{
+	put_away(0, true);
+	put_away(1, true);
+	watermarks.wake = nobody;
+	watermarks.min = frame_free_estimate() + 64;
+	watermarks.low = watermarks.high = watermarks.min + 1;
+	assert_int_equal(touch(&vcpu, page(2), MMU_WRITE), ERR_NOMEM);
+	assert_int_equal(touch(&vcpu, page(0), MMU_WRITE), 0);
+	assert_int_equal(gpa_fill_stored(&vm, page(1), 0), 0);
+	assert_int_equal(touch(&vcpu, page(1), MMU_WRITE), 0);
+	watermarks = (struct watermarks){.min = 0};
+	is_all(1, 0);
+}
+
 static void it_is_in_the_log(void **state)
 {
 	u64 bits[PAGES / 64];
@@ -187,6 +207,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(each_word, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_there, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(below_the_min_watermark, setup, teardown),
 		cmocka_unit_test_setup_teardown(it_is_in_the_log, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_stamp_stays, setup, teardown),
 	};
