@@ -125,7 +125,8 @@ static void leaves_alone(void)
 
 	assert_false(vcpu_overwrite(&v, GPA(GPA_AT)));
 	assert_int_equal(counted, 0);
-	assert_memory_equal(v.regs.gpr, before.gpr, sizeof(u64) * RSP);
+	before.gpr[RSP] = v.regs.gpr[RSP]; /* it may have come from the VMCS */
+	assert_memory_equal(v.regs.gpr, before.gpr, sizeof(before.gpr));
 	if (v.regs_here)
 		regs_push(&v);
 	assert_int_equal(vmcs_read(GUEST_RIP), RIP);
@@ -187,6 +188,33 @@ static void in_32_bit_code(void **state)
 	es.limit = (u32)LINEAR_32 + PAGE_SIZE - 2;
 	assert_false(vcpu_overwrite(&v, GPA(GPA_AT)));
 	assert_int_equal(walks, 0);
+	/* The instruction may be another by now than the one whose segment the CPU has checked. */
+	setup(state);
+	code.mode = DECODE_32;
+	vmcs_write(EXIT_GUEST_LINEAR, LINEAR_32);
+	v.regs.gpr[RDI] = LINEAR_32;
+	instruction = "\xf3\xab";
+	v.regs.gpr[RCX] = PAGE_SIZE / 4;
+	es.access = FLAT_DATA & ~2u; /* read-only */
+	leaves_alone();
+	assert_int_equal(walks, 0);
+}
+
+static void in_16_bit_code(void **state)
+{
+	code.mode = DECODE_16;
+	instruction = "\xf3\xab";
+	vmcs_write(EXIT_GUEST_LINEAR, LINEAR_32);
+	vmcs_write(GUEST_RIP, 0xfffe);
+	es.base = LINEAR_32 - 0x3000;
+	es.limit = 0xffff;
+	v.regs.gpr[RDI] = 0x3000;
+	v.regs.gpr[RCX] = PAGE_SIZE / 2;
+	vmcs_write(GUEST_CS_LIMIT, 0xfffe);
+	assert_false(vcpu_overwrite(&v, GPA(GPA_AT)));
+	vmcs_write(GUEST_CS_LIMIT, 0xffff);
+	does(0x7788778877887788ull);
+	assert_int_equal(v.regs.gpr[RDI], 0x3000 + PAGE_SIZE);
 }
 
 static void other_instructions(void **state)
@@ -275,6 +303,7 @@ int main(void)
 		cmocka_unit_test_setup(the_last_page, setup),
 		cmocka_unit_test_setup(more_are_to_come, setup),
 		cmocka_unit_test_setup(in_32_bit_code, setup),
+		cmocka_unit_test_setup(in_16_bit_code, setup),
 		cmocka_unit_test_setup(other_instructions, setup),
 		cmocka_unit_test_setup(less_than_a_page, setup),
 		cmocka_unit_test_setup(unusual, setup),
