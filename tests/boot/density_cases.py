@@ -276,5 +276,5 @@ def cut_down(boot):
     left = {name: found[name] for name in ("swap.used", "swap.writing", "pool.objects", "pool.frames",
                                            "share.frames")}
     assert not any(left.values()), left
-    boot.note(f"when the first was killed {then['swap.writing']} pages were being written, "
+    boot.note(f"before the first was killed {then['swap.writing']} pages were being written, "
               f"{then['pool.objects']} packed and {then['share.frames']} frames shared")
