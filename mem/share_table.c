@@ -38,7 +38,9 @@ struct leaf {
 };
 
 static struct {
-	u16 tag; /* set once: the bits of `high` that are no part of a place */
+	/* set once */
+	u16 tag;	/* the bits of `high` that are no part of a place */
+	u64 pages_most; /* leaves included */
 	/* atomic; 0: there is no table */
 	u64 buckets;
 	u64 taken;    /* places */
@@ -325,12 +327,7 @@ static void put_page(void *page)
  */
 static bool may_have_another(void)
 {
-	struct frame_stats frames;
-
-	if (watermark_free() <= watermarks.min)
-		return false;
-	frame_get_stats(&frames);
-	return table.pages < frames.total / MEMORY_PART;
+	return table.pages < table.pages_most && watermark_free() > watermarks.min;
 }
 
 /* That of the page, if there is no page before it. */
@@ -484,12 +481,15 @@ void share_table_fit(void)
 int share_table_init(u64 last_place)
 {
 	u32 high = 0; /* bits of the last place that `high` has */
+	struct frame_stats frames;
 
 	while (last_place >> 32 >> high)
 		high++;
 	BUG_ON(high > 16 - TAG_FEWEST);
 	memset(&table, 0, sizeof(table));
 	table.tag = (u16)(0xffffu << high);
+	frame_get_stats(&frames);
+	table.pages_most = frames.total / MEMORY_PART;
 	for (u32 i = 0; i < LOCKS; i++)
 		spin_init(&table.lock[i], "share", LOCK_SHARE);
 	if (!add_page(0))

@@ -49,7 +49,7 @@ static u64 free_now(void)
 	return s.free;
 }
 
-static int setup(void **state)
+static void begin(u64 end)
 {
 	static struct memmap map;
 	u64 random = 1;
@@ -60,7 +60,7 @@ static int setup(void **state)
 	hosted_arena_init(MIB(256));
 	memset(&map, 0, sizeof(map));
 	map.count = 1;
-	map.ranges[0] = (struct mem_range){MIB(1), MIB(256)};
+	map.ranges[0] = (struct mem_range){MIB(1), end};
 	assert_int_equal(frame_init(&map), 0);
 	evicted = 0;
 	for (u32 i = 0; i < CONTENTS; i++)
@@ -68,6 +68,11 @@ static int setup(void **state)
 			  (u64)(1 + i % 3) << SHARE_HASH_BITS;
 	assert_int_equal(share_table_init(LAST), 0);
 	before = free_now();
+}
+
+static int setup(void **state)
+{
+	begin(MIB(256));
 	return 0;
 }
 
@@ -256,6 +261,24 @@ static void takes_nothing(u64 min, u64 owed)
 	assert_int_equal(free_now(), before);
 }
 
+/* Of little memory it takes no more than its part, though there is more, and goes on with that. */
+static void no_more_than_its_part(void **state)
+{
+	struct frame_stats frames;
+
+	begin(MIB(5));
+	frame_get_stats(&frames);
+	for (u32 i = 0; i < CONTENTS; i++)
+		insert(i);
+	assert_int_equal(share_table_size(), frames.total / 128 * PAGE_SIZE);
+	assert_int_equal(share_table_taken(), CONTENTS - evicted);
+	assert_int_equal(count(), CONTENTS - evicted);
+	for (u32 i = 0; i < CONTENTS; i++)
+		remove(i);
+	assert_int_equal(share_table_taken(), 0);
+	assert_int_equal(free_now(), before);
+}
+
 /* R38: it takes nothing of what is left for reclaim. */
 static void nothing_below_min(void **state)
 {
@@ -359,6 +382,7 @@ int main(void)
 		cmocka_unit_test_setup(found_ones_stay, setup),
 		cmocka_unit_test_setup(too_many_for_the_smallest, setup),
 		cmocka_unit_test_setup(all_found, setup),
+		cmocka_unit_test(no_more_than_its_part),
 		cmocka_unit_test_setup(nothing_below_min, setup),
 		cmocka_unit_test_setup(nothing_that_is_promised, setup),
 		cmocka_unit_test_setup(without_memory, setup),
