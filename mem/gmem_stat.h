@@ -10,7 +10,7 @@
 #define GMEM_STATS(X)                                                                              \
 	X(absent, "pages", "Pages that were never touched, or are known to be zero.", STAT_LEVEL)  \
 	X(got_page, "pages", "Pages that are resident in frames of their own.", STAT_LEVEL)        \
-	X(shared, "pages", "Pages that are resident in frames that others show too.", STAT_LEVEL)  \
+	X(shared, "pages", "Pages that are resident in frames that others may show.", STAT_LEVEL)  \
 	X(packed, "pages", "Pages that are in the compressed pool.", STAT_LEVEL)                   \
 	X(swapped, "pages", "Pages that are on the swap disk.", STAT_LEVEL)                        \
 	X(busy, "pages", "Pages that a thread is changing from one state to another.", STAT_LEVEL) \

@@ -41,7 +41,7 @@ const struct command commands[] = {
 	 "min= and for what they cost besides, of all that can be. Then, for each VM,\n"
 	 "where its pages are. RESIDENT: in RAM, in frames of its own. ZERO: never\n"
 	 "touched, given back, or all zero. SAME: one word all over, which takes no\n"
-	 "RAM. SHARED: in RAM, in frames that others show too. PACKED: compressed, by\n"
+	 "RAM. SHARED: in RAM, in frames that others may show. PACKED: compressed, by\n"
 	 "their size before; RATIO is that divided by their size now. SWAPPED: on the\n"
 	 "swap disk. WORKING is its working set: pages that were used twice lately, as\n"
 	 "estimated.",
