@@ -240,19 +240,6 @@ def minute(operator):
     return (end[1] - begin[1]) / (end[0] - begin[0]) / 1e7
 
 
-def at_rest(operator):
-    """(seconds of the machine's time, nanoseconds that kaged has had of it)"""
-    return up_seconds(operator, "idle0"), footprint.counters(operator, "reclaim.kaged")["reclaim.kaged"]
-
-
-def minute(operator):
-    """kaged's share of a minute, in percent."""
-    begin = end = at_rest(operator)
-    while end[0] - begin[0] < REST:
-        end = at_rest(operator)
-    return (end[1] - begin[1]) / (end[0] - begin[0]) / 1e7
-
-
 def idle(folder, kernel, ram, n):
     """[Linux guests, RAM, their mem= in all by RAM, kaged's share in percent]: of the minute after the last has
     come to its shell, in which none does anything, none having been paused."""

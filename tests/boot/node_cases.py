@@ -5,6 +5,7 @@ import re
 from boots import case, small_guest
 from cases import NO_VMX_MESSAGE, check_small_guest
 from density_cases import check_dense, counters, dense_guests
+from monitor import Operator
 
 LESS = 6  # MiB of a node that are not RAM: some below 1 MiB, and what the firmware keeps, OVMF most
 
@@ -19,11 +20,15 @@ def check_nodes(boot, *nodes):
 
 
 @case(machines=["tigerlake:2"], full=["corei7_sandy_bridge_2600k:2"], deadline=180, nodes=[(128, 1), (128, 1)],
-      guests=lambda: small_guest("smoke", "one two"))
+      weir="monitor", guests=lambda: small_guest("smoke", "one two"))
 def nodes(boot):
-    """Weir says which memory is near which CPUs by tables that GRUB has added, and runs a guest."""
+    """Weir says which memory is near which CPUs by tables that GRUB has added, runs a guest, and shows each node."""
     check_nodes(boot, (128, "CPU 0"), (128, "CPU 1"))
     check_small_guest(boot, "smoke")
+    operator = Operator(boot)
+    operator.enter()
+    operator.says("mem", *(rf"^node\.{n}: \d+[KM], free \d+[KM]; its part of low [\dK.]+, of high [\dK.]+$" for n in range(2)))
+    operator.send("poweroff\r")
     boot.ends()
 
 
