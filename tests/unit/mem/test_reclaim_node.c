@@ -224,6 +224,24 @@ static void parts_of_the_watermarks(void **state)
 	assert_int_equal(lacks(0), 0);
 }
 
+/* Of min a quarter is left to who makes memory, whatever node it is on. */
+static void last_frames_of_all(void **state)
+{
+	static const struct reclaim_options options = {.min = 1024, .low = 1500, .high = 2048};
+	u64 total = free_now();
+
+	while (frame_alloc(0, 0, &hold[0][held[0]]) == 0)
+		held[0]++;
+	assert_int_equal(free_now(), watermarks.min / 4);
+	assert_true(held[0] > total / 2);
+	give_back(0);
+	reclaim_set_watermarks(&options);
+	while (frame_alloc(0, 0, &hold[0][held[0]]) == 0)
+		held[0]++;
+	assert_int_equal(free_now(), 256);
+	give_back(0);
+}
+
 /* To its own part, not on for the other, which can help itself. */
 static void to_its_own_part(void **state)
 {
@@ -356,6 +374,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(both_at_one_object, setup_short, teardown),
 		cmocka_unit_test_setup_teardown(one_that_has_nothing, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(parts_of_the_watermarks, setup_marks, teardown),
+		cmocka_unit_test_setup_teardown(last_frames_of_all, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(to_its_own_part, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(for_one_that_cannot, setup_marks, teardown),
 		cmocka_unit_test_setup_teardown(for_one_that_still_cannot, setup_marks, teardown),
