@@ -216,11 +216,9 @@ static void both_rest(void **state)
 static pfn_t hold[MIB(16) / PAGE_SIZE];
 static u32 held;
 
-/* Where memory is low in all, who has its part sleeps on. */
-static void who_lacks_is_woken(void **state)
+/* Node 0 has next to nothing free, and node 1 its part of low. */
+static void leave_little(void)
 {
-	u32 before[2];
-
 	hosted_cpu_set(0);
 	frame_node_keep(0, 0);
 	while (frame_node_free(0) > 10)
@@ -234,12 +232,35 @@ static void who_lacks_is_woken(void **state)
 		frame_free(hold[--held], 0);
 	assert_int_equal(reclaim_node_lacks(1, watermarks.low), 0);
 	assert_true(reclaim_node_lacks(0, watermarks.low) > 0);
+}
+
+/* Where memory is low in all, who has its part sleeps on. */
+static void who_lacks_is_woken(void **state)
+{
+	u32 before[2];
+
+	leave_little();
 	for (u32 i = 0; i < 2; i++)
 		before[i] = GET(sleeps[i]);
 	assert_true(watermark_admits(1) || reclaim_is_short());
 	reclaim_wake();
 	hosted_wait_until(GET(sleeps[0]) > before[0]);
 	assert_int_equal(GET(sleeps[1]), before[1]);
+	while (held)
+		frame_free(hold[--held], 0);
+}
+
+/* Who finds nothing to take wakes the other, which has its part. */
+static void who_finds_nothing_wakes_the_other(void **state)
+{
+	u32 before;
+
+	for (u32 i = 0; i < OBJECTS; i++)
+		assert_int_equal(gmem_drop_range(objects[i], 0, COLD, NULL), 0);
+	leave_little();
+	before = GET(sleeps[1]);
+	reclaim_wake();
+	hosted_wait_until(GET(sleeps[1]) > before);
 	while (held)
 		frame_free(hold[--held], 0);
 }
@@ -251,6 +272,7 @@ int main(void)
 		cmocka_unit_test(each_looks_after_some),
 		cmocka_unit_test(both_rest),
 		cmocka_unit_test(who_lacks_is_woken),
+		cmocka_unit_test(who_finds_nothing_wakes_the_other),
 	};
 
 	return cmocka_run_group_tests(tests, start_kageds, NULL);
