@@ -12,6 +12,7 @@
 #include "kernel/base/addr.h"
 #include "kernel/base/list.h"
 #include "kernel/base/stat.h"
+#include "mem/frame_node.h"
 #include "mem/memmap.h"
 #include "smp/rcu.h"
 
@@ -159,7 +160,14 @@ extern struct stat_group frame_use_stat_group;
 u64 frame_used_for(enum frame_use use); /* exact as above */
 
 /* Frames that are free, but for those in CPUs' caches. Any context, no lock. */
-u64 frame_free_estimate(void);
+static inline u64 frame_free_estimate(void)
+{
+	u64 free = frame_node_free(0);
+
+	for (u32 node = 1; unlikely(node < frame_node_count); node++)
+		free += frame_node_free(node);
+	return free;
+}
 /* What CPUs have in their caches comes to be free for all; returns how many that were. LOCK_ZONE. */
 u32 frame_drain(void);
 

@@ -46,7 +46,16 @@ static inline u32 frame_node_of(pfn_t pfn)
 
 u32 frame_node_of_cpu(u32 cpu);
 u64 frame_node_total(u32 node); /* frames, in use or not, that the allocator manages; LOCK_ZONE */
-u64 frame_node_free(u32 node);	/* of those, as frame_free_estimate; no lock */
+
+extern struct frame_node_free {
+	u64 frames; /* atomic */
+} __aligned(64) frame_node_frees[FRAME_NODES_MAX];
+
+/* Of those, the free ones, but for those in CPUs' caches. No lock. */
+static inline u64 frame_node_free(u32 node)
+{
+	return __atomic_load_n(&frame_node_frees[node].frames, __ATOMIC_RELAXED);
+}
 
 /* So many free frames are left to a node while others have more than is left to them. */
 void frame_node_keep(u32 node, u64 frames);

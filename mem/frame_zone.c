@@ -29,13 +29,15 @@ struct zone {
 	struct spinlock lock;
 	/* lock */
 	struct pool pools[POOLS];
-	u64 free_frames;  /* read without, too */
-	u64 whole_frames; /* those of them that are in blocks of 2 MiB or more */
+	struct frame_node_free *free; /* changed under it, and read without, too */
+	u64 whole_frames;	      /* frames of it that are in blocks of 2 MiB or more */
 	u64 total_frames;
 	u64 kept; /* atomic: frame_node_keep's */
 } __aligned(64);
 
 static struct zone zones[FRAME_NODES_MAX]; /* by node */
+
+struct frame_node_free frame_node_frees[FRAME_NODES_MAX];
 
 static struct zone *zone_of(u64 pfn)
 {
@@ -51,7 +53,7 @@ static bool is_of(const struct zone *z, u64 pfn)
 
 static void count_free(struct zone *z, s64 frames)
 {
-	__atomic_store_n(&z->free_frames, z->free_frames + (u64)frames, __ATOMIC_RELAXED);
+	__atomic_store_n(&z->free->frames, z->free->frames + (u64)frames, __ATOMIC_RELAXED);
 }
 
 static void list_block(struct zone *z, struct frame *f, u32 order, u32 pool)
@@ -139,12 +141,12 @@ static struct frame *block_at(const struct zone *z, u64 pfn, u32 order)
 	return is_of(z, first) ? frame_slot(first) : NULL;
 }
 
-/* The free block that the frame of pfn is in, or NULL. It is mostly the first of one. */
-static struct frame *zone_find(const struct zone *z, u64 pfn)
+/* The free block that f, the frame of pfn, is in, or NULL. It is mostly the first of one. */
+static struct frame *zone_find(const struct zone *z, struct frame *f, u64 pfn)
 {
 	for (u32 order = 0; order < ORDERS; order++) {
-		struct frame *f = block_at(z, pfn, order);
-
+		if (order)
+			f = block_at(z, pfn, order);
 		if (f && frame_state(f) == FRAME_FREE && f->order >= order)
 			return f;
 	}
@@ -252,7 +254,7 @@ static bool may_break_up(const struct zone *z)
 {
 	u64 large = 1ull << FRAME_LARGE_ORDER;
 
-	return z->whole_frames >= large && (z->whole_frames - large) * 2 >= z->free_frames;
+	return z->whole_frames >= large && (z->whole_frames - large) * 2 >= z->free->frames;
 }
 
 /* A failure is asked for where there is memory: each allocation asks once. */
@@ -273,7 +275,8 @@ void frame_zone_reset(void)
 	for (u32 node = 0; node < FRAME_NODES_MAX; node++) {
 		struct zone *z = &zones[node];
 
-		*z = (struct zone){0};
+		frame_node_frees[node].frames = 0;
+		*z = (struct zone){.free = &frame_node_frees[node]};
 		spin_init(&z->lock, "frame zone", LOCK_ZONE);
 		for (u32 i = 0; i < POOLS; i++) {
 			for (u32 order = 0; order < ORDERS; order++)
@@ -308,7 +311,7 @@ static u32 take_blocks(struct zone *z, u32 order, struct frame **blocks, u32 cou
 	bool on = spin_lock_irqsave(&z->lock);
 	u32 n = 0;
 
-	while (n < count && z->free_frames > kept && (blocks[n] = zone_take(z, order)))
+	while (n < count && z->free->frames > kept && (blocks[n] = zone_take(z, order)))
 		frame_set_state(blocks[n++], FRAME_USED);
 	spin_unlock_irqrestore(&z->lock, on);
 	return n;
@@ -380,7 +383,7 @@ int frame_zone_take_apart(u32 number, struct frame **out)
 		u64 kept;
 		struct zone *z = zone_to_ask(i, &kept);
 
-		if (__atomic_load_n(&z->free_frames, __ATOMIC_RELAXED) > kept)
+		if (__atomic_load_n(&z->free->frames, __ATOMIC_RELAXED) > kept)
 			return take_apart(z, number, out);
 	}
 	return ERR_BUSY;
@@ -390,7 +393,7 @@ int frame_zone_take_at(struct frame *f, u64 pfn)
 {
 	struct zone *z = zone_of(pfn);
 	bool on = spin_lock_irqsave(&z->lock);
-	int err = take_from(z, zone_find(z, pfn), f);
+	int err = take_from(z, zone_find(z, f, pfn), f);
 
 	spin_unlock_irqrestore(&z->lock, on);
 	return err;
@@ -442,7 +445,7 @@ static void zone_count(struct zone *z, u64 *total, u64 *free)
 	bool on = spin_lock_irqsave(&z->lock);
 
 	*total += z->total_frames;
-	*free += z->free_frames;
+	*free += z->free->frames;
 	spin_unlock_irqrestore(&z->lock, on);
 }
 
@@ -461,21 +464,7 @@ u64 frame_node_total(u32 node)
 	return total;
 }
 
-u64 frame_node_free(u32 node)
-{
-	return __atomic_load_n(&zones[node].free_frames, __ATOMIC_RELAXED);
-}
-
 void frame_node_keep(u32 node, u64 frames)
 {
 	__atomic_store_n(&zones[node].kept, frames, __ATOMIC_RELAXED);
-}
-
-u64 frame_free_estimate(void)
-{
-	u64 free = frame_node_free(0);
-
-	for (u32 node = 1; node < frame_node_count; node++)
-		free += frame_node_free(node);
-	return free;
 }

@@ -100,15 +100,13 @@ enum key monitor_key(u64 deadline_ns, char *c)
 /* --- memory --- */
 
 struct watermarks watermarks;
-static u32 frames, frames_left;
+u32 frame_node_count = 1;
+struct frame_node_free frame_node_frees[FRAME_NODES_MAX];
+#define frames_left frame_node_frees[0].frames
+static u32 frames;
 
 static void nobody(void)
 {
-}
-
-u64 frame_free_estimate(void)
-{
-	return frames_left;
 }
 
 void *frame_alloc_page(u32 flags)
