@@ -50,6 +50,7 @@ struct vm_config {
 	u32 cap;    /* percent of a CPU, of all vCPUs together; 0: none */
 	u64 cpus;   /* on which they may run, as bits; 0: all */
 	bool restart_on_crash;
+	bool release_modules;	     /* once it has started, which it then does but once */
 	char share[CONFIG_NAME_MAX]; /* with whom equal pages are kept once; "": with nobody else */
 	u32 share_group;	     /* of all that name the same; never 0 */
 	u32 module_count;

@@ -68,6 +68,14 @@ static void take_on_crash(struct vm_config *vm, const struct word *w)
 			      WORD_ARGS(w));
 }
 
+static void take_modules(struct vm_config *vm, const struct word *w)
+{
+	vm->release_modules = word_is(w, "release");
+	if (!vm->release_modules && !word_is(w, "keep"))
+		config_refuse(vm, "modules=%.*s is unknown: accepted are keep, release",
+			      WORD_ARGS(w));
+}
+
 static void take_mmu(struct vm_config *vm, const struct word *w)
 {
 	static const char *const names[] = {
@@ -93,7 +101,7 @@ void config_take_kernel(struct vm_config *vm, const struct config_line *l)
 		{LINE_WEIGHT, take_weight}, {LINE_CAP, take_cap},
 		{LINE_CPUS, take_cpus},	    {LINE_SHARE, take_share},
 		{LINE_VCPUS, take_vcpus},   {LINE_ON_CRASH, take_on_crash},
-		{LINE_MMU, take_mmu},
+		{LINE_MMU, take_mmu},	    {LINE_MODULES, take_modules},
 	};
 
 	config_take_memory(vm, l);
@@ -103,4 +111,7 @@ void config_take_kernel(struct vm_config *vm, const struct config_line *l)
 		if (w->at)
 			takers[i].take(vm, w);
 	}
+	if (vm->restart_on_crash && vm->release_modules)
+		config_refuse(vm, "on_crash=restart needs the modules that modules=release gives "
+				  "back: leave one of the two out");
 }

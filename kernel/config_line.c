@@ -10,7 +10,7 @@ static const char *const keys[LINE_WORDS] = {
 	[LINE_MMU] = "mmu=",	   [LINE_RMA] = "rma=",		  [LINE_PSIZE] = "psize=",
 	[LINE_WEIGHT] = "weight=", [LINE_ON_CRASH] = "on_crash=", [LINE_CAP] = "cap=",
 	[LINE_CPUS] = "cpus=",	   [LINE_MIN] = "min=",		  [LINE_MAX] = "max=",
-	[LINE_SHARES] = "shares=", [LINE_SHARE] = "share=",
+	[LINE_SHARES] = "shares=", [LINE_SHARE] = "share=",	  [LINE_MODULES] = "modules=",
 };
 
 static const char *const kinds[] = {

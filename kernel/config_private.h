@@ -57,6 +57,7 @@ enum line_word {
 	LINE_MAX,
 	LINE_SHARES,
 	LINE_SHARE,
+	LINE_MODULES,
 	LINE_WORDS
 };
 

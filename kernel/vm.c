@@ -54,6 +54,16 @@ static bool must_wait(const struct vm_config *config, struct restart *restart, i
 	return true;
 }
 
+/* What it was loaded from, as far as no other VM starts from it. */
+static void release_modules(const struct vm_config *config)
+{
+	u64 freed = images_release(config);
+
+	if (freed)
+		log_info("vm %s: released %llu KiB of modules that no VM starts from any more",
+			 config->name, (unsigned long long)(freed >> 10));
+}
+
 /*
  * Others' pages are taken for one that starts as long as memory is short, if there are some to be taken,
  * or what one leaves that ends: also what it was promised. A load that says what it found no memory for
@@ -88,6 +98,8 @@ static bool start_vm(const struct vm_config *config, struct restart *restart)
 		if (restart_is_loud(restart))
 			log_start(vm);
 		restart_done(restart);
+		if (config->release_modules)
+			release_modules(config);
 		vm_let_go(vm);
 		return true;
 	}

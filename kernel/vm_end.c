@@ -57,6 +57,12 @@ static bool starts_again(struct vm *vm)
 	/* Without the load, which may take longer than any guest; and the clock was another CPU's. */
 	u64 now = clock_ns(), ran = now - min(vm->let_go_ns, now);
 
+	if (vm->end == VM_END_RESET && vm->config.release_modules) {
+		log_warn("vm %s: not started again: its modules were released: to have it start "
+			 "anew boot the machine, with modules=keep if it resets itself",
+			 vm->name);
+		return false;
+	}
 	if (vm->end == VM_END_RESET) {
 		restart_ask(vm->restart, now, ran);
 		return true;

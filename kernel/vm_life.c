@@ -213,6 +213,8 @@ static int ask_end(struct vm *vm, enum vm_end cause)
 
 int vm_reset(struct vm *vm)
 {
+	if (vm->config.release_modules)
+		return ERR_PERM;
 	return ask_end(vm, VM_END_RESET);
 }
 

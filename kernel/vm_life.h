@@ -24,7 +24,7 @@ u32 vm_list(struct vm **out, u32 max);
  * Asks for a start of a configured VM that does not run, from its modules. 0: the manager does it
  * soon, and logs how it went; where it ends just now, afterwards. ERR_NOENT: none has the name.
  * ERR_EXIST: it runs, or is about to.
- * ERR_PERM: its configuration was refused.
+ * ERR_PERM: its configuration was refused, or its modules were released.
  */
 int vm_start(const char *name);
 
@@ -35,6 +35,8 @@ int vm_start(const char *name);
 bool vm_may_start(const char *name);
 /* vm_start would say ERR_PERM. */
 bool vm_is_refused(const char *name);
+/* Likewise: it has started, with modules=release, and does not again. */
+bool vm_is_spent(const char *name);
 /*
  * It starts by itself no more. 0: it was about to. ERR_EXIST: it runs, and does not start again once
  * it ends. ERR_NOENT: it is off.
@@ -57,7 +59,8 @@ u32 vm_paused_why(const struct vm *vm); /* enum vm_pause. Any context */
 
 /*
  * Ask for its end, paused or not, and do not wait for it. The first cause wins. Reset starts it
- * again from its modules; the guest is not asked in any of them.
+ * again from its modules, and says ERR_PERM where they were released; the guest is not asked in any of
+ * them.
  */
 int vm_reset(struct vm *vm);
 int vm_power_off(struct vm *vm);

@@ -13,6 +13,7 @@ static struct {
 	bool start_asked; /* somebody wants it started */
 	bool stays_off;	  /* somebody does not: neither now nor once it has ended */
 	bool ending;	  /* it is off the list, and being taken apart */
+	bool spent;	  /* what it would start from again was released */
 } plans[CONFIG_VMS_MAX];  /* by configuration */
 static u32 ends;	  /* atomic; written under vm_wait's lock: VMs that have ended */
 /* Set once; `refused` of a VM changes under vm_wait's lock. */
@@ -61,6 +62,7 @@ bool vm_list_add(struct vm *vm)
 		list_add_tail(&vm->link, &vms);
 	/* Who asked for it while it was made has it. */
 	plans[i].may_start = plans[i].start_asked = plans[i].stays_off = false;
+	plans[i].spent = wanted && vm->config.release_modules;
 	wait_unlock(&vm_wait, on);
 	return wanted;
 }
@@ -237,6 +239,8 @@ int vm_start(const char *name)
 		err = ERR_PERM;
 	} else if ((vm && !has_ended(vm)) || plans[i].start_asked) {
 		err = ERR_EXIST;
+	} else if (plans[i].spent) {
+		err = ERR_PERM;
 	} else {
 		plans[i].start_asked = true;
 		plans[i].stays_off = false;
@@ -293,6 +297,16 @@ bool vm_is_refused(const char *name)
 	refused = i >= 0 && config->vms[i].refused;
 	wait_unlock(&vm_wait, on);
 	return refused;
+}
+
+bool vm_is_spent(const char *name)
+{
+	int i = index_of(name);
+	bool on = wait_lock(&vm_wait), spent;
+
+	spent = i >= 0 && plans[i].spent;
+	wait_unlock(&vm_wait, on);
+	return spent;
 }
 
 void vm_end_all(void)

@@ -3,6 +3,7 @@
 
 #include "kernel/base/error.h"
 #include "kernel/base/log.h"
+#include "kernel/base/panic.h"
 #include "kernel/base/string.h"
 #include "mem/frame.h"
 #include "mem/memmap.h"
@@ -13,6 +14,8 @@
 /* By the module's number in boot_info. */
 static struct kept {
 	struct gmem *object; /* NULL: it stays where GRUB put it, or is nobody's */
+	bool needed;	     /* its VM is yet to start, or may again */
+	bool released;	     /* nobody's is: there is nothing left to load */
 	hpa_t start;
 	u64 size;
 	struct reclaim_target target; /* of the first module that is this object */
@@ -124,6 +127,7 @@ static u64 keep(const struct config_module *m, u32 group)
 	same = find_equal(m);
 	k->start = m->start;
 	k->size = m->size;
+	k->needed = true;
 	k->object = same ? same : adopt(m, group);
 	if (!same)
 		return 0;
@@ -204,6 +208,44 @@ void images_start(const struct weir_config *config)
 			 (unsigned long long)(twice >> 10), (unsigned long long)(unused >> 10));
 }
 
+static bool is_needed(const struct gmem *object)
+{
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		if (kept[i].object == object && kept[i].needed)
+			return true;
+	}
+	return false;
+}
+
+static void forget(struct gmem *object)
+{
+	for (u32 i = 0; i < BOOT_MODULES_MAX; i++) {
+		if (kept[i].object != object)
+			continue;
+		reclaim_remove(&kept[i].target);
+		kept[i].object = NULL;
+		kept[i].released = true;
+	}
+	gmem_unref(object);
+}
+
+u64 images_release(const struct vm_config *vm)
+{
+	u64 freed = 0;
+
+	for (u32 n = 0; n < vm->module_count; n++)
+		kept[vm->modules[n].boot_index].needed = false;
+	for (u32 n = 0; n < vm->module_count; n++) {
+		struct kept *k = &kept[vm->modules[n].boot_index];
+
+		if (!k->object || is_needed(k->object))
+			continue;
+		freed += k->size;
+		forget(k->object);
+	}
+	return freed;
+}
+
 static bool is_all_there(const struct gmem *g)
 {
 	u64 pages[GMEM_STATES];
@@ -277,6 +319,7 @@ struct image image_of_module(const struct config_module *m)
 {
 	struct gmem *object = kept[m->boot_index].object;
 
+	BUG_ON(kept[m->boot_index].released);
 	return (struct image){object ? NULL : phys_to_virt(m->start), m->size, object};
 }
 

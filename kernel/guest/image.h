@@ -3,7 +3,8 @@
  * Modules' bytes. Each configured module becomes a guest memory object that is made of the very frames
  * that GRUB put it into: nobody maps it, so that its pages are cold at once and go as guests' do when
  * memory is short, and come back when a VM is loaded from it, now or at a reset. Equal modules are
- * one object; modules that no VM has are released. Thread context, the boot thread.
+ * one object; modules that no VM has are released, and those that none starts from any more. Thread
+ * context, the boot thread.
  */
 #ifndef KERNEL_GUEST_IMAGE_H
 #define KERNEL_GUEST_IMAGE_H
@@ -26,6 +27,9 @@ void images_start(const struct weir_config *config);
  * unpacked, once is_enough says so: nothing is wanted next.
  */
 void images_bring_back(void (*all_are_back)(void), bool (*is_enough)(void));
+
+/* The VM has started, and does not again: returns the bytes of its modules that no other VM needs. */
+u64 images_release(const struct vm_config *vm);
 
 /* Of all of them: each page has a frame when they are back. Thread context. */
 u64 images_pages(void);

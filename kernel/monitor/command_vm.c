@@ -34,6 +34,11 @@ static void tell_missing(const char *name, bool may_start)
 		monitor_print("vm %s was refused when Weir booted: log tells why", name);
 	else if (may_start)
 		monitor_print("vm %s does not run yet: it is about to start", name);
+	else if (vm_is_spent(name))
+		monitor_print("vm %s does not run, nor does it start again, for its modules were "
+			      "released: boot the machine anew, with modules=keep for more than "
+			      "one start",
+			      name);
 	else if (is_configured(name))
 		monitor_print("vm %s does not run: vm start %s", name, name);
 	else
@@ -295,8 +300,20 @@ void command_vm_resume(u32 argc, char **argv)
 
 void command_vm_reset(u32 argc, char **argv)
 {
+	struct vm *vm = command_vm_get(argv[0]);
+	int err;
+
 	(void)argc;
-	steer(argv[0], vm_reset, "is reset");
+	if (!vm)
+		return;
+	err = vm_reset(vm);
+	if (err == ERR_PERM)
+		monitor_print("vm %s is not reset, for its modules were released, and it could not "
+			      "start: vm off ends it; modules=keep is for VMs that are reset",
+			      vm->name);
+	else
+		answer(vm, err, "is reset");
+	vm_put(vm);
 }
 
 /*

@@ -177,6 +177,8 @@ void command_vm_console(u32 argc, char **argv)
 		monitor_print("vm %s was refused when Weir booted: Ctrl-] leads back, and log "
 			      "tells why there",
 			      argv[0]);
+	else if (!vm && vm_is_spent(argv[0]))
+		monitor_print("vm %s is off, and does not start again: Ctrl-] leads back", argv[0]);
 	else if (!vm && !may_start)
 		monitor_print("vm %s is off: Ctrl-] leads back, and vm start %s there starts it",
 			      argv[0], argv[0]);

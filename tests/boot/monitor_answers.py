@@ -30,6 +30,11 @@ ELSEWHERE = {
     "goes on when there is memory": "monitor/test_command_vm",
     "vm %s is paused: Ctrl-] leads back, and vm resume %s there lets it go on": "monitor",
     "%u VMs are paused: Ctrl-] leads back, and vm list there tells which": "monitor/test_monitor_end",
+    "vm %s does not run, nor does it start again, for its modules were released: boot the machine anew, "
+    "with modules=keep for more than one start": "modules-release",
+    "vm %s is not reset, for its modules were released, and it could not start: vm off ends it; "
+    "modules=keep is for VMs that are reset": "modules-release",
+    "vm %s is off, and does not start again: Ctrl-] leads back": "modules-release",
     "pool of real-mode areas %s, in use %s, longest free piece %s": "monitor-none",
     "%s: %s, free %s; its part of low %s, of high %s": "nodes",
     "no memory for the trace of CPU %u, %u KiB": "monitor/test_command_trace",

@@ -321,6 +321,62 @@ static void nobodys_are_released(void **state)
 	assert_int_equal(free_now(), free + 15);
 }
 
+static void look_at(void *module)
+{
+	(void)image_of_module(module);
+}
+
+/* Those of a VM that does not start again: at once, or with the last VM that needs an equal one. */
+static void released_by_the_last(void **state)
+{
+	struct config_module *own = add(0, KIB(40) + 1, 4), *a = add(0, KIB(64) + 1, 5);
+	struct config_module *twice = add(0, KIB(64) + 1, 5), *b = add(1, KIB(64) + 1, 5);
+	struct config_module *kept = add(1, KIB(20), 6), *stays = add(2, KIB(20), 6);
+	struct reclaim_room room;
+	u64 free;
+
+	images_start(&config);
+	assert_int_equal(images_pages(), 11 + 17 + 5);
+	free = free_now();
+	assert_int_equal(images_release(&config.vms[0]), KIB(40) + 1);
+	assert_true(free_now() >= free + 11);
+	assert_int_equal(images_pages(), 17 + 5);
+	check_image(b, 5);
+	assert_ptr_equal(image_of_module(a).object, image_of_module(twice).object);
+	reclaim_get_room(&room);
+	assert_int_equal(room.promised, 17 + 5);
+	/* Whatever became of its pages. */
+	(void)take_all(image_of_module(b).object);
+	assert_int_equal(images_release(&config.vms[1]), KIB(64) + 1);
+	assert_int_equal(images_pages(), 5);
+	reclaim_get_room(&room);
+	assert_int_equal(room.promised, 5);
+	assert_ptr_equal(image_of_module(kept).object, image_of_module(stays).object);
+	check_image(stays, 6);
+	/* Nobody reads what is not there. */
+	assert_true(hosted_catch_panic(look_at, own));
+	assert_true(hosted_catch_panic(look_at, twice));
+	assert_true(hosted_catch_panic(look_at, b));
+	images_bring_back(count_back, is_enough);
+	assert_int_equal(back, 1);
+	check_image(kept, 6);
+}
+
+/* One that has no object is where GRUB put it, for good. */
+static void nothing_to_release(void **state)
+{
+	struct config_module *low;
+	u64 free;
+
+	next_at = PAGE_SIZE;
+	low = add(0, KIB(9), 3);
+	images_start(&config);
+	free = free_now();
+	assert_int_equal(images_release(&config.vms[0]), 0);
+	assert_int_equal(free_now(), free);
+	check_image(low, 3);
+}
+
 /* GRUB puts small ones there under UEFI. That memory has no frames: it stays as it is, of whomever. */
 static void below_1_mib(void **state)
 {
@@ -433,6 +489,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(watermarks_of_all_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(as_many_as_there_can_be, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobodys_are_released, setup, teardown),
+		cmocka_unit_test_setup_teardown(released_by_the_last, setup, teardown),
+		cmocka_unit_test_setup_teardown(nothing_to_release, setup, teardown),
 		cmocka_unit_test_setup_teardown(below_1_mib, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_for_an_object, setup, teardown),
 		cmocka_unit_test_setup_teardown(no_memory_to_read, setup, teardown),

@@ -42,7 +42,7 @@ static void test_full_example(void **state)
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
 	    "cpus=0,2-3,63 -- console=ttyS0 quiet "
 	    "mem=64M");
-	add("vm=beta kernel min=64M max=0x6001000 shares=1000");
+	add("vm=beta kernel min=64M max=0x6001000 shares=1000 modules=release");
 	add("vm=alpha initrd");
 	add("vm=beta module -- one  two");
 	config_parse(&boot, &config);
@@ -69,6 +69,8 @@ static void test_full_example(void **state)
 	struct vm_config *a = &config.vms[0], *b = &config.vms[1];
 
 	assert_false(a->refused);
+	assert_false(a->release_modules);
+	assert_true(b->release_modules);
 	assert_string_equal(a->name, "alpha");
 	assert_int_equal(a->mem, GIB(1));
 	assert_int_equal(a->rma, MIB(64));
@@ -291,7 +293,7 @@ static void test_orphan_lines(void **state)
 		{"surprise",
 		 "module 2 is ignored: unknown word 'surprise': known are vm= kernel "
 		 "initrd module mem= vcpus= mmu= rma= psize= on_crash= "
-		 "weight= cap= cpus= min= max= shares= share=; the guest's own words go "
+		 "weight= cap= cpus= min= max= shares= share= modules=; the guest's own words go "
 		 "after --"},
 	};
 
@@ -323,9 +325,8 @@ static void test_refused_vms(void **state)
 		 "module 2: 'vm=worse' comes a second time: keep one"},
 		{"vm=bad kernel quiet", NULL,
 		 "module 2: unknown word 'quiet': known are vm= kernel initrd module mem= vcpus= "
-		 "mmu= rma= psize= on_crash= weight= cap= cpus= min= max= shares= share=; the "
-		 "guest's "
-		 "own words go after --"},
+		 "mmu= rma= psize= on_crash= weight= cap= cpus= min= max= shares= share= "
+		 "modules=; the guest's own words go after --"},
 		{"vm=bad kernel mem=", NULL, "module 2: 'mem=' has no value: give it one"},
 		{"vm=bad kernel mem=lots", NULL,
 		 "module 2: mem=lots is not a size: write for example mem=256M"},
@@ -363,6 +364,13 @@ static void test_refused_vms(void **state)
 		 "module 3: on_crash= belongs on the kernel's line: move it"},
 		{"vm=bad kernel on_crash=often", NULL,
 		 "module 2: on_crash=often is unknown: accepted are restart, stop"},
+		{"vm=bad kernel", "vm=bad initrd modules=keep",
+		 "module 3: modules= belongs on the kernel's line: move it"},
+		{"vm=bad kernel modules=drop", NULL,
+		 "module 2: modules=drop is unknown: accepted are keep, release"},
+		{"vm=bad kernel modules=release on_crash=restart", NULL,
+		 "module 2: on_crash=restart needs the modules that modules=release gives back: "
+		 "leave one of the two out"},
 		{"vm=bad kernel rma=much", NULL,
 		 "module 2: rma=much is not a size: write for example rma=16M"},
 		{"vm=bad kernel rma=0", NULL,

@@ -62,6 +62,59 @@ static void reset_starts_again(void **state)
 	assert_int_equal(ran, 3 * VCPUS);
 }
 
+static void check_spent(void)
+{
+	assert_int_equal(starts, 1);
+	assert_int_equal(released, 1);
+	assert_true(vm_is_spent("alpha"));
+	assert_int_equal(vm_start("alpha"), ERR_PERM);
+	assert_false(vm_may_start("alpha"));
+}
+
+/* However it ends; the guest that wanted to go on is told of. */
+static void starts_once_without_modules(void **state)
+{
+	void (*const ends[])(struct vcpu * v) = {reset_always, crash, power_off};
+
+	for (u32 i = 0; i < ARRAY_SIZE(ends); i++) {
+		starts = released = 0;
+		hosted_log_reset();
+		config.vms[0].release_modules = true;
+		guest = ends[i];
+		run_all();
+		check_spent();
+		assert_int_equal(hosted_log_count(LOG_WARN), i == 0);
+	}
+}
+
+/* Not before: one that could not be started may be, later. */
+static void modules_stay_until_it_starts(void **state)
+{
+	config.vms[0].release_modules = true;
+	guest = power_off;
+	fail_at = 0;
+	run_all();
+	assert_int_equal(starts + released, 0);
+	assert_false(vm_is_spent("alpha"));
+	fail_at = NOWHERE;
+	unwanted_while_it_loads = true;
+	run_all();
+	unwanted_while_it_loads = false;
+	assert_int_equal(starts + released, 0);
+	assert_false(vm_is_spent("alpha"));
+	run_all();
+	check_spent();
+}
+
+static void modules_stay_without_the_word(void **state)
+{
+	guest = reset_twice;
+	run_all();
+	assert_int_equal(starts, 3);
+	assert_int_equal(released, 0);
+	assert_false(vm_is_spent("alpha") || vm_is_spent("nobody"));
+}
+
 static void crash_stays_down(void **state)
 {
 	guest = crash;
@@ -410,6 +463,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_comes_back_for_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_has_no_thread, setup, teardown),
 		cmocka_unit_test_setup_teardown(reset_starts_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(starts_once_without_modules, setup, teardown),
+		cmocka_unit_test_setup_teardown(modules_stay_until_it_starts, setup, teardown),
+		cmocka_unit_test_setup_teardown(modules_stay_without_the_word, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_stays_down, setup, teardown),
 		cmocka_unit_test_setup_teardown(crash_starts_again_so_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_load_is_no_run, setup, teardown),

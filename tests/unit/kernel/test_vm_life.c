@@ -668,6 +668,17 @@ static void a_reference_keeps_it(void **state)
 	vm_put(vm);
 }
 
+/* It would be gone for good: who wants that says so. */
+static void no_reset_without_modules(void **state)
+{
+	machine.config.release_modules = true;
+	assert_int_equal(vm_reset(&machine), ERR_PERM);
+	assert_int_equal(machine.end, VM_END_NONE);
+	machine.config.release_modules = false;
+	assert_int_equal(vm_reset(&machine), 0);
+	assert_int_equal(machine.end, VM_END_RESET);
+}
+
 static void start_asks_the_manager(void **state)
 {
 	bool on;
@@ -728,6 +739,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(dump_shows_each, setup, teardown),
 		cmocka_unit_test_setup_teardown(dump_memory_is_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_reference_keeps_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(no_reset_without_modules, setup, teardown),
 		cmocka_unit_test_setup_teardown(start_asks_the_manager, setup, teardown),
 		cmocka_unit_test_setup_teardown(end_and_code_are_one, setup, teardown),
 	};

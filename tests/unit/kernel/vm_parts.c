@@ -346,6 +346,20 @@ void images_bring_back(void (*all_are_back)(void), bool (*is_enough)(void))
 	all_are_back();
 }
 
+u32 released;
+
+/* Loaded from them it is, and none of its vCPUs runs. */
+u64 images_release(const struct vm_config *vm)
+{
+	struct vm *started = vm_find(vm->name);
+
+	assert_non_null(started);
+	vm_put(started);
+	assert_int_equal(__atomic_load_n(&starts, __ATOMIC_SEQ_CST), 0);
+	__atomic_fetch_add(&released, 1, __ATOMIC_SEQ_CST);
+	return KIB(77);
+}
+
 ANSWER(u64, gmem_resident_peak, 0, const struct gmem *g)
 ANSWER(bool, vmx_cpu_ready, true, u32 cpu)
 ANSWER(int, gpa_read, ERR_NOSLOT, struct mmu_vm *vm, gpa_t gpa, void *buf, u64 size)
@@ -405,7 +419,7 @@ int setup(void **state)
 	parts = 0;
 	fail_at = NOWHERE;
 	no_memory = helps = 0;
-	alphas_gone = 0;
+	alphas_gone = released = 0;
 	alpha_has_all = alpha_has_ram = alpha_is_owed = false;
 	alpha_has_ended = beta_is_asked = beta_loads = beta_fails = beta_has_failed =
 		loads_when_alpha_is_gone = false;

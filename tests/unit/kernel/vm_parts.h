@@ -72,6 +72,7 @@ static inline bool alpha_is_gone(void)
 /* atomic: Weir's end; and how often modules came back after all VMs', because it was not */
 extern bool decided;
 extern u32 brought_back;
+extern u32 released; /* atomic: how often a VM's modules were */
 bool is_decided(void);
 
 /* Weir boots: all are to start, and do. */

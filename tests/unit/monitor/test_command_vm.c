@@ -21,7 +21,7 @@ static char asked[64];
 static struct gmem ram;
 static struct vm alpha = {.name = "alpha", .ram = &ram};
 static u32 references, paused, configured;
-static bool runs, may_start, begins, ends, refused;
+static bool runs, may_start, begins, ends, refused, spent;
 static int result, start_result;
 
 bool monitor_stopped(void)
@@ -107,6 +107,11 @@ bool vm_is_refused(const char *name)
 	return refused && !strcmp(name, "beta");
 }
 
+bool vm_is_spent(const char *name)
+{
+	return spent && !strcmp(name, "beta");
+}
+
 int vm_start(const char *name)
 {
 	return start_result;
@@ -163,7 +168,7 @@ static int begin(void **state)
 {
 	references = paused = 0;
 	runs = true;
-	may_start = refused = ends_beside = starts_beside = false;
+	may_start = refused = spent = ends_beside = starts_beside = false;
 	configured = 2;
 	result = start_result = 0;
 	alpha.end = VM_END_NONE;
@@ -206,6 +211,10 @@ static const struct {
 	{command_vm_dump, "vm_dump", "vm alpha is in the log\n"},
 };
 
+#define STARTS_NO_MORE                                                                   \
+	"vm beta does not run, nor does it start again, for its modules were released: " \
+	"boot the machine anew, with modules=keep for more than one start\n"
+
 static void test_each_verb(void **state)
 {
 	for (u32 i = 0; i < ARRAY_SIZE(verbs); i++) {
@@ -225,6 +234,9 @@ static void test_each_verb(void **state)
 		refused = true;
 		assert_string_equal(say_of(verbs[i].run, "beta"),
 				    "vm beta was refused when Weir booted: log tells why\n");
+		refused = false;
+		spent = true;
+		assert_string_equal(say_of(verbs[i].run, "beta"), STARTS_NO_MORE);
 		assert_string_equal(asked, "");
 	}
 }
@@ -268,6 +280,19 @@ static void test_start(void **state)
 		refused = start_result == ERR_PERM;
 		assert_string_equal(say_of(command_vm_start, cases[i].name), cases[i].said);
 	}
+	start_result = ERR_PERM;
+	refused = false;
+	spent = true;
+	assert_string_equal(say_of(command_vm_start, "beta"), STARTS_NO_MORE);
+}
+
+static void test_reset_without_modules(void **state)
+{
+	result = ERR_PERM;
+	assert_string_equal(say_of(command_vm_reset, "alpha"),
+			    "vm alpha is not reset, for its modules were released, and it could "
+			    "not start: vm off ends it; modules=keep is for VMs that are reset\n");
+	assert_string_equal(asked, "vm_reset");
 }
 
 /* Who waits for its turn to start does not run, and is kept off all the same. */
@@ -403,6 +428,7 @@ int main(void)
 		cmocka_unit_test_setup(test_each_verb, begin),
 		cmocka_unit_test_setup(test_pauses, begin),
 		cmocka_unit_test_setup(test_start, begin),
+		cmocka_unit_test_setup(test_reset_without_modules, begin),
 		cmocka_unit_test_setup(test_off_before_a_start, begin),
 		cmocka_unit_test_setup(test_off_beside_its_end, begin),
 		cmocka_unit_test_setup(test_dump_of_memory, begin),

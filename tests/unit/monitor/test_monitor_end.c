@@ -95,7 +95,7 @@ NOTHING(pager_switch, bool on)
 static struct vm *there, *starts;
 static struct vm vms[2]; /* alpha and beta, where both run */
 static bool both_run;
-static bool may_start, refused;
+static bool may_start, refused, spent;
 
 /* It shows what the VM printed, which takes a while. */
 int console_show_vm(const char *name)
@@ -118,6 +118,7 @@ struct vm *command_vm_find(const char *name, bool *starts_soon)
 static u32 paused[2]; /* why */
 ANSWER(u32, vm_paused_why, both_run ? paused[vm - vms] : 0, const struct vm *vm)
 ANSWER(bool, vm_is_refused, refused, const char *name)
+ANSWER(bool, vm_is_spent, spent, const char *name)
 NOTHING(vm_put, struct vm *vm)
 
 /* How the machine ended, after ten seconds. */
@@ -189,7 +190,12 @@ static void console_of_who_does_not_run(void **state)
 	assert_string_equal(say_of_console(), "vm beta was refused when Weir booted: Ctrl-] leads "
 					      "back, and log tells why there\n");
 	refused = false;
+	spent = true;
+	assert_string_equal(say_of_console(),
+			    "vm beta is off, and does not start again: Ctrl-] leads back\n");
 	there = &beta;
+	assert_string_equal(say_of_console(), "");
+	spent = false;
 	assert_string_equal(say_of_console(), "");
 	/* It starts meanwhile. */
 	there = NULL;
