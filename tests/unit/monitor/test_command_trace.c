@@ -15,7 +15,9 @@
 #include <cmocka.h>
 
 static u64 now = 1000000000ull;
-static u64 free_frames = 100;
+u32 frame_node_count = 1;
+struct frame_node_free frame_node_frees[FRAME_NODES_MAX] = {{100}};
+#define free_frames frame_node_frees[0].frames
 
 u32 log_cpu_id(void);
 u64 log_clock_ns(void);
@@ -23,7 +25,6 @@ u64 log_clock_ns(void);
 ANSWER(u32, log_cpu_id, 0, void)
 ANSWER(u64, log_clock_ns, now += 1000, void)
 ANSWER(u32, cpu_count, 2, void)
-ANSWER(u64, frame_free_estimate, free_frames, void)
 ANSWER(const char *, console_vm_name, NULL, u32 i)
 NOTHING(edit_offer, struct edit_completion *c, const char *candidate)
 
