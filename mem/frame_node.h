@@ -11,7 +11,7 @@
 #include "kernel/base/addr.h"
 #include "smp/cpu.h"
 
-#define FRAME_NODES_MAX	      16
+#define FRAME_NODES_MAX	      8
 #define FRAME_NODE_RANGES_MAX 256
 
 struct frame_node_range {
