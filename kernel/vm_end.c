@@ -58,7 +58,7 @@ static bool starts_again(struct vm *vm)
 	u64 now = clock_ns(), ran = now - min(vm->let_go_ns, now);
 
 	if (vm->end == VM_END_RESET && vm->config.release_modules) {
-		log_warn("vm %s: not started again: its modules were released: to have it start "
+		log_warn("vm %s: not started again: it has modules=release: to have it start "
 			 "anew boot the machine, with modules=keep if it resets itself",
 			 vm->name);
 		return false;

@@ -35,9 +35,9 @@ static void tell_missing(const char *name, bool may_start)
 	else if (may_start)
 		monitor_print("vm %s does not run yet: it is about to start", name);
 	else if (vm_is_spent(name))
-		monitor_print("vm %s does not run, nor does it start again, for its modules were "
-			      "released: boot the machine anew, with modules=keep for more than "
-			      "one start",
+		monitor_print("vm %s does not run, nor does it start again, for it has "
+			      "modules=release: boot the machine anew, with modules=keep for "
+			      "more than one start",
 			      name);
 	else if (is_configured(name))
 		monitor_print("vm %s does not run: vm start %s", name, name);
@@ -308,7 +308,7 @@ void command_vm_reset(u32 argc, char **argv)
 		return;
 	err = vm_reset(vm);
 	if (err == ERR_PERM)
-		monitor_print("vm %s is not reset, for its modules were released, and it could not "
+		monitor_print("vm %s is not reset, for it has modules=release, and it could not "
 			      "start: vm off ends it; modules=keep is for VMs that are reset",
 			      vm->name);
 	else

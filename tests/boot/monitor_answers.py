@@ -30,9 +30,9 @@ ELSEWHERE = {
     "goes on when there is memory": "monitor/test_command_vm",
     "vm %s is paused: Ctrl-] leads back, and vm resume %s there lets it go on": "monitor",
     "%u VMs are paused: Ctrl-] leads back, and vm list there tells which": "monitor/test_monitor_end",
-    "vm %s does not run, nor does it start again, for its modules were released: boot the machine anew, "
+    "vm %s does not run, nor does it start again, for it has modules=release: boot the machine anew, "
     "with modules=keep for more than one start": "modules-release",
-    "vm %s is not reset, for its modules were released, and it could not start: vm off ends it; "
+    "vm %s is not reset, for it has modules=release, and it could not start: vm off ends it; "
     "modules=keep is for VMs that are reset": "modules-release",
     "vm %s is off, and does not start again: Ctrl-] leads back": "modules-release",
     "pool of real-mode areas %s, in use %s, longest free piece %s": "monitor-none",

@@ -387,17 +387,17 @@ def modules_release(boot):
     for vm, name in (("k", "reset"), ("smoke", "smoke")):
         boot.anywhere(rf"vm {vm}: released {sizes[name] >> 10} KiB of modules that no VM starts from any more")
     for vm in "rk":
-        boot.anywhere(rf"vm {vm}: not started again: its modules were released: to have it start anew boot the "
+        boot.anywhere(rf"vm {vm}: not started again: it has modules=release: to have it start anew boot the "
                       "machine, with modules=keep if it resets itself")
         boot.anywhere(rf"vm {vm}: reset after")
     boot.anywhere(r"gamma\| talker: ready")
     operator.enter()
-    spent = (r"^vm {} does not run, nor does it start again, for its modules were released: boot the machine anew, "
+    spent = (r"^vm {} does not run, nor does it start again, for it has modules=release: boot the machine anew, "
              "with modules=keep for more than one start$")
     operator.until("vm list", r"^r +off$")
     for command in ("vm start r", "vm reset r", "vm off r"):
         operator.says(command, spent.format("r"))
-    operator.says("vm reset beta", r"^vm beta is not reset, for its modules were released, and it could not start: "
+    operator.says("vm reset beta", r"^vm beta is not reset, for it has modules=release, and it could not start: "
                                    "vm off ends it; modules=keep is for VMs that are reset$")
     operator.says("vm list", r"^beta +runs ")
     operator.says("vm off beta", r"^vm beta is switched off$")

@@ -116,13 +116,14 @@ def test_relay_leaves_at_its_key(relay):
     assert child.wait(20) == 0
 
 
-def test_the_relay_that_is_ended_puts_the_terminal_back(relay):
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_the_relay_that_is_ended_puts_the_terminal_back(relay, which):
     child, terminal = relay("echo")
     before = termios.tcgetattr(terminal.fd)
     terminal.wait("shell ready", soon())
     assert termios.tcgetattr(terminal.fd) != before
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(20) == 128 + signal.SIGTERM
+    child.send_signal(which)
+    assert child.wait(20) == 128 + which
     assert termios.tcgetattr(terminal.fd) == before
 
 
@@ -388,3 +389,11 @@ def test_make_run_boots_what_it_is_given(tmp_path, config):
     assert re.search(r"^weir-guest: shell ready\r?\n(.*\n)*.* vm alpha: powered off", done.stdout, re.M), done.stdout
     last = "" if config else r"shell after \d+ s, guest powered off, "
     assert re.fullmatch(rf"run: {last}machine off after \d+ s", done.stdout.splitlines()[-1])
+
+
+def test_a_vm_that_was_not_started_is_told_of_again_also_where_the_monitor_was_open():
+    line = "[   1.250000] cpu0 error: vm gamma: not started: there is no kernel"
+    for before in ("", "\rweir> \x1b[K\r\x1b[6C\r\x1b[K"):
+        assert re.findall(run.NOT_STARTED, f"weir> \r\n{before}{line}\r\n", re.M) == [line[25:].strip()]
+        other = line.replace("vm gamma: not started", "disk: is gone")
+        assert re.findall(run.TROUBLE, f"weir> \r\n{before}{other}\r\n", re.M) == [other[26:]]

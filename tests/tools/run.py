@@ -51,9 +51,10 @@ MEM, RAM_MIN = 256, 64  # MiB of the guest, and the least that the machine may h
 OWN_MEMORY = 256  # MiB of the machine's beside the guest's
 CPU = "tigerlake"
 QUIET_SECONDS = 30 * SLOW  # after which a machine that has said nothing is a word worth
-NOT_STARTED = r"^\[.*(vm \S+: not started: [^\r\n]*)"
+AFTER_A_PROMPT = r"(?:[^\n]*\x1b\[K)?"  # the monitor takes what is typed away, and shows it again
+NOT_STARTED = rf"^{AFTER_A_PROMPT}\[.*(vm \S+: not started: [^\r\n]*)"
 # Of Weir's other lines those that may say why a run failed.
-TROUBLE = (r"^\[ *\d+\.\d+\] cpu\d+ (?:(?:error|warn): (?!vm \S+: not started)|"
+TROUBLE = (rf"^{AFTER_A_PROMPT}\[ *\d+\.\d+\] cpu\d+ (?:(?:error|warn): (?!vm \S+: not started)|"
            r"info: (?=vm \S+: (?:crashed|killed) after))([^\r\n]+)")
 
 
@@ -372,7 +373,7 @@ def main():
         if args.config:
             menu_entry(args, made_later=BUILD)
         return
-    for which in (signal.SIGTERM, signal.SIGHUP):
+    for which in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(which) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(which, leave)
     signal.signal(signal.SIGPIPE, leave)

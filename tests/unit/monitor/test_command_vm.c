@@ -211,8 +211,8 @@ static const struct {
 	{command_vm_dump, "vm_dump", "vm alpha is in the log\n"},
 };
 
-#define STARTS_NO_MORE                                                                   \
-	"vm beta does not run, nor does it start again, for its modules were released: " \
+#define STARTS_NO_MORE                                                                \
+	"vm beta does not run, nor does it start again, for it has modules=release: " \
 	"boot the machine anew, with modules=keep for more than one start\n"
 
 static void test_each_verb(void **state)
@@ -290,7 +290,7 @@ static void test_reset_without_modules(void **state)
 {
 	result = ERR_PERM;
 	assert_string_equal(say_of(command_vm_reset, "alpha"),
-			    "vm alpha is not reset, for its modules were released, and it could "
+			    "vm alpha is not reset, for it has modules=release, and it could "
 			    "not start: vm off ends it; modules=keep is for VMs that are reset\n");
 	assert_string_equal(asked, "vm_reset");
 }
