@@ -116,8 +116,16 @@ def test_relay_leaves_at_its_key(relay):
     assert child.wait(20) == 0
 
 
+@pytest.fixture
+def signals_as_usual():
+    """A shell that starts us in the background has SIGINT ignored, also by whom we start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
-def test_the_relay_that_is_ended_puts_the_terminal_back(relay, which):
+def test_the_relay_that_is_ended_puts_the_terminal_back(signals_as_usual, relay, which):
     child, terminal = relay("echo")
     before = termios.tcgetattr(terminal.fd)
     terminal.wait("shell ready", soon())
