@@ -40,6 +40,20 @@ bool acpi_room(const char *table, u32 count, u32 limit, bool *full, const char *
 	return false;
 }
 
+u32 acpi_entry_size(const struct acpi_table *t, const char *table, u32 at, u32 least)
+{
+	u32 size = acpi_read8(t, at + 1);
+
+	if (t->size - at < 2)
+		return 0;
+	if (size >= least && size <= t->size - at)
+		return size;
+	log_warn("ACPI: %s entry of type %u at byte %u has length %u; this and what follows is "
+		 "passed over",
+		 table, acpi_read8(t, at), at, size);
+	return 0;
+}
+
 /* Maps a table whole after a look at its header. 0, or an error after one line that names it. */
 static int open_table(acpi_map_fn map, u64 address, const char *as, struct acpi_table *t,
 		      struct acpi_info *out)

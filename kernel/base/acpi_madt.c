@@ -154,14 +154,7 @@ int acpi_parse_madt(const struct acpi_table *t, struct acpi_info *out)
 	}
 	out->lapic_address = acpi_read32(t, MADT_LAPIC_ADDRESS);
 	out->has_8259 = acpi_read32(t, MADT_FLAGS) & MADT_PCAT_COMPAT;
-	while (t->size - at >= 2) {
-		size = acpi_read8(t, at + 1);
-		if (size < least_size(acpi_read8(t, at)) || size > t->size - at) {
-			log_warn("ACPI: MADT entry of type %u at byte %u has length %u; this and "
-				 "what follows is passed over",
-				 acpi_read8(t, at), at, size);
-			break;
-		}
+	while ((size = acpi_entry_size(t, "MADT", at, least_size(acpi_read8(t, at))))) {
 		parse_entry(t, at, out);
 		at += size;
 	}

@@ -51,6 +51,12 @@ static inline u64 acpi_read64(const struct acpi_table *t, u32 offset)
  */
 bool acpi_room(const char *table, u32 count, u32 limit, bool *full, const char *what);
 
+/*
+ * The length of the entry at byte `at`, which begins with a byte of its type and one of its length, of
+ * `least` at least. 0: there is none any more, or one that makes no sense, and was named.
+ */
+u32 acpi_entry_size(const struct acpi_table *t, const char *table, u32 at, u32 least);
+
 /* Each: 0, or ERR_CORRUPT when what is there makes no sense (already named in the log). */
 int acpi_parse_madt(const struct acpi_table *t, struct acpi_info *out);
 void acpi_parse_dmar(const struct acpi_table *t, struct acpi_info *out);

@@ -117,14 +117,7 @@ int acpi_parse_srat(const struct acpi_table *t, struct acpi_info *out)
 		log_warn("ACPI: SRAT is only %u bytes long; it is passed over", t->size);
 		return ERR_CORRUPT;
 	}
-	while (t->size - at >= 2) {
-		size = acpi_read8(t, at + 1);
-		if (size < least_size(acpi_read8(t, at)) || size > t->size - at) {
-			log_warn("ACPI: SRAT entry of type %u at byte %u has length %u; this and "
-				 "what follows is passed over",
-				 acpi_read8(t, at), at, size);
-			break;
-		}
+	while ((size = acpi_entry_size(t, "SRAT", at, least_size(acpi_read8(t, at))))) {
 		parse_entry(t, at, out);
 		at += size;
 	}
