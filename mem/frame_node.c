@@ -133,6 +133,8 @@ void frame_set_nodes(const struct frame_nodes *n)
 	struct list blocks = LIST_INIT(blocks);
 
 	BUG_ON(!n->count || n->count > FRAME_NODES_MAX || n->range_count > FRAME_NODE_RANGES_MAX);
+	if (n->count == 1)
+		return; /* it has all of it */
 	take_all(&blocks);
 	nodes = *n;
 	for (u32 node = 0; node < nodes.count; node++)

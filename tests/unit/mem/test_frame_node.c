@@ -87,6 +87,10 @@ static void nodes_of_pages(void **state)
 	start(ARENA);
 	assert_int_equal(frame_node_count, 1);
 	assert_int_equal(frame_node_of(PFN(PAGES - 1)), 0);
+	set_nodes(1, NULL, NULL, 0);
+	assert_int_equal(frame_node_count, 1);
+	totals_add_up();
+	assert_int_equal(free_now(), frame_node_free(0));
 	set_three();
 	assert_int_equal(frame_node_count, 3);
 	for (u64 pfn = 0; pfn < PAGES; pfn++) {
