@@ -262,8 +262,8 @@ static void to_its_own_part(void **state)
 	give_back(1);
 }
 
-/* What is on node 0 does not go: the other goes on in its place until there is enough in all. */
-static void for_one_that_cannot(void **state)
+/* Both nodes are short, and what is on node 0 does not pack. */
+static void leave_pages_that_stay_on_node_0(void)
 {
 	make_vm(0, 0, &any);
 	make_vm(1, 0, &any);
@@ -271,6 +271,12 @@ static void for_one_that_cannot(void **state)
 	touch_on(1, 1, 0, PAGES, true);
 	leave_on(0, 10);
 	leave_on(1, 500);
+}
+
+/* What is on node 0 does not go: the other goes on in its place until there is enough in all. */
+static void for_one_that_cannot(void **state)
+{
+	leave_pages_that_stay_on_node_0();
 	fill_up(1, 5);
 	assert_int_equal(lacks(1), 0);
 	assert_true(watermark_free() < watermarks.high);
@@ -290,12 +296,7 @@ static void for_one_that_cannot(void **state)
 /* Nor does the one that looks again meanwhile, and finds nothing again, make the other leave off at low. */
 static void for_one_that_still_cannot(void **state)
 {
-	make_vm(0, 0, &any);
-	make_vm(1, 0, &any);
-	touch_on(0, 0, 0, HAVE, false);
-	touch_on(1, 1, 0, PAGES, true);
-	leave_on(0, 10);
-	leave_on(1, 500);
+	leave_pages_that_stay_on_node_0();
 	fill_up(0, 1);
 	give_back(1);
 	leave_on(1, 1600);
