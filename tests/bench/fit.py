@@ -25,6 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.dirname(HERE), os.path.join(HERE, "../boot")]
 
 import footprint  # noqa: E402
+import plot  # noqa: E402
 import report  # noqa: E402
 from boots import linux_guest  # noqa: E402
 from lab import BUILD, ROOT, image  # noqa: E402
@@ -265,74 +266,76 @@ def ordered(results):
 
 
 IDLE_HEAD = ["Idle Linux guests of 256 MiB", "RAM", "mem= by RAM", "kaged, % of a minute at rest"]
+WEIRS, KVMS, BOUND = "#1f5fa8", "#3f8f4f", "#c9c9c9"
 
 
-def plot(results):
-    """Bars of guests by RAM, beside the limit."""
-    width, height, left, bottom, bar = 560, 280, 40, 230, 34
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-           'font-family="sans-serif" font-size="12">',
-           f'<rect width="{width}" height="{height}" fill="white"/>',
-           f'<text x="{left}" y="16">guests of 96 MiB that fit, a quarter each zero, equal, '
-           'compressible, random</text>']
-    for value in range(0, MOST + 1, 4):
-        y = bottom - value * 190 / MOST
-        out.append(f'<line x1="{left}" x2="{width - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
-        out.append(f'<text x="{left - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
-    x = left + 14
+def bars(ram, mix, n):
+    of_kvm = [(KVM[ram, mix], KVMS)] if (ram, mix) in KVM else []
+    return [(n, WEIRS)] + of_kvm + [(limit(ram, float(mix.split(":")[0])), BOUND)]
+
+
+def draw(results, at_rest_rows):
+    """Guests by RAM, beside the limit; below them kaged's share while they run, and beside idle Linux guests."""
+    guests = plot.Panel("guests of 96 MiB that fit, a quarter each zero, equal, compressible, random",
+                        16, 230, 190, MOST, 4)
+    share = plot.Panel("kaged, % of the time that vCPUs and kaged have of the CPU; beside idle guests, of all time",
+                       290, 410, 100, 30, 10)
     for key in ordered(results):
         ram, mix = key.split()
-        ratio = float(mix.split(":")[0])
-        bars = [(results[key][0], "#1f5fa8"), (limit(int(ram), ratio), "#c9c9c9")]
-        if (int(ram), mix) in KVM:
-            bars.insert(1, (KVM[int(ram), mix], "#3f8f4f"))
-        for value, colour in bars:
-            y = bottom - value * 190 / MOST
-            out.append(f'<rect x="{x}" y="{y:.1f}" width="{bar - 2}" height="{bottom - y:.1f}" '
-                       f'fill="{colour}"/>')
-            out.append(f'<text x="{x + bar / 2 - 1}" y="{y - 3:.1f}" text-anchor="middle" '
-                       f'font-size="10">{value}</text>')
-            x += bar
-        middle = x - len(bars) * bar / 2
-        out.append(f'<text x="{middle}" y="{bottom + 16}" text-anchor="middle">{ram} MiB, {mix}'
-                   '</text>')
-        x += 44
-    x = left + 14
-    for name, colour in (("Weir", "#1f5fa8"), ("KVM", "#3f8f4f"), ("what is in their pages", "#c9c9c9")):
-        out.append(f'<rect x="{x}" y="{height - 20}" width="12" height="12" fill="{colour}"/>')
-        out.append(f'<text x="{x + 17}" y="{height - 10}">{name}</text>')
-        x += 100
-    return "\n".join(out + ["</svg>"]) + "\n"
+        n, found = results[key]
+        about, beside = f"{ram} MiB, {mix}", bars(int(ram), mix, n)
+        guests.group(beside, about, 34, 44)
+        share.group([(round(kaged_share(found)) if n else 0, WEIRS)], about, 34 * len(beside), 44)
+    for n, ram, _, percent in at_rest_rows:
+        share.group([(float(percent), WEIRS)], f"{n} idle in {ram}", 68, 44)
+    return plot.svg(720, 440, guests.out,
+                    plot.legend([("Weir", WEIRS), ("KVM", KVMS), ("what is in their pages", BOUND)], 254, 100),
+                    share.out)
+
+
+def kept(folder, name):
+    """What was measured before."""
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return json.load(file)
+
+
+def keep(folder, name, what):
+    with open(os.path.join(folder, name), "w") as file:
+        json.dump(what, file, indent=1)
+
+
+def write_plot(folder):
+    with open(PLOT, "w") as file:
+        file.write(draw(kept(folder, "fit.json") or {}, kept(folder, "idle.json") or []))
 
 
 def run(folder, kernel, wanted, write_docs):
     """wanted: (RAM, mix) pairs, or None for all; those that are not keep what was measured before."""
-    kept = os.path.join(folder, "fit.json")
-    results = {}
-    if os.path.exists(kept):
-        with open(kept) as file:
-            results = json.load(file)
+    results = kept(folder, "fit.json") or {}
     all_rows = [(ram, mix) for ram in RAM for mix in MIXES]
     for ram, mix in all_rows if wanted is None else wanted:
         results[f"{ram} {mix}"] = search(os.path.join(folder, "fit"), kernel, ram, mix)
-        with open(kept, "w") as file:
-            json.dump(results, file, indent=1)
+        keep(folder, "fit.json", results)
     rows = [HEAD] + [row(int(key.split()[0]), key.split()[1], *results[key])
                      for key in ordered(results)]
     print(f"fit:\n{report.plain(rows)}", flush=True)
     if write_docs:
         report.write_section("fit", report.markdown(rows))
-        with open(PLOT, "w") as file:
-            file.write(plot(results))
+        write_plot(folder)
     if wanted is None:
         run_idle(folder, kernel, write_docs)
 
 
 def run_idle(folder, kernel, write_docs):
-    rows = [IDLE_HEAD] + [idle(os.path.join(folder, "fit"), kernel, *pair) for pair in IDLE]
-    print(f"idle:\n{report.plain(rows)}", flush=True)
+    rows = [idle(os.path.join(folder, "fit"), kernel, *pair) for pair in IDLE]
+    keep(folder, "idle.json", rows)
+    print(f"idle:\n{report.plain([IDLE_HEAD] + rows)}", flush=True)
     if write_docs:
-        report.write_section("idle", report.markdown(rows))
+        report.write_section("idle", report.markdown([IDLE_HEAD] + rows))
+        write_plot(folder)
 
 
 def main():

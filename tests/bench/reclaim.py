@@ -5,6 +5,7 @@ import os
 import re
 
 import hosted
+import plot
 import report
 from lab import ROOT
 
@@ -42,46 +43,25 @@ def table(found):
     return rows
 
 
-WIDTH, PANEL, LEFT, BAR, GAP, MOST = 720, 270, 46, 30, 44, 1000
+WIDTH, PANEL = 720, 270
 
 
 def panel(found, top, title, part, whole):
     """Bars of one number per thousand of another, by their places in what was found; grouped by trace."""
-    bottom = top + 232
-    out = [f'<text x="{LEFT}" y="{top}">{title}</text>']
-    for value in range(0, MOST + 1, 250):
-        y = bottom - value * 210 / MOST
-        out.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y}" y2="{y}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{value}</text>')
-    x = LEFT + 14
+    drawn = plot.Panel(title, top, top + 232, 210, 1000, 250)
     for trace, about in TRACES.items():
-        for policy, (_, colour) in POLICIES.items():
-            value = per_thousand(found[trace][policy][part], found[trace][policy][whole])
-            y = bottom - value * 210 / MOST
-            out.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR - 2}" height="{bottom - y:.1f}" '
-                       f'fill="{colour}"/>')
-            out.append(f'<text x="{x + BAR / 2 - 1}" y="{y - 3:.1f}" text-anchor="middle" '
-                       f'font-size="10">{value}</text>')
-            x += BAR
-        out.append(f'<text x="{x - 2 * BAR}" y="{bottom + 16}" text-anchor="middle">{about}</text>')
-        x += GAP
-    return out
+        drawn.group([(per_thousand(found[trace][policy][part], found[trace][policy][whole]), colour)
+                     for policy, (_, colour) in POLICIES.items()], about, 30, 44)
+    return drawn.out
 
 
-def plot(found):
+def draw(found):
     """Misses per thousand accesses, and below them refaults per thousand pages that were reclaimed."""
     height = 2 * PANEL + 40
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
-           'font-family="sans-serif" font-size="12">',
-           f'<rect width="{WIDTH}" height="{height}" fill="white"/>']
-    out += panel(found, 18, "misses per thousand accesses, memory for a quarter of the pages", 1, 0)
-    out += panel(found, 18 + PANEL, "refaults per thousand pages that were reclaimed", 3, 2)
-    x = LEFT + 14
-    for name, colour in POLICIES.values():
-        out.append(f'<rect x="{x}" y="{height - 20}" width="12" height="12" fill="{colour}"/>')
-        out.append(f'<text x="{x + 17}" y="{height - 10}">{name}</text>')
-        x += 90
-    return "\n".join(out + ["</svg>"]) + "\n"
+    return plot.svg(WIDTH, height,
+                    panel(found, 18, "misses per thousand accesses, memory for a quarter of the pages", 1, 0),
+                    panel(found, 18 + PANEL, "refaults per thousand pages that were reclaimed", 3, 2),
+                    plot.legend(POLICIES.values(), height - 20, 90))
 
 
 def run(write_docs):
@@ -91,5 +71,5 @@ def run(write_docs):
     if write_docs:
         report.write_section("reclaim", report.markdown(rows))
         with open(PLOT, "w") as file:
-            file.write(plot(found))
+            file.write(draw(found))
     return found
