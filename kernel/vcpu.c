@@ -12,7 +12,6 @@
 #include "kernel/dev/platform.h"
 #include "kernel/guest/memory.h"
 
-#define MEMORY_WAIT_NS	  10000000ull
 #define UNKNOWN_MSRS_TOLD 32
 #define EMULATED_AT_ONCE  64 /* instructions before others are looked at */
 
@@ -182,14 +181,21 @@ static void __noinline wait_for_time(struct vcpu *v)
  */
 void vcpu_wait_for_memory(struct vcpu *v)
 {
+	u64 begun = clock_ns();
+	bool counted;
+
 	vm_wants_memory(v->vm);
 	if (reclaim_help(&v->vm->reclaim, v->vm->config.page_order)) {
+		v->memory_wait.ended_ns = 0;
 		take_requests(v);
 		return;
 	}
 	vm_tell_wait(v->vm);
-	vm_waits_in_vain(v->vm);
-	thread_block_until(clock_ns() + MEMORY_WAIT_NS);
+	counted = vm_waits_in_vain(v->vm, begun);
+	thread_block_until(clock_ns() + vm_memory_wait_ns(&v->memory_wait, begun));
+	v->memory_wait.ended_ns = clock_ns();
+	if (counted)
+		vm_waited_in_vain(v->vm);
 	/* An emulation waits here in the middle of an instruction, as often as it takes. */
 	take_requests(v);
 }

@@ -48,6 +48,8 @@ enum vm_pause {
 struct vm_memory {
 	u64 vain_since_ns; /* a vCPU of it has been waiting since, */
 	u64 vain_ns;	   /* and was seen to do so then; 0: never */
+	u64 try_ns;	   /* so long its last try in vain took */
+	u32 asleep;	   /* vCPUs between two tries, the first of which was in vain */
 	u64 paused_ns;	   /* when it was paused last */
 	u32 pauses;
 };
@@ -56,6 +58,12 @@ struct platform;
 struct lapic;
 struct vmx_vcpu;
 struct vmx_start;
+
+/* A vCPU's waits for memory one after the other; its own thread. */
+struct memory_wait {
+	u64 ns;	      /* the last one */
+	u64 ended_ns; /* when that was over; 0: there was memory since */
+};
 
 enum vcpu_request {
 	VCPU_REQ_KICK = BIT(0),	 /* look at interrupts again */
@@ -94,8 +102,9 @@ struct vcpu {
 	u32 yielded_to;	     /* whom its last loop of PAUSEs let go first */
 	bool waits_for_sipi; /* atomic: after power-on, but vCPU 0; and after INIT */
 	bool crashed;	     /* it is what ended the VM */
-	gfn_t mmio_gfn;	     /* what the instruction that is emulated touched; string I/O: none */
-	u64 kvmclock_msr;    /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
+	struct memory_wait memory_wait;
+	gfn_t mmio_gfn;	  /* what the instruction that is emulated touched; string I/O: none */
+	u64 kvmclock_msr; /* MSR_KVM_SYSTEM_TIME as written: gpa | enable */
 	u32 kvmclock_version;
 	struct steal_time {
 		u64 msr;       /* MSR_KVM_STEAL_TIME as written: gpa | enable */

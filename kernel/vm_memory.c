@@ -5,13 +5,16 @@
 #include "kernel/base/size_text.h"
 #include "kernel/vm_private.h"
 
-/* A VM waits in vain if it does so again within GAP; for so long before any is paused; and so long
+/* A VM waits in vain if it tries again within GAP; for so long before any is paused; and so long
  * between two pauses, to see what one was good for. */
 #define VAIN_GAP_NS    500000000ull
 #define PATIENCE_NS    1000000000ull
 #define DECISION_NS    1000000000ull
 #define CALM_NS	       10000000000ull /* nobody else having waited for so long a VM runs on what it has */
 #define LINES_AT_FIRST 4u
+/* A look at all there is may take milliseconds: where nothing is to be had CPUs are not to be spent on it. */
+#define SLEEP_NS      10000000ull
+#define SLEEP_MOST_NS 80000000ull
 
 static u64 decided_ns; /* atomic; when a VM was paused or went on last */
 
@@ -25,11 +28,19 @@ static u32 reasons(const struct vm *vm)
 	return __atomic_load_n(&vm->paused, __ATOMIC_SEQ_CST);
 }
 
+static bool within(u64 last, u64 now, u64 ns)
+{
+	return last && now - min(now, last) < ns;
+}
+
+/*
+ * Asleep, or at its next try: that may take long, where many try on one CPU, and is taken to be as
+ * long as the last one.
+ */
 static bool waits(const struct vm *vm, u64 now)
 {
-	u64 last = look(&vm->memory.vain_ns);
-
-	return last && now - min(now, last) < VAIN_GAP_NS;
+	return __atomic_load_n(&vm->memory.asleep, __ATOMIC_RELAXED) ||
+	       within(look(&vm->memory.vain_ns), now, VAIN_GAP_NS + look(&vm->memory.try_ns));
 }
 
 /* Has waited for long. */
@@ -43,7 +54,7 @@ static bool may_decide(u64 now)
 {
 	u64 last = look(&decided_ns);
 
-	return (!last || now - min(now, last) >= DECISION_NS) &&
+	return !within(last, now, DECISION_NS) &&
 	       __atomic_compare_exchange_n(&decided_ns, &last, now, false, __ATOMIC_RELAXED,
 					   __ATOMIC_RELAXED);
 }
@@ -159,19 +170,19 @@ static void put_all(struct vm *const *vms, u32 n)
 		vm_put(vms[i]);
 }
 
-void vm_waits_in_vain(struct vm *vm)
+/* Another vCPU of it sleeps, or this one's try began soon after it had slept itself. */
+static bool waited_before(const struct vm *vm, u64 begun)
+{
+	return __atomic_load_n(&vm->memory.asleep, __ATOMIC_RELAXED) ||
+	       within(look(&vm->memory.vain_ns), begun, VAIN_GAP_NS);
+}
+
+static void decide(struct vm *vm, u64 now)
 {
 	struct vm *vms[CONFIG_VMS_MAX];
-	u64 now = clock_ns();
 	struct choice c;
 	u32 n;
 
-	/* Its own bound, or pages of 2 MiB: nobody else's doing. */
-	if (!reclaim_is_short() || has_its_max(vm))
-		return;
-	if (!waits(vm, now))
-		__atomic_store_n(&vm->memory.vain_since_ns, now, __ATOMIC_RELAXED);
-	__atomic_store_n(&vm->memory.vain_ns, now, __ATOMIC_RELAXED);
 	if (!is_patient(vm, now) || !may_decide(now))
 		return;
 	n = vm_list(vms, CONFIG_VMS_MAX);
@@ -181,13 +192,42 @@ void vm_waits_in_vain(struct vm *vm)
 	put_all(vms, n);
 }
 
+bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
+{
+	struct vm_memory *m = &vm->memory;
+	u64 now = clock_ns();
+
+	/* Its own bound, or pages of 2 MiB: nobody else's doing. */
+	if (!reclaim_is_short() || has_its_max(vm))
+		return false;
+	if (!waited_before(vm, begun_ns))
+		__atomic_store_n(&m->vain_since_ns, now, __ATOMIC_RELAXED);
+	__atomic_store_n(&m->try_ns, now - min(now, begun_ns), __ATOMIC_RELAXED);
+	__atomic_store_n(&m->vain_ns, now, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&m->asleep, 1, __ATOMIC_RELAXED);
+	decide(vm, now);
+	return true;
+}
+
+void vm_waited_in_vain(struct vm *vm)
+{
+	__atomic_store_n(&vm->memory.vain_ns, clock_ns(), __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&vm->memory.asleep, 1, __ATOMIC_RELAXED);
+}
+
+u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
+{
+	bool again = within(wait->ended_ns, begun_ns, SLEEP_NS);
+
+	wait->ns = again ? min(2 * wait->ns, SLEEP_MOST_NS) : SLEEP_NS;
+	return wait->ns;
+}
+
 /* --- Who goes on --- */
 
 static bool has_waited_lately(const struct vm *vm, u64 now)
 {
-	u64 last = look(&vm->memory.vain_ns);
-
-	return last && now - min(now, last) < CALM_NS;
+	return within(look(&vm->memory.vain_ns), now, CALM_NS);
 }
 
 /*

@@ -21,8 +21,19 @@ void vm_tell_wait(struct vm *vm);
  */
 void vm_wants_memory(struct vm *vm);
 
-/* A vCPU of it found nothing to be taken, and waits. Its own thread; may pause VMs, this one, too. */
-void vm_waits_in_vain(struct vm *vm);
+/*
+ * A vCPU of it found nothing to be taken, having begun to look at begun_ns, and waits. True: until
+ * vm_waited_in_vain, when it tries again; else it is its own bound, or there is memory. Its own thread; may
+ * pause VMs, this one, too.
+ */
+bool vm_waits_in_vain(struct vm *vm, u64 begun_ns);
+void vm_waited_in_vain(struct vm *vm);
+
+/*
+ * How long a vCPU sleeps that found nothing to be taken, having begun to look at begun_ns: twice as long as
+ * the last time, within bounds, where it found nothing then and tried again at once.
+ */
+u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns);
 
 /*
  * The VM is paused for memory: lets it go on where there is some, which is to be asked about every

@@ -405,8 +405,16 @@ void vm_tell_wait(struct vm *vm)
 {
 }
 
-void vm_waits_in_vain(struct vm *vm)
+bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
 {
+	return false;
+}
+
+NOTHING(vm_waited_in_vain, struct vm *vm)
+
+u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
+{
+	return 10000000;
 }
 
 void vm_look_for_memory(struct vm *vm)

@@ -98,6 +98,16 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* Which had begun to look then; with a sleep that is over at once. */
+static void wait_once(struct vm *vm, u64 begun)
+{
+	bool counted = vm_waits_in_vain(vm, begun);
+
+	assert_int_equal(counted, is_short && ram[vm - vms].resident < ram[vm - vms].resident_max);
+	if (counted)
+		vm_waited_in_vain(vm);
+}
+
 /* So long the VMs of the mask wait, and the paused ones look. */
 static void pass(u32 waiting, u64 ms)
 {
@@ -107,7 +117,7 @@ static void pass(u32 waiting, u64 ms)
 			if (gone[k])
 				continue;
 			if (!vms[k].paused && (waiting & BIT(k)))
-				vm_waits_in_vain(&vms[k]);
+				wait_once(&vms[k], now_ns);
 			else if (vms[k].paused && i % 10 == 0)
 				vm_look_for_memory(&vms[k]);
 		}
@@ -178,6 +188,61 @@ static void now_and_then_is_no_matter(void **state)
 		pass(0, 600);
 	}
 	expect(0, 0, 0);
+}
+
+#define SLOW_NS 900000000ull
+
+/* Many that look for memory on one CPU take longer for it than waits that end in between do. */
+static void slow_tries_are_waits(void **state)
+{
+	for (u32 i = 0; i < 5; i++) {
+		hosted_clock_set(now_ns += SLOW_NS);
+		for (u32 k = 0; k < 2; k++) {
+			if (!vms[k].paused)
+				wait_once(&vms[k], now_ns - SLOW_NS + STEP_NS);
+		}
+	}
+	expect(0, MEM, 0);
+	/* And no longer than that: a has memory. */
+	pass(BIT(2), 1000);
+	assert_int_equal(vms[2].memory.pauses, 0);
+	pass(0, 1000);
+	pass(BIT(2), 3000);
+	expect(0, MEM, 0);
+}
+
+/* Who sleeps between two tries waits, however late it is woken. */
+static void who_sleeps_waits(void **state)
+{
+	hosted_clock_set(now_ns);
+	assert_true(vm_waits_in_vain(&vms[1], now_ns));
+	pass(BIT(0), 3000);
+	expect(0, MEM, 0);
+	setup(NULL);
+	assert_true(vm_waits_in_vain(&vms[1], now_ns));
+	vm_waited_in_vain(&vms[1]);
+	pass(0, 1000);
+	pass(BIT(0), 3000);
+	expect(0, 0, 0);
+}
+
+/* The longer nothing is found the less often it is looked for. */
+static void sleeps_grow(void **state)
+{
+	static const u64 ms[] = {10, 20, 40, 80, 80};
+	struct memory_wait w = {0};
+	u64 now = now_ns;
+
+	for (u32 i = 0; i < ARRAY_SIZE(ms); i++) {
+		u64 ns = vm_memory_wait_ns(&w, now);
+
+		assert_int_equal(ns, ms[i] * 1000000);
+		w.ended_ns = now + ns;
+		now = w.ended_ns + 1000;
+	}
+	assert_int_equal(vm_memory_wait_ns(&w, now + 20000000), 10000000);
+	w.ended_ns = 0;
+	assert_int_equal(vm_memory_wait_ns(&w, now), 10000000);
 }
 
 /* When there is memory they go on by themselves, who is least over its share first, one by one. */
@@ -317,6 +382,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(its_own_max_is_its_own, setup, teardown),
 		cmocka_unit_test_setup_teardown(promised_memory_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(now_and_then_is_no_matter, setup, teardown),
+		cmocka_unit_test_setup_teardown(slow_tries_are_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_sleeps_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(sleeps_grow, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(nobody_waits_any_more, setup, teardown),

@@ -52,8 +52,19 @@ void vm_tell_wait(struct vm *waiting)
 	__atomic_fetch_add(&waits_told, 1, __ATOMIC_RELAXED);
 }
 
-void vm_waits_in_vain(struct vm *waiting)
+bool vm_waits_in_vain(struct vm *waiting, u64 begun_ns)
 {
+	return false;
+}
+
+void vm_waited_in_vain(struct vm *waiting)
+{
+	fail();
+}
+
+u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
+{
+	return 10000000;
 }
 
 bool reclaim_help(struct reclaim_target *t, u32 order)
