@@ -250,6 +250,21 @@ static bool take_of_nodes(struct reclaim_target *only)
 	return more;
 }
 
+/*
+ * Of any. Others wait for pages that are BUSY, and for who is at an object; what a vCPU counts for may come
+ * to be little meanwhile, or one that counts for much come to its CPU.
+ */
+static bool take_of_all(void)
+{
+	struct thread *me = thread_current();
+	bool more;
+
+	thread_hurry(me, HURRY_A_WHILE);
+	more = take_of_nodes(NULL);
+	thread_hurry_no_more(me);
+	return more;
+}
+
 /* Memory is there, but not for this one, which may not have more than it has. */
 static bool make_own_room(struct reclaim_target *t)
 {
@@ -284,7 +299,7 @@ bool reclaim_help(struct reclaim_target *t, u32 order)
 		again = order == 0;
 	} else if (!reclaim_ask_kaged(&again)) {
 		reclaim_count(&reclaim.stats.direct, 1);
-		again = take_of_nodes(NULL);
+		again = take_of_all();
 	}
 	reclaim_tell_state();
 	return again || swap_wait_written(clock_ns() + RECLAIM_HELP_WAIT_NS);

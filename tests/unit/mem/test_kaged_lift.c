@@ -56,6 +56,20 @@ void thread_lower(struct thread *t, u32 by)
 	__atomic_fetch_sub(&t->lifted, (s32)by, __ATOMIC_SEQ_CST);
 }
 
+/* So it is with a vCPU that is hurried. */
+void thread_hurry(struct thread *t, enum hurry how)
+{
+	assert_int_equal(how, HURRY_A_WHILE);
+	if (t->group)
+		__atomic_fetch_add(&t->hurried, 1, __ATOMIC_SEQ_CST);
+}
+
+void thread_hurry_no_more(struct thread *t)
+{
+	if (t->group)
+		__atomic_fetch_sub(&t->hurried, 1, __ATOMIC_SEQ_CST);
+}
+
 #define LENT 31u /* by who waits; odd, as nothing else is */
 
 u32 thread_lend(struct thread *t)
@@ -93,6 +107,7 @@ static int start_kaged(void **state)
 static struct gmem_notifier mappings;
 /* atomic: what kaged was lifted by as it aged and took */
 static s32 seen_most, seen_least;
+static s32 hurried_least; /* likewise: how often a vCPU was hurried as it did */
 
 /* Asked which pages were used, or told that they go. */
 static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_event event, u64 first,
@@ -104,6 +119,8 @@ static u64 notified(struct gmem_notifier *n, struct gmem *object, enum gmem_even
 	if (strcmp(t->name, "kaged") == 0) {
 		SET(seen_least, min(seen_least, lifted));
 		SET(seen_most, max(seen_most, lifted)); /* last: it is waited for */
+	} else if (t->group) {
+		SET(hurried_least, min(hurried_least, t->hurried));
 	}
 	return 0;
 }
@@ -119,7 +136,9 @@ static void look_at_kaged(void)
 	SET(seen_least, 1000);
 }
 
-static bool has_asked; /* atomic */
+/* atomic */
+static bool has_asked;
+static s32 hurried_after;
 static pfn_t frames[MIB(12) / PAGE_SIZE];
 static u32 taken;
 
@@ -206,6 +225,7 @@ static void *ask(void *arg)
 	hosted_cpu_set(1);
 	thread_current()->group = arg;
 	(void)reclaim_help(NULL, 0);
+	SET(hurried_after, thread_current()->hurried);
 	SET(has_asked, true);
 	return arg;
 }
@@ -236,14 +256,21 @@ static void who_asks_lends(void **state)
 	assert_int_equal(GET(reclaim.stats.direct), direct);
 }
 
-/* One of a VM of less than the usual weight counts for more if it is alone. It takes itself. */
+/*
+ * One of a VM of less than the usual weight counts for more if it is alone. It takes itself, and is hurried as
+ * long as pages of others are BUSY by it: its VM's others may come to be busy meanwhile.
+ */
 static void who_counts_for_enough_takes(void **state)
 {
 	static struct sched_group group = {.weight = WEIGHT_DEFAULT / 2, .runnable = 2};
 	u64 asked = GET(reclaim.stats.asked), direct = GET(reclaim.stats.direct);
 	pthread_t thread;
+	pfn_t pfn;
 
 	SET(has_asked, false);
+	SET(hurried_least, 1000);
+	SET(hurried_after, -1);
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
 	take_frames();
 	pthread_create(&thread, NULL, ask, &group);
 	while (!GET(has_asked)) {
@@ -254,6 +281,8 @@ static void who_counts_for_enough_takes(void **state)
 	give_frames();
 	assert_int_equal(GET(reclaim.stats.asked), asked);
 	assert_int_equal(GET(reclaim.stats.direct), direct + 1);
+	assert_int_equal(GET(hurried_least), 1);
+	assert_int_equal(GET(hurried_after), 0);
 }
 
 int main(void)
