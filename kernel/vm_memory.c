@@ -164,10 +164,18 @@ static void pause(const struct choice *c, u64 now)
 	vm_set_paused(vm, VM_PAUSED_FOR_MEMORY, 0);
 }
 
+/* None of them can be taken apart until put_all: who waits for that is not to wait for a turn of a weak one's. */
+static u32 refer_to_all(struct vm **vms)
+{
+	thread_hurry(thread_current(), HURRY_A_WHILE);
+	return vm_list(vms, CONFIG_VMS_MAX);
+}
+
 static void put_all(struct vm *const *vms, u32 n)
 {
 	for (u32 i = 0; i < n; i++)
 		vm_put(vms[i]);
+	thread_hurry_no_more(thread_current());
 }
 
 /* Another vCPU of it sleeps, or this one's try began soon after it had slept itself. */
@@ -185,7 +193,7 @@ static void decide(struct vm *vm, u64 now)
 
 	if (!is_patient(vm, now) || !may_decide(now))
 		return;
-	n = vm_list(vms, CONFIG_VMS_MAX);
+	n = refer_to_all(vms);
 	choose(vms, n, now, &c);
 	if (c.waiting > 1 && c.furthest && is_patient(c.furthest, now))
 		pause(&c, now);
@@ -259,7 +267,7 @@ void vm_look_for_memory(struct vm *vm)
 {
 	struct vm *vms[CONFIG_VMS_MAX];
 	u64 now = clock_ns();
-	u32 n = vm_list(vms, CONFIG_VMS_MAX);
+	u32 n = refer_to_all(vms);
 
 	if ((reasons(vm) & VM_PAUSED_FOR_MEMORY) && is_its_turn(vm, vms, n, now) &&
 	    may_decide(now)) {

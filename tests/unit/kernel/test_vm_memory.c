@@ -23,10 +23,27 @@ static bool is_short, gone[VMS];
 static u64 now_ns = 5000000000ull;
 static u32 references;
 
+static u32 in_a_hurry;
+
+void thread_hurry(struct thread *t, enum hurry how)
+{
+	assert_ptr_equal(t, thread_current());
+	assert_int_equal(how, HURRY_A_WHILE);
+	in_a_hurry++;
+}
+
+void thread_hurry_no_more(struct thread *t)
+{
+	assert_ptr_equal(t, thread_current());
+	in_a_hurry--;
+}
+
+/* As long as there is a reference no VM's end goes on. */
 u32 vm_list(struct vm **out, u32 max)
 {
 	u32 n = 0;
 
+	assert_int_equal(in_a_hurry, 1);
 	for (u32 i = 0; i < VMS; i++) {
 		if (!gone[i])
 			out[n++] = &vms[i];
@@ -44,6 +61,7 @@ void vm_list_hurry_end(void)
 
 void vm_put(struct vm *vm)
 {
+	assert_int_equal(in_a_hurry, 1);
 	references--;
 }
 
@@ -93,6 +111,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	assert_int_equal(references, 0);
+	assert_int_equal(in_a_hurry, 0);
 	now_ns += 60000000000ull;
 	hosted_clock_free();
 	return 0;
