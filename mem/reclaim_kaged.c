@@ -191,16 +191,14 @@ static bool fill(struct kaged *k)
 	return !lacks && !(e.want && reclaim_is_short());
 }
 
-/* Pages are BUSY while it takes them, and any VM may wait for those. */
+/* Pages are BUSY while it takes them, and any VM may wait for those. Whether it does it counts first. */
 bool reclaim_fill_up(u32 node)
 {
-	bool lifted = watermark_free() < watermarks.high, enough;
+	bool enough;
 
-	if (lifted)
-		thread_lift(thread_current(), WEIGHT_LIFT);
+	thread_lift(thread_current(), WEIGHT_LIFT);
 	enough = fill(&kageds[node]);
-	if (lifted)
-		thread_lower(thread_current(), WEIGHT_LIFT);
+	thread_lower(thread_current(), WEIGHT_LIFT);
 	return enough;
 }
 

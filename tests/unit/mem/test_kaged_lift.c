@@ -177,6 +177,33 @@ static void lifted_while_it_takes(void **state)
 	assert_int_equal(lifted_now(), 0);
 }
 
+/*
+ * It is called, and enough is free, as far as anybody has counted what VMs lack of what they were promised. It
+ * counts first, and is lifted for what it then takes, too.
+ */
+static void lifted_for_what_it_counts(void **state)
+{
+	u64 pages = watermark_free() - watermarks.high + 1;
+	struct reclaim_terms terms = {.min = pages, .max = ~0ull, .shares = 100};
+	static struct reclaim_target its_target;
+	static struct gmem *promised;
+	pfn_t pfn;
+
+	assert_int_equal(gmem_get_page(g, 0, true, &pfn), 0);
+	assert_int_equal(gmem_create(pages, &promised), 0);
+	reclaim_add(&its_target, promised, &terms);
+	__atomic_store_n(&watermarks.owed, 0, __ATOMIC_SEQ_CST);
+	look_at_kaged();
+	hosted_clock_set(now += SECOND);
+	reclaim_wake();
+	hosted_wait_until(GET(seen_most) >= 0);
+	assert_int_equal(GET(seen_least), WEIGHT_LIFT);
+	reclaim_remove(&its_target);
+	gmem_unref(promised);
+	give_frames();
+	assert_int_equal(lifted_now(), 0);
+}
+
 static struct gmem *large;
 static u64 joins, not_lifted; /* atomic */
 
@@ -289,6 +316,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lifted_while_it_takes),
+		cmocka_unit_test(lifted_for_what_it_counts),
 		cmocka_unit_test(lifted_while_it_joins),
 		cmocka_unit_test(who_asks_lends),
 		cmocka_unit_test(who_counts_for_enough_takes),
