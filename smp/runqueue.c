@@ -2,7 +2,8 @@
 #include "smp/runqueue.h"
 #include "kernel/base/panic.h"
 
-#define FRACTION_BITS 20
+#define FRACTION_BITS  20
+#define STOOD_STILL_NS 1000000000ull
 
 /* What others look at without the lock. */
 #define SET(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
@@ -155,13 +156,25 @@ static void advance_clock(struct runqueue *rq)
 		SET(rq->clock, least);
 }
 
-static void charge_in_group(struct runqueue *rq, struct thread *t, u64 ns, u64 now_ns)
+/*
+ * Who is waited for, or has a cap, is looked at long before. Nobody has had such a time: the machine stood
+ * still, for the hypervisor or emulator that runs it was stopped.
+ */
+static bool stood_still(const struct runqueue *rq, const struct thread *t, u64 ns)
+{
+	return ns > STOOD_STILL_NS && (rq->queued || (t->group && t->group->quota_ns));
+}
+
+/* most: what it pays for at most, in time of its own. */
+static void charge_in_group(struct runqueue *rq, struct thread *t, u64 ns, u64 most, u64 now_ns)
 {
 	struct sched_group_cpu *here = group_here(rq, t);
 	u64 before = t->shared_ns, price;
 
-	t->shared_ns = sched_group_charge(t->group, ns, now_ns);
+	t->shared_ns = sched_group_charge(t->group, min(ns, most), now_ns);
 	price = runqueue_virtual(t->shared_ns - before, t->group->weight * WEIGHT_UNIT);
+	if (unlikely(most < ns))
+		price = min(price, runqueue_virtual(most, thread_weight(t)));
 	t->vruntime += price;
 	here->vtime += price / here->runnable;
 }
@@ -169,7 +182,7 @@ static void charge_in_group(struct runqueue *rq, struct thread *t, u64 ns, u64 n
 void runqueue_charge(struct runqueue *rq, u64 now_ns)
 {
 	struct thread *t = rq->current;
-	u64 ns = now_ns - rq->charged_ns;
+	u64 ns = now_ns - rq->charged_ns, most = ns;
 
 	/* Clocks of CPUs differ by a little; whoever is behind pays later. */
 	if ((s64)ns <= 0)
@@ -179,10 +192,12 @@ void runqueue_charge(struct runqueue *rq, u64 now_ns)
 		return;
 	SET(t->charged_ns, now_ns);
 	SET(t->run_ns, t->run_ns + ns);
+	if (unlikely(stood_still(rq, t, ns)))
+		most = SCHED_SLICE_MAX_NS;
 	if (t->group)
-		charge_in_group(rq, t, ns, now_ns);
+		charge_in_group(rq, t, ns, most, now_ns);
 	else
-		t->vruntime += runqueue_virtual(ns, thread_weight(t));
+		t->vruntime += runqueue_virtual(most, thread_weight(t));
 	advance_clock(rq);
 }
 

@@ -107,6 +107,21 @@ static void hurried_over_the_end_of_a_period(void **state)
 	teardown();
 }
 
+/* What a hypervisor has not run of it it owes to no period. */
+static void while_the_machine_stood_still(void **state)
+{
+	u64 ran, begin;
+
+	start(50);
+	now += 3600 * 1000 * MS;
+	run_until(now + 200 * MS);
+	ran = vm_ran();
+	begin = now;
+	run_until(now + 1000 * MS);
+	expect_percent(vm_ran() - ran, now - begin, 50, 8);
+	teardown();
+}
+
 /* Until then it looks once a period, and not more often. */
 static void who_is_hurried_seldom_looks(void **state)
 {
@@ -182,6 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(used_up_elsewhere_meanwhile),
 		cmocka_unit_test(hurried_over_the_end_of_a_period),
+		cmocka_unit_test(while_the_machine_stood_still),
 		cmocka_unit_test(who_is_hurried_seldom_looks),
 		cmocka_unit_test(who_comes_does_not_wait_for_the_cap),
 		cmocka_unit_test(the_look_is_not_put_off),

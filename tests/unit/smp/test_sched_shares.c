@@ -103,6 +103,36 @@ static void one_to_three_with_three_vcpus_on_two_cpus(void **state)
 	teardown();
 }
 
+#define STOPPED (3600 * 1000 * MS)
+
+/* The hypervisor that runs it was stopped: who had the CPU then owes nothing for that. */
+static void the_machine_stands_still(void **state)
+{
+	u64 before[4];
+
+	for (u32 i = 0; i < 4; i++) {
+		setup(1);
+		sched_group_init(&groups[0], 200, 0);
+		for (u32 k = 0; k < 4; k++) {
+			make(k, 100, 0)->group = k < 2 ? &groups[0] : NULL;
+			sched_wake(&threads[k]);
+		}
+		run_until(now + 1000 * MS);
+		while (threads[i].state != THREAD_RUNNING)
+			run_until(now + STEP);
+		now += STOPPED;
+		run_until(now + 100 * MS);
+		charge_all();
+		for (u32 k = 0; k < 4; k++)
+			before[k] = threads[k].run_ns;
+		run_until(now + 4000 * MS);
+		charge_all();
+		for (u32 k = 0; k < 4; k++)
+			expect_percent(threads[k].run_ns - before[k], 4000 * MS, 25, 1);
+		teardown();
+	}
+}
+
 /* Of its vCPUs each lends and sleeps in turn: the part of the next that runs is greater. */
 static void all_lend_no_more_than_the_weight(void **state)
 {
@@ -454,6 +484,7 @@ int main(void)
 		cmocka_unit_test(the_third_comes_later),
 		cmocka_unit_test(a_miss_is_made_good),
 		cmocka_unit_test(one_to_three_with_three_vcpus_on_two_cpus),
+		cmocka_unit_test(the_machine_stands_still),
 		cmocka_unit_test(all_lend_no_more_than_the_weight),
 		cmocka_unit_test(naps_gain_nothing),
 		cmocka_unit_test(more_weight_than_a_cpu),
