@@ -10,7 +10,9 @@ static struct wait_queue wake = WAIT_QUEUE_INIT(wake);
 static bool kicked; /* atomic */
 
 static struct wait_queue turn = WAIT_QUEUE_INIT(turn);
-static struct thread *running; /* turn.lock: who is in rcu_work */
+/* turn.lock */
+static struct thread *running; /* who is in rcu_work; atomic, too */
+static u32 lent;	       /* to that one, by those that wait */
 
 struct rcu_stats rcu_stats;
 
@@ -34,16 +36,20 @@ void rcu_kick(void)
 		wait_wake_one(&wake);
 }
 
+/* Who waits lends what it counts for, as for a mutex: the worker may be in the middle of its own. */
 static bool take_turn(void)
 {
-	if (running)
+	if (running) {
+		lent += thread_lend(running);
 		return false;
+	}
 	__atomic_store_n(&running, thread_current(), __ATOMIC_RELAXED);
 	return true;
 }
 
 void rcu_work(void)
 {
+	u32 back;
 	bool on;
 
 	lock_order_may_sleep("rcu_work");
@@ -53,9 +59,13 @@ void rcu_work(void)
 	rcu_work_calls();
 	srcu_work_calls();
 	on = wait_lock(&turn);
+	back = lent;
+	lent = 0;
 	__atomic_store_n(&running, NULL, __ATOMIC_RELAXED);
 	wait_wake_one_locked(&turn);
 	wait_unlock(&turn, on);
+	if (unlikely(back))
+		thread_lower(thread_current(), back);
 }
 
 void rcu_run(struct rcu_head *first)

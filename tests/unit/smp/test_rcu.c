@@ -6,6 +6,7 @@
 #include "kernel/base/x86.h"
 #include "smp/rcu.h"
 #include "smp/spinlock.h"
+#include "smp/thread.h"
 #include "tests/hosted/hosted.h"
 
 /* Long enough for a grace period that does not wait as it should to be over. */
@@ -235,21 +236,39 @@ static void call_in_exit_context(void **state)
 	assert_int_equal(ran_count, 2);
 }
 
-static bool slow_begun; /* atomic */
+/* atomic */
+static bool slow_begun;
+static u32 lent, lowered;
+
+/* What a thread counts for is the scheduler's: here it is only told. */
+u32 thread_lend(struct thread *t)
+{
+	assert_ptr_not_equal(t, thread_current());
+	__atomic_fetch_add(&lent, 7, __ATOMIC_SEQ_CST);
+	return 7;
+}
+
+void thread_lower(struct thread *t, u32 by)
+{
+	assert_ptr_equal(t, thread_current());
+	__atomic_fetch_add(&lowered, by, __ATOMIC_SEQ_CST);
+}
 
 static void slow_item(struct rcu_head *h)
 {
 	__atomic_store_n(&slow_begun, true, __ATOMIC_SEQ_CST);
+	hosted_wait_until(__atomic_load_n(&lent, __ATOMIC_SEQ_CST));
 	usleep(GRACE_US);
 	run_item(h);
 }
 
-/* What another thread has taken to run counts as well. */
+/* What another thread has taken to run counts as well. It is not to wait for a turn of its own small weight. */
 static void barrier_waits_for_who_runs_them(void **state)
 {
 	pthread_t worker;
 
 	ran_count = 0;
+	lent = lowered = 0;
 	__atomic_store_n(&slow_begun, false, __ATOMIC_SEQ_CST);
 	rcu_call(&items[0].head, slow_item);
 	worker = start(rcu_work);
@@ -258,6 +277,8 @@ static void barrier_waits_for_who_runs_them(void **state)
 	rcu_barrier();
 	assert_int_equal(__atomic_load_n(&ran_count, __ATOMIC_SEQ_CST), 1);
 	pthread_join(worker, NULL);
+	assert_int_equal(lent, 7);
+	assert_int_equal(lowered, 7);
 }
 
 static void worker_runs_them(void **state)
