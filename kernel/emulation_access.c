@@ -30,13 +30,29 @@ static bool is_known(const struct emulation *em, u64 gva, u32 size, u32 access, 
 	return true;
 }
 
+/*
+ * There was no frame. The instruction begins again when there is one, unless it has read or written
+ * what it may not twice: then this waits. True: look again.
+ */
+static bool wait_here(struct emulation *em, int err)
+{
+	if (err != ERR_NOMEM || !em->committed)
+		return false;
+	if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
+		return false;
+	vcpu_wait_for_memory(em->v);
+	return true;
+}
+
 static int look_up(struct emulation *em, u64 gva, u32 size, u32 access, struct walk_result *w)
 {
 	int err;
 
 	if (is_known(em, gva, size, access, &w->gpa))
 		return 0;
-	err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, w);
+	do
+		err = guest_walk(&em->v->vm->mmu, &em->paging, GVA(gva), access, w);
+	while (wait_here(em, err));
 	if (!err)
 		return 0;
 	return emulation_access_failed(em, err, gva, w->error_code,
@@ -117,20 +133,6 @@ static void device_write(struct vcpu *v, gpa_t gpa, u32 size, u64 value)
 static u32 device_step(u32 size)
 {
 	return size & (size - 1) ? 1 : min(size, WORD);
-}
-
-/*
- * There was no frame. The instruction begins again when there is one, unless it has read or written
- * what it may not twice: then this waits. True: look again.
- */
-static bool wait_here(struct emulation *em, int err)
-{
-	if (err != ERR_NOMEM || !em->committed)
-		return false;
-	if (__atomic_load_n(&em->v->vm->end, __ATOMIC_ACQUIRE) != VM_END_NONE)
-		return false;
-	vcpu_wait_for_memory(em->v);
-	return true;
 }
 
 static int read_piece(struct emulation *em, const struct piece *p, u8 *to)

@@ -67,10 +67,11 @@ static struct {
 } cpuid_odd;	  /* the one feature that is not as cpuid_has_all says */
 static u32 waits_until_memory, iterations_until_wanted; /* 0: nobody wants it */
 static bool ends_while_waiting;
-static u64 second_device;   /* a page more of devices */
-static bool memory_changes; /* before a compare-and-exchange */
-static u64 protected_page;  /* by the guest, from all who write */
-static bool protected_late; /* after the emulator has looked */
+static bool tables_go_by_port; /* when a port is read there is no memory for any from then on */
+static u64 second_device;      /* a page more of devices */
+static bool memory_changes;    /* before a compare-and-exchange */
+static u64 protected_page;     /* by the guest, from all who write */
+static bool protected_late;    /* after the emulator has looked */
 
 /* --- the fakes --- */
 
@@ -265,6 +266,8 @@ bool bus_read(struct bus *b, struct vcpu *v, enum device_space space, u64 addr, 
 {
 	note(addr, size, false, space == SPACE_PIO, 0);
 	*value = 0;
+	if (space == SPACE_PIO && tables_go_by_port)
+		walk_error = ERR_NOMEM;
 	if (space == SPACE_PIO)
 		*value = low_bytes(0x8877665544332211ull, size);
 	else
@@ -490,7 +493,7 @@ void vcpu_wait_for_memory(struct vcpu *v)
 {
 	assert_true(waits_until_memory > 0);
 	if (--waits_until_memory == 0)
-		write_error = read_error = 0;
+		walk_error = write_error = read_error = 0;
 	if (ends_while_waiting)
 		v->vm->end = VM_END_KILLED;
 }
@@ -529,7 +532,7 @@ static int start(void **state)
 	let_write_tired = false;
 	waits_until_memory = iterations_until_wanted = 0;
 	event_waits = false;
-	ends_while_waiting = false;
+	ends_while_waiting = tables_go_by_port = false;
 	return 0;
 }
 

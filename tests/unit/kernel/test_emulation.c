@@ -245,6 +245,61 @@ static void a_ports_answer_waits_for_memory(void **state)
 	assert_int_equal(memory[DATA], 0x11);
 }
 
+/*
+ * Nor is a device asked again because a table on the way to where its answer goes has no frame: for MOVS
+ * and PUSH that way is looked up after it was asked.
+ */
+static void a_devices_answer_waits_for_a_table(void **state)
+{
+	walk_error = ERR_NOMEM;
+	tableless_page = DATA;
+	waits_until_memory = 2;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA;
+	memory[DEVICE] = 0x5a;
+	assert_int_equal(RUN(0, 0xa4), 0); /* movsb */
+	check_done(CODE + 1);
+	assert_int_equal(waits_until_memory, 0);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(memory[DATA], 0x5a);
+
+	start(NULL);
+	walk_error = ERR_NOMEM;
+	tableless_page = DATA;
+	waits_until_memory = 1;
+	regs.gpr[RBX] = DEVICE;
+	regs.gpr[RSP] = DATA + 8;
+	assert_int_equal(RUN(0, 0xff, 0x33), 0); /* push (%rbx) */
+	check_done(CODE + 2);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(load(DATA, 8), load(DEVICE, 8));
+
+	/* A VM that ends waits for nothing. */
+	start(NULL);
+	walk_error = ERR_NOMEM;
+	tableless_page = DATA;
+	waits_until_memory = 3;
+	ends_while_waiting = true;
+	regs.gpr[RSI] = DEVICE;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(0, 0xa4), ERR_NOMEM);
+	assert_int_equal(waits_until_memory, 2);
+	assert_int_equal(completed, 0);
+}
+
+/* INS: its destination's tables are there when the port is read, and one is gone right after. */
+static void a_ports_answer_waits_for_a_table(void **state)
+{
+	tables_go_by_port = true;
+	waits_until_memory = 1;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
+	check_done(CODE + 1);
+	assert_int_equal(waits_until_memory, 0);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(memory[DATA], 0x11);
+}
+
 static void a_lost_page_ends_the_vm(void **state)
 {
 	read_error = ERR_IO;
@@ -285,6 +340,8 @@ int main(void)
 		cmocka_unit_test_setup(half_a_change_waits_for_memory, start),
 		cmocka_unit_test_setup(half_a_read_waits_for_memory, start),
 		cmocka_unit_test_setup(a_ports_answer_waits_for_memory, start),
+		cmocka_unit_test_setup(a_devices_answer_waits_for_a_table, start),
+		cmocka_unit_test_setup(a_ports_answer_waits_for_a_table, start),
 		cmocka_unit_test_setup(a_lost_page_ends_the_vm, start),
 	};
 
