@@ -2,11 +2,16 @@
 /* Memslots as their readers see them. */
 #include "kernel/base/error.h"
 #include "kernel/base/panic.h"
+#include "kernel/base/x86.h"
 #include "mmu/mmu_private.h"
 
+/* Callers go on by the gfn's place in the slot, and it is the guest that has chosen the gfn. */
 static bool covers(const struct memslot *s, gfn_t gfn)
 {
-	return gfn.v - s->base.v < s->pages; /* wraps to something large when gfn is below */
+	if (gfn.v - s->base.v >= s->pages) /* wraps to something large when gfn is below */
+		return false;
+	no_speculation();
+	return true;
 }
 
 u32 memslots_up_to(const struct memslots *slots, gfn_t gfn)

@@ -137,6 +137,17 @@ static inline void cpu_relax(void)
 	__asm__ volatile("pause" ::: "memory");
 }
 
+/*
+ * Behind a look at whether a number of the guest's is within its bounds, and before that number leads
+ * anywhere: the CPU goes on by what it guesses of the look's outcome, and what it reads then by a number
+ * that is not, the guest finds out by what is in the caches (Spectre v1, CVE-2017-5753). LFENCE waits for
+ * the outcome (SDM 2A LFENCE).
+ */
+static inline void no_speculation(void)
+{
+	__asm__ volatile("lfence" ::: "memory");
+}
+
 static inline void irq_disable(void)
 {
 	__asm__ volatile("cli" ::: "memory");

@@ -22,6 +22,7 @@ u64 hosted_arena_size;
 struct hosted_machine hosted_machine;
 _Thread_local bool hosted_irq_on = true;
 _Thread_local u64 hosted_cr[5];
+_Thread_local u64 hosted_no_speculation;
 
 #define ARENA_ALIGN    MIB(2)
 #define HUGE_PAGES_MAX MIB(64)

@@ -111,9 +111,12 @@ static const struct memslot *look_up(gfn_t gfn, u32 *last)
 	u64 generation, same;
 	int err;
 
+	hosted_no_speculation = 0;
 	err = memslot_look_up(&vm, gfn, true, &s, &generation);
 	assert_int_equal(memslot_look_up_cached(&vm, gfn, true, last, &cached, &same), err);
 	assert_int_equal(err, s ? 0 : ERR_NOSLOT);
+	/* What is found leads on by the gfn, and not before it is sure. */
+	assert_int_equal(hosted_no_speculation, s ? 2 : 0);
 	assert_ptr_equal(cached, s);
 	assert_ptr_equal(memslot_find(vm.slots, gfn), s);
 	assert_int_equal(generation, vm.slots->generation);

@@ -150,6 +150,14 @@ static inline void cpu_relax(void)
 	hosted_relax();
 }
 
+/* How often the thread has come by one. */
+extern _Thread_local u64 hosted_no_speculation;
+
+static inline void no_speculation(void)
+{
+	hosted_no_speculation++;
+}
+
 static inline void irq_disable(void)
 {
 	hosted_irq_on = false;
