@@ -186,11 +186,11 @@ bool hypercall_take_prod(struct vcpu *v)
 
 static int prod(struct call *c)
 {
-	struct vm *vm = c->v->vm;
+	struct vcpu *other = vm_vcpu(c->v->vm, c->rbx);
 
-	if (c->rbx >= vm->vcpu_count)
+	if (!other)
 		return H_PARAMETER;
-	hypercall_prod(vm->vcpus[c->rbx]);
+	hypercall_prod(other);
 	return H_SUCCESS;
 }
 

@@ -25,12 +25,12 @@ bool hypercall_take_kick(struct vcpu *v)
 /* The vCPU halted until another gives it a lock: its HLT, this one or its next, ends whatever its IF. */
 static u64 kick_cpu(struct vcpu *v, u64 apic_id)
 {
-	struct vm *vm = v->vm;
+	struct vcpu *other = vm_vcpu(v->vm, apic_id);
 
 	v->paravirt.kicks++;
-	if (apic_id < vm->vcpu_count) {
-		__atomic_store_n(&vm->vcpus[apic_id]->kick_came, true, __ATOMIC_SEQ_CST);
-		vcpu_request(vm->vcpus[apic_id], VCPU_REQ_KICK);
+	if (other) {
+		__atomic_store_n(&other->kick_came, true, __ATOMIC_SEQ_CST);
+		vcpu_request(other, VCPU_REQ_KICK);
 	}
 	return 0;
 }
@@ -38,22 +38,24 @@ static u64 kick_cpu(struct vcpu *v, u64 apic_id)
 /* Whoever sent it an interrupt waits for its answer. */
 static u64 yield_to_cpu(struct vcpu *v, u64 apic_id)
 {
-	struct vm *vm = v->vm;
+	struct vcpu *other = vm_vcpu(v->vm, apic_id);
 
 	v->paravirt.yields++;
-	if (apic_id < vm->vcpu_count && apic_id != v->id)
-		vcpu_yield_to(v, vm->vcpus[apic_id]);
+	if (other && other != v)
+		vcpu_yield_to(v, other);
 	return 0;
 }
 
 static u64 send_to_set(struct vcpu *v, u64 set, u64 first, const struct lapic_message *m)
 {
-	struct vm *vm = v->vm;
+	struct vcpu *other;
 	u64 taken = 0;
 
-	for (u32 id = (u32)first; id < vm->vcpu_count && id - first < 64; id++) {
-		if (set & BIT(id - first))
-			taken += lapic_send_to(vm->vcpus[id]->lapic, m);
+	for (; set; set &= set - 1) {
+		other = vm_vcpu(v->vm, first + (u32)__builtin_ctzll(set));
+		if (!other)
+			break;
+		taken += lapic_send_to(other->lapic, m);
 	}
 	return taken;
 }

@@ -7,6 +7,7 @@
 #define KERNEL_VM_H
 
 #include "kernel/base/list.h"
+#include "kernel/base/x86.h"
 #include "kernel/config.h"
 #include "kernel/dev/device.h"
 #include "kernel/restart.h"
@@ -175,6 +176,15 @@ struct vm {
 	struct vm_console *console;
 	struct vm_stats stats;
 };
+
+/* The vCPU of a number that the guest has chosen; NULL: there is none. Any context. */
+static inline struct vcpu *vm_vcpu(const struct vm *vm, u64 number)
+{
+	if (number >= vm->vcpu_count)
+		return NULL;
+	no_speculation();
+	return vm->vcpus[number];
+}
 
 /* Any context: sets request bits and makes the vCPU notice (kick or wake). */
 void vcpu_request(struct vcpu *v, u64 bits);

@@ -48,7 +48,7 @@ struct bus_range {
 	u64 offset_base; /* what the device sees as the offset of start */
 };
 
-/* Where all devices of a PC have their ports. */
+/* Where all devices of a PC have their ports. A power of 2. */
 #define BUS_LOW_PORTS 0x1000
 
 struct bus {
@@ -64,10 +64,17 @@ int bus_register(struct bus *b, enum device_space space, u64 start, u64 size, st
 		 u64 offset_base);
 /* Who answers at a port; NULL: nobody. Any context. */
 const struct bus_range *bus_find_high_port(const struct bus *b, u16 port);
+/*
+ * What is cut off is clear but where the CPU guesses that the guest's port is a low one (no_speculation,
+ * which costs more). The compiler, which knows that it is, would leave that out.
+ */
 static inline const struct bus_range *bus_find_low_port(const struct bus *b, u16 port)
 {
-	u32 n = b->low_port[port];
+	u64 index = port;
+	u32 n;
 
+	__asm__("" : "+r"(index));
+	n = b->low_port[index % BUS_LOW_PORTS];
 	return n ? b->range[SPACE_PIO] - 1 + n : NULL;
 }
 static inline const struct bus_range *bus_find_port(const struct bus *b, u16 port)

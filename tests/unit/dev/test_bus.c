@@ -164,6 +164,9 @@ static void ports_are_found(void **state)
 					found = &b.range[SPACE_PIO][i];
 			}
 			assert_ptr_equal(r, found);
+			/* Whatever the port, the index is not left. */
+			assert_ptr_equal(bus_find_low_port(&b, (u16)port),
+					 bus_find_port(&b, port % BUS_LOW_PORTS));
 		}
 		if (made < ARRAY_SIZE(ranges))
 			assert_int_equal(bus_register(&b, SPACE_PIO, ranges[made].start,

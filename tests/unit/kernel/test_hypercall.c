@@ -679,7 +679,9 @@ static void ceding_and_prodding(void **state)
 	assert_int_equal(cede(), HYPERCALL_GO_ON);
 	assert_int_equal(cede(), HYPERCALL_HALT);
 	requests = 0;
+	hosted_no_speculation = 0;
 	assert_int_equal(call(PROD, 1, 0, 0), SUCCESS);
+	assert_int_equal(hosted_no_speculation, 1); /* before the number leads to it */
 	assert_ptr_equal(requested, &other);
 	assert_int_equal(requests, VCPU_REQ_KICK);
 	assert_int_equal(cede(), HYPERCALL_HALT);
@@ -692,7 +694,9 @@ static void ceding_and_prodding(void **state)
 
 static void kicking(void **state)
 {
+	hosted_no_speculation = 0;
 	assert_int_equal(call(KICK, 0, 1, 0), 0);
+	assert_int_equal(hosted_no_speculation, 1);
 	assert_ptr_equal(requested, &other);
 	assert_int_equal(requests, VCPU_REQ_KICK);
 	assert_true(hypercall_take_kick(&other));

@@ -69,7 +69,9 @@ static s64 yield_to(u64 id)
 static void yielding(void **state)
 {
 	machine.vcpu_count = 2;
+	hosted_no_speculation = 0;
 	assert_int_equal(yield_to(1), 0);
+	assert_int_equal(hosted_no_speculation, 1); /* before the number leads to it */
 	assert_ptr_equal(yielded_to, &cpus[1]);
 	yielded_to = NULL;
 	assert_int_equal(yield_to(0), 0); /* itself */
@@ -95,7 +97,9 @@ static s64 send_ipi(u64 low, u64 high, u64 first, u64 icr)
 
 static void sending_ipis(void **state)
 {
+	hosted_no_speculation = 0;
 	assert_int_equal(send_ipi(BIT(0) | BIT(2) | BIT(31), 0, 0, 0x40fd), 3);
+	assert_int_equal(hosted_no_speculation, 3); /* each */
 	assert_int_equal(reached, 0x80000005);
 	assert_int_equal(sent.vector, 0xfd);
 	assert_int_equal(sent.mode, LAPIC_FIXED);
