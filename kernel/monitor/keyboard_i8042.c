@@ -98,13 +98,16 @@ static void interrupt(void *arg)
 
 	(void)arg;
 	for (u32 n = 0; n < BYTES_MAX; n++) {
-		u8 status = inb(STATUS);
+		u8 status = inb(STATUS), code;
 		u32 count;
 
 		if (!(status & OUTPUT_FULL))
 			break;
-		count = keyboard_decode(&keyboard, inb(DATA), bytes);
-		for (u32 i = 0; i < count && !(status & FROM_MOUSE); i++)
+		code = inb(DATA);
+		if (status & FROM_MOUSE) /* it is no key that is held from now on either */
+			continue;
+		count = keyboard_decode(&keyboard, code, bytes);
+		for (u32 i = 0; i < count; i++)
 			put_byte((u8)bytes[i]);
 	}
 }

@@ -12,10 +12,12 @@
 #include "smp/irq.h"
 
 #define OUTPUT_FULL  1
+#define FROM_MOUSE   0x20
 #define WRITE_CONFIG 0x60
 #define READ_CONFIG  0x20
 #define KEY_A	     0x1e
 #define KEY_B	     0x30
+#define KEY_CONTROL  0x1d
 
 #define QUEUE 32
 
@@ -23,6 +25,7 @@ static u8 config, command, output;
 static u8 queue[QUEUE]; /* what comes when the output has been read */
 static u32 queued;
 static bool full, line;
+static u8 mouse; /* FROM_MOUSE while what comes is the mouse's */
 static u32 keys_before_config, keys_before_ack;
 static u32 key_after; /* WRITE_CONFIGs after which a key is hit */
 static irq_handler_t handler;
@@ -58,7 +61,7 @@ static u32 fake_in(u16 port, u32 size)
 	u8 byte;
 
 	if (port == 0x64)
-		return full ? OUTPUT_FULL : 0;
+		return full ? OUTPUT_FULL | mouse : 0;
 	byte = output;
 	full = false;
 	changed();
@@ -118,7 +121,7 @@ static int setup(void **state)
 	config = 0x47;
 	full = line = false;
 	key_after = got_count = queued = 0;
-	keys_before_config = keys_before_ack = 0;
+	keys_before_config = keys_before_ack = mouse = 0;
 	handler = NULL;
 	hosted_irq_on = true;
 	return 0;
@@ -152,6 +155,19 @@ static void keys_before_the_acknowledgement(void **state)
 	assert_int_equal(got[0], 'b');
 }
 
+/* Where one sends though it was switched off, its bytes are neither keys nor held down. */
+static void a_mouse_is_no_keyboard(void **state)
+{
+	assert_int_equal(keyboard_start(put), 0);
+	mouse = FROM_MOUSE;
+	put_in(KEY_A);
+	put_in(KEY_CONTROL);
+	mouse = 0;
+	put_in(KEY_B);
+	assert_int_equal(got_count, 1);
+	assert_int_equal(got[0], 'b');
+}
+
 /* One that sends and never answers. */
 static void keys_alone(void **state)
 {
@@ -175,6 +191,7 @@ int main(void)
 		cmocka_unit_test_setup(keys_come, setup),
 		cmocka_unit_test_setup(a_key_in_between, setup),
 		cmocka_unit_test_setup(keys_before_the_acknowledgement, setup),
+		cmocka_unit_test_setup(a_mouse_is_no_keyboard, setup),
 		cmocka_unit_test_setup(keys_alone, setup),
 		cmocka_unit_test_setup(a_key_before_the_configuration, setup),
 	};
