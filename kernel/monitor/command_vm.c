@@ -163,6 +163,8 @@ static void print_modules(const struct vm *vm)
 {
 	static const char *const kinds[] = {"kernel", "initrd", "module"};
 
+	monitor_print("  modules=%s on_crash=%s", vm->config.release_modules ? "release" : "keep",
+		      vm->config.restart_on_crash ? "restart" : "stop");
 	for (u32 i = 0; i < vm->config.module_count; i++) {
 		const struct config_module *m = &vm->config.modules[i];
 
@@ -177,6 +179,12 @@ static u64 page_bytes(const u64 *pages)
 	return __atomic_load_n(pages, __ATOMIC_RELAXED) << PAGE_SHIFT;
 }
 
+/* Whole KiB, so that it has its unit as the sizes beside it do. */
+static u64 packed_bytes(const struct gmem *g)
+{
+	return align_up(__atomic_load_n(&g->packed_bytes, __ATOMIC_RELAXED), KIB(1));
+}
+
 static void print_memory(const struct vm *vm)
 {
 	const struct gmem *g = vm->ram;
@@ -185,7 +193,7 @@ static void print_memory(const struct vm *vm)
 	gmem_count_states(g, pages);
 	monitor_print("  put away: %s packed to %s, %s one word all over, %s swapped; %s shared",
 		      size_text(pages[GMEM_PACKED] << PAGE_SHIFT).text,
-		      size_text(__atomic_load_n(&g->packed_bytes, __ATOMIC_RELAXED)).text,
+		      size_text(packed_bytes(g)).text,
 		      size_text(pages[GMEM_FILLED] << PAGE_SHIFT).text,
 		      size_text(pages[GMEM_SWAPPED] << PAGE_SHIFT).text,
 		      size_text(pages[GMEM_SHARED] << PAGE_SHIFT).text);

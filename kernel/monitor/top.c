@@ -184,7 +184,8 @@ static void draw_details(const struct row *r)
 	snprintf(row, sizeof(row),
 		 "   memory: working set %s, packed %s to %s, swapped %s, %llu refaults/s",
 		 size_text(now->working_set << PAGE_SHIFT).text,
-		 size_text(now->packed << PAGE_SHIFT).text, size_text(now->packed_bytes).text,
+		 size_text(now->packed << PAGE_SHIFT).text,
+		 size_text(align_up(now->packed_bytes, KIB(1))).text,
 		 size_text(now->swapped << PAGE_SHIFT).text, (unsigned long long)r->refaults);
 	draw_row(row);
 }

@@ -412,14 +412,39 @@ static void test_show(void **state)
 	for (u32 i = 0; i < ARRAY_SIZE(vcpus); i++)
 		alpha.vcpus[i] = &vcpus[i];
 	ram.removed = 1024;
+	ram.packed_bytes = 1025;
 	say_of(command_vm_show, "alpha");
 	alpha.vcpu_count = 0;
+	assert_non_null(strstr(said, "\n  put away: 0 packed to 2K, "));
 	assert_non_null(strstr(said, "\n  given back by the guest: 1M now, 4M in all\n"));
 	assert_non_null(strstr(said, "\n  vCPU 0: not halted, on CPU 3, ran 0.000 s, 0 exits\n"
 				     "  vCPU 1: halted, on CPU 3, ran 0.000 s, 0 exits\n"
 				     "  vCPU 2: waits for its start-up IPI, on CPU 3, ran 0.000 s, "
 				     "0 exits\n"
-				     "  vCPU 3: paused, on CPU 3, ran 0.000 s, 0 exits\n"));
+				     "  vCPU 3: paused, on CPU 3, ran 0.000 s, 0 exits\n"
+				     "  modules=keep on_crash=stop\n"));
+}
+
+/* Whether it starts again is seen before it is asked to. */
+static void test_show_modules(void **state)
+{
+	static struct config_module modules[] = {
+		{.kind = CONFIG_KERNEL, .size = 4097, .cmdline = "quiet"},
+		{.kind = CONFIG_INITRD, .size = 1},
+	};
+
+	alpha.config.modules = modules;
+	alpha.config.module_count = ARRAY_SIZE(modules);
+	alpha.config.release_modules = true;
+	say_of(command_vm_show, "alpha");
+	assert_non_null(strstr(said, "\n  modules=release on_crash=stop\n"
+				     "  kernel: 4097 bytes, -- quiet\n  initrd: 1 bytes\n"));
+	alpha.config.release_modules = false;
+	alpha.config.restart_on_crash = true;
+	say_of(command_vm_show, "alpha");
+	assert_non_null(strstr(said, "\n  modules=keep on_crash=restart\n"));
+	alpha.config.restart_on_crash = false;
+	alpha.config.module_count = 0;
 }
 
 int main(void)
@@ -434,6 +459,7 @@ int main(void)
 		cmocka_unit_test_setup(test_dump_of_memory, begin),
 		cmocka_unit_test_setup(test_list, begin),
 		cmocka_unit_test_setup(test_show, begin),
+		cmocka_unit_test_setup(test_show_modules, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

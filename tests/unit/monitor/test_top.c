@@ -33,6 +33,7 @@ static const struct stat_desc cpu_descs[] = {
 };
 static const struct stat_desc mmu_descs[] = {{"faults", "count", "Faults.", false}};
 static const struct stat_desc memory_descs[] = {{"got_page", "pages", "Resident.", true}};
+static const struct stat_desc reclaim_descs[] = {{"packed_bytes", "bytes", "Packed to.", true}};
 /* Named as what top looks for, in a group that it does not. */
 static const struct stat_desc pond_descs[] = {
 	{"run", "count", "Frogs.", false},
@@ -47,8 +48,8 @@ static const struct stat_desc frame_descs[] = {
 struct fake_vm {
 	char scope[40];
 	struct cpu_counts cpu;
-	u64 faults, resident, exits[VMX_EXIT_REASONS], pond[3];
-	struct stat_group groups[5];
+	u64 faults, resident, packed_bytes, exits[VMX_EXIT_REASONS], pond[3];
+	struct stat_group groups[6];
 };
 static struct fake_vm vms[CONFIG_VMS_MAX];
 static u64 frames[] = {131072, 65536};
@@ -81,6 +82,7 @@ static struct fake_vm *add_vm(u32 i, const char *name)
 	add_group(&vm->groups[3], vm->scope, "exits", vmx_exit_stat_descs, VMX_EXIT_REASONS,
 		  vm->exits);
 	add_group(&vm->groups[4], vm->scope, "pond", pond_descs, 3, vm->pond);
+	add_group(&vm->groups[5], vm->scope, "reclaim", reclaim_descs, 1, &vm->packed_bytes);
 	return vm;
 }
 
@@ -188,7 +190,7 @@ static void work(void)
 static void test_most_cpu_first(void **state)
 {
 	add_vm(0, "gamma");
-	add_vm(1, "beta");
+	add_vm(1, "beta")->packed_bytes = 1025;
 	add_vm(2, "alpha");
 	each_refresh = work;
 	show(".");
@@ -201,7 +203,7 @@ static void test_most_cpu_first(void **state)
 			    "beta                      runs       1   95.0        1       10 "
 			    "      1M     1M");
 	assert_string_equal(row(3), "   exits: cpuid 100%");
-	assert_string_equal(row(4), "   memory: working set 0, packed 0 to 0, swapped 0, "
+	assert_string_equal(row(4), "   memory: working set 0, packed 0 to 2K, swapped 0, "
 				    "0 refaults/s");
 	assert_true(begins(5, "alpha                     runs       1   50.0      250        0 "));
 	assert_true(begins(8, "gamma                     runs       1    5.0       60     2000 "));
