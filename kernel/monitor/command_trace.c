@@ -2,6 +2,7 @@
 /* The monitor's hold on the trace (kernel/base/trace.h). */
 #include "kernel/base/error.h"
 #include "kernel/base/printf.h"
+#include "kernel/base/string.h"
 #include "kernel/base/trace.h"
 #include "kernel/monitor/command.h"
 #include "kernel/monitor/msr_name.h"
@@ -75,11 +76,40 @@ static void exit_text(const struct trace_record *r, char *out, size_t size)
 		 name ? name : "");
 }
 
+/* Of all, or of one VM or other thread. */
+struct showing {
+	const char *name; /* NULL: of all */
+	u64 skip;	  /* so many that are older than the last that were asked for */
+	bool any;
+};
+
+static bool is_meant(const struct showing *s, const struct trace_record *r)
+{
+	return !s->name || strcmp(s->name, r->who) == 0;
+}
+
+static bool count_to_skip(u32 cpu, const struct trace_record *r, void *arg)
+{
+	struct showing *s = arg;
+
+	(void)cpu;
+	s->skip += is_meant(s, r);
+	return true;
+}
+
 static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
 {
 	u64 us = r->ns / NS_PER_US;
 	char text[160] = "runs", vcpu[8] = "";
+	struct showing *s = arg;
 
+	if (!is_meant(s, r))
+		return true;
+	s->any = true;
+	if (s->skip) {
+		s->skip--;
+		return true;
+	}
 	if (r->kind == TRACE_EXIT)
 		exit_text(r, text, sizeof(text));
 	else if (r->kind == TRACE_FAULT)
@@ -88,21 +118,32 @@ static bool print_record(u32 cpu, const struct trace_record *r, void *arg)
 		snprintf(vcpu, sizeof(vcpu), "/%u", r->number - 1u);
 	monitor_print("[%4llu.%06llu] cpu%u %s%s: %s", (unsigned long long)(us / US_PER_S),
 		      (unsigned long long)(us % US_PER_S), cpu, r->who, vcpu, text);
-	++*(u64 *)arg;
 	return !monitor_stopped();
+}
+
+static void tell_none(const char *name, bool was_on)
+{
+	if (name)
+		monitor_print("there are no records of '%s'", name);
+	else
+		monitor_print("there are no records%s", was_on ? " yet" : ": trace on begins");
 }
 
 void command_trace_show(u32 argc, char **argv)
 {
-	u64 count = RECORDS_DEFAULT, shown = 0;
+	struct showing s = {.name = argc > 1 ? argv[1] : NULL};
 	bool was_on = READ_ONCE(trace_is_on);
+	u64 count = RECORDS_DEFAULT;
 
 	if (argc && !command_number("RECORDS", argv[0], &count))
 		return;
 	/* CPUs fill their rings in less time than a terminal takes for some lines. */
 	trace_switch(false);
-	trace_for_each(count, print_record, &shown);
+	if (s.name)
+		trace_for_each(~0ull, count_to_skip, &s);
+	s.skip -= min(s.skip, count);
+	trace_for_each(s.name ? ~0ull : count, print_record, &s);
 	trace_switch(was_on);
-	if (!shown && count)
-		monitor_print("there are no records%s", was_on ? " yet" : ": trace on begins");
+	if (!s.any && count)
+		tell_none(s.name, was_on);
 }

@@ -73,12 +73,13 @@ const struct command commands[] = {
 	 command_trace_on},
 	{"trace", "off", "", "", NULL, "Stop recording; records can still be shown.", NULL,
 	 command_trace_off},
-	{"trace", "show", "[RECORDS]", "|.", NULL, "Show the newest records, 40 by default.",
+	{"trace", "show", "[RECORDS [NAME]]", "|.v", NULL,
+	 "Show the newest records, 40 by default.",
 	 "Of all CPUs in the order of time: an exit with the guest's rip and the\n"
 	 "qualification (an EPT violation's guest physical address, of RDMSR and WRMSR\n"
 	 "the MSR), a fault and how it ended, who runs from then on; of several vCPUs\n"
-	 "also which one, as in alpha/3. What happens while they are shown is not\n"
-	 "recorded.",
+	 "also which one, as in alpha/3. With NAME those of one VM alone, or of some\n"
+	 "other thread of that name. What happens while they are shown is not recorded.",
 	 command_trace_show},
 	{"slot", NULL, "NAME", "v", NULL, "Show a VM's memslots and reverse maps.",
 	 "generation counts the changes of slots. gfn: the guest frames that it shows,\n"

@@ -142,6 +142,38 @@ static void names_are_whole(void **state)
 	say(command_trace_off, "");
 }
 
+static const char *say_of(const char *count, const char *name)
+{
+	char words[2][32], *argv[] = {words[0], words[1]};
+
+	strlcpy(words[0], count, sizeof(words[0]));
+	strlcpy(words[1], name, sizeof(words[1]));
+	said[0] = 0;
+	command_trace_show(2, argv);
+	return said;
+}
+
+/* The last of one VM are not those of it among the last of all. */
+static void one_vm_alone(void **state)
+{
+	say(command_trace_on, "");
+	TRACE(TRACE_EXIT, 12, 0x1000, 0, "one", 1);
+	TRACE(TRACE_EXIT, 12, 0x2000, 0, "one", 2);
+	TRACE(TRACE_SWITCH, 0, 0, 0, "one", 0);
+	for (u32 i = 0; i < 50; i++)
+		TRACE(TRACE_SWITCH, 0, 0, 0, "one.more", 0);
+	say_of("2", "one");
+	assert_null(strstr(said, "0x1000"));
+	assert_non_null(strstr(said, " cpu0 one/1: exit hlt at rip 0x2000, 0\n"));
+	assert_non_null(strstr(said, " cpu0 one: runs\n"));
+	assert_null(strstr(said, "one.more"));
+	assert_non_null(strstr(say_of("40", "one"), " cpu0 one/0: exit hlt at rip 0x1000, 0\n"));
+	assert_string_equal(say_of("0", "one"), "");
+	assert_string_equal(say_of("1", "on"), "there are no records of 'on'\n");
+	assert_string_equal(say_of("0", "on"), "");
+	say(command_trace_off, "");
+}
+
 /* CPUs write more in a line's time than a ring has: they do not, until all is shown. */
 static void what_is_shown_is_not_pushed_out(void **state)
 {
@@ -176,6 +208,7 @@ int main(void)
 		cmocka_unit_test(with_records),
 		cmocka_unit_test(msrs_have_names),
 		cmocka_unit_test(names_are_whole),
+		cmocka_unit_test(one_vm_alone),
 		cmocka_unit_test(what_is_shown_is_not_pushed_out),
 	};
 
