@@ -68,6 +68,8 @@ def test_variables_that_are_there_may_be_given():
     ("test-models", "TESTS=nosuch", "TESTS: no model's name contains 'nosuch'; make test-models LIST=1 lists them"),
     ("bench", "BENCH=nonesuch", "BENCH: there is no group nonesuch; there are guest, "),
     ("run", "MEM=0", "MEM=0: it is a number from 1 to 32768 (MiB)"), ("run", "CPU=nonesuch", "CPU=nonesuch: Bochs has "),
+    ("run", "RAM=63", "RAM=63: it is a number from 64 on (MiB)"),
+    ("run", "RAM=1048577", "RAM=1048577: the machine can have 64 to "),
     ("run", "ACCEL=nonesuch", "ACCEL=nonesuch: it is auto, kvm or bochs"),
     ("run", "GUEST=/etc/passwd", "GUEST=/etc/passwd: there is no such folder; "),
     ("run", "CONFIG=nonesuch", "CONFIG=nonesuch: there is no such file"),

@@ -72,13 +72,14 @@ def kvm_offers_vmx():
     return None if nested in ("Y", "1") else "kvm_intel has nested=0"
 
 
-def number(name, low, high):
-    """A conversion for argparse that says what make's variable takes."""
+def number(name, low, high=None):
+    """A conversion for argparse that says what make's variable takes; without high it has a bound that is known
+    later."""
     def convert(text):
         digits = re.sub(r"[Mm]$", "", text) if name in ("MEM", "RAM") else text
-        if not re.fullmatch(r"[0-9]{1,9}", digits) or not low <= int(digits) <= high:
+        if not re.fullmatch(r"[0-9]{1,9}", digits) or not low <= int(digits) <= (high or int(digits)):
             unit = " (MiB)" if name in ("MEM", "RAM") else ""
-            sys.exit(f"{name}={text}: it is a number from {low} to {high}{unit}")
+            sys.exit(f"{name}={text}: it is a number from {low} " + (f"to {high}" if high else "on") + unit)
         return int(digits)
     return convert
 
@@ -100,16 +101,19 @@ def check(args):
     elif args.guest and args.guest not in ("linux", "vmlinux") and not os.path.isdir(args.guest):
         sys.exit(f"GUEST={args.guest}: there is no such folder; it is linux, vmlinux, or a folder with vmlinuz "
                  "and initrd")
+    if args.ram:
+        machine_memory(0, choose_accel(args.accel, args.cpu, say=False), args.ram)
 
 
-def choose_accel(wanted, cpu=""):
+def choose_accel(wanted, cpu="", say=True):
     """cpu: the model that was asked for, which Bochs alone has."""
     lacking = f"CPU={cpu} is one of its models" if cpu else kvm_offers_vmx()
     if wanted == "kvm" and lacking:
         sys.exit(f"ACCEL=kvm: {lacking}; ACCEL=bochs emulates a CPU with VMX")
     if wanted == "auto":
         wanted = "bochs" if lacking else "kvm"
-        print(f"run: {wanted}" + (f" ({lacking})" if lacking else ""), flush=True)
+        if say:
+            print(f"run: {wanted}" + (f" ({lacking})" if lacking else ""), flush=True)
     return wanted
 
 
@@ -360,7 +364,7 @@ def main():
     parser.add_argument("--cpu", default="")
     parser.add_argument("--smp", type=number("SMP", 1, SMP_MAX), default=1)
     parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX))
-    parser.add_argument("--ram", type=number("RAM", RAM_MIN, 1 << 20))
+    parser.add_argument("--ram", type=number("RAM", RAM_MIN))
     parser.add_argument("--guest")
     parser.add_argument("--config")
     parser.add_argument("--accel", default="auto")
