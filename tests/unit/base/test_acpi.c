@@ -68,13 +68,20 @@ static void test_good(void **state)
 	assert_int_equal(hosted_log_count(LOG_WARN), 0);
 }
 
+/* What is behind its 20 bytes is others', whatever it looks like; so is what was not handed over. */
 static void test_acpi1_uses_rsdt(void **state)
 {
-	rsdp[15] = 0;
-	seal_rsdp();
+	put(XSDT_AT, 0, 4);
 	assert_int_equal(acpi_parse(rsdp, 20, map, &info), 0);
 	check_madt();
 	check_rest();
+	assert_int_equal(info.tables_broken, 0);
+	rsdp[15] = 0;
+	seal_rsdp();
+	assert_int_equal(parse(), 0);
+	check_madt();
+	check_rest();
+	assert_int_equal(hosted_log_count(LOG_WARN), 0);
 }
 
 static void test_rsdp_broken(void **state)
@@ -231,6 +238,15 @@ static const void *map_bios(hpa_t hpa, u64 size)
 	return NULL;
 }
 
+/* The last 32 bytes that are looked at: its extension would end behind them. */
+static const void *map_rom_end(hpa_t hpa, u64 size)
+{
+	static u8 rom[0x20000];
+
+	memcpy(rom + sizeof(rom) - 32, rsdp, 32);
+	return hpa.v == 0xe0000 && size == sizeof(rom) ? rom : NULL;
+}
+
 static const void *map_nothing(hpa_t hpa, u64 size)
 {
 	(void)hpa;
@@ -244,6 +260,10 @@ static void test_scan(void **state)
 
 	assert_int_equal(acpi_find_rsdp(map_bios, found), 36);
 	assert_memory_equal(found, rsdp, 36);
+	memset(found, 0, sizeof(found));
+	assert_int_equal(acpi_find_rsdp(map_rom_end, found), 20);
+	assert_memory_equal(found, rsdp, 20);
+	assert_int_equal(found[20], 0);
 	assert_int_equal(acpi_find_rsdp(map_nothing, found), 0);
 	assert_int_equal(acpi_parse(rsdp, 36, map_nothing, &info), ERR_FAULT);
 }

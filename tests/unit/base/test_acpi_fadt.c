@@ -42,6 +42,24 @@ static void test_events(void **state)
 	assert_int_equal(info.smi_command, 0);
 }
 
+/* The first version ends where the register for a reset is now; of what is not there nothing is read. */
+static void test_first_version(void **state)
+{
+	put(FADT_AT + 4, 116, 4);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_true(info.fadt_present && info.s5_present);
+	assert_int_equal(info.pm1a_control.address, 0x604);
+	assert_int_equal(info.pm1a_event.bytes, 4);
+	assert_int_equal(info.pm1a_event.address, 0x600);
+	assert_false(info.reset_supported);
+	put(FADT_AT + 4, 115, 4);
+	seal_table(FADT_AT);
+	assert_int_equal(parse(), 0);
+	assert_false(info.fadt_present || info.s5_present);
+	assert_non_null(strstr(hosted_log_last(), "only 115 bytes"));
+}
+
 /* Units up to the first entry that makes no sense; other entries are passed over. */
 static void test_dmar(void **state)
 {
@@ -122,9 +140,7 @@ static void test_s5(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_events),
-		TEST(test_dmar),
-		TEST(test_registers),
+		TEST(test_events), TEST(test_first_version), TEST(test_dmar), TEST(test_registers),
 		TEST(test_s5),
 	};
 

@@ -202,6 +202,28 @@ static void bad_gpt(void **state)
 	}
 }
 
+/* Its header calls all of 64 bits usable: what there is ends with the disk. */
+static void gpt_of_a_larger_disk(void **state)
+{
+	static const struct {
+		u64 last;
+		int err;
+	} cases[] = {{SECTORS - 1, 0}, {SECTORS, ERR_RANGE}, {~0ull - 1, ERR_RANGE}};
+
+	for (u32 i = 0; i < ARRAY_SIZE(cases); i++) {
+		make_gpt();
+		put64(GPT_HEADER + 48, ~0ull);
+		put64(GPT_TABLE + 32, 3300);
+		put64(GPT_TABLE + 40, cases[i].last);
+		sign_gpt();
+		assert_int_equal(find(1), cases[i].err);
+	}
+	make_gpt();
+	put64(GPT_HEADER + 48, 3099); /* it ends with what is usable */
+	sign_gpt();
+	assert_int_equal(find(1), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,6 +232,7 @@ int main(void)
 		cmocka_unit_test_setup(bad_mbr, setup),
 		cmocka_unit_test_setup(gpt, setup),
 		cmocka_unit_test_setup(bad_gpt, setup),
+		cmocka_unit_test_setup(gpt_of_a_larger_disk, setup),
 		cmocka_unit_test_setup(overlapping_mbr, setup),
 	};
 
