@@ -160,6 +160,9 @@ static void a_panic_waits_for_nothing(void **state)
 	shown[0] = 0;
 	log_release();
 	assert_shown("held\n");
+	/* All of it was shown: a panic has nothing to add. */
+	log_show_last(log_mark(), 3);
+	assert_shown("");
 }
 
 /* Nothing is shown twice, and nothing of it is lost but what the ring has lost. */

@@ -499,6 +499,37 @@ static void test_refused_vms(void **state)
 	}
 }
 
+/* What is just within its bounds, or all that another word leaves. */
+static void test_least_and_most(void **state)
+{
+	static const char *const lines[] = {
+		"vm=Az-09_. kernel mem=1M weight=1 shares=1 vcpus=1 cap=1 cpus=63",
+		"vm=aZ kernel mem=1024G min=1024G weight=10000 shares=1048576 vcpus=32 cap=6400",
+		"vm=rma kernel mem=2M rma=2M psize=2M",
+		"vm=least kernel mem=1M rma=64K",
+		"vm=max kernel mem=64M rma=16M max=17M",
+		"vm=min kernel mem=64M min=32M max=32M",
+		"vm=a-name-of-just-thirty-1-letters kernel max=1M",
+	};
+
+	reset("watermarks=1M,1M,1024G tax=99 rma_pool=1024G max_cpus=1");
+	for (u32 i = 0; i < ARRAY_SIZE(lines); i++)
+		add(lines[i]);
+	config_parse(&boot, &config);
+	assert_int_equal(config.message_count, 0);
+	assert_int_equal(config.vm_count, ARRAY_SIZE(lines));
+	for (u32 i = 0; i < ARRAY_SIZE(lines); i++)
+		assert_string_equal(config.vms[i].message, "");
+	assert_int_equal(config.vms[0].mem, MIB(1));
+	assert_int_equal(config.vms[0].cpus, BIT(63));
+	assert_int_equal(config.vms[1].min, GIB(1024));
+	assert_int_equal(config.vms[2].rma, MIB(2));
+	assert_int_equal(config.vms[3].rma, KIB(64));
+	assert_int_equal(config.vms[4].max, MIB(17));
+	assert_int_equal(config.vms[5].max, MIB(32));
+	assert_int_equal(config.vms[6].max, MIB(1));
+}
+
 static void test_faults_of_size(void **state)
 {
 	reset("");
@@ -635,6 +666,7 @@ int main(void)
 		cmocka_unit_test(test_malformed_own_words),
 		cmocka_unit_test(test_orphan_lines),
 		cmocka_unit_test(test_refused_vms),
+		cmocka_unit_test(test_least_and_most),
 		cmocka_unit_test(test_faults_of_size),
 		cmocka_unit_test(test_modules_over_the_bound),
 		cmocka_unit_test(test_modules_over_the_bound_of_too_many),
