@@ -10,14 +10,15 @@
 #include "kernel/base/screen.h"
 #include "kernel/base/string.h"
 #include "kernel/base/x86.h"
+#include "tests/hosted/schedule.h"
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define PORT	0x3f8
 #define WRITERS 4
@@ -297,6 +298,18 @@ static void *stopped_holder(void *arg)
 	return NULL;
 }
 
+static u32 spins; /* atomic: of who waits */
+
+static void count_spin(void)
+{
+	__atomic_fetch_add(&spins, 1, __ATOMIC_SEQ_CST);
+}
+
+static u32 spins_now(void)
+{
+	return __atomic_load_n(&spins, __ATOMIC_SEQ_CST);
+}
+
 static void *waiter(void *arg)
 {
 	cpu = 8;
@@ -314,19 +327,26 @@ static void test_broken_lock(void **state)
 	struct console_hold hold;
 	pthread_t thread;
 	bool done = false;
+	u32 before;
 
 	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, stopped_holder, &hold), 0);
 	pthread_join(thread, NULL);
 	sent_count = 0;
+	hosted_on_relax = count_spin;
 	assert_int_equal(pthread_create(&thread, NULL, waiter, &done), 0);
-	usleep(100000);
+	while (!__atomic_load_n(&done, __ATOMIC_SEQ_CST) && spins_now() < 3 * CONSOLE_BREAK_SPINS)
+		sched_yield();
 	assert_false(__atomic_load_n(&done, __ATOMIC_SEQ_CST));
 	assert_int_equal(sent_count, 0);
+	before = spins_now();
 	console_break_locks();
 	pthread_join(thread, NULL);
+	hosted_on_relax = NULL;
 	assert_true(done);
 	assert_memory_equal(sent, "panic", 5);
+	/* Nor at once: the holder may be about to give it back. */
+	assert_true(spins_now() - before >= CONSOLE_BREAK_SPINS);
 }
 
 static sigjmp_buf before_fault;
