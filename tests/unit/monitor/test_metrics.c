@@ -12,12 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POND_STATS(X)                                                \
-	X(leaps, "count", "Frogs that jumped in.")                   \
-	X(depth, "pages", "Pages that hold water now.", STAT_LEVEL)  \
-	X(drunk, "pages", "Pages of water that were drunk.")         \
-	X(asleep, "ns", "Time that frogs slept, \"deep\" or \\not.") \
-	X(pages, "pages", "Pages that the pond could hold.", STAT_LEVEL)
+#define POND_STATS(X)                                                    \
+	X(leaps, "count", "Frogs that jumped in.")                       \
+	X(depth, "pages", "Pages that hold water now.", STAT_LEVEL)      \
+	X(drunk, "pages", "Pages of water that were drunk.")             \
+	X(asleep, "ns", "Time that frogs slept, \"deep\" or \\not.")     \
+	X(pages, "pages", "Pages that the pond could hold.", STAT_LEVEL) \
+	X(rain_drops, "drops", "Drops that fell into it.")               \
+	X(raindrops, "drops", "Drops that fell beside it.")
 
 struct pond_stats {
 	POND_STATS(STAT_FIELD)
@@ -25,8 +27,8 @@ struct pond_stats {
 static const struct stat_desc pond_descs[] = {POND_STATS(STAT_DESC)};
 STAT_CHECK(pond_stats, pond_descs);
 
-static struct pond_stats own = {1, 2, 3, 4000000005ull, 6}, of_a = {~0ull, 7, 8, 9, 10},
-			 of_b = {11, 12, 13, 14, 15};
+static struct pond_stats own = {1, 2, 3, 4000000005ull, 6, 7, 8},
+			 of_a = {~0ull, 7, 8, 9, 10, 11, 12}, of_b = {11, 12, 13, 14, 15, 16, 17};
 static struct stat_group groups[4] = {
 	{.scope = "vm.a-1.x_", .owner = &of_a},
 	{.scope = "", .owner = &own},
@@ -91,6 +93,8 @@ static void test_families(void **state)
 	assert_non_null(strstr(text, "\nweir_pond_asleep_seconds_total 4.000000005\n"));
 	assert_non_null(strstr(text, "\nweir_pond_drunk_pages_total 3\n"));
 	assert_non_null(strstr(text, "\nweir_pond_pages 6\n"));
+	assert_non_null(strstr(text, "\nweir_pond_rain_drops_total 7\n"));
+	assert_non_null(strstr(text, "\nweir_pond_raindrops_drops_total 8\n"));
 	assert_non_null(strstr(text, "slept, \\\"deep\\\" or \\\\not.\n"));
 	assert_string_equal(text + strlen(text) - 6, "# EOF\n");
 }
