@@ -82,6 +82,7 @@ struct weir_config {
 	u32 tax;		  /* on idle memory, in percent */
 	char swap[SWAP_NAME_MAX]; /* what kernel/disk/swap_name.h takes; empty: none */
 	enum config_when_done when_done;
+	bool panic_reboots;    /* panic=reboot */
 	bool mitigations_off;  /* mitigations=off */
 	bool pstate_firmware;  /* pstate=firmware: CPUs stay as fast as they were left */
 	bool numa_off;	       /* numa=off: all memory is one node */

@@ -65,6 +65,15 @@ static bool take_when_done(struct weir_config *c, const struct word *v)
 	return i >= 0;
 }
 
+static bool take_panic(struct weir_config *c, const struct word *v)
+{
+	static const char *const names[] = {"halt", "reboot"};
+	int i = word_index(v, names, ARRAY_SIZE(names));
+
+	c->panic_reboots = i < 0 ? c->panic_reboots : i == 1;
+	return i >= 0;
+}
+
 static bool take_max_cpus(struct weir_config *c, const struct word *v)
 {
 	u64 n;
@@ -179,6 +188,7 @@ static const struct {
 	{"console", take_console, "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 	{"loglevel", take_loglevel, "loglevel=error|warn|info|debug"},
 	{"when_done", take_when_done, "when_done=halt|poweroff|reboot"},
+	{"panic", take_panic, "panic=halt|reboot"},
 	{"max_cpus", take_max_cpus, "max_cpus=N with N from 1"},
 	{"rma_pool", take_rma_pool, "rma_pool=SIZE, a multiple of 2M up to 1024G"},
 	{"watermarks", take_watermarks,

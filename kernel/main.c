@@ -14,6 +14,7 @@
 
 #include "kernel/base/log.h"
 #include "kernel/base/machine.h"
+#include "kernel/base/panic.h"
 #include "kernel/base/pstate.h"
 #include "kernel/base/x86.h"
 #include "mem/frame.h"
@@ -77,6 +78,7 @@ void __noreturn kernel_main(void)
 {
 	config_parse(&boot_info, &config);
 	log_set_level(config.loglevel);
+	panic_set_reboot(config.panic_reboots);
 	pstate_keep_firmware(config.pstate_firmware);
 	smp_bring_up(config.max_cpus);
 	log_configuration();

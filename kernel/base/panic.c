@@ -12,7 +12,8 @@
 
 #define RING_LINES 40
 #define TEXT_MAX   400
-#define READ_TIME  20000000000ull /* TSC cycles before a reboot: some seconds */
+#define READ_NS	   10000000000ull /* before a reboot */
+#define READ_TSC   20000000000ull /* likewise, where there is no clock yet: some seconds */
 
 static const struct panic_hooks no_hooks;
 static const struct panic_hooks *registered = &no_hooks;
@@ -56,11 +57,11 @@ static void show_registers(const struct interrupt_frame *f)
 
 static void __noreturn finish(void)
 {
-	u64 start = rdtsc();
+	u64 tsc = rdtsc(), ns = log_clock_ns();
 
 	if (reboot_after) {
-		log_error("rebooting");
-		while (rdtsc() - start < READ_TIME)
+		log_error("rebooting, for panic=reboot: %s", text);
+		while (rdtsc() - tsc < READ_TSC && log_clock_ns() - ns < READ_NS)
 			cpu_relax();
 		machine_reboot();
 	}

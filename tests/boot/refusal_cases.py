@@ -137,6 +137,15 @@ def panic_overflow_main(boot):
     check_panic(boot, r"stack overflow of thread main")
 
 
+@case(machines=["qemu-bios", "qemu-uefi"], weir="selftest=panic-overflow-main panic=reboot", deadline=120)
+def panic_reboot(boot):
+    """Who asks for it gets a machine that is reset once the panic could be read; the lab's QEMU ends then."""
+    boot.anywhere(r"backtrace:")
+    boot.anywhere(r"rebooting, for panic=reboot: stack overflow of thread main")
+    assert "halted" not in boot.text()
+    assert boot.machine.wait_exit(boot.deadline) == 0
+
+
 @case(machines=["qemu-bios:4"], full=["tigerlake:4"], weir="selftest=panic-overflow",
       deadline=120)
 def panic_overflow(boot):

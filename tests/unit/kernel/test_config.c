@@ -36,7 +36,8 @@ static void add(const char *line)
 
 static void test_full_example(void **state)
 {
-	reset("console=com2,57600 loglevel=debug when_done=poweroff max_cpus=4 mitigations=off "
+	reset("console=com2,57600 loglevel=debug when_done=poweroff panic=reboot max_cpus=4 "
+	      "mitigations=off "
 	      "pstate=firmware numa=off "
 	      "rma_pool=96M apicv=off stats watermarks=2M,4M,8M tax=50 swap=ata1p12");
 	add("vm=alpha kernel mem=1G vcpus=32 mmu=ept rma=64M psize=2M weight=300 cap=150 "
@@ -52,6 +53,7 @@ static void test_full_example(void **state)
 	assert_int_equal(config.console_baud, 57600);
 	assert_int_equal(config.loglevel, LOG_DEBUG);
 	assert_int_equal(config.when_done, WHEN_DONE_POWEROFF);
+	assert_true(config.panic_reboots);
 	assert_int_equal(config.max_cpus, 4);
 	assert_true(config.mitigations_off);
 	assert_true(config.pstate_firmware);
@@ -156,6 +158,7 @@ static void test_defaults(void **state)
 	assert_int_equal(config.console_baud, 115200);
 	assert_int_equal(config.loglevel, LOG_INFO);
 	assert_int_equal(config.when_done, WHEN_DONE_HALT);
+	assert_false(config.panic_reboots);
 	assert_int_equal(config.rma_pool, 0);
 	assert_int_equal(config.watermarks[0], 0);
 	assert_int_equal(config.tax, 75);
@@ -177,11 +180,11 @@ static void test_malformed_own_words(void **state)
 	} cases[] = {
 		{"frobnicate",
 		 "command line: unknown word 'frobnicate' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= numa= "
+		 "console= loglevel= when_done= panic= max_cpus= rma_pool= watermarks= tax= numa= "
 		 "swap= mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
 		{"stats=1",
 		 "command line: unknown word 'stats=1' is ignored: known are "
-		 "console= loglevel= when_done= max_cpus= rma_pool= watermarks= tax= numa= "
+		 "console= loglevel= when_done= panic= max_cpus= rma_pool= watermarks= tax= numa= "
 		 "swap= mitigations= pstate= apicv= unrestricted= selftest= stats monitor"},
 		{"tax=100", "command line: 'tax=100' is ignored: accepted is tax=PERCENT with "
 			    "PERCENT from 0 to 99"},
@@ -212,6 +215,8 @@ static void test_malformed_own_words(void **state)
 				    "console=com1..com4|0xPORT|none[,BAUD], BAUD dividing 115200"},
 		{"loglevel=loud", "command line: 'loglevel=loud' is ignored: accepted is "
 				  "loglevel=error|warn|info|debug"},
+		{"panic=poweroff",
+		 "command line: 'panic=poweroff' is ignored: accepted is panic=halt|reboot"},
 		{"when_done=sleep", "command line: 'when_done=sleep' is ignored: accepted is "
 				    "when_done=halt|poweroff|reboot"},
 		{"max_cpus=0", "command line: 'max_cpus=0' is ignored: accepted is max_cpus=N "
