@@ -29,6 +29,8 @@ struct trace_record {
 	char who[TRACE_WHO_MAX]; /* the thread's name; a VM's vCPUs have the VM's */
 };
 #define TRACE_RING_RECORDS (TRACE_RING_SIZE / sizeof(struct trace_record))
+/* That are shown: in the place of the oldest one may just be written. */
+#define TRACE_KEPT (TRACE_RING_RECORDS - 1)
 
 /* Written by trace_switch alone. */
 extern bool trace_is_on;

@@ -48,7 +48,7 @@ void command_trace_on(u32 argc, char **argv)
 		return;
 	trace_switch(true);
 	monitor_print("the trace is on: the last %llu records of each CPU are kept",
-		      (unsigned long long)TRACE_RING_RECORDS);
+		      (unsigned long long)TRACE_KEPT);
 }
 
 void command_trace_off(u32 argc, char **argv)

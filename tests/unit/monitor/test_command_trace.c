@@ -82,7 +82,7 @@ static void without_memory_to_spare(void **state)
 	assert_int_equal(memory, 1);
 	free_frames = 25;
 	assert_string_equal(say(command_trace_on, ""),
-			    "the trace is on: the last 1024 records of each CPU are kept\n");
+			    "the trace is on: the last 1023 records of each CPU are kept\n");
 	assert_string_equal(say(command_trace_show, ""), "there are no records yet\n");
 	say(command_trace_off, "");
 }
