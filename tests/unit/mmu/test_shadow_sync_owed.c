@@ -109,6 +109,26 @@ static void what_loses_a_right_is_flushed_before_the_log(void **state)
 	mmu_vcpu_destroy(&other);
 }
 
+/*
+ * A fault finds that the entry leads elsewhere by now. What it showed is in no reverse map from then
+ * on, so who takes that page would not know that another CPU may have it (R13).
+ */
+static void what_gives_way_is_flushed(void **state)
+{
+	u64 flushes, at;
+
+	(void)state;
+	entry(TABLE, 2, DATA + 2, MARKED & ~D);
+	let_go(TABLE);
+	assert_true(write_live(TABLE, 2, DATA + 52, MARKED));
+	assert_true(leads_to(gva_of(2), MMU_READ, DATA + 2));
+	flushes = STAT(flushes);
+	assert_int_equal(shadow_access(gva_of(2), MMU_WRITE, &at), 0);
+	assert_int_equal(at >> 12, frame_of_page(DATA + 52));
+	assert_true(is_let_go(TABLE));
+	assert_true(STAT(flushes) > flushes || mmu_flush_is_owed(&vm));
+}
+
 /* A CPU that is in the guest until `leave` is set. */
 static bool entered, leave; /* atomic */
 
@@ -278,6 +298,7 @@ int main(void)
 		TEST(what_goes_is_flushed_before_its_page),
 		TEST(what_goes_is_flushed_before_a_table),
 		TEST(what_loses_a_right_is_flushed_before_the_log),
+		TEST(what_gives_way_is_flushed),
 		TEST(it_is_owed_until_no_cpu_has_it),
 		TEST(no_more_than_a_flush_can_look_at),
 		TEST(all_of_them_below_a_table),
