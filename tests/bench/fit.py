@@ -274,21 +274,24 @@ def bars(ram, mix, n):
     return [(n, WEIRS)] + of_kvm + [(limit(ram, float(mix.split(":")[0])), BOUND)]
 
 
+WIDTH, BAR, GAP = 980, 26, 46
+
+
 def draw(results, at_rest_rows):
     """Guests by RAM, beside the limit; below them kaged's share while they run, and beside idle Linux guests."""
     guests = plot.Panel("guests of 96 MiB that fit, a quarter each zero, equal, compressible, random",
-                        16, 230, 190, MOST, 4)
+                        16, 230, 190, MOST, 4, right=WIDTH - 10)
     share = plot.Panel("kaged, % of the time that vCPUs and kaged have of the CPU; beside idle guests, of all time",
-                       290, 410, 100, 30, 10)
+                       290, 410, 100, 30, 10, right=WIDTH - 10)
     for key in ordered(results):
         ram, mix = key.split()
         n, found = results[key]
         about, beside = f"{ram} MiB, {mix}", bars(int(ram), mix, n)
-        guests.group(beside, about, 34, 44)
-        share.group([(round(kaged_share(found)) if n else 0, WEIRS)], about, 34 * len(beside), 44)
+        guests.group(beside, about, BAR, GAP)
+        share.group([(round(kaged_share(found)) if n else 0, WEIRS)], about, BAR * len(beside), GAP)
     for n, ram, _, percent in at_rest_rows:
-        share.group([(float(percent), WEIRS)], f"{n} idle in {ram}", 68, 44)
-    return plot.svg(720, 440, guests.out,
+        share.group([(float(percent), WEIRS)], f"{n} idle in {ram}", 2 * BAR, 2 * GAP)
+    return plot.svg(WIDTH, 440, guests.out,
                     plot.legend([("Weir", WEIRS), ("KVM", KVMS), ("what is in their pages", BOUND)], 254, 100),
                     share.out)
 
