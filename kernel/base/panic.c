@@ -13,7 +13,7 @@
 #define RING_LINES 40
 #define TEXT_MAX   400
 #define READ_NS	   10000000000ull /* before a reboot */
-#define READ_TSC   20000000000ull /* likewise, where there is no clock yet: some seconds */
+#define READ_TSC   20000000000ull /* where there is no clock yet: some seconds */
 
 static const struct panic_hooks no_hooks;
 static const struct panic_hooks *registered = &no_hooks;
@@ -55,13 +55,19 @@ static void show_registers(const struct interrupt_frame *f)
 		  (unsigned long)f->r15);
 }
 
+/* The TSC alone would say so on a fast CPU in half the time. */
+static bool had_time(u64 tsc, u64 ns)
+{
+	return ns ? log_clock_ns() - ns >= READ_NS : rdtsc() - tsc >= READ_TSC;
+}
+
 static void __noreturn finish(void)
 {
 	u64 tsc = rdtsc(), ns = log_clock_ns();
 
 	if (reboot_after) {
 		log_error("rebooting, for panic=reboot: %s", text);
-		while (rdtsc() - tsc < READ_TSC && log_clock_ns() - ns < READ_NS)
+		while (!had_time(tsc, ns))
 			cpu_relax();
 		machine_reboot();
 	}
