@@ -49,8 +49,7 @@ enum vm_pause {
 struct vm_memory {
 	u64 vain_since_ns; /* a vCPU of it has been waiting since, */
 	u64 vain_ns;	   /* and was seen to do so then; 0: never */
-	u64 try_ns;	   /* so long its last try in vain took */
-	u32 asleep;	   /* vCPUs between two tries, the first of which was in vain */
+	u32 waiting;	   /* vCPUs whose last try was in vain, and that sleep or try again */
 	u64 paused_ns;	   /* when it was paused last */
 	u32 pauses;
 };

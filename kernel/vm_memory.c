@@ -33,14 +33,11 @@ static bool within(u64 last, u64 now, u64 ns)
 	return last && now - min(now, last) < ns;
 }
 
-/*
- * Asleep, or at its next try: that may take long, where many try on one CPU, and is taken to be as
- * long as the last one.
- */
+/* Asleep, or at its next try, which may take long where many try on one CPU; or on its way there. */
 static bool waits(const struct vm *vm, u64 now)
 {
-	return __atomic_load_n(&vm->memory.asleep, __ATOMIC_RELAXED) ||
-	       within(look(&vm->memory.vain_ns), now, VAIN_GAP_NS + look(&vm->memory.try_ns));
+	return __atomic_load_n(&vm->memory.waiting, __ATOMIC_RELAXED) ||
+	       within(look(&vm->memory.vain_ns), now, VAIN_GAP_NS);
 }
 
 /* Has waited for long. */
@@ -178,13 +175,6 @@ static void put_all(struct vm *const *vms, u32 n)
 	thread_hurry_no_more(thread_current());
 }
 
-/* Another vCPU of it sleeps, or this one's try began soon after it had slept itself. */
-static bool waited_before(const struct vm *vm, u64 begun)
-{
-	return __atomic_load_n(&vm->memory.asleep, __ATOMIC_RELAXED) ||
-	       within(look(&vm->memory.vain_ns), begun, VAIN_GAP_NS);
-}
-
 static void decide(struct vm *vm, u64 now)
 {
 	struct vm *vms[CONFIG_VMS_MAX];
@@ -200,19 +190,42 @@ static void decide(struct vm *vm, u64 now)
 	put_all(vms, n);
 }
 
+/* Not where it is its own bound, or pages of 2 MiB: nobody else's doing. */
+static bool is_for_others(const struct vm *vm)
+{
+	return reclaim_is_short() && !has_its_max(vm);
+}
+
+static void count_waiting(struct vm *vm)
+{
+	__atomic_fetch_add(&vm->memory.waiting, 1, __ATOMIC_RELAXED);
+}
+
+bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns)
+{
+	if (!within(wait->ended_ns, begun_ns, VAIN_GAP_NS) || !is_for_others(vm))
+		return false;
+	count_waiting(vm);
+	return true;
+}
+
+void vm_tried_again(struct vm *vm, bool again)
+{
+	__atomic_fetch_sub(&vm->memory.waiting, again, __ATOMIC_RELAXED);
+}
+
 bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
 {
 	struct vm_memory *m = &vm->memory;
 	u64 now = clock_ns();
 
-	/* Its own bound, or pages of 2 MiB: nobody else's doing. */
-	if (!reclaim_is_short() || has_its_max(vm))
+	if (!is_for_others(vm))
 		return false;
-	if (!waited_before(vm, begun_ns))
+	/* Another vCPU of it waits; or this one's try began soon after it had slept itself. */
+	if (!waits(vm, begun_ns))
 		__atomic_store_n(&m->vain_since_ns, now, __ATOMIC_RELAXED);
-	__atomic_store_n(&m->try_ns, now - min(now, begun_ns), __ATOMIC_RELAXED);
 	__atomic_store_n(&m->vain_ns, now, __ATOMIC_RELAXED);
-	__atomic_fetch_add(&m->asleep, 1, __ATOMIC_RELAXED);
+	count_waiting(vm);
 	decide(vm, now);
 	return true;
 }
@@ -220,7 +233,7 @@ bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
 void vm_waited_in_vain(struct vm *vm)
 {
 	__atomic_store_n(&vm->memory.vain_ns, clock_ns(), __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&vm->memory.asleep, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_sub(&vm->memory.waiting, 1, __ATOMIC_RELAXED);
 }
 
 u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)

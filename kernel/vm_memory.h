@@ -22,6 +22,13 @@ void vm_tell_wait(struct vm *vm);
 void vm_wants_memory(struct vm *vm);
 
 /*
+ * A vCPU of it begins to look. True: it has found nothing the last time, and waits on until vm_tried_again,
+ * which is told so, when it knows whether it has found some. Its own thread.
+ */
+bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns);
+void vm_tried_again(struct vm *vm, bool again);
+
+/*
  * A vCPU of it found nothing to be taken, having begun to look at begun_ns, and waits. True: until
  * vm_waited_in_vain, when it tries again; else it is its own bound, or there is memory. Its own thread; may
  * pause VMs, this one, too.

@@ -410,6 +410,12 @@ bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
 	return false;
 }
 
+bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns)
+{
+	return false;
+}
+
+NOTHING(vm_tried_again, struct vm *vm, bool again)
 NOTHING(vm_waited_in_vain, struct vm *vm)
 
 u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)

@@ -214,11 +214,20 @@ static void now_and_then_is_no_matter(void **state)
 /* Many that look for memory on one CPU take longer for it than waits that end in between do. */
 static void slow_tries_are_waits(void **state)
 {
+	struct memory_wait w[2] = {{0}};
+	bool again[2];
+
 	for (u32 i = 0; i < 5; i++) {
+		for (u32 k = 0; k < 2; k++) {
+			again[k] = !vms[k].paused && vm_tries_again(&vms[k], &w[k], now_ns);
+			assert_int_equal(again[k], i && !vms[k].paused);
+		}
 		hosted_clock_set(now_ns += SLOW_NS);
 		for (u32 k = 0; k < 2; k++) {
-			if (!vms[k].paused)
-				wait_once(&vms[k], now_ns - SLOW_NS + STEP_NS);
+			vm_tried_again(&vms[k], again[k]);
+			if (again[k] || !i)
+				wait_once(&vms[k], now_ns - SLOW_NS);
+			w[k].ended_ns = now_ns;
 		}
 	}
 	expect(0, MEM, 0);
@@ -228,6 +237,28 @@ static void slow_tries_are_waits(void **state)
 	pass(0, 1000);
 	pass(BIT(2), 3000);
 	expect(0, MEM, 0);
+}
+
+/* However long it took to find that there is none: the next try has found some. */
+static void who_has_found_some_waits_no_more(void **state)
+{
+	struct memory_wait w = {0};
+
+	hosted_clock_set(now_ns += 5000000000ull);
+	wait_once(&vms[1], now_ns - 5000000000ull);
+	w.ended_ns = now_ns;
+	assert_true(vm_tries_again(&vms[1], &w, now_ns));
+	pass(0, 900);
+	vm_tried_again(&vms[1], true);
+	pass(BIT(0), 3000);
+	expect(0, 0, 0);
+	/* And who looks for memory of its own, or having found some, waits for nobody. */
+	w.ended_ns = now_ns;
+	ram[1].resident_max = ram[1].resident;
+	assert_false(vm_tries_again(&vms[1], &w, now_ns));
+	ram[1].resident_max = ~0ull;
+	w.ended_ns = 0;
+	assert_false(vm_tries_again(&vms[1], &w, now_ns));
 }
 
 /* Who sleeps between two tries waits, however late it is woken. */
@@ -402,6 +433,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(promised_memory_runs, setup, teardown),
 		cmocka_unit_test_setup_teardown(now_and_then_is_no_matter, setup, teardown),
 		cmocka_unit_test_setup_teardown(slow_tries_are_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_has_found_some_waits_no_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_sleeps_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(sleeps_grow, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),

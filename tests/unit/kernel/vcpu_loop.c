@@ -52,14 +52,33 @@ void vm_tell_wait(struct vm *waiting)
 	__atomic_fetch_add(&waits_told, 1, __ATOMIC_RELAXED);
 }
 
+/* How often a vCPU's thread counts as one that waits: from one try on to the next, without a gap. */
+static _Thread_local u32 trying, asleep;
+
+bool vm_tries_again(struct vm *waiting, const struct memory_wait *wait, u64 begun_ns)
+{
+	assert_int_equal(trying + asleep, 0);
+	trying++;
+	return true;
+}
+
+void vm_tried_again(struct vm *waiting, bool again)
+{
+	assert_true(again);
+	assert_int_equal(trying--, 1);
+}
+
 bool vm_waits_in_vain(struct vm *waiting, u64 begun_ns)
 {
-	return false;
+	assert_int_equal(trying, 1);
+	asleep++;
+	return true;
 }
 
 void vm_waited_in_vain(struct vm *waiting)
 {
-	fail();
+	assert_int_equal(trying, 0);
+	assert_int_equal(asleep--, 1);
 }
 
 u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
@@ -172,6 +191,7 @@ void vm_vcpu_stopped(struct vcpu *v)
 {
 	/* Its local APIC goes then, at which switches to it would look. */
 	assert_null(thread_current()->sched_in);
+	assert_int_equal(trying + asleep, 0);
 	__atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
 	/* As long as another may prod it. */
 	for (u32 i = 0; i < VCPUS; i++) {
