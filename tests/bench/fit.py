@@ -311,8 +311,13 @@ def keep(folder, name, what):
 
 
 def write_plot(folder):
+    """Of all that it shows: what was not measured here is not to go from it."""
+    results, at_rest_rows = kept(folder, "fit.json"), kept(folder, "idle.json")
+    if not results or not at_rest_rows:
+        print(f"fit: {os.path.basename(PLOT)} stays as it is: some of it was not measured here", flush=True)
+        return
     with open(PLOT, "w") as file:
-        file.write(draw(kept(folder, "fit.json") or {}, kept(folder, "idle.json") or []))
+        file.write(draw(results, at_rest_rows))
 
 
 def run(folder, kernel, wanted, write_docs):
@@ -322,6 +327,8 @@ def run(folder, kernel, wanted, write_docs):
     for ram, mix in all_rows if wanted is None else wanted:
         results[f"{ram} {mix}"] = search(os.path.join(folder, "fit"), kernel, ram, mix)
         keep(folder, "fit.json", results)
+    if not results:
+        raise SystemExit("bench fit: nothing was measured here before")
     rows = [HEAD] + [row(int(key.split()[0]), key.split()[1], *results[key])
                      for key in ordered(results)]
     print(f"fit:\n{report.plain(rows)}", flush=True)

@@ -248,6 +248,36 @@ def test_the_page_says_which_aims_are_missed(monkeypatch, tmp_path, costs, sente
     assert "All was well." not in lines
 
 
+@pytest.fixture
+def fit(monkeypatch, tmp_path):
+    """tests/bench/fit.py with a page, a plot and figures of its own; each row measured is 2 guests."""
+    bench = program(monkeypatch, "fit")
+    found = {"reclaim.kaged": 1, "vm.a.cpu.run": 3, "frames.total": 9, "memory.room": 5, "memory.min": 3,
+             "used_for.pool": 1, "pool.objects": 5, "pool.frames": 1, "share.table": 1024}
+    (tmp_path / "page").write_text("".join(f"<!-- bench {name} begins -->\nold\n<!-- bench {name} ends -->\n"
+                                           for name in ("fit", "idle")))
+    (tmp_path / "plot").write_text("old")
+    monkeypatch.setattr(bench.report, "PAGE", str(tmp_path / "page"))
+    monkeypatch.setattr(bench, "PLOT", str(tmp_path / "plot"))
+    monkeypatch.setattr(bench, "search", lambda *_: (2, found))
+    monkeypatch.setattr(bench, "idle", lambda folder, kernel, ram, n: [str(n), f"{ram} MiB", "1:1", "0.50"])
+    return types.SimpleNamespace(bench=bench, folder=str(tmp_path), plot=(tmp_path / "plot").read_text,
+                                 page=(tmp_path / "page").read_text)
+
+
+def test_bench_fit_draws_no_plot_by_halves(fit):
+    fit.bench.run_idle(fit.folder, "weir.elf", True)
+    assert fit.plot() == "old" and "| 8 | 256 MiB |" in fit.page()
+    with pytest.raises(SystemExit, match="nothing was measured here before"):
+        fit.bench.run(fit.folder, "weir.elf", [], True)
+    assert "fit begins -->\nold\n" in fit.page()
+    fit.bench.run(fit.folder, "weir.elf", [(512, "5.4:1")], True)
+    assert "512 MiB, 5.4:1" in fit.plot() and "8 idle in 256 MiB" in fit.plot()
+    os.remove(os.path.join(fit.folder, "idle.json"))
+    fit.bench.run(fit.folder, "weir.elf", [(128, "5.4:1")], True)
+    assert "128 MiB, 5.4:1" not in fit.plot() and "| 128 MiB | 5.4:1 |" in fit.page()
+
+
 class Panicked(machine.Machine):
     """It says so, and runs on."""
     says = "[ 1.000000] cpu0 info: a word before\r\n[ 1.000001] cpu0 error: halted: a panic\r\n"
