@@ -281,7 +281,8 @@ def draw(results, at_rest_rows):
     """Guests by RAM, beside the limit; below them kaged's share while they run, and beside idle Linux guests."""
     guests = plot.Panel("guests of 96 MiB that fit, a quarter each zero, equal, compressible, random",
                         16, 230, 190, MOST, 4, right=WIDTH - 10)
-    share = plot.Panel("kaged, % of the time that vCPUs and kaged have of the CPU; beside idle guests, of all time",
+    share = plot.Panel("kaged, % of the time that vCPUs and kaged have of the CPU; beside idle guests, of a minute "
+                       "at rest",
                        290, 410, 100, 30, 10, right=WIDTH - 10)
     for key in ordered(results):
         ram, mix = key.split()
