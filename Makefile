@@ -11,7 +11,7 @@
 #
 # Variables a person may set:
 #   CC=gcc|clang   DEBUG=1|0   V=1 (show commands)   BUILD=build (not for what boots)
-#   run:        CPU=tigerlake SMP= MEM= RAM= GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
+#   run:        CPU=tigerlake SMP= MEM= RAM= DISK=FILE GUEST= CONFIG=FILE ACCEL=auto|kvm|bochs HEADLESS=1
 #   swap-image: SIZE=256M SWAP_IMAGE=build/swap.img
 #   test-unit:  TESTS="mem/test_frame" LIST=1   test-models: TESTS="srcu" LIST=1
 #   test-boot:  CASES="..." CPUS="..." LIST=1 FULL=1 BOOT_JOBS=2 (test-nested: those of QEMU with KVM)
@@ -33,7 +33,7 @@ Q	:= $(if $(filter 0,$(V)),@)
 # A misspelt variable would be ignored. Of whose make calls this one nothing is asked, as its variables come
 # along; compilers' flags, which a caller may have for whatever he builds, make's own, and what tests look up
 # in the environment pass, too.
-VARIABLES := CC DEBUG V BUILD CPU SMP MEM RAM GUEST CONFIG ACCEL HEADLESS SIZE SWAP_IMAGE TESTS LIST CASES \
+VARIABLES := CC DEBUG V BUILD CPU SMP MEM RAM DISK GUEST CONFIG ACCEL HEADLESS SIZE SWAP_IMAGE TESTS LIST CASES \
 	CPUS FULL BOOT_JOBS BENCH
 ALSO := PYTHON WARNINGS %FLAGS %FLAGS_WEIR %FLAGS_GUEST MAKE SHELL \
 	WEIR_SLOW WEIR_SEED WEIR_FUZZ WEIR_TEST_LOG WEIR_CAPTURE PYTEST_ADDOPTS
@@ -256,7 +256,7 @@ GUEST	?=
 CONFIG	?=
 ACCEL	?= auto
 RUN = $(PYTHON) tests/tools/run.py --cpu '$(CPU)' --smp '$(SMP)' $(if $(MEM),--mem '$(MEM)') \
-	$(if $(RAM),--ram '$(RAM)') --guest '$(GUEST)' --config '$(CONFIG)' --accel '$(ACCEL)' \
+	$(if $(RAM),--ram '$(RAM)') $(if $(DISK),--disk '$(DISK)') --guest '$(GUEST)' --config '$(CONFIG)' --accel '$(ACCEL)' \
 	$(if $(filter 1,$(HEADLESS)),--headless)
 .PHONY: choose-run
 choose-run: deps-python

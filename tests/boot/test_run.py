@@ -19,6 +19,7 @@ from test_lab import soon
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
+import swap_image  # noqa: E402
 
 
 FAKE_EMULATOR = """#!/usr/bin/python3
@@ -287,7 +288,7 @@ def test_accel_without_kvm_is_bochs(kvm, capsys, parameter, mode, lacking):
 def machine_for(**wanted):
     return run.make_machine(argparse.Namespace(
         **{**dict(emulator=None, accel="auto", cpu="", guest="linux", mem=128, smp=2, headless=True,
-                  config=None, ram=None),
+                  config=None, ram=None, disk=None),
            **wanted}))
 
 
@@ -345,7 +346,7 @@ import argparse, sys, run
 from lab import image
 run.BUILD, run.guest_modules, image.cached_iso = sys.argv[1], lambda *_: [], lambda *_: "weir.iso"
 made = run.make_machine(argparse.Namespace(emulator=None, accel="bochs", cpu="", guest="linux", mem=128, smp=1,
-                                           headless=True, config=None, ram=None))
+                                           headless=True, config=None, ram=None, disk=None))
 open(made.path("console.txt"), "w").write("one")
 print(made.folder, flush=True)
 sys.stdin.read()
@@ -367,6 +368,32 @@ def test_two_runs_have_logs_of_their_own(kvm, no_images, tmp_path, capsys):
     assert not (tmp_path / "logs/run/console.txt").exists() and not capsys.readouterr().out
 
 
+def test_a_disk_is_the_machines(kvm, no_images, tmp_path, monkeypatch):
+    """One machine's at a time, whatever a Bochs that was killed has left; Linux alone is told of it."""
+    kvm("Y")
+    disk = tmp_path / "swap.img"
+    swap_image.make_image(str(disk), 1 << 20, True)
+    (tmp_path / "swap.img.lock").touch()
+    words = []
+    monkeypatch.setattr(image, "cached_iso", lambda weir, *_, **__: words.append(weir) or "weir.iso")
+    assert machine_for(accel="bochs", disk=str(disk)).disk == str(disk)
+    assert "swap=auto" in words.pop().split() and not (tmp_path / "swap.img.lock").exists()
+    with pytest.raises(SystemExit, match="^DISK=.*swap.img: another make run has it$"):
+        machine_for(accel="kvm", disk=str(disk))
+    assert machine_for(accel="kvm").disk is None
+    assert ["swap=auto" in weir.split() for weir in words] == [True, False]
+
+
+@pytest.mark.parametrize("size,says", [
+    (None, "there is no such file; make swap-image"), (0, "its size is not of whole cylinders"),
+    (516097, "its size is not of whole cylinders")])
+def test_a_disk_that_no_machine_can_have_is_refused(tmp_path, size, says):
+    if size is not None:
+        (tmp_path / "disk").write_bytes(bytes(size))
+    with pytest.raises(SystemExit, match=f"^DISK=.*/disk: {says}"):
+        machine_for(disk=str(tmp_path / "disk"))
+
+
 @pytest.mark.parametrize("guest", ["/etc/passwd", "nonesuch"])
 def test_a_guest_that_is_no_folder_is_refused(guest):
     with pytest.raises(SystemExit, match=f"^GUEST={guest}: there is no such folder; it is linux, "):
@@ -379,7 +406,8 @@ def test_make_run_boots_what_it_is_given(tmp_path, config):
     guest is a small one in a Linux's place; only the logs are elsewhere, for a make run that runs meanwhile."""
     shutil.copy(os.path.join(BUILD, "guests/banner.elf"), tmp_path / "vmlinuz")
     (tmp_path / "initrd").write_text("0x01")
-    words = [f"GUEST={tmp_path}", "MEM=32"]
+    swap_image.make_image(str(tmp_path / "disk"), 1 << 20, True)
+    words = [f"GUEST={tmp_path}", "MEM=32", f"DISK={tmp_path}/disk"]
     if config:
         (tmp_path / "menu").write_text(
             "multiboot2 /boot/weir.elf console=com1,115200 loglevel=info when_done=poweroff\n"
@@ -395,6 +423,7 @@ def test_make_run_boots_what_it_is_given(tmp_path, config):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     assert re.search(r"^weir-guest: shell ready\r?\n(.*\n)*.* vm alpha: powered off", done.stdout, re.M), done.stdout
+    assert ("swap: ata" in done.stdout) != config, done.stdout
     last = "" if config else r"shell after \d+ s, guest powered off, "
     assert re.fullmatch(rf"run: {last}machine off after \d+ s", done.stdout.splitlines()[-1])
 

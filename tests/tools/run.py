@@ -3,13 +3,14 @@
 """Boot a Linux guest under Weir on this terminal.
 
     tests/tools/run.py [--cpu MODEL] [--smp N] [--mem MIB] [--guest linux|vmlinux|DIR] [--config FILE]
-                 [--ram MIB] [--accel auto] [--headless]
+                 [--ram MIB] [--disk FILE] [--accel auto] [--headless]
 
 The guest's console is the terminal, both ways; Ctrl-] then q at once leaves, and Ctrl-] alone goes
 to Weir, whose monitor it calls (docs/monitor.md). An emulator that ends though Weir did not switch
 the machine off shows what it said last, and the status is 1; what Weir complained of last comes after it.
 Where nobody reads what is shown, as of `| head`, the machine is stopped. --config boots the guests of a GRUB menu
-entry (docs/configuration.md) instead of one Linux. With --headless nothing is
+entry (docs/configuration.md) instead of one Linux. --disk FILE is an ATA disk of the machine's, of which `make
+swap-image` makes one for Weir's swap=; with one Linux swap=auto is said, too. With --headless nothing is
 typed: the run ends when the guest has printed its banner and powered off, with status 0, or else
 with 1. --emulator COMMAND is for the test of the terminal relay: it is started instead of one,
 with the terminal's name as its argument. --check only looks at the arguments, as far as that can be before
@@ -31,7 +32,7 @@ import tty
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.dirname(HERE))
 from lab import BUILD, SLOW, image, linux, menuentry  # noqa: E402
-from lab.bochs import Bochs, HOST_MEMORY_MAX, MODELS, lacks  # noqa: E402
+from lab.bochs import CYLINDER, Bochs, HOST_MEMORY_MAX, MODELS, lacks  # noqa: E402
 from lab.console import Ended  # noqa: E402
 from lab.machine import OFF, Machine  # noqa: E402
 from lab.qemu import Qemu  # noqa: E402
@@ -101,8 +102,34 @@ def check(args):
     elif args.guest and args.guest not in ("linux", "vmlinux") and not os.path.isdir(args.guest):
         sys.exit(f"GUEST={args.guest}: there is no such folder; it is linux, vmlinux, or a folder with vmlinuz "
                  "and initrd")
+    if args.disk:
+        check_disk(args.disk)
     if args.ram:
         machine_memory(0, choose_accel(args.accel, args.cpu, say=False), args.ram)
+
+
+def check_disk(path):
+    if not os.path.isfile(path):
+        sys.exit(f"DISK={path}: there is no such file; make swap-image makes {BUILD}/swap.img")
+    if not os.access(path, os.R_OK | os.W_OK):
+        sys.exit(f"DISK={path}: it may not be read and written")
+    if re.search(r'["\n,]', path):
+        sys.exit(f"DISK={path}: emulators take no name with a comma or quotation mark")
+    if not os.path.getsize(path) or os.path.getsize(path) % CYLINDER:
+        sys.exit(f"DISK={path}: its size is not of whole cylinders of {CYLINDER} bytes, as Bochs wants it; make "
+                 "swap-image makes such")
+
+
+def own_disk(path):
+    """As long as we live nobody else's; what a Bochs that was killed has left would keep ours out."""
+    held = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"DISK={path}: another make run has it")
+    if os.path.exists(path + ".lock"):
+        os.remove(path + ".lock")
+    return os.path.abspath(path)
 
 
 def choose_accel(wanted, cpu="", say=True):
@@ -168,7 +195,8 @@ def what_boots(args):
     """Weir's words, the modules, and the MiB of all guests."""
     if not args.config:
         mem = args.mem or MEM
-        return WEIR, guest_modules(args.guest or "linux", mem, args.headless), mem
+        words = WEIR + (" swap=auto" if args.disk else "")
+        return words, guest_modules(args.guest or "linux", mem, args.headless), mem
     words, modules = menu_entry(args)
     return words, modules, sum(menuentry.mem_of(module.words) for module in modules)
 
@@ -214,9 +242,10 @@ def make_machine(args):
     memory = machine_memory(guests, accel, args.ram)
     iso = image.cached_iso(words, modules)
     folder = own_folder()
+    disk = own_disk(args.disk) if args.disk else None
     if accel == "kvm":
-        return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm")
-    return Bochs(folder, iso, cpu=args.cpu or CPU, cpus=args.smp, memory=memory)
+        return Qemu(folder, iso, cpus=args.smp, memory=memory, accel="kvm", disk=disk)
+    return Bochs(folder, iso, cpu=args.cpu or CPU, cpus=args.smp, memory=memory, disk=disk)
 
 
 class Terminal:
@@ -365,6 +394,7 @@ def main():
     parser.add_argument("--smp", type=number("SMP", 1, SMP_MAX), default=1)
     parser.add_argument("--mem", type=number("MEM", 1, MEM_MAX))
     parser.add_argument("--ram", type=number("RAM", RAM_MIN))
+    parser.add_argument("--disk")
     parser.add_argument("--guest")
     parser.add_argument("--config")
     parser.add_argument("--accel", default="auto")
