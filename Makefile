@@ -93,6 +93,11 @@ FLAGS_TEXT := $(CC) $(CPPFLAGS_WEIR) $(CFLAGS_WEIR) $(ASFLAGS_WEIR) $(LDFLAGS_WE
 define keep_text
 $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || printf '%s\n' '$(2)' >$(1))
 endef
+# A compiler that deps.sh has no package for is refused while what was built may stay as it is.
+ifneq ($(filter-out in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
+$(if $(findstring gcc,$(CC))$(findstring clang,$(CC))$(filter cc %/cc %-cc,$(CC)),,\
+	$(error CC=$(CC): it is gcc or clang, of any version, or that with words about it like "ccache gcc-12 -m64"))
+endif
 # Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
 ifneq ($(filter-out deps deps-% in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))

@@ -60,6 +60,20 @@ def test_variables_that_are_there_may_be_given():
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("goal", ["all", "run", "swap-image", "test-unit", "deps"])
+@pytest.mark.parametrize("cc", ["nosuchcc", "", "tcc -m64", "cc1"])
+def test_a_compiler_that_is_none_leaves_what_is_built(tmp_path, goal, cc):
+    """With its name in flags.txt the next make would compile everything again."""
+    make = ["make", "-n", goal, f"BUILD={tmp_path}"]
+    (tmp_path / "flags.txt").write_text("those of the last make\n")
+    done = subprocess.run([*make, f"CC={cc}"], cwd=ROOT, env=ALONE, text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
+    assert done.returncode == 2
+    assert done.stdout.splitlines() == [done.stdout.strip()], "more than a line"
+    assert f"*** CC={cc}: it is gcc or clang, " in done.stdout
+    assert (tmp_path / "flags.txt").read_text() == "those of the last make\n"
+
+
 @pytest.mark.parametrize("goal,word,says", [
     ("test-boot", "CASES=nonesuch", "CASES: no boot case 'nonesuch'; make test-boot LIST=1 lists them"),
     ("test-boot", "CPUS=nonesuch", "CPUS: 'nonesuch' is none of: "),
