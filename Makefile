@@ -98,8 +98,12 @@ ifneq ($(filter-out in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
 $(if $(findstring gcc,$(CC))$(findstring clang,$(CC))$(filter cc %/cc %-cc,$(CC)),,\
 	$(error CC=$(CC): it is gcc or clang, of any version, or that with words about it like "ccache gcc-12 -m64"))
 endif
-# Where nothing is built there is no folder for it either, which `sudo make deps` would make root's.
-ifneq ($(filter-out deps deps-% in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
+# Where nothing is built there is no folder for it either, which `sudo make deps` would make root's. Nor
+# is one made for what in-build refuses.
+BOOTING := run test test-full test-boot test-nested bench bench-kvm
+ifneq ($(if $(filter $(abspath build),$(abspath $(BUILD))),,$(filter $(BOOTING),$(MAKECMDGOALS))),)
+$(BUILD)/flags.txt $(BUILD)/objects.txt: in-build
+else ifneq ($(filter-out deps deps-% in-build clean distclean help,$(or $(MAKECMDGOALS),all)),)
 $(call keep_text,$(BUILD)/flags.txt,$(FLAGS_TEXT))
 $(call keep_text,$(BUILD)/objects.txt,$(OBJECTS))
 endif
