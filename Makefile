@@ -255,7 +255,7 @@ SWAP_IMAGE ?= $(BUILD)/swap.img
 .PHONY: swap-image
 swap-image: deps-build
 	@mkdir -p $(dir $(SWAP_IMAGE))
-	$(Q)$(PYTHON) tests/tools/swap_image.py --size '$(SIZE)' '$(SWAP_IMAGE)'
+	$(Q)$(PYTHON) tests/tools/swap_image.py --size='$(SIZE)' '$(SWAP_IMAGE)'
 
 CPU	?=
 SMP	?= 1

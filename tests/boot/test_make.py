@@ -12,6 +12,7 @@ from lab import ROOT, image
 
 sys.path.append(os.path.join(ROOT, "tests/tools"))
 import run  # noqa: E402
+import swap_image  # noqa: E402
 
 # As where no make is above: that names folders, and lets any variable pass.
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
@@ -125,6 +126,36 @@ def test_an_image_is_made_of_the_kernel_just_built(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["make_iso.py", *recipe.split()])
     runpy.run_path(os.path.join(ROOT, "tests/tools/make_iso.py"))
     assert made == [tuple(recipe.split())]
+
+
+FORM = "SIZE={}: it is a number of bytes, or one with K, M, G or T behind it, like 256M"
+RANGE = "the size must be 64 KiB to 16 TiB"
+
+
+@pytest.mark.parametrize("size,says", [
+    ("foo", FORM), ("-1M", FORM), ("", FORM), ("256m", FORM), ("1M M", FORM), ("0", RANGE), ("1K", RANGE),
+    ("65535", RANGE), ("16385G", RANGE), ("64K", None), ("1008K", None)])
+def test_a_swap_image_has_the_size_asked_for_or_none_is_made(tmp_path, size, says):
+    path = tmp_path / "swap.img"
+    done = subprocess.run(["make", "swap-image", f"SIZE={size}", f"SWAP_IMAGE={path}", f"BUILD={tmp_path / 'build'}"],
+                          cwd=ROOT, env=ALONE, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if says:
+        said, failed = done.stderr.splitlines()
+        assert said == f"swap_image.py: {says.format(size)}" and failed.startswith("make: ***")
+        assert os.listdir(tmp_path) == ["build"]
+    else:
+        assert done.returncode == 0 and f"{path}: " in done.stdout
+        assert path.stat().st_size == -(-int(size[:-1]) // 504) * 504 << 10, "no whole cylinders"
+
+
+def test_a_swap_image_of_the_largest_size_is_signed_for_that(tmp_path, monkeypatch):
+    """Its file has the rest of a cylinder more."""
+    path, sizes = tmp_path / "swap.img", []
+    monkeypatch.setattr(swap_image, "header", lambda blocks: sizes.append(blocks) or (b"", None))
+    monkeypatch.setattr(swap_image, "CYLINDER", 3 * 4096)
+    monkeypatch.setattr(swap_image, "BLOCKS_MAX", 256)
+    swap_image.make_image(path, 1 << 20)
+    assert sizes == [256] and path.stat().st_size == 258 * 4096
 
 
 @pytest.mark.parametrize("goal,name", [

@@ -34,9 +34,9 @@ def header(blocks):
 
 
 def parse_size(text):
-    match = re.fullmatch(r"(\d+)([KMGT]?)", text)
+    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text}: a number with K, M, G or T")
+        sys.exit(f"swap_image.py: SIZE={text}: it is a number of bytes, or one with K, M, G or T behind it, like 256M")
     return int(match.group(1)) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match.group(2)]
 
 
@@ -49,8 +49,9 @@ def blocks_of(size):
 
 def make_image(path, size, signed=True):
     """Of zeros but for the signature."""
+    blocks_of(size)  # what was asked for; of 16 TiB the signature leaves out what rounding adds
     size = -(-size // CYLINDER) * CYLINDER
-    first, identity = header(blocks_of(size))
+    first, identity = header(min(size // BLOCK, BLOCKS_MAX))
     fresh = f"{path}.{os.getpid()}"
     with open(fresh, "wb") as file:
         file.write(first if signed else b"")
@@ -93,12 +94,12 @@ def sign_device(device):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=parse_size, default=parse_size("256M"))
+    parser.add_argument("--size", default="256M")
     parser.add_argument("--device", action="store_true")
     parser.add_argument("path")
     args = parser.parse_args()
     try:
-        identity, size = sign_device(args.path) if args.device else make_image(args.path, args.size)
+        identity, size = sign_device(args.path) if args.device else make_image(args.path, parse_size(args.size))
     except OSError as error:
         sys.exit(f"swap_image.py: {args.path}: {error.strerror}")
     except EOFError:
