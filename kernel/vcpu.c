@@ -181,21 +181,13 @@ static void __noinline wait_for_time(struct vcpu *v)
  */
 void vcpu_wait_for_memory(struct vcpu *v)
 {
-	u64 begun = clock_ns();
-	bool again = vm_tries_again(v->vm, &v->memory_wait, begun), found, counted;
+	bool found;
 
-	vm_wants_memory(v->vm);
+	vm_wants_memory(v->vm, &v->memory_wait);
 	found = reclaim_help(&v->vm->reclaim, v->vm->config.page_order);
 	if (!found)
-		vm_tell_wait(v->vm);
-	counted = !found && vm_waits_in_vain(v->vm, begun);
-	/* Only now: who decides meanwhile is to see that it waits. */
-	vm_tried_again(v->vm, again);
-	if (!found)
-		thread_block_until(clock_ns() + vm_memory_wait_ns(&v->memory_wait, begun));
-	v->memory_wait.ended_ns = found ? 0 : clock_ns();
-	if (counted)
-		vm_waited_in_vain(v->vm);
+		thread_block_until(clock_ns() + vm_waits_in_vain(v->vm, &v->memory_wait));
+	vm_wanted_memory(v->vm, &v->memory_wait, found);
 	/* An emulation waits here in the middle of an instruction, as often as it takes. */
 	take_requests(v);
 }

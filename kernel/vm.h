@@ -59,10 +59,13 @@ struct lapic;
 struct vmx_vcpu;
 struct vmx_start;
 
-/* A vCPU's waits for memory one after the other; its own thread. */
+/* A vCPU's tries to find memory, each with the sleep after it where it was in vain; its own thread. */
 struct memory_wait {
-	u64 ns;	      /* the last one */
-	u64 ended_ns; /* when that was over; 0: there was memory since */
+	u64 begun_ns;
+	u64 ended_ns; /* the last that is over; 0: it has found some */
+	u64 sleep_ns; /* the last one */
+	bool in_vain; /* the last that is over was, and waited for others' memory */
+	bool counted; /* the vCPU is one of vm_memory.waiting now */
 };
 
 enum vcpu_request {

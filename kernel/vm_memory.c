@@ -85,7 +85,7 @@ static bool may_give(const struct vm *vm)
 
 /* --- What would help whom --- */
 
-void vm_tell_wait(struct vm *vm)
+static void tell_wait(struct vm *vm)
 {
 	enum wait {
 		FOR_OWN = BIT(0),
@@ -109,12 +109,6 @@ void vm_tell_wait(struct vm *vm)
 		log_warn("vm %s: waits for memory, %s: end another VM, or start with less mem= in "
 			 "all",
 			 vm->name, reclaim_free_text().text);
-}
-
-void vm_wants_memory(struct vm *vm)
-{
-	if (!has_its_max(vm))
-		vm_list_hurry_end();
 }
 
 /* --- Who is paused --- */
@@ -196,52 +190,49 @@ static bool is_for_others(const struct vm *vm)
 	return reclaim_is_short() && !has_its_max(vm);
 }
 
-static void count_waiting(struct vm *vm)
+static void count(struct vm *vm, struct memory_wait *w, bool counted)
 {
-	__atomic_fetch_add(&vm->memory.waiting, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&vm->memory.waiting, (u32)counted - w->counted, __ATOMIC_RELAXED);
+	w->counted = counted;
 }
 
-bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns)
+void vm_wants_memory(struct vm *vm, struct memory_wait *w)
 {
-	if (!within(wait->ended_ns, begun_ns, VAIN_GAP_NS) || !is_for_others(vm))
-		return false;
-	count_waiting(vm);
-	return true;
+	bool again;
+
+	w->begun_ns = clock_ns();
+	again = w->in_vain && within(w->ended_ns, w->begun_ns, VAIN_GAP_NS);
+	count(vm, w, again && is_for_others(vm));
+	if (!has_its_max(vm))
+		vm_list_hurry_end();
 }
 
-void vm_tried_again(struct vm *vm, bool again)
-{
-	__atomic_fetch_sub(&vm->memory.waiting, again, __ATOMIC_RELAXED);
-}
-
-bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
+u64 vm_waits_in_vain(struct vm *vm, struct memory_wait *w)
 {
 	struct vm_memory *m = &vm->memory;
+	bool again = within(w->ended_ns, w->begun_ns, SLEEP_NS), for_others = is_for_others(vm);
 	u64 now = clock_ns();
 
-	if (!is_for_others(vm))
-		return false;
-	/* Another vCPU of it waits; or this one's try began soon after it had slept itself. */
-	if (!waits(vm, begun_ns))
+	tell_wait(vm);
+	w->sleep_ns = again ? min(2 * w->sleep_ns, SLEEP_MOST_NS) : SLEEP_NS;
+	/* No other vCPU of it waits, nor has waited when this one began. */
+	if (for_others && !waits(vm, w->begun_ns))
 		__atomic_store_n(&m->vain_since_ns, now, __ATOMIC_RELAXED);
-	__atomic_store_n(&m->vain_ns, now, __ATOMIC_RELAXED);
-	count_waiting(vm);
-	decide(vm, now);
-	return true;
+	count(vm, w, for_others);
+	if (for_others) {
+		__atomic_store_n(&m->vain_ns, now, __ATOMIC_RELAXED);
+		decide(vm, now);
+	}
+	return w->sleep_ns;
 }
 
-void vm_waited_in_vain(struct vm *vm)
+void vm_wanted_memory(struct vm *vm, struct memory_wait *w, bool found)
 {
-	__atomic_store_n(&vm->memory.vain_ns, clock_ns(), __ATOMIC_RELAXED);
-	__atomic_fetch_sub(&vm->memory.waiting, 1, __ATOMIC_RELAXED);
-}
-
-u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
-{
-	bool again = within(wait->ended_ns, begun_ns, SLEEP_NS);
-
-	wait->ns = again ? min(2 * wait->ns, SLEEP_MOST_NS) : SLEEP_NS;
-	return wait->ns;
+	w->ended_ns = found ? 0 : clock_ns();
+	w->in_vain = w->counted && !found;
+	if (w->in_vain)
+		__atomic_store_n(&vm->memory.vain_ns, w->ended_ns, __ATOMIC_RELAXED);
+	count(vm, w, false);
 }
 
 /* --- Who goes on --- */

@@ -12,35 +12,21 @@
 
 #include "kernel/vm.h"
 
-/* Says once for each that it waits for memory of its own, for 2 MiB, or for others. Thread context. */
-void vm_tell_wait(struct vm *vm);
+/*
+ * A vCPU of it found no frame, and tries to take one from others; a VM that ends leaves some sooner. If its
+ * last try was in vain just now it waits on meanwhile, for as long as it takes. Its own thread; LOCK_WAIT.
+ */
+void vm_wants_memory(struct vm *vm, struct memory_wait *w);
 
 /*
- * A vCPU of it found no frame, and waits until there is one, or takes one from others: a VM that ends
- * leaves some sooner. Its own thread; LOCK_WAIT.
+ * It found nothing to be taken. Says once for each that it waits for memory of its own, for 2 MiB, or for
+ * others; if for others it waits, and may have VMs paused, this one, too. How many ns it is to sleep: twice as
+ * long as the last time, within bounds, where that was in vain just now. Its own thread.
  */
-void vm_wants_memory(struct vm *vm);
+u64 vm_waits_in_vain(struct vm *vm, struct memory_wait *w);
 
-/*
- * A vCPU of it begins to look. True: it has found nothing the last time, and waits on until vm_tried_again,
- * which is told so, when it knows whether it has found some. Its own thread.
- */
-bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns);
-void vm_tried_again(struct vm *vm, bool again);
-
-/*
- * A vCPU of it found nothing to be taken, having begun to look at begun_ns, and waits. True: until
- * vm_waited_in_vain, when it tries again; else it is its own bound, or there is memory. Its own thread; may
- * pause VMs, this one, too.
- */
-bool vm_waits_in_vain(struct vm *vm, u64 begun_ns);
-void vm_waited_in_vain(struct vm *vm);
-
-/*
- * How long a vCPU sleeps that found nothing to be taken, having begun to look at begun_ns: twice as long as
- * the last time, within bounds, where it found nothing then and tried again at once.
- */
-u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns);
+/* It has found some, or has slept. Its own thread. */
+void vm_wanted_memory(struct vm *vm, struct memory_wait *w, bool found);
 
 /*
  * The VM is paused for memory: lets it go on where there is some, which is to be asked about every

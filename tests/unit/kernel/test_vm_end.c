@@ -163,13 +163,14 @@ static void who_is_in_a_hurry(void **state)
 
 static struct gmem of_who_waits;
 static struct vm who_waits = {.ram = &of_who_waits};
+static struct memory_wait how_it_waits;
 
 static void want_memory(void)
 {
 	if (ends_seen++)
 		return;
 	assert_int_equal(lifted(), 0);
-	vm_wants_memory(&who_waits);
+	vm_wants_memory(&who_waits, &how_it_waits);
 	lifted_then = lifted();
 }
 
@@ -189,7 +190,7 @@ static void who_waits_meanwhile(void **state)
 		assert_int_equal(lifted_then, i ? (s32)WEIGHT_LIFT : 0);
 		wait_for_ends();
 		assert_int_equal(lifted(), 0);
-		vm_wants_memory(&who_waits);
+		vm_wants_memory(&who_waits, &how_it_waits);
 		assert_int_equal(lifted(), 0);
 	}
 }

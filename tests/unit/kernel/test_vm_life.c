@@ -399,26 +399,10 @@ static void each_is_paused_anywhere(void **state)
 static bool memory_is_back;
 static u32 looks;
 
-NOTHING(vm_wants_memory, struct vm *vm)
+NOTHING(vm_wants_memory, struct vm *vm, struct memory_wait *w)
+NOTHING(vm_wanted_memory, struct vm *vm, struct memory_wait *w, bool found)
 
-void vm_tell_wait(struct vm *vm)
-{
-}
-
-bool vm_waits_in_vain(struct vm *vm, u64 begun_ns)
-{
-	return false;
-}
-
-bool vm_tries_again(struct vm *vm, const struct memory_wait *wait, u64 begun_ns)
-{
-	return false;
-}
-
-NOTHING(vm_tried_again, struct vm *vm, bool again)
-NOTHING(vm_waited_in_vain, struct vm *vm)
-
-u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
+u64 vm_waits_in_vain(struct vm *vm, struct memory_wait *w)
 {
 	return 10000000;
 }

@@ -18,6 +18,7 @@
 
 static struct vm vms[VMS];
 static struct restart restarts[VMS];
+static struct memory_wait waits[VMS]; /* of a vCPU of each */
 static struct gmem ram[VMS];
 static bool is_short, gone[VMS];
 static u64 now_ns = 5000000000ull;
@@ -94,10 +95,12 @@ static int setup(void **state)
 	memset(vms, 0, sizeof(vms));
 	memset(gone, 0, sizeof(gone));
 	memset(restarts, 0, sizeof(restarts));
+	memset(waits, 0, sizeof(waits));
 	for (u32 i = 0; i < VMS; i++) {
 		vms[i].name[0] = (char)('a' + i);
 		vms[i].ram = &ram[i];
 		vms[i].restart = &restarts[i];
+		vms[i].memory_waits_told = ~0u; /* but where a test is about that */
 		ram[i].resident = 1000 * (i + 1);
 		ram[i].resident_max = ~0ull;
 		vms[i].reclaim.object = &ram[i];
@@ -110,6 +113,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
+	for (u32 k = 0; k < VMS; k++)
+		assert_int_equal(vms[k].memory.waiting, 0);
 	assert_int_equal(references, 0);
 	assert_int_equal(in_a_hurry, 0);
 	now_ns += 60000000000ull;
@@ -117,14 +122,13 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Which had begun to look then; with a sleep that is over at once. */
-static void wait_once(struct vm *vm, u64 begun)
+/* Of VM k, which tries at this moment and sleeps for none. */
+static void wait_once(u32 k)
 {
-	bool counted = vm_waits_in_vain(vm, begun);
-
-	assert_int_equal(counted, is_short && ram[vm - vms].resident < ram[vm - vms].resident_max);
-	if (counted)
-		vm_waited_in_vain(vm);
+	vm_wants_memory(&vms[k], &waits[k]);
+	(void)vm_waits_in_vain(&vms[k], &waits[k]);
+	assert_int_equal(waits[k].counted, is_short && ram[k].resident < ram[k].resident_max);
+	vm_wanted_memory(&vms[k], &waits[k], false);
 }
 
 /* So long the VMs of the mask wait, and the paused ones look. */
@@ -136,7 +140,7 @@ static void pass(u32 waiting, u64 ms)
 			if (gone[k])
 				continue;
 			if (!vms[k].paused && (waiting & BIT(k)))
-				wait_once(&vms[k], now_ns);
+				wait_once(k);
 			else if (vms[k].paused && i % 10 == 0)
 				vm_look_for_memory(&vms[k]);
 		}
@@ -214,20 +218,23 @@ static void now_and_then_is_no_matter(void **state)
 /* Many that look for memory on one CPU take longer for it than waits that end in between do. */
 static void slow_tries_are_waits(void **state)
 {
-	struct memory_wait w[2] = {{0}};
-	bool again[2];
+	bool tries[2];
 
 	for (u32 i = 0; i < 5; i++) {
 		for (u32 k = 0; k < 2; k++) {
-			again[k] = !vms[k].paused && vm_tries_again(&vms[k], &w[k], now_ns);
-			assert_int_equal(again[k], i && !vms[k].paused);
+			tries[k] = !vms[k].paused;
+			if (!tries[k])
+				continue;
+			vm_wants_memory(&vms[k], &waits[k]);
+			assert_int_equal(vms[k].memory.waiting, i > 0);
 		}
 		hosted_clock_set(now_ns += SLOW_NS);
 		for (u32 k = 0; k < 2; k++) {
-			vm_tried_again(&vms[k], again[k]);
-			if (again[k] || !i)
-				wait_once(&vms[k], now_ns - SLOW_NS);
-			w[k].ended_ns = now_ns;
+			if (!tries[k])
+				continue;
+			(void)vm_waits_in_vain(&vms[k], &waits[k]);
+			assert_int_equal(vms[k].memory.waiting, 1);
+			vm_wanted_memory(&vms[k], &waits[k], false);
 		}
 	}
 	expect(0, MEM, 0);
@@ -242,57 +249,105 @@ static void slow_tries_are_waits(void **state)
 /* However long it took to find that there is none: the next try has found some. */
 static void who_has_found_some_waits_no_more(void **state)
 {
-	struct memory_wait w = {0};
-
 	hosted_clock_set(now_ns += 5000000000ull);
-	wait_once(&vms[1], now_ns - 5000000000ull);
-	w.ended_ns = now_ns;
-	assert_true(vm_tries_again(&vms[1], &w, now_ns));
+	vm_wants_memory(&vms[1], &waits[1]);
+	hosted_clock_set(now_ns += 5000000000ull);
+	(void)vm_waits_in_vain(&vms[1], &waits[1]);
+	vm_wanted_memory(&vms[1], &waits[1], false);
+	vm_wants_memory(&vms[1], &waits[1]);
+	assert_int_equal(vms[1].memory.waiting, 1);
 	pass(0, 900);
-	vm_tried_again(&vms[1], true);
+	vm_wanted_memory(&vms[1], &waits[1], true);
 	pass(BIT(0), 3000);
 	expect(0, 0, 0);
-	/* And who looks for memory of its own, or having found some, waits for nobody. */
-	w.ended_ns = now_ns;
+	/* Nor does it when it looks the next time. */
+	vm_wants_memory(&vms[1], &waits[1]);
+	assert_int_equal(vms[1].memory.waiting, 0);
+	vm_wanted_memory(&vms[1], &waits[1], true);
+}
+
+/* Who wants no more than its own max waits for nobody, and has not waited for others when it comes to have more. */
+static void who_waited_for_its_own_is_new(void **state)
+{
 	ram[1].resident_max = ram[1].resident;
-	assert_false(vm_tries_again(&vms[1], &w, now_ns));
+	pass(BIT(0) | BIT(1), 3500); /* a has it decided each second */
 	ram[1].resident_max = ~0ull;
-	w.ended_ns = 0;
-	assert_false(vm_tries_again(&vms[1], &w, now_ns));
+	pass(BIT(0) | BIT(1), 900);
+	expect(0, 0, 0);
+	/* Nor does it wait for others any more that has all it may have since its last try. */
+	ram[1].resident_max = ram[1].resident;
+	vm_wants_memory(&vms[1], &waits[1]);
+	assert_int_equal(vms[1].memory.waiting, 0);
+	vm_wanted_memory(&vms[1], &waits[1], true);
+	ram[1].resident_max = ~0ull;
+	pass(BIT(0) | BIT(1), 1000);
+	expect(0, MEM, 0);
 }
 
 /* Who sleeps between two tries waits, however late it is woken. */
 static void who_sleeps_waits(void **state)
 {
 	hosted_clock_set(now_ns);
-	assert_true(vm_waits_in_vain(&vms[1], now_ns));
+	vm_wants_memory(&vms[1], &waits[1]);
+	(void)vm_waits_in_vain(&vms[1], &waits[1]);
 	pass(BIT(0), 3000);
 	expect(0, MEM, 0);
+	vm_wanted_memory(&vms[1], &waits[1], false);
 	setup(NULL);
-	assert_true(vm_waits_in_vain(&vms[1], now_ns));
-	vm_waited_in_vain(&vms[1]);
+	wait_once(1);
 	pass(0, 1000);
 	pass(BIT(0), 3000);
 	expect(0, 0, 0);
+}
+
+/* Of two vCPUs one sleeps and the other finds memory: the VM waits as long as the first does. */
+static void each_vcpu_counts_for_itself(void **state)
+{
+	struct memory_wait other = {.counted = false};
+
+	hosted_clock_set(now_ns);
+	vm_wants_memory(&vms[1], &waits[1]);
+	(void)vm_waits_in_vain(&vms[1], &waits[1]);
+	for (u32 i = 0; i < 3; i++) {
+		vm_wants_memory(&vms[1], &other);
+		vm_wanted_memory(&vms[1], &other, true);
+	}
+	assert_int_equal(vms[1].memory.waiting, 1);
+	vm_wants_memory(&vms[1], &other);
+	(void)vm_waits_in_vain(&vms[1], &other);
+	assert_int_equal(vms[1].memory.waiting, 2);
+	vm_wanted_memory(&vms[1], &other, false);
+	vm_wanted_memory(&vms[1], &waits[1], false);
+	/* A third has waited since the first began, however long its own try takes. */
+	other = (struct memory_wait){.counted = false};
+	vm_wants_memory(&vms[1], &other);
+	hosted_clock_set(now_ns += 5000000000ull);
+	(void)vm_waits_in_vain(&vms[1], &other);
+	assert_true(vms[1].memory.vain_since_ns < now_ns);
+	vm_wanted_memory(&vms[1], &other, false);
 }
 
 /* The longer nothing is found the less often it is looked for. */
 static void sleeps_grow(void **state)
 {
 	static const u64 ms[] = {10, 20, 40, 80, 80};
-	struct memory_wait w = {0};
-	u64 now = now_ns;
+	struct memory_wait *w = &waits[0];
 
-	for (u32 i = 0; i < ARRAY_SIZE(ms); i++) {
-		u64 ns = vm_memory_wait_ns(&w, now);
+	for (u32 i = 0; i < ARRAY_SIZE(ms) + 2; i++) {
+		u64 ns;
 
-		assert_int_equal(ns, ms[i] * 1000000);
-		w.ended_ns = now + ns;
-		now = w.ended_ns + 1000;
+		/* Not at once, or with some found in between. */
+		hosted_clock_set(now_ns += i == ARRAY_SIZE(ms) ? 20000000 : 1000);
+		vm_wants_memory(&vms[0], w);
+		if (i > ARRAY_SIZE(ms)) {
+			vm_wanted_memory(&vms[0], w, true);
+			vm_wants_memory(&vms[0], w);
+		}
+		ns = vm_waits_in_vain(&vms[0], w);
+		assert_int_equal(ns, i < ARRAY_SIZE(ms) ? ms[i] * 1000000 : 10000000);
+		hosted_clock_set(now_ns += ns);
+		vm_wanted_memory(&vms[0], w, false);
 	}
-	assert_int_equal(vm_memory_wait_ns(&w, now + 20000000), 10000000);
-	w.ended_ns = 0;
-	assert_int_equal(vm_memory_wait_ns(&w, now), 10000000);
 }
 
 /* When there is memory they go on by themselves, who is least over its share first, one by one. */
@@ -382,8 +437,8 @@ static void flapping_is_told_seldom(void **state)
 
 static void told(const char *line, u32 lines)
 {
-	vm_tell_wait(&vms[0]);
-	vm_tell_wait(&vms[0]);
+	wait_once(0);
+	wait_once(0);
 	assert_int_equal(hosted_log_count(LOG_WARN), lines);
 	assert_non_null(strstr(hosted_log_last(), line));
 }
@@ -391,6 +446,7 @@ static void told(const char *line, u32 lines)
 /* Who waits is told once what would help him: no end of others where it is his own bound. */
 static void what_would_help(void **state)
 {
+	vms[0].memory_waits_told = 0;
 	told("vm a: waits for memory, 77 frames are free, and 300 kept for min=: end another VM, "
 	     "or start with less mem=",
 	     1);
@@ -406,7 +462,7 @@ static void what_would_help(void **state)
 	     3);
 	vms[0].memory_waits_told = 0;
 	restarts[0].silent = true;
-	vm_tell_wait(&vms[0]);
+	wait_once(0);
 	assert_int_equal(hosted_log_count(LOG_WARN), 3);
 }
 
@@ -414,12 +470,12 @@ static void what_would_help(void **state)
 static void ends_are_waited_for(void **state)
 {
 	hurried = 0;
-	vm_wants_memory(&vms[0]);
+	wait_once(0);
 	is_short = false;
-	vm_wants_memory(&vms[0]);
+	wait_once(0);
 	assert_int_equal(hurried, 2);
 	ram[0].resident_max = ram[0].resident;
-	vm_wants_memory(&vms[0]);
+	wait_once(0);
 	assert_int_equal(hurried, 2);
 }
 
@@ -435,6 +491,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(slow_tries_are_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_has_found_some_waits_no_more, setup, teardown),
 		cmocka_unit_test_setup_teardown(who_sleeps_waits, setup, teardown),
+		cmocka_unit_test_setup_teardown(who_waited_for_its_own_is_new, setup, teardown),
+		cmocka_unit_test_setup_teardown(each_vcpu_counts_for_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(sleeps_grow, setup, teardown),
 		cmocka_unit_test_setup_teardown(goes_on_by_itself, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_last_goes_on, setup, teardown),

@@ -40,57 +40,38 @@ static u64 free_at_start;
 
 /* --- vmx/ --- */
 
-static bool wanted; /* atomic: memory */
+/* What a vCPU's thread is at: who has not slept, or found some, is not over with it. */
+static _Thread_local enum {
+	AT_NOTHING,
+	TRIES,
+	SLEEPS
+} memory_try;
 
-void vm_wants_memory(struct vm *waiting)
+void vm_wants_memory(struct vm *waiting, struct memory_wait *w)
 {
-	__atomic_store_n(&wanted, true, __ATOMIC_SEQ_CST);
+	assert_int_equal(memory_try, AT_NOTHING);
+	memory_try = TRIES;
 }
 
-void vm_tell_wait(struct vm *waiting)
+u64 vm_waits_in_vain(struct vm *waiting, struct memory_wait *w)
 {
+	assert_int_equal(memory_try, TRIES);
+	memory_try = SLEEPS;
 	__atomic_fetch_add(&waits_told, 1, __ATOMIC_RELAXED);
-}
-
-/* How often a vCPU's thread counts as one that waits: from one try on to the next, without a gap. */
-static _Thread_local u32 trying, asleep;
-
-bool vm_tries_again(struct vm *waiting, const struct memory_wait *wait, u64 begun_ns)
-{
-	assert_int_equal(trying + asleep, 0);
-	trying++;
-	return true;
-}
-
-void vm_tried_again(struct vm *waiting, bool again)
-{
-	assert_true(again);
-	assert_int_equal(trying--, 1);
-}
-
-bool vm_waits_in_vain(struct vm *waiting, u64 begun_ns)
-{
-	assert_int_equal(trying, 1);
-	asleep++;
-	return true;
-}
-
-void vm_waited_in_vain(struct vm *waiting)
-{
-	assert_int_equal(trying, 0);
-	assert_int_equal(asleep--, 1);
-}
-
-u64 vm_memory_wait_ns(struct memory_wait *wait, u64 begun_ns)
-{
 	return 10000000;
+}
+
+void vm_wanted_memory(struct vm *waiting, struct memory_wait *w, bool found)
+{
+	assert_int_equal(memory_try, found ? TRIES : SLEEPS);
+	memory_try = AT_NOTHING;
 }
 
 bool reclaim_help(struct reclaim_target *t, u32 order)
 {
 	(void)order;
 	/* Whose memory comes anyway is told before others' is taken. */
-	assert_true(__atomic_load_n(&wanted, __ATOMIC_SEQ_CST));
+	assert_int_equal(memory_try, TRIES);
 	return false;
 }
 
@@ -191,7 +172,7 @@ void vm_vcpu_stopped(struct vcpu *v)
 {
 	/* Its local APIC goes then, at which switches to it would look. */
 	assert_null(thread_current()->sched_in);
-	assert_int_equal(trying + asleep, 0);
+	assert_int_equal(memory_try, AT_NOTHING);
 	__atomic_store_n(&v->stopped, true, __ATOMIC_SEQ_CST);
 	/* As long as another may prod it. */
 	for (u32 i = 0; i < VCPUS; i++) {
