@@ -380,8 +380,13 @@ def test_a_disk_is_the_machines(kvm, no_images, tmp_path, monkeypatch):
     assert "swap=auto" in words.pop().split() and not (tmp_path / "swap.img.lock").exists()
     with pytest.raises(SystemExit, match="^DISK=.*swap.img: another make run has it$"):
         machine_for(accel="kvm", disk=str(disk))
+    (tmp_path / "other.img").write_bytes(disk.read_bytes())
+    (tmp_path / "other.img.lock").write_text("mine")
+    with pytest.raises(SystemExit, match="^DISK=.*other.img: Bochs wants .*other.img.lock for itself"):
+        machine_for(accel="bochs", disk=str(tmp_path / "other.img"))
+    assert (tmp_path / "other.img.lock").read_text() == "mine"
     assert machine_for(accel="kvm").disk is None
-    assert ["swap=auto" in weir.split() for weir in words] == [True, False]
+    assert ["swap=auto" in weir.split() for weir in words] == [True, True, False]
 
 
 @pytest.mark.parametrize("size,says", [

@@ -127,8 +127,11 @@ def own_disk(path):
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"DISK={path}: another make run has it")
-    if os.path.exists(path + ".lock"):
-        os.remove(path + ".lock")
+    lock = path + ".lock"
+    if os.path.exists(lock):
+        if os.path.getsize(lock):
+            sys.exit(f"DISK={path}: Bochs wants {lock} for itself, which is somebody's file")
+        os.remove(lock)
     return os.path.abspath(path)
 
 
