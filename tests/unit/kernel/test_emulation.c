@@ -233,16 +233,22 @@ static void half_a_read_waits_for_memory(void **state)
 	assert_int_equal(regs.gpr[RAX], load(DEVICE_END - 4, 8));
 }
 
+static void insb_asks_once(void)
+{
+	waits_until_memory = 1;
+	regs.gpr[RDI] = DATA;
+	assert_int_equal(RUN(1, 0x6c), 0);
+	check_done(CODE + 1);
+	assert_int_equal(waits_until_memory, 0);
+	assert_int_equal(call_count, 1);
+	assert_int_equal(memory[DATA], 0x11);
+}
+
 /* The destination is there when the port is read, and gone when its value is written. */
 static void a_ports_answer_waits_for_memory(void **state)
 {
 	write_error = ERR_NOMEM;
-	waits_until_memory = 1;
-	regs.gpr[RDI] = DATA;
-	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
-	check_done(CODE + 1);
-	assert_int_equal(call_count, 1);
-	assert_int_equal(memory[DATA], 0x11);
+	insb_asks_once();
 }
 
 /*
@@ -291,13 +297,7 @@ static void a_devices_answer_waits_for_a_table(void **state)
 static void a_ports_answer_waits_for_a_table(void **state)
 {
 	tables_go_by_port = true;
-	waits_until_memory = 1;
-	regs.gpr[RDI] = DATA;
-	assert_int_equal(RUN(1, 0x6c), 0); /* insb */
-	check_done(CODE + 1);
-	assert_int_equal(waits_until_memory, 0);
-	assert_int_equal(call_count, 1);
-	assert_int_equal(memory[DATA], 0x11);
+	insb_asks_once();
 }
 
 static void a_lost_page_ends_the_vm(void **state)
