@@ -10,9 +10,9 @@
 #include "smp/timer.h"
 
 #define ANSWER_PATIENCE_NS 60000000000ull
-#define BETWEEN_LOOKS_NS \
-	1000000000ull /* more is none of the other's doing: the machine stood still */
-#define NOBODY (~0u)
+/* Between two looks; more is none of the other's doing: the machine stood still. */
+#define BETWEEN_LOOKS_NS 1000000000ull
+#define NOBODY		 (~0u)
 #ifndef STOP_POLLS
 #define STOP_POLLS 10000000
 #endif
